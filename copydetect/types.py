@@ -1,0 +1,131 @@
+"""The values that flow from stage to stage, in the order of the flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+"""An image: (height, width, 3), uint8, RGB."""
+
+Role = Literal["image", "query", "reference"]
+"""What an image is in a run: `dedup` has images, `match` has queries and references."""
+
+Direction = Literal["query_is_copy", "reference_is_copy", "unknown"]
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """Where the bytes of one image are.
+
+    `uri` is a file; where the image is only a part of it (a tar member, a Parquet row),
+    `member` tells which: "offset:size" in bytes for a tar, "row_group:row:column" for Parquet.
+    """
+
+    image_id: str
+    uri: str
+    member: str = ""
+    role: Role = "image"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One image that could not be processed: where, and why."""
+
+    image_id: str
+    uri: str
+    stage: str
+    error_type: str
+    message: str
+    role: Role = "image"
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Descriptors of many views; row i of each field belongs together.
+
+    image_ids: n strings; views: n names of views ("whole", "flip", …);
+    vectors: (n, d) float32, L2-normalised rows; biases: (n,) float32, what score normalisation
+    against the background subtracts for this row; model: identity of the model that made them.
+    """
+
+    image_ids: list[str]
+    views: list[str]
+    vectors: npt.NDArray[np.float32]
+    biases: npt.NDArray[np.float32]
+    model: str
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Local features of one image's thumbnail, at most a few hundred, strongest first.
+
+    x, y: (n,) uint8, position in 1/256 of the thumbnail's width and height;
+    scale: (n,) uint8, 16 · log2 of the keypoint's diameter in thumbnail pixels;
+    angle: (n,) uint8, in 1/256 turn; codes: (n, m) uint8, quantised descriptors;
+    model: identity of the extractor and quantiser.
+    """
+
+    image_id: str
+    width_px: int
+    height_px: int
+    x: npt.NDArray[np.uint8]
+    y: npt.NDArray[np.uint8]
+    scale: npt.NDArray[np.uint8]
+    angle: npt.NDArray[np.uint8]
+    codes: npt.NDArray[np.uint8]
+    model: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent."""
+
+    query_id: str
+    reference_id: str
+    similarity: float
+    descriptor_score: float
+    votes: float
+    local_score: float
+    score: float
+    query_view: str
+    reference_view: str
+    rank: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """The verdict on one candidate, with its evidence.
+
+    confidence: probability in [0, 1] that the pair are copies; transform: 9 numbers, row-major
+    3×3, query px → reference px of the upright images at full size, empty where none was found;
+    query_region, reference_region: polygons as flat x, y lists in px of each image.
+    """
+
+    query_id: str
+    reference_id: str
+    similarity: float
+    score: float
+    confidence: float
+    is_copy: bool
+    direction: Direction
+    transform: list[float]
+    inliers: int
+    query_region: list[float]
+    reference_region: list[float]
+    edits: list[str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GroupMember:
+    """One image of a group of copies; exactly one member of a group is kept."""
+
+    group_id: str
+    image_id: str
+    keep: bool
+    reason: str
+    similarity_to_kept: float

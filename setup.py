@@ -1,0 +1,40 @@
+"""Packaging of copydetect; `python setup.py sdist` or `pip wheel .` makes what a remote worker needs."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="copydetect",
+    version="0.1.0",
+    description="Finds edited copies of images in large collections, with proof",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["copydetect*", "pipelines*"]),
+    package_data={
+        "copydetect": ["py.typed", "models/*"],
+        "copydetect.report": ["*.html", "*.css"],
+    },
+    install_requires=[
+        "apache-beam>=2.69,<2.80",
+        "faiss-cpu>=1.10,<2",
+        "jinja2>=3.1,<4",
+        "matplotlib>=3.8,<4",
+        "numpy>=1.26,<3",
+        "opencv-python-headless>=4.10,<6",
+        "pillow>=11.3,<13",
+        "pyarrow>=18",
+        "safetensors>=0.5,<1",
+        "scikit-learn>=1.5,<2",
+        "scipy>=1.11,<2",
+        "torch>=2.6,<2.14",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "heif": ["pillow-heif>=0.18,<2"],
+        "test": ["hypothesis>=6.100", "mypy>=1.13", "pandas>=2", "pytest>=8", "ruff>=0.8"],
+    },
+    entry_points={"console_scripts": ["copydetect = pipelines.cli:main"]},
+)
