@@ -5,7 +5,7 @@ CopydetectError
 ├── OptionError     a setting out of range, or settings that contradict each other
 ├── ModelError      a model file that is none, or one that does not fit the data it is used with
 ├── ImageError      one image that cannot be used; becomes a row of the failures table
-└── IndexFileError  a shard or partition file that is missing, truncated, foreign or of other settings
+└── IndexFileError  a shard or partition file: missing, truncated, foreign, of other settings
 """
 
 

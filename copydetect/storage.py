@@ -1,4 +1,4 @@
-"""Where files are: one small protocol, and its local form. Beam's file systems are in `transforms`."""
+"""Where files are: one small protocol, and its local form (`transforms` has Beam's)."""
 
 from __future__ import annotations
 

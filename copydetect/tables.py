@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable, Sequence
+
 import pyarrow as pa
+from pyarrow import parquet
+
+from copydetect.errors import InputError
+from copydetect.storage import Storage
 
 _ROLE = pa.field("role", pa.string(), nullable=False)
 _MATRIX = pa.list_(pa.float64())
@@ -107,3 +114,44 @@ def descriptors(dimension: int) -> pa.Schema:
             pa.field("model", pa.string(), nullable=False),
         ]
     )
+
+
+def write_table(storage: Storage, uri: str, table: pa.Table) -> None:
+    """Write a Parquet file, whole or not at all; the folders that it needs are made."""
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, compression="zstd")
+    storage.write(uri, buffer.getvalue())
+
+
+def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file, or some of its columns; InputError names a file that is none."""
+    try:
+        return parquet.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{uri} is not a readable Parquet file: {error}") from error
+
+
+def read_tables(
+    storage: Storage, uris: Sequence[str], schema: pa.Schema, columns: list[str] | None = None
+) -> pa.Table:
+    """The rows of all part files, in the order of `uris`; no rows where there are none."""
+    if not uris:
+        empty = schema.empty_table()
+        return empty.select(columns) if columns else empty
+    return pa.concat_tables([read_table(storage, uri, columns) for uri in uris])
+
+
+def rows_to_table(rows: Iterable[object], schema: pa.Schema) -> pa.Table:
+    """Dataclass instances, with a field for each column of `schema`, as a table."""
+    return pa.Table.from_pylist([vars(row) for row in rows], schema=schema)
+
+
+SCHEMAS = {
+    "images": IMAGES,
+    "keypoints": KEYPOINTS,
+    "candidates": CANDIDATES,
+    "matches": MATCHES,
+    "groups": GROUPS,
+    "failures": FAILURES,
+}
+"""The tables whose schema does not depend on a model."""

@@ -31,6 +31,35 @@ class ImageRef:
     role: Role = "image"
 
 
+ImageStatus = Literal["ok", "duplicate", "failed"]
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """A row of the `images` table: what is known of one image of the input.
+
+    sha256 in hex; width, height in px, upright; bytes: size of the file; duplicate_of: image_id of
+    a byte-identical image that stands for this one.
+    """
+
+    image_id: str
+    role: Role
+    uri: str
+    member: str
+    sha256: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    duplicate_of: str | None
+    status: ImageStatus
+
+    @property
+    def ref(self) -> ImageRef:
+        """Where the bytes are."""
+        return ImageRef(self.image_id, self.uri, self.member, self.role)
+
+
 @dataclass(frozen=True)
 class Failure:
     """One image that could not be processed: where, and why."""

@@ -1,0 +1,146 @@
+"""The parts of a collection: listed, numbered, and described one after the other.
+
+A part is a range of the SHA-256 of the images' bytes. Inside a part, rows are sorted by
+(sha256, image_id). So byte-identical files always meet in one part, where they are folded
+together, and `image_no`, the row in all parts put one behind the other, depends on the content
+alone: not on the number of parts, workers or the order of the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+
+from copydetect import tables
+from copydetect.errors import InputError
+from copydetect.storage import Storage
+from copydetect.types import Failure, ImageRef, ImageRow, Role
+
+_SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 64, 4096, 256
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image of the input whose bytes have been read once: sha256 in hex, size in bytes.
+
+    Where reading failed, `error_type` and `message` say why, sha256 is that of the image_id and
+    `bytes` is 0.
+    """
+
+    image_id: str
+    role: Role
+    uri: str
+    member: str
+    sha256: str
+    bytes: int
+    error_type: str = ""
+    message: str = ""
+
+    @property
+    def ref(self) -> ImageRef:
+        """Where the bytes are."""
+        return ImageRef(self.image_id, self.uri, self.member, self.role)
+
+
+LISTING = pa.schema(
+    [
+        pa.field(name, pa.int64() if name == "bytes" else pa.string(), nullable=False)
+        for name in ListedImage.__dataclass_fields__
+    ]
+)
+"""Schema of the listing: the fields of `ListedImage`."""
+
+
+def list_images(contents: Iterable[tuple[ImageRef, bytes | Failure]]) -> Iterator[ListedImage]:
+    """Hash the bytes of each image; one that could not be read keeps its reason."""
+    for ref, content in contents:
+        place = (ref.image_id, ref.role, ref.uri, ref.member)
+        if isinstance(content, Failure):
+            stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
+            yield ListedImage(*place, stand_in, 0, content.error_type, content.message)
+        else:
+            yield ListedImage(*place, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def content_digest(listing: pa.Table) -> str:
+    """A digest of which images are there and what they hold, whatever their order."""
+    keys = sorted(
+        zip(
+            listing["role"].to_pylist(),
+            listing["image_id"].to_pylist(),
+            listing["sha256"].to_pylist(),
+            listing["error_type"].to_pylist(),
+            strict=True,
+        )
+    )
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(repr(key).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def refuse_duplicate_ids(listing: pa.Table) -> None:
+    """InputError that names an image_id which two images of one role share."""
+    counts = listing.group_by(["role", "image_id"]).aggregate([([], "count_all")])
+    for row in counts.to_pylist():
+        if row["count_all"] > 1:
+            raise InputError(f"{row['count_all']} images share the image_id {row['image_id']!r}")
+
+
+def part_count(images: int) -> int:
+    """How many parts: enough to spread the work and to show progress, of 64 to 4,096 images."""
+    size = min(max(images // _PARTS_WANTED, _SMALLEST_PART), _LARGEST_PART)
+    return max(1, math.ceil(images / size))
+
+
+def part_of(sha256: str, parts: int) -> int:
+    """The part, 0 … parts − 1, whose range of hashes holds `sha256` (hex)."""
+    return int(sha256[:16], 16) * parts >> 64
+
+
+def fold_duplicates(listed: Iterable[ListedImage]) -> list[tuple[ListedImage, str | None]]:
+    """One part's images in their order, each with the image_id that it duplicates byte for byte.
+
+    The first image_id of equal content stands for the others; None marks it.
+    """
+    ordered = sorted(listed, key=lambda image: (image.sha256, image.image_id))
+    folded: list[tuple[ListedImage, str | None]] = []
+    for _, same in groupby(ordered, key=lambda image: image.sha256):
+        first, *others = same
+        folded.append((first, None))
+        folded += [(other, None if first.error_type else first.image_id) for other in others]
+    return folded
+
+
+class ImageNumbers:
+    """image_no → row of the `images` tables of one role; reads a part when it is first wanted."""
+
+    def __init__(self, storage: Storage, uris: Sequence[str], counts: Sequence[int]) -> None:
+        """`uris`: the parts of `images` in order; `counts`: their rows."""
+        self._storage = storage
+        self._uris = list(uris)
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._parts: dict[int, list[ImageRow]] = {}
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def start_of(self, part: int) -> int:
+        """The image_no of the first row of a part."""
+        return int(self._starts[part])
+
+    def row(self, number: int) -> ImageRow:
+        """The row of `images` with this number."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"image_no {number} is not in 0 … {len(self) - 1}")
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if part not in self._parts:
+            table = tables.read_table(self._storage, self._uris[part])
+            self._parts[part] = [ImageRow(**row) for row in table.to_pylist()]
+        return self._parts[part][number - self.start_of(part)]

@@ -1,0 +1,92 @@
+"""One run's place on disk, and the manifest that is committed last.
+
+    OUT/manifest.json                       names everything below; readers follow only it
+    OUT/run-<fingerprint>/<table>/part-NNNNN.parquet
+    OUT/report/index.html
+
+The fingerprint is made of the settings and of the content of every input image. So a run that was
+interrupted continues in its folder, and a run over other content or settings never mixes with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from copydetect import __version__, tables
+from copydetect.errors import InputError
+from copydetect.storage import Storage
+
+MANIFEST = "manifest.json"
+
+
+def join(base: str, *names: str) -> str:
+    """A URI or path below `base`."""
+    return "/".join([base.rstrip("/"), *names])
+
+
+def part_name(part: int, suffix: str = "parquet") -> str:
+    """The name of a part file: "part-00012.parquet"."""
+    return f"part-{part:05d}.{suffix}"
+
+
+def run_folder_name(settings: Mapping[str, Any], content_digest: str) -> str:
+    """The name of the folder of a run, from its settings and the digest of its input."""
+    text = json.dumps([__version__, settings, content_digest], sort_keys=True)
+    return f"run-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished run left: tables by name (URIs relative to OUT), settings and figures.
+
+    counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
+    such as the recall of the search against exact search.
+    """
+
+    command: str
+    folder: str
+    settings: dict[str, Any]
+    tables: dict[str, list[str]]
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    quality: dict[str, float] = field(default_factory=dict)
+    version: str = __version__
+
+    @staticmethod
+    def load(storage: Storage, output: str) -> Manifest:
+        """Read OUT/manifest.json; InputError where there is no finished run."""
+        uri = join(output, MANIFEST)
+        if not storage.exists(uri):
+            raise InputError(f"{output} holds no finished run: there is no {MANIFEST} in it")
+        try:
+            return Manifest(**json.loads(storage.read(uri)))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
+
+    def commit(self, storage: Storage, output: str) -> None:
+        """Make the run visible: write OUT/manifest.json in one step."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        storage.write(join(output, MANIFEST), text.encode())
+
+    def table_uris(self, output: str, name: str) -> list[str]:
+        """The part files of one table; none where the run has no such table."""
+        return [join(output, uri) for uri in self.tables.get(name, [])]
+
+    def table(
+        self, storage: Storage, output: str, name: str, columns: list[str] | None = None
+    ) -> pa.Table:
+        """All rows of one table; InputError where a file is missing or rows have been lost."""
+        schema = tables.SCHEMAS[name]
+        table = tables.read_tables(storage, self.table_uris(output, name), schema, columns)
+        if table.num_rows != self.counts[name]:
+            raise InputError(
+                f"{output}: table {name} has {table.num_rows} rows, its manifest says "
+                f"{self.counts[name]}"
+            )
+        return table

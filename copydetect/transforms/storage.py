@@ -1,0 +1,109 @@
+"""Files of any scheme that Beam's file systems know, as `copydetect.storage.Storage`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from copydetect.errors import InputError
+from copydetect.storage import LocalStorage, Storage, StoredFile
+
+
+def storage_for(uri: str) -> Storage:
+    """The plain local storage for a path, Beam's file systems for `scheme://…`."""
+    return BeamStorage() if "://" in uri else LocalStorage()
+
+
+class BeamStorage:
+    """`Storage` over Beam's file systems; paths without a scheme go to the local disk.
+
+    Stateless, so that it can travel to workers. Downloads are kept in a cache folder of this
+    machine, named by the URI and its size, and shared by all workers on it.
+    """
+
+    _local = LocalStorage()
+
+    def open(self, uri: str) -> BinaryIO:
+        if _is_local(uri):
+            return self._local.open(uri)
+        try:
+            stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        except (BeamIOError, OSError, ValueError) as error:
+            raise InputError(f"cannot read {uri}: {error}") from error
+        return stream
+
+    def read(self, uri: str) -> bytes:
+        with self.open(uri) as file:
+            return file.read()
+
+    def write(self, uri: str, data: bytes) -> None:
+        if _is_local(uri):
+            self._local.write(uri, data)
+            return
+        with FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(data)
+
+    def upload(self, local_path: str, uri: str) -> None:
+        if _is_local(uri):
+            self._local.upload(local_path, uri)
+            return
+        stream = FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        with open(local_path, "rb") as source, stream as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        os.unlink(local_path)
+
+    def local_path(self, uri: str) -> str:
+        return self._local.local_path(uri) if _is_local(uri) else self._download(uri)
+
+    def exists(self, uri: str) -> bool:
+        if _is_local(uri):
+            return self._local.exists(uri)
+        return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
+
+    def files_under(self, uri: str) -> list[StoredFile]:
+        if _is_local(uri):
+            return self._local.files_under(uri)
+        return self.matching(uri.rstrip("/") + "/**")
+
+    def matching(self, pattern: str) -> list[StoredFile]:
+        if _is_local(pattern):
+            return self._local.matching(pattern)
+        try:
+            found = FileSystems.match([pattern])[0].metadata_list
+        except (BeamIOError, OSError, ValueError) as error:
+            raise InputError(f"cannot list {pattern}: {error}") from error
+        files = [StoredFile(entry.path, entry.size_in_bytes) for entry in found]
+        return sorted(files, key=lambda file: file.uri)
+
+    def delete(self, uri: str) -> None:
+        if _is_local(uri):
+            self._local.delete(uri)
+            return
+        paths = [file.uri for file in self.files_under(uri)] or [uri]
+        FileSystems.delete([path for path in paths if FileSystems.exists(path)])
+
+    def _download(self, uri: str) -> str:
+        files = self.matching(uri)
+        if not files:
+            raise InputError(f"cannot read {uri}: there is no such file")
+        name = hashlib.sha256(f"{uri}:{files[0].size_bytes}".encode()).hexdigest()
+        cached = Path(tempfile.gettempdir()) / "copydetect-cache" / name
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            partial = cached.with_name(f"{name}.{uuid.uuid4().hex}")
+            with self.open(uri) as source, partial.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+            os.replace(partial, cached)
+        return str(cached)
+
+
+def _is_local(uri: str) -> bool:
+    return "://" not in uri
