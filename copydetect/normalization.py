@@ -1,0 +1,210 @@
+"""Whitening, and scores that mean the same for every image.
+
+A cosine of 0.6 is a copy among photos and nothing among pages of text, which all look alike. Two
+corrections, both subtracted from the similarity of a pair:
+
+- **background**: how similar the image is to pictures that are in nobody's collection
+  (SSCD, arXiv 2202.10261, section 4.3). Baked into the vectors, an index then returns it.
+- **density**: how similar the image is to its own neighbours in the collection (the idea of CSLS,
+  arXiv 1710.04087). Needs nothing but the neighbour lists that the search returns anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import OptionError
+
+Floats = npt.NDArray[np.float32]
+
+Method = Literal["none", "bias", "negatives", "stretch"]
+
+
+@dataclass(frozen=True)
+class BackgroundOptions:
+    """How descriptors are normalised against the background.
+
+    method: "bias" subtracts from every score of a vector beta times the mean of its similarities
+    to its first_rank…last_rank nearest background vectors (counted from 1); "negatives" subtracts
+    these vectors, averaged, from the vector itself (Yokoo, arXiv 2112.04323) and "stretch" divides
+    its length by their mean similarity (Wang et al., arXiv 2111.09113).
+    """
+
+    method: Method = "bias"
+    beta: float = 1.0
+    first_rank: int = 1
+    last_rank: int = 3
+
+    def __post_init__(self) -> None:
+        if self.method not in ("none", "bias", "negatives", "stretch"):
+            raise OptionError(
+                f"method must be none, bias, negatives or stretch, not {self.method!r}"
+            )
+        if not 0 <= self.beta <= 10:
+            raise OptionError(f"beta must be in 0…10, not {self.beta}")
+        _check_ranks(self.first_rank, self.last_rank)
+
+    def __str__(self) -> str:
+        return f"{self.method},beta={self.beta:g},ranks={self.first_rank}-{self.last_rank}"
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """A linear map and L2: vectors = unit(features @ matrix - offset).
+
+    matrix: (f, d) float32; offset: (d,) float32.
+    """
+
+    matrix: Floats
+    offset: Floats
+
+    def apply(self, features: Floats) -> Floats:
+        """Unit vectors (n, d) of features (n, f)."""
+        projected: Floats = features @ self.matrix - self.offset
+        return unit_rows(projected)
+
+
+def fit_whitening(features: Floats, dimension: int) -> Whitening:
+    """PCA whitening to `dimension` (Jégou and Chum, ECCV 2012), of features (n, f).
+
+    OptionError where there are too few features to know so many directions.
+    """
+    count, width = features.shape
+    if not 1 <= dimension <= min(count - 1, width):
+        raise OptionError(
+            f"cannot whiten {count} features of {width} numbers to {dimension} dimensions: "
+            f"at most {max(0, min(count - 1, width))}"
+        )
+    mean = features.mean(axis=0, dtype=np.float64)
+    centred = features - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred / count)
+    strongest = np.argsort(-variances, kind="stable")[:dimension]
+    floor = 1e-9 * max(float(variances.max()), 1e-30)
+    matrix = directions[:, strongest] / np.sqrt(np.maximum(variances[strongest], floor))
+    return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
+
+
+def fit_discriminant(
+    features: Floats, edited: Floats, dimension: int, shrinkage: float = 0.1
+) -> Whitening:
+    """The directions in which images differ most for what edits change (LDA, closed form).
+
+    features: (n, f) of n images; edited: (n, f) of one edited copy of each. Within-image
+    covariance comes from the differences, between-image covariance from the features;
+    `shrinkage` mixes the first with the identity. Directions are scaled to equal within-image
+    variance, and then by the square root of their share of between-image variance.
+    """
+    count, width = features.shape
+    if edited.shape != features.shape:
+        raise OptionError(f"edited must have the shape {features.shape}, not {edited.shape}")
+    if not 1 <= dimension <= min(count - 1, width):
+        raise OptionError(f"cannot project {count} features of {width} numbers to {dimension}")
+    everything = np.concatenate([features, edited]).astype(np.float64)
+    mean = everything.mean(axis=0)
+    total = (everything - mean).T @ (everything - mean) / len(everything)
+    differences = (features - edited).astype(np.float64)
+    within = differences.T @ differences / (2 * count)
+    within += shrinkage * np.trace(within) / width * np.eye(width)
+    spread, basis = np.linalg.eigh(within)
+    whiten = basis / np.sqrt(spread)
+    ratios, rotation = np.linalg.eigh(whiten.T @ total @ whiten)
+    best = np.argsort(-ratios, kind="stable")[:dimension]
+    matrix = whiten @ rotation[:, best] / ratios[best] ** 0.25
+    return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
+
+
+def background_biases(
+    vectors: Floats, background: Floats, options: BackgroundOptions | None = None
+) -> Floats:
+    """What the background takes off every score of a vector: (n,) float32, beta included.
+
+    vectors: (n, d) and background: (b, d), unit rows. OptionError where the background is too
+    small for the ranks.
+    """
+    options = options or BackgroundOptions()
+    if options.method != "bias":
+        return np.zeros(len(vectors), np.float32)
+    similarities, _ = _nearest(vectors, background, options)
+    biases: Floats = (options.beta * similarities.mean(axis=1)).astype(np.float32)
+    return biases
+
+
+def normalize_vectors(
+    vectors: Floats, background: Floats, options: BackgroundOptions | None = None
+) -> Floats:
+    """Vectors (n, d) after "negatives" or "stretch"; the other methods leave them as they are.
+
+    Stretched vectors are no longer unit vectors: their inner products are the normalised scores.
+    """
+    options = options or BackgroundOptions()
+    if options.method not in ("negatives", "stretch"):
+        return vectors
+    similarities, rows = _nearest(vectors, background, options)
+    if options.method == "negatives":
+        return unit_rows(vectors - options.beta * background[rows].mean(axis=1))
+    crowding = np.maximum(similarities.mean(axis=1, keepdims=True), 0.05)
+    stretched: Floats = (vectors / crowding**options.beta).astype(np.float32)
+    return stretched
+
+
+def with_query_biases(vectors: Floats, biases: Floats) -> Floats:
+    """Queries (n, d + 1): their inner product with `with_constant` is similarity − bias."""
+    return np.concatenate([vectors, -biases[:, None]], axis=1).astype(np.float32)
+
+
+def with_constant(vectors: Floats) -> Floats:
+    """References (n, d + 1) for `with_query_biases`."""
+    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
+
+
+def with_half_biases(vectors: Floats, biases: Floats) -> tuple[Floats, Floats]:
+    """Both sides (n, d + 2) of a collection against itself, for dedup.
+
+    The inner product of row a of the first with row b of the second is
+    similarity − ½·bias(a) − ½·bias(b).
+    """
+    half = biases[:, None] / 2
+    ones = np.ones((len(vectors), 1), np.float32)
+    queries = np.concatenate([vectors, -half, ones], axis=1)
+    references = np.concatenate([vectors, ones, -half], axis=1)
+    return queries.astype(np.float32), references.astype(np.float32)
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units: Floats = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return units
+
+
+def _nearest(
+    vectors: Floats, background: Floats, options: BackgroundOptions
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Similarities and rows (n, m) of the nearest background vectors at the option's ranks."""
+    if len(background) < options.last_rank:
+        raise OptionError(
+            f"the background has {len(background)} images; ranks "
+            f"{options.first_rank}-{options.last_rank} need at least {options.last_rank}"
+        )
+    chunk = max(1, 2**25 // len(background))
+    similarities, rows = [], []
+    for start in range(0, len(vectors), chunk):
+        scores = vectors[start : start + chunk] @ background.T
+        order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
+        values = np.take_along_axis(scores, order, axis=1)
+        ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]
+        similarities.append(np.take_along_axis(values, ranked, axis=1))
+        rows.append(np.take_along_axis(order, ranked, axis=1))
+    width = options.last_rank - options.first_rank + 1
+    if not similarities:
+        return np.empty((0, width), np.float32), np.empty((0, width), np.int64)
+    return np.concatenate(similarities).astype(np.float32), np.concatenate(rows)
+
+
+def _check_ranks(first: int, last: int) -> None:
+    if not 1 <= first <= last:
+        raise OptionError(f"ranks must be 1 ≤ first ≤ last, not {first}-{last}")

@@ -1,0 +1,181 @@
+"""Loading models of every kind, and vectors that depend on nothing but their image."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from copydetect.descriptors import (
+    BATCH_SIZE,
+    BUNDLED_MODELS,
+    ModelCard,
+    NetworkConfig,
+    load_model,
+    preprocess,
+)
+from copydetect.errors import ModelError, OptionError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(1)
+    sizes = [(40, 60), (200, 90), (1, 1), (160, 160), (17, 300)]
+    blocks = [rng.integers(0, 256, (6, 5, 3), np.uint8) for _ in sizes]
+    return [
+        np.asarray(Image.fromarray(b).resize((w, h)))
+        for b, (h, w) in zip(blocks, sizes, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_model()
+
+
+class MeanColour(torch.nn.Module):
+    """A stand-in for a foreign network: the mean of each channel, as a vector."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
+
+
+def saved_torchscript(path, card=None):
+    torch.jit.script(MeanColour()).save(str(path))
+    if card is not None:
+        path.with_suffix(".json").write_text(json.dumps(card))
+    return str(path)
+
+
+def test_bundled_model_returns_unit_vectors(bundled, images):
+    vectors = bundled.embed(images)
+    assert vectors.shape == (len(images), bundled.dimension)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert bundled.embed([]).shape == (0, bundled.dimension)
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_vector_does_not_depend_on_its_batch(precision, images):
+    model = load_model(precision=precision)
+    together = model.embed(images * 4)  # 20 images: a full batch and a part of one
+    assert len(together) > BATCH_SIZE
+    for number in range(len(images)):
+        alone = model.embed([images[number]])[0]
+        for repeat in range(4):
+            np.testing.assert_array_equal(together[repeat * len(images) + number], alone)
+
+
+def test_bfloat16_changes_vectors_little(images):
+    exact = load_model(precision="float32").embed(images)
+    rounded = load_model(precision="bfloat16").embed(images)
+    assert (exact * rounded).sum(axis=1).min() > 0.98
+
+
+def test_copies_are_nearer_than_strangers(bundled, images):
+    flipped_bright = [np.clip(i.astype(int) * 1.1 + 5, 0, 255).astype(np.uint8) for i in images]
+    similarities = bundled.embed(images) @ bundled.embed(flipped_bright).T
+    assert (similarities.argmax(axis=1) == np.arange(len(images))).all()
+
+
+def test_bundled_files_are_small_and_explained(bundled):
+    files = [f for f in BUNDLED_MODELS.iterdir() if f.name.startswith(bundled.card.name)]
+    assert sum(f.stat().st_size for f in files) < 20_000_000
+    assert bundled.card.license
+    assert bundled.background().shape[0] >= 1000
+    np.testing.assert_allclose(np.linalg.norm(bundled.background(), axis=1), 1, atol=1e-3)
+
+
+def test_torchscript_with_a_card(tmp_path):
+    card = {
+        "name": "mean",
+        "input_size_px": 32,
+        "dimension": 3,
+        "mean": [0, 0, 0],
+        "std": [1, 1, 1],
+    }
+    model = load_model(saved_torchscript(tmp_path / "mean.pt", card))
+    red = np.zeros((50, 20, 3), np.uint8)
+    red[..., 0] = 200
+    np.testing.assert_allclose(model.embed([red]), [[1, 0, 0]], atol=1e-6)
+    assert model.identity.startswith("mean-")
+    assert model.background().shape == (0, 3)
+
+
+def test_short_edge_keeps_the_aspect_ratio(tmp_path):
+    card = ModelCard("mean", 32, 3, resize="short_edge")
+    assert preprocess(np.zeros((64, 128, 3), np.uint8), card).shape == (32, 64, 3)
+    fields = {"name": "mean", "input_size_px": 32, "dimension": 3, "resize": "short_edge"}
+    model = load_model(saved_torchscript(tmp_path / "mean.pt", fields))
+    shapes = [(30, 90), (64, 32)]
+    assert model.embed([np.full((*s, 3), 9, np.uint8) for s in shapes]).shape == (2, 3)
+
+
+def test_official_names_need_no_card(tmp_path):
+    path = saved_torchscript(tmp_path / "sscd_disc_mixup.torchscript.pt")
+    model = load_model(path)
+    assert (model.card.input_size_px, model.dimension) == (288, 512)
+    with pytest.raises(ModelError, match="512"):  # the stand-in returns three numbers
+        model.embed([np.zeros((8, 8, 3), np.uint8)])
+
+
+def test_identity_follows_the_weights(tmp_path):
+    identities = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        card = ModelCard("tiny", 32, 8, network=NetworkConfig(width=0.25, pooled_stages=(2,)))
+        weights = card.network.build(8).state_dict()
+        path = tmp_path / f"tiny{seed}.safetensors"
+        save_file({name: value.contiguous() for name, value in weights.items()}, str(path))
+        path.with_suffix(".json").write_text(card.to_json())
+        model = load_model(str(path))
+        assert model.card == card
+        identities.add(model.identity)
+    assert len(identities) == 2
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    card = '{"name": "x", "input_size_px": 32, "dimension": 3}'
+    for name, content in [("a.pt", b"nothing"), ("b.pt", pickle.dumps({"w": 1}))]:
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).with_suffix(".json").write_text(card)
+        with pytest.raises(ModelError, match=name):
+            load_model(str(tmp_path / name))
+    with pytest.raises(ModelError, match="missing"):
+        load_model(str(tmp_path / "missing.pt"))
+
+
+def test_a_model_without_a_card_or_with_a_bad_one(tmp_path):
+    path = saved_torchscript(tmp_path / "mean.pt")
+    with pytest.raises(ModelError, match=r"mean\.json"):
+        load_model(path)
+    for card in ("{", "[]", '{"name": "x"}', '{"name": "x", "input_size_px": 0, "dimension": 3}'):
+        (tmp_path / "mean.json").write_text(card)
+        with pytest.raises(ModelError):
+            load_model(path)
+
+
+def test_weights_of_another_form(tmp_path):
+    card = ModelCard("tiny", 32, 8, network=NetworkConfig(width=0.25, pooled_stages=(2,)))
+    path = tmp_path / "tiny.safetensors"
+    save_file({"projection.weight": torch.zeros(8, 8)}, str(path))
+    path.with_suffix(".json").write_text(card.to_json())
+    with pytest.raises(ModelError, match="missing"):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(OptionError, match=device):
+        load_model(device=device)

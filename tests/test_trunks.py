@@ -1,0 +1,48 @@
+"""The network: shapes, folding, pooling against its formula."""
+
+import numpy as np
+import pytest
+import torch
+
+from copydetect.trunks import DescriptorModel, Trunk, gem
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_maps_shrink_by_32_and_have_the_stage_s_channels():
+    trunk = Trunk().eval()
+    with torch.inference_mode():
+        maps = trunk.stages(torch.randn(2, 3, 65, 96))
+    assert [m.shape[1] for m in maps] == trunk.channels == [16, 24, 40, 80, 112, 192, 320, 1280]
+    assert maps[-1].shape == (2, 1280, 3, 3)
+
+
+def test_a_narrow_and_shortened_trunk():
+    trunk = Trunk(width=0.5, last_stage=4).eval()
+    assert trunk.channels == [8, 16, 24, 40, 56]
+    assert trunk(torch.randn(1, 3, 64, 64)).shape == (1, 56, 4, 4)
+
+
+def test_folding_batch_norm_keeps_the_vectors():
+    model = DescriptorModel(Trunk(width=0.5), 16, pooled_stages=(4, 7))
+    model.train()
+    for _ in range(3):  # so that the running statistics are not the initial ones
+        model(torch.randn(4, 3, 64, 64))
+    model.eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = model(images)
+        model.fold()
+        after = model(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.norm(dim=1), torch.ones(2))
+
+
+def test_gem_is_the_power_mean_of_what_is_positive():
+    features = torch.tensor([[[[1.0, 2.0], [3.0, -5.0]]]])
+    expected = np.mean([1.0, 8.0, 27.0, 0.0]) ** (1 / 3)
+    assert gem(features, 3.0).item() == pytest.approx(expected, rel=1e-5)
