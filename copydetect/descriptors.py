@@ -299,17 +299,17 @@ def _descriptor_network(content: bytes, card: ModelCard, path: Path) -> Descript
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """Every weight there, of its shape, and none left over; RuntimeError otherwise."""
-    # Batch norm counts its batches in training: of no use here, and not in the files.
-    wanted = {
-        name: value.shape
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    given = {name: value.shape for name, value in weights.items()}
+    wanted, given = _shapes(network.state_dict()), _shapes(weights)
     wrong = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
     if wrong:
         raise RuntimeError(f"{len(wrong)} weights missing, foreign or misshapen, as {wrong[0]}")
     network.load_state_dict(weights, strict=False)
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """Shapes by name, without batch norm's counters of batches, which only training needs."""
+    names = [name for name in weights if not name.endswith("num_batches_tracked")]
+    return {name: weights[name].shape for name in names}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
