@@ -235,14 +235,15 @@ def _draft_within_limit(
     width, height = image.size
     counted = width * height / 1e6
     if isinstance(image, JpegImageFile):
-        scans = data.count(b"\xff\xda")
+        one_pass = _is_one_pass(image, data)
+        scans = 1 if one_pass else data.count(b"\xff\xda")
         if scans > _MAX_JPEG_SCANS:
             raise ImageError(f"{scans} scans; a JPEG of more than {_MAX_JPEG_SCANS} is an attack")
         if max_side_px is not None:
             longer = max(width, height)
             wanted = (width * max_side_px // longer, height * max_side_px // longer)
             image.draft(None, (max(1, wanted[0]), max(1, wanted[1])))
-        if _is_one_pass(image, data):
+        if one_pass:
             counted = counted * image.size[0] / width
     if counted > options.max_megapixels:
         raise ImageError(
@@ -272,6 +273,8 @@ def _exif(image: ImageFile) -> Image.Exif:
 
 
 def _captured(exif: Image.Exif) -> str:
+    if not exif:
+        return ""
     try:
         details = exif.get_ifd(ExifTags.IFD.Exif)
         text = details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
