@@ -1,0 +1,160 @@
+"""Spills: files of records sorted by destination, so that a shuffle goes through files.
+
+Beside them, files of a few named arrays: plans, samples, partitions.
+
+A worker that routes records writes one spill; whoever needs one destination reads its range of
+every spill. So no engine ever holds the records, and memory is bounded by one part.
+
+Layout: 8 bytes of magic, uint32 length of the header (little-endian), the header as JSON, then
+the records, packed. The header says how many there are, so a truncated spill is recognised.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import IndexFileError, InputError
+from copydetect.storage import Storage
+
+_MAGIC = b"CDSPILL1"
+
+Records = npt.NDArray[np.void]
+"""A structured array: (n,) records of named fields."""
+
+
+@dataclass(frozen=True)
+class Spill:
+    """The header of a spill.
+
+    keys: (m,) int64, the destinations that occur, ascending; starts: (m + 1,) int64, record
+    numbers, those of keys[i] are starts[i] … starts[i + 1] − 1; offset_bytes: where records begin.
+    """
+
+    uri: str
+    dtype: np.dtype[np.void]
+    keys: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    offset_bytes: int
+    notes: dict[str, Any]
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def range_of(self, key: int) -> tuple[int, int]:
+        """First and past-the-last record of a destination; an empty range where it has none."""
+        position = int(np.searchsorted(self.keys, key))
+        if position == len(self.keys) or self.keys[position] != key:
+            return 0, 0
+        return int(self.starts[position]), int(self.starts[position + 1])
+
+
+def write_spill(
+    storage: Storage,
+    uri: str,
+    destinations: npt.NDArray[np.int64],
+    records: Records,
+    notes: Mapping[str, Any] | None = None,
+) -> int:
+    """Write records sorted by destination (stable), atomically; returns the file's bytes.
+
+    destinations: (n,) int64, one a record; notes: anything JSON that readers should know.
+    """
+    order = np.argsort(destinations, kind="stable")
+    keys, counts = np.unique(destinations, return_counts=True)
+    header = json.dumps(
+        {
+            "dtype": records.dtype.descr,
+            "keys": keys.tolist(),
+            "counts": counts.tolist(),
+            "notes": dict(notes or {}),
+        }
+    ).encode()
+    data = b"".join([_MAGIC, struct.pack("<I", len(header)), header, records[order].tobytes()])
+    storage.write(uri, data)
+    return len(data)
+
+
+def open_spill(storage: Storage, uri: str) -> Spill:
+    """Read a spill's header and check its size; IndexFileError where it is missing or damaged."""
+    try:
+        with storage.open(uri) as file:
+            magic = file.read(len(_MAGIC))
+            if magic != _MAGIC:
+                raise IndexFileError(f"{uri} is not a spill: it begins with {magic!r}")
+            (length,) = struct.unpack("<I", file.read(4))
+            header = json.loads(file.read(length))
+            size = file.seek(0, 2)
+    except InputError as error:
+        raise IndexFileError(f"missing spill: {error}") from error
+    except (struct.error, ValueError) as error:
+        raise IndexFileError(f"{uri} is truncated: its header is incomplete") from error
+    starts = np.concatenate([[0], np.cumsum(header["counts"])]).astype(np.int64)
+    dtype = dtype_of(header["dtype"])
+    offset = len(_MAGIC) + 4 + length
+    wanted = offset + int(starts[-1]) * dtype.itemsize
+    if size != wanted:
+        raise IndexFileError(f"{uri} is truncated: {size} bytes instead of {wanted}")
+    keys = np.asarray(header["keys"], dtype=np.int64)
+    return Spill(uri, dtype, keys, starts, offset, header["notes"])
+
+
+def read_records(storage: Storage, spill: Spill, start: int, stop: int) -> Records:
+    """Records `start` … `stop` − 1 of a spill, as a new structured array."""
+    return read_range(storage, spill.uri, spill.dtype, spill.offset_bytes, start, stop)
+
+
+def read_range(
+    storage: Storage,
+    uri: str,
+    dtype: np.dtype[np.void],
+    offset_bytes: int,
+    start: int,
+    stop: int,
+) -> Records:
+    """As `read_records`, for a reader that knows the layout and need not open the header."""
+    wanted = (stop - start) * dtype.itemsize
+    if not wanted:
+        return np.empty(0, dtype)
+    try:
+        with storage.open(uri) as file:
+            file.seek(offset_bytes + start * dtype.itemsize)
+            data = file.read(wanted)
+    except InputError as error:
+        raise IndexFileError(f"missing spill: {error}") from error
+    if len(data) != wanted:
+        raise IndexFileError(f"{uri} is truncated: {len(data)} bytes instead of {wanted}")
+    return np.frombuffer(data, dtype)
+
+
+def dtype_of(fields: list[list[Any]]) -> np.dtype[np.void]:
+    """The structured type whose `descr` has been through JSON, which makes lists of tuples."""
+    return np.dtype([(name, kind, *(tuple(s) for s in shape)) for name, kind, *shape in fields])
+
+
+def write_arrays(storage: Storage, uri: str, described: Any, **arrays: npt.NDArray[Any]) -> None:
+    """Write named arrays and a description (anything JSON) as one NumPy `.npz`, atomically."""
+    arrays["described"] = np.frombuffer(json.dumps(described).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    storage.write(uri, buffer.getvalue())
+
+
+def read_arrays(storage: Storage, uri: str) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+    """What `write_arrays` wrote; IndexFileError where the file is missing or damaged."""
+    try:
+        with np.load(io.BytesIO(storage.read(uri)), allow_pickle=False) as file:
+            arrays = dict(file)
+        return json.loads(arrays.pop("described").tobytes()), arrays
+    except InputError as error:
+        raise IndexFileError(f"missing file: {error}") from error
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise IndexFileError(f"{uri} is damaged or of another kind: {error}") from error

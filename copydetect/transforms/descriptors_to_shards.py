@@ -1,0 +1,102 @@
+"""Descriptors or local features → a sharded index. Elements are numbers and URIs only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.utils.shared import Shared
+
+from copydetect.index import IndexJob, route_step, sample_step, train_step
+from copydetect.partitions import Partition, load_partition
+from copydetect.routing import Part
+from copydetect.shard_plans import Plan, load_plan, plan_shards, save_plan
+from copydetect.shards import Shard, build_shard, commit_index
+
+
+class DescriptorsToShards(beam.PTransform[Any, Any]):
+    """(part number, URI) → the folder of the finished index, one element.
+
+    Every step leaves files under the job's folder and finds those that are there: the same
+    transform run again continues a build that was interrupted.
+    """
+
+    def __init__(self, job: IndexJob) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, parts: PCollection[Part]) -> PCollection[str]:
+        job = self._job
+        once = parts.pipeline | "Once" >> beam.Create([None])
+        samples = parts | "SpreadSample" >> beam.Reshuffle() | "Sample" >> beam.Map(_sample, job)
+        trained = once | "Train" >> beam.Map(_train, job, AsIter(samples))
+        spills = (
+            parts
+            | "SpreadParts" >> beam.Reshuffle()
+            | "Route" >> beam.ParDo(_Route(job), AsIter(trained))
+        )
+        numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
+        shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(_Build(job))
+        folder: PCollection[str] = once | "Commit" >> beam.Map(_commit, job, AsIter(shards))
+        return folder
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What the builders in one process share."""
+
+    partition: Partition
+    plan: Plan
+
+
+class _Route(beam.DoFn):
+    def __init__(self, job: IndexJob) -> None:
+        self._job = job
+        self._shared = Shared()
+
+    def process(self, part: Part, trained: Iterable[str]) -> Iterator[str]:
+        identity = next(iter(trained))
+        partition = self._shared.acquire(self._load, tag=identity)
+        yield route_step(self._job, partition, part)
+
+    def _load(self) -> Partition:
+        return load_partition(self._job.storage, self._job.partition_uri)
+
+
+class _Build(beam.DoFn):
+    def __init__(self, job: IndexJob) -> None:
+        self._job = job
+        self._shared = Shared()
+
+    def process(self, work: tuple[str, int]) -> Iterator[Shard]:
+        identity, number = work
+        loaded = self._shared.acquire(self._load, tag=identity)
+        storage, folder = self._job.storage, self._job.folder
+        yield build_shard(storage, folder, loaded.plan, number, loaded.partition)
+
+    def _load(self) -> _Loaded:
+        storage, folder = self._job.storage, self._job.folder
+        return _Loaded(load_partition(storage, self._job.partition_uri), load_plan(storage, folder))
+
+
+def _sample(part: Part, job: IndexJob) -> str:
+    return sample_step(job, part)
+
+
+def _train(_: None, job: IndexJob, samples: Sequence[str]) -> str:
+    return train_step(job, list(samples)).identity
+
+
+def _plan(_: None, job: IndexJob, spills: Iterable[str]) -> list[tuple[str, int]]:
+    partition = load_partition(job.storage, job.partition_uri)
+    plan = plan_shards(job.storage, list(spills), partition)
+    save_plan(job.storage, job.folder, plan)
+    return [(plan.identity, number) for number in range(plan.shards)]
+
+
+def _commit(_: None, job: IndexJob, shards: Iterable[Shard]) -> str:
+    partition = load_partition(job.storage, job.partition_uri)
+    return commit_index(job.storage, job.folder, partition, list(shards)).folder

@@ -1,0 +1,116 @@
+"""Queries × shards → neighbours, one file a part. Elements are numbers and URIs only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.utils.shared import Shared
+
+from copydetect.index import SearchJob, query_step
+from copydetect.neighbors import merge_part, read_neighbors, search_task
+from copydetect.queries import (
+    SearchPlan,
+    Task,
+    load_search_plan,
+    plan_search,
+    save_search_plan,
+)
+from copydetect.routing import Part
+from copydetect.shards import ShardReader, load_index
+
+
+class ShardsToNeighbors(beam.PTransform[Any, Any]):
+    """(part number, URI) of queries → (part number, URI of its neighbours file).
+
+    Parts are numbered 0, 1, 2, … The index must be finished before the pipeline starts, or be
+    given as `index`: the one-element output of `DescriptorsToShards`.
+    """
+
+    def __init__(self, job: SearchJob, index: PCollection[str] | None = None) -> None:
+        super().__init__()
+        self._job = job
+        self._index = index
+
+    def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
+        job = self._job
+        once = parts.pipeline | "Once" >> beam.Create([None])
+        ready = self._index if self._index is not None else once
+        spills = (
+            parts
+            | "SpreadParts" >> beam.Reshuffle()
+            | "Route" >> beam.ParDo(_Route(job), AsIter(ready))
+        )
+        tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
+        searched = tasks | "SpreadTasks" >> beam.Reshuffle() | "Search" >> beam.ParDo(_Search(job))
+        merged: PCollection[Part] = (
+            parts
+            | "SpreadMerge" >> beam.Reshuffle()
+            | "Merge" >> beam.ParDo(_Merge(job), AsIter(searched))
+        )
+        return merged
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What the searchers in one process share."""
+
+    reader: ShardReader
+    plan: SearchPlan
+
+
+class _Route(beam.DoFn):
+    def __init__(self, job: SearchJob) -> None:
+        self._job = job
+        self._shared = Shared()
+
+    def process(self, part: Part, ready: Iterable[str | None]) -> Iterator[str]:
+        list(ready)
+        reader = self._shared.acquire(self._load, tag=self._job.index_folder)
+        yield query_step(self._job, reader, part)
+
+    def _load(self) -> ShardReader:
+        return ShardReader(self._job.storage, self._job.index_folder)
+
+
+class _Search(beam.DoFn):
+    def __init__(self, job: SearchJob) -> None:
+        self._job = job
+        self._shared = Shared()
+
+    def process(self, task: Task) -> Iterator[Task]:
+        loaded = self._shared.acquire(self._load, tag=self._job.folder)
+        job = self._job
+        search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
+        yield task
+
+    def _load(self) -> _Loaded:
+        job = self._job
+        reader = ShardReader(job.storage, job.index_folder)
+        return _Loaded(reader, load_search_plan(job.storage, job.folder))
+
+
+class _Merge(beam.DoFn):
+    def __init__(self, job: SearchJob) -> None:
+        self._job = job
+        self._pairs = Metrics.counter("search", "neighbors")
+        self._saturated = Metrics.counter("search", "saturated_queries")
+
+    def process(self, part: Part, searched: Iterable[Task]) -> Iterator[Part]:
+        job, number = self._job, part[0]
+        uri = merge_part(job.storage, job.folder, number, list(searched), job.options)
+        neighbors = read_neighbors(job.storage, uri)
+        self._pairs.inc(len(neighbors.queries))
+        self._saturated.inc(neighbors.saturated)
+        yield number, uri
+
+
+def _plan(_: None, job: SearchJob, spills: Iterable[str]) -> list[Task]:
+    index = load_index(job.storage, job.index_folder)
+    plan = plan_search(job.storage, list(spills), index)
+    save_search_plan(job.storage, job.folder, plan)
+    return plan.tasks(job.options)
