@@ -1,0 +1,293 @@
+"""Groups: planted families, bridges between strangers, the image to keep and its reason."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copydetect import metrics, tables
+from copydetect.errors import InputError, OptionError
+from copydetect.groups import GroupOptions, group_copies
+
+
+def images_table(ids, duplicates=None, sizes=None, captured=None):
+    """Images of 100 × 100 px and 1,000 bytes unless `sizes` has (width, height, bytes)."""
+    rows = []
+    for image_id in ids:
+        width, height, size = (sizes or {}).get(image_id, (100, 100, 1000))
+        rows.append(
+            {
+                "image_id": image_id,
+                "role": "image",
+                "uri": image_id,
+                "member": "",
+                "sha256": image_id,
+                "format": "JPEG",
+                "width": width,
+                "height": height,
+                "bytes": size,
+                "captured_at": (captured or {}).get(image_id),
+                "duplicate_of": (duplicates or {}).get(image_id),
+                "status": "ok",
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=tables.IMAGES)
+
+
+def matches_table(pairs):
+    """(query, reference, confidence) tuples → matches; at least 0.5 is a copy."""
+    rows = [
+        {
+            "query_id": query,
+            "reference_id": reference,
+            "similarity": confidence / 2,
+            "score": confidence,
+            "confidence": confidence,
+            "is_copy": confidence >= 0.5,
+            "direction": "unknown",
+            "transform": [],
+            "inliers": 0,
+            "query_region": [],
+            "reference_region": [],
+            "edits": [],
+            "reason": "",
+        }
+        for query, reference, confidence in pairs
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.MATCHES)
+
+
+def grouped(ids, pairs, **keywords):
+    """The groups as sorted lists of image_ids, sorted."""
+    groups = {}
+    for member in group_copies(images_table(ids), matches_table(pairs), **keywords):
+        groups.setdefault(member.group_id, []).append(member.image_id)
+    return sorted(sorted(group) for group in groups.values())
+
+
+def star(hub, leaves, confidence=0.95):
+    """An original and its edits, of which no two were recognised as copies of each other."""
+    accepted = [(hub, leaf, confidence) for leaf in leaves]
+    refused = [(a, b, 0.02) for a in leaves for b in leaves if a < b]
+    return accepted + refused
+
+
+def test_nothing_matched():
+    assert grouped("ab", []) == []
+    assert grouped("ab", [("a", "b", 0.3)]) == []
+    assert grouped("", []) == []
+
+
+def test_a_pair():
+    members = group_copies(images_table("abc"), matches_table([("b", "a", 0.9)]))
+    assert [(m.image_id, m.keep, m.similarity_to_kept) for m in members] == [
+        ("a", True, 1.0),
+        ("b", False, pytest.approx(0.45)),
+    ]
+    assert members[1].reason == "copy of the kept image (confidence 0.90)"
+
+
+def test_an_original_and_nine_edits_stay_together():
+    """Edits that don't match each other are no evidence against their common original."""
+    assert grouped("o123456789", star("o", "123456789")) == [sorted("o123456789")]
+
+
+def test_one_wrong_pair_does_not_join_two_families():
+    cross = [(a, b, 0.02) for a in "o123" for b in "p456" if (a, b) != ("2", "5")]
+    pairs = [*star("o", "123"), *star("p", "456"), ("2", "5", 0.9), *cross]
+    assert grouped("o123p456", pairs) == [list("123o"), list("456p")]
+
+
+def test_a_wrong_pair_of_two_originals_does_not_join_their_families():
+    cross = [(a, b, 0.02) for a in "o123" for b in "p456" if (a, b) != ("o", "p")]
+    pairs = [*star("o", "123", 0.98), *star("p", "456", 0.98), ("o", "p", 0.9), *cross]
+    assert grouped("o123p456", pairs) == [list("123o"), list("456p")]
+
+
+def test_a_chain_ends_two_steps_from_the_kept_image():
+    chain = [(a, b, 0.95) for a, b in zip("abcdef", "bcdefg", strict=False)]
+    for group in grouped("abcdefg", chain):
+        assert len(group) <= 5, "from the middle two steps reach five"
+    for member in group_copies(images_table("abcdefg"), matches_table(chain)):
+        assert member.keep or "confidence" in member.reason
+
+
+def test_a_weak_path_does_not_hold():
+    pairs = [("a", "b", 0.6), ("b", "c", 0.6)]
+    members = group_copies(images_table("abc"), matches_table(pairs))
+    assert [m.image_id for m in members if m.keep] == ["b"], "only b is matched with both"
+    assert "comes first" in members[0].reason
+
+
+def test_a_member_through_another_says_so():
+    pairs = [("a", "b", 0.95), ("b", "c", 0.95)]
+    members = group_copies(images_table("abc"), matches_table(pairs))
+    assert members[2].reason == "copy of b, which is one of the kept image (confidence 0.90)"
+    assert members[2].similarity_to_kept == pytest.approx(0.475)
+
+
+def test_a_pair_verified_both_ways_counts_once_and_the_acceptance_wins():
+    assert grouped("ab", [("a", "b", 0.1), ("b", "a", 0.9)]) == [["a", "b"]]
+
+
+class TestByteIdentical:
+    def test_are_members_without_any_match(self):
+        images = images_table("abc", duplicates={"b": "a"})
+        members = group_copies(images, matches_table([]))
+        assert [(m.image_id, m.keep, m.similarity_to_kept) for m in members] == [
+            ("a", True, 1.0),
+            ("b", False, 1.0),
+        ]
+        assert members[1].reason == "same bytes as the kept image"
+
+    def test_follow_the_image_that_they_repeat(self):
+        images = images_table(
+            "abcd", duplicates={"d": "b", "c": "a"}, sizes={"a": (9, 9, 9), "c": (9, 9, 9)}
+        )
+        members = group_copies(images, matches_table([("a", "b", 0.9)]))
+        assert [m.image_id for m in members] == ["b", "a", "c", "d"]
+        assert {m.image_id: m.reason for m in members} == {
+            "b": "as large as others (100 × 100 px), first by name",
+            "d": "same bytes as the kept image",
+            "a": "copy of the kept image (confidence 0.90)",
+            "c": "same bytes as a, a copy of the kept image (confidence 0.90)",
+        }
+
+    def test_a_repeat_may_be_the_one_to_keep(self):
+        images = images_table("ab", duplicates={"a": "b"})
+        members = group_copies(images, matches_table([]), GroupOptions(keep="first"))
+        assert [(m.image_id, m.keep) for m in members] == [("a", True), ("b", False)]
+
+
+class TestKeep:
+    PAIRS = (("a", "b", 0.99), ("b", "c", 0.99), ("a", "c", 0.99))
+    SIZES = {"a": (10, 10, 500), "b": (20, 20, 300), "c": (20, 20, 900)}  # noqa: RUF012
+
+    def kept(self, policy, captured=None, sizes=None):
+        images = images_table("abc", sizes=sizes or self.SIZES, captured=captured)
+        members = group_copies(images, matches_table(self.PAIRS), GroupOptions(keep=policy))
+        (kept,) = (member for member in members if member.keep)
+        return kept.image_id, kept.reason
+
+    def test_largest(self):
+        assert self.kept("largest") == ("c", "as large as others (20 × 20 px) and least compressed")
+        sizes = {"a": (30, 20, 1), "b": (20, 20, 300), "c": (20, 20, 900)}
+        assert self.kept("largest", sizes=sizes) == ("a", "most pixels of 3 (30 × 20 px)")
+
+    def test_first(self):
+        assert self.kept("first") == ("a", "first by name of 3")
+
+    def test_oldest(self):
+        captured = {"b": 1_000_000_000, "a": 1_200_000_000}
+        assert self.kept("oldest", captured) == ("b", "oldest of 3 (taken 2001-09-09 01:46:40)")
+
+    def test_oldest_without_any_time_is_largest(self):
+        assert self.kept("oldest") == ("c", "as large as others (20 × 20 px) and least compressed")
+
+    def test_images_of_unknown_size_come_last(self):
+        sizes = {"a": (None, None, None), "b": (2, 2, 5), "c": (1, 1, 5)}
+        assert self.kept("largest", sizes=sizes)[0] == "b"
+
+
+class TestBadInput:
+    def test_a_match_with_a_stranger(self):
+        with pytest.raises(InputError, match="'x' is named by a match"):
+            group_copies(images_table("ab"), matches_table([("a", "x", 0.9)]))
+
+    def test_an_image_twice(self):
+        with pytest.raises(InputError, match="image_id twice"):
+            group_copies(images_table("aa"), matches_table([]))
+
+    def test_options(self):
+        with pytest.raises(OptionError, match="'smallest'; it is one of largest, oldest, first"):
+            GroupOptions(keep="smallest")
+        with pytest.raises(OptionError, match="min_path_confidence is 2"):
+            GroupOptions(min_path_confidence=2)
+        assert str(GroupOptions()) == "keep=largest min_path_confidence=0.8"
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.1, 0.6, 0.9, 0.99])),
+        max_size=30,
+    ),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None)
+def test_any_order_gives_the_same_sound_groups(pairs, rng):
+    ids = [f"i{number}" for number in range(10)]
+    named = [(ids[a], ids[b], confidence) for a, b, confidence in pairs if a != b]
+    members = group_copies(images_table(ids), matches_table(named))
+    shuffled = rng.sample(named, len(named))
+    turned = [(b, a, c) if rng.random() < 0.5 else (a, b, c) for a, b, c in shuffled]
+    again = group_copies(images_table(rng.sample(ids, 10)), matches_table(turned))
+    assert members == again
+
+    names = [member.image_id for member in members]
+    assert len(set(names)) == len(names), "nobody is in two groups"
+    for group_id in {member.group_id for member in members}:
+        group = [member for member in members if member.group_id == group_id]
+        assert len(group) >= 2
+        assert [member.keep for member in group] == [True] + [False] * (len(group) - 1)
+        kept = group[0].image_id
+        accepted = {frozenset(pair[:2]) for pair in named if pair[2] >= 0.5}
+        for member in group[1:]:
+            steps = [
+                middle
+                for middle in ids
+                if {frozenset((kept, middle)), frozenset((middle, member.image_id))} <= accepted
+            ]
+            assert frozenset((kept, member.image_id)) in accepted or steps
+
+
+def planted_families(seed):
+    """200 originals, 80 with one to nine edits, and 20 wrong pairs → ids, truth, pairs."""
+    rng = np.random.default_rng(seed)
+    truth, original, visible = [], [], []
+    for family in range(200):
+        edits = int(rng.integers(1, 10)) if family < 80 else 0
+        truth += [family] * (1 + edits)
+        original += [True] + [False] * edits
+        visible += [1.0, *rng.beta(6, 1, edits)]
+    ids = [f"i{number:04d}" for number in range(len(truth))]
+    pairs = {}
+    for a in range(len(truth)):
+        for b in range(a + 1, len(truth)):
+            if truth[a] != truth[b]:
+                continue
+            chance = visible[a] * visible[b] * (0.97 if original[a] or original[b] else 0.6)
+            found = rng.random() < chance
+            pairs[a, b] = 0.5 + 0.5 * rng.beta(12, 1) if found else 0.4 * rng.random()
+    for _ in range(20):
+        a, b = sorted(rng.choice(len(truth), 2, replace=False))
+        if truth[a] != truth[b]:
+            for x in np.flatnonzero(np.array(truth) == truth[a]):
+                for y in np.flatnonzero(np.array(truth) == truth[b]):
+                    pairs.setdefault((int(x), int(y)), 0.02)
+            pairs[a, b] = 0.6 + 0.35 * rng.random()
+    return ids, truth, [(ids[a], ids[b], confidence) for (a, b), confidence in pairs.items()]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_planted_families_come_together_and_strangers_stay_apart(seed):
+    ids, truth, pairs = planted_families(seed)
+    groups = grouped(ids, pairs)
+    predicted = np.arange(len(ids))
+    for number, group in enumerate(groups):
+        predicted[[ids.index(image_id) for image_id in group]] = len(ids) + number
+    result = metrics.b_cubed(predicted, np.array(truth))
+    assert result.precision >= 0.985
+    assert result.recall >= 0.90
+
+
+def test_a_thousand_copies_of_one_image():
+    rng = random.Random(0)
+    ids = [f"i{number:04d}" for number in range(1000)]
+    pairs = {tuple(sorted((a, b))): 0.99 for a in ids for b in rng.sample(ids, 12) if a != b}
+    pairs.update({tuple(sorted((ids[500], b))): 0.97 for b in ids if b != ids[500]})
+    assert [len(g) for g in grouped(ids, [(*ab, c) for ab, c in pairs.items()])] == [1000]
