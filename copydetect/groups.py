@@ -79,8 +79,8 @@ def group_copies(
     """Groups of at least two images, by group_id; in a group the kept image, then by image_id.
 
     images: the `images` table; byte-identical files (`duplicate_of`) belong to the group of the
-    image that they repeat. matches: the `matches` table. Neither's row order matters. InputError where an image_id is not unique or
-    a match or duplicate names no image.
+    image that they repeat. matches: the `matches` table. Neither's row order matters.
+    InputError where an image_id is not unique or a match or duplicate names no image.
     """
     options = options or GroupOptions()
     images = images.sort_by("image_id")
