@@ -119,9 +119,9 @@ def _flat(rows: Integers, ids: Integers, scores: Floats) -> Found:
 
 
 def _unique(rows: Integers, ids: Integers, scores: Floats) -> Found:
-    """Each (row, id) once: the connecting neighbour may be among the best too."""
-    order = np.lexsort((ids, rows))
+    """Each hit once: the connecting neighbour may be among the best too."""
+    order = np.lexsort((scores, ids, rows))
     rows, ids, scores = rows[order], ids[order], scores[order]
     first = np.ones(len(rows), dtype=bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (ids[1:] != ids[:-1])
+    first[1:] = (np.diff(rows) != 0) | (np.diff(ids) != 0) | (np.diff(scores) != 0)
     return rows[first], ids[first], scores[first]

@@ -233,7 +233,6 @@ def train_partition(
         floats = np.asarray(index.pq.decode(np.ascontiguousarray(sample)), dtype=np.float32)
     else:
         floats = np.ascontiguousarray(sample, dtype=np.float32)
-    check_vectors(floats, np.arange(len(floats)), "the training sample")
     if options.codes.startswith("PQ") and codebook is None:
         index.pq.cp.min_points_per_centroid = 1
         index.pq.train(floats[: 1 << 16])
@@ -245,7 +244,7 @@ def train_partition(
 
 
 def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
-    """InputError that names what is wrong: dimension, NaN, zero vectors, repeated ids."""
+    """InputError that names what is wrong: dimension, NaN, zero vectors."""
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise InputError(f"{source}: {len(ids)} ids for vectors of shape {vectors.shape}")
     if dimension and vectors.shape[1] != dimension:
@@ -257,6 +256,10 @@ def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 
     for wrong, text in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
         if wrong.any():
             raise InputError(f"{source}: the vector of id {ids[int(np.argmax(wrong))]} is {text}")
+
+
+def check_ids(ids: Integers, source: str) -> None:
+    """InputError that names an id which occurs twice."""
     ordered = np.sort(ids)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):

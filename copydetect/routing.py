@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from copydetect.errors import InputError
-from copydetect.partitions import Integers, Partition, Vectors, check_vectors
+from copydetect.partitions import Integers, Partition, Vectors, check_ids, check_vectors
 from copydetect.spills import read_arrays, write_arrays, write_spill
 from copydetect.storage import Storage
 
@@ -48,6 +48,8 @@ def write_sample(storage: Storage, folder: str, read: Read, part: Part, share: f
     uri = f"{folder}/sample/part-{part[0]:05d}.npz"
     if not storage.exists(uri):
         vectors, ids = sample_part(read, part, share)
+        if vectors.dtype != np.uint8:
+            check_vectors(vectors.astype(np.float32), ids, part[1])
         write_arrays(storage, uri, part[1], vectors=vectors, ids=ids)
     return uri
 
@@ -82,6 +84,9 @@ def route_part(
         return uri
     vectors, ids = read(source)
     check_vectors(partition.decode(vectors), ids, source, partition.dimension)
+    if vectors.dtype != np.uint8:
+        # Two features of an image may share the geometry that is their id; descriptors may not.
+        check_ids(ids, source)
     nearest = partition.nearest_lists(vectors, probes)
     if probes > 1:
         write_arrays(storage, probes_uri(folder, number), source, lists=nearest.astype(np.int32))

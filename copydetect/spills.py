@@ -156,5 +156,5 @@ def read_arrays(storage: Storage, uri: str) -> tuple[Any, dict[str, npt.NDArray[
         return json.loads(arrays.pop("described").tobytes()), arrays
     except InputError as error:
         raise IndexFileError(f"missing file: {error}") from error
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise IndexFileError(f"{uri} is damaged or of another kind: {error}") from error
