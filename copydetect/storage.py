@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
+import re
 import shutil
+import stat
 import uuid
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from copydetect.errors import InputError
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file that exists: its URI and its size in bytes."""
 
@@ -57,13 +64,19 @@ class LocalStorage:
 
     def open(self, uri: str) -> BinaryIO:
         try:
+            # Opening a pipe would wait for ever for someone to write to it.
+            if not stat.S_ISREG(os.stat(uri).st_mode):
+                raise InputError(f"cannot read {uri}: it is not a plain file")
             return open(uri, "rb")
-        except OSError as error:
-            raise InputError(f"cannot read {uri}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
     def read(self, uri: str) -> bytes:
         with self.open(uri) as file:
-            return file.read()
+            try:
+                return file.read()
+            except OSError as error:
+                raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
     def write(self, uri: str, data: bytes) -> None:
         temporary = _temporary_beside(uri)
@@ -88,24 +101,112 @@ class LocalStorage:
         return os.path.exists(uri)
 
     def files_under(self, uri: str) -> list[StoredFile]:
-        found = []
-        for folder, subfolders, names in os.walk(uri, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
-            found += [
-                StoredFile(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)
-            ]
-        return sorted(found, key=lambda file: file.uri)
+        """Hidden files and folders are left out, and what vanishes meanwhile or cannot be read.
+
+        Each folder is listed once, by its real place where there is a choice, so that links which
+        lead back or aside neither loop nor show a file twice. InputError where `uri` itself may
+        not be listed.
+        """
+        if not os.path.isdir(uri):
+            return []
+        try:
+            os.scandir(uri).close()
+        except OSError as error:
+            raise InputError(f"cannot list {uri}: {_reason(error)}") from error
+        root = uri.rstrip("/") or "/"
+        return sorted(_walk(root), key=lambda file: file.uri)
 
     def matching(self, pattern: str) -> list[StoredFile]:
-        paths = sorted(glob.glob(pattern, recursive=True))
-        return [StoredFile(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
+        paths = _crossing(pattern) if "**" in pattern else glob.glob(pattern)
+        return [file for path in sorted(paths) if (file := _stored(path)) is not None]
 
     def delete(self, uri: str) -> None:
         if os.path.isdir(uri):
             shutil.rmtree(uri)
         else:
             Path(uri).unlink(missing_ok=True)
+
+
+def _walk(root: str) -> Iterator[StoredFile]:
+    """The visible files below a folder; linked folders after all real ones."""
+    seen: set[tuple[int, int]] = set()
+    real_root = os.path.realpath(root)
+    folders, linked = [root], deque[str]()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.popleft()
+        for entry in _entries(folder, seen):
+            if not entry.is_symlink():
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif entry.is_file() and (file := _stored(entry.path)):
+                    yield file
+            elif os.path.isdir(entry.path):  # unlike the entry's own, no error on a circle
+                linked.append(entry.path)
+            elif not _is_visible_below(real_root, os.path.realpath(entry.path)) and (
+                file := _stored(entry.path)
+            ):
+                yield file
+
+
+def _entries(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """The visible entries of a folder by name; none where it has been seen or cannot be read."""
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return []
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        _log.warning("left out %s: %s", folder, _reason(error))
+        return []
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _stored(path: str) -> StoredFile | None:
+    """A plain file and its size; None for anything else, and for what is no longer there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return StoredFile(path, status.st_size) if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_visible_below(folder: str, path: str) -> bool:
+    prefix = folder.rstrip("/") + "/"
+    return path.startswith(prefix) and "/." not in path[len(prefix) - 1 :]
+
+
+def _crossing(pattern: str) -> Iterator[str]:
+    """Paths that a glob with `**` matches, without following links in circles."""
+    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    folder = os.path.dirname(fixed) or "."
+    prefix = "./" if folder == "." and not pattern.startswith("./") else ""
+    matches = re.compile(_expression(prefix + pattern)).fullmatch
+    for file in LocalStorage().files_under(folder):
+        if matches(file.uri):
+            yield file.uri.removeprefix(prefix)
+
+
+def _expression(pattern: str) -> str:
+    """A glob as a regular expression over whole paths, `**/` standing for any folders or none."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern)
+    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        wild.get(part) or (_set(part) if part[:1] == "[" and len(part) > 1 else re.escape(part))
+        for part in parts
+    )
+
+
+def _set(part: str) -> str:
+    """`[abc]` or `[!abc]` of a glob as a set of a regular expression."""
+    negated = part[1] == "!"
+    letters = re.sub(r"([\\\[\]^])", r"\\\1", part[1 + negated : -1])
+    return f"[{'^' if negated else ''}{letters}]"
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _temporary_beside(uri: str) -> Path:
