@@ -25,6 +25,7 @@ IMAGES = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("bytes", pa.int64()),
+        pa.field("captured_at", pa.timestamp("s")),
         pa.field("duplicate_of", pa.string()),
         pa.field("status", pa.string(), nullable=False),
     ]

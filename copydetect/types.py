@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -38,8 +39,9 @@ ImageStatus = Literal["ok", "duplicate", "failed"]
 class ImageRow:
     """A row of the `images` table: what is known of one image of the input.
 
-    sha256 in hex; width, height in px, upright; bytes: size of the file; duplicate_of: image_id of
-    a byte-identical image that stands for this one.
+    sha256 in hex; width, height in px, upright; bytes: size of the file; captured_at: when the
+    camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
+    stands for this one.
     """
 
     image_id: str
@@ -51,6 +53,7 @@ class ImageRow:
     width: int | None
     height: int | None
     bytes: int | None
+    captured_at: datetime | None
     duplicate_of: str | None
     status: ImageStatus
 

@@ -1,0 +1,133 @@
+"""Listing → images, descriptors, keypoints and failures: one part file of each for each part."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import cv2
+import numpy as np
+import torch
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+from apache_beam.utils.shared import Shared
+
+from copydetect import runs, tables
+from copydetect.descriptions import Describer, DescriberOptions, describe_part
+from copydetect.descriptors import load_model
+from copydetect.keypoints import load_quantiser
+from copydetect.parts import ListedImage, part_of
+from copydetect.storage import Storage
+from copydetect.types import Role
+
+
+@dataclass(frozen=True)
+class DescriberSetup:
+    """What a worker needs to make a `Describer`: names and paths instead of loaded models.
+
+    model: None makes no descriptors; background: path of a background set, "" for the model's own;
+    local: whether local features are detected.
+    """
+
+    options: DescriberOptions
+    model: str | None
+    background: str
+    device: str
+    local: bool
+
+    def load(self) -> Describer:
+        """Load everything; ModelError or OptionError where it does not fit."""
+        embedder = load_model(self.model, self.device) if self.model else None
+        background = np.empty((0, 0), np.float32)
+        if embedder is not None and self.background:
+            embedder = replace(embedder, background_path=Path(self.background))
+        if embedder is not None:
+            background = embedder.background()
+        quantiser = load_quantiser() if self.local else None
+        return Describer(self.options, embedder, background, quantiser)
+
+
+def part_uri(folder: str, table: str, role: Role, part: int) -> str:
+    """Where a part of a table is, in the folder of a run."""
+    return runs.join(folder, table, f"{role}-{part:05d}.parquet")
+
+
+class RefsToDescriptions(beam.PTransform[Any, Any]):
+    """URIs of listing files → part numbers, once the part's files are written.
+
+    parts: how many there are; wanted: those still to be described.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        setup: DescriberSetup,
+        role: Role,
+        folder: str,
+        parts: int,
+        wanted: Collection[int],
+    ) -> None:
+        super().__init__()
+        self._describe = _DescribePart(storage, setup, role, folder)
+        self._storage = storage
+        self._parts = parts
+        self._wanted = frozenset(wanted)
+
+    def expand(self, uris: PCollection[str]) -> PCollection[int]:
+        listed = uris | "read listing" >> beam.FlatMap(
+            _listed_by_part, self._storage, self._parts, self._wanted
+        )
+        # A range of hashes may hold no image; its part has files all the same.
+        every = uris.pipeline | "parts" >> beam.Create([(part, []) for part in self._wanted])
+        described: PCollection[int] = (
+            (listed, every)
+            | "all parts" >> beam.Flatten()
+            | "gather parts" >> beam.GroupByKey()
+            | "describe" >> beam.ParDo(self._describe)
+        )
+        return described
+
+
+class _DescribePart(beam.DoFn):
+    def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
+        self._storage = storage
+        self._setup = setup
+        self._role = role
+        self._folder = folder
+        self._shared = Shared()
+        self._images = Metrics.counter("copydetect", "images_described")
+        self._failures = Metrics.counter("copydetect", "images_failed")
+
+    def setup(self) -> None:
+        # The engine runs a worker a processor; more threads in each would only be in the way.
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        self._describer = self._shared.acquire(self._setup.load)
+
+    def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
+        part, batches = element
+        listed = [image for batch in batches for image in batch]
+        described = describe_part(self._storage, listed, self._describer)
+        # `images` is written last: where it is, the part is complete.
+        for name in ("descriptors", "keypoints", "failures", "images"):
+            table = getattr(described, name)
+            if table is not None:
+                uri = part_uri(self._folder, name, self._role, part)
+                tables.write_table(self._storage, uri, table)
+        self._images.inc(described.images.num_rows)
+        self._failures.inc(described.failures.num_rows)
+        yield part
+
+
+def _listed_by_part(
+    uri: str, storage: Storage, parts: int, wanted: frozenset[int]
+) -> Iterator[tuple[int, list[ListedImage]]]:
+    by_part: dict[int, list[ListedImage]] = {}
+    for row in tables.read_table(storage, uri).to_pylist():
+        part = part_of(row["sha256"], parts)
+        if part in wanted:
+            by_part.setdefault(part, []).append(ListedImage(**row))
+    yield from by_part.items()

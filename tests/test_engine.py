@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import apache_beam as beam
+import pytest
+
+from copydetect.errors import InputError, ModelError, OptionError
+from pipelines import cli
+from pipelines.engine import StageError, engine_of, exit_code_of, parser_of
+
+
+def test_a_stage_runs_and_is_timed(tmp_path) -> None:
+    engine = engine_of([], quiet=True, verbose=False)
+    target = tmp_path / "out"
+
+    def build(pipeline: beam.Pipeline) -> None:
+        numbers = pipeline | beam.Create([1, 2, 3])
+        _ = numbers | beam.CombineGlobally(sum) | beam.Map(lambda n: target.write_text(str(n)))
+
+    engine.run("sum", build)
+    assert target.read_text() == "6"
+    assert engine.seconds["sum"] > 0
+
+
+def test_a_failing_stage_names_itself_and_the_cause() -> None:
+    def fail(number: int) -> int:
+        raise ValueError(f"no such number: {number}")
+
+    engine = engine_of([], quiet=True, verbose=False)
+    with pytest.raises(StageError, match=r"stage count failed: .*no such number: 7"):
+        engine.run("count", lambda p: p | beam.Create([7]) | beam.Map(fail))
+
+
+@pytest.mark.parametrize("flags", [["--nonsense=1"], ["--nonsense", "1"], ["stray"]])
+def test_unknown_options_are_refused(flags: list[str]) -> None:
+    with pytest.raises(OptionError, match=r"nonsense|stray"):
+        engine_of(flags, quiet=True, verbose=False)
+
+
+def test_beams_own_options_pass_through() -> None:
+    engine = engine_of(["--runner=PortableRunner", "--job_endpoint", "localhost:1"], True, False)
+    assert "--runner=PortableRunner" in engine.flags
+    assert not any("FnApiRunner" in flag for flag in engine.flags)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("no such folder"), 2),
+        (OptionError("k must be positive"), 2),
+        (ModelError("not a model"), 2),
+        (StageError("stage describe failed"), 1),
+        (OSError(28, "No space left on device", "out"), 1),
+        (KeyboardInterrupt(), 1),
+    ],
+)
+def test_errors_become_one_line_and_an_exit_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job() -> int:
+        raise error
+
+    assert exit_code_of(job, verbose=False) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_programming_errors_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(lambda: 1 // 0, verbose=False)
+
+
+def test_no_abbreviations() -> None:
+    parser = parser_of("dedup", "")
+    assert parser.parse_known_args(["--verb"])[0].verbose is False
+
+
+def test_the_command_line_lists_commands_and_refuses_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["--help"]) == 0
+    assert "dedup" in capsys.readouterr().out
+    assert cli.main(["dedupe"]) == 2
+    assert "dedupe" in capsys.readouterr().err
+    assert cli.main([]) == 2

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+import random
+
+import pyarrow as pa
+import pytest
+
+from copydetect import parts, tables
+from copydetect.errors import InputError
+from copydetect.parts import LISTING, ImageNumbers, ListedImage
+from copydetect.storage import LocalStorage
+from copydetect.types import Failure, ImageRef, ImageRow
+
+
+def listed(image_id: str, content: bytes) -> ListedImage:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ListedImage(image_id, "image", f"in/{image_id}", "", sha256, len(content))
+
+
+def test_listing_hashes_the_bytes_and_keeps_what_could_not_be_read() -> None:
+    good, bad = ImageRef("a.jpg", "in/a.jpg"), ImageRef("b.jpg", "in/b.jpg")
+    failure = Failure("b.jpg", "in/b.jpg", "list", "PermissionError", "no access")
+    first, second = parts.list_images([(good, b"abc"), (bad, failure)])
+    assert first.sha256 == hashlib.sha256(b"abc").hexdigest()
+    assert (first.bytes, first.error_type) == (3, "")
+    assert (second.bytes, second.error_type, second.message) == (0, "PermissionError", "no access")
+
+
+def test_content_digest_ignores_order_and_sees_content_and_names() -> None:
+    images = [listed(f"{i}.jpg", bytes([i])) for i in range(20)]
+    table = tables.rows_to_table(images, LISTING)
+    random.Random(1).shuffle(images)
+    assert parts.content_digest(tables.rows_to_table(images, LISTING)) == parts.content_digest(
+        table
+    )
+    other = [*images[1:], listed(images[0].image_id, b"other")]
+    renamed = [*images[1:], listed("renamed", bytes([int(images[0].image_id[:-4])]))]
+    for changed in (other, renamed, images[1:]):
+        digest = parts.content_digest(tables.rows_to_table(changed, LISTING))
+        assert digest != parts.content_digest(table)
+
+
+def test_duplicate_ids_are_named() -> None:
+    table = tables.rows_to_table([listed("a", b"1"), listed("b", b"2"), listed("a", b"3")], LISTING)
+    with pytest.raises(InputError, match="'a'"):
+        parts.refuse_duplicate_ids(table)
+    parts.refuse_duplicate_ids(table.slice(0, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 256])
+def test_parts_are_ranges_of_the_hash(count: int) -> None:
+    hashes = sorted(hashlib.sha256(bytes([i])).hexdigest() for i in range(200))
+    numbers = [parts.part_of(sha256, count) for sha256 in hashes]
+    assert numbers == sorted(numbers)
+    assert set(numbers) <= set(range(count))
+    assert parts.part_of("f" * 64, count) == count - 1
+    assert parts.part_of("0" * 64, count) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(0, 1), (1, 1), (65, 2), (2040, 32), (10**6, 257)]
+)
+def test_part_count_follows_the_size(images: int, expected: int) -> None:
+    assert parts.part_count(images) == expected
+
+
+def test_byte_identical_images_are_folded_onto_the_first_id() -> None:
+    images = [listed("c", b"same"), listed("a", b"same"), listed("b", b"other")]
+    folded = {image.image_id: twin for image, twin in parts.fold_duplicates(images)}
+    assert folded == {"a": None, "c": "a", "b": None}
+
+
+def test_numbers_do_not_depend_on_the_number_of_parts() -> None:
+    images = [listed(str(i), bytes([i])) for i in range(50)]
+
+    def order(count: int) -> list[str]:
+        by_part = [
+            parts.fold_duplicates(i for i in images if parts.part_of(i.sha256, count) == part)
+            for part in range(count)
+        ]
+        return [image.image_id for part in by_part for image, _ in part]
+
+    assert order(1) == order(3) == order(17)
+
+
+def test_numbers_lead_to_rows(tmp_path) -> None:
+    storage = LocalStorage()
+    rows = [
+        ImageRow(str(i), "image", f"in/{i}", "", None, "JPEG", 4, 3, 10, None, None, "ok")
+        for i in range(5)
+    ]
+    uris = [str(tmp_path / "0.parquet"), str(tmp_path / "1.parquet")]
+    tables.write_table(storage, uris[0], tables.rows_to_table(rows[:2], tables.IMAGES))
+    tables.write_table(storage, uris[1], tables.rows_to_table(rows[2:], tables.IMAGES))
+    numbers = ImageNumbers(storage, uris, [2, 3])
+    assert len(numbers) == 5
+    assert [numbers.row(i) for i in (4, 0, 1, 2, 3)] == [rows[i] for i in (4, 0, 1, 2, 3)]
+    assert numbers.start_of(1) == 2
+    with pytest.raises(IndexError, match="5"):
+        numbers.row(5)
+
+
+def test_listing_schema_holds_every_field() -> None:
+    table = tables.rows_to_table([listed("a", b"1")], LISTING)
+    assert [ListedImage(**row) for row in table.to_pylist()] == [listed("a", b"1")]
+    assert table.schema.equals(LISTING)
+    assert isinstance(LISTING, pa.Schema)
