@@ -287,6 +287,13 @@ def test_threads_decode_side_by_side_and_pillow_stays_as_it_was():
     assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
 
 
+@pytest.mark.parametrize("size", [(70, 50), (52, 40), (31, 22), (13, 9), (90, 64)])
+def test_resizing_keeps_the_picture_in_place(size):
+    source = picture(61, 43)
+    resized = images.resize(np.asarray(source), *size)
+    assert distance(resized, np.asarray(source.resize(size))) < 1.5
+
+
 def test_sides():
     pixels = np.asarray(picture(80, 40))
     assert resize_long_side(pixels, 20).shape == (10, 20, 3)
