@@ -1,0 +1,189 @@
+"""upright pixels → what verification needs of one image, however many pairs it is in.
+
+Everything is computed at most once, when a pair first asks for it: grey levels at halved sizes and
+RootSIFT features. An image in ten thousand pairs is decoded and described once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import ImageError
+from copydetect.types import Pixels
+
+Floats = npt.NDArray[np.float32]
+_SMALLEST_LEVEL_PX = 24
+_CHROMA_PX = 64
+_FEATURE_SIDE_PX = 224
+"""Below this long side an image is enlarged before features are sought: SIFT needs room."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """RootSIFT features (Lowe 2004; Arandjelović and Zisserman 2012), strongest first.
+
+    xy_px: (n, 2) positions in px of `PairImage.pixels`, a pixel's centre at whole numbers;
+    size_px: (n,) diameters; angle_rad: (n,); descriptors: (n, 128) unit rows. All float32.
+    """
+
+    xy_px: Floats
+    size_px: Floats
+    angle_rad: Floats
+    descriptors: Floats
+
+    def __len__(self) -> int:
+        return len(self.xy_px)
+
+    @cached_property
+    def mirrored_descriptors(self) -> Floats:
+        """(n, 128): the descriptors that the mirrored image has at the same places.
+
+        Mirroring keeps the axis along a feature's orientation and turns the other one round: rows
+        of the 4×4 grid are reversed and orientations negated, so nothing is extracted twice.
+        """
+        grid = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, (-np.arange(8)) % 8]
+        return np.ascontiguousarray(grid.reshape(-1, 128))
+
+
+@dataclass(frozen=True, eq=False)
+class PairImage:
+    """One image as verification sees it.
+
+    pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
+    full size; max_features: how many features are kept.
+    """
+
+    image_id: str
+    pixels: Pixels
+    full_width_px: int
+    full_height_px: int
+    max_features: int
+
+    @property
+    def width_px(self) -> int:
+        """Width at the working size."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Height at the working size."""
+        return int(self.pixels.shape[0])
+
+    @cached_property
+    def to_full(self) -> npt.NDArray[np.float64]:
+        """(3, 3): working px → full-size px, a pixel's centre at whole numbers in both."""
+        return _resizing(
+            self.full_width_px / self.width_px,
+            self.full_height_px / self.height_px,
+        )
+
+    @cached_property
+    def levels(self) -> list[Floats]:
+        """Grey levels 0…255, each half the size of the one before."""
+        grey = cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        levels = [grey]
+        while min(levels[-1].shape) >= 2 * _SMALLEST_LEVEL_PX:
+            height, width = levels[-1].shape
+            size = (width // 2, height // 2)
+            levels.append(_floats(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA)))
+        return levels
+
+    def level_matrix(self, level: int) -> npt.NDArray[np.float64]:
+        """(3, 3): working px → px of `levels[level]`."""
+        height, width = self.levels[level].shape
+        return _resizing(width / self.width_px, height / self.height_px)
+
+    @cached_property
+    def chroma(self) -> Floats:
+        """(h, w, 2): red − green and yellow − blue on a small copy of at most 64 px."""
+        scale = min(1.0, _CHROMA_PX / max(self.width_px, self.height_px))
+        size = (max(1, round(self.width_px * scale)), max(1, round(self.height_px * scale)))
+        small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+        return np.stack([red - green, (red + green) / 2 - blue], axis=-1)
+
+    @property
+    def chroma_matrix(self) -> npt.NDArray[np.float64]:
+        """(3, 3): working px → px of `chroma`."""
+        height, width = self.chroma.shape[:2]
+        return _resizing(width / self.width_px, height / self.height_px)
+
+    @cached_property
+    def features(self) -> LocalFeatures:
+        """At most `max_features` of them; none for an image without structure."""
+        return extract_features(self.pixels, self.max_features)
+
+
+def prepare(
+    image_id: str,
+    pixels: Pixels,
+    full_size_px: tuple[int, int] | None = None,
+    working_px: int = 448,
+    max_features: int = 600,
+) -> PairImage:
+    """An image ready for any number of pairs.
+
+    pixels: (h, w, 3) uint8 upright RGB, at full size or already reduced; full_size_px: (width,
+    height) of the upright image at full size, where `pixels` are not; the longer side is scaled
+    down to `working_px`, never up. ImageError where there are no pixels.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are no RGB image")
+    height, width = pixels.shape[:2]
+    full_width, full_height = full_size_px or (width, height)
+    scale = working_px / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return PairImage(image_id, pixels, full_width, full_height, max_features)
+
+
+def extract_features(pixels: Pixels, max_features: int) -> LocalFeatures:
+    """RootSIFT of an RGB image, the strongest `max_features`; small images are enlarged first."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    height, width = grey.shape
+    zoom = min(3.0, max(1.0, _FEATURE_SIDE_PX / max(height, width)))
+    if zoom > 1:
+        size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR)
+    points, histograms = _sift().detectAndCompute(grey, None)
+    if not points or histograms is None:
+        empty = np.zeros(0, np.float32)
+        return LocalFeatures(
+            np.zeros((0, 2), np.float32), empty, empty, np.zeros((0, 128), np.float32)
+        )
+    table = np.array([(*p.pt, p.size, p.angle, p.response) for p in points], np.float32)
+    # Ties are broken by position: equal corners must not depend on the detector's order.
+    order = np.lexsort((table[:, 3], table[:, 0], table[:, 1], -table[:, 4]))[:max_features]
+    table = table[order]
+    found = histograms[order]
+    rooted = np.sqrt(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-9))
+    ratio = np.array([grey.shape[1] / width, grey.shape[0] / height], np.float32)
+    return LocalFeatures(
+        xy_px=(table[:, :2] + 0.5) / ratio - 0.5,
+        size_px=table[:, 2] / np.float32(ratio.mean()),
+        angle_rad=np.deg2rad(table[:, 3]),
+        descriptors=np.ascontiguousarray(rooted, np.float32),
+    )
+
+
+def _sift() -> Any:
+    """A detector that also finds faint features: blurred and flat copies have no others."""
+    return cv2.SIFT.create(
+        nfeatures=0, contrastThreshold=0.015, edgeThreshold=12, enable_precise_upscale=True
+    )
+
+
+def _resizing(across: float, down: float) -> npt.NDArray[np.float64]:
+    """The matrix of a resize by these factors; pixel centres are at whole numbers."""
+    return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
+
+
+def _floats(array: Any) -> Floats:
+    return np.asarray(array, np.float32)

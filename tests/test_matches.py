@@ -1,0 +1,140 @@
+"""One pair: planted copies are proven with their transform, others are not."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from copydetect.errors import ImageError, OptionError
+from copydetect.geometry import apply
+from copydetect.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.types import Candidate, Match, Pixels
+from tests.scenes import scene
+
+CANDIDATE = Candidate("q", "r", math.nan, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)
+
+
+def verify(query: Pixels, reference: Pixels, options: MatchOptions | None = None) -> Match:
+    return verify_pair(
+        prepare_image("q", query, options),
+        prepare_image("r", reference, options),
+        CANDIDATE,
+        None,
+        options,
+    )
+
+
+def warp(pixels: Pixels, matrix: np.ndarray, size: tuple[int, int]) -> Pixels:
+    return np.asarray(cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_AREA), np.uint8)
+
+
+TRANSFORMS = {
+    "crop": np.array([[1.2, 0, -70], [0, 1.2, -40], [0, 0, 1]]),
+    "mirrored": np.array([[-1.0, 0, 319], [0, 1, 0], [0, 0, 1]]),
+    "turned": np.array([[0.7, -0.5, 120], [0.5, 0.7, -20], [0, 0, 1]]),
+    "stretched": np.array([[0.9, 0, 0], [0, 1.2, -20], [0, 0, 1]]),
+    "perspective": np.array([[1, 0.1, 0], [0.05, 1, 0], [4e-4, 2e-4, 1]]),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_planted_transform_is_recovered(name: str) -> None:
+    """To within 3 % of the diagonal, over the shared region."""
+    picture = scene(3, 320, 240)
+    matrix = TRANSFORMS[name]
+    match = verify(picture, warp(picture, matrix, (320, 240)))
+    assert match.is_copy
+    found = np.array(match.transform).reshape(3, 3)
+    region = np.array(match.query_region).reshape(-1, 2)
+    error = np.linalg.norm(apply(found, region) - apply(matrix, region), axis=1)
+    assert error.max() < 0.03 * math.hypot(320, 240)
+    assert ("mirrored" in match.edits) == (name == "mirrored")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_other_scenes_are_no_copies(seed: int) -> None:
+    match = verify(scene(seed, 320, 240), scene(seed + 100, 320, 240))
+    assert not match.is_copy
+    assert match.confidence < 0.5
+
+
+def test_blurred_turned_crop_without_features_is_proven_directly() -> None:
+    picture = scene(5, 320, 240)
+    soft = cv2.GaussianBlur(picture, (0, 0), 6)
+    copy = np.ascontiguousarray(np.rot90(soft[20:220, 40:300]))
+    match = verify(copy, picture)
+    assert match.is_copy
+    assert match.direction == "query_is_copy"
+
+
+def test_crop_is_the_copy_in_both_orders() -> None:
+    picture = scene(9, 320, 240)
+    crop = np.ascontiguousarray(picture[30:190, 60:260])
+    assert verify(crop, picture).direction == "query_is_copy"
+    assert verify(picture, crop).direction == "reference_is_copy"
+
+
+def test_regions_and_transform_are_in_full_size_px() -> None:
+    picture = scene(11, 900, 660)
+    crop = np.ascontiguousarray(picture[100:560, 200:800])
+    match = verify(crop, picture)
+    found = np.array(match.transform).reshape(3, 3)
+    assert np.abs(found - [[1, 0, 200], [0, 1, 100], [0, 0, 1]]).max() < 4
+    region = np.array(match.reference_region).reshape(-1, 2)
+    assert np.abs(region.min(axis=0) - [200, 100]).max() < 6
+    assert np.abs(region.max(axis=0) - [799, 559]).max() < 6
+
+
+def test_correspondences_of_the_search_are_enough() -> None:
+    picture = scene(13, 320, 240)
+    crop = np.ascontiguousarray(picture[40:200, 80:280])
+    rng = np.random.default_rng(0)
+    in_crop = rng.uniform(0.05, 0.95, (30, 2))
+    in_whole = (in_crop * [200, 160] + [80, 40]) / [320, 240]
+    points = np.column_stack([in_crop, in_whole]).astype(np.float32)
+    query, reference = prepare_image("q", crop), prepare_image("r", picture)
+    match = verify_pair(query, reference, CANDIDATE, points)
+    assert match.is_copy
+    assert "features" not in query.__dict__ or match.inliers >= 4
+
+
+def test_identical_pixels_are_a_copy_and_one_colour_is_none() -> None:
+    picture = scene(17, 200, 150)
+    assert verify(picture, picture.copy()).confidence == 1
+    grey = np.full((150, 200, 3), 90, np.uint8)
+    assert not verify(grey, grey.copy()).is_copy
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (2, 2), (7, 500)])
+def test_tiny_images_are_decided_without_error(shape: tuple[int, int]) -> None:
+    tiny = np.full((*shape, 3), 120, np.uint8)
+    tiny[0, 0] = 255
+    for pair in ((tiny, scene(1, 200, 150)), (scene(1, 200, 150), tiny), (tiny, 255 - tiny)):
+        assert not verify(*pair).is_copy
+
+
+def test_time_limit_ends_a_pair_undecided() -> None:
+    options = MatchOptions(limit_msec=1)
+    match = verify(scene(3, 320, 240), scene(4, 320, 240), options)
+    assert not match.is_copy
+
+
+def test_result_does_not_depend_on_what_was_verified_before() -> None:
+    picture, other = scene(3, 320, 240), scene(21, 320, 240)
+    copy = warp(picture, TRANSFORMS["turned"], (320, 240))
+    shared = prepare_image("q", picture)
+    first = verify_pair(shared, prepare_image("r", copy), CANDIDATE)
+    verify_pair(shared, prepare_image("r", other), CANDIDATE)
+    assert verify_pair(shared, prepare_image("r", copy), CANDIDATE) == first
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(OptionError, match="working_px"):
+        MatchOptions(working_px=8)
+    with pytest.raises(OptionError, match="min_confidence"):
+        MatchOptions(min_confidence=1.5)
+    with pytest.raises(ImageError, match="shape"):
+        prepare_image("q", np.zeros((0, 4, 3), np.uint8))
