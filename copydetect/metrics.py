@@ -169,9 +169,14 @@ def recall_at_k(ranks: Integers, k: int, positives: int) -> float:
 def hit_rate_at_k(
     queries: Integers, scores: Floats, labels: Booleans, k: int, queries_with_copies: int
 ) -> float:
-    """Share of the queries that have a copy with at least one among their `k` best."""
-    hits = ranks_of_copies(queries, scores, labels) < k
-    return len(np.unique(queries[labels][hits])) / queries_with_copies
+    """Share of the queries that have a copy with at least one among their `k` best.
+
+    Of equal scores negatives come first; copies don't stand in each other's way.
+    """
+    order = np.lexsort((labels, -scores, queries))
+    places = np.arange(len(order)) - _run_starts(queries[order])
+    hits = labels[order] & (places < k)
+    return len(np.unique(queries[order][hits])) / queries_with_copies
 
 
 def mean_average_precision(

@@ -1,0 +1,218 @@
+"""`copydetect evaluate`: a run, or a file of predictions, against a ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import evaluation, ground_truth, plots
+from copydetect.errors import CopydetectError, InputError
+from copydetect.evaluation import CandidateRule, Ranking
+from copydetect.ground_truth import GroupTruth, PairTruth
+from copydetect.runs import Manifest, join
+from copydetect.storage import Storage
+from copydetect.transforms.storage import storage_for
+
+_LEVELS = (("candidates", "score"), ("matches", "confidence"))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scored pairs of one level of a run."""
+
+    queries: list[str]
+    references: list[str]
+    scores: npt.NDArray[np.float64]
+
+
+@dataclass
+class _Evaluation:
+    """What is printed and drawn: JSON values, named rankings and the reliability diagram."""
+
+    figures: dict[str, Any]
+    rankings: dict[str, Ranking]
+    reliability_svg: bytes | None = None
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        result = _evaluate(options)
+    except CopydetectError as error:
+        print(f"copydetect evaluate: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"copydetect evaluate: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result.figures, indent=2))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> _Evaluation:
+    rule = CandidateRule(options.top_k, options.top_n)
+    truth = ground_truth.read_truth(storage_for(options.truth), options.truth)
+    folder = options.output
+    if options.run.lower().endswith(".csv"):
+        result = evaluate_predictions(storage_for(options.run), options.run, truth, rule)
+    else:
+        result = evaluate_run(storage_for(options.run), options.run, truth, rule)
+        folder = folder or join(options.run, "evaluation")
+    if folder:
+        _write(storage_for(folder), folder, result)
+    return result
+
+
+def evaluate_predictions(
+    storage: Storage, uri: str, truth: PairTruth | GroupTruth, rule: CandidateRule
+) -> _Evaluation:
+    """A CSV of query_id, reference_id, score."""
+    queries, references, scores = ground_truth.read_predictions(storage, uri)
+    ranking = evaluation.rank_pairs(queries, references, np.array(scores), truth, rule)
+    figures = {"rule": str(rule), **evaluation.ranking_figures(ranking)}
+    return _Evaluation(figures, {"predictions": ranking})
+
+
+def evaluate_run(
+    storage: Storage, output: str, truth: PairTruth | GroupTruth, rule: CandidateRule
+) -> _Evaluation:
+    """The candidates, matches and groups of a finished run."""
+    manifest = Manifest.load(storage, output)
+    one_pile = manifest.command == "dedup"
+    if one_pile and isinstance(truth, PairTruth):
+        truth = GroupTruth.of_pairs(truth)
+    if not one_pile and isinstance(truth, GroupTruth):
+        raise InputError(f"{output} matched queries with references; groups are of one pile")
+    repeats = _repeats(manifest.table(storage, output, "images"))
+    result = _Evaluation({"rule": str(rule)}, {})
+    for name, column in _LEVELS:
+        if manifest.tables.get(name):
+            table = manifest.table(storage, output, name)
+            _add_level(result, name, _scored_pairs(table, column, repeats, one_pile), truth, rule)
+            if name == "matches":
+                _add_verdicts(result, table, truth)
+    if isinstance(truth, GroupTruth) and manifest.tables.get("groups"):
+        table = manifest.table(storage, output, "groups", ["image_id", "group_id"])
+        groups = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        result.figures["groups"] = evaluation.group_figures(groups, truth)
+    return result
+
+
+def _add_level(
+    result: _Evaluation,
+    name: str,
+    scored: _Scored,
+    truth: PairTruth | GroupTruth,
+    rule: CandidateRule,
+) -> None:
+    pairs = (scored.queries, scored.references, scored.scores)
+    ranking = evaluation.rank_pairs(*pairs, truth, rule)
+    figures = evaluation.ranking_figures(ranking)
+    if isinstance(truth, GroupTruth) and truth.originals:
+        with_original = evaluation.rank_pairs(*pairs, truth, rule, originals_only=True)
+        figures["pairs_with_an_original"] = evaluation.ranking_figures(with_original)
+    result.figures[name] = figures
+    result.rankings[name] = ranking
+
+
+def _add_verdicts(result: _Evaluation, matches: pa.Table, truth: PairTruth | GroupTruth) -> None:
+    """What `is_copy` and `confidence` say of the verified pairs themselves."""
+    queries, references = (matches[c].to_pylist() for c in ("query_id", "reference_id"))
+    confidences = matches["confidence"].to_numpy().astype(np.float64)
+    ranking = evaluation.rank_pairs(queries, references, confidences, truth)
+    accepted = matches["is_copy"].to_numpy().astype(bool)
+    right = int((accepted & ranking.labels).sum())
+    figures, diagram = evaluation.calibration_figures(confidences, ranking.labels)
+    figures["accepted"] = {
+        "pairs": int(accepted.sum()),
+        "precision": right / max(1, int(accepted.sum())),
+        "recall": right / len(ranking.positives),
+    }
+    if isinstance(truth, PairTruth):
+        figures["accepted"]["false_alarms"] = evaluation.false_alarm_rate(
+            [query for query, yes in zip(queries, accepted, strict=True) if yes], truth
+        )
+    result.figures["matches"] |= figures
+    result.reliability_svg = plots.reliability_svg(diagram)
+
+
+def _repeats(images: pa.Table) -> dict[str, dict[str, list[str]]]:
+    """By role: for each image that has byte-identical repeats, itself and them."""
+    repeats: dict[str, dict[str, list[str]]] = {}
+    columns = (images[name].to_pylist() for name in ("role", "image_id", "duplicate_of"))
+    for role, image_id, original in zip(*columns, strict=True):
+        if original is not None:
+            repeats.setdefault(role, {}).setdefault(original, [original]).append(image_id)
+    return repeats
+
+
+def _scored_pairs(
+    table: pa.Table, column: str, repeats: dict[str, dict[str, list[str]]], one_pile: bool
+) -> _Scored:
+    """The pairs of a table, with those that byte-identical files add."""
+    queries, references = (table[name].to_pylist() for name in ("query_id", "reference_id"))
+    scores = table[column].to_numpy().astype(np.float64)
+    if not repeats:
+        return _Scored(queries, references, scores)
+    of_query = repeats.get("image" if one_pile else "query", {})
+    of_reference = repeats.get("image" if one_pile else "reference", {})
+    rows = [
+        (query, reference, score)
+        for a, b, score in zip(queries, references, scores.tolist(), strict=True)
+        for query in of_query.get(a, [a])
+        for reference in of_reference.get(b, [b])
+    ]
+    if one_pile:
+        best = 1.0 if column == "confidence" else max([*scores.tolist(), 1.0])
+        rows += [
+            (files[i], files[j], best)
+            for files in of_query.values()
+            for j in range(len(files))
+            for i in range(j)
+        ]
+    a, b, values = zip(*rows, strict=True) if rows else ((), (), ())
+    return _Scored(list(a), list(b), np.array(values, np.float64))
+
+
+def _write(storage: Storage, folder: str, result: _Evaluation) -> None:
+    curves = {name: ranking.curve for name, ranking in result.rankings.items()}
+    text = json.dumps(result.figures, indent=2)
+    storage.write(join(folder, "evaluation.json"), text.encode())
+    storage.write(join(folder, "precision_recall.svg"), plots.precision_recall_svg(curves))
+    if result.reliability_svg is not None:
+        storage.write(join(folder, "reliability.svg"), result.reliability_svg)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="copydetect evaluate",
+        description="Score a run, or a CSV of predictions, against a ground truth.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "run", metavar="OUT", help="output folder of a run, or query_id,reference_id,score CSV"
+    )
+    parser.add_argument(
+        "--truth",
+        required=True,
+        help="CSV of query_id,reference_id or image_id,group_id, or a folder in the layout of "
+        "DISC21, NDEC or Copydays",
+    )
+    parser.add_argument("--output", help="folder for the JSON and the plots; OUT/evaluation")
+    parser.add_argument("--top_k", type=int, help="judge only the best pairs of each query")
+    parser.add_argument("--top_n", type=int, help="judge only the best pairs of all queries")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
