@@ -1,0 +1,199 @@
+"""How crowded it is around each image: score normalisation by the collection itself.
+
+Two pages of text are as similar as a photo and its copy; but a page has many such neighbours, a
+photo has none. The density of an image is what its nearest strangers score; a pair's score minus
+the density of its images means the same everywhere (the idea of CSLS, arXiv 1710.04087, and of
+local scaling). It comes from the neighbour lists that the search returns anyway.
+
+Copies are neighbours too, and must not count as crowding. The far neighbours of an image tell how
+fast similarity falls with the logarithm of the rank, which a tail of strangers does nearly
+linearly; a near neighbour counts at most little more than this line foretells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import OptionError
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_BLOCK_IMAGES = 65_536
+
+
+@dataclass(frozen=True)
+class DensityOptions:
+    """Which neighbours make the density; ranks count from 1.
+
+    first_rank…last_rank: the near ones that are averaged, without the first, which may be a copy;
+    tail_first…tail_last: the far ones that a line is laid through; slack: by how many slopes of
+    that line a near neighbour may surpass it.
+    """
+
+    first_rank: int = 2
+    last_rank: int = 6
+    tail_first: int = 8
+    tail_last: int = 30
+    slack: float = 1.5
+
+    def __post_init__(self) -> None:
+        ranks = (self.first_rank, self.last_rank, self.tail_first, self.tail_last)
+        if not (1 <= ranks[0] <= ranks[1] < ranks[2] < ranks[3]):
+            raise OptionError(f"ranks must be 1 ≤ first ≤ last < tail_first < tail_last: {ranks}")
+        if not 0 <= self.slack <= 100:
+            raise OptionError(f"slack must be in 0…100, not {self.slack}")
+
+    def __str__(self) -> str:
+        near, tail = f"{self.first_rank}-{self.last_rank}", f"{self.tail_first}-{self.tail_last}"
+        return f"density={near},tail={tail},slack={self.slack:g}"
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The densities of one channel.
+
+    values: (images,) float32, in the unit of `evidence`; floors: (images,) float32, evidence that
+    a pair that is not on the image's list has at most; spread: > 0, by how much the evidence of
+    strangers falls when there are e times fewer of them, the median over the images;
+    unit: votes that strangers get, 0 where the channel's scores are similarities.
+    """
+
+    values: Floats
+    floors: Floats
+    spread: float
+    unit: float = 0.0
+
+    def evidence(self, scores: Floats) -> Floats:
+        """Scores in the unit of the densities: similarities as they are, votes in logarithms.
+
+        The tail of similarities is near to exponential, that of votes to a power: only in
+        logarithms do twice as many votes mean as much for a crowded image as for a lonely one.
+        """
+        if self.unit == 0:
+            return np.asarray(scores, np.float32)
+        evidence: Floats = np.log1p(np.asarray(scores, np.float32) / np.float32(self.unit))
+        return evidence
+
+
+def similarity_densities(
+    queries: Ints,
+    scores: Floats,
+    images: int,
+    options: DensityOptions | None = None,
+    left_out: Bools | None = None,
+    fallback: Floats | None = None,
+) -> Densities:
+    """Densities of the descriptor channel.
+
+    queries: (n,) int64 image_no below `images`, scores: (n,) float32 similarity to one neighbour
+    that is not the image itself, in any order; left_out: (n,) bool, neighbours known to be copies;
+    fallback: (images,) float32, such as background biases, for images with too few neighbours.
+    """
+    options = options or DensityOptions()
+    kept = slice(None) if left_out is None else ~left_out
+    values, spread = _densities(queries[kept], scores[kept], images, options, None)
+    lonely = np.isnan(values)
+    replacement = np.zeros(images, np.float32) if fallback is None else fallback
+    if fallback is None and not lonely.all():
+        replacement = np.full(images, np.median(values[~lonely]), np.float32)
+    values = np.where(lonely, replacement, values).astype(np.float32)
+    floors = np.full(images, np.inf, np.float32)
+    np.minimum.at(floors, queries, scores)
+    return Densities(values, np.where(np.isinf(floors), values, floors), spread)
+
+
+def vote_densities(
+    queries: Ints,
+    votes: Floats,
+    images: int,
+    options: DensityOptions | None = None,
+    left_out: Bools | None = None,
+) -> Densities:
+    """Densities of the local channel; arguments as in `similarity_densities`.
+
+    An image that is not on the list has no vote, so that lists may be short.
+    """
+    options = options or DensityOptions()
+    kept = slice(None) if left_out is None else ~left_out
+    queries, votes = queries[kept], votes[kept]
+    unit = _stranger_votes(queries, votes, images, options)
+    values, spread = _densities(queries, np.log1p(votes / unit), images, options, 0.0)
+    return Densities(np.nan_to_num(values), np.zeros(images, np.float32), spread, unit)
+
+
+def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityOptions) -> float:
+    """Votes of the near ranks, the median over all images that have such."""
+    order, starts, sizes = _ranked(queries, votes, images)
+    ranks = np.arange(len(order)) - np.repeat(starts, sizes)
+    near = (ranks >= options.first_rank - 1) & (ranks < options.last_rank)
+    positive = votes[order[near]]
+    positive = positive[positive > 0]
+    return float(np.median(positive)) if len(positive) else 1.0
+
+
+def _densities(
+    queries: Ints, scores: Floats, images: int, options: DensityOptions, absent: float | None
+) -> tuple[Floats, float]:
+    """Densities, NaN where an image has too few neighbours, and the median slope of the tails."""
+    order, starts, sizes = _ranked(queries, scores, images)
+    values = np.full(images, np.nan, np.float32)
+    slopes = np.full(images, np.nan, np.float32)
+    for first in range(0, images, _BLOCK_IMAGES):
+        block = slice(first, min(images, first + _BLOCK_IMAGES))
+        ranked = _matrix(scores[order], starts[block], sizes[block], options.tail_last, absent)
+        values[block], slopes[block] = density_of_lists(ranked, options)
+    known = slopes[slopes > 0]
+    return values, float(np.median(known)) if len(known) else 1.0
+
+
+def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, Floats]:
+    """Density and slope (n,) of neighbour lists (n, tail_last), descending, NaN where too short.
+
+    The line is the least-squares fit of score against log(rank) over the tail; a list needs three
+    neighbours there.
+    """
+    logs = np.log(np.arange(1, options.tail_last + 1))
+    tail = slice(options.tail_first - 1, options.tail_last)
+    near = slice(options.first_rank - 1, options.last_rank)
+    scores = ranked[:, tail].astype(np.float64)
+    there = ~np.isnan(scores)
+    counts = np.maximum(there.sum(axis=1), 1)
+    log_mean = (there * logs[tail]).sum(axis=1) / counts
+    score_mean = np.where(there, scores, 0).sum(axis=1) / counts
+    deviations = np.where(there, logs[tail] - log_mean[:, None], 0)
+    squares = np.maximum((deviations**2).sum(axis=1), 1e-12)
+    slopes = -(deviations * np.where(there, scores, 0)).sum(axis=1) / squares
+    slopes = np.maximum(slopes, 0)  # rounding: the lists descend
+    foretold = score_mean[:, None] - slopes[:, None] * (logs[near] - log_mean[:, None])
+    ceiling = foretold + options.slack * slopes[:, None]
+    densities = np.minimum(ranked[:, near], ceiling).mean(axis=1)
+    enough = there.sum(axis=1) >= 3
+    return (
+        np.where(enough, densities, np.nan).astype(np.float32),
+        np.where(enough, slopes, np.nan).astype(np.float32),
+    )
+
+
+def _ranked(queries: Ints, scores: Floats, images: int) -> tuple[Ints, Ints, Ints]:
+    """Rows ordered by image, then by descending score; first row and number of rows by image."""
+    order = np.lexsort((-scores, queries))
+    sizes = np.bincount(queries, minlength=images).astype(np.int64)
+    if len(sizes) > images:
+        raise ValueError(f"a query has image_no {len(sizes) - 1}, there are {images} images")
+    return order, np.cumsum(sizes) - sizes, sizes
+
+
+def _matrix(ordered: Floats, starts: Ints, sizes: Ints, ranks: int, absent: float | None) -> Floats:
+    """The first `ranks` scores of each list (n, ranks), then `absent`, or NaN where it is None."""
+    columns = np.arange(ranks)
+    inside = columns < sizes[:, None]
+    rows = np.where(inside, starts[:, None] + columns, 0)
+    filler = np.float32(np.nan if absent is None else absent)
+    if not len(ordered):
+        return np.full(rows.shape, filler, np.float32)
+    return np.where(inside, ordered[rows], filler).astype(np.float32)

@@ -1,0 +1,99 @@
+"""Densities: the line through the tail, copies left out, and any order of the lists."""
+
+import numpy as np
+import pytest
+
+from copydetect.densities import (
+    DensityOptions,
+    density_of_lists,
+    similarity_densities,
+    vote_densities,
+)
+from copydetect.errors import OptionError
+
+RANKS = np.arange(1, 41)
+
+
+def lists_of(*columns):
+    """queries (n,), scores (n,) of neighbour lists given as rows of scores."""
+    queries = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    return queries, np.concatenate(columns).astype(np.float32)
+
+
+def strangers(level, slope=0.05):
+    """Scores of a list without a copy: a line in the logarithm of the rank."""
+    return level - slope * np.log(RANKS)
+
+
+def test_on_a_line_the_density_is_the_mean_of_the_near_ranks():
+    ranked = np.stack([strangers(0.5), strangers(0.3)])[:, :30].astype(np.float32)
+    densities, slopes = density_of_lists(ranked, DensityOptions())
+    np.testing.assert_allclose(densities, ranked[:, 1:6].mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(slopes, 0.05, atol=1e-6)
+
+
+def test_many_copies_raise_the_density_far_less_than_the_plain_mean():
+    crowd = np.sort(np.concatenate([[0.95] * 6, strangers(0.4)]))[::-1]
+    queries, scores = lists_of(strangers(0.4), crowd)
+    alone, copied = similarity_densities(queries, scores, 2).values
+    plain = crowd[1:6].mean() - strangers(0.4)[1:6].mean()
+    assert 0 < copied - alone < 0.4 * plain
+
+
+def test_known_copies_are_left_out():
+    crowd = np.concatenate([[0.95] * 6, strangers(0.4)])
+    queries, scores = lists_of(crowd, strangers(0.4))
+    found = similarity_densities(queries, scores, 2, left_out=scores > 0.9)
+    np.testing.assert_allclose(found.values[0], found.values[1], atol=1e-6)
+
+
+def test_order_of_rows_does_not_matter():
+    rng = np.random.default_rng(0)
+    queries, scores = lists_of(strangers(0.5), strangers(0.2), rng.random(40))
+    shuffled = rng.permutation(len(queries))
+    first = similarity_densities(queries, scores, 3)
+    second = similarity_densities(queries[shuffled], scores[shuffled], 3)
+    np.testing.assert_array_equal(first.values, second.values)
+    np.testing.assert_array_equal(first.floors, second.floors)
+    assert first.spread == second.spread
+
+
+def test_lonely_images_take_the_fallback_or_the_median():
+    queries, scores = lists_of(strangers(0.5), strangers(0.3), [0.9, 0.8])
+    usual = similarity_densities(queries, scores, 4).values
+    np.testing.assert_allclose(usual[2:], np.median(usual[:2]))
+    biases = np.array([0, 0, 0.11, 0.22], np.float32)
+    np.testing.assert_allclose(
+        similarity_densities(queries, scores, 4, fallback=biases).values[2:], [0.11, 0.22]
+    )
+
+
+def test_floors_are_the_ends_of_the_lists():
+    queries, scores = lists_of([0.5, 0.2], [0.9, 0.7, 0.6])
+    np.testing.assert_allclose(similarity_densities(queries, scores, 2).floors, [0.2, 0.6])
+
+
+def test_votes_are_counted_in_units_of_what_strangers_get():
+    queries, votes = lists_of([8.0, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1])
+    found = vote_densities(queries, votes, 3)
+    assert found.unit == pytest.approx(0.1)
+    np.testing.assert_allclose(found.evidence(np.float32([0, 0.1, 8])), np.log([1, 2, 81]))
+    assert found.values[2] == 0  # no list: nobody got a vote
+    tenfold = vote_densities(queries, votes * 10, 3)
+    np.testing.assert_allclose(tenfold.values, found.values, rtol=1e-5)
+
+
+def test_nothing_found_at_all():
+    nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+    for densities in (similarity_densities(*nothing, 3), vote_densities(*nothing, 3)):
+        np.testing.assert_array_equal(densities.values, np.zeros(3))
+        assert densities.spread > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"first_rank": 0}, {"last_rank": 8}, {"tail_last": 8}, {"slack": -1}, {"first_rank": 7}],
+)
+def test_options_out_of_range(settings):
+    with pytest.raises(OptionError):
+        DensityOptions(**settings)
