@@ -1,7 +1,7 @@
 """The two channels of candidates, as what an index is made of and asked with: vectors and ids.
 
-An id is image_no << 32 | what the hit should carry with it: for a descriptor the number of its
-view, for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.
+An id is image_no << 32 | what the hit should carry with it: for a descriptor which of the
+image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.
 """
 
 from __future__ import annotations
@@ -54,13 +54,12 @@ class DescriptorReader:
 
     storage: Storage
     files: PartFiles
-    views: tuple[str, ...]
     side: Side
 
     def __call__(self, uri: str) -> tuple[Floats, Integers]:
-        table = tables.read_table(self.storage, uri, ["image_id", "view", "vector", "bias"])
+        table = tables.read_table(self.storage, uri, ["image_id", "vector", "bias"])
         numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
-        views = np.array([self.views.index(view) for view in table["view"].to_pylist()], np.int64)
+        views = _places_among_equals(numbers)
         return self._augmented(*read_vectors(table)), numbers << IMAGE_SHIFT | views
 
     def _augmented(self, vectors: Floats, biases: Floats) -> Floats:
@@ -137,3 +136,11 @@ def image_numbers(
     rows = {image_id: row for row, image_id in enumerate(images)}
     numbers = [files.starts[part] + rows[image_id] for image_id in image_ids]
     return np.array(numbers, np.int64)
+
+
+def _places_among_equals(numbers: Integers) -> Integers:
+    """0, 1, 2, … inside each run of equal numbers."""
+    rows = np.arange(len(numbers))
+    first = np.ones(len(numbers), bool)
+    first[1:] = numbers[1:] != numbers[:-1]
+    return rows - np.maximum.accumulate(np.where(first, rows, 0))

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.channels import PartFiles
+from copydetect.channels import DescriptorReader, KeypointReader, PartFiles, Side
 from copydetect.index import IndexJob, SearchJob
 from copydetect.inputs import find_sources
+from copydetect.keypoints import load_quantiser
 from copydetect.partitions import IndexOptions
 from copydetect.parts import LISTING, content_digest, part_count, refuse_duplicate_ids
 from copydetect.queries import SearchOptions
 from copydetect.storage import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs
+from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -24,6 +27,7 @@ from copydetect.transforms.refs_to_descriptions import (
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Role
+from copydetect.votes import VoteOptions
 from pipelines.engine import Engine
 
 
@@ -54,10 +58,20 @@ class Workplace:
         with self.storage.open(uri) as file:
             return int(parquet.read_metadata(file).num_rows)
 
+    def leaves(self, uri: str, column: str) -> int:
+        """How many values the lists of a column hold together, about: empty lists count as one."""
+        with self.storage.open(uri) as file:
+            metadata = parquet.read_metadata(file)
+        at = [field.path.split(".")[0] for field in metadata.schema].index(column)
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        return sum(group.column(at).num_values for group in groups)
 
-def list_images(
-    engine: Engine, storage: Storage, source: str, role: Role, folder: str
-) -> Listing:
+    def files(self, *folder: str) -> list[str]:
+        """The files of a folder, in the order of their parts."""
+        return [file.uri for file in self.storage.files_under(runs.join(*folder))]
+
+
+def list_images(engine: Engine, storage: Storage, source: str, role: Role, folder: str) -> Listing:
     """List an input and hash its images; InputError where there are none."""
     sources = find_sources(storage, source)
     engine.run(
@@ -102,51 +116,99 @@ def part_files(place: Workplace, role: Role, table: str, parts: int) -> PartFile
 
 
 @dataclass(frozen=True)
-class Channel:
-    """One channel of a search: how references are read and indexed, and queries are asked.
+class Search:
+    """What is searched in what: the described roles, with the number of their parts."""
 
-    searches: by name, one for each way to ask.
-    """
+    queries: Role
+    query_parts: int
+    references: Role
+    reference_parts: int
 
-    name: str
-    references: PartFiles
-    queries: PartFiles
-    read: Read
-    searches: dict[str, Read]
-    index: IndexOptions
-    search: SearchOptions
-    model: str
-    codebook: Floats | None = None
+    @property
+    def symmetric(self) -> bool:
+        """Whether a collection is searched for itself."""
+        return self.queries == self.references
 
 
-def search(place: Workplace, channel: Channel) -> dict[str, list[str]]:
-    """Index the references of a channel and search it; neighbours files, one a part, by search."""
-    index_folder = runs.join(place.folder, "index", channel.name)
-    job = IndexJob(
+def search_descriptors(
+    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions, model: str
+) -> list[str]:
+    """Index the descriptors of the references and search them; neighbours files, by part."""
+    references = part_files(place, search.references, "descriptors", search.reference_parts)
+    queries = part_files(place, search.queries, "descriptors", search.query_parts)
+    folder = runs.join(place.folder, "index", "descriptors")
+    sides: tuple[Side, Side] = (
+        ("half_query", "half_reference") if search.symmetric else ("query", "reference")
+    )
+    asked, searched = (
+        DescriptorReader(place.storage, files, side)
+        for files, side in zip((queries, references), sides, strict=True)
+    )
+    vectors = sum(place.rows(uri) for uri in references.channel)
+    index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
+    found = runs.join(place.folder, "search", "descriptors")
+    search_job = SearchJob(place.storage, found, asked, folder, options)
+
+    def build(pipeline: beam.Pipeline) -> None:
+        built = (
+            pipeline
+            | "references" >> beam.Create(references.parts())
+            | DescriptorsToShards(index_job)
+        )
+        _ = (
+            pipeline
+            | "queries" >> beam.Create(queries.parts())
+            | ShardsToNeighbors(search_job, built)
+        )
+
+    place.engine.run("search descriptors", build)
+    return place.files(found, "neighbors")
+
+
+def search_keypoints(
+    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions
+) -> list[str]:
+    """Index the local features of the references, search them and vote; votes files, by part."""
+    quantiser = load_quantiser()
+    references = part_files(place, search.references, "keypoints", search.reference_parts)
+    queries = part_files(place, search.queries, "keypoints", search.query_parts)
+    folder = runs.join(place.folder, "index", "keypoints")
+    index_job = IndexJob(
         storage=place.storage,
-        folder=index_folder,
-        read=channel.read,
-        vectors=sum(place.values(uri) for uri in channel.references.channel),
-        options=channel.index,
-        model=channel.model,
-        codebook=channel.codebook,
+        folder=folder,
+        read=KeypointReader(place.storage, references),
+        vectors=sum(place.leaves(uri, "x") for uri in references.channel),
+        options=index,
+        model=quantiser.identity,
+        codebook=quantiser.centroids,
     )
-    place.engine.run(
-        f"index {channel.name}",
-        lambda pipeline: pipeline
-        | beam.Create(channel.references.parts())
-        | DescriptorsToShards(job),
-    )
+    found = runs.join(place.folder, "search", "keypoints")
 
-    def ask(pipeline: beam.Pipeline) -> None:
-        for name, read in channel.searches.items():
-            folder = place.search_folder(name)
-            search_job = SearchJob(place.storage, folder, read, index_folder, channel.search)
-            parts = pipeline | f"{name} parts" >> beam.Create(channel.queries.parts())
-            _ = parts | f"search {name}" >> ShardsToNeighbors(search_job)
+    def build(pipeline: beam.Pipeline) -> None:
+        built = (
+            pipeline
+            | "references" >> beam.Create(references.parts())
+            | DescriptorsToShards(index_job)
+        )
+        parts = pipeline | "queries" >> beam.Create(queries.parts())
+        neighbors = tuple(
+            parts
+            | name
+            >> ShardsToNeighbors(
+                SearchJob(
+                    place.storage,
+                    runs.join(found, name),
+                    KeypointReader(place.storage, queries, name == "mirrored"),
+                    folder,
+                    options,
+                ),
+                built,
+            )
+            for name in ("upright", "mirrored")
+        )
+        _ = neighbors | NeighborsToVotes(
+            place.storage, queries, VoteOptions(), search.symmetric, runs.join(found, "votes")
+        )
 
-    place.engine.run(f"search {channel.name}", ask)
-    return {
-        name: [neighbors_uri(place.search_folder(name), part) for part, _ in channel.queries.parts()]
-        for name in channel.searches
-    }
+    place.engine.run("search keypoints", build)
+    return place.files(found, "votes")

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from copydetect import runs
 from copydetect.channels import PartFiles
 from copydetect.hits import vote_part, write_votes
 from copydetect.storage import Storage
 from copydetect.votes import VoteOptions
 
-VotesWork = tuple[int, str, str, str]
-"""A part: its number, its neighbours files (upright and mirrored) and where its votes go."""
-
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):
-    """`VotesWork` → the URIs of the votes files."""
+    """Neighbours files of the features and of their mirror images → the URIs of votes files.
+
+    Takes a pair of collections, upright and mirrored, of (part number, URI).
+    """
 
     def __init__(
-        self, storage: Storage, files: PartFiles, options: VoteOptions, exclude_self: bool
+        self,
+        storage: Storage,
+        files: PartFiles,
+        options: VoteOptions,
+        exclude_self: bool,
+        folder: str,
     ) -> None:
         super().__init__()
-        self._arguments = (storage, files, options, exclude_self)
+        self._arguments = (storage, files, options, exclude_self, folder)
 
-    def expand(self, work: PCollection[VotesWork]) -> PCollection[str]:
+    def expand(
+        self, neighbors: tuple[PCollection[tuple[int, str]], PCollection[tuple[int, str]]]
+    ) -> PCollection[str]:
         uris: PCollection[str] = (
-            work | "spread" >> beam.Reshuffle() | "vote" >> beam.Map(_vote, *self._arguments)
+            neighbors
+            | "by part" >> beam.CoGroupByKey()
+            | "vote" >> beam.Map(_vote, *self._arguments)
         )
         return uris
 
 
 def _vote(
-    work: VotesWork, storage: Storage, files: PartFiles, options: VoteOptions, exclude_self: bool
+    work: tuple[int, tuple[Iterable[str], Iterable[str]]],
+    storage: Storage,
+    files: PartFiles,
+    options: VoteOptions,
+    exclude_self: bool,
+    folder: str,
 ) -> str:
-    part, upright, mirrored, uri = work
+    part, ((upright,), (mirrored,)) = work
+    uri = runs.join(folder, runs.part_name(part, "npz"))
     if not storage.exists(uri):
         votes = vote_part(storage, files, part, upright, mirrored, options, exclude_self)
         write_votes(storage, uri, votes)
