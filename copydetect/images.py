@@ -183,19 +183,6 @@ def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, (width_px, height_px), interpolation=method), np.uint8)
 
 
-def resize_long_side(pixels: Pixels, side_px: int) -> Pixels:
-    """Shrink until the longer side is at most `side_px`; smaller images stay as they are."""
-    height, width = pixels.shape[:2]
-    return resize(pixels, *_long_side_size(width, height, side_px))
-
-
-def resize_short_side(pixels: Pixels, side_px: int) -> Pixels:
-    """Shrink until the shorter side is at most `side_px`; smaller images stay as they are."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, side_px / min(width, height))
-    return resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
-
-
 def _long_side_size(width: int, height: int, side_px: int | None) -> tuple[int, int]:
     scale = 1.0 if side_px is None else min(1.0, side_px / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

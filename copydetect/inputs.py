@@ -174,16 +174,6 @@ def read_refs(
             yield from read_rows(storage, uri, in_parquet)
 
 
-def check_unique(refs: Sequence[ImageRef]) -> None:
-    """InputError that names an image_id which two images share, and where they are."""
-    seen: dict[str, ImageRef] = {}
-    for ref in refs:
-        other = seen.setdefault(ref.image_id, ref)
-        if other is not ref:
-            places = " and ".join(f"{one.uri} {one.member}".strip() for one in (other, ref))
-            raise InputError(f"two images share the image_id {ref.image_id!r}: {places}")
-
-
 def _names_of(storage: Storage, spec: str) -> tuple[str, list[str]]:
     """The root of the input, and the names below it of its visible files, sorted."""
     if not spec:

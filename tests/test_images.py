@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from copydetect import images
 from copydetect.errors import ImageError, OptionError
-from copydetect.images import DecodeOptions, decode, resize_long_side, resize_short_side
+from copydetect.images import DecodeOptions, decode
 
 MALFORMED = Path(__file__).parents[1] / ".." / "shared" / "bench" / "malformed"
 
@@ -294,12 +295,15 @@ def test_resizing_keeps_the_picture_in_place(size):
     assert distance(resized, np.asarray(source.resize(size))) < 1.5
 
 
-def test_sides():
+def test_same_size_is_the_same_array():
     pixels = np.asarray(picture(80, 40))
-    assert resize_long_side(pixels, 20).shape == (10, 20, 3)
-    assert resize_short_side(pixels, 20).shape == (20, 40, 3)
-    assert resize_long_side(pixels, 500) is pixels
-    assert images.resize(pixels, 160, 80).shape == (80, 160, 3)
+    assert images.resize(pixels, 80, 40) is pixels
+
+
+def test_heic_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"pip install 'copydetect\[heif\]'"):
+        decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from copydetect import inputs
 from copydetect.errors import InputError
-from copydetect.inputs import check_unique, find_sources, list_source, read_refs, read_source
+from copydetect.inputs import find_sources, list_source, read_refs, read_source
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, ImageRef
 
@@ -314,13 +314,6 @@ def test_parquet_without_or_with_too_many_columns_of_bytes(tmp_path):
 def test_specs_of_nothing(spec):
     with pytest.raises(InputError):
         find_sources(STORAGE, spec)
-
-
-def test_equal_ids_are_refused_by_name():
-    refs = [ImageRef("x", "0.tar", "512:9"), ImageRef("y", "y"), ImageRef("x", "1.tar", "512:9")]
-    check_unique(refs[:2])
-    with pytest.raises(InputError, match=r"image_id 'x': 0\.tar 512:9 and 1\.tar 512:9"):
-        check_unique(refs)
 
 
 class Bucket:
