@@ -28,6 +28,8 @@ from copydetect.shard_plans import plan_shards, save_plan
 from copydetect.shards import PARTITION, Index, ShardReader, build_shard, commit_index, load_index
 from copydetect.storage import Storage
 
+_LARGE_SAMPLE = 1 << 16
+
 
 @dataclass(frozen=True)
 class IndexJob:
@@ -83,8 +85,10 @@ def sample_step(job: IndexJob, part: Part) -> str:
 def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
     """Train the partition on all samples and write it, or load it where that is done."""
     if not job.storage.exists(job.partition_uri):
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
         sample = read_sample(job.storage, sorted(samples))
+        # All else waits for this one worker, so it takes the whole machine where that pays.
+        large = len(sample) > _LARGE_SAMPLE
+        faiss.omp_set_num_threads((os.cpu_count() or 1) if large else job.options.threads)
         partition = train_partition(sample, job.vectors, job.options, job.model, job.codebook)
         save_partition(job.storage, job.partition_uri, partition)
     return load_partition(job.storage, job.partition_uri)

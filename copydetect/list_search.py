@@ -17,7 +17,7 @@ from copydetect.partitions import Floats, Integers
 from copydetect.queries import SearchOptions
 
 _MARGIN = 8
-_IMAGE_BITS = 32
+IMAGE_BITS = 32
 
 Found: TypeAlias = tuple[Integers, Integers, Floats]
 
@@ -82,7 +82,7 @@ class ListSearch:
         if self._options.exclude == "self":
             return np.asarray(ids == queries)
         if self._options.exclude == "image":
-            return np.asarray(ids >> _IMAGE_BITS == queries >> _IMAGE_BITS)
+            return np.asarray(ids >> IMAGE_BITS == queries >> IMAGE_BITS)
         return np.zeros(ids.shape, dtype=bool)
 
     def _over(self, row: int, score: float) -> tuple[Integers, Floats]:

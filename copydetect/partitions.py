@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.clustering import cluster, in_order
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
@@ -37,7 +38,10 @@ EXACT_BELOW = 8192
 
 _VECTORS_PER_LIST = 256
 _MOST_LINEAR_LISTS = 65_536
-_DIRECT_LISTS = 512
+_LARGEST_SAMPLE = 1 << 22
+_PQ_PROBES = 8
+_TUNING_QUERIES = 256
+_TUNING_NEIGHBORS = 10
 _BLOCK = 1024
 _CODES = re.compile(r"SQfp16|SQ8|SQ4|Flat|PQ(?P<m>\d+)")
 _SCALAR = {
@@ -53,8 +57,11 @@ class IndexOptions:
 
     codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8, SQ4, PQ<bytes>;
     metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
-    lists, shards: how many; probes: lists that a query visits; training_per_list: sampled vectors
-    a list; shard_bytes: aimed-at size of a shard; threads: of FAISS, in one worker.
+    lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
+    share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
+    PQ, 8 lists are visited: features vote, and need not all be found);
+    training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
+    FAISS, in one worker.
     """
 
     codes: str = "SQfp16"
@@ -62,6 +69,7 @@ class IndexOptions:
     lists: int = 0
     shards: int = 0
     probes: int = 0
+    recall: float = 0.985
     training_per_list: int = 48
     shard_bytes: int = 128 << 20
     seed: int = 0
@@ -77,6 +85,8 @@ class IndexOptions:
         for name in ("lists", "shards", "probes"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} must be 0 (automatic) or more: {getattr(self, name)}")
+        if not 0 < self.recall <= 1:
+            raise OptionError(f"recall must be above 0 and at most 1: {self.recall}")
         for name in ("training_per_list", "shard_bytes", "threads"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1: {getattr(self, name)}")
@@ -104,16 +114,10 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
     return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
 
 
-def probes_for(lists: int, options: IndexOptions) -> int:
-    """How many lists a query visits."""
-    wanted = options.probes or (8 if options.codes.startswith("PQ") else 16)
-    return max(1, min(wanted, lists))
-
-
 def training_size(vectors: int, options: IndexOptions) -> int:
     """How many vectors to sample for training; all of a small collection."""
     wanted = lists_for(vectors, options) * options.training_per_list
-    return min(vectors, max(wanted, 4 * EXACT_BELOW))
+    return min(vectors, max(wanted, 4 * EXACT_BELOW), _LARGEST_SAMPLE)
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,14 @@ class Partition:
 
     centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
     inverted file without vectors and centroids: the codec; model: identity of what made the
-    vectors; identity: digest of all of it.
+    vectors; probes: lists that a query visits by default; identity: digest of all but probes.
     """
 
     centroids: Floats
     empty_index: Codes
     options: IndexOptions
     model: str
+    probes: int
 
     @cached_property
     def identity(self) -> str:
@@ -152,11 +157,6 @@ class Partition:
     def code_bytes(self) -> int:
         """Bytes of one coded vector."""
         return int(self._codec.code_size)
-
-    @property
-    def probes(self) -> int:
-        """Lists that a query visits by default."""
-        return probes_for(self.lists, self.options)
 
     def new_index(self) -> Any:
         """An empty `faiss.IndexIVF` with the codec of the partition."""
@@ -239,8 +239,32 @@ def train_partition(
     elif options.codes.startswith("SQ"):
         index.sq.train(floats)
     index.is_trained = True
-    centroids = _in_order(_centroids(floats, lists, options.seed))
-    return Partition(centroids, faiss.serialize_index(index), options, model)
+    centroids = in_order(cluster(floats, lists, options.seed))
+    partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
+    return replace(partition, probes=_tuned_probes(partition, floats))
+
+
+def _tuned_probes(partition: Partition, sample: Floats) -> int:
+    """The fewest lists in which sampled queries find `recall` of their nearest in the sample.
+
+    The sample is sparser than the collection, its neighbours are farther: a cautious estimate.
+    """
+    options, lists = partition.options, partition.lists
+    if options.probes or options.codes.startswith("PQ"):
+        return min(options.probes or _PQ_PROBES, lists)
+    wanted = min(_TUNING_NEIGHBORS + 1, len(sample))
+    rows = np.linspace(0, len(sample) - 1, min(_TUNING_QUERIES, len(sample))).astype(np.int64)
+    metric = faiss.METRIC_L2 if options.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    found = faiss.knn(sample[rows], sample, wanted, metric=metric)[1]
+    kept = (found != rows[:, None]) & (found >= 0)
+    own_lists = partition.nearest_lists(sample[np.ravel(found)], 1).reshape(found.shape)
+    visited = partition.nearest_lists(sample[rows], lists)
+    ranks = np.empty_like(visited)
+    np.put_along_axis(ranks, visited, np.arange(lists)[None].repeat(len(rows), axis=0), axis=1)
+    needed = np.sort(np.take_along_axis(ranks, own_lists, axis=1)[kept])
+    if not len(needed):
+        return lists
+    return int(needed[min(int(options.recall * len(needed)), len(needed) - 1)]) + 1
 
 
 def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
@@ -268,7 +292,12 @@ def check_ids(ids: Integers, source: str) -> None:
 
 def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
     """Write a partition as one file, atomically."""
-    described = [asdict(partition.options), partition.model, partition.identity]
+    described = [
+        asdict(partition.options),
+        partition.model,
+        partition.probes,
+        partition.identity,
+    ]
     centroids, empty_index = partition.centroids, partition.empty_index
     write_arrays(storage, uri, described, centroids=centroids, empty_index=empty_index)
 
@@ -277,9 +306,9 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     """Read a partition; IndexFileError where the file is missing, damaged or none."""
     described, arrays = read_arrays(storage, uri)
     try:
-        options, model, identity = described
+        options, model, probes, identity = described
         centroids, empty_index = arrays["centroids"], arrays["empty_index"]
-        partition = Partition(centroids, empty_index, IndexOptions(**options), model)
+        partition = Partition(centroids, empty_index, IndexOptions(**options), model, probes)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFileError(f"{uri} is not a partition: {error}") from error
     if partition.identity != identity:
@@ -309,73 +338,3 @@ def _untrained_index(
         index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, lists, kind, metric, False)
     index.by_residual = False
     return index
-
-
-def _centroids(floats: Floats, lists: int, seed: int) -> Floats:
-    """k-means: direct where lists are few, else in two levels and then refined together."""
-    if lists == 1:
-        mean: Floats = floats.mean(axis=0, keepdims=True).astype(np.float32)
-        return mean
-    if lists <= _DIRECT_LISTS:
-        return _kmeans(floats, lists, 10, seed)
-    upper = _kmeans(floats, round(math.sqrt(lists)), 8, seed)
-    member = faiss.knn(floats, upper, 1)[1][:, 0]
-    shares = _shares(np.bincount(member, minlength=len(upper)), lists)
-    parts = [
-        _kmeans(np.ascontiguousarray(floats[member == part]), share, 8, seed)
-        for part, share in enumerate(shares)
-        if share
-    ]
-    return _kmeans(floats, lists, 2, seed, np.concatenate(parts))
-
-
-def _kmeans(
-    floats: Floats, lists: int, rounds: int, seed: int, initial: Floats | None = None
-) -> Floats:
-    if lists >= len(floats):
-        return np.ascontiguousarray(floats[:lists])
-    kmeans = faiss.Kmeans(
-        floats.shape[1],
-        lists,
-        niter=rounds,
-        seed=seed + 1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=1 << 20,
-    )
-    kmeans.train(floats, init_centroids=initial)
-    centroids: Floats = np.array(kmeans.centroids, dtype=np.float32)
-    return centroids
-
-
-def _shares(sizes: Integers, total: int) -> Integers:
-    """Split `total` in proportion to `sizes`, by the largest remainders, at most one a member."""
-    exact = sizes * (total / sizes.sum())
-    shares: Integers = np.minimum(np.floor(exact).astype(np.int64), sizes)
-    while shares.sum() < total:
-        short = np.where(shares < sizes, exact - shares, -np.inf)
-        missing = int(total - shares.sum())
-        shares[np.argsort(-short, kind="stable")[: min(missing, int((short > -np.inf).sum()))]] += 1
-    return shares
-
-
-def _in_order(centroids: Floats) -> Floats:
-    """Centroids ordered so that those which are near each other have near numbers.
-
-    Halved again and again along the line between two far centroids (as in FastMap, Faloutsos and
-    Lin 1995).
-    """
-    stack = [np.arange(len(centroids))]
-    ordered: list[Integers] = []
-    while stack:
-        members = stack.pop()
-        points = centroids[members]
-        if len(members) <= 2:
-            ordered.append(members)
-            continue
-        one = points[np.argmax(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
-        other = points[np.argmax(((points - one) ** 2).sum(axis=1))]
-        members = members[np.argsort(points @ (other - one), kind="stable")]
-        half = len(members) // 2
-        stack += [members[half:], members[:half]]
-    in_order: Floats = centroids[np.concatenate(ordered)]
-    return in_order

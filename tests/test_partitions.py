@@ -14,7 +14,6 @@ from copydetect.partitions import (
     Partition,
     lists_for,
     load_partition,
-    probes_for,
     save_partition,
     train_partition,
     training_size,
@@ -37,7 +36,6 @@ def test_lists_follow_the_rule_and_can_be_set() -> None:
     assert lists_for(50, IndexOptions(lists=70)) == 50
     sizes = [lists_for(round(10**power), options) for power in np.arange(0, 10, 0.1)]
     assert sizes == sorted(sizes)
-    assert probes_for(1, options) == 1
     assert training_size(100, options) == 100
 
 
@@ -49,6 +47,25 @@ def test_lists_are_about_equally_long_and_probes_begin_at_the_own_list(lists: in
     assert np.bincount(nearest[:, 0], minlength=lists).max() <= max(12 * 6000 / lists, 6000 // 40)
     distances = ((unit_vectors(6000)[:50, None] - trained.centroids) ** 2).sum(axis=2)
     np.testing.assert_array_equal(nearest[:50, 0], distances.argmin(axis=1))
+
+
+def test_probes_are_tuned_to_the_wanted_recall() -> None:
+    vectors = unit_vectors(3000)
+    probes = []
+    for recall in (0.5, 0.9, 1.0):
+        trained = train_partition(vectors, 3000, IndexOptions(lists=50, recall=recall))
+        similar = vectors[::10] @ vectors.T
+        similar[np.arange(300), np.arange(0, 3000, 10)] = -1
+        best = np.argsort(-similar, axis=1)[:, :10]
+        own = trained.nearest_lists(vectors, 1)[:, 0][best]
+        visited = trained.nearest_lists(vectors[::10], trained.probes)
+        found = (own[:, :, None] == visited[:, None, :]).any(axis=2).mean()
+        assert found > recall - 0.05
+        probes.append(trained.probes)
+    assert probes == sorted(probes)
+    assert probes[0] < probes[-1] <= 50
+    assert partition(lists=1).probes == 1
+    assert partition(codes="PQ8", lists=20).probes == 8
 
 
 def test_neighbouring_lists_have_near_numbers() -> None:

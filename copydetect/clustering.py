@@ -1,0 +1,84 @@
+"""k-means for many clusters, and an order of them that keeps neighbours together."""
+
+from __future__ import annotations
+
+import math
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+_DIRECT_CLUSTERS = 512
+
+
+def cluster(floats: Floats, clusters: int, seed: int) -> Floats:
+    """k-means: direct where clusters are few, else in two levels and then refined together."""
+    if clusters == 1:
+        mean: Floats = floats.mean(axis=0, keepdims=True).astype(np.float32)
+        return mean
+    if clusters <= _DIRECT_CLUSTERS:
+        return _kmeans(floats, clusters, 10, seed)
+    upper = _kmeans(floats, round(math.sqrt(clusters)), 8, seed)
+    member = faiss.knn(floats, upper, 1)[1][:, 0]
+    shares = _shares(np.bincount(member, minlength=len(upper)), clusters)
+    parts = [
+        _kmeans(np.ascontiguousarray(floats[member == part]), share, 8, seed)
+        for part, share in enumerate(shares)
+        if share
+    ]
+    return _kmeans(floats, clusters, 2, seed, np.concatenate(parts))
+
+
+def _kmeans(
+    floats: Floats, clusters: int, rounds: int, seed: int, initial: Floats | None = None
+) -> Floats:
+    if clusters >= len(floats):
+        return np.ascontiguousarray(floats[:clusters])
+    kmeans = faiss.Kmeans(
+        floats.shape[1],
+        clusters,
+        niter=rounds,
+        seed=seed + 1,
+        min_points_per_centroid=1,
+        max_points_per_centroid=1 << 20,
+    )
+    kmeans.train(floats, init_centroids=initial)
+    centroids: Floats = np.array(kmeans.centroids, dtype=np.float32)
+    return centroids
+
+
+def _shares(sizes: Integers, total: int) -> Integers:
+    """Split `total` in proportion to `sizes`, by the largest remainders, at most one a member."""
+    exact = sizes * (total / sizes.sum())
+    shares: Integers = np.minimum(np.floor(exact).astype(np.int64), sizes)
+    while shares.sum() < total:
+        short = np.where(shares < sizes, exact - shares, -np.inf)
+        missing = int(total - shares.sum())
+        shares[np.argsort(-short, kind="stable")[: min(missing, int((short > -np.inf).sum()))]] += 1
+    return shares
+
+
+def in_order(centroids: Floats) -> Floats:
+    """Centroids ordered so that those which are near each other have near numbers.
+
+    Halved again and again along the line between two far centroids (as in FastMap, Faloutsos and
+    Lin 1995).
+    """
+    stack = [np.arange(len(centroids))]
+    ordered: list[Integers] = []
+    while stack:
+        members = stack.pop()
+        points = centroids[members]
+        if len(members) <= 2:
+            ordered.append(members)
+            continue
+        one = points[np.argmax(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
+        other = points[np.argmax(((points - one) ** 2).sum(axis=1))]
+        members = members[np.argsort(points @ (other - one), kind="stable")]
+        half = len(members) // 2
+        stack += [members[half:], members[:half]]
+    reordered: Floats = centroids[np.concatenate(ordered)]
+    return reordered
