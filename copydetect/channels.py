@@ -58,9 +58,16 @@ class DescriptorReader:
 
     def __call__(self, uri: str) -> tuple[Floats, Integers]:
         table = tables.read_table(self.storage, uri, ["image_id", "vector", "bias"])
+        return self._augmented(*read_vectors(table)), self._ids(uri, table)
+
+    def ids_and_biases(self, uri: str) -> tuple[Integers, Floats]:
+        """(n,) ids of a part, and (n,) float32 what the background takes off their scores."""
+        table = tables.read_table(self.storage, uri, ["image_id", "bias"])
+        return self._ids(uri, table), table["bias"].to_numpy().astype(np.float32)
+
+    def _ids(self, uri: str, table: pa.Table) -> Integers:
         numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
-        views = _places_among_equals(numbers)
-        return self._augmented(*read_vectors(table)), numbers << IMAGE_SHIFT | views
+        return numbers << IMAGE_SHIFT | _places_among_equals(numbers)
 
     def _augmented(self, vectors: Floats, biases: Floats) -> Floats:
         if self.side == "query":

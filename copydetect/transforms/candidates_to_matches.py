@@ -1,0 +1,66 @@
+"""Candidates → matches and failures: one part file of each for each part of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import cv2
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+
+from copydetect import runs, tables
+from copydetect.candidate_parts import Side
+from copydetect.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.storage import Storage
+
+MatchWork = tuple[int, str, str]
+"""A part: its number, its candidates and its file of pair numbers."""
+
+
+class CandidatesToMatches(beam.PTransform[Any, Any]):
+    """`MatchWork` → part numbers, once the part's files are in `folder`."""
+
+    def __init__(
+        self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
+    ) -> None:
+        super().__init__()
+        self._verify = _VerifyPart(storage, sides, options, folder)
+
+    def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
+        parts: PCollection[int] = (
+            work | "spread" >> beam.Reshuffle() | "verify" >> beam.ParDo(self._verify)
+        )
+        return parts
+
+
+class _VerifyPart(beam.DoFn):
+    def __init__(
+        self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
+    ) -> None:
+        self._storage = storage
+        self._sides = sides
+        self._options = options
+        self._folder = folder
+        self._pairs = Metrics.counter("copydetect", "pairs_verified")
+
+    def setup(self) -> None:
+        cv2.setNumThreads(1)
+        self._images = tuple(
+            PairImages(self._storage, side.numbers(self._storage), self._options)
+            for side in self._sides
+        )
+
+    def process(self, work: MatchWork) -> Iterator[int]:
+        part, candidates, pairs = work
+        verified = verify_part(self._storage, candidates, pairs, self._images, self._options)
+        # `matches` is written last: where it is, the part is complete.
+        for name, table in (
+            ("verify-failures", verified.failures),
+            ("matches", verified.matches),
+        ):
+            uri = runs.join(self._folder, name, runs.part_name(part))
+            tables.write_table(self._storage, uri, table)
+        self._pairs.inc(verified.matches.num_rows)
+        yield part
