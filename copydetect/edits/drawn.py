@@ -8,15 +8,9 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from copydetect.edits.edit import (
-    Colour,
-    Edit,
-    Edited,
-    Others,
-    in_place,
-)
+from copydetect.edits.edit import Colour, Edit, Edited, Others, in_place
 from copydetect.edits.geometry import on_canvas, sample_colour
-from copydetect.edits.quality import pixelated
+from copydetect.edits.quality import pixelated, softened
 from copydetect.edits.sprites import (
     EMOJIS,
     emoji,
@@ -138,7 +132,7 @@ class Shapes(Edit):
 
 @dataclass(frozen=True)
 class Stripes(Edit):
-    """Stripes of one colour over the picture, `period` of them across, each `width` of a period."""
+    """Stripes of one colour: `count` over the long side, `width` the share that they cover."""
 
     kind: ClassVar[str] = "stripes"
     count: float
@@ -206,8 +200,7 @@ class Censor(Edit):
         if not part.size or self.style == "black":
             part[:] = 0
         elif self.style == "blur":
-            sigma = min(max(min(part.shape[:2]) / 10, 0.5), 64)
-            part[:] = cv2.GaussianBlur(part, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+            part[:] = softened(part, max(min(part.shape[:2]) / 10, 0.5))
         else:
             part[:] = pixelated(part, 6)
         return in_place(result, hidden)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from copydetect.edits.edit import Edit, Edited, Others, in_place
+from copydetect.edits.edit import Edit, Edited, Others, in_place, resized
 from copydetect.types import Pixels
 
 
@@ -26,14 +26,13 @@ class Blur(Edit):
         return cls(float(sigma), bool(rng.random() < 0.2))
 
     def edit(self, pixels: Pixels, others: Others) -> Edited:
-        sigma = min(max(self.sigma * min(pixels.shape[:2]), 0.5), 64)
+        sigma = max(self.sigma * min(pixels.shape[:2]), 0.5)
         if self.motion:
             # A box of width w spreads by w / sqrt(12).
             width = max(round(sigma * 12**0.5), 2)
             smeared = cv2.blur(pixels, (width, 1), borderType=cv2.BORDER_REPLICATE)
-        else:
-            smeared = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        return in_place(smeared.astype(np.uint8, copy=False))
+            return in_place(smeared.astype(np.uint8, copy=False))
+        return in_place(softened(pixels, sigma))
 
 
 @dataclass(frozen=True)
@@ -183,10 +182,26 @@ class Shuffle(Edit):
         return in_place(shuffled, covered)
 
 
+def softened(pixels: Pixels, sigma_px: float) -> Pixels:
+    """Gaussian blur. A wide one is done on a smaller picture, for its time grows with its width."""
+    height, width = pixels.shape[:2]
+    factor = max(int(sigma_px / 4), 1)
+    small = max(width // factor, 1), max(height // factor, 1)
+    reduced = resized(pixels, *small)
+    blurred = cv2.GaussianBlur(
+        reduced, (0, 0), sigma_px / factor, borderType=cv2.BORDER_REPLICATE
+    ).astype(np.uint8, copy=False)
+    if small == (width, height):
+        return blurred
+    grown = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+    return grown.astype(np.uint8, copy=False)
+
+
 def pixelated(pixels: Pixels, blocks: int) -> Pixels:
     """Averaged over squares, `blocks` along the longer side, and shown at the old size."""
     height, width = pixels.shape[:2]
-    factor = min(blocks / max(width, height), 1)
+    # Squares of two pixels at least: an image of fewer pixels than blocks changes as well.
+    factor = min(blocks / max(width, height), 0.5)
     small = max(round(width * factor), 1), max(round(height * factor), 1)
     averaged = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
     squares = cv2.resize(averaged, (width, height), interpolation=cv2.INTER_NEAREST)
