@@ -146,8 +146,9 @@ def hold_together(
 ) -> Iterator[tuple[int, dict[int, Path]]]:
     """Groups of `part`, each as the kept image and every member's path to it (itself included).
 
-    The kept image is the most preferred (smallest number) of those that most others hang on,
-    among the 16 most preferred and the one with most matches. Who hangs on none is left out.
+    The kept image is the one that most others hang on, then that fewest of them were refused
+    with, then the most preferred (smallest number); the 16 most preferred and the one with most
+    matches stand for election. Who hangs on none is left out.
     """
     remaining = set(part)
     while len(remaining) > 1:
@@ -156,12 +157,15 @@ def hold_together(
             key=lambda image: (len(_copies(image, remaining, verdicts)), -preference[image]),
         )
         best: dict[int, Path] = {}
-        kept = hub
+        kept, fewest = hub, 0
         for image in [*sorted(remaining, key=preference.__getitem__)[:16], hub]:
             paths = _paths_to(image, remaining, verdicts, min_path_confidence)
-            if len(paths) > len(best):
-                kept, best = image, paths
-            if len(best) == len(remaining):
+            refused = sum(
+                path.through is not None and b in verdicts[image] for b, path in paths.items()
+            )
+            if (len(paths), -refused) > (len(best), -fewest):
+                kept, best, fewest = image, paths, refused
+            if len(best) == len(remaining) and not fewest:
                 break
         if len(best) < 2:
             return

@@ -291,3 +291,12 @@ def test_a_thousand_copies_of_one_image():
     pairs = {tuple(sorted((a, b))): 0.99 for a in ids for b in rng.sample(ids, 12) if a != b}
     pairs.update({tuple(sorted((ids[500], b))): 0.97 for b in ids if b != ids[500]})
     assert [len(g) for g in grouped(ids, [(*ab, c) for ab, c in pairs.items()])] == [1000]
+
+
+def test_the_kept_image_is_one_that_few_members_were_refused_with():
+    """Of a collage and its parts the collage stays: of two parts neither holds the other."""
+    sizes = {"part": (500, 500, 1), "other": (90, 90, 1), "collage": (100, 100, 1)}
+    pairs = [("part", "collage", 0.99), ("collage", "other", 0.99), ("part", "other", 0.01)]
+    members = group_copies(images_table(list(sizes), sizes=sizes), matches_table(pairs))
+    assert [(m.image_id, m.keep) for m in members][0] == ("collage", True)
+    assert members[0].reason == "matches more of the group than part, which comes first"
