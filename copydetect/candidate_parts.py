@@ -193,8 +193,8 @@ def _biases_of(storage: Storage, proposals: Proposals, queries: Ints, ids: Ints)
     """(n,) float32: what score normalisation took off each pair."""
     taken = _lookup(_biases(storage, proposals.queries), queries)
     if proposals.symmetric:
-        return (taken + _lookup(_biases(storage, proposals.queries), ids)) / np.float32(2)
-    return taken
+        taken = (taken + _lookup(_biases(storage, proposals.queries), ids)) / np.float32(2)
+    return np.asarray(taken, np.float32)
 
 
 def _biases(storage: Storage, side: Side) -> tuple[Ints, Floats]:

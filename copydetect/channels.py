@@ -23,7 +23,7 @@ from copydetect.types import Keypoints
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-Side = Literal["query", "reference", "half_query", "half_reference"]
+ReadAs = Literal["query", "reference", "half_query", "half_reference"]
 
 IMAGE_SHIFT = 32
 
@@ -48,13 +48,13 @@ class PartFiles:
 class DescriptorReader:
     """Reads a part of descriptors for an index: (n, d + 1 or 2) float32 vectors, (n,) int64 ids.
 
-    side: "query" and "reference" bake the query's bias into the inner product, "half_query" and
+    read_as: "query" and "reference" bake the query's bias into the inner product, "half_query" and
     "half_reference" half of both, for a collection searched for itself.
     """
 
     storage: Storage
     files: PartFiles
-    side: Side
+    read_as: ReadAs
 
     def __call__(self, uri: str) -> tuple[Floats, Integers]:
         table = tables.read_table(self.storage, uri, ["image_id", "vector", "bias"])
@@ -70,12 +70,12 @@ class DescriptorReader:
         return numbers << IMAGE_SHIFT | _places_among_equals(numbers)
 
     def _augmented(self, vectors: Floats, biases: Floats) -> Floats:
-        if self.side == "query":
+        if self.read_as == "query":
             return with_query_biases(vectors, biases)
-        if self.side == "reference":
+        if self.read_as == "reference":
             return with_constant(vectors)
         queries, references = with_half_biases(vectors, biases)
-        return queries if self.side == "half_query" else references
+        return queries if self.read_as == "half_query" else references
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 
 _IMAGES_KEPT = 128
-_CACHE_FACTOR = 2
 
 
 @dataclass(frozen=True)
@@ -40,48 +39,38 @@ class VerifyOptions:
 
 
 class PairImages:
-    """Opens the images of one side for verification, and keeps the last few.
-
-    An image that cannot be opened any more, or has changed, is an ImageError each time.
-    """
+    """Opens the images of one side for verification, and keeps the last few."""
 
     def __init__(self, storage: Storage, numbers: ImageNumbers, options: VerifyOptions) -> None:
         self._storage = storage
         self._numbers = numbers
         self._options = options
-        self._kept: OrderedDict[int, PairImage | ImageError] = OrderedDict()
+        self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
 
-    def row(self, number: int) -> ImageRow:
-        """What is known of the image."""
-        return self._numbers.row(number)
-
-    def open(self, number: int) -> PairImage:
-        """The image with this image_no, ready to be compared."""
+    def open(self, number: int) -> PairImage | Failure:
+        """The image with this image_no, or why it cannot be opened any more."""
         if number not in self._kept:
             self._kept[number] = self._opened(self._numbers.row(number))
             if len(self._kept) > _IMAGES_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
-        image = self._kept[number]
-        if isinstance(image, ImageError):
-            raise image
-        return image
+        return self._kept[number]
 
-    def _opened(self, row: ImageRow) -> PairImage | ImageError:
+    def _opened(self, row: ImageRow) -> PairImage | Failure:
         ((_, content),) = read_refs(self._storage, [row.ref])
         if isinstance(content, Failure):
-            return ImageError(content.message)
+            return replace(content, stage="verify")
         if hashlib.sha256(content).hexdigest() != row.sha256:
-            return ImageError("the file changed while the run went on")
+            return _failure(row, "the file changed while the run went on")
         options = self._options
         try:
             # Twice the working size, so that the last reduction is a good one.
-            side = options.matching.working_px * _CACHE_FACTOR
+            side = options.matching.working_px * 2
             decoded = decode(content, side, options.decoding)
             size = (decoded.width_px, decoded.height_px)
             return prepare_image(row.image_id, decoded.pixels, options.matching, size)
         except ImageError as error:
-            return error
+            return _failure(row, str(error))
 
 
 @dataclass(frozen=True)
@@ -109,17 +98,14 @@ def verify_part(
     matches: list[Match] = []
     failures: dict[tuple[str, str], Failure] = {}
     for row, candidate in _chosen(table, options):
-        numbers = int(pairs.query[row]), int(pairs.reference[row])
-        images = []
-        for side, number in zip(sides, numbers, strict=True):
-            try:
-                images.append(side.open(number))
-            except ImageError as error:
-                failed = _failure(side.row(number), str(error))
-                failures[failed.role, failed.image_id] = failed
-        if len(images) == 2:
-            points = correspondences(pairs, row, images[0], images[1])
-            matches.append(verify_pair(*images, candidate, points, options.matching))
+        query = sides[0].open(int(pairs.query[row]))
+        reference = sides[1].open(int(pairs.reference[row]))
+        for image in (query, reference):
+            if isinstance(image, Failure):
+                failures[image.role, image.image_id] = image
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            points = correspondences(pairs, row, query, reference)
+            matches.append(verify_pair(query, reference, candidate, points, options.matching))
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
@@ -140,10 +126,12 @@ def correspondences(
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
-    scores = table["score"].to_numpy()
-    for row in np.flatnonzero(scores >= options.min_score).tolist():
-        values = table.slice(row, 1).to_pylist()[0]
-        yield row, Candidate(**{k: np.nan if v is None else v for k, v in values.items()})
+    """Rows of a candidates table that are verified; NaN instead of null."""
+    for row, values in enumerate(table.to_pylist()):
+        if values["score"] >= options.min_score:
+            for name in ("similarity", "descriptor_score", "votes", "local_score"):
+                values[name] = np.nan if values[name] is None else values[name]
+            yield row, Candidate(**values)
 
 
 def _failure(row: ImageRow, message: str) -> Failure:

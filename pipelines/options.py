@@ -10,10 +10,11 @@ from typing import Any, get_args
 from copydetect import keypoints
 from copydetect.descriptors import DEFAULT_MODEL
 from copydetect.errors import OptionError
-from copydetect.groups import KeepPolicy
+from copydetect.keepers import KeepPolicy
 from copydetect.keypoints import KeypointOptions
 
 CHANNELS = ("descriptor", "local")
+DEFAULT_MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class JobOptions:
     probes: int
     k: int
     min_score: float | None
-    precision: float
+    min_confidence: float
     keep: KeepPolicy
     max_megapixels: float
 
@@ -62,8 +63,8 @@ class JobOptions:
             )
         if self.k < 1:
             raise OptionError(f"--k is {self.k}; it must be at least 1")
-        if not 0 < self.precision < 1:
-            raise OptionError(f"--precision is {self.precision}; it must be between 0 and 1")
+        if not 0 <= self.min_confidence <= 1:
+            raise OptionError(f"--min_confidence is {self.min_confidence}; it must be 0 to 1")
 
     @property
     def keypoints(self) -> KeypointOptions:
@@ -85,10 +86,10 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     find.add_argument("--k", type=int, default=10, help="candidates an image at least (10)")
     find.add_argument("--min_score", type=float, help="keep every candidate from this score up")
     find.add_argument(
-        "--precision",
+        "--min_confidence",
         type=float,
-        default=0.9,
-        help="of the pairs reported as copies, the share that should be (0.9)",
+        default=DEFAULT_MIN_CONFIDENCE,
+        help=f"pairs count as copies from this confidence up ({DEFAULT_MIN_CONFIDENCE})",
     )
     model = parser.add_argument_group("descriptor")
     model.add_argument("--model", default=DEFAULT_MODEL, help="bundled name, or path of a model")
@@ -102,7 +103,9 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
     run.add_argument("--keep", choices=get_args(KeepPolicy), default="largest")
     run.add_argument("--max_megapixels", type=float, default=200.0, help="larger images fail (200)")
-    run.add_argument("--max_failed_fraction", type=float, default=0.1, help="else exit code 3 (0.1)")
+    run.add_argument(
+        "--max_failed_fraction", type=float, default=0.1, help="more failures: exit code 3 (0.1)"
+    )
     run.add_argument("--no_report", action="store_true", help="leave out the pages")
 
 
@@ -122,7 +125,7 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         probes=arguments.probes,
         k=arguments.k,
         min_score=arguments.min_score,
-        precision=arguments.precision,
+        min_confidence=arguments.min_confidence,
         keep=arguments.keep,
         max_megapixels=arguments.max_megapixels,
     )

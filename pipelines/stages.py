@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -9,16 +10,23 @@ import numpy as np
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.channels import DescriptorReader, KeypointReader, PartFiles, Side
+from copydetect.candidate_parts import Proposals, Side
+from copydetect.candidates import CandidateOptions
+from copydetect.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
+from copydetect.densities import DensityOptions
+from copydetect.errors import InputError
 from copydetect.index import IndexJob, SearchJob
-from copydetect.inputs import find_sources
+from copydetect.inputs import Sources
 from copydetect.keypoints import load_quantiser
+from copydetect.match_parts import VerifyOptions
 from copydetect.partitions import IndexOptions
 from copydetect.parts import LISTING, content_digest, part_count, refuse_duplicate_ids
 from copydetect.queries import SearchOptions
 from copydetect.storage import Storage
+from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.images_to_refs import ImagesToRefs
+from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
+from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
@@ -66,23 +74,30 @@ class Workplace:
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         return sum(group.column(at).num_values for group in groups)
 
+    def done(self, uris: Sequence[str], total: int) -> int:
+        """How much of `total` is done when some of the files of a stage are written."""
+        return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
+
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
         return [file.uri for file in self.storage.files_under(runs.join(*folder))]
 
 
-def list_images(engine: Engine, storage: Storage, source: str, role: Role, folder: str) -> Listing:
-    """List an input and hash its images; InputError where there are none."""
-    sources = find_sources(storage, source)
-    engine.run(
+def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
+    """List an input and hash its images; InputError where there are none, or ids repeat."""
+    uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
+    place.engine.run(
         f"list {role}s",
-        lambda pipeline: pipeline | ImagesToRefs(storage, sources, role, folder),
+        lambda pipeline: pipeline | ImagesToRefs(place.storage, sources, role, place.folder),
+        total=sources.file_count,
+        unit="files",
+        done=lambda: place.done(uris, sources.file_count),
     )
-    prefix = runs.join(folder, role)
-    found = [f.uri for f in storage.files_under(folder) if f.uri.startswith(prefix)]
-    listing = tables.read_tables(storage, found, LISTING)
+    listing = tables.read_tables(place.storage, uris, LISTING)
+    if not listing.num_rows:
+        raise InputError(f"{sources.root} holds no images")
     refuse_duplicate_ids(listing)
-    return Listing(role, listing.num_rows, content_digest(listing), tuple(found))
+    return Listing(role, listing.num_rows, content_digest(listing), tuple(uris))
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
@@ -102,7 +117,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         f"describe {listing.role}s",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
-        done=lambda: sum(map(place.storage.exists, images)) * listing.images // parts,
+        done=lambda: place.done(images, listing.images),
     )
     return parts
 
@@ -137,7 +152,7 @@ def search_descriptors(
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.folder, "index", "descriptors")
-    sides: tuple[Side, Side] = (
+    sides: tuple[ReadAs, ReadAs] = (
         ("half_query", "half_reference") if search.symmetric else ("query", "reference")
     )
     asked, searched = (
@@ -212,3 +227,48 @@ def search_keypoints(
 
     place.engine.run("search keypoints", build)
     return place.files(found, "votes")
+
+
+def side(place: Workplace, role: Role, parts: int, channels: Sequence[str]) -> Side:
+    """One side of a search, as candidates are made from it."""
+    images = place.part_uris("images", role, parts)
+    descriptors = (
+        part_files(place, role, "descriptors", parts) if "descriptor" in channels else None
+    )
+    return Side(images, tuple(place.rows(uri) for uri in images), descriptors)
+
+
+def propose(
+    place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
+) -> list[str]:
+    """Merge what both channels found; the candidates tables, by part of the queries."""
+    folder = runs.join(place.folder, "candidates")
+    parts = range(len(proposals.queries.image_files))
+    uris = [runs.join(folder, runs.part_name(part)) for part in parts]
+    transform = NeighborsToCandidates(
+        place.storage, options, density, folder, runs.join(place.folder, "pairs")
+    )
+    place.engine.run("candidates", lambda p: p | beam.Create([proposals]) | transform)
+    return uris
+
+
+def verify(
+    place: Workplace, sides: tuple[Side, Side], candidates: Sequence[str], options: VerifyOptions
+) -> list[str]:
+    """Verify candidates, part by part; the matches tables. Parts that are done stay."""
+    work = [
+        (part, uri, runs.join(place.folder, "pairs", runs.part_name(part, "npz")))
+        for part, uri in enumerate(candidates)
+    ]
+    uris = [runs.join(place.folder, "matches", runs.part_name(part)) for part, _, _ in work]
+    todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
+    pairs = sum(place.rows(uri) for uri in candidates)
+    transform = CandidatesToMatches(place.storage, sides, options, place.folder)
+    place.engine.run(
+        "verify",
+        lambda pipeline: pipeline | beam.Create(todo) | transform,
+        total=pairs,
+        unit="pairs",
+        done=lambda: place.done(uris, pairs),
+    )
+    return uris

@@ -47,10 +47,11 @@ class _VerifyPart(beam.DoFn):
 
     def setup(self) -> None:
         cv2.setNumThreads(1)
-        self._images = tuple(
+        queries, references = (
             PairImages(self._storage, side.numbers(self._storage), self._options)
             for side in self._sides
         )
+        self._images = queries, references
 
     def process(self, work: MatchWork) -> Iterator[int]:
         part, candidates, pairs = work

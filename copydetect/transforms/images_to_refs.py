@@ -15,6 +15,11 @@ from copydetect.storage import Storage
 from copydetect.types import Role
 
 
+def listing_uri(folder: str, role: Role, piece: int) -> str:
+    """Where the listing of one piece of the input is."""
+    return runs.join(folder, f"{role}-{piece:05d}.parquet")
+
+
 class ImagesToRefs(beam.PTransform[Any, Any]):
     """The pieces of an input → the URIs of listing files, one a piece, rows of `ListedImage`."""
 
@@ -42,6 +47,6 @@ class _ListAndHash(beam.DoFn):
     def process(self, piece: tuple[int, Source]) -> Iterator[str]:
         number, source = piece
         listed = list_images(read_source(self._storage, source, self._role))
-        uri = runs.join(self._folder, f"{self._role}-{number:05d}.parquet")
+        uri = listing_uri(self._folder, self._role, number)
         tables.write_table(self._storage, uri, tables.rows_to_table(listed, LISTING))
         yield uri

@@ -1,0 +1,130 @@
+"""Listing → edited copies: image files, and one part file of their ground truth for each part."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import cv2
+import pyarrow as pa
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+from apache_beam.utils.shared import Shared
+
+from copydetect import runs, tables
+from copydetect.copies import COPIES, CopyOptions, copies_of, load_others
+from copydetect.errors import ImageError
+from copydetect.inputs import read_refs
+from copydetect.parts import ListedImage, fold_duplicates, part_of
+from copydetect.storage import Storage
+from copydetect.types import Failure, ImageRef, Pixels
+
+
+@dataclass(frozen=True)
+class EditsJob:
+    """What the stage works with. images: folder of the copies; folder: that of the part files;
+    others: pictures to paste with."""
+
+    storage: Storage
+    options: CopyOptions
+    images: str
+    folder: str
+    others: tuple[ImageRef, ...] = ()
+
+    def part_uri(self, table: str, part: int) -> str:
+        """Where a part of `copies` or `failures` is."""
+        return runs.join(self.folder, table, runs.part_name(part))
+
+
+class _Others(list[Pixels]):
+    """A list that `Shared` can hold: it needs what weak references can point to."""
+
+
+class ImagesToEdits(beam.PTransform[Any, Any]):
+    """URIs of listing files → part numbers, once the copies of the part's images are written.
+
+    parts: how many there are; wanted: those still to be done.
+    """
+
+    def __init__(self, job: EditsJob, parts: int, wanted: Collection[int]) -> None:
+        super().__init__()
+        self._job = job
+        self._parts = parts
+        self._wanted = frozenset(wanted)
+
+    def expand(self, uris: PCollection[str]) -> PCollection[int]:
+        listed = uris | "read listing" >> beam.FlatMap(
+            _listed_by_part, self._job.storage, self._parts, self._wanted
+        )
+        # A range of hashes may hold no image; its part has files all the same.
+        every = uris.pipeline | "parts" >> beam.Create([(part, []) for part in self._wanted])
+        edited: PCollection[int] = (
+            (listed, every)
+            | "all parts" >> beam.Flatten()
+            | "gather parts" >> beam.GroupByKey()
+            | "edit" >> beam.ParDo(_EditPart(self._job))
+        )
+        return edited
+
+
+class _EditPart(beam.DoFn):
+    def __init__(self, job: EditsJob) -> None:
+        self._job = job
+        self._shared = Shared()
+        self._copies = Metrics.counter("copydetect", "copies_made")
+        self._failures = Metrics.counter("copydetect", "images_failed")
+
+    def setup(self) -> None:
+        # The engine runs a worker a processor; more threads in each would only be in the way.
+        cv2.setNumThreads(1)
+        job = self._job
+        self._others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
+
+    def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
+        part, batches = element
+        rows, failures = self._edit([image for batch in batches for image in batch])
+        job = self._job
+        failed = tables.rows_to_table(failures, tables.FAILURES)
+        tables.write_table(job.storage, job.part_uri("failures", part), failed)
+        # `copies` is written last: where it is, the part is complete.
+        copies = pa.Table.from_pylist(rows, schema=COPIES)
+        tables.write_table(job.storage, job.part_uri("copies", part), copies)
+        self._copies.inc(len(rows))
+        self._failures.inc(len(failures))
+        yield part
+
+    def _edit(self, listed: list[ListedImage]) -> tuple[list[dict[str, object]], list[Failure]]:
+        """Write the copies of each image; byte-identical files are edited once."""
+        chosen = [image for image, twin in fold_duplicates(listed) if twin is None]
+        refs = [image.ref for image in chosen if not image.error_type]
+        failures = [
+            Failure(image.image_id, image.uri, "list", image.error_type, image.message)
+            for image in chosen
+            if image.error_type
+        ]
+        rows = []
+        for ref, content in read_refs(self._job.storage, refs):
+            if isinstance(content, Failure):
+                failures.append(content)
+                continue
+            try:
+                for copy in copies_of(ref.image_id, content, self._job.options, self._others):
+                    uri = runs.join(self._job.images, copy.query_id)
+                    self._job.storage.write(uri, copy.data)
+                    rows.append(copy.row())
+            except ImageError as error:
+                failures.append(Failure(ref.image_id, ref.uri, "edit", "ImageError", str(error)))
+        return rows, failures
+
+
+def _listed_by_part(
+    uri: str, storage: Storage, parts: int, wanted: frozenset[int]
+) -> Iterator[tuple[int, list[ListedImage]]]:
+    by_part: dict[int, list[ListedImage]] = {}
+    for row in tables.read_table(storage, uri).to_pylist():
+        part = part_of(row["sha256"], parts)
+        if part in wanted:
+            by_part.setdefault(part, []).append(ListedImage(**row))
+    yield from by_part.items()

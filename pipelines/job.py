@@ -1,0 +1,252 @@
+"""What `dedup` and `match` do: every stage in order, then the manifest, then the report."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from copydetect import runs, tables
+from copydetect.candidate_parts import Proposals, Side
+from copydetect.candidates import CandidateOptions
+from copydetect.densities import DensityOptions
+from copydetect.descriptions import DescriberOptions
+from copydetect.errors import InputError, OptionError
+from copydetect.groups import GroupOptions, group_copies
+from copydetect.images import DecodeOptions
+from copydetect.inputs import Sources, find_sources
+from copydetect.match_parts import VerifyOptions
+from copydetect.matches import MatchOptions
+from copydetect.partitions import IndexOptions
+from copydetect.queries import SearchOptions
+from copydetect.runs import Manifest
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
+from copydetect.transforms.storage import BeamStorage
+from copydetect.types import Role
+from copydetect.views import ViewOptions, views_of
+from pipelines import stages
+from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
+from pipelines.options import JobOptions, job_options
+from pipelines.report import write_report
+from pipelines.stages import Listing, Search, Workplace
+from pipelines.summary import summary_of
+
+_RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
+_SCRATCH = ("search", "pairs")
+_DESCRIPTOR_NEIGHBORS = 50
+_FEATURE_NEIGHBORS = 6
+_CANVAS = np.zeros((256, 256, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked command line: nothing has been written yet."""
+
+    command: str
+    inputs: dict[Role, Sources]
+    output: str
+    options: JobOptions
+    setup: DescriberSetup
+    engine: Engine
+    storage: BeamStorage
+    max_failed_fraction: float
+    report: bool
+
+    @property
+    def roles(self) -> tuple[Role, Role]:
+        """What is searched in what: the roles of queries and references."""
+        roles = list(self.inputs)
+        return roles[0], roles[-1]
+
+
+def checked_job(
+    command: str,
+    inputs: Mapping[Role, str],
+    arguments: argparse.Namespace,
+    beam_flags: list[str],
+) -> Job:
+    """Check everything that can be checked before work begins.
+
+    inputs: one role, or queries and references in this order. InputError, OptionError or
+    ModelError name what is wrong.
+    """
+    storage = BeamStorage()
+    engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
+    options = job_options(arguments)
+    if not 0 <= arguments.max_failed_fraction <= 1:
+        raise OptionError(f"--max_failed_fraction is {arguments.max_failed_fraction}, not 0 to 1")
+    sources = {role: find_sources(storage, spec) for role, spec in inputs.items()}
+    setup = _describer_setup(options, arguments.device)
+    setup.load()
+    _check_writable(arguments.output)
+    return Job(
+        command=command,
+        inputs=sources,
+        output=arguments.output.rstrip("/"),
+        options=options,
+        setup=setup,
+        engine=engine,
+        storage=storage,
+        max_failed_fraction=arguments.max_failed_fraction,
+        report=not arguments.no_report,
+    )
+
+
+def run_job(job: Job) -> int:
+    """Run every stage, commit the manifest, draw the report; returns the exit code.
+
+    Files of an interrupted run over the same content with the same settings are used again.
+    """
+    listing_place = Workplace(job.engine, job.storage, runs.join(job.output, "listing"))
+    job.storage.delete(listing_place.folder)
+    listings = [
+        stages.list_images(listing_place, sources, role) for role, sources in job.inputs.items()
+    ]
+    digest = "".join(listing.digest for listing in listings)
+    folder = runs.run_folder_name({"command": job.command, **job.options.as_settings()}, digest)
+    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = _results(job, place, folder, parts, listings)
+    manifest.commit(job.storage, job.output)
+    _tidy(job, folder)
+    page = write_report(job.storage, job.output) if job.report else None
+    if not job.engine.quiet:
+        print(summary_of(job.storage, job.output, manifest, page))
+    failed = manifest.counts["failures"] / max(1, manifest.counts["images"])
+    return EXIT_TOO_MANY_FAILURES if failed > job.max_failed_fraction else EXIT_DONE
+
+
+def _results(
+    job: Job,
+    place: Workplace,
+    folder: str,
+    parts: Mapping[Role, int],
+    listings: list[Listing],
+) -> Manifest:
+    """Search, verify and group what is described; the manifest that names all tables."""
+    asked, searched = job.roles
+    search = Search(asked, parts[asked], searched, parts[searched])
+    sides = tuple(stages.side(place, role, parts[role], job.options.channels) for role in job.roles)
+    proposals = _proposals(job, place, search, sides)
+    candidates = stages.propose(place, proposals, _candidate_options(job.options), DensityOptions())
+    matches = stages.verify(place, (sides[0], sides[1]), candidates, _verify_options(job.options))
+    uris = {
+        name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
+        for name in _described_tables(job.options)
+    }
+    uris |= {"candidates": candidates, "matches": matches}
+    uris["failures"] += place.files(place.folder, "verify-failures")
+    uris["groups"] = [_group(job, place, uris)] if search.symmetric else []
+    relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
+    return Manifest(
+        command=job.command,
+        folder=folder,
+        settings=job.options.as_settings(),
+        tables=relative,
+        counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
+        seconds=dict(job.engine.seconds),
+    )
+
+
+def _proposals(job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]) -> Proposals:
+    options = job.options
+    exclude: Any = "image" if search.symmetric else "none"
+    neighbors: list[str] = []
+    votes: list[str] = []
+    if "descriptor" in options.channels:
+        index = IndexOptions(
+            codes=options.index, lists=options.lists, shards=options.shards, probes=options.probes
+        )
+        neighbors = stages.search_descriptors(
+            place,
+            search,
+            index,
+            SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=exclude),
+            options.model,
+        )
+    if "local" in options.channels:
+        index = IndexOptions(codes="PQ16", metric="l2", shards=options.shards)
+        votes = stages.search_keypoints(
+            place, search, index, SearchOptions(k=_FEATURE_NEIGHBORS, exclude=exclude)
+        )
+    return Proposals(
+        neighbors=tuple(neighbors),
+        votes=tuple(votes),
+        queries=sides[0],
+        references=None if search.symmetric else sides[1],
+        views=tuple(view.name for view in views_of(_CANVAS, job.setup.options.views)),
+    )
+
+
+def _group(job: Job, place: Workplace, uris: Mapping[str, list[str]]) -> str:
+    """Group the verified pairs, in one step: only edges and image rows are held."""
+    images, matches = (
+        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
+        for name in ("images", "matches")
+    )
+    members = group_copies(images, matches, GroupOptions(keep=job.options.keep))
+    uri = runs.join(place.folder, "groups", runs.part_name(0))
+    tables.write_table(place.storage, uri, tables.rows_to_table(members, tables.GROUPS))
+    return uri
+
+
+def _described_tables(options: JobOptions) -> list[str]:
+    by_channel = {"descriptor": "descriptors", "local": "keypoints"}
+    return ["images", "failures", *(by_channel[channel] for channel in options.channels)]
+
+
+def _describer_setup(options: JobOptions, device: str) -> DescriberSetup:
+    described = DescriberOptions(
+        views=ViewOptions.parse(options.views),
+        keypoints=options.keypoints,
+        decoding=DecodeOptions(options.max_megapixels),
+    )
+    model = options.model if "descriptor" in options.channels else None
+    return DescriberSetup(described, model, "", device, "local" in options.channels)
+
+
+def _candidate_options(options: JobOptions) -> CandidateOptions:
+    floor = float("inf") if options.min_score is None else options.min_score
+    return CandidateOptions(k=options.k, min_score=floor)
+
+
+def _verify_options(options: JobOptions) -> VerifyOptions:
+    return VerifyOptions(
+        matching=MatchOptions(min_confidence=options.min_confidence),
+        decoding=DecodeOptions(options.max_megapixels),
+    )
+
+
+def _check_writable(output: str) -> None:
+    """InputError where the output folder is none or cannot be written; makes nothing."""
+    if "://" in output:
+        return
+    path = Path(output)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--output {output} is a file, not a folder")
+    existing = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to --output {output}: {error.strerror}") from error
+
+
+def _tidy(job: Job, folder: str) -> None:
+    """Remove what the committed run no longer needs: scratch files, and runs before it."""
+    for name in _SCRATCH:
+        job.storage.delete(runs.join(job.output, folder, name))
+    job.storage.delete(runs.join(job.output, "listing"))
+    others = {
+        uri[len(job.output) + 1 :].split("/")[0]
+        for uri in (file.uri for file in job.storage.files_under(job.output))
+    }
+    for other in sorted(others - {folder}):
+        if _RUN_FOLDER.fullmatch(other):
+            job.storage.delete(runs.join(job.output, other))
