@@ -1,0 +1,372 @@
+"""The training run: pictures in, a model and its card out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from copydetect.descriptors import ModelCard
+from copydetect.edits import mix_named
+from copydetect.errors import ModelError, OptionError
+from copydetect.training import checkpoints, history
+from copydetect.training.checkpoints import Checkpoint, Weights
+from copydetect.training.history import Report
+from copydetect.training.losses import (
+    Labels,
+    entropy_term,
+    info_nce,
+    mix_images,
+    target_softmax,
+)
+from copydetect.training.options import TrainingOptions
+from copydetect.training.pictures import Pictures
+from copydetect.training.student import (
+    Student,
+    network_of,
+    normalised,
+    save_model,
+    starting_model,
+)
+from copydetect.training.targets import (
+    clean_targets,
+    fit_projection,
+    load_teacher,
+    nearest_targets,
+    regress_projection,
+    teacher_targets,
+)
+from copydetect.training.validation import ValidationSet, validation_set
+from copydetect.training.views import Numbers, ViewBatches, split
+from copydetect.trunks import DescriptorModel
+
+CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
+_FITTED_PICTURES = 4000
+_BACKGROUND_PICTURES = 2000
+_GRADIENT_NORM = 5.0
+_ALLOWED_SKIPS = 0.05
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with.
+
+    init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
+    name: of the model that is written; notes: for its card; steps_now: stop after so many steps,
+    to be continued, None for all.
+    """
+
+    init: str = "imagenet"
+    teacher: Path | None = None
+    name: str = "descriptor"
+    notes: str = ""
+    steps_now: int | None = None
+
+
+def train(
+    pictures: Pictures,
+    options: TrainingOptions,
+    folder: Path,
+    start: Start | None = None,
+    tell: Callable[[str], None] = print,
+) -> Path:
+    """Train, or go on where `folder` has a checkpoint; returns the path of the best model.
+
+    `folder` gets NAME.safetensors with its card and background, checkpoint.pt, training.jsonl and
+    training.svg. ModelError where training diverges.
+    """
+    start = start or Start()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _prepare(pictures, options, folder, start)
+    tell(f"{len(run.numbers)} pictures to train on, {len(run.held_out)} held out; {run.options}")
+    if run.state.step == 0 and not (folder / CHECKPOINT).exists():
+        _report(run, [], 0.0, tell)
+    last = min(run.options.steps, run.state.step + (start.steps_now or run.options.steps))
+    _loop(run, last, tell)
+    return _finish(run, start)
+
+
+@dataclass
+class _Run:
+    """A run under way. `judged` is a copy of the student that carries the averaged weights."""
+
+    pictures: Pictures
+    options: TrainingOptions
+    folder: Path
+    device: torch.device
+    student: Student
+    judged: Student
+    optimizer: torch.optim.Optimizer
+    numbers: Numbers
+    held_out: Numbers
+    neighbours: Numbers
+    validation: ValidationSet
+    own_targets: bool
+    state: Checkpoint
+    reports: list[Report] = field(default_factory=list)
+
+    def averaged(self) -> Student:
+        """The network with averaged weights, ready to embed."""
+        self.judged.model.load_state_dict(self.state.average, strict=False)
+        return self.judged.eval()
+
+
+def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: Start) -> _Run:
+    device = _device(options.device)
+    torch.manual_seed(options.seed)
+    numbers, held_out = split(len(pictures), options.validation_images, options.seed)
+    model, targets = _model_and_targets(pictures, options, start, numbers, device)
+    options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
+    student = Student(model, options.frozen_stages, fast=_computes_bfloat16(device)).to(device)
+    state = _first_state(student, targets, options)
+    path = folder / CHECKPOINT
+    if path.exists():
+        state = checkpoints.load(path, options.fixed(), student.model.state_dict())
+    student.model.load_state_dict(state.weights)
+    optimizer = _optimizer(student, options)
+    if state.optimizer:
+        optimizer.load_state_dict(state.optimizer)
+    state.targets = state.targets.to(device)
+    reports = history.read(folder / LOG, state.step)
+    history.rewrite(folder / LOG, reports)
+    return _Run(
+        pictures, options, folder, device, student, deepcopy(student), optimizer, numbers,
+        held_out, nearest_targets(targets.cpu(), numbers),
+        validation_set(pictures, held_out, options), start.teacher is None, state, reports,
+    )  # fmt: skip
+
+
+def _model_and_targets(
+    pictures: Pictures,
+    options: TrainingOptions,
+    start: Start,
+    numbers: Numbers,
+    device: torch.device,
+) -> tuple[DescriptorModel, Tensor]:
+    """The network to begin with, and the targets that its own or the teacher's vectors are."""
+    model, ready = starting_model(start.init, options)
+    model.eval()
+    side = options.image_px
+    some = np.random.default_rng(options.seed).permutation(numbers)[:_FITTED_PICTURES]
+    if start.teacher is None:
+        if not ready:
+            fit_projection(model, pictures, some, side, options.seed)
+        embed = Student(deepcopy(model), 0, fast=False).to(device)
+        return model, clean_targets(embed, pictures, side, device)
+    targets = teacher_targets(load_teacher(start.teacher, device), pictures, side, device)
+    if not (ready and model.projection.out_features == targets.shape[1]):
+        model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
+        regress_projection(model, pictures, some, targets.cpu(), side)
+    return model, targets
+
+
+def _first_state(student: Student, targets: Tensor, options: TrainingOptions) -> Checkpoint:
+    weights = _copy(student.model.state_dict())
+    bank = {
+        "vectors": torch.empty(0, targets.shape[1]),
+        "first": torch.empty(0, dtype=torch.int64),
+        "second": torch.empty(0, dtype=torch.int64),
+        "share": torch.empty(0),
+    }
+    return Checkpoint(
+        0, weights, _floats(weights), {}, targets, bank, -1.0, _floats(weights), 0, [],
+        options.fixed(),
+    )  # fmt: skip
+
+
+def _optimizer(student: Student, options: TrainingOptions) -> torch.optim.Optimizer:
+    """AdamW; norms and biases do not decay."""
+    matrices = [p for p in student.trainable() if p.ndim > 1]
+    others = [p for p in student.trainable() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": options.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=options.learning_rate,
+        betas=(0.9, 0.98),
+    )
+
+
+def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
+    options, state = run.options, run.state
+    renewals = _renewal_steps(options) if run.own_targets else set()
+    began, views = time.perf_counter(), 0
+    for pixels, numbers in _batches(run, state.step, last):
+        loss = _step(run, pixels, numbers)
+        state.step += 1
+        views += len(numbers)
+        if loss is None:
+            state.skipped += 1
+            _refuse_divergence(state)
+        else:
+            state.losses.append(loss)
+        if state.step in renewals:
+            _renew_targets(run)
+        if state.step % options.validate_every == 0 or state.step == last:
+            _report(run, state.losses, views / (time.perf_counter() - began), tell)
+            began, views = time.perf_counter(), 0
+
+
+def _batches(run: _Run, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    options = run.options
+    batches = ViewBatches(
+        run.pictures,
+        run.numbers,
+        run.neighbours,
+        mix_named(options.mix),
+        options.image_px,
+        options.batch_size,
+        options.look_alikes,
+        views=2 if options.loss == "infonce" else 1,
+        steps=last,
+        seed=options.seed,
+    )
+    loader = DataLoader(
+        batches, batch_size=None, sampler=range(first, last), num_workers=options.workers
+    )
+    yield from loader
+
+
+def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
+    """One update; the loss, or None where it is no number and nothing was changed."""
+    options, state = run.options, run.state
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(options, state.step)
+    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + state.step)
+    images = normalised(pixels.to(run.device))
+    images, labels = mix_images(images, numbers.to(run.device), options.mixed, generator)
+    with torch.autocast("cuda", torch.bfloat16, enabled=run.device.type == "cuda"):
+        vectors = run.student(images)
+    loss = _loss(run, vectors.float(), labels)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(run.student.trainable(), _GRADIENT_NORM)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        return None
+    run.optimizer.step()
+    _average(run)
+    if options.loss == "infonce" and options.bank_size:
+        _remember(run, vectors.detach().float(), labels)
+    return float(loss.detach())
+
+
+def _loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
+    options, bank = run.options, run.state.bank
+    if options.loss == "targets":
+        return target_softmax(vectors, run.state.targets, labels, options.temperature)
+    earlier = Labels(bank["first"], bank["second"], bank["share"]).to(run.device)
+    remembered = bank["vectors"].to(run.device)
+    contrast = info_nce(vectors, labels, remembered, earlier, options.temperature)
+    return contrast + options.entropy_weight * entropy_term(vectors, labels)
+
+
+def learning_rate(options: TrainingOptions, step: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / max(1, options.warmup_steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.steps)))
+    return options.learning_rate * warm * (0.01 + 0.99 * cosine)
+
+
+def _average(run: _Run) -> None:
+    decay = min(run.options.average, (run.state.step + 1) / (run.state.step + 20))
+    with torch.no_grad():
+        for name, value in run.student.model.state_dict().items():
+            if name in run.state.average:
+                run.state.average[name].lerp_(value, 1 - decay)
+
+
+def _remember(run: _Run, vectors: Tensor, labels: Labels) -> None:
+    bank, size = run.state.bank, run.options.bank_size
+    new = {"vectors": vectors, "first": labels.first, "second": labels.second}
+    for name, value in (new | {"share": labels.share}).items():
+        bank[name] = torch.cat([bank[name].to(run.device), value])[-size:]
+
+
+def _renew_targets(run: _Run) -> None:
+    """Move every target half way to what the averaged student makes of the clean picture."""
+    seen = clean_targets(run.averaged(), run.pictures, run.options.image_px, run.device)
+    run.state.targets = functional.normalize(run.state.targets + seen)
+
+
+def _renewal_steps(options: TrainingOptions) -> set[int]:
+    between = options.steps / (options.renewals + 1)
+    return {round(between * (i + 1)) for i in range(options.renewals)} - {0, options.steps}
+
+
+def _refuse_divergence(state: Checkpoint) -> None:
+    if state.skipped > 10 and state.skipped > _ALLOWED_SKIPS * state.step:
+        raise ModelError(
+            f"training diverges: the loss was no number in {state.skipped} of {state.step} steps; "
+            "lower the learning rate"
+        )
+
+
+def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], None]) -> None:
+    """Validate the averaged weights, keep them if they are the best, write everything down."""
+    state = run.state
+    figures = run.validation.measure(run.averaged(), run.device)
+    if figures.normalized_micro_ap > state.best:
+        state.best, state.best_weights = figures.normalized_micro_ap, _copy(state.average)
+    mean = sum(losses) / len(losses) if losses else 0.0
+    rate = learning_rate(run.options, state.step)
+    report = Report(state.step, mean, rate, speed, state.skipped, figures)
+    run.reports.append(report)
+    history.append(run.folder / LOG, report)
+    state.losses = []
+    state.weights = run.student.model.state_dict()
+    state.optimizer = run.optimizer.state_dict()
+    checkpoints.save(state, run.folder / CHECKPOINT)
+    tell(str(report))
+
+
+def _finish(run: _Run, start: Start) -> Path:
+    options, state = run.options, run.state
+    run.judged.model.load_state_dict(state.best_weights, strict=False)
+    network = run.judged.eval()
+    some = np.random.default_rng(options.seed).permutation(run.numbers)[:_BACKGROUND_PICTURES]
+    chosen = [run.pictures[int(i)] for i in np.sort(some)]
+    background = clean_targets(network, chosen, options.image_px, run.device).cpu()
+    best = max(run.reports, key=lambda report: report.validation.normalized_micro_ap)
+    notes = f"{start.notes} Trained with {options}; validation at step {best.step}: "
+    card = ModelCard(
+        start.name,
+        options.image_px,
+        options.dimension,
+        network=network_of(network.model, options),
+        notes=(notes + str(best.validation)).strip(),
+    )
+    (run.folder / DRAWING).write_bytes(history.draw(run.reports))
+    return save_model(network.model.state_dict(), card, background, run.folder)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise OptionError(f"no device {name!r} on this machine; 'cpu' always works") from error
+    return device
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _copy(weights: Weights) -> Weights:
+    return {name: value.detach().clone() for name, value in weights.items()}
+
+
+def _floats(weights: Weights) -> Weights:
+    return {n: v.detach().clone() for n, v in weights.items() if v.is_floating_point()}

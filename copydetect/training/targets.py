@@ -1,0 +1,160 @@
+"""The vectors that pictures are given to be recognised by, and the pictures that look alike."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from copydetect.edits import mix_named
+from copydetect.errors import InputError, ModelError
+from copydetect.normalization import fit_discriminant
+from copydetect.training.student import normalised
+from copydetect.training.views import Numbers, edited_view, square
+from copydetect.trunks import DescriptorModel
+from copydetect.types import Pixels
+
+Floats = npt.NDArray[np.float32]
+
+_BATCH = 32
+_LOOKALIKE_RANKS = 10
+_SAME = 0.999
+
+
+def embed_views(
+    embed: Callable[[Tensor], Tensor], views: npt.NDArray[np.uint8], device: torch.device
+) -> Tensor:
+    """What `embed` makes of views (n, s, s, 3) uint8: (n, d) float32, on the device."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(views), _BATCH):
+            pixels = torch.from_numpy(views[start : start + _BATCH]).to(device)
+            parts.append(embed(normalised(pixels)).float())
+    return torch.cat(parts)
+
+
+def clean_targets(
+    embed: Callable[[Tensor], Tensor],
+    pictures: Sequence[Pixels],
+    side_px: int,
+    device: torch.device,
+) -> Tensor:
+    """(N, d) unit vectors of the unedited pictures, each averaged with its mirror image."""
+    parts = []
+    for start in range(0, len(pictures), _BATCH):
+        numbers = range(start, min(start + _BATCH, len(pictures)))
+        views = np.stack([square(pictures[i], side_px) for i in numbers])
+        both = np.concatenate([views, views[:, :, ::-1]])
+        vectors = embed_views(embed, both, device)
+        parts.append(vectors[: len(views)] + vectors[len(views) :])
+    return functional.normalize(torch.cat(parts))
+
+
+def fit_projection(
+    model: DescriptorModel, pictures: Sequence[Pixels], numbers: Numbers, side_px: int, seed: int
+) -> None:
+    """Set the projection to the directions that tell pictures apart and that edits leave alone.
+
+    Closed form, from the pooled features of the pictures `numbers` and one edited view of each.
+    """
+    mix, device = mix_named("default"), torch.device("cpu")
+    clean = np.stack([square(pictures[int(i)], side_px) for i in numbers])
+    edited = np.stack(
+        [
+            edited_view(pictures, int(i), mix, side_px, np.random.default_rng([seed, 0, i]))
+            for i in numbers
+        ]
+    )
+    model.eval()
+    features = embed_views(model.pooled, clean, device).numpy()
+    changed = embed_views(model.pooled, edited, device).numpy()
+    dimension = model.projection.out_features
+    if len(numbers) <= dimension:
+        raise InputError(
+            f"{len(numbers)} training images do not tell {dimension} dimensions apart; "
+            "bring more, or choose a smaller dimension"
+        )
+    whitening = fit_discriminant(features, changed, dimension, shrinkage=0.5)
+    lengths = np.linalg.norm(features @ whitening.matrix - whitening.offset, axis=1)
+    scale = 1 / max(float(lengths.mean()), 1e-9)
+    with torch.no_grad():
+        model.projection.weight.copy_(torch.from_numpy(whitening.matrix.T * scale))
+        model.projection.bias.copy_(torch.from_numpy(-whitening.offset * scale))
+
+
+def regress_projection(
+    model: DescriptorModel,
+    pictures: Sequence[Pixels],
+    numbers: Numbers,
+    targets: Tensor,
+    side_px: int,
+) -> None:
+    """Set the projection to the ridge regression from the pooled features to the targets."""
+    clean = np.stack([square(pictures[int(i)], side_px) for i in numbers])
+    features = embed_views(model.pooled, clean, torch.device("cpu")).double()
+    wanted = targets[torch.from_numpy(numbers)].double()
+    feature_mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
+    centred = features - feature_mean
+    gram = centred.T @ centred
+    gram += 0.05 * gram.trace() / len(gram) * torch.eye(len(gram), dtype=torch.float64)
+    weight = torch.linalg.solve(gram, centred.T @ (wanted - wanted_mean)).T
+    with torch.no_grad():
+        model.projection.weight.copy_(weight)
+        model.projection.bias.copy_(wanted_mean - weight @ feature_mean)
+
+
+def load_teacher(path: Path, device: torch.device) -> nn.Module:
+    """A TorchScript network that takes normalised images and returns vectors, as SSCD's do."""
+    try:
+        with warnings.catch_warnings():
+            # TorchScript is being retired, but it is what SSCD's models are published in.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(path), map_location=device
+            )
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the teacher {path} is not a TorchScript model: {reason}") from error
+    return module.eval()
+
+
+def teacher_targets(
+    teacher: nn.Module, pictures: Sequence[Pixels], side_px: int, device: torch.device
+) -> Tensor:
+    """(N, d) unit vectors that a teacher gives the unedited pictures, as squares."""
+    parts = []
+    for start in range(0, len(pictures), _BATCH):
+        numbers = range(start, min(start + _BATCH, len(pictures)))
+        views = np.stack([square(pictures[i], side_px) for i in numbers])
+        parts.append(embed_views(teacher, views, device))
+    vectors = torch.cat(parts)
+    if vectors.ndim != 2 or not torch.isfinite(vectors).all():
+        raise ModelError(f"the teacher returned {tuple(vectors.shape)}, not finite vectors (n, d)")
+    return functional.normalize(vectors)
+
+
+def nearest_targets(targets: Tensor, numbers: Numbers) -> Numbers:
+    """(N, k) for each picture the k of `numbers` whose targets are most like its own.
+
+    Rows of pictures that are not in `numbers` are of no use. InputError where all are the same.
+    """
+    among = targets[torch.from_numpy(numbers)]
+    count = min(_LOOKALIKE_RANKS, len(numbers) - 1)
+    nearest = np.zeros((len(targets), count), np.int64)
+    alike = 0
+    for start in range(0, len(numbers), 1024):
+        block = numbers[start : start + 1024]
+        similarities = targets[torch.from_numpy(block)] @ among.T
+        best, rows = similarities.topk(count + 1, dim=1)
+        alike += int((best[:, count] > _SAME).sum())
+        found = numbers[rows.cpu().numpy()]
+        nearest[block] = [row[row != own][:count] for row, own in zip(found, block, strict=True)]
+    if alike > len(numbers) // 2:
+        raise InputError("most of the training images look all the same; there is nothing to learn")
+    return nearest

@@ -1,0 +1,103 @@
+"""`copydetect train`: images in, a descriptor model and its card out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from copydetect.edits import MIXES
+from copydetect.errors import CopydetectError, InputError, OptionError
+from copydetect.training.fitting import DRAWING, LOG, Start, train
+from copydetect.training.options import TrainingOptions
+from copydetect.training.pictures import pack_pictures
+from copydetect.transforms.storage import storage_for
+
+_HELP = {
+    "steps": "updates of the weights",
+    "batch_size": "pictures a step",
+    "image_px": "side of the squares that are trained on",
+    "short_side_px": "the size that pictures are kept at meanwhile",
+    "dimension": "numbers in a vector; a teacher or a model to start from has its own",
+    "frozen_stages": "stages of the trunk, from below, that stay as they are",
+    "loss": "fixed targets (on a CPU) or InfoNCE over two views (where there is a GPU)",
+    "renewals": "how often the targets are made anew by the student",
+    "mixed": "share of images blended with another one",
+    "look_alikes": "share of a batch that look like its others",
+    "mix": "edits of the training views",
+    "validation_mix": "edits of the validation views",
+    "validation_images": "pictures held out, at most a fifth",
+    "validate_every": "steps between reports and checkpoints",
+    "workers": "processes that make the views",
+    "device": "cpu, cuda, cuda:1 …",
+}
+_CHOICES = {"loss": ("targets", "infonce"), "mix": tuple(MIXES), "validation_mix": tuple(MIXES)}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        model = _train(arguments)
+    except (InputError, OptionError) as error:
+        print(f"copydetect train: {error}", file=sys.stderr)
+        return 2
+    except (CopydetectError, OSError) as error:
+        print(f"copydetect train: {error}", file=sys.stderr)
+        return 1
+    print(f"{model} and {model.with_suffix('.json')}")
+    print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> Path:
+    given = {
+        field.name: getattr(arguments, field.name)
+        for field in dataclasses.fields(TrainingOptions)
+        if getattr(arguments, field.name, None) is not None
+    }
+    options = TrainingOptions(**given)
+    output = Path(arguments.output)
+    storage = storage_for(arguments.images)
+    pictures = pack_pictures(storage, arguments.images, output / "pictures", options.short_side_px)
+    print(
+        f"{len(pictures)} pictures; {pictures.failed} could not be read, "
+        f"{pictures.repeated} repeat another one"
+    )
+    teacher = Path(arguments.teacher) if arguments.teacher else None
+    start = Start(arguments.init, teacher, arguments.name, arguments.notes)
+    return train(pictures, options, output, start)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="copydetect train",
+        description="Train or fine-tune a descriptor. Interrupted, the same command goes on.",
+    )
+    parser.add_argument("images", help="a folder, glob, manifest, .tar shards or Parquet")
+    parser.add_argument("--output", required=True, help="folder for the model, log and checkpoint")
+    parser.add_argument(
+        "--init",
+        default="bundled",
+        help="bundled, imagenet, random, or the path of a .safetensors model",
+    )
+    parser.add_argument("--teacher", help="a TorchScript model whose vectors are to be learnt")
+    parser.add_argument("--name", default="descriptor", help="of the model that is written")
+    parser.add_argument("--notes", default="", help="for the model's card: data, licence")
+    for field in dataclasses.fields(TrainingOptions):
+        if isinstance(field.default, (int, float, str)):
+            parser.add_argument(
+                f"--{field.name}",
+                type=type(field.default),
+                choices=_CHOICES.get(field.name),
+                help=f"{_HELP.get(field.name, '')} ({field.default})".strip(),
+            )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

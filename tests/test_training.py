@@ -1,0 +1,338 @@
+"""Training: losses by hand, batches that repeat, resuming exactly, a teacher, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from copydetect.descriptors import load_model
+from copydetect.edits import mix_named
+from copydetect.errors import InputError, ModelError, OptionError
+from copydetect.storage import LocalStorage
+from copydetect.training import fitting, history
+from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
+from copydetect.training.losses import (
+    Labels,
+    entropy_term,
+    info_nce,
+    mix_images,
+    target_softmax,
+)
+from copydetect.training.options import Loss, TrainingOptions
+from copydetect.training.pictures import Pictures, pack_pictures
+from copydetect.training.student import FrozenNorm, Student
+from copydetect.training.targets import nearest_targets
+from copydetect.training.validation import figures
+from copydetect.training.views import ViewBatches, split
+from copydetect.trunks import ConvNormAct, DescriptorModel, Trunk
+from copydetect.types import Pixels
+from pipelines import train as command
+
+TINY = TrainingOptions(
+    steps=6,
+    batch_size=8,
+    image_px=32,
+    short_side_px=48,
+    dimension=8,
+    pooled_stages=(1, 2),
+    width=0.25,
+    frozen_stages=1,
+    renewals=1,
+    warmup_steps=0,
+    learning_rate=3e-3,
+    validation_images=8,
+    validate_every=3,
+    bank_size=16,
+    workers=0,
+)
+TINY_FLAGS = [
+    f"--{name}={getattr(TINY, name)}"
+    for name in ("steps", "batch_size", "image_px", "short_side_px", "dimension", "workers")
+]
+
+
+def picture(number: int) -> Pixels:
+    """Large patches of colour, different for each number."""
+    rng = np.random.default_rng(number)
+    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(small, (60, 50), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images")
+    for number in range(48):
+        cv2.imwrite(str(path / f"{number:02d}.png"), picture(number))
+    cv2.imwrite(str(path / "again.png"), picture(0))
+    (path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    packed = tmp_path_factory.mktemp("packed")
+    return pack_pictures(LocalStorage(), str(folder), packed, TINY.short_side_px)
+
+
+def quiet(message: str) -> None:
+    del message
+
+
+def test_pictures_are_packed_once_counted_and_mapped(folder: Path, tmp_path: Path) -> None:
+    first = pack_pictures(LocalStorage(), str(folder), tmp_path, 40)
+    assert (len(first), first.failed, first.repeated) == (48, 1, 1)
+    assert first[3].shape == (40, 48, 3)
+    written = (tmp_path / "pictures.u8").stat().st_mtime_ns
+    again = pack_pictures(LocalStorage(), str(folder), tmp_path, 40)
+    assert (tmp_path / "pictures.u8").stat().st_mtime_ns == written
+    np.testing.assert_array_equal(first[47], again[47])
+    smaller = pack_pictures(LocalStorage(), str(folder), tmp_path, 20)
+    assert smaller[3].shape == (20, 24, 3)
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture(1))
+    with pytest.raises(InputError, match=r"1 different images.*2 repeat"):
+        pack_pictures(LocalStorage(), str(tmp_path), tmp_path / "packed", 40)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"loss": "triplet"}, {"mix": "gentle"}, {"mixed": 1.0}, {"temperature": 0.0}],
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        dataclasses.replace(TINY, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 9), (5, 2, 8), (3, 1, 7)])
+def test_frozen_norm_is_the_layer_in_eval_mode(kernel: int, stride: int, size: int) -> None:
+    torch.manual_seed(0)
+    layer = ConvNormAct(4, 6, kernel, stride).eval()
+    assert isinstance(layer.norm, nn.BatchNorm2d)
+    for value in layer.norm.parameters():
+        nn.init.uniform_(value, 0.5, 1.5)
+    nn.init.uniform_(layer.norm.running_mean, -1, 1)  # type: ignore[arg-type]
+    nn.init.uniform_(layer.norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+    images = torch.randn(2, 4, size, size + 1)
+    torch.testing.assert_close(FrozenNorm(layer)(images), layer(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_the_student_is_the_network_that_it_becomes(frozen: int) -> None:
+    torch.manual_seed(0)
+    model = DescriptorModel(Trunk(0.25, last_stage=3), 8, 3.0, (1, 3)).eval()
+    images = torch.randn(3, 3, 32, 32)
+    expected = model(images)
+    student = Student(model, frozen, fast=False).eval()
+    torch.testing.assert_close(student(images), expected, atol=1e-5, rtol=1e-4)
+    student(images).sum().backward()
+    lower = student.model.trunk.stem.conv.weight  # type: ignore[union-attr]
+    assert (lower.grad is None) == (frozen > 0)  # type: ignore[union-attr]
+
+
+def test_target_softmax_by_hand() -> None:
+    targets = torch.eye(3)
+    vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    labels = Labels(torch.tensor([0, 1]), torch.tensor([0, 2]), torch.tensor([1.0, 0.25]))
+    right = -np.log(np.e / (np.e + 2))
+    wrong = -np.log(1 / (np.e + 2))
+    expected = (right + (0.25 * right + 0.75 * (wrong + 1))) / 2
+    assert float(target_softmax(vectors, targets, labels, 1.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_info_nce_equals_its_definition() -> None:
+    torch.manual_seed(0)
+    vectors = functional.normalize(torch.randn(6, 4))
+    bank = functional.normalize(torch.randn(5, 4))
+    numbers, banked = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([7, 1, 8, 9, 9])
+    every, whose = torch.cat([vectors, bank]), torch.cat([numbers, banked])
+    terms = []
+    for i in range(6):
+        others = [j for j in range(11) if j != i]
+        logits = every[others] @ vectors[i] / 0.1
+        logs = logits - logits.logsumexp(0)
+        terms.append(-logs[whose[others] == numbers[i]].mean())
+    found = info_nce(vectors, Labels.of(numbers), bank, Labels.of(banked), 0.1)
+    torch.testing.assert_close(found, torch.stack(terms).mean())
+
+
+def test_entropy_term_looks_at_the_nearest_other_picture() -> None:
+    vectors = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    term = entropy_term(vectors, Labels.of(torch.tensor([4, 4, 5])))
+    assert float(term) == pytest.approx(-np.log(np.sqrt(2)))
+    assert float(entropy_term(vectors, Labels.of(torch.tensor([4, 4, 4])))) == 0
+
+
+def test_mixed_images_say_how_much_of_whom_they_show() -> None:
+    numbers = torch.arange(10)
+    images = numbers.float()[:, None, None, None].expand(10, 3, 16, 16).contiguous()
+    mixed, labels = mix_images(images, numbers, 0.5, torch.Generator().manual_seed(3))
+    changed = (labels.share < 1).nonzero()[:, 0]
+    assert len(changed) == 5
+    shown = labels.share * labels.first + (1 - labels.share) * labels.second
+    torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), shown, atol=1e-4, rtol=1e-4)
+    overlap = labels.overlap(Labels.of(numbers))
+    torch.testing.assert_close(overlap.sum(dim=1), torch.ones(10))
+
+
+def batches(pictures: Pictures, look_alikes: float) -> ViewBatches:
+    numbers = np.arange(20)
+    neighbours = (numbers[:, None] + [1, 2]) % 20
+    mix = mix_named("default")
+    return ViewBatches(pictures, numbers, neighbours, mix, 32, 5, look_alikes, 1, 100, seed=1)
+
+
+def test_every_picture_comes_up_once_an_epoch(pictures: Pictures) -> None:
+    made = batches(pictures, look_alikes=0.0)
+    for epoch in range(2):
+        seen = np.concatenate([made.chosen(step) for step in range(4 * epoch, 4 * epoch + 4)])
+        assert sorted(seen) == list(range(20))
+
+
+def test_batches_hold_look_alikes_and_repeat_exactly(pictures: Pictures) -> None:
+    made = batches(pictures, look_alikes=0.4)
+    chosen = made.chosen(7)
+    assert len(set(chosen)) == len(chosen)
+    fresh = set(chosen[:3])
+    assert all({(c - 1) % 20, (c - 2) % 20} & fresh for c in chosen[3:])
+    for one, other in zip(made[7], batches(pictures, 0.4)[7], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_the_split_is_disjoint_and_holds_out_at_most_a_fifth() -> None:
+    numbers, held_out = split(100, 1500, seed=0)
+    assert len(held_out) == 20
+    assert sorted([*numbers, *held_out]) == list(range(100))
+
+
+def test_figures_of_a_perfect_and_a_useless_search() -> None:
+    perfect = figures(np.eye(40, dtype=np.float32))
+    assert (perfect.recall_at_1, perfect.micro_ap) == (1.0, 1.0)
+    assert perfect.normalized_micro_ap == pytest.approx(1.0)
+    useless = figures(1 - np.eye(40, dtype=np.float32))
+    assert (useless.recall_at_1, useless.micro_ap) == (0.0, 0.0)
+
+
+def test_pictures_that_are_all_alike_are_refused() -> None:
+    targets = functional.normalize(torch.ones(40, 4) + 1e-4 * torch.randn(40, 4))
+    with pytest.raises(InputError, match="all the same"):
+        nearest_targets(targets, np.arange(40))
+
+
+def test_nearest_targets_equal_brute_force() -> None:
+    targets = functional.normalize(torch.randn(30, 4, generator=torch.Generator().manual_seed(0)))
+    numbers = np.arange(0, 30, 2)
+    nearest = nearest_targets(targets, numbers)
+    for number in numbers:
+        others = [n for n in numbers if n != number]
+        best = sorted(others, key=lambda n: -float(targets[n] @ targets[number]))[:10]
+        assert list(nearest[number]) == best
+
+
+def test_training_learns(pictures: Pictures, tmp_path: Path) -> None:
+    options = dataclasses.replace(TINY, steps=40, validate_every=10, renewals=0, mix="mild")
+    model = train(pictures, options, tmp_path, Start(init="random"), quiet)
+    losses = [report.loss for report in history.read(tmp_path / LOG, 40)]
+    assert losses[-1] < losses[1] - 0.1
+    assert (tmp_path / DRAWING).read_bytes().startswith(b"<?xml")
+    embedder = load_model(str(model))
+    vectors = embedder.embed([picture(0), picture(1)])
+    assert vectors.shape == (2, 8)
+    assert len(embedder.background()) == 40
+
+
+@pytest.mark.parametrize("loss", ["targets", "infonce"])
+def test_an_interrupted_run_goes_on_exactly(pictures: Pictures, tmp_path: Path, loss: Loss) -> None:
+    options = dataclasses.replace(TINY, loss=loss)
+    whole = train(pictures, options, tmp_path / "whole", Start(init="random"), quiet)
+    first = Start(init="random", steps_now=3)
+    train(pictures, options, tmp_path / "parts", first, quiet)
+    parts = train(pictures, options, tmp_path / "parts", Start(init="random"), quiet)
+    assert whole.read_bytes() == parts.read_bytes()
+    one, other = (history.read(tmp_path / name / LOG, 99) for name in ("whole", "parts"))
+    assert [r.loss for r in one] == [r.loss for r in other]
+
+
+class Averages(nn.Module):
+    """A stand-in for a teacher: the mean colours of the four quarters."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_student_learns_its_teachers_space(pictures: Pictures, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pt"
+    torch.jit.save(torch.jit.trace(Averages(), torch.zeros(1, 3, 32, 32)), str(path))
+    options = dataclasses.replace(TINY, steps=12, validate_every=12)
+    model = load_model(str(train(pictures, options, tmp_path, Start("random", path), quiet)))
+    assert model.dimension == 12
+    seen = torch.from_numpy(np.stack([cv2.resize(pictures[i], (32, 32)) for i in range(20)]))
+    wanted = functional.normalize(Averages()(fitting.normalised(seen))).numpy()
+    vectors = model.embed([pictures[i] for i in range(20)])
+    similarities = vectors @ wanted.T
+    assert similarities.diagonal().mean() > 0.7
+    assert (similarities.argmax(axis=1) == np.arange(20)).mean() > 0.5
+
+
+def test_a_teacher_that_is_none_is_refused(pictures: Pictures, tmp_path: Path) -> None:
+    (tmp_path / "teacher.pt").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="not a TorchScript"):
+        train(pictures, TINY, tmp_path, Start("random", tmp_path / "teacher.pt"), quiet)
+
+
+def test_a_checkpoint_must_fit(pictures: Pictures, tmp_path: Path) -> None:
+    train(pictures, TINY, tmp_path, Start(init="random", steps_now=1), quiet)
+    other = dataclasses.replace(TINY, width=0.5)
+    with pytest.raises(ModelError, match="another architecture"):
+        train(pictures, other, tmp_path, Start(init="random"), quiet)
+    slower = dataclasses.replace(TINY, learning_rate=1e-3)
+    with pytest.raises(OptionError, match="learning_rate"):
+        train(pictures, slower, tmp_path, Start(init="random"), quiet)
+    (tmp_path / CHECKPOINT).write_bytes(pickle.dumps(Path))
+    with pytest.raises(ModelError):
+        train(pictures, TINY, tmp_path, Start(init="random"), quiet)
+
+
+def test_a_diverging_loss_ends_the_run(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(vectors: torch.Tensor, *_: object) -> torch.Tensor:
+        return vectors.sum() * float("nan")
+
+    monkeypatch.setattr(fitting, "target_softmax", nothing)
+    options = dataclasses.replace(TINY, steps=40, validate_every=40)
+    with pytest.raises(ModelError, match="lower the learning rate"):
+        train(pictures, options, tmp_path, Start(init="random"), quiet)
+
+
+def test_the_command_fine_tunes_the_bundled_model(folder: Path, tmp_path: Path) -> None:
+    flags = [*TINY_FLAGS, "--steps=2", "--validate_every=2", "--validation_images=4"]
+    code = command.main([str(folder), "--output", str(tmp_path), "--name", "mine", *flags])
+    assert code == 0
+    card = json.loads((tmp_path / "mine.json").read_text(encoding="utf-8"))
+    assert card["dimension"] == load_model().dimension
+    model = load_model(str(tmp_path / "mine.safetensors"))
+    assert model.embed([picture(3)]).shape == (1, card["dimension"])
+
+
+def test_the_command_explains_what_is_wrong(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")]) == 2
+    assert command.main([str(folder), "--output", str(tmp_path), "--steps", "0"]) == 2
+    missing = ["--init", str(tmp_path / "no.safetensors"), *TINY_FLAGS]
+    assert command.main([str(folder), "--output", str(tmp_path), *missing]) == 1
+    assert command.main([str(folder)]) == 2
+    assert "copydetect train: no model to start from" in capsys.readouterr().err
