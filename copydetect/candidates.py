@@ -41,12 +41,14 @@ class CandidateOptions:
 class Fusion:
     """score = intercept + descriptor · descriptor_score / spread + local · local_score / spread.
 
-    A logistic regression on edited pictures: the score is the logarithm of the odds.
+    The weights are a logistic regression on 800 edited pictures searched among 1,200: the score is
+    the logarithm of the odds there. Spreads make them hold in other collections and for other
+    descriptors: both terms count how many times rarer such a stranger is, in powers of e.
     """
 
-    intercept: float = 0.0
-    descriptor: float = 0.5
-    local: float = 0.5
+    intercept: float = -5.45
+    descriptor: float = 0.38
+    local: float = 0.43
 
 
 @dataclass(frozen=True)

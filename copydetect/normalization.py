@@ -89,14 +89,14 @@ def fit_whitening(features: Floats, dimension: int) -> Whitening:
 
 
 def fit_discriminant(
-    features: Floats, edited: Floats, dimension: int, shrinkage: float = 0.1
+    features: Floats, edited: Floats, dimension: int, shrinkage: float = 0.5
 ) -> Whitening:
     """The directions in which images differ most for what edits change (LDA, closed form).
 
     features: (n, f) of n images; edited: (n, f) of one edited copy of each. Within-image
     covariance comes from the differences, between-image covariance from the features;
-    `shrinkage` mixes the first with the identity. Directions are scaled to equal within-image
-    variance, and then by the square root of their share of between-image variance.
+    `shrinkage` adds the identity to the first, in shares of its mean variance. Directions are
+    scaled to equal within-image variance, so that those that tell images apart weigh most.
     """
     count, width = features.shape
     if edited.shape != features.shape:
@@ -113,7 +113,7 @@ def fit_discriminant(
     whiten = basis / np.sqrt(spread)
     ratios, rotation = np.linalg.eigh(whiten.T @ total @ whiten)
     best = np.argsort(-ratios, kind="stable")[:dimension]
-    matrix = whiten @ rotation[:, best] / ratios[best] ** 0.25
+    matrix = whiten @ rotation[:, best]
     return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
 
 
