@@ -36,7 +36,7 @@ def test_discriminant_ignores_what_edits_change():
     images = rng.normal(size=(400, 5)).astype(np.float32)
     edited = images.copy()
     edited[:, 2:] = rng.normal(size=(400, 3)) * 5  # edits replace three of five numbers
-    projection = fit_discriminant(images, edited, 2)
+    projection = fit_discriminant(images, edited, 2, shrinkage=0.01)
     weights = np.abs(projection.matrix).sum(axis=1)
     assert weights[:2].min() > 5 * weights[2:].max()
 
