@@ -96,8 +96,13 @@ class _EditPart(beam.DoFn):
         yield part
 
     def _edit(self, listed: list[ListedImage]) -> tuple[list[dict[str, object]], list[Failure]]:
-        """Write the copies of each image; byte-identical files are edited once."""
-        chosen = [image for image, twin in fold_duplicates(listed) if twin is None]
+        """Write the copies of each image; those of byte-identical files are copies of each."""
+        folded = fold_duplicates(listed)
+        chosen = [image for image, first in folded if first is None]
+        originals = {image.image_id: [image.image_id] for image in chosen}
+        for image, first in folded:
+            if first is not None:
+                originals[first].append(image.image_id)
         refs = [image.ref for image in chosen if not image.error_type]
         failures = [
             Failure(image.image_id, image.uri, "list", image.error_type, image.message)
@@ -113,7 +118,7 @@ class _EditPart(beam.DoFn):
                 for copy in copies_of(ref.image_id, content, self._job.options, self._others):
                     uri = runs.join(self._job.images, copy.query_id)
                     self._job.storage.write(uri, copy.data)
-                    rows.append(copy.row())
+                    rows += [copy.row(original) for original in originals[ref.image_id]]
             except ImageError as error:
                 failures.append(Failure(ref.image_id, ref.uri, "edit", "ImageError", str(error)))
         return rows, failures
