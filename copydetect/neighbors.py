@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from copydetect.list_search import ListSearch
+from copydetect.list_join import ListJoin
+from copydetect.list_scan import ListScan
 from copydetect.partitions import Floats, Integers
 from copydetect.queries import SearchOptions, SearchPlan, Task
 from copydetect.shards import ShardReader
@@ -56,6 +58,7 @@ def search_task(
     if storage.exists(uri):
         return uri
     faiss.omp_set_num_threads(options.threads)
+    threadpool_limits(options.threads, user_api="blas")
     shard, first, stop = task
     pieces, counts = [], []
     for part in range(first, stop):
@@ -79,7 +82,10 @@ def search_shard(
     """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records."""
     vectors = reader.partition.decode(records["vector"])
     probes = records["lists"].astype(np.int64)
-    search = ListSearch(reader.shard(shard), records["query"], vectors, probes, options)
+    scanned = reader.index.codes.startswith("PQ")
+    search = (ListScan if scanned else ListJoin)(
+        reader.shard(shard), records["query"], vectors, probes, options
+    )
     rows, ids, scores = search.run()
     results = np.empty(len(rows), dtype=RESULT)
     results["query"], results["id"], results["score"] = records["query"][rows], ids, scores

@@ -42,7 +42,7 @@ class SearchOptions:
     exclude: Literal["none", "self", "image"] = "none"
     probes: int = 0
     threads: int = 1
-    task_queries: int = 16_384
+    task_queries: int = 32_768
 
     def __post_init__(self) -> None:
         for name in ("k", "threads", "task_queries"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from copydetect.list_search import IMAGE_BITS
+from copydetect.list_join import IMAGE_BITS
 from copydetect.neighbors import RESULT, Neighbors, merge_results
 from copydetect.partitions import Floats, Integers, Partition
 from copydetect.queries import SearchOptions

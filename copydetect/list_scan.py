@@ -1,4 +1,4 @@
-"""The search of one shard: the exact best of the lists that a query visits, ties by id.
+"""The search of one shard of product codes: FAISS scans the probed lists, query by query.
 
 FAISS keeps any of several vectors whose score is the k-th; which ones depends on the order in
 which lists are read. So a few more are asked for, and queries whose k-th score is shared by more
@@ -7,22 +7,20 @@ than fit are answered by a range search from that score up.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.list_join import Found, excluded
 from copydetect.partitions import Floats, Integers
 from copydetect.queries import SearchOptions
 
 _MARGIN = 8
-IMAGE_BITS = 32
-
-Found: TypeAlias = tuple[Integers, Integers, Floats]
 
 
-class ListSearch:
+class ListScan:
     """Exact top k of the probed lists, ties by id, for one block of queries."""
 
     def __init__(
@@ -78,12 +76,7 @@ class ListSearch:
         return np.take_along_axis(ids, by_score, 1), np.take_along_axis(scores, by_score, 1)
 
     def _excluded(self, rows: Integers, ids: Integers) -> npt.NDArray[np.bool_]:
-        queries = self._queries[rows]
-        if self._options.exclude == "self":
-            return np.asarray(ids == queries)
-        if self._options.exclude == "image":
-            return np.asarray(ids >> IMAGE_BITS == queries >> IMAGE_BITS)
-        return np.zeros(ids.shape, dtype=bool)
+        return excluded(self._queries[rows], ids, self._options)
 
     def _over(self, row: int, score: float) -> tuple[Integers, Floats]:
         """Every neighbour of a query from `score` up, without the excluded."""

@@ -1,0 +1,279 @@
+"""`copydetect benchmark search`: the self-join of a collection, measured against FAISS alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import faiss
+import numpy as np
+
+from copydetect.index import IndexJob, SearchJob, sample_step, train_step
+from copydetect.neighbors import Neighbors, read_neighbors
+from copydetect.partitions import IndexOptions, Partition, load_partition
+from copydetect.queries import SearchOptions
+from copydetect.recall import exact_neighbors, recall_of, sample_queries
+from copydetect.shards import load_index
+from copydetect.storage import LocalStorage
+from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from pipelines.benchmarks.vectors import (
+    Planted,
+    VectorFiles,
+    describe,
+    shortened,
+    write_vectors,
+)
+from pipelines.engine import Engine, engine_of
+
+_K = 10
+_FLAT_QUERIES = 1024
+_RECALL_QUERIES = 500
+_STORAGE = LocalStorage()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one self-join measured; seconds are wall time, without training where not said.
+
+    exact_seconds: of IndexFlatIP over all pairs, from a sample of queries;
+    planted: share of planted pairs found, by similarity.
+    """
+
+    vectors: int
+    codes: str
+    lists: int
+    probes: int
+    shards: int
+    train_seconds: float
+    index_seconds: float
+    search_seconds: float
+    peak_memory_gb: float
+    bytes_per_vector: float
+    shuffled_bytes_per_vector: float
+    recall: float
+    planted: dict[str, float]
+    faiss_seconds: float = float("nan")
+    exact_seconds: float = float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Of building and searching, with training."""
+        return self.train_seconds + self.index_seconds + self.search_seconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    real = shortened(_descriptors(arguments, output), arguments.dim)
+    sizes = [round(float(size)) for size in arguments.vectors.split(",")]
+    curve = [_measure(output, real, size, IndexOptions(), True) for size in sizes]
+    codes = [
+        _measure(output, real, arguments.codes_vectors, IndexOptions(codes=name), False)
+        for name in filter(None, arguments.codes.split(","))
+    ]
+    figures = {"curve": [asdict(f) for f in curve], "codes": [asdict(f) for f in codes]}
+    (output / "search.json").write_text(json.dumps(figures, indent=1))
+    print(curve_table(curve))
+    if codes:
+        print(codes_table(codes))
+    if len(curve) > 1:
+        plot(curve, output / "search.png")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="copydetect benchmark search", description=__doc__)
+    parser.add_argument("--pictures", help="whose descriptors the vectors are made from")
+    parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
+    parser.add_argument("--output", required=True, help="folder for vectors, figures and plot")
+    parser.add_argument("--vectors", default="1e4,3e4,1e5,2.5e5,1e6", help="sizes to measure")
+    parser.add_argument("--dim", type=int, default=256, help="dimension")
+    parser.add_argument("--codes", default="SQfp16,SQ8,SQ4,PQ64", help="codes to compare")
+    parser.add_argument("--codes_vectors", type=int, default=100_000, help="on so many vectors")
+    return parser
+
+
+def _descriptors(arguments: argparse.Namespace, output: Path) -> np.ndarray[Any, Any]:
+    kept = Path(arguments.descriptors or output / "descriptors.npy")
+    if not kept.exists():
+        if not arguments.pictures:
+            raise SystemExit("copydetect: --pictures or --descriptors is needed")
+        np.save(kept, describe(_STORAGE, arguments.pictures))
+    return np.asarray(np.load(kept), dtype=np.float32)
+
+
+def _measure(
+    output: Path, real: np.ndarray[Any, Any], size: int, options: IndexOptions, compare: bool
+) -> Figures:
+    """Write the vectors, join them in a process of its own, and compare."""
+    files, planted = write_vectors(str(output / f"vectors-{size}"), real, size)
+    work = str(output / f"join-{size}-{options.codes}")
+    shutil.rmtree(work, ignore_errors=True)
+    joined = _in_a_process(_join, work, files, options)
+    partition = load_partition(_STORAGE, f"{work}/index/partition.npz")
+    search = SearchOptions(k=_K, exclude="self", threads=os.cpu_count() or 1)
+    found = _found(work, files)
+    queries = sample_queries(files, files.parts(), partition, size, _RECALL_QUERIES)
+    exact = exact_neighbors(files, files.parts(), queries, partition, search)
+    figures = Figures(
+        vectors=size,
+        codes=options.codes,
+        recall=recall_of(found, exact, _K).value,
+        planted=planted_found(found, planted),
+        **joined,
+    )
+    print(figures, flush=True)
+    if compare:
+        alone = _in_a_process(_faiss_alone, work, files, figures.probes)
+        figures = Figures(**{**asdict(figures), **alone})
+        print(figures, flush=True)
+    shutil.rmtree(work)
+    shutil.rmtree(files.folder)
+    return figures
+
+
+def _in_a_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Run a function in a fresh process, so that its peak memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any]:
+    engine: Engine = engine_of([], quiet=True, verbose=False)
+    job = IndexJob(_STORAGE, f"{work}/index", files, files.vectors, options, self_probes=0)
+    started = time.monotonic()
+    partition = train_step(job, [sample_step(job, part) for part in files.parts()])
+    trained = time.monotonic() - started
+    job = IndexJob(
+        _STORAGE, job.folder, files, files.vectors, options, self_probes=partition.probes
+    )
+    options_of_search = SearchOptions(k=_K, exclude="self")
+    search = SearchJob(_STORAGE, f"{work}/search", files, job.folder, options_of_search, True)
+    parts = files.parts()
+    engine.run("index", lambda p: p | beam.Create(parts) | DescriptorsToShards(job))
+    engine.run("search", lambda p: p | beam.Create(parts) | ShardsToNeighbors(search))
+    index = load_index(_STORAGE, job.folder)
+    shuffled = sum(
+        file.size_bytes
+        for folder in (f"{job.folder}/vectors", f"{work}/search/queries", f"{work}/search/results")
+        for file in _STORAGE.files_under(folder)
+    )
+    return {
+        "lists": partition.lists,
+        "probes": partition.probes,
+        "shards": len(index.shards),
+        "train_seconds": trained,
+        "index_seconds": engine.seconds["index"],
+        "search_seconds": engine.seconds["search"],
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "bytes_per_vector": index.bytes / files.vectors,
+        "shuffled_bytes_per_vector": shuffled / files.vectors,
+    }
+
+
+def _found(work: str, files: VectorFiles) -> Neighbors:
+    folder = f"{work}/search/neighbors"
+    pieces = [read_neighbors(_STORAGE, file.uri) for file in _STORAGE.files_under(folder)]
+    queries, ids, scores = (
+        np.concatenate([getattr(piece, name) for piece in pieces])
+        for name in ("queries", "ids", "scores")
+    )
+    return Neighbors(queries, ids, scores)
+
+
+def planted_found(found: Neighbors, planted: Planted) -> dict[str, float]:
+    """Share of the planted pairs that either of the two found, by similarity."""
+    pairs = found.queries << 32 | found.ids
+    wanted = planted.first << 32 | planted.second, planted.second << 32 | planted.first
+    hit = np.isin(wanted[0], pairs) | np.isin(wanted[1], pairs)
+    levels = np.unique(planted.similarity)
+    return {f"{level:.1f}": float(hit[planted.similarity == level].mean()) for level in levels}
+
+
+def _faiss_alone(work: str, files: VectorFiles, probes: int) -> dict[str, Any]:
+    """One index in one process with the same centroids, codes and probes; and IndexFlatIP."""
+    partition = load_partition(_STORAGE, f"{work}/index/partition.npz")
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    started = time.monotonic()
+    index = _plain_index(partition)
+    for part in files.parts():
+        index.add(files(part[1])[0])
+    index.nprobe = probes
+    for part in files.parts():
+        index.search(files(part[1])[0], _K + 1)
+    alone = time.monotonic() - started
+    flat = faiss.IndexFlatIP(files.dimension)
+    for part in files.parts():
+        flat.add(files(part[1])[0])
+    queries = files(files.parts()[0][1])[0][:_FLAT_QUERIES]
+    started = time.monotonic()
+    flat.search(queries, _K + 1)
+    exact = (time.monotonic() - started) * files.vectors / len(queries)
+    return {"faiss_seconds": alone, "exact_seconds": exact}
+
+
+def _plain_index(partition: Partition) -> Any:
+    """FAISS's own index, with its centroids set: lists and codes are those of the partition."""
+    index = partition.new_index()
+    faiss.downcast_index(index.quantizer).add(partition.centroids)
+    return index
+
+
+def curve_table(curve: Sequence[Figures]) -> str:
+    """The figures by size as Markdown."""
+    head = (
+        "| vectors | lists | probes | shards | train s | index s | search s | FAISS alone s "
+        "| ratio | IndexFlatIP s | times faster | peak GB | recall@10 | planted .7 | B on disk "
+        "| B shuffled |"
+    )
+    rows = [
+        f"| {f.vectors:,} | {f.lists} | {f.probes} | {f.shards} | {f.train_seconds:.1f} "
+        f"| {f.index_seconds:.1f} | {f.search_seconds:.1f} | {f.faiss_seconds:.1f} "
+        f"| {(f.index_seconds + f.search_seconds) / f.faiss_seconds:.2f} | {f.exact_seconds:.0f} "
+        f"| {f.exact_seconds / f.seconds:.1f} | {f.peak_memory_gb:.2f} | {f.recall:.4f} "
+        f"| {f.planted['0.7']:.4f} | {f.bytes_per_vector:.0f} "
+        f"| {f.shuffled_bytes_per_vector:.0f} |"
+        for f in curve
+    ]
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+
+
+def codes_table(codes: Sequence[Figures]) -> str:
+    """The figures by code as Markdown."""
+    head = "| codes | bytes a vector | recall@10 | planted .6 | planted .8 | queries a second |"
+    rows = [
+        f"| {f.codes} | {f.bytes_per_vector:.0f} | {f.recall:.4f} | {f.planted['0.6']:.4f} "
+        f"| {f.planted['0.8']:.4f} | {f.vectors / f.search_seconds:.0f} |"
+        for f in codes
+    ]
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+def plot(curve: Sequence[Figures], path: Path) -> None:
+    """Draw wall time against size, beside FAISS alone and exact search."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    sizes = [f.vectors for f in curve]
+    axes.loglog(sizes, [f.exact_seconds for f in curve], "--", label="IndexFlatIP, extrapolated")
+    axes.loglog(sizes, [f.faiss_seconds for f in curve], "s-", label="one FAISS IVF, untrained")
+    axes.loglog(sizes, [f.seconds for f in curve], "o-", label="sharded, with training")
+    axes.set_xlabel("vectors")
+    axes.set_ylabel("self-join, s on two cores")
+    axes.grid(True, which="both", alpha=0.2)
+    axes.legend()
+    figure.savefig(path, dpi=150)
