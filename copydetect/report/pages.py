@@ -1,0 +1,237 @@
+"""The pages themselves: HTML files without any outside resource, each of a few MB at most."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from copydetect.report.evidence import PairEvidence
+from copydetect.report.run_view import (
+    Group,
+    RunTables,
+    RunView,
+    Thumbnails,
+    readable_bytes,
+    visible,
+)
+from copydetect.runs import Manifest
+
+_PAGE_BYTES = 2_500_000
+_MAX_GROUPS = 2_000
+_MAX_FAILURES = 500
+
+_FILTER_SCRIPT = """
+const field = document.getElementById("filter");
+const order = document.getElementById("order");
+const list = document.getElementById("groups");
+if (field && list) {
+  const groups = [...list.querySelectorAll(":scope > article")];
+  document.querySelector(".tools").hidden = false;
+  const status = document.getElementById("shown");
+  field.addEventListener("input", () => {
+    const wanted = field.value.toLowerCase();
+    let shown = 0;
+    for (const group of groups) {
+      group.hidden = !group.dataset.names.toLowerCase().includes(wanted);
+      shown += !group.hidden;
+    }
+    status.textContent = wanted ? `${shown} of ${groups.length} groups` : "";
+  });
+  order.addEventListener("change", () => {
+    const key = order.value;
+    groups.sort((a, b) => b.dataset[key] - a.dataset[key] || a.dataset.number - b.dataset.number);
+    list.append(...groups);
+  });
+}
+"""
+
+
+@dataclass
+class _Pictures:
+    """The thumbnails of one page, each embedded once and drawn wherever it is named."""
+
+    thumbnails: Thumbnails
+    symbols: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    missing: set[tuple[str, str]] = field(default_factory=set)
+    size_bytes: int = 0
+
+    def symbol(self, image_id: str, role: str) -> str | None:
+        """The id to draw an image by; None where it has no thumbnail."""
+        key = (role, image_id)
+        if key in self.missing:
+            return None
+        if key not in self.symbols:
+            data = self.thumbnails(image_id, role)
+            if data is None:
+                self.missing.add(key)
+                return None
+            uri = f"data:{_mime(data)};base64,{base64.b64encode(data).decode()}"
+            self.symbols[key] = (f"t{len(self.symbols)}", uri)
+            self.size_bytes += len(uri)
+        return self.symbols[key][0]
+
+
+def render_report(
+    manifest: Manifest,
+    run: RunTables,
+    thumbnails: Thumbnails,
+    plots: Mapping[str, bytes] | None = None,
+) -> Iterator[tuple[str, bytes]]:
+    """The pages as (file name, HTML), index.html last: when it is there, all are.
+
+    plots: SVG figures by title, such as a reliability diagram.
+    """
+    view = RunView(run)
+    pages = list(_paged(view.groups(), thumbnails))
+    count = max(1, len(pages))
+    names = ["index.html", *(f"groups-{number}.html" for number in range(2, count + 1))]
+    template = _environment().get_template("page.html")
+    common = {
+        "manifest": manifest,
+        "one_pile": view.one_pile,
+        "pages": names,
+        "script": Markup(_FILTER_SCRIPT),
+        "script_hash": _hash(_FILTER_SCRIPT),
+        "group_count": _group_count(run, view),
+        "groups_shown": sum(len(groups) for groups, _ in pages),
+    }
+    for number in range(count - 1, 0, -1):
+        groups, pictures = pages[number]
+        text = template.render(**common, page=number, groups=groups, pictures=pictures, front=None)
+        yield names[number], text.encode("utf-8", "replace")
+    groups, pictures = pages[0] if pages else ([], _Pictures(thumbnails))
+    front = _front(manifest, run, view, plots or {})
+    _draw_all(pictures, front["near_misses"])
+    text = template.render(**common, page=0, groups=groups, pictures=pictures, front=front)
+    yield names[0], text.encode("utf-8", "replace")
+
+
+def _paged(
+    groups: Iterable[Group], thumbnails: Thumbnails
+) -> Iterator[tuple[list[Group], _Pictures]]:
+    """Groups in pages whose thumbnails stay below the size of a page."""
+    page: list[Group] = []
+    pictures = _Pictures(thumbnails)
+    for number, group in enumerate(groups):
+        if number == _MAX_GROUPS:
+            break
+        page.append(group)
+        for member in group.members:
+            pictures.symbol(member.facts.image_id, member.facts.role)
+            _draw_all(pictures, [member.evidence] if member.evidence else [])
+        if pictures.size_bytes > _PAGE_BYTES:
+            yield page, pictures
+            page, pictures = [], _Pictures(thumbnails)
+    if page:
+        yield page, pictures
+
+
+def _draw_all(pictures: _Pictures, pairs: Iterable[PairEvidence]) -> None:
+    """Embed both pictures of each pair: the template must find them before it lists them."""
+    for pair in pairs:
+        for picture in (pair.query, pair.reference):
+            pictures.symbol(picture.image_id, picture.role)
+
+
+def _front(
+    manifest: Manifest, run: RunTables, view: RunView, plots: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """What only the first page has: totals, near misses, failures, plots and settings."""
+    failures = run.failures.slice(0, _MAX_FAILURES).to_pylist()
+    longest = max(manifest.seconds.values(), default=0.0)
+    return {
+        "tiles": _tiles(run, view),
+        "near_misses": view.near_misses(),
+        "failures": failures,
+        "failure_count": len(run.failures),
+        "plots": {
+            title: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+            for title, svg in plots.items()
+        },
+        "settings": sorted(_flat(manifest.settings)),
+        "quality": sorted(manifest.quality.items()),
+        "stages": [
+            (stage, seconds, seconds / longest if longest else 0.0)
+            for stage, seconds in sorted(manifest.seconds.items(), key=lambda item: -item[1])
+        ],
+    }
+
+
+def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
+    """(figure, meaning) of the summary."""
+    images = len(run.images)
+    repeats = images - run.images["duplicate_of"].null_count
+    if view.one_pile:
+        kept = _group_count(run, view)
+        found = [
+            (f"{kept:,}", "groups of copies" if kept != 1 else "group of copies"),
+            (f"{len(run.groups) - kept:,}", "copies that can go"),
+            (readable_bytes(view.saved_bytes()), "to save"),
+        ]
+    else:
+        accepted = sum(run.matches["is_copy"].to_pylist())
+        found = [
+            (f"{_group_count(run, view):,}", "queries that are copies"),
+            (f"{accepted:,}", "pairs found"),
+        ]
+    return [
+        (f"{images:,}", "images"),
+        *found,
+        (f"{repeats:,}", "byte-identical files"),
+        (f"{len(run.failures):,}", "could not be read"),
+    ]
+
+
+def _group_count(run: RunTables, view: RunView) -> int:
+    if view.one_pile:
+        return sum(run.groups["keep"].to_pylist())
+    accepted = run.matches.filter(run.matches["is_copy"])
+    return len(set(accepted["query_id"].to_pylist()))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", ", ".join(str(item) for item in value)
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _mime(data: bytes) -> str:
+    if data.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("copydetect.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "visible": visible,
+        "readable_bytes": readable_bytes,
+        "number": _number,
+    }
+    return environment

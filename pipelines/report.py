@@ -1,0 +1,92 @@
+"""`copydetect report`: the pages of a finished run, from its tables and its images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from copydetect import images
+from copydetect.errors import CopydetectError, ImageError
+from copydetect.inputs import read_refs
+from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
+from copydetect.runs import Manifest, join
+from copydetect.storage import Storage
+from copydetect.transforms.storage import storage_for
+from copydetect.types import Failure, ImageRef
+
+_THUMBNAIL_PX = 280
+_PLOTS = {
+    "Reliability: how often a confidence comes true": "evaluation/reliability.svg",
+    "Precision over recall": "evaluation/precision_recall.svg",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
+    parser = argparse.ArgumentParser(
+        prog="copydetect report",
+        description="Draw the pages of a finished run: OUT/report/index.html.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="OUT", help="output folder of a run")
+    try:
+        output = parser.parse_args(argv).run
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        print(write_report(storage_for(output), output))
+    except CopydetectError as error:
+        print(f"copydetect report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"copydetect report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write_report(storage: Storage, output: str) -> str:
+    """Write OUT/report for the run that OUT/manifest.json names; returns the page to open.
+
+    Pages of an earlier report are replaced. InputError where there is no finished run.
+    """
+    manifest = Manifest.load(storage, output)
+    names = ("images", "matches", "groups", "failures")
+    run = RunTables(*(manifest.table(storage, output, name) for name in names))
+    plots = {
+        title: storage.read(join(output, name))
+        for title, name in _PLOTS.items()
+        if storage.exists(join(output, name))
+    }
+    folder = join(output, "report")
+    written = []
+    for name, page in render_report(manifest, run, _thumbnails_of(run), plots):
+        written.append(join(folder, name))
+        storage.write(written[-1], page)
+    for file in storage.files_under(folder):
+        if file.uri not in written:
+            storage.delete(file.uri)
+    return written[-1]
+
+
+def _thumbnails_of(run: RunTables) -> Thumbnails:
+    """Decodes an image of the run, where it is now, down to a thumbnail."""
+    table = run.images
+    keys = zip(table["role"].to_pylist(), table["image_id"].to_pylist(), strict=True)
+    rows = {key: row for row, key in enumerate(keys)}
+
+    def thumbnail(image_id: str, role: str) -> bytes | None:
+        row = table.slice(rows[role, image_id], 1).to_pylist()[0]
+        ref = ImageRef(image_id, row["uri"], row["member"], row["role"])
+        ((_, data),) = read_refs(storage_for(ref.uri), [ref])
+        if isinstance(data, Failure):
+            return None
+        try:
+            return thumbnail_jpeg(images.decode(data, _THUMBNAIL_PX).pixels)
+        except ImageError:
+            return None
+
+    return thumbnail
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,323 @@
+"""The pages: everything that a run found is on them, and nothing else gets in or out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import math
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from copydetect import tables
+from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
+from copydetect.report.run_view import readable_bytes, visible
+from copydetect.runs import Manifest
+from copydetect.storage import LocalStorage
+from copydetect.types import Match
+from pipelines import report
+
+HOSTILE = [
+    "<script>alert(1)</script>.jpg",
+    "\" onload=\"alert(1)' x='.jpg",
+    "new\nline.jpg",
+    "rtl-\u202egpj.exe",
+    "</style></svg>]]>.jpg",
+    "{{ 7 * 7 }}.jpg",
+    "שלום.jpg",
+    "javascript:alert(1)",
+]
+MANIFEST = Manifest(
+    "dedup", "run-1", {"k": 50, "channels": ["a", "b"]}, {}, {}, {"describe": 2.0, "list": 0.1}
+)
+
+
+def image(image_id, role="image", **fields):
+    base = {
+        "image_id": image_id,
+        "role": role,
+        "uri": image_id,
+        "member": "",
+        "format": "JPEG",
+        "width": 400,
+        "height": 300,
+        "bytes": 50_000,
+        "status": "ok",
+    }
+    return base | fields
+
+
+def match(query, reference, confidence=0.9, transform=(1, 0, 0, 0, 1, 0, 0, 0, 1), **fields):
+    square = [0.0, 0.0, 400.0, 0.0, 400.0, 300.0, 0.0, 300.0]
+    base = {
+        "query_id": query,
+        "reference_id": reference,
+        "similarity": 0.8,
+        "score": 0.5,
+        "confidence": confidence,
+        "is_copy": confidence >= 0.5,
+        "direction": "query_is_copy",
+        "transform": list(map(float, transform)),
+        "inliers": 40,
+        "query_region": square,
+        "reference_region": square,
+        "edits": ["crop"],
+        "reason": f"why {query} & {reference}",
+    }
+    return base | fields
+
+
+def run_of(images, matches=(), groups=(), failures=()):
+    return RunTables(
+        *(
+            pa.Table.from_pylist(list(rows), schema=schema)
+            for rows, schema in (
+                (images, tables.IMAGES),
+                (matches, tables.MATCHES),
+                (groups, tables.GROUPS),
+                (failures, tables.FAILURES),
+            )
+        )
+    )
+
+
+def group(group_id, *ids):
+    return [
+        {"group_id": group_id, "image_id": i, "keep": i == ids[0], "reason": f"reason of {i}"}
+        for i in ids
+    ]
+
+
+PIXELS = np.full((30, 40, 3), 128, np.uint8)
+
+
+def rendered(run, thumbnails=lambda image_id, role: thumbnail_jpeg(PIXELS), **keywords):
+    return {
+        name: page.decode() for name, page in render_report(MANIFEST, run, thumbnails, **keywords)
+    }
+
+
+class Parsed(html.parser.HTMLParser):
+    """Tags, attributes and text of a page, with unclosed tags noticed."""
+
+    VOID = frozenset(("meta", "input", "br", "img"))
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def hostile_run():
+    return run_of(
+        [image(name) for name in HOSTILE],
+        [match(HOSTILE[1], HOSTILE[0]), match(HOSTILE[4], HOSTILE[5], 0.3)],
+        group("g", *HOSTILE[:4]),
+        [
+            {
+                "image_id": HOSTILE[0],
+                "role": "image",
+                "uri": "x",
+                "stage": "decode",
+                "error_type": "ImageError",
+                "message": "<b>broken</b>",
+            }
+        ],
+    )
+
+
+def test_hostile_names_stay_text():
+    (page,) = rendered(hostile_run()).values()
+    parsed = Parsed(page)
+    assert parsed.open == []
+    assert parsed.tags.count("script") == 1
+    assert parsed.tags.count("style") == 1
+    assert parsed.tags.count("b") == 6, "the figures of the summary"
+    assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    text = "".join(parsed.text)
+    assert "new⟨U+000A⟩line.jpg" in text
+    assert "rtl-⟨U+202E⟩gpj.exe" in text
+    assert HOSTILE[0] in text
+    assert "<b>broken</b>" in text
+    assert "{{ 7 * 7 }}.jpg" in text
+
+
+def test_nothing_is_loaded_from_outside():
+    (page,) = rendered(hostile_run(), plots={"A plot": b"<svg/>"}).values()
+    parsed = Parsed(page)
+    for tag, name, value in parsed.attributes:
+        if name in ("src", "href", "action", "data", "srcset"):
+            assert value.startswith(("#", "data:image/")), (tag, name, value[:80])
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_policy_allows_the_script_of_the_page_and_no_other():
+    (page,) = rendered(hostile_run()).values()
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policies = [value for _, name, value in Parsed(page).attributes if name == "content"]
+    assert any(f"script-src 'sha256-{digest}'" in policy for policy in policies)
+
+
+def test_what_was_found_is_told():
+    run = run_of(
+        [image("a.jpg"), image("b.jpg"), image("c.jpg", duplicate_of="a.jpg")],
+        [match("b.jpg", "a.jpg", 0.875)],
+        group("g", "a.jpg", "b.jpg", "c.jpg"),
+    )
+    (page,) = rendered(run).values()
+    text = re.sub(r"\s+", " ", "".join(Parsed(page).text))
+    assert "1 group of copies" in text
+    assert "2 copies that can go" in text
+    assert "100 kB to save" in text
+    assert "reason of b.jpg" in text
+    assert "0.875" in text
+    assert "why b.jpg & a.jpg" in text
+    assert "a, b" in text, "a setting that is a list"
+    assert "None: every image was read." in text
+    assert page.count("data:image/jpeg") == 3, "each thumbnail once"
+    assert "<polygon" in page
+
+
+def test_an_empty_run_and_missing_thumbnails():
+    (page,) = rendered(run_of([])).values()
+    assert "No copies were found" in page
+    (page,) = rendered(hostile_run(), lambda image_id, role: None).values()
+    assert 'class="absent"' in page
+
+
+def test_a_match_run_shows_queries_with_their_references():
+    run = run_of(
+        [image("same.jpg", "query"), image("same.jpg", "reference", width=10)],
+        [match("same.jpg", "same.jpg")],
+    )
+    (page,) = rendered(run).values()
+    assert "Queries that are copies" in page
+    assert "10 × 300 px" in page
+    assert page.count("data:image/jpeg") == 2, "query and reference are two images"
+
+
+def test_pages_stay_small_and_linked(monkeypatch):
+    monkeypatch.setattr(pages, "_PAGE_BYTES", 30_000)
+    ids = [f"i{number:03d}" for number in range(120)]
+    groups = [row for k in range(0, 120, 2) for row in group(f"g{k:03d}", ids[k], ids[k + 1])]
+    run = run_of([image(i) for i in ids], [], groups)
+    rng = np.random.default_rng(0)
+    noise = thumbnail_jpeg(rng.integers(0, 255, (60, 60, 3), np.uint8))
+    result = rendered(run, lambda image_id, role: noise)
+    assert len(result) > 3
+    assert list(result)[-1] == "index.html", "written last, when all that it links to is there"
+    for page in result.values():
+        assert len(page) < 30_000 * 1.5 + 30_000
+        for name in re.findall(r'href="(groups-\d+\.html)"', page):
+            assert name in result
+    shown = re.findall(r'<article id="g(\d+)"', "".join(result.values()))
+    assert sorted(map(int, shown)) == list(range(1, 61))
+
+
+class TestEvidence:
+    def drawn(self, transform, query=(400, 300), reference=(400, 300), **fields):
+        row = match("q", "r", transform=transform, **fields)
+        return pair_evidence(Match(**row), query, reference, ("image", "image"))
+
+    def projected(self, overlay, x, y):
+        """Where CSS puts a point of the layer, by the definition of matrix3d."""
+        numbers = [float(n) for n in overlay.matrix3d[len("matrix3d(") : -1].split(",")]
+        u, v, _, w = np.array(numbers).reshape(4, 4).T @ [x, y, 0, 1]
+        return u / w, v / w
+
+    def test_the_layer_lands_where_the_transform_says(self):
+        transform = np.array([[-0.5, 0.1, 390], [0.05, 0.6, 20], [1e-4, 2e-4, 1]])
+        region = [0.0, 0, 300, 0, 300, 500, 0, 500]
+        pair = self.drawn(transform.ravel(), query=(300, 500), query_region=region)
+        overlay = pair.overlay
+        assert overlay.layer.image_id == "q"
+        point = np.array([120, 340, 1.0])
+        expected = transform @ point
+        expected = expected[:2] / expected[2] * (260 / 400)
+        found = self.projected(overlay, 120 * 260 / 500, 340 * 260 / 500)
+        assert found == pytest.approx(expected.tolist(), rel=1e-5)
+        assert "mirrored" in pair.alignment
+
+    def test_the_whole_is_the_ground_that_a_crop_lies_on(self):
+        """The query is the whole here: the reference, its crop, is laid over it."""
+        crop = [100.0, 100, 300, 100, 300, 250, 100, 250]
+        pair = self.drawn((2, 0, -200, 0, 2, -200, 0, 0, 1), query_region=crop)
+        assert pair.overlay.base.image_id == "q"
+        corner = self.projected(pair.overlay, 0, 0)
+        assert corner == pytest.approx((100 * 260 / 400, 100 * 260 / 400))
+        assert pair.alignment == "scaled by 2, 25% of the query is shared"
+
+    @pytest.mark.parametrize(
+        "transform",
+        [[], [math.nan] * 9, [0] * 9, [1, 0, 0, 0, 1, 0, -1, 0, 1], [1] * 8],
+    )
+    def test_no_overlay_of_what_cannot_be_drawn(self, transform):
+        assert self.drawn(transform).overlay is None
+
+    def test_regions_outside_the_picture_are_cut_at_its_border(self):
+        region = [-50.0, -50, 450, -50, 450, 350, -50, 350]
+        pair = self.drawn((1, 0, 0, 0, 1, 0, 0, 0, 1), query_region=region)
+        assert pair.query.points == "0.0,0.0 400.0,0.0 400.0,300.0 0.0,300.0"
+        assert pair.alignment == "the same framing"
+        assert self.drawn((1,), query_region=[1.0, math.nan, 2, 3, 4, 5]).query.points == ""
+
+
+def test_words():
+    assert [readable_bytes(n) for n in (0, 999, 1000, 123_456, 2_500_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "123 kB",
+        "2.5 MB",
+    ]
+    assert visible("a\u202eb\x00") == "a⟨U+202E⟩b⟨U+0000⟩"
+    assert visible("\ud800") == "?"
+
+
+def test_the_command(tmp_path, capsys):
+    storage = LocalStorage()
+    (tmp_path / "a.jpg").write_bytes(thumbnail_jpeg(PIXELS))
+    rows = [image("a.jpg", uri=str(tmp_path / "a.jpg")), image("gone.jpg", uri=str(tmp_path / "x"))]
+    run = run_of(rows, [match("a.jpg", "gone.jpg")], group("g", "a.jpg", "gone.jpg"))
+    out = tmp_path / "out"
+    uris, counts = {}, {}
+    for name in ("images", "matches", "groups", "failures"):
+        uris[name] = [f"run-1/{name}/part-00000.parquet"]
+        counts[name] = len(getattr(run, name))
+        tables.write_table(storage, str(out / uris[name][0]), getattr(run, name))
+    Manifest("dedup", "run-1", {}, uris, counts, {}).commit(storage, str(out))
+    (out / "report").mkdir()
+    (out / "report" / "groups-7.html").write_text("of an earlier run")
+    assert report.main([str(out)]) == 0
+    assert capsys.readouterr().out.strip() == f"{out}/report/index.html"
+    assert [path.name for path in (out / "report").iterdir()] == ["index.html"]
+    assert 'class="absent"' in (out / "report" / "index.html").read_text()
+
+    assert report.main([str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+    assert report.main([str(out), "--pretty"]) == 2
+    assert report.main([]) == 2
