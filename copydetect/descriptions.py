@@ -26,8 +26,10 @@ from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, ImageStatus, Keypoints, Pixels
 from copydetect.views import ViewOptions, views_of
 
+DESCRIBED_SIDE_PX = 448
+"""Longer side of the pixels that views and local features are made of."""
+
 _BATCH_IMAGES = 32
-_DECODED_SIDE_PX = 448
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -115,7 +117,7 @@ def _describe_batch(
     pixels: list[Pixels] = []
     for ref, content in contents.items():
         try:
-            decoded = decode(content, _DECODED_SIDE_PX, options.decoding)
+            decoded = decode(content, DESCRIBED_SIDE_PX, options.decoding)
         except ImageError as error:
             gathered.fail(ref, "decode", "ImageError", str(error))
             continue

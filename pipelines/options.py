@@ -76,9 +76,10 @@ class JobOptions:
         return dataclasses.asdict(self)
 
 
-def add_job_options(parser: argparse.ArgumentParser) -> None:
+def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -> None:
     """Add the options of a search to a command's parser."""
-    parser.add_argument("--output", required=True, metavar="OUT", help="folder of the results")
+    if with_output:
+        parser.add_argument("--output", required=True, metavar="OUT", help="folder of the results")
     find = parser.add_argument_group("what is found")
     find.add_argument("--effort", choices=EFFORTS, default="standard", help="how hard to look")
     find.add_argument("--channels", help="descriptor, local, or both with a comma between")

@@ -1,0 +1,112 @@
+"""`copydetect benchmark speed`: where the time of dedup goes, and what the pipeline adds to it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from copydetect import runs
+from copydetect.descriptions import DESCRIBED_SIDE_PX, describe_part
+from copydetect.errors import ImageError
+from copydetect.images import decode
+from copydetect.inputs import read_refs, read_source
+from copydetect.parts import ListedImage, list_images, part_count, part_of
+from copydetect.runs import Manifest
+from copydetect.types import Failure
+from pipelines.engine import exit_code_of, parser_of
+from pipelines.job import Job, checked_job, run_job
+from pipelines.options import add_job_options
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; prints JSON; returns the exit code."""
+    parser = parser_of("benchmark speed", "Measure images a second, and memory.")
+    parser.add_argument("photos", help="any input that dedup takes")
+    parser.add_argument("--workers", type=int, default=2, help="of the pipeline and the loop (2)")
+    add_job_options(parser, with_output=False)
+    try:
+        arguments, beam_flags = parser.parse_known_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    arguments.quiet = True
+    beam_flags.append(f"--direct_num_workers={arguments.workers}")
+
+    def measure() -> int:
+        with tempfile.TemporaryDirectory(prefix="copydetect-speed-") as folder:
+            arguments.output = runs.join(folder, "out")
+            job = checked_job("dedup", {"image": arguments.photos}, arguments, beam_flags)
+            print(json.dumps(_figures(job, arguments.workers), indent=2))
+        return 0
+
+    return exit_code_of(measure, arguments.verbose)
+
+
+def _figures(job: Job, workers: int) -> dict[str, Any]:
+    """The pipeline first, then the same functions in a bare loop over as many threads."""
+    started = time.monotonic()
+    run_job(job)
+    whole = time.monotonic() - started
+    manifest = Manifest.load(job.storage, job.output)
+    images = manifest.counts["images"]
+    listed = [
+        image
+        for source in job.inputs["image"].pieces
+        for image in list_images(read_source(job.storage, source))
+    ]
+    bare = _seconds(lambda: _describe_bare(job, listed, workers))
+    decoding = _seconds(lambda: _decode_bare(job, listed, workers))
+    describing = manifest.seconds["describe images"]
+    return {
+        "images": images,
+        "pairs_verified": manifest.counts["matches"],
+        "images_per_second": {
+            "decode": round(images / decoding, 1),
+            "describe": round(images / describing, 1),
+            "dedup": round(images / whole, 1),
+        },
+        "describe_over_bare_loop": round(describing / bare, 3),
+        "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
+        "whole_seconds": round(whole, 2),
+        "peak_memory_gb": round(_peak_gb(), 2),
+    }
+
+
+def _describe_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
+    describer = job.setup.load()
+    count = part_count(len(listed))
+    parts: list[list[ListedImage]] = [[] for _ in range(count)]
+    for image in listed:
+        parts[part_of(image.sha256, count)].append(image)
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda part: describe_part(job.storage, part, describer), parts))
+
+
+def _decode_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
+    def decode_one(image: ListedImage) -> None:
+        for _, content in read_refs(job.storage, [image.ref]):
+            if not isinstance(content, Failure):
+                try:
+                    decode(content, DESCRIBED_SIDE_PX, job.setup.options.decoding)
+                except ImageError:
+                    continue
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(decode_one, listed))
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def _peak_gb() -> float:
+    """Of this process so far; Linux counts kilobytes, macOS bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)
