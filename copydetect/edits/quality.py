@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from copydetect.edits.edit import Edit, Edited, Others, in_place, resized
 from copydetect.types import Pixels
@@ -210,8 +212,12 @@ def pixelated(pixels: Pixels, blocks: int) -> Pixels:
 
 def reencoded(pixels: Pixels, encoding: Literal["jpeg", "webp"], quality: int) -> Pixels:
     """Through the encoder and back."""
-    flag = cv2.IMWRITE_JPEG_QUALITY if encoding == "jpeg" else cv2.IMWRITE_WEBP_QUALITY
-    suffix = ".jpg" if encoding == "jpeg" else ".webp"
-    _, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [flag, quality])
+    if encoding == "webp":
+        file = io.BytesIO()
+        # The fastest of its methods: the same artefacts, in half the time.
+        Image.fromarray(pixels).save(file, "WEBP", quality=quality, method=0)
+        return np.array(Image.open(file).convert("RGB"))
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
     return decoded.reshape(pixels.shape)
