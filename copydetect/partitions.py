@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.clustering import cluster, in_order
+from copydetect.clustering import cluster, in_order, split_crowded
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
@@ -99,7 +99,8 @@ class IndexOptions:
 def lists_for(vectors: int, options: IndexOptions) -> int:
     """How many lists for so many vectors.
 
-    One up to `EXACT_BELOW`. Then 256 vectors a list, so that a query's work stays the same while
+    One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
+    adds lists. Then 256 vectors a list, so that a query's work stays the same while
     the collection grows; from 65,536 lists on, where finding the lists would cost more than
     searching them, 16·√n. Codes that are scanned by table look-ups are cheap against the
     centroids: for PQ it is 4·√n.
@@ -126,7 +127,8 @@ class Partition:
 
     centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
     inverted file without vectors and centroids: the codec; model: identity of what made the
-    vectors; probes: lists that a query visits by default; identity: digest of all but probes.
+    vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
+    as the function of that name says; identity: digest of what decides where a vector goes.
     """
 
     centroids: Floats
@@ -134,6 +136,7 @@ class Partition:
     options: IndexOptions
     model: str
     probes: int
+    imbalance: float = 1.0
 
     @cached_property
     def identity(self) -> str:
@@ -225,23 +228,39 @@ def train_partition(
     """
     if not len(sample):
         raise InputError("an index needs at least one vector: the collection is empty")
-    lists = min(lists_for(vectors, options), len(sample))
-    index = _untrained_index(options, sample.shape[1], codebook, lists)
-    if sample.dtype == np.uint8:
-        if codebook is None:
-            raise OptionError("vectors that are codes need the codebook that made them")
-        floats = np.asarray(index.pq.decode(np.ascontiguousarray(sample)), dtype=np.float32)
-    else:
-        floats = np.ascontiguousarray(sample, dtype=np.float32)
+    floats = _floats(sample, codebook)
+    lists = min(lists_for(vectors, options), len(floats))
+    centroids = cluster(floats, lists, options.seed)
+    centroids = in_order(split_crowded(floats, centroids, options.seed))
+    index = _untrained_index(options, floats.shape[1], codebook, len(centroids))
     if options.codes.startswith("PQ") and codebook is None:
         index.pq.cp.min_points_per_centroid = 1
         index.pq.train(floats[: 1 << 16])
     elif options.codes.startswith("SQ"):
         index.sq.train(floats)
     index.is_trained = True
-    centroids = in_order(cluster(floats, lists, options.seed))
     partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
-    return replace(partition, probes=_tuned_probes(partition, floats))
+    sizes = np.bincount(partition.nearest_lists(floats, 1)[:, 0], minlength=partition.lists)
+    return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
+
+
+def imbalance(sizes: Integers) -> float:
+    """How much more a query compares than if all lists were equally long (1: in balance).
+
+    The sum of squared shares times the number of lists (Jégou et al. 2011).
+    """
+    total = float(sizes.sum())
+    return float(len(sizes) * (sizes.astype(np.float64) ** 2).sum() / total**2) if total else 1.0
+
+
+def _floats(vectors: Vectors, codebook: Floats | None) -> Floats:
+    """Float vectors of floats, or of codes by their codebook."""
+    if vectors.dtype != np.uint8:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    if codebook is None:
+        raise OptionError("vectors that are codes need the codebook that made them")
+    parts = [codebook[part][vectors[:, part]] for part in range(len(codebook))]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
 
 
 def _tuned_probes(partition: Partition, sample: Floats) -> int:
@@ -296,6 +315,7 @@ def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
         asdict(partition.options),
         partition.model,
         partition.probes,
+        partition.imbalance,
         partition.identity,
     ]
     centroids, empty_index = partition.centroids, partition.empty_index
@@ -306,9 +326,11 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     """Read a partition; IndexFileError where the file is missing, damaged or none."""
     described, arrays = read_arrays(storage, uri)
     try:
-        options, model, probes, identity = described
+        options, model, probes, balance, identity = described
         centroids, empty_index = arrays["centroids"], arrays["empty_index"]
-        partition = Partition(centroids, empty_index, IndexOptions(**options), model, probes)
+        partition = Partition(
+            centroids, empty_index, IndexOptions(**options), model, probes, balance
+        )
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFileError(f"{uri} is not a partition: {error}") from error
     if partition.identity != identity:
@@ -320,8 +342,6 @@ def _untrained_index(
     options: IndexOptions, dimension: int, codebook: Floats | None, lists: int
 ) -> Any:
     metric = faiss.METRIC_L2 if options.metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    if codebook is not None:
-        dimension = codebook.shape[0] * codebook.shape[2]
     quantizer = faiss.IndexFlatL2(dimension)
     pq = re.fullmatch(r"PQ(\d+)", options.codes)
     if pq:

@@ -1,0 +1,106 @@
+"""An index that grows and is compacted answers like one that was built at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect.errors import IndexFileError
+from copydetect.index import build_index
+from copydetect.maintenance import compact_index, grow_index, list_sizes
+from copydetect.neighbors import Neighbors
+from copydetect.partitions import imbalance
+from copydetect.queries import SearchOptions
+from copydetect.shards import ShardReader
+from copydetect.storage import LocalStorage
+from tests.collections_for_search import (
+    Collection,
+    assert_same,
+    flat_neighbors,
+    index_job,
+    searched,
+    unit_vectors,
+)
+
+STORAGE = LocalStorage()
+SELF = SearchOptions(k=5, exclude="self")
+
+
+def grown(folder: Path, codes: str = "SQfp16") -> Collection:
+    """An index of 600 vectors, and then of 300 more; returns all of them."""
+    everything = Collection(unit_vectors(900), np.arange(900), 3)
+    job = index_job(folder, everything, lists=12, shards=2, probes=4, codes=codes)
+    build_index(job, everything.numbered()[:2])
+    grow_index(job, everything.numbered()[2:])
+    return everything
+
+
+@pytest.mark.parametrize("codes", ["SQfp16", "PQ8"])
+def test_a_grown_index_answers_as_one_flat_index(tmp_path: Path, codes: str) -> None:
+    everything = grown(tmp_path, codes)
+    index = ShardReader(STORAGE, str(tmp_path)).index
+    assert (index.vectors, len(index.shards), index.generation) == (900, 4, 1)
+    found = searched(tmp_path, everything, SELF)
+    assert_same(found, flat_neighbors(tmp_path, everything, everything, SELF))
+
+
+def test_adding_touches_no_old_shard_and_refuses_what_is_there(tmp_path: Path) -> None:
+    everything = Collection(unit_vectors(900), np.arange(900), 3)
+    job = index_job(tmp_path, everything, lists=12, shards=2)
+    with pytest.raises(IndexFileError, match="holds no finished index"):
+        grow_index(job, everything.numbered())
+    before = build_index(job, everything.numbered()[:2])
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shards/*.faiss")}
+    after = grow_index(job, everything.numbered()[2:])
+    assert after.shards[: len(before.shards)] == before.shards
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    with pytest.raises(IndexFileError, match="already"):
+        grow_index(job, everything.numbered()[2:])
+    with pytest.raises(IndexFileError, match="made by model"):
+        grow_index(replace(job, model="other"), everything.numbered()[2:])
+
+
+@pytest.mark.parametrize("codes", ["SQfp16", "PQ8"])
+def test_compacting_merges_shards_and_keeps_the_answers(tmp_path: Path, codes: str) -> None:
+    everything = grown(tmp_path / "old", codes)
+    before = searched(tmp_path / "old", everything, SELF)
+    index = compact_index(STORAGE, str(tmp_path / "old"), str(tmp_path / "new"))
+    assert (index.vectors, len(index.shards)) == (900, 2)
+    after = searched(tmp_path / "new", everything, SELF)
+    if codes == "SQfp16":
+        assert_same(after, before)
+    # The vector that a product code stands for may be nearer to another list.
+    assert _in_common(after, before) > 0.9
+
+
+def test_lists_that_drifted_are_trained_anew(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = unit_vectors(2400)
+    crowd = vectors[0] + 0.2 * rng.normal(size=(1800, 32)) / np.sqrt(32)
+    crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
+    vectors[600:] = crowd.astype(np.float16)
+    everything = Collection(vectors, np.arange(2400), 4)
+    job = index_job(tmp_path / "old", everything, lists=12, shards=2, probes=12)
+    build_index(job, everything.numbered()[:1])
+    grow_index(job, everything.numbered()[1:])
+    old = ShardReader(STORAGE, str(tmp_path / "old"))
+    index = compact_index(STORAGE, str(tmp_path / "old"), str(tmp_path / "new"))
+    new = ShardReader(STORAGE, str(tmp_path / "new"))
+    assert index.partition != old.index.partition
+    assert imbalance(list_sizes(new)) < imbalance(list_sizes(old)) / 2
+    before = searched(tmp_path / "old", everything, SELF)
+    assert _in_common(searched(tmp_path / "new", everything, SELF), before) > 0.99
+
+
+def _in_common(one: Neighbors, other: Neighbors) -> float:
+    pairs = [found.queries << 32 | found.ids for found in (one, other)]
+    return float(np.isin(*pairs).mean())
+
+
+def test_imbalance_of_known_sizes() -> None:
+    assert imbalance(np.array([5, 5, 5, 5])) == 1
+    assert imbalance(np.array([20, 0, 0, 0])) == 4
+    assert imbalance(np.array([0, 0])) == 1
