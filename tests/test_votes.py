@@ -154,3 +154,10 @@ def test_normalised_votes_subtract_the_crowd():
 def test_options_out_of_range(setting):
     with pytest.raises(OptionError, match=next(iter(setting))):
         vt.VoteOptions(**setting)
+
+
+def test_a_template_with_equal_codes_everywhere_says_nothing():
+    query = features(40, seed=1)
+    everywhere = np.stack([transformed(query, r, 1.0, 0) for r in range(20, 25)], axis=1)
+    votes = vt.vote(query, everywhere, np.zeros((40, 5), np.float32))
+    assert len(votes.query) == 0
