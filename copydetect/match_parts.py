@@ -29,11 +29,11 @@ _IMAGES_KEPT = 128
 class VerifyOptions:
     """Which candidates are verified, and how.
 
-    min_score: those below are no copies without a look; matching, decoding: of the pairs that are
-    looked at.
+    min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
+    the pairs that are looked at.
     """
 
-    min_score: float = -np.inf
+    min_score: float = -1.0
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
 

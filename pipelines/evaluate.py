@@ -108,6 +108,15 @@ def evaluate_run(
     return result
 
 
+def candidate_ranking(storage: Storage, output: str, truth: PairTruth | GroupTruth) -> Ranking:
+    """The candidates of a finished run of `match`, judged."""
+    manifest = Manifest.load(storage, output)
+    repeats = _repeats(manifest.table(storage, output, "images"))
+    table = manifest.table(storage, output, "candidates")
+    scored = _scored_pairs(table, "score", repeats, False)
+    return evaluation.rank_pairs(scored.queries, scored.references, scored.scores, truth)
+
+
 def _add_level(
     result: _Evaluation,
     name: str,

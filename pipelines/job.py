@@ -218,6 +218,7 @@ def _candidate_options(options: JobOptions) -> CandidateOptions:
 
 def _verify_options(options: JobOptions) -> VerifyOptions:
     return VerifyOptions(
+        min_score=options.verify_score,
         matching=MatchOptions(min_confidence=options.min_confidence),
         decoding=DecodeOptions(options.max_megapixels),
     )

@@ -12,6 +12,7 @@ from copydetect.descriptors import DEFAULT_MODEL
 from copydetect.errors import OptionError
 from copydetect.keepers import KeepPolicy
 from copydetect.keypoints import KeypointOptions
+from copydetect.match_parts import VerifyOptions
 
 CHANNELS = ("descriptor", "local")
 DEFAULT_MIN_CONFIDENCE = 0.5
@@ -51,6 +52,7 @@ class JobOptions:
     probes: int
     k: int
     min_score: float | None
+    verify_score: float
     min_confidence: float
     keep: KeepPolicy
     max_megapixels: float
@@ -86,6 +88,12 @@ def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -
     find.add_argument("--views", default="", help="views that descriptors are made of")
     find.add_argument("--k", type=int, default=10, help="candidates an image at least (10)")
     find.add_argument("--min_score", type=float, help="keep every candidate from this score up")
+    find.add_argument(
+        "--verify_score",
+        type=float,
+        default=VerifyOptions().min_score,
+        help=f"verify candidates from this score up ({VerifyOptions().min_score:g})",
+    )
     find.add_argument(
         "--min_confidence",
         type=float,
@@ -126,6 +134,7 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         probes=arguments.probes,
         k=arguments.k,
         min_score=arguments.min_score,
+        verify_score=arguments.verify_score,
         min_confidence=arguments.min_confidence,
         keep=arguments.keep,
         max_megapixels=arguments.max_megapixels,

@@ -1,0 +1,107 @@
+"""`copydetect benchmark effort`: what each effort and each channel finds, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from copydetect import runs
+from copydetect.evaluation import ranking_figures
+from copydetect.ground_truth import read_truth
+from copydetect.runs import Manifest
+from copydetect.storage import LocalStorage
+from copydetect.types import Role
+from pipelines.engine import exit_code_of, parser_of
+from pipelines.evaluate import candidate_ranking
+from pipelines.job import checked_job, run_job
+from pipelines.options import EFFORTS, add_job_options
+
+_SETTINGS = [(effort, ",".join(EFFORTS[effort].channels)) for effort in EFFORTS]
+_CHANNELS_ALONE = [("standard", "descriptor"), ("standard", "local")]
+_STORAGE = LocalStorage()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One setting: what its candidates are worth, and what they cost, without verification."""
+
+    effort: str
+    channels: str
+    figures: dict[str, Any]
+    images_per_second: float
+    bytes_per_image: float
+    seconds: dict[str, float]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; prints a table and JSON; returns the exit code."""
+    parser = parser_of("benchmark effort", "Measure what each effort finds, and what it costs.")
+    parser.add_argument("--queries", required=True, help="any input that match takes")
+    parser.add_argument("--references", required=True, help="any input that match takes")
+    parser.add_argument("--truth", required=True, help="ground_truth.csv")
+    add_job_options(parser, with_output=False)
+    parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
+    try:
+        arguments, beam_flags = parser.parse_known_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+    def measure() -> int:
+        costs = [
+            _measure(arguments, beam_flags, effort, channels)
+            for effort, channels in [*_SETTINGS, *_CHANNELS_ALONE]
+        ]
+        print(_table(costs))
+        print(json.dumps([vars(cost) for cost in costs], indent=1))
+        return 0
+
+    return exit_code_of(measure, arguments.verbose)
+
+
+def _measure(
+    arguments: argparse.Namespace, beam_flags: list[str], effort: str, channels: str
+) -> Cost:
+    with tempfile.TemporaryDirectory(prefix="copydetect-effort-") as folder:
+        arguments.output = runs.join(folder, "out")
+        arguments.effort, arguments.channels = effort, channels
+        inputs: dict[Role, str] = {"query": arguments.queries, "reference": arguments.references}
+        started = time.monotonic()
+        run_job(checked_job("match", inputs, arguments, beam_flags))
+        seconds = time.monotonic() - started
+        manifest = Manifest.load(_STORAGE, arguments.output)
+        images = manifest.counts["images"]
+        described = [
+            len(_STORAGE.read(uri))
+            for table in ("descriptors", "keypoints")
+            for uri in manifest.table_uris(arguments.output, table)
+        ]
+        truth = read_truth(_STORAGE, arguments.truth)
+        ranking = candidate_ranking(_STORAGE, arguments.output, truth)
+        return Cost(
+            effort,
+            channels,
+            ranking_figures(ranking),
+            round(images / seconds, 1),
+            round(sum(described) / images, 1),
+            {name: round(value, 2) for name, value in manifest.seconds.items()},
+        )
+
+
+def _table(costs: list[Cost]) -> str:
+    lines = [
+        "| effort | channels | recall@1 | @10 | @50 | micro-AP | R at P .9 | images/s | bytes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cost in costs:
+        ranks = cost.figures["recall_at_rank"]
+        at_precision = cost.figures["recall_at_precision"]["0.9"]["recall"]
+        lines.append(
+            f"| {cost.effort} | {cost.channels} | {ranks['1']:.3f} | {ranks['10']:.3f} "
+            f"| {ranks['50']:.3f} | {cost.figures['micro_ap']:.3f} | {at_precision:.3f} "
+            f"| {cost.images_per_second:g} | {cost.bytes_per_image:,.0f} |"
+        )
+    return "\n".join(lines)
