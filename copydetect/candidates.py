@@ -1,6 +1,6 @@
 """What both channels found → candidate pairs, scored together and ranked.
 
-    similarities, votes → evidence − density, each in units of its spread → one score → the best
+    similarities, votes → evidence − density → surplus in units of its spread → one score → the best
 
 Either channel alone misses what the other finds: descriptors fail where a copy is a small part of
 a picture, local features where it is blurred or flat. The sum of both is near to the logarithm of
@@ -39,16 +39,28 @@ class CandidateOptions:
 
 @dataclass(frozen=True)
 class Fusion:
-    """score = intercept + descriptor · descriptor_score / spread + local · local_score / spread.
+    """score = intercept + descriptor · surplus(descriptor_score) + local · surplus(local_score).
+
+    surplus(x) = log(1 + exp(x / spread)): how many times rarer such a stranger is, in powers of e.
+    Below the density there is nothing to count: all that is said there is that a pair is no copy,
+    and a pair that only one channel proposes must not suffer from how little the other says.
 
     The weights are a logistic regression on 800 edited pictures searched among 1,200: the score is
     the logarithm of the odds there. Spreads make them hold in other collections and for other
-    descriptors: both terms count how many times rarer such a stranger is, in powers of e.
+    descriptors.
     """
 
-    intercept: float = -5.45
-    descriptor: float = 0.38
-    local: float = 0.43
+    intercept: float = -7.78
+    descriptor: float = 0.63
+    local: float = 0.53
+
+    def scores(self, surpluses: tuple[Floats | None, Floats | None]) -> Floats:
+        """(n,) float32 scores of surpluses of both channels; None for a channel that is off."""
+        score = np.float32(self.intercept)
+        for weight, surplus in zip((self.descriptor, self.local), surpluses, strict=True):
+            if surplus is not None:
+                score = score + np.float32(weight) * surplus
+        return np.asarray(score, np.float32)
 
 
 @dataclass(frozen=True)
@@ -288,11 +300,13 @@ def _best(
     symmetric: bool,
 ) -> CandidatePairs:
     """Score the pairs and keep the best of each query."""
-    score = np.full(len(columns.query), fusion.intercept, np.float32)
-    if densities[0] is not None:
-        score += np.float32(fusion.descriptor / densities[0].spread) * columns.descriptor_bound
-    if densities[1] is not None:
-        score += np.float32(fusion.local / densities[1].spread) * columns.local_bound
+    score = fusion.scores(
+        (
+            _surplus(columns.descriptor_bound, densities[0]),
+            _surplus(columns.local_bound, densities[1]),
+        )
+    )
+    score = np.broadcast_to(score, columns.query.shape)
     ranks = (_ranks_of_either if symmetric else _ranks)(columns.query, columns.reference, score)
     kept = np.flatnonzero((ranks <= options.k) | (score >= options.min_score))
     kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
@@ -308,6 +322,13 @@ def _best(
         columns.descriptor_row[kept],
         columns.local_row[kept],
     )
+
+
+def _surplus(scores: Floats, densities: Densities | None) -> Floats | None:
+    """Normalised scores in powers of e of rarity, none below 0."""
+    if densities is None:
+        return None
+    return np.asarray(np.logaddexp(0, scores / np.float32(densities.spread)), np.float32)
 
 
 def _ranks(query: Ints, reference: Ints, score: Floats) -> Ints:

@@ -102,9 +102,7 @@ def similarity_densities(
     if fallback is None and not lonely.all():
         replacement = np.full(images, np.median(values[~lonely]), np.float32)
     values = np.where(lonely, replacement, values).astype(np.float32)
-    floors = np.full(images, np.inf, np.float32)
-    np.minimum.at(floors, queries, scores)
-    return Densities(values, np.where(np.isinf(floors), values, floors), spread)
+    return Densities(values, _floors(queries, scores, values), spread)
 
 
 def vote_densities(
@@ -122,8 +120,17 @@ def vote_densities(
     kept = slice(None) if left_out is None else ~left_out
     queries, votes = queries[kept], votes[kept]
     unit = _stranger_votes(queries, votes, images, options)
-    values, spread = _densities(queries, np.log1p(votes / unit), images, options, 0.0)
-    return Densities(np.nan_to_num(values), np.zeros(images, np.float32), spread, unit)
+    evidence = np.log1p(votes / np.float32(unit))
+    values, spread = _densities(queries, evidence, images, options, 0.0)
+    values = np.nan_to_num(values).astype(np.float32)
+    return Densities(values, _floors(queries, evidence, values), spread, unit)
+
+
+def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
+    """The least evidence on each image's list, at most its density: short lists end with copies."""
+    floors: Floats = values.copy()
+    np.minimum.at(floors, queries, evidence)
+    return floors
 
 
 def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityOptions) -> float:

@@ -44,6 +44,12 @@ def vote_side(values, unit=1.0, spread=0.5):
     return Densities(floats(values), floats([0] * len(values)), spread, unit)
 
 
+def fused(descriptor_score, local_score, spread=0.5):
+    """The score by its formula, with the weights of PLAIN."""
+    surpluses = [np.log(1 + np.exp(score / spread)) for score in (descriptor_score, local_score)]
+    return -1 + 2 * surpluses[0] + 3 * surpluses[1]
+
+
 def test_match_by_hand():
     descriptor = descriptor_pairs([(0, 3, 0.9), (0, 1, 0.4)])
     local = local_pairs([(0, 3, np.e - 1), (1, 2, np.e**2 - 1)])
@@ -55,8 +61,8 @@ def test_match_by_hand():
     np.testing.assert_allclose(found.descriptor_score, [0.8, 0.3, np.nan], atol=1e-6)
     np.testing.assert_allclose(found.votes, [np.e - 1, np.nan, np.e**2 - 1], rtol=1e-6)
     np.testing.assert_allclose(found.local_score, [0.5, np.nan, 2], atol=1e-6)
-    # −1 + 2/.5 · descriptor + 3/.5 · local; a silent channel counts at its list's end.
-    expected = [-1 + 4 * 0.8 + 6 * 0.5, -1 + 4 * 0.3 + 6 * -0.5, -1 + 4 * (0.3 - 0.2) + 6 * 2]
+    # A silent channel counts at its list's end.
+    expected = [fused(0.8, 0.5), fused(0.3, -0.5), fused(0.3 - 0.2, 2)]
     np.testing.assert_allclose(found.score, expected, rtol=1e-5)
     np.testing.assert_array_equal(found.rank, [1, 2, 1])
     np.testing.assert_array_equal(found.descriptor_row, [0, 1, -1])
@@ -106,11 +112,7 @@ def slow_scores(descriptor, local, sides):
         crowding = [(side.values[a] + side.values[b]) / 2 for side in sides]
         similarity = best.get((a, b), min(sides[0].floors[a], sides[0].floors[b]))
         evidence = sum(directions.get((a, b), [0])) / 2
-        scores[a, b] = (
-            PLAIN.intercept
-            + PLAIN.descriptor * (similarity - crowding[0]) / sides[0].spread
-            + PLAIN.local * (evidence - crowding[1]) / sides[1].spread
-        )
+        scores[a, b] = fused(similarity - crowding[0], evidence - crowding[1])
     return scores
 
 
@@ -150,7 +152,7 @@ def test_the_best_k_and_everything_over_min_score():
     fusion = Fusion(0, 1, 1)
     two = merge_matches(descriptor, None, sides, CandidateOptions(k=2), fusion)
     np.testing.assert_array_equal(two.reference, [0, 3])
-    over = merge_matches(descriptor, None, sides, CandidateOptions(k=1, min_score=0.5), fusion)
+    over = merge_matches(descriptor, None, sides, CandidateOptions(k=1, min_score=0.9), fusion)
     np.testing.assert_array_equal(over.reference, [0, 3, 1, 2])  # ties by reference
     np.testing.assert_array_equal(over.rank, [1, 2, 3, 4])
 

@@ -69,8 +69,15 @@ def test_lonely_images_take_the_fallback_or_the_median():
 
 
 def test_floors_are_the_ends_of_the_lists():
-    queries, scores = lists_of([0.5, 0.2], [0.9, 0.7, 0.6])
-    np.testing.assert_allclose(similarity_densities(queries, scores, 2).floors, [0.2, 0.6])
+    queries, scores = lists_of(strangers(0.5), strangers(0.3))
+    ends = [strangers(0.5)[-1], strangers(0.3)[-1]]
+    np.testing.assert_allclose(similarity_densities(queries, scores, 2).floors, ends)
+
+
+def test_no_floor_is_above_the_density():
+    queries, votes = lists_of([9.0, 8.0], [0.1, 0.1, 0.1])
+    found = vote_densities(queries, votes, 2)
+    assert (found.floors <= found.values).all()
 
 
 def test_votes_are_counted_in_units_of_what_strangers_get():
