@@ -14,7 +14,7 @@ import pytest
 
 from copydetect import tables
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
-from copydetect.report.run_view import readable_bytes, visible
+from copydetect.report.run_view import RunView, readable_bytes, visible
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import Match
@@ -321,3 +321,22 @@ def test_the_command(tmp_path, capsys):
     assert "holds no finished run" in capsys.readouterr().err
     assert report.main([str(out), "--pretty"]) == 2
     assert report.main([]) == 2
+
+
+def test_the_largest_groups_are_drawn_and_the_rest_counted():
+    ids = [f"i{number}" for number in range(7)]
+    rows = [*group("small", *ids[:2]), *group("large", *ids[2:5]), *group("more", *ids[5:])]
+    run = run_of([image(i) for i in ids], [match(ids[3], ids[2])], rows)
+    view = RunView(run, most_groups=2)
+    assert [group.size for group in view.groups()] == [3, 2]
+    assert view.group_count == 3
+    assert view.saved_bytes() == 4 * 50_000
+
+
+def test_near_misses_are_the_surest_refusals_of_images_that_are_not_grouped_together():
+    ids = list("abcd")
+    pairs = [match("a", "b"), match("c", "b", 0.4), match("a", "c", 0.45), match("a", "d", 0.2)]
+    pairs.append(match("b", "d", 0.3))
+    run = run_of([image(i) for i in ids], pairs, group("g", "a", "b", "c"))
+    found = [(pair.query.image_id, pair.reference.image_id) for pair in RunView(run).near_misses()]
+    assert found == [("b", "d"), ("a", "d")], "a and c are copies through b"

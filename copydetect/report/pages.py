@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -25,7 +26,6 @@ from copydetect.report.run_view import (
 from copydetect.runs import Manifest
 
 _PAGE_BYTES = 2_500_000
-_MAX_GROUPS = 2_000
 _MAX_FAILURES = 500
 
 _FILTER_SCRIPT = """
@@ -100,7 +100,7 @@ def render_report(
         "pages": names,
         "script": Markup(_FILTER_SCRIPT),
         "script_hash": _hash(_FILTER_SCRIPT),
-        "group_count": _group_count(run, view),
+        "group_count": view.group_count,
         "groups_shown": sum(len(groups) for groups, _ in pages),
     }
     for number in range(count - 1, 0, -1):
@@ -120,9 +120,7 @@ def _paged(
     """Groups in pages whose thumbnails stay below the size of a page."""
     page: list[Group] = []
     pictures = _Pictures(thumbnails)
-    for number, group in enumerate(groups):
-        if number == _MAX_GROUPS:
-            break
+    for group in groups:
         page.append(group)
         for member in group.members:
             pictures.symbol(member.facts.image_id, member.facts.role)
@@ -170,16 +168,16 @@ def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
     images = len(run.images)
     repeats = images - run.images["duplicate_of"].null_count
     if view.one_pile:
-        kept = _group_count(run, view)
+        kept = view.group_count
         found = [
             (f"{kept:,}", "groups of copies" if kept != 1 else "group of copies"),
             (f"{len(run.groups) - kept:,}", "copies that can go"),
             (readable_bytes(view.saved_bytes()), "to save"),
         ]
     else:
-        accepted = sum(run.matches["is_copy"].to_pylist())
+        accepted = int(pc.sum(run.matches["is_copy"]).as_py() or 0)
         found = [
-            (f"{_group_count(run, view):,}", "queries that are copies"),
+            (f"{view.group_count:,}", "queries that are copies"),
             (f"{accepted:,}", "pairs found"),
         ]
     return [
@@ -188,13 +186,6 @@ def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
         (f"{repeats:,}", "byte-identical files"),
         (f"{len(run.failures):,}", "could not be read"),
     ]
-
-
-def _group_count(run: RunTables, view: RunView) -> int:
-    if view.one_pile:
-        return sum(run.groups["keep"].to_pylist())
-    accepted = run.matches.filter(run.matches["is_copy"])
-    return len(set(accepted["query_id"].to_pylist()))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -6,8 +6,8 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -101,128 +101,153 @@ def visible(text: str) -> str:
 
 
 class RunView:
-    """Looks up what the pages show in the tables of one run."""
+    """Looks up what the pages show in the tables of one run.
 
-    def __init__(self, run: RunTables) -> None:
+    Only rows of the `most_groups` largest groups and of the near misses are turned into Python
+    values; totals are computed on the tables as they are.
+    """
+
+    def __init__(self, run: RunTables, most_groups: int = 1_000) -> None:
         self._run = run
-        images = run.images
-        ids, roles = images["image_id"].to_pylist(), images["role"].to_pylist()
-        self._row_of_image = {key: row for row, key in enumerate(zip(roles, ids, strict=True))}
-        self.one_pile = "query" not in set(roles)
+        self.one_pile = not pc.any(pc.equal(run.images["role"], "query")).as_py()
         self.roles = ("image", "image") if self.one_pile else ("query", "reference")
-        pairs = zip(
-            *(run.matches[c].to_pylist() for c in ("query_id", "reference_id")), strict=True
-        )
-        self._row_of_pair = {pair: row for row, pair in enumerate(pairs)}
+        accepted = run.matches.filter(run.matches["is_copy"])
+        grouped, by = (run.groups, "group_id") if self.one_pile else (accepted, "query_id")
+        sizes = grouped.group_by(by).aggregate([([], "count_all")])
+        largest = sizes.sort_by([("count_all", "descending"), (by, "ascending")])
+        self.group_count = len(sizes)
+        self._names = largest[by].slice(0, most_groups)
+        self._rows = _rows_by(_among(grouped, by, self._names), by)
+        self._near = self._nearest_refused()
+        self._matches = self._matches_shown(accepted)
+        self._facts = self._facts_shown()
 
     def facts(self, image_id: str, role: str) -> ImageFacts:
-        """What is known of an image."""
-        row = self._run.images.slice(self._row_of_image[role, image_id], 1).to_pylist()[0]
-        return ImageFacts(
-            image_id,
-            role,
-            row["width"] or 0,
-            row["height"] or 0,
-            row["bytes"] or 0,
-            row["format"] or "unknown format",
-        )
+        """What is known of an image that is shown."""
+        return self._facts[role, image_id]
 
     def saved_bytes(self) -> int:
         """Bytes of all images that are in a group and not kept."""
-        groups = self._run.groups
-        going = groups.filter(pc.invert(groups["keep"]))["image_id"]
-        images = self._run.images
-        rows = pc.is_in(images["image_id"], value_set=going.combine_chunks())
-        return int(pc.sum(images.filter(rows)["bytes"]).as_py() or 0)
+        going = self._run.groups.filter(pc.invert(self._run.groups["keep"]))["image_id"]
+        return int(pc.sum(_among(self._run.images, "image_id", going)["bytes"]).as_py() or 0)
 
     def groups(self) -> Iterator[Group]:
-        """The groups, those with most members first."""
-        table = self._run.groups
-        if self.one_pile:
-            ids = table["group_id"].to_pylist()
-            rows: dict[str, list[int]] = {}
-            for row, group_id in enumerate(ids):
-                rows.setdefault(group_id, []).append(row)
-            ordered = sorted(rows.items(), key=lambda item: (-len(item[1]), item[0]))
-            for number, (_, members) in enumerate(ordered, start=1):
-                yield self._group(number, table.take(members).to_pylist())
-            return
-        yield from self._matched_queries()
+        """The groups, those with most members first; for `match` a query with what it copies."""
+        draw = self._group if self.one_pile else self._matched_query
+        for number, name in enumerate(self._names.to_pylist(), start=1):
+            yield draw(number, self._rows[name])
 
     def near_misses(self) -> list[PairEvidence]:
         """The refused pairs that were closest to being accepted, best first.
 
         Pairs of one group are left out: those images are known to be copies.
         """
-        table = self._run.matches
-        groups = self._run.groups
-        members = zip(*(groups[c].to_pylist() for c in ("image_id", "group_id")), strict=True)
-        group_of = dict(members)
-        confidences = table["confidence"].to_numpy()
-        refused = np.flatnonzero(~table["is_copy"].to_numpy(zero_copy_only=False).astype(bool))
-        found: list[PairEvidence] = []
-        for row in refused[np.argsort(-confidences[refused], kind="stable")].tolist():
-            match = self._match(row)
-            group = group_of.get(match.query_id)
-            if group is None or group != group_of.get(match.reference_id):
-                found.append(self._evidence(match))
-            if len(found) == _NEAR_MISSES:
-                break
-        return found
+        return [self._evidence(match) for match in self._near]
 
-    def _group(self, number: int, rows: list[dict[str, object]]) -> Group:
-        rows = sorted(rows, key=lambda row: (not row["keep"], str(row["image_id"])))
-        ids = [str(row["image_id"]) for row in rows]
-        members = []
-        for row, image_id in list(zip(rows, ids, strict=True))[:_MEMBERS_SHOWN]:
-            evidence = None if row["keep"] else self._best_pair(image_id, ids)
-            members.append(
-                Member(
-                    self.facts(image_id, "image"), bool(row["keep"]), str(row["reason"]), evidence
-                )
+    def _nearest_refused(self) -> list[Match]:
+        refused = self._run.matches.filter(pc.invert(self._run.matches["is_copy"]))
+        keys = [
+            ("confidence", "descending"),
+            ("query_id", "ascending"),
+            ("reference_id", "ascending"),
+        ]
+        nearest = refused.sort_by(keys).slice(0, _NEAR_MISSES * 20)
+        ids = pa.chunked_array([*nearest["query_id"].chunks, *nearest["reference_id"].chunks])
+        members = _among(self._run.groups, "image_id", ids)
+        pairs = zip(members["image_id"].to_pylist(), members["group_id"].to_pylist(), strict=True)
+        group_of = dict(pairs)
+        found = (_match(row) for row in nearest.to_pylist())
+        return [
+            match
+            for match in found
+            if match.query_id not in group_of
+            or group_of[match.query_id] != group_of.get(match.reference_id)
+        ][:_NEAR_MISSES]
+
+    def _matches_shown(self, accepted: pa.Table) -> dict[tuple[str, str], Match]:
+        ids = pa.array(sorted({str(r["image_id"]) for r in self._all_rows()}), pa.string())
+        if self.one_pile:
+            accepted = _among(_among(accepted, "query_id", ids), "reference_id", ids)
+        else:
+            accepted = _among(accepted, "query_id", self._names)
+        found = (_match(row) for row in accepted.to_pylist())
+        return {(match.query_id, match.reference_id): match for match in found}
+
+    def _facts_shown(self) -> dict[tuple[str, str], ImageFacts]:
+        ids = {str(row["image_id"]) for row in self._all_rows()}
+        for match in (*self._near, *self._matches.values()):
+            ids |= {match.query_id, match.reference_id}
+        rows = _among(self._run.images, "image_id", pa.array(sorted(ids), pa.string())).to_pylist()
+        return {
+            (row["role"], row["image_id"]): ImageFacts(
+                row["image_id"],
+                row["role"],
+                row["width"] or 0,
+                row["height"] or 0,
+                row["bytes"] or 0,
+                row["format"] or "unknown format",
             )
-        saved = sum(
-            self.facts(image_id, "image").size_bytes
-            for row, image_id in zip(rows, ids, strict=True)
-            if not row["keep"]
-        )
+            for row in rows
+        }
+
+    def _all_rows(self) -> Iterator[dict[str, Any]]:
+        if self.one_pile:
+            for rows in self._rows.values():
+                yield from rows
+
+    def _group(self, number: int, rows: list[dict[str, Any]]) -> Group:
+        rows = sorted(rows, key=lambda row: (not row["keep"], row["image_id"]))
+        ids = [row["image_id"] for row in rows]
+        members = []
+        for row in rows[:_MEMBERS_SHOWN]:
+            evidence = None if row["keep"] else self._best_pair(row["image_id"], ids)
+            facts = self.facts(row["image_id"], "image")
+            members.append(Member(facts, row["keep"], row["reason"], evidence))
+        saved = sum(self.facts(row["image_id"], "image").size_bytes for row in rows[1:])
         return Group(number, members, ids[_MEMBERS_SHOWN:], saved)
 
-    def _matched_queries(self) -> Iterator[Group]:
-        """For `match`: a query and the references that it is a copy of, as one group each."""
-        table = self._run.matches
-        rows: dict[str, list[int]] = {}
-        confidences = table["confidence"].to_pylist()
-        for row in np.flatnonzero(table["is_copy"].to_numpy(zero_copy_only=False)).tolist():
-            rows.setdefault(table["query_id"][row].as_py(), []).append(row)
-        for number, (query_id, found) in enumerate(sorted(rows.items()), start=1):
-            members = [Member(self.facts(query_id, "query"), True, "the query", None)]
-            for row in sorted(found, key=lambda row: -confidences[row])[:_MEMBERS_SHOWN]:
-                match = self._match(row)
-                facts = self.facts(match.reference_id, "reference")
-                members.append(Member(facts, False, match.reason, self._evidence(match)))
-            yield Group(number, members, [], 0)
+    def _matched_query(self, number: int, rows: list[dict[str, Any]]) -> Group:
+        query_id = rows[0]["query_id"]
+        members = [Member(self.facts(query_id, "query"), True, "the query", None)]
+        rows = sorted(rows, key=lambda row: (-row["confidence"], row["reference_id"]))
+        for row in rows[:_MEMBERS_SHOWN]:
+            match = self._matches[query_id, row["reference_id"]]
+            facts = self.facts(match.reference_id, "reference")
+            members.append(Member(facts, False, match.reason, self._evidence(match)))
+        unseen = [row["reference_id"] for row in rows[_MEMBERS_SHOWN:]]
+        return Group(number, members, unseen, 0)
 
     def _best_pair(self, image_id: str, others: list[str]) -> PairEvidence | None:
         """The accepted pair with the kept image (the first), else the surest one in the group."""
         best: Match | None = None
         for other in others:
             for pair in ((image_id, other), (other, image_id)):
-                row = self._row_of_pair.get(pair)
-                match = None if row is None else self._match(row)
-                if match is None or not match.is_copy:
-                    continue
-                if best is None or match.confidence > best.confidence:
+                match = self._matches.get(pair)
+                if match is not None and (best is None or match.confidence > best.confidence):
                     best = match
             if best is not None and other == others[0]:
                 break
         return None if best is None else self._evidence(best)
 
-    def _match(self, row: int) -> Match:
-        fields = self._run.matches.slice(row, 1).to_pylist()[0]
-        return Match(**{**fields, "similarity": fields["similarity"] or math.nan})
-
     def _evidence(self, match: Match) -> PairEvidence:
         a = self.facts(match.query_id, self.roles[0])
         b = self.facts(match.reference_id, self.roles[1])
         return pair_evidence(match, (a.width, a.height), (b.width, b.height), self.roles)
+
+
+def _match(row: dict[str, Any]) -> Match:
+    similarity = math.nan if row["similarity"] is None else row["similarity"]
+    return Match(**{**row, "similarity": similarity})
+
+
+def _among(table: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return table.filter(pc.is_in(table[column], value_set=values))
+
+
+def _rows_by(table: pa.Table, column: str) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault(row[column], []).append(row)
+    return rows
