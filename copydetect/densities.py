@@ -25,6 +25,14 @@ Bools = npt.NDArray[np.bool_]
 
 _BLOCK_IMAGES = 65_536
 
+# What collections of pictures usually have, for those that are too small or too uniform to tell.
+_USUAL_SIMILARITY_SPREAD = 0.045
+_USUAL_VOTE_SPREAD = 0.11
+_USUAL_UNIT = 0.034
+_MIN_LISTS = 10
+_MAX_VOTE_DENSITY = 3.0
+"""Strangers never get 20 times the usual votes: an image whose neighbours do has many copies."""
+
 
 @dataclass(frozen=True)
 class DensityOptions:
@@ -96,12 +104,13 @@ def similarity_densities(
     """
     options = options or DensityOptions()
     kept = slice(None) if left_out is None else ~left_out
-    values, spread = _densities(queries[kept], scores[kept], images, options, None)
+    values, slopes = _densities(queries[kept], scores[kept], images, options, None)
     lonely = np.isnan(values)
     replacement = np.zeros(images, np.float32) if fallback is None else fallback
     if fallback is None and not lonely.all():
         replacement = np.full(images, np.median(values[~lonely]), np.float32)
     values = np.where(lonely, replacement, values).astype(np.float32)
+    spread = _spread(slopes, _USUAL_SIMILARITY_SPREAD)
     return Densities(values, _floors(queries, scores, values), spread)
 
 
@@ -121,8 +130,9 @@ def vote_densities(
     queries, votes = queries[kept], votes[kept]
     unit = _stranger_votes(queries, votes, images, options)
     evidence = np.log1p(votes / np.float32(unit))
-    values, spread = _densities(queries, evidence, images, options, 0.0)
-    values = np.nan_to_num(values).astype(np.float32)
+    values, slopes = _densities(queries, evidence, images, options, 0.0)
+    values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))
+    spread = _spread(slopes, _USUAL_VOTE_SPREAD)
     return Densities(values, _floors(queries, evidence, values), spread, unit)
 
 
@@ -134,19 +144,29 @@ def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
 
 
 def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityOptions) -> float:
-    """Votes of the near ranks, the median over all images that have such."""
+    """Votes of the near ranks, the median over all images that have such.
+
+    Within a factor of three of what is usual: in a small collection they may all be copies'.
+    """
     order, starts, sizes = _ranked(queries, votes, images)
     ranks = np.arange(len(order)) - np.repeat(starts, sizes)
     near = (ranks >= options.first_rank - 1) & (ranks < options.last_rank)
     positive = votes[order[near]]
     positive = positive[positive > 0]
-    return float(np.median(positive)) if len(positive) else 1.0
+    median = float(np.median(positive)) if len(positive) else _USUAL_UNIT
+    return min(max(median, _USUAL_UNIT / 3), _USUAL_UNIT * 3)
+
+
+def _spread(slopes: Floats, usual: float) -> float:
+    """The median slope of the tails, or the usual one where there are too few of them."""
+    known = slopes[slopes > 0]
+    return max(float(np.median(known)), usual / 4) if len(known) >= _MIN_LISTS else usual
 
 
 def _densities(
     queries: Ints, scores: Floats, images: int, options: DensityOptions, absent: float | None
-) -> tuple[Floats, float]:
-    """Densities, NaN where an image has too few neighbours, and the median slope of the tails."""
+) -> tuple[Floats, Floats]:
+    """Density and tail slope (images,), NaN where an image has too few neighbours."""
     order, starts, sizes = _ranked(queries, scores, images)
     values = np.full(images, np.nan, np.float32)
     slopes = np.full(images, np.nan, np.float32)
@@ -154,8 +174,7 @@ def _densities(
         block = slice(first, min(images, first + _BLOCK_IMAGES))
         ranked = _matrix(scores[order], starts[block], sizes[block], options.tail_last, absent)
         values[block], slopes[block] = density_of_lists(ranked, options)
-    known = slopes[slopes > 0]
-    return values, float(np.median(known)) if len(known) else 1.0
+    return values, slopes
 
 
 def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, Floats]:

@@ -86,8 +86,21 @@ def test_votes_are_counted_in_units_of_what_strangers_get():
     assert found.unit == pytest.approx(0.1)
     np.testing.assert_allclose(found.evidence(np.float32([0, 0.1, 8])), np.log([1, 2, 81]))
     assert found.values[2] == 0  # no list: nobody got a vote
-    tenfold = vote_densities(queries, votes * 10, 3)
-    np.testing.assert_allclose(tenfold.values, found.values, rtol=1e-5)
+    halved = vote_densities(queries, votes / 2, 3)
+    np.testing.assert_allclose(halved.values, found.values, rtol=1e-5)
+
+
+def test_a_handful_of_copies_does_not_pass_for_strangers():
+    queries, votes = lists_of([5.0, 4.0, 4.0], [5.0, 4.0, 4.0], [4.0, 4.0, 4.0], [4.0, 4.0, 4.0])
+    found = vote_densities(queries, votes, 4)
+    evidence = found.evidence(votes) - found.values[queries]
+    assert (evidence / found.spread > 10).all()
+
+
+def test_forty_copies_do_not_hide_each_other():
+    queries, votes = lists_of(*[[4.0] * 39] * 40)
+    found = vote_densities(queries, votes, 40)
+    assert found.evidence(np.float32([4])) - found.values.max() > 5 * found.spread
 
 
 def test_nothing_found_at_all():
