@@ -76,7 +76,8 @@ class ListJoin:
         probes: Integers,
         options: SearchOptions,
     ) -> None:
-        self._lists = index.invlists
+        # FAISS's lists are only as long in memory as their index.
+        self._index, self._lists = index, index.invlists
         self._decode = _decoder(index)
         self._l2 = index.metric_type == faiss.METRIC_L2
         self._queries, self._vectors, self._probes = queries, vectors, probes

@@ -66,7 +66,8 @@ def list_sizes(reader: ShardReader) -> Integers:
     """(lists,) how many vectors each list holds in all shards."""
     sizes = np.zeros(reader.index.lists, dtype=np.int64)
     for number in range(len(reader.index.shards)):
-        lists = reader.shard(number).invlists
+        shard = reader.shard(number)
+        lists = shard.invlists
         sizes += [lists.list_size(position) for position in range(reader.index.lists)]
     return sizes
 
@@ -89,7 +90,8 @@ class ShardVectors:
 
     def __call__(self, uri: str) -> tuple[Vectors, Integers]:
         reader = ShardReader(self.storage, self.folder)
-        lists = reader.shard(int(uri)).invlists
+        shard = reader.shard(int(uri))
+        lists = shard.invlists
         codes = [np.empty((0, lists.code_size), np.uint8)]
         ids = [np.empty(0, np.int64)]
         for number in range(reader.index.lists):

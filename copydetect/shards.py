@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from threading import Lock
 from typing import Any
 
 import faiss
@@ -198,12 +199,14 @@ class ShardReader:
                 f"made with {self.index.partition}"
             )
         self._open: dict[int, Any] = {}
+        self._opening = Lock()
 
     def shard(self, number: int) -> Any:
         """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
-        if number not in self._open:
-            self._open[number] = self._verified(self.index.shards[number])
-        return self._open[number]
+        with self._opening:
+            if number not in self._open:
+                self._open[number] = self._verified(self.index.shards[number])
+            return self._open[number]
 
     def _verified(self, shard: Shard) -> Any:
         uri = f"{self.index.folder}/{shard.name}"

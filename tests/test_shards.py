@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +165,10 @@ def test_a_truncated_spill_is_named(tmp_path: Path) -> None:
     Path(uri).write_bytes(Path(uri).read_bytes()[:-1])
     with pytest.raises(IndexFileError, match=f"{uri} is truncated"):
         plan_shards(STORAGE, [uri], partition)
+
+
+def test_threads_share_one_open_shard(tmp_path: Path) -> None:
+    reader = built(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        opened = list(threads.map(reader.shard, [1] * 8))
+    assert all(shard is opened[0] for shard in opened)
