@@ -29,6 +29,10 @@ UNITS_PER_SIDE = 256
 SCALE_STEPS_PER_OCTAVE = 16
 ANGLE_STEPS_PER_TURN = 256
 _SIFT_DIMENSION = 128
+_DIAMETER_POWER = 0.7
+_CROWDING_POWER = 0.5
+_SPREAD_CELLS = 8
+_DETECTED_PER_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -153,9 +157,7 @@ def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
     points = np.array(
         [(p.pt[0], p.pt[1], p.size, p.angle, p.response) for p in found], np.float32
     ).reshape(-1, 5)
-    # Ties are broken by position, so that a pattern of equal corners always keeps the same ones.
-    order = np.lexsort((points[:, 3], points[:, 2], points[:, 0], points[:, 1], -points[:, 4]))
-    order = order[: options.max_keypoints]
+    order = _worthiest(points, width, height)[: options.max_keypoints]
     points = points[order]
     return Features(
         width_px=width,
@@ -243,12 +245,33 @@ def _thumbnail(pixels: Pixels, longer_px: int) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
+def _worthiest(points: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.intp]:
+    """(n,) order of (n, 5) x, y, diameter, angle, response: which to keep first.
+
+    Larger features outlive blur and scaling; and each further one in a cell of the picture is
+    worth less, so that one busy corner doesn't take all. Ties are broken by position.
+    """
+    x, y, diameter, angle, response = points.T
+    strength = np.log(np.maximum(response, 1e-9)) + _DIAMETER_POWER * np.log(diameter)
+    column, row = (
+        np.clip(place / length * _SPREAD_CELLS, 0, _SPREAD_CELLS - 1).astype(np.intp)
+        for place, length in ((x, width), (y, height))
+    )
+    cell = row * _SPREAD_CELLS + column
+    by_cell = np.lexsort((angle, diameter, x, y, -strength, cell))
+    starts = np.searchsorted(cell[by_cell], cell[by_cell])
+    before = np.empty(len(points), np.intp)
+    before[by_cell] = np.arange(len(points)) - starts
+    worth = strength - _CROWDING_POWER * np.log1p(before)
+    return np.lexsort((angle, diameter, x, y, -worth))
+
+
 @lru_cache(maxsize=8)
 def _sift(options: KeypointOptions) -> Any:
     """The detector; precise upscaling keeps mirrored images' features mirrored, without a shift."""
     create: Any = cv2.SIFT.create
     return create(
-        nfeatures=options.max_keypoints,
+        nfeatures=_DETECTED_PER_KEPT * options.max_keypoints,
         contrastThreshold=options.contrast_threshold,
         enable_precise_upscale=True,
     )

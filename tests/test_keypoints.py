@@ -25,13 +25,23 @@ def quantiser() -> kp.Quantiser:
     return kp.load_quantiser()
 
 
-def test_strongest_are_kept_within_the_cap():
-    few = kp.extract(textured(200, 300), kp.KeypointOptions(max_keypoints=50))
-    many = kp.extract(textured(200, 300), kp.KeypointOptions(max_keypoints=200))
-    assert len(few.x_px) == 50
-    assert (few.width_px, few.height_px) == (192, 128)
-    np.testing.assert_array_equal(few.x_px, many.x_px[:50])
-    np.testing.assert_allclose((few.descriptors**2).sum(1), 1, atol=1e-4)
+def test_features_are_capped_and_describe_the_thumbnail():
+    found = kp.extract(textured(200, 300), kp.KeypointOptions(max_keypoints=50))
+    assert len(found.x_px) == 50
+    assert (found.width_px, found.height_px) == (192, 128)
+    assert found.x_px.max() <= 192
+    assert found.y_px.max() <= 128
+    np.testing.assert_allclose((found.descriptors**2).sum(1), 1, atol=1e-4)
+
+
+def test_a_busy_corner_does_not_take_all():
+    pixels = textured(384, 384) // 6 + 100
+    pixels[:96, :96] = textured(96, 96, seed=1)
+    found = kp.extract(pixels)
+    in_corner = (found.x_px < 50) & (found.y_px < 50)
+    assert len(found.x_px) == kp.STANDARD.max_keypoints
+    assert in_corner.any()
+    assert in_corner.mean() < 0.5
 
 
 def test_default_is_at_most_4_kb(quantiser):
