@@ -1,10 +1,11 @@
 """Verified pairs → groups of copies, each around one image that is kept.
 
-Connected components chain strangers: one wrong pair joins two families. Here a component is
-built up again from its pairs, the best supported first, and two parts join only where all the
-verified pairs between them, accepted and refused, speak for it together. A refused pair counts
-as much as its two images usually succeed: that two heavy edits of a photo don't match is no
-surprise, that two originals with many copies each don't match says that they are strangers.
+Connected components chain strangers: one wrong pair joins two families, one collage all whose
+pictures it holds. Here a component is built up again from its accepted pairs, the best supported
+first, and two parts join only where the pairs between them, accepted or not, speak for it
+together. A pair that is not accepted counts as much as its two images usually succeed: that two
+heavy edits of a photo don't match is no surprise, that two originals with many copies each don't
+match says that they are strangers.
 """
 
 from __future__ import annotations
@@ -112,10 +113,10 @@ def agglomerate(verdicts: Verdicts) -> list[list[int]]:
     """Split a component into parts that hold together, sorted; an image alone is a part too.
 
     Accepted pairs are taken in the order of the partners that their images share, then of
-    confidence, and join the parts of their images where the log-odds of all verified pairs
-    between the two parts sum to more than 0 (greedy additive edge contraction, Keuper et al.,
-    ICCV 2015). An accepted pair gives log(c / (1 − c)); a refused one log(1 − r·r′), where r is
-    the share of an image's verified pairs inside its own part that were accepted, smoothed.
+    confidence, and join the parts of their images where the log-odds of all pairs between the
+    two parts sum to more than 0 (greedy additive edge contraction, Keuper et al., ICCV 2015).
+    An accepted pair gives log(c / (1 − c)). Any other gives −r·r′ ≈ log(1 − r·r′), whether it was
+    refused or never proposed, where r is the share of its own part that an image matched, smoothed.
     """
     parts = _Parts(verdicts)
     partners = {
@@ -181,43 +182,47 @@ class _Parts:
         self.number = {image: image for image in verdicts}
         self.members = {image: [image] for image in verdicts}
         self._accepted = dict.fromkeys(verdicts, 0)
-        self._verified = dict.fromkeys(verdicts, 0)
+        self._total = dict.fromkeys(verdicts, 0)
 
     def evidence(self, a: int, b: int) -> float:
         """Log-odds that the parts of images a and b are one, from all pairs between them."""
-        total = 0.0
-        for image, other, verdict in self._between(a, b):
-            if verdict.is_copy:
-                odds = verdict.confidence / max(1.0 - verdict.confidence, 0.01)
-                total += max(math.log(max(odds, 1e-9)), 0.1)
-            else:
-                total += math.log1p(-self._success(image) * self._success(other))
+        total = -self._successes(self.number[a]) * self._successes(self.number[b])
+        for image, other, verdict in self._accepted_between(a, b):
+            odds = verdict.confidence / max(1.0 - verdict.confidence, 0.01)
+            total += max(math.log(max(odds, 1e-9)), 0.1)
+            total += self._success(image) * self._success(other)
         return total
 
     def join(self, a: int, b: int) -> None:
         """Make the parts of a and b one."""
-        for image, other, verdict in self._between(a, b):
-            for end in (image, other):
-                self._verified[end] += 1
-                self._accepted[end] += verdict.is_copy
         large, small = self._by_size(a, b)
+        self._total[large] += self._total.pop(small)
+        for image, other, _ in self._accepted_between(a, b):
+            self._accepted[image] += 1
+            self._accepted[other] += 1
+            self._total[large] += 2
         for image in self.members[small]:
             self.number[image] = large
         self.members[large] += self.members.pop(small)
 
     def _success(self, image: int) -> float:
-        return (self._accepted[image] + 1.0) / (self._verified[image] + 3.0)
+        return (self._accepted[image] + 1.0) / (len(self.members[self.number[image]]) + 2.0)
+
+    def _successes(self, part: int) -> float:
+        """The sum of `_success` over a part."""
+        size = len(self.members[part])
+        return (self._total[part] + size) / (size + 2.0)
 
     def _by_size(self, a: int, b: int) -> tuple[int, int]:
         first, second = sorted((self.number[a], self.number[b]))
         larger_first = len(self.members[first]) >= len(self.members[second])
         return (first, second) if larger_first else (second, first)
 
-    def _between(self, a: int, b: int) -> Iterator[tuple[int, int, Verdict]]:
+    def _accepted_between(self, a: int, b: int) -> Iterator[tuple[int, int, Verdict]]:
         large, small = self._by_size(a, b)
         for image in self.members[small]:
             for other, verdict in self.verdicts[image].items():
-                if self.number[other] == large:
+                if verdict.is_copy and self.number[other] == large:
                     yield image, other, verdict
 
 

@@ -301,3 +301,9 @@ def test_the_kept_image_is_one_that_few_members_were_refused_with():
     assert members[0].image_id == "collage"
     assert members[0].keep
     assert members[0].reason == "matches more of the group than part, which comes first"
+
+
+def test_a_collage_does_not_join_the_families_of_its_pictures():
+    """Here nothing was refused: no pair of two families was even proposed."""
+    pairs = [*star("o", "1234c", 0.98), *star("p", "567", 0.98), ("c", "p", 0.95)]
+    assert grouped("o1234cp567", pairs) == [list("1234co"), list("567p")]
