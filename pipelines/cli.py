@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import sys
+from types import ModuleType
 
 from copydetect import __version__
 
@@ -37,7 +40,22 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    if argv is not None:
+        return _run(argv)
+    try:
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("copydetect: interrupted", file=sys.stderr)
+        code = 1
+    if code == 1:
+        # Workers may be busy for minutes yet, and Python would wait. Files are whole or not there.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2
@@ -51,9 +69,18 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    job = importlib.import_module(f"pipelines.{command}")
-    result: int = job.main(rest)
+    result: int = _imported(command).main(rest)
     return result
+
+
+def _imported(command: str) -> ModuleType:
+    """The job of a command, without what its libraries say of each other when imported."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return importlib.import_module(f"pipelines.{command}")
+    finally:
+        logging.disable(before)
 
 
 if __name__ == "__main__":

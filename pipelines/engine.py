@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import apache_beam as beam
@@ -49,7 +50,7 @@ class Engine:
         """Build and run one pipeline to its end; StageError where it fails."""
         started = time.monotonic()
         try:
-            with progress_bar(stage, total, unit, done, self.quiet):
+            with progress_bar(stage, total, unit, done, self.quiet), _muted(self.verbose):
                 pipeline = beam.Pipeline(options=PipelineOptions(self.flags))
                 build(pipeline)
                 result = pipeline.run()
@@ -133,6 +134,8 @@ def _refuse_unknown(beam_flags: list[str]) -> None:
 def _set_up_logging(verbose: bool) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    # A failed stage raises; Beam's own report of it is a page of frames.
+    logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def _first_cause(error: BaseException) -> str:
@@ -142,4 +145,15 @@ def _first_cause(error: BaseException) -> str:
         cause = cause.__cause__
     text = str(cause).strip() or type(cause).__name__
     lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Traceback"))]
-    return (lines[-1] if lines else text).split(" [while running")[0]
+    line = (lines[-1] if lines else text).split(" [while running")[0]
+    return line.removeprefix("RuntimeError: ")
+
+
+@contextlib.contextmanager
+def _muted(verbose: bool) -> Iterator[None]:
+    """Beam prints tracebacks of its workers, and libraries warn of odd images: for `verbose`."""
+    if verbose:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield

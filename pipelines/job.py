@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
 import re
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +58,7 @@ class Job:
     output: str
     options: JobOptions
     setup: DescriberSetup
+    models: dict[str, str]
     engine: Engine
     storage: BeamStorage
     max_failed_fraction: float
@@ -63,6 +69,11 @@ class Job:
         """What is searched in what: the roles of queries and references."""
         roles = list(self.inputs)
         return roles[0], roles[-1]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, for the manifest: options, and which models they name."""
+        return {**self.options.as_settings(), "models": self.models}
 
 
 def checked_job(
@@ -79,18 +90,24 @@ def checked_job(
     storage = BeamStorage()
     engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
     options = job_options(arguments)
+    output = _output_folder(arguments.output)
     if not 0 <= arguments.max_failed_fraction <= 1:
         raise OptionError(f"--max_failed_fraction is {arguments.max_failed_fraction}, not 0 to 1")
     sources = {role: find_sources(storage, spec) for role, spec in inputs.items()}
     setup = _describer_setup(options, arguments.device)
-    setup.load()
-    _check_writable(arguments.output)
+    for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
+        check(options)
+    models = _models(setup)
+    for one in sources.values():
+        _refuse_input_in_output(one, output)
+    _check_writable(output)
     return Job(
         command=command,
         inputs=sources,
-        output=arguments.output.rstrip("/"),
+        output=output,
         options=options,
         setup=setup,
+        models=models,
         engine=engine,
         storage=storage,
         max_failed_fraction=arguments.max_failed_fraction,
@@ -103,23 +120,43 @@ def run_job(job: Job) -> int:
 
     Files of an interrupted run over the same content with the same settings are used again.
     """
-    listing_place = Workplace(job.engine, job.storage, runs.join(job.output, "listing"))
-    job.storage.delete(listing_place.folder)
-    listings = [
-        stages.list_images(listing_place, sources, role) for role, sources in job.inputs.items()
-    ]
-    digest = "".join(listing.digest for listing in listings)
-    folder = runs.run_folder_name({"command": job.command, **job.options.as_settings()}, digest)
-    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
-    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = _results(job, place, folder, parts, listings)
-    manifest.commit(job.storage, job.output)
-    _tidy(job, folder)
-    page = write_report(job.storage, job.output) if job.report else None
+    with _alone_in(job.output):
+        listings = _listings(job)
+        digest = "".join(listing.digest for listing in listings)
+        folder = runs.run_folder_name({"command": job.command, **job.settings}, digest)
+        place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+        parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+        manifest = _results(job, place, folder, parts, listings)
+        manifest.commit(job.storage, job.output)
+        _tidy(job, folder)
+        page = write_report(job.storage, job.output) if job.report else None
     if not job.engine.quiet:
         print(summary_of(job.storage, job.output, manifest, page))
-    failed = manifest.counts["failures"] / max(1, manifest.counts["images"])
-    return EXIT_TOO_MANY_FAILURES if failed > job.max_failed_fraction else EXIT_DONE
+    return _verdict(job, manifest)
+
+
+def _listings(job: Job) -> list[Listing]:
+    """List every input; where there is nothing to work on, nothing stays."""
+    place = Workplace(job.engine, job.storage, runs.join(job.output, "listing"))
+    job.storage.delete(place.folder)
+    try:
+        return [stages.list_images(place, sources, role) for role, sources in job.inputs.items()]
+    except InputError:
+        job.storage.delete(place.folder)
+        raise
+
+
+def _verdict(job: Job, manifest: Manifest) -> int:
+    """The exit code of a finished run."""
+    failed, images = manifest.counts["failures"], manifest.counts["images"]
+    if failed <= job.max_failed_fraction * images:
+        return EXIT_DONE
+    print(
+        f"copydetect: {failed} of {images} images failed, more than --max_failed_fraction "
+        f"{job.max_failed_fraction:g} allows",
+        file=sys.stderr,
+    )
+    return EXIT_TOO_MANY_FAILURES
 
 
 def _results(
@@ -147,7 +184,7 @@ def _results(
     return Manifest(
         command=job.command,
         folder=folder,
-        settings=job.options.as_settings(),
+        settings=job.settings,
         tables=relative,
         counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
@@ -160,20 +197,19 @@ def _proposals(job: Job, place: Workplace, search: Search, sides: tuple[Side, ..
     neighbors: list[str] = []
     votes: list[str] = []
     if "descriptor" in options.channels:
-        index = IndexOptions(
-            codes=options.index, lists=options.lists, shards=options.shards, probes=options.probes
-        )
         neighbors = stages.search_descriptors(
             place,
             search,
-            index,
+            _descriptor_index(options),
             SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=exclude),
-            options.model,
+            job.models["descriptor"],
         )
     if "local" in options.channels:
-        index = IndexOptions(codes="PQ16", metric="l2", shards=options.shards)
         votes = stages.search_keypoints(
-            place, search, index, SearchOptions(k=_FEATURE_NEIGHBORS, exclude=exclude)
+            place,
+            search,
+            _feature_index(options),
+            SearchOptions(k=_FEATURE_NEIGHBORS, exclude=exclude),
         )
     return Proposals(
         neighbors=tuple(neighbors),
@@ -208,7 +244,29 @@ def _describer_setup(options: JobOptions, device: str) -> DescriberSetup:
         decoding=DecodeOptions(options.max_megapixels),
     )
     model = options.model if "descriptor" in options.channels else None
-    return DescriberSetup(described, model, "", device, "local" in options.channels)
+    return DescriberSetup(described, model, options.background, device, "local" in options.channels)
+
+
+def _models(setup: DescriberSetup) -> dict[str, str]:
+    """The identities of what describes the images; ModelError where a file is no model."""
+    describer = setup.load()
+    found = {}
+    if describer.embedder is not None:
+        found["descriptor"] = describer.embedder.identity
+        found["background"] = hashlib.sha256(describer.background.tobytes()).hexdigest()[:12]
+    if describer.quantiser is not None:
+        found["local"] = describer.quantiser.identity
+    return found
+
+
+def _descriptor_index(options: JobOptions) -> IndexOptions:
+    return IndexOptions(
+        codes=options.index, lists=options.lists, shards=options.shards, probes=options.probes
+    )
+
+
+def _feature_index(options: JobOptions) -> IndexOptions:
+    return IndexOptions(codes="PQ16", metric="l2", shards=options.shards)
 
 
 def _candidate_options(options: JobOptions) -> CandidateOptions:
@@ -221,7 +279,53 @@ def _verify_options(options: JobOptions) -> VerifyOptions:
         min_score=options.verify_score,
         matching=MatchOptions(min_confidence=options.min_confidence),
         decoding=DecodeOptions(options.max_megapixels),
+        calibration=options.calibration,
     )
+
+
+def _output_folder(given: str) -> str:
+    """The output as a path, or a URI of another scheme, that ends without a slash."""
+    if not given:
+        raise OptionError("--output is empty: name a folder")
+    path = given.removeprefix("file://") if given.startswith("file:///") else given
+    return path.rstrip("/") or "/"
+
+
+def _refuse_input_in_output(sources: Sources, output: str) -> None:
+    """InputError where the input holds files of the output, as of an earlier run."""
+    if "://" in output or "://" in sources.root:
+        return
+    folder = os.path.realpath(output) + "/"
+    if not folder.startswith(os.path.realpath(sources.root).rstrip("/") + "/"):
+        return
+    for uri in (uri for piece in sources.pieces for uri in piece.uris()):
+        if os.path.realpath(uri).startswith(folder):
+            raise InputError(f"the input {uri} is in --output {output}: choose another folder")
+
+
+@contextlib.contextmanager
+def _alone_in(output: str) -> Iterator[None]:
+    """Keep other runs out of a local output folder; one made for nothing does not stay."""
+    if "://" in output:
+        yield
+        return
+    existed = os.path.isdir(output)
+    os.makedirs(output, exist_ok=True)
+    folder = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise InputError(f"another run is writing to --output {output}") from error
+    except OSError:
+        # Some network file systems have no locks.
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
+        if not existed and not os.listdir(output):
+            os.rmdir(output)
 
 
 def _check_writable(output: str) -> None:

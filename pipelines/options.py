@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from copydetect import keypoints
+from copydetect.calibration import IDENTITY, Calibration, bundled_calibration
 from copydetect.descriptors import DEFAULT_MODEL
 from copydetect.errors import OptionError
 from copydetect.keepers import KeepPolicy
 from copydetect.keypoints import KeypointOptions
 from copydetect.match_parts import VerifyOptions
+from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")
-DEFAULT_MIN_CONFIDENCE = 0.5
+DEFAULT_PRECISION = 0.9
+NO_CALIBRATION = "none"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ EFFORTS = {
 class JobOptions:
     """What decides the results of a run, as given on the command line; no paths of outputs.
 
+    calibration: as loaded; min_confidence: as given, or where `precision` is had.
     Zeros and empty strings mean: by the rule, or the default of the part that it belongs to.
     """
 
@@ -53,6 +57,8 @@ class JobOptions:
     k: int
     min_score: float | None
     verify_score: float
+    calibration: Calibration
+    precision: float | None
     min_confidence: float
     keep: KeepPolicy
     max_megapixels: float
@@ -75,7 +81,8 @@ class JobOptions:
 
     def as_settings(self) -> dict[str, Any]:
         """For the manifest."""
-        return dataclasses.asdict(self)
+        settings = dataclasses.asdict(dataclasses.replace(self, calibration=IDENTITY))
+        return {**settings, "calibration": self.calibration.identity}
 
 
 def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -> None:
@@ -94,16 +101,15 @@ def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -
         default=VerifyOptions().min_score,
         help=f"verify candidates from this score up ({VerifyOptions().min_score:g})",
     )
-    find.add_argument(
-        "--min_confidence",
-        type=float,
-        default=DEFAULT_MIN_CONFIDENCE,
-        help=f"pairs count as copies from this confidence up ({DEFAULT_MIN_CONFIDENCE})",
-    )
+    _add_threshold_options(parser)
     model = parser.add_argument_group("descriptor")
     model.add_argument("--model", default=DEFAULT_MODEL, help="bundled name, or path of a model")
     model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
-    model.add_argument("--background", default="", help="images to normalise scores against")
+    model.add_argument(
+        "--background",
+        default="",
+        help="descriptors to normalise scores against, .safetensors (the model's own)",
+    )
     index = parser.add_argument_group("index")
     index.add_argument("--index", default="SQfp16", help="codes of descriptors: Flat, SQ8, PQ64 …")
     index.add_argument("--lists", type=int, default=0, help="inverted lists (by size)")
@@ -118,13 +124,72 @@ def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -
     run.add_argument("--no_report", action="store_true", help="leave out the pages")
 
 
+def _add_threshold_options(parser: argparse.ArgumentParser) -> None:
+    threshold = parser.add_argument_group("what counts as a copy")
+    threshold.add_argument(
+        "--precision",
+        type=float,
+        help=f"of the pairs that count as copies, so many are ({DEFAULT_PRECISION})",
+    )
+    threshold.add_argument(
+        "--min_confidence",
+        type=float,
+        help="pairs count as copies from this confidence up, instead of --precision",
+    )
+    threshold.add_argument(
+        "--calibration",
+        default="",
+        metavar="CAL",
+        help="what `copydetect calibrate` wrote (the bundled one); none: the decision as it is",
+    )
+
+
+def loaded_calibration(spec: str, channels: tuple[str, ...]) -> Calibration:
+    """The calibration that `--calibration` names; InputError, OptionError.
+
+    One that was made of scores of other channels does not fit.
+    """
+    if spec == NO_CALIBRATION:
+        return IDENTITY
+    if not spec:
+        return bundled_calibration(channels)
+    found = Calibration.load(storage_for(spec), spec)
+    if found.channels and found.channels != channels:
+        raise OptionError(
+            f"--calibration {spec} was made with the channels {','.join(found.channels)}, "
+            f"not {','.join(channels)}"
+        )
+    if not found.is_current:
+        raise OptionError(
+            f"--calibration {spec} was made with another version of the verification: make it "
+            "again with `copydetect calibrate`"
+        )
+    return found
+
+
+def _threshold(arguments: argparse.Namespace, calibration: Calibration) -> float:
+    """From which confidence on a pair is a copy; OptionError."""
+    precision, given = arguments.precision, arguments.min_confidence
+    if given is not None:
+        if precision is not None:
+            raise OptionError("give --precision or --min_confidence, not both")
+        return float(given)
+    if not calibration.points:
+        if precision is not None:
+            raise OptionError("--precision needs a calibration; --calibration is none")
+        return 0.5
+    return calibration.threshold_for(DEFAULT_PRECISION if precision is None else precision)
+
+
 def job_options(arguments: argparse.Namespace) -> JobOptions:
     """The checked options of a parsed command line; OptionError names what is wrong."""
     effort = EFFORTS[arguments.effort]
     channels = effort.channels if arguments.channels is None else arguments.channels.split(",")
+    channels = tuple(channel.strip() for channel in channels)
+    calibration = loaded_calibration(arguments.calibration, channels)
     return JobOptions(
         effort=arguments.effort,
-        channels=tuple(channel.strip() for channel in channels),
+        channels=channels,
         views=arguments.views or effort.views,
         model=arguments.model,
         background=arguments.background,
@@ -135,7 +200,9 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         k=arguments.k,
         min_score=arguments.min_score,
         verify_score=arguments.verify_score,
-        min_confidence=arguments.min_confidence,
+        calibration=calibration,
+        precision=arguments.precision,
+        min_confidence=_threshold(arguments, calibration),
         keep=arguments.keep,
         max_megapixels=arguments.max_megapixels,
     )

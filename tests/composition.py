@@ -1,0 +1,149 @@
+"""What the pipelines must give: the pure functions, one after the other, in this process."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from copydetect import tables
+from copydetect.candidate_parts import Proposals, Side, write_candidates
+from copydetect.candidates import CandidateOptions
+from copydetect.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.densities import DensityOptions
+from copydetect.descriptions import Describer, describe_part
+from copydetect.groups import GroupOptions, group_copies
+from copydetect.hits import vote_part, write_votes
+from copydetect.index import IndexJob, SearchJob, build_index, search_index
+from copydetect.inputs import find_sources, read_source
+from copydetect.keypoints import load_quantiser
+from copydetect.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.partitions import IndexOptions
+from copydetect.parts import list_images
+from copydetect.queries import SearchOptions
+from copydetect.storage import LocalStorage
+from copydetect.types import Role
+from copydetect.votes import VoteOptions
+from pipelines.engine import parser_of
+from pipelines.options import JobOptions, add_job_options, job_options
+
+STORAGE = LocalStorage()
+
+
+def default_options() -> JobOptions:
+    """The options of a command line that says nothing."""
+    parser: argparse.ArgumentParser = parser_of("dedup", "")
+    add_job_options(parser)
+    return job_options(parser.parse_args(["--output", "out"]))
+
+
+@dataclass(frozen=True)
+class Described:
+    """The tables of one role, all of it one part, and their files."""
+
+    role: Role
+    folder: Path
+
+    @staticmethod
+    def of(role: Role, photos: Path, folder: Path, describer: Describer) -> Described:
+        (piece,) = find_sources(STORAGE, str(photos)).pieces
+        listed = list_images(read_source(STORAGE, piece, role))
+        described = describe_part(STORAGE, listed, describer)
+        self = Described(role, folder)
+        for name, table in vars(described).items():
+            tables.write_table(STORAGE, self.uri(name), table)
+        return self
+
+    def uri(self, name: str) -> str:
+        return str(self.folder / f"{self.role}-{name}.parquet")
+
+    def table(self, name: str) -> pa.Table:
+        return tables.read_table(STORAGE, self.uri(name))
+
+    def files(self, name: str) -> PartFiles:
+        return PartFiles((self.uri("images"),), (self.uri(name),), (0,))
+
+    def side(self) -> Side:
+        return Side((self.uri("images"),), (len(self.table("images")),), self.files("descriptors"))
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Queries searched in references; where both are one, a collection in itself."""
+
+    queries: Described
+    references: Described
+    folder: Path
+
+    @property
+    def symmetric(self) -> bool:
+        return self.queries == self.references
+
+    @property
+    def exclude(self) -> str:
+        return "image" if self.symmetric else "none"
+
+    def neighbors(self, model: str) -> str:
+        """Descriptors' neighbours."""
+        half = "half_" if self.symmetric else ""
+        asked = DescriptorReader(STORAGE, self.queries.files("descriptors"), f"{half}query")
+        sought = self.references.files("descriptors")
+        read = DescriptorReader(STORAGE, sought, f"{half}reference")
+        count = len(self.references.table("descriptors"))
+        folder = str(self.folder / "descriptors-index")
+        build_index(
+            IndexJob(STORAGE, folder, read, count, IndexOptions(), model), list(sought.parts())
+        )
+        search = SearchOptions(k=50, exclude=self.exclude)
+        job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
+        (uri,) = search_index(job, asked.files.parts())
+        return uri
+
+    def votes(self) -> str:
+        """Local features' votes."""
+        sought, files = self.references.files("keypoints"), self.queries.files("keypoints")
+        quantiser = load_quantiser()
+        count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
+        folder = str(self.folder / "keypoints-index")
+        index = IndexOptions(codes="PQ16", metric="l2")
+        read = KeypointReader(STORAGE, sought)
+        build_index(
+            IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
+            sought.parts(),
+        )
+        found = []
+        for mirrored in (False, True):
+            asked = KeypointReader(STORAGE, files, mirrored)
+            place = str(self.folder / f"hits-{mirrored}")
+            search = SearchOptions(k=6, exclude=self.exclude)
+            found += search_index(SearchJob(STORAGE, place, asked, folder, search), files.parts())
+        uri = str(self.folder / "votes.npz")
+        votes = vote_part(STORAGE, files, 0, *found, VoteOptions(), self.symmetric)
+        write_votes(STORAGE, uri, votes)
+        return uri
+
+    def run(self, options: JobOptions, model: str) -> dict[str, pa.Table]:
+        """The tables of candidates, matches and groups."""
+        sides = self.queries.side(), self.references.side()
+        proposals = Proposals(
+            (self.neighbors(model),),
+            (self.votes(),),
+            sides[0],
+            None if self.symmetric else sides[1],
+            ("whole",),
+        )
+        folders = str(self.folder / "candidates"), str(self.folder / "pairs")
+        candidate_options = CandidateOptions(options.k)
+        (uri,) = write_candidates(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
+        verify = VerifyOptions()
+        opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
+        pairs = f"{folders[1]}/part-00000.npz"
+        verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)
+        found = {"candidates": tables.read_table(STORAGE, uri), "matches": verified.matches}
+        if self.symmetric:
+            images = self.queries.table("images")
+            members = group_copies(images, verified.matches, GroupOptions(keep=options.keep))
+            found["groups"] = tables.rows_to_table(members, tables.GROUPS)
+        return found
