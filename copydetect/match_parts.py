@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import tables
+from copydetect.calibration import IDENTITY, Calibration
 from copydetect.candidate_parts import PairNumbers, read_pairs
 from copydetect.errors import ImageError
 from copydetect.images import DecodeOptions, decode
@@ -33,9 +34,10 @@ class VerifyOptions:
     the pairs that are looked at.
     """
 
-    min_score: float = -1.0
+    min_score: float = -7.0
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    calibration: Calibration = IDENTITY
 
 
 class PairImages:
@@ -105,7 +107,7 @@ def verify_part(
                 failures[image.role, image.image_id] = image
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
             points = correspondences(pairs, row, query, reference)
-            matches.append(verify_pair(query, reference, candidate, points, options.matching))
+            matches.append(_verified(query, reference, candidate, points, options))
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
@@ -123,6 +125,22 @@ def correspondences(
         for side in (image.full_width_px, image.full_height_px)
     ]
     return np.asarray(points * np.array(longer, np.float32), np.float32)
+
+
+def _verified(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    points: npt.NDArray[np.float32],
+    options: VerifyOptions,
+) -> Match:
+    """A verdict whose confidence is calibrated."""
+    calibration, matching = options.calibration, options.matching
+    needed = calibration.needed(matching.min_confidence, candidate.score)
+    match = verify_pair(
+        query, reference, candidate, points, replace(matching, min_confidence=needed)
+    )
+    return replace(match, confidence=float(calibration.apply(match.confidence, match.score)))
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:

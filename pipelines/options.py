@@ -13,7 +13,6 @@ from copydetect.descriptors import DEFAULT_MODEL
 from copydetect.errors import OptionError
 from copydetect.keepers import KeepPolicy
 from copydetect.keypoints import KeypointOptions
-from copydetect.match_parts import VerifyOptions
 from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")
@@ -23,17 +22,22 @@ NO_CALIBRATION = "none"
 
 @dataclass(frozen=True)
 class Effort:
-    """What one level of `--effort` sets: channels, views of an image, and local features."""
+    """What one level of `--effort` sets.
+
+    channels; views of an image; its local features; verify_score: from which score up, in
+    log-odds, candidates are looked at.
+    """
 
     channels: tuple[str, ...]
     views: str
     keypoints: KeypointOptions
+    verify_score: float
 
 
 EFFORTS = {
-    "fast": Effort(("local",), "whole", keypoints.FAST),
-    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD),
-    "thorough": Effort(CHANNELS, "whole,flip,turns,crops", keypoints.THOROUGH),
+    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5),
+    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.0),
+    "thorough": Effort(CHANNELS, "whole,flip,turns,crops", keypoints.THOROUGH, -9.0),
 }
 
 
@@ -95,12 +99,7 @@ def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -
     find.add_argument("--views", default="", help="views that descriptors are made of")
     find.add_argument("--k", type=int, default=10, help="candidates an image at least (10)")
     find.add_argument("--min_score", type=float, help="keep every candidate from this score up")
-    find.add_argument(
-        "--verify_score",
-        type=float,
-        default=VerifyOptions().min_score,
-        help=f"verify candidates from this score up ({VerifyOptions().min_score:g})",
-    )
+    find.add_argument("--verify_score", type=float, help="verify candidates from this score up")
     _add_threshold_options(parser)
     model = parser.add_argument_group("descriptor")
     model.add_argument("--model", default=DEFAULT_MODEL, help="bundled name, or path of a model")
@@ -199,7 +198,9 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         probes=arguments.probes,
         k=arguments.k,
         min_score=arguments.min_score,
-        verify_score=arguments.verify_score,
+        verify_score=(
+            effort.verify_score if arguments.verify_score is None else arguments.verify_score
+        ),
         calibration=calibration,
         precision=arguments.precision,
         min_confidence=_threshold(arguments, calibration),
