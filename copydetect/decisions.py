@@ -15,45 +15,71 @@ from copydetect.errors import ModelError
 from copydetect.evidence import NAMES, Evidence
 
 BUNDLED_DECISION = Path(__file__).with_name("models") / "decision-pairs.json"
-_PLAIN = ("kind", "inputs", "bias", "weights", "centres", "scales")
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticDecision:
-    """P(copy) = σ(bias + weights · ((values − centres) / scales)), unknown values counting as 0.
+class Decision:
+    """Boosted trees over an evidence vector, and Platt's calibration of their sum.
 
-    inputs: (n,) positions in an evidence vector; weights, centres, scales: (n,) float64.
+    P(copy) = σ(slope · (bias + Σ leaf values) + intercept). feature, threshold, left, right, value,
+    unknown_left: (trees, nodes); a node sends what is at most its threshold to the left, NaN where
+    `unknown_left` says; a leaf points to itself. depth: of the deepest tree.
     """
 
-    inputs: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float64]
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    unknown_left: npt.NDArray[np.bool_]
+    depth: int
     bias: float
-    weights: npt.NDArray[np.float64]
-    centres: npt.NDArray[np.float64]
-    scales: npt.NDArray[np.float64]
+    slope: float
+    intercept: float
 
     def confidence(self, values: npt.NDArray[np.float32]) -> float:
-        """Probability in [0, 1] for one evidence vector."""
-        standard = (values[self.inputs].astype(np.float64) - self.centres) / self.scales
-        logit = self.bias + float(self.weights @ np.nan_to_num(np.clip(standard, -4, 4)))
+        """Probability in [0, 1] for one evidence vector, (len(NAMES),)."""
+        logit = self.slope * self.raw(values) + self.intercept
         return 1 / (1 + math.exp(-max(min(logit, 60.0), -60.0)))
+
+    def raw(self, values: npt.NDArray[np.float32]) -> float:
+        """The trees' sum before calibration."""
+        trees = np.arange(len(self.feature))
+        node = np.zeros(len(self.feature), np.int64)
+        for _ in range(self.depth):
+            seen = values[self.feature[trees, node]].astype(np.float64)
+            known = seen <= self.threshold[trees, node]
+            to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
+            node = np.where(to_left, self.left[trees, node], self.right[trees, node])
+        return self.bias + float(self.value[trees, node].sum())
 
 
 @lru_cache(maxsize=4)
-def load_decision(path: Path = BUNDLED_DECISION) -> LogisticDecision:
-    """Read a decision from JSON; ModelError where the file is none or asks for unknown evidence."""
+def load_decision(path: Path = BUNDLED_DECISION) -> Decision:
+    """Read a decision from JSON; ModelError where it is none or asks for unknown evidence."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in _PLAIN if key not in stored]
-        unknown = [name for name in stored.get("inputs", []) if name not in NAMES]
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"cannot read the decision {path}: {error}") from error
-    if missing or unknown:
-        raise ModelError(f"{path} is no decision: missing {missing}, unknown evidence {unknown}")
-    return LogisticDecision(
-        np.array([NAMES.index(name) for name in stored["inputs"]]),
-        float(stored["bias"]),
-        *(np.array(stored[key], np.float64) for key in ("weights", "centres", "scales")),
-    )
+        inputs = np.array([NAMES.index(name) for name in stored["inputs"]], np.int64)
+        trees = stored["trees"]
+        nodes = max(len(tree["value"]) for tree in trees)
+        padded = {
+            key: np.array([tree[key] + [0] * (nodes - len(tree["value"])) for tree in trees])
+            for key in ("feature", "threshold", "left", "right", "value", "unknown_left")
+        }
+        return Decision(
+            feature=inputs[padded["feature"]],
+            threshold=padded["threshold"].astype(np.float64),
+            left=padded["left"].astype(np.int64),
+            right=padded["right"].astype(np.int64),
+            value=padded["value"].astype(np.float64),
+            unknown_left=padded["unknown_left"].astype(np.bool_),
+            depth=int(stored["depth"]),
+            bias=float(stored["bias"]),
+            slope=float(stored["slope"]),
+            intercept=float(stored["intercept"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} is no decision: {error}") from error
 
 
 def explain(evidence: Evidence | None, is_copy: bool) -> str:

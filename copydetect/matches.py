@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.decisions import LogisticDecision, explain, load_decision
+from copydetect.decisions import Decision, explain, load_decision
 from copydetect.direct import align_directly
 from copydetect.errors import OptionError
 from copydetect.evidence import Evidence, agreeing_box, measure
@@ -80,8 +80,8 @@ def verify_pair(
     """Decide whether two images are copies of each other.
 
     correspondences: (n, 4) float32 query x, y, reference x, y of features that the search found to
-    agree, each as a fraction 0…1 of its image's width or height, or None. A pure function of its
-    arguments as long as `limit_msec` is not reached.
+    agree, as fractions of each image's longer side (rows of `votes.Votes.points`), or None. A pure
+    function of its arguments as long as `limit_msec` is not reached.
     """
     options = options or MatchOptions()
     decision = load_decision()
@@ -117,20 +117,23 @@ def collect_evidence(
     candidate: Candidate,
     correspondences: npt.NDArray[np.float32] | None,
     options: MatchOptions,
-    decision: LogisticDecision,
+    decision: Decision | None,
 ) -> list[Evidence]:
     """What speaks for the pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then full matching in both orientations, then direct
-    alignment; each only while the pair is undecided and in time.
+    alignment; each only while the pair is undecided and in time. Without a decision everything is
+    tried.
     """
     started = time.monotonic()
     collected: list[Evidence] = []
 
     def undecided() -> bool:
         late = (time.monotonic() - started) * 1000 > options.limit_msec
+        if late or decision is None:
+            return not late
         known = max((decision.confidence(found.values) for found in collected), default=0.0)
-        return not late and known < options.decided
+        return known < options.decided
 
     if correspondences is not None and len(correspondences) >= 4:
         given = _alignment_of_points(correspondences, query, reference)
@@ -180,7 +183,8 @@ def _alignment_of_points(
     correspondences: npt.NDArray[np.float32], query: PairImage, reference: PairImage
 ) -> Alignment | None:
     """The affine transform of the search's correspondences, by MAGSAC++."""
-    sizes = np.array([query.width_px, query.height_px, reference.width_px, reference.height_px])
+    longest = [max(image.width_px, image.height_px) for image in (query, reference)]
+    sizes = np.repeat(longest, 2)
     points = np.asarray(correspondences * sizes - 0.5, np.float32)
     source, target = np.ascontiguousarray(points[:, :2]), np.ascontiguousarray(points[:, 2:])
     found, inside = cv2.estimateAffine2D(source, target, None, cv2.USAC_MAGSAC, 4.0, 500, 0.99)

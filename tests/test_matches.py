@@ -92,8 +92,8 @@ def test_correspondences_of_the_search_are_enough() -> None:
     picture = scene(13, 320, 240)
     crop = np.ascontiguousarray(picture[40:200, 80:280])
     rng = np.random.default_rng(0)
-    in_crop = rng.uniform(0.05, 0.95, (30, 2))
-    in_whole = (in_crop * [200, 160] + [80, 40]) / [320, 240]
+    in_crop = rng.uniform(0.05, 0.75, (30, 2))
+    in_whole = (in_crop * 200 + [80, 40]) / 320
     points = np.column_stack([in_crop, in_whole]).astype(np.float32)
     query, reference = prepare_image("q", crop), prepare_image("r", picture)
     match = verify_pair(query, reference, CANDIDATE, points)
