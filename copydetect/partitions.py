@@ -38,6 +38,9 @@ EXACT_BELOW = 8192
 
 _VECTORS_PER_LIST = 256
 _MOST_LINEAR_LISTS = 65_536
+_EXACT_LISTS = 16_384
+_GROUPS_VISITED = 48
+_TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
 _PQ_PROBES = 8
 _TUNING_QUERIES = 256
@@ -185,6 +188,8 @@ class Partition:
         """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
 
         Computed in blocks of one shape, so that a vector's lists do not depend on its neighbours.
+        Of more than 16,384 lists only those in the nearest groups of lists are looked at; −1 where
+        these hold fewer than `count`.
         """
         floats = self.decode(vectors)
         count = min(count, self.lists)
@@ -206,9 +211,20 @@ class Partition:
 
     @cached_property
     def _coarse(self) -> Any:
-        coarse = faiss.IndexFlatL2(self.dimension)
-        coarse.add(self.centroids)
-        return coarse
+        if self.lists <= _EXACT_LISTS:
+            flat = faiss.IndexFlatL2(self.dimension)
+            flat.add(self.centroids)
+            return flat
+        # Lists of near numbers are near each other: a run of them is a group, its mean its centre.
+        groups = round(math.sqrt(self.lists))
+        means = [run.mean(axis=0) for run in np.array_split(self.centroids, groups)]
+        centres = faiss.IndexFlatL2(self.dimension)
+        centres.add(np.stack(means))
+        grouped = faiss.IndexIVFFlat(centres, self.dimension, groups, faiss.METRIC_L2)
+        grouped.is_trained = True
+        grouped.nprobe = _GROUPS_VISITED
+        grouped.add(self.centroids)
+        return grouped
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -277,12 +293,13 @@ def _tuned_probes(partition: Partition, sample: Floats) -> int:
     found = faiss.knn(sample[rows], sample, wanted, metric=metric)[1]
     kept = (found != rows[:, None]) & (found >= 0)
     own_lists = partition.nearest_lists(sample[np.ravel(found)], 1).reshape(found.shape)
-    visited = partition.nearest_lists(sample[rows], lists)
-    ranks = np.empty_like(visited)
-    np.put_along_axis(ranks, visited, np.arange(lists)[None].repeat(len(rows), axis=0), axis=1)
-    needed = np.sort(np.take_along_axis(ranks, own_lists, axis=1)[kept])
+    most = min(lists, _TUNED_PROBES)
+    visited = partition.nearest_lists(sample[rows], most)
+    same = own_lists[:, :, None] == visited[:, None, :]
+    ranks = np.where(same.any(axis=2), same.argmax(axis=2), most - 1)
+    needed = np.sort(ranks[kept])
     if not len(needed):
-        return lists
+        return most
     return int(needed[min(int(options.recall * len(needed)), len(needed) - 1)]) + 1
 
 

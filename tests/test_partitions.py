@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from copydetect import partitions
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.partitions import (
     IndexOptions,
@@ -85,6 +86,18 @@ def test_neighbouring_lists_have_near_numbers() -> None:
     similar = centroids @ centroids.T
     near = np.mean([similar[i, i + 1] for i in range(63)])
     assert near > 0.8 > 0.5 > np.mean(similar)
+
+
+def test_of_many_lists_only_near_groups_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, vectors = partition(6000, lists=700), unit_vectors(6000)[:500]
+    exact = trained.nearest_lists(vectors, 4)
+    monkeypatch.setattr(partitions, "_EXACT_LISTS", 100)
+    monkeypatch.setattr(partitions, "_GROUPS_VISITED", 14)
+    grouped = pickle.loads(pickle.dumps(trained))
+    near = grouped.nearest_lists(vectors, 4)
+    assert np.mean(near[:, 0] == exact[:, 0]) > 0.8
+    np.testing.assert_array_equal(near[7:30], grouped.nearest_lists(vectors[7:30], 4))
+    assert np.all(grouped.nearest_lists(vectors, 700)[:, -1] == -1)
 
 
 def test_lists_do_not_depend_on_the_block_a_vector_comes_in() -> None:
