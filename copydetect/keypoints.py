@@ -59,6 +59,7 @@ class KeypointOptions:
         return f"sift{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
 
 
+# On one core: 4, 9 and 12 ms an image to extract, and on average 1.9, 3.4 and 5.6 KB.
 FAST = KeypointOptions(thumbnail_px=128, max_keypoints=120)
 STANDARD = KeypointOptions(thumbnail_px=192, max_keypoints=200)
 THOROUGH = KeypointOptions(thumbnail_px=224, max_keypoints=400)

@@ -7,6 +7,8 @@ import pytest
 
 from copydetect import keypoints as kp
 from copydetect.errors import ImageError, ModelError, OptionError
+from copydetect.storage import LocalStorage
+from copydetect.training.keypoint_quantiser import fit_quantiser, write_quantiser
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -133,3 +135,22 @@ def test_a_foreign_file_is_no_quantiser(tmp_path: Path):
         kp.load_quantiser(path)
     with pytest.raises(ModelError, match=r"none\.safetensors"):
         kp.load_quantiser(tmp_path / "none.safetensors")
+
+
+def test_a_fitted_quantiser_mirrors_by_signs_and_reconstructs(tmp_path: Path):
+    many = kp.KeypointOptions(thumbnail_px=384, max_keypoints=2000)
+    descriptors = kp.extract(textured(384, 384), many).descriptors
+    uri = str(tmp_path / "mine.safetensors")
+    write_quantiser(fit_quantiser(descriptors, 32, 8), LocalStorage(), uri)
+    mine = kp.load_quantiser(Path(uri))
+    assert (mine.dimension, mine.code_bytes) == (32, 8)
+
+    def rotate(rows: np.ndarray) -> np.ndarray:
+        return (rows - mine.mean) @ mine.rotation.T
+
+    mirrored = kp.mirror_vectors(rotate(descriptors), mine)
+    np.testing.assert_allclose(mirrored, rotate(descriptors[:, kp.mirror_order()]), atol=1e-4)
+    error = kp.reconstruct(kp.encode(descriptors, mine), mine) - rotate(descriptors)
+    assert (error**2).sum() < 0.3 * (rotate(descriptors) ** 2).sum()
+    with pytest.raises(OptionError, match="7 subspaces"):
+        fit_quantiser(descriptors, 32, 7)
