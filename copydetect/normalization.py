@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float32]
 
 Method = Literal["none", "bias", "negatives", "stretch"]
 
+_ROWS_TOGETHER = 256
+
 
 @dataclass(frozen=True)
 class BackgroundOptions:
@@ -190,10 +192,14 @@ def _nearest(
             f"the background has {len(background)} images; ranks "
             f"{options.first_rank}-{options.last_rank} need at least {options.last_rank}"
         )
-    chunk = max(1, 2**25 // len(background))
     similarities, rows = [], []
-    for start in range(0, len(vectors), chunk):
-        scores = vectors[start : start + chunk] @ background.T
+    for start in range(0, len(vectors), _ROWS_TOGETHER):
+        block = vectors[start : start + _ROWS_TOGETHER]
+        # A product sums in another order when it has another shape: every block has the same one,
+        # so that a bias depends on nothing but its vector.
+        padded = np.zeros((_ROWS_TOGETHER, vectors.shape[1]), np.float32)
+        padded[: len(block)] = block
+        scores = (padded @ background.T)[: len(block)]
         order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
         values = np.take_along_axis(scores, order, axis=1)
         ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]

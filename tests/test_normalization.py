@@ -97,3 +97,16 @@ def test_options_out_of_range(settings):
 def test_too_few_features_to_whiten():
     with pytest.raises(OptionError, match="at most 2"):
         fit_whitening(np.ones((3, 8), np.float32), 4)
+
+
+def test_a_bias_depends_on_nothing_but_its_vector() -> None:
+    rng = np.random.default_rng(5)
+    vectors = unit_rows(rng.normal(size=(300, 96)).astype(np.float32))
+    background = unit_rows(rng.normal(size=(700, 96)).astype(np.float32))
+    together = background_biases(vectors, background)
+    for size in (1, 3, 13, 255):
+        parts = [
+            background_biases(vectors[start : start + size], background)
+            for start in range(0, 60, size)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts)[:60], together[:60])
