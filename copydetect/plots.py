@@ -6,10 +6,17 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from copydetect.metrics import PrecisionRecallCurve, Reliability, micro_average_precision
+from copydetect.metrics import (
+    PrecisionRecallCurve,
+    Reliability,
+    micro_average_precision,
+    precision_recall_curve,
+    reliability,
+)
 
 _COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7e22ce")
 _GREY = "#64748b"
@@ -47,6 +54,31 @@ def reliability_svg(result: Reliability) -> bytes:
     above.legend(loc="upper left")
     below.bar(result.edges[:-1], result.counts, widths, align="edge", color=_GREY, log=True)
     below.set(xlabel="confidence", ylabel="pairs")
+    return _svg(figure)
+
+
+def calibration_svg(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], copies: int
+) -> bytes:
+    """Reliability of labelled pairs, and precision and recall over the threshold.
+
+    probabilities: (n,) in [0, 1], labels: (n,); copies: how many there were to be found.
+    """
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    result = reliability(probabilities, labels)
+    left.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="perfectly honest")
+    left.plot(result.mean_confidences, result.copy_fractions, "o-", color=_COLOURS[0], ms=4)
+    error = result.expected_calibration_error
+    left.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share that are copies")
+    left.set_title(f"expected calibration error {error:.3f}", fontsize=10)
+    left.legend(loc="upper left")
+    curve = precision_recall_curve(probabilities, labels, copies)
+    right.plot(curve.thresholds, curve.precisions, color=_COLOURS[0], label="precision")
+    right.plot(curve.thresholds, curve.recalls, color=_COLOURS[1], label="recall")
+    right.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold")
+    right.grid(color=_GREY, alpha=0.2)
+    right.legend(loc="lower center")
     return _svg(figure)
 
 

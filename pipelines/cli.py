@@ -14,6 +14,7 @@ COMMANDS = {
     "dedup": "find the copies inside one collection",
     "match": "find the queries that are copies of references",
     "edits": "make labelled edited copies of a collection",
+    "calibrate": "find the threshold for a wanted precision",
     "evaluate": "score a run against a ground truth",
     "report": "draw the pages of a finished run again",
     "train": "train or fine-tune a descriptor",

@@ -120,13 +120,13 @@ def run_job(job: Job) -> int:
 
     Files of an interrupted run over the same content with the same settings are used again.
     """
-    with _alone_in(job.output):
-        listings = _listings(job)
+    with alone_in(job.output):
+        listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.settings}, digest)
         place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
         parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-        manifest = _results(job, place, folder, parts, listings)
+        manifest = search_and_verify(job, place, folder, parts, listings)
         manifest.commit(job.storage, job.output)
         _tidy(job, folder)
         page = write_report(job.storage, job.output) if job.report else None
@@ -135,7 +135,7 @@ def run_job(job: Job) -> int:
     return _verdict(job, manifest)
 
 
-def _listings(job: Job) -> list[Listing]:
+def listings_of(job: Job) -> list[Listing]:
     """List every input; where there is nothing to work on, nothing stays."""
     place = Workplace(job.engine, job.storage, runs.join(job.output, "listing"))
     job.storage.delete(place.folder)
@@ -159,7 +159,7 @@ def _verdict(job: Job, manifest: Manifest) -> int:
     return EXIT_TOO_MANY_FAILURES
 
 
-def _results(
+def search_and_verify(
     job: Job,
     place: Workplace,
     folder: str,
@@ -304,7 +304,7 @@ def _refuse_input_in_output(sources: Sources, output: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone_in(output: str) -> Iterator[None]:
+def alone_in(output: str) -> Iterator[None]:
     """Keep other runs out of a local output folder; one made for nothing does not stay."""
     if "://" in output:
         yield

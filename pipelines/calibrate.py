@@ -1,0 +1,246 @@
+"""`copydetect calibrate`: the threshold for a wanted precision, on the user's own images.
+
+A sample of the collection is edited, originals and copies are searched and verified as `dedup`
+does it, and the decision's confidence is mapped to the share of pairs that are copies. OUT holds
+calibration.json, calibration.svg, pairs.parquet with every pair and its label, and the run's files,
+from which the same command continues or fits again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from copydetect import plots, runs, tables
+from copydetect.calibration import FILE_NAME, Calibration, decision_digest
+from copydetect.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
+from copydetect.calibration_pairs import MadeCopy, StudyOptions, choose_images, label_pairs
+from copydetect.copies import COPIES, CopyOptions
+from copydetect.inputs import find_sources
+from copydetect.parts import LISTING, ListedImage, content_digest, part_count
+from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
+from pipelines import stages
+from pipelines.engine import EXIT_DONE, exit_code_of, parser_of
+from pipelines.job import Job, alone_in, checked_job, listings_of, search_and_verify
+from pipelines.options import DEFAULT_PRECISION, NO_CALIBRATION, add_job_options
+from pipelines.stages import Listing, Workplace
+
+_PLOT, _PAIRS = "calibration.svg", "pairs.parquet"
+_FEW_IMAGES = 200
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        arguments, beam_flags = _parser().parse_known_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return exit_code_of(lambda: _calibrate(arguments, beam_flags), arguments.verbose)
+
+
+def _calibrate(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
+    precision = DEFAULT_PRECISION if arguments.precision is None else arguments.precision
+    mixes = tuple(name.strip() for name in arguments.mix.split(","))
+    options = StudyOptions(
+        min(arguments.sample, arguments.collection),
+        arguments.collection,
+        arguments.copies,
+        mixes,
+        arguments.seed,
+        arguments.distinct,
+    )
+    arguments.calibration, arguments.precision = NO_CALIBRATION, None
+    job = checked_job("calibrate", {"image": arguments.photos}, arguments, beam_flags)
+    with alone_in(job.output):
+        pairs, sample = _labelled(job, options)
+        calibration = _fitted(job, pairs, sample, arguments.score)
+        _write(job, pairs, calibration)
+    if not job.engine.quiet:
+        print("\n".join(_report(job, calibration)))
+    point = calibration.point_for(precision)
+    if not job.engine.quiet:
+        print(f"--precision {precision:g} starts at a confidence of {point.threshold:.3f}")
+    return EXIT_DONE
+
+
+def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str, Any]]:
+    """Search originals among their copies; the pairs, and what they were made of."""
+    (everything,) = listings_of(job)
+    listed = tables.read_tables(job.storage, everything.uris, LISTING).to_pylist()
+    chosen = choose_images((ListedImage(**row) for row in listed), options)
+    study = _listing(chosen)
+    digest = content_digest(study)
+    folder = runs.run_folder_name({**job.settings, "study": str(options)}, digest)
+    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    _forget_verdicts(place)
+    made = _make_copies(place, chosen[: options.sample], options)
+    uri = runs.join(place.folder, "sample", "collection.parquet")
+    tables.write_table(job.storage, uri, study)
+    listing = _with_copies(place, Listing("image", len(chosen), digest, (uri,)))
+    parts = stages.describe(place, listing, job.setup)
+    manifest = search_and_verify(job, place, folder, {"image": parts}, [listing])
+    matches = tables.read_tables(
+        job.storage, manifest.table_uris(job.output, "matches"), tables.MATCHES
+    )
+    pairs, left_out = label_pairs(matches, made, options.distinct)
+    job.storage.delete(runs.join(job.output, "listing"))
+    return pairs, {
+        "images": len(chosen),
+        "copies": len(made),
+        "pairs": int(pairs.found.sum()),
+        "left_out": left_out,
+        "seed": options.seed,
+        "mixes": options.mixes,
+        "copies_of_each": options.copies,
+        "distinct": options.distinct,
+        "effort": job.options.effort,
+        "models": job.models,
+        "originals": sorted({copy.original_id for copy in made}),
+    }
+
+
+def _listing(images: list[ListedImage]) -> pa.Table:
+    return tables.rows_to_table(images, LISTING)
+
+
+def _forget_verdicts(place: Workplace) -> None:
+    """Remove what another decision than the installed one has left."""
+    marker = runs.join(place.folder, "decision.txt")
+    digest = decision_digest().encode()
+    if place.storage.exists(marker) and place.storage.read(marker) != digest:
+        place.storage.delete(runs.join(place.folder, "matches"))
+    place.storage.write(marker, digest)
+
+
+def _make_copies(
+    place: Workplace, sample: list[ListedImage], options: StudyOptions
+) -> list[MadeCopy]:
+    """Edit the sample, each mix a part of it."""
+    made: list[MadeCopy] = []
+    for mix in dict.fromkeys(options.mixes):
+        turns = [turn for turn, name in enumerate(options.mixes) if name == mix]
+        images = [one for row, one in enumerate(sample) if row % len(options.mixes) in turns]
+        uri = runs.join(place.folder, "sample", f"{mix}.parquet")
+        tables.write_table(place.storage, uri, _listing(images))
+        job = EditsJob(
+            place.storage,
+            CopyOptions(options.copies, options.seed, mix),
+            runs.join(place.folder, "edited", mix),
+            runs.join(place.folder, "edits", mix),
+        )
+        parts = part_count(max(len(images), 1))
+        uris = [job.part_uri("copies", part) for part in range(parts)]
+        wanted = [part for part, part_uri in enumerate(uris) if not place.storage.exists(part_uri)]
+        transform = ImagesToEdits(job, parts, wanted)
+        place.engine.run(f"edit ({mix})", partial(_edit, uri=uri, transform=transform))
+        for row in tables.read_tables(place.storage, uris, COPIES).to_pylist():
+            kinds = (*row["edits"].split("+"), f"mix {mix}")
+            made.append(MadeCopy(f"{mix}/{row['query_id']}", row["reference_id"], kinds))
+    return made
+
+
+def _edit(pipeline: beam.Pipeline, uri: str, transform: ImagesToEdits) -> None:
+    _ = pipeline | beam.Create([uri]) | transform
+
+
+def _with_copies(place: Workplace, originals: Listing) -> Listing:
+    """The listing of originals and copies together."""
+    sources = find_sources(place.storage, runs.join(place.folder, "edited"))
+    listed = Workplace(place.engine, place.storage, runs.join(place.folder, "copies-listing"))
+    copies = stages.list_images(listed, sources, "image")
+    return Listing(
+        "image",
+        originals.images + copies.images,
+        originals.digest + copies.digest,
+        (*originals.uris, *copies.uris),
+    )
+
+
+def _fitted(job: Job, pairs: LabelledPairs, sample: dict[str, Any], use_score: bool) -> Calibration:
+    fitted = fit_calibration(pairs, job.options.channels, use_score)
+    return Calibration(**{**vars(fitted), "sample": sample})
+
+
+def _write(job: Job, pairs: LabelledPairs, calibration: Calibration) -> None:
+    probabilities = out_of_fold(pairs, calibration)
+    columns = {name: values for name, values in vars(pairs).items() if name != "kinds"}
+    kinds = pa.array([list(kinds) for kinds in pairs.kinds], pa.list_(pa.string()))
+    table = pa.table({**columns, "probabilities": probabilities, "kinds": kinds})
+    tables.write_table(job.storage, runs.join(job.output, _PAIRS), table)
+    drawn = plots.calibration_svg(
+        probabilities[pairs.found], pairs.labels[pairs.found], int(pairs.labels.sum())
+    )
+    job.storage.write(runs.join(job.output, _PLOT), drawn)
+    calibration.save(job.storage, runs.join(job.output, FILE_NAME))
+
+
+def _report(job: Job, calibration: Calibration) -> list[str]:
+    """What was found, in a few lines."""
+    sample = calibration.sample
+    lines = [
+        f"{sample['copies']:,} copies among {sample['images']:,} images, {sample['pairs']:,} pairs "
+        f"looked at; expected calibration error "
+        f"{calibration.reliability['expected_calibration_error']:.3f}"
+    ]
+    lines += [f"left out: {count:,} pairs, {why}" for why, count in sample["left_out"].items()]
+    if sample["images"] < _FEW_IMAGES:
+        lines.append(
+            f"only {sample['images']} images: the intervals are wide, and a larger collection has "
+            "more that look alike"
+        )
+    for precision, point in calibration.thresholds.items():
+        if not point["reached"]:
+            lines.append(f"precision {precision:<6} not reached")
+            continue
+        lines.append(
+            f"precision {precision:<6} from confidence {point['threshold']:.3f} "
+            f"({point['threshold_low']:.3f} … {point['threshold_high']:.3f}), "
+            f"measured {point['precision']:.3f} ({point['precision_low']:.3f} … "
+            f"{point['precision_high']:.3f}), recall {point['recall']:.3f}"
+        )
+    return [*lines, f"calibration {runs.join(job.output, FILE_NAME)}"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("calibrate", "Find the threshold for a wanted precision on your own images.")
+    parser.add_argument("photos", metavar="PHOTOS", help="any input that dedup takes")
+    study = parser.add_argument_group("what is searched")
+    defaults = StudyOptions()
+    study.add_argument(
+        "--sample", type=int, default=defaults.sample, help=f"images to edit ({defaults.sample})"
+    )
+    study.add_argument(
+        "--collection",
+        type=int,
+        default=defaults.collection,
+        help=f"images to search in at most, the sample among them ({defaults.collection})",
+    )
+    study.add_argument("--copies", type=int, default=defaults.copies, help="of each (1)")
+    study.add_argument(
+        "--mix",
+        default=",".join(defaults.mixes),
+        help=f"mixes of edits in turn, repeated for more ({','.join(defaults.mixes)})",
+    )
+    study.add_argument("--seed", type=int, default=0, help="another one draws others (0)")
+    study.add_argument(
+        "--distinct",
+        action="store_true",
+        help="the collection holds no copies: nothing of doubt is left out",
+    )
+    study.add_argument(
+        "--no_score",
+        dest="score",
+        action="store_false",
+        help="use the decision's confidence alone, so that it fits all channels",
+    )
+    add_job_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
