@@ -115,11 +115,16 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     return Neighbors(columns[0], columns[1], columns[2], int(crowded.sum()))
 
 
+def neighbors_uri(folder: str, part: int) -> str:
+    """Where the neighbours of a part of queries are."""
+    return f"{folder}/neighbors/part-{part:05d}.spill"
+
+
 def merge_part(
     storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
 ) -> str:
     """Merge the results of one part of queries into its neighbours file; returns the URI."""
-    uri = f"{folder}/neighbors/part-{part:05d}.spill"
+    uri = neighbors_uri(folder, part)
     if storage.exists(uri):
         return uri
     pieces = [np.empty(0, RESULT)]

@@ -51,6 +51,15 @@ class Recall:
         half = 1.96 * math.sqrt(spread) / (1 + z2 / self.wanted)
         return max(0.0, centre - half), min(1.0, centre + half)
 
+    def __add__(self, other: Recall) -> Recall:
+        """Of the queries of both."""
+        return Recall(
+            self.found + other.found,
+            self.wanted + other.wanted,
+            self.queries + other.queries,
+            self.k,
+        )
+
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.value:.4f} ({low:.4f} … {high:.4f}, {self.queries} queries, k = {self.k})"
