@@ -193,13 +193,12 @@ def _nearest(
             f"{options.first_rank}-{options.last_rank} need at least {options.last_rank}"
         )
     similarities, rows = [], []
+    # A product sums in another order when it has another shape or a row another place in it. In
+    # double precision that is rounded away: a result depends on nothing but its vector.
+    others = background.T.astype(np.float64)
     for start in range(0, len(vectors), _ROWS_TOGETHER):
-        block = vectors[start : start + _ROWS_TOGETHER]
-        # A product sums in another order when it has another shape: every block has the same one,
-        # so that a bias depends on nothing but its vector.
-        padded = np.zeros((_ROWS_TOGETHER, vectors.shape[1]), np.float32)
-        padded[: len(block)] = block
-        scores = (padded @ background.T)[: len(block)]
+        block = vectors[start : start + _ROWS_TOGETHER].astype(np.float64)
+        scores = (block @ others).astype(np.float32)
         order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
         values = np.take_along_axis(scores, order, axis=1)
         ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]

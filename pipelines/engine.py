@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from copydetect.errors import CopydetectError, InputError, OptionError
 from pipelines.progress import progress_bar
@@ -73,6 +74,7 @@ def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
     flags = list(beam_flags)
     if not any(flag.split("=")[0] == "--runner" for flag in flags):
         flags.append(f"--runner={_LOCAL_RUNNER}")
+    _check_runner(flags)
     given = {flag.split("=")[0] for flag in flags}
     if "--direct_num_workers" not in given:
         flags.append(f"--direct_num_workers={os.cpu_count() or 1}")
@@ -129,6 +131,14 @@ def _refuse_unknown(beam_flags: list[str]) -> None:
     unknown = sorted(set(everything) - set(options.get_all_options()))
     if unknown:
         raise OptionError(f"unknown option: --{unknown[0]}")
+
+
+def _check_runner(flags: list[str]) -> None:
+    name = PipelineOptions(flags).view_as(StandardOptions).runner
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise OptionError(f"--runner {name} is not there: {error}") from error
 
 
 def _set_up_logging(verbose: bool) -> None:
