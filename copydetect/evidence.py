@@ -40,6 +40,10 @@ NAMES = (
     "fine_ratio",
     "solidity",
     "largest_patch",
+    "patch_solidity",
+    "patch_correlation",
+    "patch_fine_correlation",
+    "inlier_hull_agree",
     "query_covered",
     "reference_covered",
     "query_overlap",
@@ -104,6 +108,7 @@ def measure(
         **_coverage(matrix, pair, cells, query, reference),
         "rival_inliers": float(rival_inliers),
         "regions": float(regions),
+        "inlier_hull_agree": _inlier_hull_agree(alignment, pair, cells),
         "blur_px": blur_px,
         "chroma_correlation": _chroma_correlation(matrix, query, reference),
         "fewest_features": float(min(len(query.features), len(reference.features))),
@@ -202,17 +207,44 @@ def _shape(cells: Cells) -> dict[str, float]:
     agree = cells.agree.astype(np.uint8)
     telling = cells.used & ~cells.flat
     if not agree.any():
-        return {"solidity": 0.0, "largest_patch": 0.0}
-    rows, columns = np.nonzero(agree)
-    hull = cv2.convexHull(np.column_stack([columns, rows]).astype(np.int32))
-    inside = np.zeros_like(agree)
-    cv2.fillConvexPoly(inside, hull, 1)
-    number, labels = cv2.connectedComponents(agree, connectivity=8)
-    largest = max(int((labels == i).sum()) for i in range(1, number))
+        names = ("solidity", "largest_patch", "patch_solidity")
+        return dict.fromkeys((*names, "patch_correlation", "patch_fine_correlation"), 0.0)
+    number, labels, sizes, _ = cv2.connectedComponentsWithStats(agree, connectivity=8)
+    patch = labels == 1 + int(np.argmax(sizes[1:number, cv2.CC_STAT_AREA]))
+    around = _hull_cells(patch) & telling
+    weight = np.where(around, np.minimum(cells.weight, 40), 0)
+    total = max(float(weight.sum()), 1e-6)
+    everywhere = _hull_cells(cells.agree) & telling
     return {
-        "solidity": float(agree.sum()) / max(float((inside & telling).sum()), 1.0),
-        "largest_patch": float(largest),
+        "solidity": float(agree.sum()) / max(float(everywhere.sum()), 1.0),
+        "largest_patch": float(patch.sum()),
+        "patch_solidity": float((cells.agree & around).sum()) / max(float(around.sum()), 1.0),
+        "patch_correlation": float((cells.correlation * weight).sum()) / total,
+        "patch_fine_correlation": float((cells.fine_correlation * weight).sum()) / total,
     }
+
+
+def _hull_cells(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Cells inside the convex hull of the marked ones."""
+    inside = np.zeros(marked.shape, np.uint8)
+    rows, columns = np.nonzero(marked)
+    if len(rows):
+        hull = cv2.convexHull(np.column_stack([columns, rows]).astype(np.int32))
+        cv2.fillConvexPoly(inside, hull, (1,))
+    return inside.astype(np.bool_)
+
+
+def _inlier_hull_agree(alignment: Alignment, pair: Overlap, cells: Cells) -> float:
+    """Share of the cells between the inliers that agree; NaN where there are too few."""
+    if len(alignment.inlier_query_px) < 3:
+        return math.nan
+    at = np.floor(apply(pair.to_frame, alignment.inlier_query_px) / pair.cell_px).astype(np.int64)
+    limits = np.array(cells.agree.shape)[::-1] - 1
+    at = at[((at >= 0) & (at <= limits)).all(axis=1)]
+    marked = np.zeros(cells.agree.shape, np.bool_)
+    marked[at[:, 1], at[:, 0]] = True
+    between = _hull_cells(marked) & cells.used & ~cells.flat
+    return float((cells.agree & between).sum()) / max(float(between.sum()), 1.0)
 
 
 def _coverage(

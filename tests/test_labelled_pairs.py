@@ -1,0 +1,48 @@
+"""The pile that a decision learns from: labels are true, look-alikes are no copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from copydetect.errors import OptionError
+from copydetect.training.labelled_pairs import PairOptions, make_pile
+from copydetect.training.look_alikes import KINDS
+from copydetect.types import Pixels
+from tests.scenes import scene
+
+OPTIONS = PairOptions(originals=12, made_look_alikes=5, shortest_px=80, longest_px=160)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Pixels]:
+    return [scene(seed, 160, 120) for seed in range(24)]
+
+
+def test_a_pile_is_the_same_for_the_same_seed(pictures: list[Pixels]) -> None:
+    first, second = make_pile(pictures, OPTIONS, 3), make_pile(pictures, OPTIONS, 3)
+    assert np.array_equal(first.origins, second.origins)
+    assert all(np.array_equal(a, b) for a, b in zip(first.images, second.images, strict=True))
+
+
+def test_rows_belong_together(pictures: list[Pixels]) -> None:
+    pile = make_pile(pictures, OPTIONS, 1)
+    assert len(pile.images) == len(pile.origins)
+    assert len(np.unique(pile.origins)) == 12 + 2 * 5
+    assert (pile.origins[pile.rivals[:, 0]] != pile.origins[pile.rivals[:, 1]]).all()
+    assert (np.bincount(pile.origins)[:12] >= 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_look_alikes_differ(kind: str, pictures: list[Pixels]) -> None:
+    first, second = KINDS[kind](np.random.default_rng(2), pictures[:5])
+    assert first.dtype == second.dtype == np.uint8
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(OptionError, match="originals"):
+        PairOptions(originals=1)
+    with pytest.raises(OptionError, match="copied"):
+        PairOptions(copied=0)
