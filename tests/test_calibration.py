@@ -1,0 +1,237 @@
+"""Calibration: maps that keep order, honest probabilities, thresholds that hold on other pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copydetect.calibration import (
+    IDENTITY,
+    Calibration,
+    ProbabilityMap,
+    bundled_calibration,
+    decision_digest,
+    pairs_to_show,
+)
+from copydetect.calibration_fit import (
+    LabelledPairs,
+    fit_calibration,
+    operating_points,
+    out_of_fold,
+    wilson,
+)
+from copydetect.calibration_pairs import (
+    MadeCopy,
+    StudyOptions,
+    choose_images,
+    label_pairs,
+)
+from copydetect.errors import InputError, OptionError
+from copydetect.metrics import reliability
+from copydetect.parts import ListedImage
+from copydetect.storage import LocalStorage
+
+STEPPED = ProbabilityMap(0.5, 0.3, -2.0, ((-4.0, -6.0), (0.0, -1.0), (3.0, 5.0)))
+probabilities = st.floats(0.0, 1.0)
+
+
+def planted(count: int, seed: int = 0, strangers: float = 0.9) -> LabelledPairs:
+    """Pairs whose truth follows from confidence and score by a known law, too bold by far."""
+    rng = np.random.default_rng(seed)
+    hard = np.where(rng.random(count) < strangers, -4.0, 4.0) + rng.normal(0, 2.0, count)
+    scores = rng.normal(0, 2, count)
+    truth = rng.random(count) < 1 / (1 + np.exp(-(hard + 0.5 * scores)))
+    confidences = 1 / (1 + np.exp(-2.0 * hard))
+    kinds = tuple(("crop",) if i % 2 else ("blur", "text") for i in range(count))
+    return LabelledPairs(
+        confidences, scores, truth, np.arange(count) // 3, np.ones(count, bool), kinds
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(probabilities, probabilities, st.floats(-30, 30))
+def test_the_map_never_falls_where_confidence_rises(a: float, b: float, score: float) -> None:
+    low, high = STEPPED.apply(sorted([a, b]), [score, score])
+    assert 0 <= low <= high <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.001, 0.999), st.floats(-10, 10), st.sampled_from([STEPPED, ProbabilityMap()]))
+def test_needed_is_the_inverse_of_apply(
+    wanted: float, score: float, mapped: ProbabilityMap
+) -> None:
+    needed = mapped.needed(wanted, score)
+    if 0 < needed < 1:
+        assert mapped.apply(needed, score) == pytest.approx(wanted, abs=1e-6)
+    elif needed == 1:
+        assert mapped.apply(1 - 1e-9, score) <= wanted + 1e-6
+    else:
+        assert mapped.apply(1e-9, score) >= wanted - 1e-6
+
+
+def test_proof_stays_proof_and_identity_changes_nothing() -> None:
+    assert STEPPED.apply(1.0, -20.0) == 1.0
+    confidences = np.array([0.001, 0.2, 0.5, 0.97])
+    assert IDENTITY.apply(confidences, np.zeros(4)) == pytest.approx(confidences)
+    assert IDENTITY.needed(0.7, 3.0) == pytest.approx(0.7)
+
+
+def test_a_law_is_found_again_and_its_probabilities_are_honest() -> None:
+    fitted = fit_calibration(planted(6000), ("descriptor", "local"))
+    assert fitted.map.confidence == pytest.approx(0.5, rel=0.2)
+    assert fitted.map.score == pytest.approx(0.5, rel=0.2)
+    others = planted(6000, seed=1)
+    calibrated = fitted.apply(others.confidences, others.scores)
+    assert reliability(calibrated, others.labels).expected_calibration_error < 0.02
+    assert reliability(others.confidences, others.labels).expected_calibration_error > 0.03
+
+
+@pytest.mark.parametrize("precision", [0.8, 0.9, 0.95])
+def test_a_threshold_holds_on_other_pairs(precision: float) -> None:
+    threshold = fit_calibration(planted(8000)).threshold_for(precision)
+    fitted = fit_calibration(planted(8000))
+    others = planted(8000, seed=2)
+    reported = fitted.apply(others.confidences, others.scores) >= threshold
+    assert others.labels[reported].mean() == pytest.approx(precision, abs=0.03)
+
+
+def test_thresholds_tell_their_intervals_and_the_recall_by_kind() -> None:
+    point = fit_calibration(planted(6000)).thresholds["0.9"]
+    assert point["threshold_low"] <= point["threshold"] <= point["threshold_high"]
+    assert point["precision_low"] < point["precision"] < point["precision_high"]
+    assert set(point["recall_by_kind"]) == {"crop", "blur", "text"}
+    assert point["recall_by_kind"]["blur"] == point["recall_by_kind"]["text"]
+    total = sum(point["recall_by_kind"][kind]["copies"] for kind in ("crop", "blur"))
+    assert total == planted(6000).labels.sum()
+
+
+def test_out_of_fold_probabilities_come_from_other_originals() -> None:
+    pairs = planted(900)
+    unseen = out_of_fold(pairs, fit_calibration(pairs))
+    flipped = replace(pairs, labels=np.where(pairs.origins == 7, ~pairs.labels, pairs.labels))
+    again = out_of_fold(flipped, fit_calibration(pairs))
+    mine = pairs.origins == 7
+    assert np.array_equal(unseen[mine], again[mine])
+    assert not np.array_equal(unseen, again)
+
+
+def test_copies_that_were_not_found_count_against_recall_only() -> None:
+    pairs = planted(3000)
+    lost = pairs.labels & (np.arange(3000) % 2 == 0)
+    half = replace(pairs, found=~lost, confidences=np.where(lost, 0.0, pairs.confidences))
+    whole, less = (fit_calibration(one).thresholds["0.8"] for one in (pairs, half))
+    assert less["recall"] < 0.7 * whole["recall"]
+    assert less["precision"] >= 0.8
+
+
+def test_operating_points_against_counting() -> None:
+    values = np.array([0.9, 0.8, 0.8, 0.6, 0.5, -1.0])
+    labels = np.array([True, True, False, True, False, True])
+    points = operating_points(values, labels)
+    found = [(p.threshold, p.precision, p.recall, p.pairs) for p in points]
+    assert found == [(0.5, 0.6, 0.75, 5), (0.6, 0.75, 0.75, 4), (0.9, 1.0, 0.25, 1)]
+
+
+def test_wilson_against_known_values() -> None:
+    assert wilson(95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_precision_that_cannot_be_had_says_what_can() -> None:
+    fitted = fit_calibration(planted(600))
+    with pytest.raises(OptionError, match=r"0\.999 cannot be had: the most .* recall of"):
+        fitted.threshold_for(0.999)
+    with pytest.raises(OptionError, match="above 0 and below 1"):
+        fitted.threshold_for(1.5)
+    assert fitted.thresholds["0.995"] == {"reached": False}
+    assert pairs_to_show(0.99) == 100
+
+
+def test_too_few_copies_or_strangers_are_refused() -> None:
+    pairs = planted(300)
+    with pytest.raises(OptionError, match="made copies; a calibration needs 20"):
+        fit_calibration(replace(pairs, found=~pairs.labels))
+    with pytest.raises(OptionError, match="strangers for certain"):
+        fit_calibration(replace(pairs, labels=np.ones(300, bool)))
+
+
+def test_a_calibration_is_saved_as_plain_numbers(tmp_path: Path) -> None:
+    fitted = fit_calibration(planted(2000), ("local",))
+    fitted.save(LocalStorage(), str(tmp_path / "calibration.json"))
+    loaded = Calibration.load(LocalStorage(), str(tmp_path))
+    assert loaded.identity == fitted.identity
+    assert loaded.point_for(0.9) == fitted.point_for(0.9)
+    confidences, scores = np.linspace(0, 1, 50), np.linspace(-5, 9, 50)
+    assert np.array_equal(loaded.apply(confidences, scores), fitted.apply(confidences, scores))
+    (tmp_path / "calibration.json").write_text('{"map": 3}')
+    with pytest.raises(InputError, match=r"calibration\.json is no calibration"):
+        Calibration.load(LocalStorage(), str(tmp_path))
+
+
+@pytest.mark.parametrize("channels", [("descriptor", "local"), ("local",), ("descriptor",)])
+def test_the_bundled_calibration_fits_the_bundled_decision(channels: tuple[str, ...]) -> None:
+    bundled = bundled_calibration(channels)
+    assert bundled.decision == decision_digest()
+    assert bundled.channels in ((), channels)
+    assert 0.05 < bundled.threshold_for(0.9) <= bundled.threshold_for(0.95) < 1
+
+
+def listed(name: str, content: str, error: str = "") -> ListedImage:
+    return ListedImage(name, "image", f"/photos/{name}", "", content, 10, error)
+
+
+def test_the_study_is_chosen_whatever_the_order_and_holds_no_image_twice() -> None:
+    images = [listed(f"{n}.jpg", f"{n:064x}") for n in range(50)]
+    images += [listed("again.jpg", f"{3:064x}"), listed("broken.jpg", "f" * 64, "ImageError")]
+    options = StudyOptions(sample=5, collection=20)
+    chosen = choose_images(images, options)
+    assert choose_images(images[::-1], options) == chosen
+    assert len({image.sha256 for image in chosen}) == 20
+    assert chosen != choose_images(images, replace(options, seed=1))
+    everything = choose_images(images, replace(options, collection=100))
+    assert len(everything) == 50
+    assert everything[:20] == chosen
+
+
+@pytest.mark.parametrize("wrong", [{"sample": 0}, {"mixes": ("gentle",)}, {"collection": 10}])
+def test_impossible_studies_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(OptionError):
+        StudyOptions(**wrong)
+
+
+def matches_of(*rows: tuple[str, str, float]) -> pa.Table:
+    a, b, confidences = zip(*rows, strict=True)
+    return pa.table(
+        {"query_id": a, "reference_id": b, "confidence": confidences, "score": [1.0] * len(rows)}
+    )
+
+
+def test_pairs_are_labelled_by_what_was_made_of_what() -> None:
+    made = [
+        MadeCopy("mild/a.0", "a", ("crop",)),
+        MadeCopy("mild/a.1", "a", ("blur",)),
+        MadeCopy("mild/b.0", "b", ("text",)),
+    ]
+    matches = matches_of(
+        ("a", "mild/a.0", 0.9),
+        ("mild/a.0", "mild/a.1", 0.8),
+        ("b", "mild/a.0", 0.3),
+        ("a", "b", 0.2),
+        ("b", "c", 0.95),
+        ("c", "mild/b.0", 0.97),
+    )
+    pairs, left_out = label_pairs(matches, made)
+    assert left_out == {"two copies of one image": 1, "originals that may be copies": 2}
+    assert pairs.confidences.tolist() == [0.9, 0.3, 0.2, 0.0, 0.0]
+    assert pairs.labels.tolist() == [True, False, False, True, True]
+    assert pairs.found.tolist() == [True, True, True, False, False]
+    assert pairs.kinds[0] == ("crop",)
+    distinct, left_out = label_pairs(matches, made, distinct=True)
+    assert left_out == {"two copies of one image": 1}
+    assert (~distinct.labels).sum() == 4
