@@ -43,7 +43,7 @@ class KeypointOptions:
     kept; contrast_threshold: SIFT's; lower finds features in flat and blurred pictures.
     """
 
-    thumbnail_px: int = 192
+    thumbnail_px: int = 224
     max_keypoints: int = 200
     contrast_threshold: float = 0.01
 
@@ -59,10 +59,10 @@ class KeypointOptions:
         return f"sift{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
 
 
-# On one core: 4, 9 and 12 ms an image to extract, and on average 1.9, 3.4 and 5.6 KB.
+# On one core, FAST takes 4 ms an image and 1.9 KB on average, STANDARD 12 ms and 3.6 KB.
 FAST = KeypointOptions(thumbnail_px=128, max_keypoints=120)
-STANDARD = KeypointOptions(thumbnail_px=192, max_keypoints=200)
-THOROUGH = KeypointOptions(thumbnail_px=224, max_keypoints=400)
+STANDARD = KeypointOptions(thumbnail_px=224, max_keypoints=200)
+THOROUGH = KeypointOptions(thumbnail_px=288, max_keypoints=400)
 
 
 @dataclass(frozen=True)

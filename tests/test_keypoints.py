@@ -30,9 +30,9 @@ def quantiser() -> kp.Quantiser:
 def test_features_are_capped_and_describe_the_thumbnail():
     found = kp.extract(textured(200, 300), kp.KeypointOptions(max_keypoints=50))
     assert len(found.x_px) == 50
-    assert (found.width_px, found.height_px) == (192, 128)
-    assert found.x_px.max() <= 192
-    assert found.y_px.max() <= 128
+    assert (found.width_px, found.height_px) == (224, 149)
+    assert found.x_px.max() <= 224
+    assert found.y_px.max() <= 149
     np.testing.assert_allclose((found.descriptors**2).sum(1), 1, atol=1e-4)
 
 
@@ -40,7 +40,7 @@ def test_a_busy_corner_does_not_take_all():
     pixels = textured(384, 384) // 6 + 100
     pixels[:96, :96] = textured(96, 96, seed=1)
     found = kp.extract(pixels)
-    in_corner = (found.x_px < 50) & (found.y_px < 50)
+    in_corner = (found.x_px < 58) & (found.y_px < 58)
     assert len(found.x_px) == kp.STANDARD.max_keypoints
     assert in_corner.any()
     assert in_corner.mean() < 0.5
@@ -107,12 +107,12 @@ def test_fifty_thousand_equal_corners_stay_within_the_cap():
     tile = np.zeros((16, 16, 3), np.uint8)
     tile[4:10, 4:12] = 255
     pixels = np.tile(tile, (224, 224, 1))
-    for size in (192, 3584):
+    for size in (224, 3584):
         view = np.ascontiguousarray(pixels[:size, :size])
         first, second = kp.extract(view), kp.extract(view.copy())
         assert len(first.x_px) <= kp.STANDARD.max_keypoints
         np.testing.assert_array_equal(first.descriptors, second.descriptors)
-    assert len(kp.extract(pixels[:192, :192]).x_px) == kp.STANDARD.max_keypoints
+    assert len(kp.extract(pixels[:224, :224]).x_px) == kp.STANDARD.max_keypoints
 
 
 def test_no_pixels_is_an_image_error():
