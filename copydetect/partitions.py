@@ -118,6 +118,12 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
     return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
 
 
+def coarse_comparisons(lists: int) -> int:
+    """How many centroids a vector is compared with to find its lists."""
+    groups = round(math.sqrt(lists))
+    return lists if lists <= _EXACT_LISTS else groups + _GROUPS_VISITED * lists // groups
+
+
 def training_size(vectors: int, options: IndexOptions) -> int:
     """How many vectors to sample for training; all of a small collection."""
     wanted = lists_for(vectors, options) * options.training_per_list

@@ -1,0 +1,212 @@
+"""`copydetect benchmark plan`: what a search of so many images takes, from measured unit rates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from copydetect.errors import InputError, OptionError
+from copydetect.partitions import IndexOptions, coarse_comparisons, lists_for
+
+_RESULT_BYTES = 20
+_ID_BYTES = 12
+_SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a self-join does, counted: vectors, comparisons of components, and bytes.
+
+    coarse: components compared to find lists; scanned: components compared in lists.
+    """
+
+    vectors: int
+    lists: int
+    shards: int
+    coarse: float
+    scanned: float
+    stored_bytes: float
+    shuffled_bytes: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of one core, from measured runs.
+
+    index_vector, search_vector: a vector; coarse: a billion components compared to find lists;
+    scanned: a billion components compared in lists.
+    """
+
+    index_vector: float
+    coarse: float
+    search_vector: float
+    scanned: float
+
+    def index_seconds(self, work: Work) -> float:
+        """Of building the index: each vector is routed once."""
+        return self.index_vector * work.vectors + self.coarse * work.coarse / 1e9
+
+    def search_seconds(self, work: Work, routed_again: bool) -> float:
+        """Of the self-join; routed_again: whether queries are other vectors than references."""
+        seconds = self.search_vector * work.vectors + self.scanned * work.scanned / 1e9
+        return seconds + (self.coarse * work.coarse / 1e9 if routed_again else 0.0)
+
+
+def work_of(
+    vectors: int, dimension: int, probes: int, copies: float, options: IndexOptions, k: int
+) -> Work:
+    """Count what a self-join does. copies: shards that a query visits, on average."""
+    lists = lists_for(vectors, options)
+    code = code_bytes(options, dimension)
+    stored = vectors * (code + 8)
+    shards = options.shards or max(1, math.ceil(stored / options.shard_bytes))
+    copies = min(copies, shards, probes)
+    query = 2 * dimension + 8 + 4 * probes
+    shuffled = vectors * (code + _ID_BYTES + copies * (query + k * _RESULT_BYTES))
+    coarse = vectors * coarse_comparisons(lists) * dimension
+    scanned = vectors * probes * (vectors / lists) * dimension
+    return Work(vectors, lists, shards, float(coarse), float(scanned), stored, shuffled)
+
+
+def code_bytes(options: IndexOptions, dimension: int) -> int:
+    """Bytes of one coded vector."""
+    sizes = {"Flat": 4 * dimension, "SQfp16": 2 * dimension, "SQ8": dimension}
+    sizes["SQ4"] = (dimension + 1) // 2
+    return sizes[options.codes] if options.codes in sizes else int(options.codes[2:])
+
+
+def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int, cores: int) -> Rates:
+    """Rates from the runs that `benchmark search` measured, by least squares of relative error."""
+    works = [_measured_work(run, dimension) for run in runs]
+    index = _fit([[w.vectors, w.coarse / 1e9] for w in works], [r["index_seconds"] for r in runs])
+    search = _fit(
+        [[w.vectors, w.scanned / 1e9] for w in works], [r["search_seconds"] for r in runs]
+    )
+    return Rates(index[0] * cores, index[1] * cores, search[0] * cores, search[1] * cores)
+
+
+def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
+    options = IndexOptions(codes=run["codes"], lists=run["lists"], shards=run["shards"])
+    return work_of(run["vectors"], dimension, run["probes"], run["shards"], options, 10)
+
+
+def _fit(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
+    measured = np.array(seconds)
+    scaled = np.array(rows) / measured[:, None]
+    # Columns of like size, or the solver's tolerance drops the small one.
+    sizes = np.maximum(np.abs(scaled).max(axis=0), 1e-30)
+    solution, _ = nnls(scaled / sizes, np.ones(len(measured)))
+    return [float(value) for value in solution / sizes]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the plan and how well the rates explain the measured runs; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        runs = _read_runs(Path(arguments.measured))
+        vectors = _count(arguments.images) * arguments.views
+        options = IndexOptions(codes=arguments.codes, lists=arguments.lists)
+    except (InputError, OptionError) as error:
+        print(f"copydetect: {error}", file=sys.stderr)
+        return 2
+    rates = fit_rates(runs, arguments.measured_dim, arguments.measured_cores)
+    print(check_table(runs, rates, arguments.measured_dim, arguments.measured_cores))
+    probes = arguments.probes or max(runs, key=lambda run: run["vectors"])["probes"]
+    work = work_of(vectors, arguments.dim, probes, arguments.copies, options, arguments.k)
+    print(plan_text(work, rates, probes, arguments))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="copydetect benchmark plan", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--images", required=True, help="how many, as 1e9")
+    parser.add_argument("--measured", required=True, help="search.json of `benchmark search`")
+    parser.add_argument("--measured_dim", type=int, default=256, help="its dimension")
+    parser.add_argument("--measured_cores", type=int, default=2, help="the cores it had")
+    parser.add_argument("--views", type=int, default=1, help="vectors an image")
+    parser.add_argument("--dim", type=int, default=256, help="dimension")
+    parser.add_argument("--codes", default="SQfp16", help="as in IndexOptions")
+    parser.add_argument("--lists", type=int, default=0, help="0: by the rule")
+    parser.add_argument("--probes", type=int, default=0, help="0: those of the largest run")
+    parser.add_argument("--copies", type=float, default=6.0, help="shards that a query visits")
+    parser.add_argument("--k", type=int, default=32, help="neighbours of a query")
+    parser.add_argument("--cores", type=int, default=256, help="of all workers")
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        count = round(float(text))
+    except ValueError as error:
+        raise OptionError(f"--images must be a number, like 1e9: {text!r}") from error
+    if count < 1:
+        raise OptionError(f"--images must be at least 1: {text}")
+    return count
+
+
+def _read_runs(path: Path) -> list[dict[str, Any]]:
+    try:
+        runs: list[dict[str, Any]] = json.loads(path.read_text())["curve"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a search.json of `benchmark search`: {error}") from error
+    if len(runs) < 2:
+        raise InputError(f"{path} has {len(runs)} runs; rates need at least two sizes")
+    return runs
+
+
+def check_table(runs: Sequence[Mapping[str, Any]], rates: Rates, dimension: int, cores: int) -> str:
+    """Measured and explained seconds of each run, as Markdown."""
+    rows = ["| vectors | index s | by rates | search s | by rates |", "|---|---|---|---|---|"]
+    for run in runs:
+        work = _measured_work(run, dimension)
+        rows.append(
+            f"| {run['vectors']:,} | {run['index_seconds']:.1f} "
+            f"| {rates.index_seconds(work) / cores:.1f} | {run['search_seconds']:.1f} "
+            f"| {rates.search_seconds(work, False) / cores:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def plan_text(work: Work, rates: Rates, probes: int, arguments: argparse.Namespace) -> str:
+    """The plan, and what drives its cost."""
+    index, search = rates.index_seconds(work), rates.search_seconds(work, True)
+    drivers = {
+        "finding lists, twice": 2 * rates.coarse * work.coarse / 1e9,
+        "comparing in lists": rates.scanned * work.scanned / 1e9,
+        "reading, coding, writing": work.vectors * (rates.index_vector + rates.search_vector),
+    }
+    sample = min(work.vectors, work.lists * IndexOptions().training_per_list, 1 << 22)
+    lines = [
+        f"{work.vectors:,} vectors of {arguments.dim} components, codes {arguments.codes}",
+        f"lists            {work.lists:,}, {work.vectors / work.lists:.0f} vectors each",
+        f"probes           {probes}, {probes * work.vectors / work.lists:,.0f} vectors compared",
+        f"shards           {work.shards:,} of {work.stored_bytes / work.shards / 1e6:.0f} MB",
+        f"stored           {_bytes(work.stored_bytes)}",
+        f"shuffled         {_bytes(work.shuffled_bytes)}, through files",
+        f"training         {sample:,} vectors, {_bytes(4.0 * sample * arguments.dim)}, one worker",
+        f"index            {index / _SECONDS_PER_HOUR:,.1f} core-hours",
+        f"search           {search / _SECONDS_PER_HOUR:,.1f} core-hours",
+        f"wall             {(index + search) / arguments.cores / _SECONDS_PER_HOUR:,.1f} hours "
+        f"on {arguments.cores} cores",
+    ]
+    lines += [
+        f"  {seconds / (index + search):5.0%}  {name}"
+        for name, seconds in sorted(drivers.items(), key=lambda item: -item[1])
+    ]
+    return "\n".join(lines)
+
+
+def _bytes(size: float) -> str:
+    power = min(int(math.log(max(size, 1), 1000)), 5)
+    return f"{size / 1000**power:.3g} {['B', 'kB', 'MB', 'GB', 'TB', 'PB'][power]}"
