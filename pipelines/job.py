@@ -38,6 +38,7 @@ from copydetect.views import ViewOptions, views_of
 from pipelines import stages
 from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
 from pipelines.options import JobOptions, job_options
+from pipelines.quality import search_quality
 from pipelines.report import write_report
 from pipelines.stages import Listing, Search, Workplace
 from pipelines.summary import summary_of
@@ -170,7 +171,7 @@ def search_and_verify(
     asked, searched = job.roles
     search = Search(asked, parts[asked], searched, parts[searched])
     sides = tuple(stages.side(place, role, parts[role], job.options.channels) for role in job.roles)
-    proposals = _proposals(job, place, search, sides)
+    proposals, quality = _proposals(job, place, search, sides)
     candidates = stages.propose(place, proposals, _candidate_options(job.options), DensityOptions())
     matches = stages.verify(place, (sides[0], sides[1]), candidates, _verify_options(job.options))
     uris = {
@@ -188,22 +189,26 @@ def search_and_verify(
         tables=relative,
         counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
+        quality=quality,
     )
 
 
-def _proposals(job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]) -> Proposals:
+def _proposals(
+    job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]
+) -> tuple[Proposals, dict[str, float]]:
+    """What both channels find, and what the search of descriptors loses."""
     options = job.options
     exclude: Any = "image" if search.symmetric else "none"
     neighbors: list[str] = []
     votes: list[str] = []
+    quality: dict[str, float] = {}
     if "descriptor" in options.channels:
+        searching = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=exclude)
+        index = _descriptor_index(options)
         neighbors = stages.search_descriptors(
-            place,
-            search,
-            _descriptor_index(options),
-            SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=exclude),
-            job.models["descriptor"],
+            place, search, index, searching, job.models["descriptor"]
         )
+        quality = search_quality(place, search, neighbors, searching)
     if "local" in options.channels:
         votes = stages.search_keypoints(
             place,
@@ -211,13 +216,14 @@ def _proposals(job: Job, place: Workplace, search: Search, sides: tuple[Side, ..
             _feature_index(options),
             SearchOptions(k=_FEATURE_NEIGHBORS, exclude=exclude),
         )
-    return Proposals(
+    proposals = Proposals(
         neighbors=tuple(neighbors),
         votes=tuple(votes),
         queries=sides[0],
         references=None if search.symmetric else sides[1],
         views=tuple(view.name for view in views_of(_CANVAS, job.setup.options.views)),
     )
+    return proposals, quality
 
 
 def _group(job: Job, place: Workplace, uris: Mapping[str, list[str]]) -> str:

@@ -1,0 +1,77 @@
+"""The recall that a run states for its search, against brute force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from copydetect import tables
+from copydetect.neighbors import read_neighbors
+from copydetect.partitions import IndexOptions
+from copydetect.queries import SearchOptions
+from copydetect.storage import LocalStorage
+from copydetect.types import ImageRow
+from pipelines import stages
+from pipelines.engine import engine_of
+from pipelines.quality import search_quality
+from pipelines.stages import Search, Workplace
+
+IMAGES, PARTS, DIMENSION = 900, 3, 16
+
+
+def described(folder: Path) -> tuple[Workplace, np.ndarray]:
+    """A collection of random descriptors, in parts."""
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(IMAGES, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    place = Workplace(engine_of([], True, False), LocalStorage(), str(folder))
+    for part, rows in enumerate(np.array_split(np.arange(IMAGES), PARTS)):
+        names = [f"{row}.jpg" for row in rows]
+        images = [
+            ImageRow(name, "image", name, "", f"{row:064x}", "JPEG", 9, 9, 9, None, None, "ok")
+            for row, name in zip(rows, names, strict=True)
+        ]
+        flat = pa.array(vectors[rows].astype(np.float16).ravel())
+        columns = {
+            "image_id": names,
+            "view": ["whole"] * len(rows),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
+            "bias": np.zeros(len(rows), np.float32),
+            "model": ["random"] * len(rows),
+        }
+        uris = [place.part_uris(name, "image", PARTS)[part] for name in ("images", "descriptors")]
+        tables.write_table(place.storage, uris[0], tables.rows_to_table(images, tables.IMAGES))
+        table = pa.table(columns, schema=tables.descriptors(DIMENSION))
+        tables.write_table(place.storage, uris[1], table)
+    return place, vectors
+
+
+@pytest.mark.parametrize("probes", [2, 12])
+def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> None:
+    place, vectors = described(tmp_path)
+    search = Search("image", PARTS, "image", PARTS)
+    options = SearchOptions(k=30, exclude="image")
+    index = IndexOptions(codes="Flat", lists=12, probes=probes)
+    neighbors = stages.search_descriptors(place, search, index, options, "random")
+    quality = search_quality(place, search, neighbors, options)
+    if probes == 12:
+        assert quality == {"search_recall_at_1": 1.0, "search_recall_at_10": 1.0}
+        return
+    found = [read_neighbors(place.storage, uri) for uri in neighbors]
+    pairs = {
+        (int(a) >> 32, int(b) >> 32)
+        for one in found
+        for a, b in zip(one.queries, one.ids, strict=True)
+    }
+    halves = vectors.astype(np.float16).astype(np.float32)
+    scores = halves @ halves.T
+    np.fill_diagonal(scores, -1)
+    nearest = np.argsort(-scores, axis=1)[:, :10]
+    hits = [(row, int(other)) in pairs for row in range(IMAGES) for other in nearest[row]]
+    assert 0.2 < np.mean(hits) < 0.95
+    assert quality["search_recall_at_10"] == pytest.approx(np.mean(hits), abs=0.06)
+    assert quality["search_recall_at_10_low"] < quality["search_recall_at_10"]
+    assert 200 < quality["search_recall_queries"] < 400
