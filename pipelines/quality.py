@@ -125,7 +125,8 @@ def _sample(
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     order = np.lexsort((-columns["found_scores"], columns["found_queries"]))
-    queries, ids, scores = (columns[f"found_{name}"][order] for name in ("queries", "ids", "scores"))
+    names = ("found_queries", "found_ids", "found_scores")
+    queries, ids, scores = (columns[name][order] for name in names)
     found = Neighbors(queries, ids, scores)
     return _Sample(columns["vectors"], columns["ids"], found)
 
