@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -161,9 +161,10 @@ def save_model(
     """Write `NAME.safetensors` in half precision, its card and its background."""
     path = folder / f"{card.name}.safetensors"
     kept = {n: v.half().contiguous() for n, v in weights.items() if v.is_floating_point()}
-    save_file(kept, path)
+    path.write_bytes(save(kept))
     path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
-    save_file({"vectors": background.half()}, folder / f"{card.name}.background.safetensors")
+    vectors = {"vectors": background.half().contiguous()}
+    (folder / f"{card.name}.background.safetensors").write_bytes(save(vectors))
     return path
 
 
