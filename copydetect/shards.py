@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import Any
 
@@ -235,8 +235,3 @@ def _sha256(path: str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def relocated(index: Index, folder: str) -> Index:
-    """The same index at another place, after its folder has been copied or mounted there."""
-    return replace(index, folder=folder)

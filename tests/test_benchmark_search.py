@@ -120,6 +120,23 @@ def test_a_plan_without_measured_runs_is_refused(
     assert str(path) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--vectors", "many"], "--vectors must be numbers"),
+        (["--vectors", "10"], "at least 1000"),
+        (["--codes", "HNSW"], "unknown codes 'HNSW'"),
+        ([], "--pictures or --descriptors is needed"),
+    ],
+)
+def test_bad_arguments_of_the_search_benchmark_are_refused(
+    tmp_path: Path, arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main([*arguments, "--output", f"{tmp_path}/out"]) == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_tables_and_plot_hold_every_run(tmp_path: Path) -> None:
     curve = [figures(10_000), figures(100_000)]
     table = search.curve_table(curve)

@@ -19,6 +19,7 @@ import apache_beam as beam
 import faiss
 import numpy as np
 
+from copydetect.errors import OptionError
 from copydetect.index import IndexJob, SearchJob, sample_step, train_step
 from copydetect.neighbors import Neighbors, read_neighbors
 from copydetect.partitions import IndexOptions, Partition, load_partition
@@ -35,7 +36,7 @@ from pipelines.benchmarks.vectors import (
     shortened,
     write_vectors,
 )
-from pipelines.engine import Engine, engine_of
+from pipelines.engine import Engine, engine_of, exit_code_of
 
 _K = 10
 _FLAT_QUERIES = 1024
@@ -76,17 +77,21 @@ class Figures:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    return exit_code_of(lambda: _run(arguments), verbose=False)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
+    sizes, options = _sizes(arguments.vectors), _codes(arguments.codes)
     real = shortened(_descriptors(arguments, output), arguments.dim)
-    sizes = [round(float(size)) for size in arguments.vectors.split(",")]
-    curve = [_measure(output, real, size, IndexOptions(), True) for size in sizes]
-    codes = [
-        _measure(output, real, arguments.codes_vectors, IndexOptions(codes=name), False)
-        for name in filter(None, arguments.codes.split(","))
-    ]
-    figures = {"curve": [asdict(f) for f in curve], "codes": [asdict(f) for f in codes]}
-    (output / "search.json").write_text(json.dumps(figures, indent=1))
+    curve: list[Figures] = []
+    codes: list[Figures] = []
+    for size in sizes:
+        curve.append(_measure(output, real, size, IndexOptions(), True))
+        _save(output, curve, codes)
+    for coded in options:
+        codes.append(_measure(output, real, arguments.codes_vectors, coded, False))
+        _save(output, curve, codes)
     print(curve_table(curve))
     if codes:
         print(codes_table(codes))
@@ -95,8 +100,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = sorted(round(float(size)) for size in text.split(","))
+    except ValueError as error:
+        raise OptionError(f"--vectors must be numbers, like 1e4,1e5: {text!r}") from error
+    if sizes[0] < 1000:
+        raise OptionError(f"--vectors must be at least 1000: {sizes[0]}")
+    return sizes
+
+
+def _codes(text: str) -> list[IndexOptions]:
+    return [IndexOptions(codes=name) for name in text.split(",") if name]
+
+
+def _save(output: Path, curve: Sequence[Figures], codes: Sequence[Figures]) -> None:
+    """Keep what is measured so far: the largest runs come last and take longest."""
+    figures = {"curve": [asdict(f) for f in curve], "codes": [asdict(f) for f in codes]}
+    (output / "search.json").write_text(json.dumps(figures, indent=1))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="copydetect benchmark search", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="copydetect benchmark search", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--pictures", help="whose descriptors the vectors are made from")
     parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
     parser.add_argument("--output", required=True, help="folder for vectors, figures and plot")
@@ -111,8 +138,11 @@ def _descriptors(arguments: argparse.Namespace, output: Path) -> np.ndarray[Any,
     kept = Path(arguments.descriptors or output / "descriptors.npy")
     if not kept.exists():
         if not arguments.pictures:
-            raise SystemExit("copydetect: --pictures or --descriptors is needed")
-        np.save(kept, describe(_STORAGE, arguments.pictures))
+            raise OptionError("--pictures or --descriptors is needed")
+        described = describe(_STORAGE, arguments.pictures)
+        output.mkdir(parents=True, exist_ok=True)
+        np.save(kept, described)
+    output.mkdir(parents=True, exist_ok=True)
     return np.asarray(np.load(kept), dtype=np.float32)
 
 
