@@ -25,7 +25,15 @@ from copydetect.partitions import (
 from copydetect.queries import SearchOptions, plan_search, route_queries, save_search_plan
 from copydetect.routing import Part, Read, probes_uri, read_sample, route_part, write_sample
 from copydetect.shard_plans import plan_shards, save_plan
-from copydetect.shards import PARTITION, Index, ShardReader, build_shard, commit_index, load_index
+from copydetect.shards import (
+    PARTITION,
+    Index,
+    Shard,
+    ShardReader,
+    build_shard,
+    commit_index,
+    load_index,
+)
 from copydetect.storage import Storage
 
 _LARGE_SAMPLE = 1 << 16
@@ -101,6 +109,14 @@ def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
     return route_part(job.storage, job.folder, job.read, part, partition, probes)
 
 
+def commit_step(
+    job: IndexJob, partition: Partition, shards: Sequence[Shard], grows: bool = False
+) -> Index:
+    """Make the index of finished shards; grows: they are added to the index that is there."""
+    before = load_index(job.storage, job.folder, job.model) if grows else None
+    return commit_index(job.storage, job.folder, partition, shards, before)
+
+
 def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     """Route one part of queries."""
     faiss.omp_set_num_threads(job.options.threads)
@@ -120,8 +136,7 @@ def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
         build_shard(job.storage, job.folder, plan, number, partition)
         for number in range(plan.shards)
     ]
-    commit_index(job.storage, job.folder, partition, shards)
-    return load_index(job.storage, job.folder, job.model)
+    return commit_step(job, partition, shards)
 
 
 def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:

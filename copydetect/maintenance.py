@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from copydetect.errors import IndexFileError
-from copydetect.index import IndexJob, build_index, route_step
+from copydetect.index import IndexJob, build_index, commit_step, route_step
 from copydetect.partitions import (
     Floats,
     IndexOptions,
@@ -32,7 +31,6 @@ from copydetect.shards import (
     Index,
     ShardReader,
     build_shard,
-    commit_index,
     load_index,
 )
 from copydetect.storage import Storage
@@ -44,22 +42,19 @@ DRIFT_LIMIT = 2.0
 def grow_index(job: IndexJob, parts: Sequence[Part]) -> Index:
     """Add parts to the index at the job's folder; their numbers must be new to it.
 
-    IndexFileError where there is no index yet, or one of another model.
+    Parts that were added before change nothing. IndexFileError where there is no index yet, or one
+    of another model. `DescriptorsToShards` does the same on many workers.
     """
-    before = load_index(job.storage, job.folder, job.model)
+    load_index(job.storage, job.folder, job.model)
     partition = load_partition(job.storage, job.partition_uri)
     spills = [route_step(job, partition, part) for part in parts]
     plan = plan_shards(job.storage, spills, partition)
     save_plan(job.storage, job.folder, plan)
-    known = {shard.name for shard in before.shards}
     shards = [
         build_shard(job.storage, job.folder, plan, number, partition)
         for number in range(plan.shards)
     ]
-    if known & {shard.name for shard in shards}:
-        raise IndexFileError(f"{job.folder}: these parts are in the index already")
-    commit_index(job.storage, job.folder, partition, shards, before)
-    return load_index(job.storage, job.folder, job.model)
+    return commit_step(job, partition, shards, grows=True)
 
 
 def list_sizes(reader: ShardReader) -> Integers:

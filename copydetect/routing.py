@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -93,6 +94,8 @@ def route_part(
     records = np.empty(len(ids), dtype=record_type(partition.code_bytes))
     records["list"], records["id"] = nearest[:, 0], ids
     records["code"] = partition.encode(vectors)
-    ends = {"lowest": int(ids.min()), "highest": int(ids.max())} if len(ids) else {}
-    write_spill(storage, uri, nearest[:, 0], records, ends)
+    notes: dict[str, int | str] = {"content": hashlib.sha256(records.tobytes()).hexdigest()}
+    if len(ids):
+        notes |= {"lowest": int(ids.min()), "highest": int(ids.max())}
+    write_spill(storage, uri, nearest[:, 0], records, notes)
     return uri

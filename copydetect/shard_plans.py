@@ -60,7 +60,7 @@ def plan_shards(storage: Storage, spills: Sequence[str], partition: Partition) -
     offsets = np.array([header.offset_bytes for header in headers], dtype=np.int64)
     digest = hashlib.sha256(positions.tobytes() + partition.identity.encode())
     for header in headers:
-        digest.update(header.keys.tobytes() + header.starts.tobytes())
+        digest.update(header.notes["content"].encode())
     return Plan(uris, offsets, positions, partition.code_bytes, digest.hexdigest()[:16])
 
 

@@ -147,7 +147,12 @@ def commit_index(
     shards: Sequence[Shard],
     before: Index | None = None,
 ) -> Index:
-    """Make an index of finished shards, after those of the index that they are added to."""
+    """Make an index of finished shards, after those of the index that they are added to.
+
+    The same shards added again change nothing: their names follow from their content.
+    """
+    if before and {shard.name for shard in shards} <= {shard.name for shard in before.shards}:
+        return before
     ordered = tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name)))
     old = before.shards if before else ()
     index = Index(

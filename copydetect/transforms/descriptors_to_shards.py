@@ -10,11 +10,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index import IndexJob, route_step, sample_step, train_step
+from copydetect.index import IndexJob, commit_step, route_step, sample_step, train_step
 from copydetect.partitions import Partition, load_partition
 from copydetect.routing import Part
 from copydetect.shard_plans import Plan, load_plan, plan_shards, save_plan
-from copydetect.shards import Shard, build_shard, commit_index
+from copydetect.shards import Shard, build_shard
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
@@ -24,9 +24,11 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
     transform run again continues a build that was interrupted.
     """
 
-    def __init__(self, job: IndexJob) -> None:
+    def __init__(self, job: IndexJob, grows: bool = False) -> None:
+        """grows: the parts, of new numbers, are added to the index that is in the folder."""
         super().__init__()
         self._job = job
+        self._grows = grows
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
         job = self._job
@@ -40,7 +42,9 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
         )
         numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(_Build(job))
-        folder: PCollection[str] = once | "Commit" >> beam.Map(_commit, job, AsIter(shards))
+        folder: PCollection[str] = once | "Commit" >> beam.Map(
+            _commit, job, AsIter(shards), self._grows
+        )
         return folder
 
 
@@ -97,6 +101,6 @@ def _plan(_: None, job: IndexJob, spills: Iterable[str]) -> list[tuple[str, int]
     return [(plan.identity, number) for number in range(plan.shards)]
 
 
-def _commit(_: None, job: IndexJob, shards: Iterable[Shard]) -> str:
+def _commit(_: None, job: IndexJob, shards: Iterable[Shard], grows: bool) -> str:
     partition = load_partition(job.storage, job.partition_uri)
-    return commit_index(job.storage, job.folder, partition, list(shards)).folder
+    return commit_step(job, partition, list(shards), grows).folder
