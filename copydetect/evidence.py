@@ -128,13 +128,13 @@ def measure(
 
 def agreeing_box(matrix: Matrix, query: PairImage, reference: PairImage) -> npt.NDArray[np.float64]:
     """(n, 2) polygon in query px: the part of the query that lies inside the reference."""
-    corners = _frame(reference)
+    corners = frame(reference)
     try:
         mapped = apply(inverse(matrix), corners)
     except np.linalg.LinAlgError:
-        return _frame(query)
+        return frame(query)
     area, shared = cv2.intersectConvexConvex(
-        np.asarray(mapped, np.float32), np.asarray(_frame(query), np.float32)
+        np.asarray(mapped, np.float32), np.asarray(frame(query), np.float32)
     )
     if area <= 0 or shared is None:
         return np.zeros((0, 2))
@@ -295,7 +295,7 @@ def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDAr
     return np.asarray(warped, np.float32)
 
 
-def _frame(image: PairImage) -> npt.NDArray[np.float64]:
+def frame(image: PairImage) -> npt.NDArray[np.float64]:
     """(4, 2) the image's outer corners."""
     width, height = image.width_px - 0.5, image.height_px - 0.5
     return np.array([[-0.5, -0.5], [width, -0.5], [width, height], [-0.5, height]])

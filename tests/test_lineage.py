@@ -1,0 +1,61 @@
+"""Who was made from whom: crops, pasted pictures, blurred ones; and what was done, in words."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from copydetect.lineage import pasted
+from copydetect.matches import prepare_image, verify_pair
+from copydetect.types import Candidate, Match, Pixels
+from tests.scenes import scene
+
+PICTURE = scene(31, 320, 240)
+CANDIDATE = Candidate("q", "r", math.nan, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)
+
+
+def pasted_picture() -> Pixels:
+    canvas = scene(77, 400, 320)
+    canvas[60:240, 90:330] = cv2.resize(PICTURE, (240, 180), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+COPIES = {
+    "crop": np.ascontiguousarray(PICTURE[40:200, 50:260]),
+    "pasted": pasted_picture(),
+    "blurred": cv2.GaussianBlur(PICTURE, (0, 0), 3),
+    "reduced": cv2.resize(PICTURE, (160, 120), interpolation=cv2.INTER_AREA),
+}
+
+
+def verify(query: Pixels, reference: Pixels) -> Match:
+    return verify_pair(prepare_image("q", query), prepare_image("r", reference), CANDIDATE)
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_the_copy_is_told_in_both_orders(name: str) -> None:
+    assert verify(COPIES[name], PICTURE).direction == "query_is_copy"
+    assert verify(PICTURE, COPIES[name]).direction == "reference_is_copy"
+
+
+def test_edits_are_named() -> None:
+    turned = np.ascontiguousarray(np.rot90(PICTURE[:, ::-1]))
+    edits = verify(turned, PICTURE).edits
+    assert "mirrored" in edits
+    assert any(edit.startswith("rotated") for edit in edits)
+    assert "blurred" in verify(COPIES["blurred"], PICTURE).edits
+    grey = cv2.cvtColor(cv2.cvtColor(PICTURE, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    assert "colour removed" in verify(grey, PICTURE).edits
+    assert any(edit.startswith("cropped") for edit in verify(COPIES["crop"], PICTURE).edits)
+
+
+def test_a_border_of_a_pasted_picture_breaks_off() -> None:
+    box = np.array([[90.0, 60], [329, 60], [329, 239], [90, 239]])
+    assert pasted(box, prepare_image("c", pasted_picture())) == 1
+    inner = np.array([[40.0, 40], [280, 40], [280, 200], [40, 200]])
+    assert pasted(inner, prepare_image("p", PICTURE)) == -1
+    flat = np.full((240, 320, 3), 200, np.uint8)
+    assert pasted(inner, prepare_image("f", flat)) == 0
