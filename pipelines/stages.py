@@ -67,12 +67,16 @@ class Workplace:
             return int(parquet.read_metadata(file).num_rows)
 
     def leaves(self, uri: str, column: str) -> int:
-        """How many values the lists of a column hold together, about: empty lists count as one."""
+        """How many values the lists of a column hold together: about, but exact where few do."""
         with self.storage.open(uri) as file:
-            metadata = parquet.read_metadata(file)
-        at = [field.path.split(".")[0] for field in metadata.schema].index(column)
-        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        return sum(group.column(at).num_values for group in groups)
+            part = parquet.ParquetFile(file)
+            at = [field.path.split(".")[0] for field in part.metadata.schema].index(column)
+            groups = map(part.metadata.row_group, range(part.metadata.num_row_groups))
+            # An empty list counts as one value.
+            values = sum(group.column(at).num_values for group in groups)
+            if values > part.metadata.num_rows:
+                return int(values)
+            return sum(len(one) for one in part.read([column])[column].to_pylist())
 
     def done(self, uris: Sequence[str], total: int) -> int:
         """How much of `total` is done when some of the files of a stage are written."""
@@ -160,6 +164,8 @@ def search_descriptors(
         for files, side in zip((queries, references), sides, strict=True)
     )
     vectors = sum(place.rows(uri) for uri in references.channel)
+    if not vectors:
+        return []
     index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
     found = runs.join(place.folder, "search", "descriptors")
     search_job = SearchJob(place.storage, found, asked, folder, options)
@@ -187,12 +193,15 @@ def search_keypoints(
     quantiser = load_quantiser()
     references = part_files(place, search.references, "keypoints", search.reference_parts)
     queries = part_files(place, search.queries, "keypoints", search.query_parts)
+    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
+    if not vectors:
+        return []
     folder = runs.join(place.folder, "index", "keypoints")
     index_job = IndexJob(
         storage=place.storage,
         folder=folder,
         read=KeypointReader(place.storage, references),
-        vectors=sum(place.leaves(uri, "x") for uri in references.channel),
+        vectors=vectors,
         options=index,
         model=quantiser.identity,
         codebook=quantiser.centroids,

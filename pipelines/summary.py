@@ -24,6 +24,8 @@ def summary_of(storage: Storage, output: str, manifest: Manifest, page: str | No
         size = pc.sum(images.filter(pc.is_in(images["image_id"], spare))["bytes"]).as_py() or 0
         lines.append(
             f"{len(spare):,} are copies of {count:,} others and could go, {size / 1e6:,.1f} MB"
+            if count
+            else "no copies were found"
         )
     else:
         matches = manifest.table(storage, output, "matches", ["query_id", "is_copy"])

@@ -1,0 +1,159 @@
+"""What an index is made of: vectors and ids of both channels, read from part files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from copydetect import tables
+from copydetect.channels import (
+    DescriptorReader,
+    KeypointReader,
+    PartFiles,
+    feature_ids,
+    image_numbers,
+    read_keypoints,
+    read_vectors,
+)
+from copydetect.keypoints import load_quantiser, mirror_geometry, mirror_vectors, reconstruct
+from copydetect.types import ImageRow, Keypoints
+from tests.conftest import STORAGE
+
+NAMES = (["a", "b"], ["c", "d", "e"])
+BIASES = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+
+
+def unit_rows(count: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, 8))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[str, ...]:
+    uris = []
+    for part, names in enumerate(NAMES):
+        rows = [
+            ImageRow(name, "image", name, "", None, "JPEG", 4, 3, 10, None, None, "ok")
+            for name in names
+        ]
+        uris.append(str(tmp_path / f"images-{part}.parquet"))
+        tables.write_table(STORAGE, uris[-1], tables.rows_to_table(rows, tables.IMAGES))
+    return tuple(uris)
+
+
+@pytest.fixture
+def descriptors(tmp_path: Path, images: tuple[str, ...]) -> PartFiles:
+    """Part 0: a; part 1: two views of c, one of e. b and d have none."""
+    uris = []
+    for part, names in enumerate((["a"], ["c", "c", "e"])):
+        count = len(names)
+        vectors = pa.array(unit_rows(count, part).reshape(-1))
+        table = pa.table(
+            {
+                "image_id": names,
+                "view": ["whole"] * count,
+                "vector": pa.FixedSizeListArray.from_arrays(vectors, 8),
+                "bias": BIASES[part : part + count],
+                "model": ["m"] * count,
+            },
+            schema=tables.descriptors(8),
+        )
+        uris.append(str(tmp_path / f"descriptors-{part}.parquet"))
+        tables.write_table(STORAGE, uris[-1], table)
+    return PartFiles(images, tuple(uris), (0, 2))
+
+
+def keypoints(name: str, count: int) -> Keypoints:
+    rng = np.random.default_rng(count)
+    geometry = {f: rng.integers(0, 256, count, np.uint8) for f in ("x", "y", "scale", "angle")}
+    codes = rng.integers(0, 256, (count, load_quantiser().code_bytes), np.uint8)
+    return Keypoints(name, 224, 168, **geometry, codes=codes, model="q")
+
+
+def keypoint_table(features: list[Keypoints]) -> pa.Table:
+    columns = {name: [getattr(one, name) for one in features] for name in tables.KEYPOINTS.names}
+    columns["codes"] = [one.codes.tobytes() for one in features]
+    return pa.table(columns, schema=tables.KEYPOINTS)
+
+
+def test_ids_are_the_number_of_the_image_and_which_of_its_views(descriptors: PartFiles) -> None:
+    read = DescriptorReader(STORAGE, descriptors, "query")
+    assert read(descriptors.channel[0])[1].tolist() == [0]
+    assert read(descriptors.channel[1])[1].tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
+
+
+def test_an_inner_product_is_the_similarity_less_the_querys_bias(descriptors: PartFiles) -> None:
+    uri = descriptors.channel[1]
+    vectors, biases = read_vectors(tables.read_table(STORAGE, uri))
+    queries, _ = DescriptorReader(STORAGE, descriptors, "query")(uri)
+    references, _ = DescriptorReader(STORAGE, descriptors, "reference")(uri)
+    expected = vectors @ vectors.T - biases[:, None]
+    np.testing.assert_allclose(queries @ references.T, expected, atol=1e-6)
+
+
+def test_a_collection_in_itself_takes_off_half_of_both(descriptors: PartFiles) -> None:
+    uri = descriptors.channel[1]
+    vectors, biases = read_vectors(tables.read_table(STORAGE, uri))
+    queries, _ = DescriptorReader(STORAGE, descriptors, "half_query")(uri)
+    references, _ = DescriptorReader(STORAGE, descriptors, "half_reference")(uri)
+    found = queries @ references.T
+    expected = vectors @ vectors.T - (biases[:, None] + biases[None, :]) / 2
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, found.T, atol=1e-6)
+
+
+def test_ids_and_biases_belong_together(descriptors: PartFiles) -> None:
+    read = DescriptorReader(STORAGE, descriptors, "reference")
+    ids, biases = read.ids_and_biases(descriptors.channel[1])
+    assert ids.tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
+    np.testing.assert_array_equal(biases, BIASES[1:4])
+
+
+def test_image_numbers_follow_the_rows_of_images(descriptors: PartFiles) -> None:
+    found = image_numbers(STORAGE, descriptors, descriptors.channel[1], ["e", "c", "d", "e"])
+    assert found.tolist() == [4, 2, 3, 4]
+
+
+def test_keypoints_survive_their_table() -> None:
+    features = [keypoints("c", 5), keypoints("d", 0), keypoints("e", 3)]
+    for one, other in zip(read_keypoints(keypoint_table(features)), features, strict=True):
+        for name, value in vars(other).items():
+            np.testing.assert_array_equal(getattr(one, name), value)
+            assert np.asarray(getattr(one, name)).dtype == np.asarray(value).dtype
+
+
+def test_a_features_id_holds_its_geometry() -> None:
+    points = keypoints("c", 9)
+    for mirrored, geometry in (
+        (False, (points.x, points.y, points.scale, points.angle)),
+        (True, mirror_geometry(points)),
+    ):
+        ids = feature_ids(70_000, points, mirrored)
+        assert (ids >> 32).tolist() == [70_000] * 9
+        for shift, values in zip((24, 16, 8, 0), geometry, strict=True):
+            np.testing.assert_array_equal(ids >> shift & 255, values)
+
+
+def test_a_part_of_keypoints_upright_and_mirrored(tmp_path: Path, images: tuple[str, ...]) -> None:
+    features = [keypoints("c", 5), keypoints("d", 0), keypoints("e", 3)]
+    uris = tuple(str(tmp_path / f"keypoints-{part}.parquet") for part in range(2))
+    tables.write_table(STORAGE, uris[0], keypoint_table([]))
+    tables.write_table(STORAGE, uris[1], keypoint_table(features))
+    files = PartFiles(images, uris, (0, 2))
+    codes, ids = KeypointReader(STORAGE, files)(uris[1])
+    np.testing.assert_array_equal(codes, np.concatenate([one.codes for one in features]))
+    assert (ids >> 32).tolist() == [2] * 5 + [4] * 3
+    vectors, mirrored = KeypointReader(STORAGE, files, mirrored=True)(uris[1])
+    quantiser = load_quantiser()
+    expected = mirror_vectors(reconstruct(np.asarray(codes, np.uint8), quantiser), quantiser)
+    np.testing.assert_array_equal(vectors, expected)
+    np.testing.assert_array_equal(mirrored[:5], feature_ids(2, features[0], mirrored=True))
+    nothing, no_ids = KeypointReader(STORAGE, files)(uris[0])
+    assert (nothing.shape, no_ids.shape) == ((0, quantiser.code_bytes), (0,))
+
+
+def test_parts_are_numbered() -> None:
+    assert PartFiles(("i", "j"), ("c", "d"), (0, 3)).parts() == [(0, "c"), (1, "d")]

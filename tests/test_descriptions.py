@@ -1,0 +1,140 @@
+"""Describing a part: order, folding, failures, and that nothing depends on batches."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect import descriptions, tables
+from copydetect.descriptions import Describer, DescriberOptions, PartTables, describe_part
+from copydetect.descriptors import load_model
+from copydetect.images import decode
+from copydetect.inputs import find_sources, read_source
+from copydetect.keypoints import extract, load_quantiser, quantise
+from copydetect.parts import ListedImage, list_images
+from copydetect.types import Failure, ImageRef
+from copydetect.views import ViewOptions
+from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted
+
+
+@pytest.fixture(scope="module")
+def describer() -> Describer:
+    """Both channels, and two views."""
+    embedder = load_model()
+    options = DescriberOptions(views=ViewOptions(("whole", "flip")))
+    return Describer(options, embedder, embedder.background(), load_quantiser())
+
+
+@pytest.fixture(scope="module")
+def listed(planted: Planted) -> list[ListedImage]:
+    (piece,) = find_sources(STORAGE, str(planted.folder)).pieces
+    return list(list_images(read_source(STORAGE, piece, "image")))
+
+
+@pytest.fixture(scope="module")
+def described(listed: list[ListedImage], describer: Describer) -> PartTables:
+    return describe_part(STORAGE, listed, describer)
+
+
+def local_only(describer: Describer) -> Describer:
+    return Describer(describer.options, None, np.empty((0, 0), np.float32), describer.quantiser)
+
+
+def test_images_are_ordered_by_content_then_id(described: PartTables) -> None:
+    rows = described.images.to_pylist()
+    assert rows == sorted(rows, key=lambda row: (row["sha256"], row["image_id"]))
+    assert described.images.schema.equals(tables.IMAGES)
+
+
+def test_sizes_and_formats_are_those_of_the_files(described: PartTables, planted: Planted) -> None:
+    rows = {row["image_id"]: row for row in described.images.to_pylist()}
+    assert (rows["0.jpg"]["width"], rows["0.jpg"]["height"]) == (320, 240)
+    turned = rows["copies/turned.png"]
+    assert (turned["width"], turned["height"], turned["format"]) == (240, 320, "PNG")
+    for name in ("0.jpg", BROKEN, EMPTY):
+        assert rows[name]["bytes"] == (planted.folder / name).stat().st_size
+    assert rows[EMPTY]["width"] is None
+
+
+def test_every_image_has_each_view_once_and_twins_share_theirs(described: PartTables) -> None:
+    assert described.descriptors is not None
+    images = {row["image_id"]: row["status"] for row in described.images.to_pylist()}
+    expected = [
+        (name, view)
+        for name, status in images.items()
+        if status == "ok"
+        for view in ("whole", "flip")
+    ]
+    columns = (described.descriptors[name].to_pylist() for name in ("image_id", "view"))
+    assert list(zip(*columns, strict=True)) == expected
+    assert images[TWIN] == "duplicate"
+    assert described.keypoints["image_id"].to_pylist() == expected_ids(expected)
+
+
+def expected_ids(pairs: list[tuple[str, str]]) -> list[str]:
+    return [name for name, view in pairs if view == "whole"]
+
+
+def test_keypoints_are_those_of_the_pure_functions(
+    described: PartTables, planted: Planted, describer: Describer
+) -> None:
+    (row,) = (r for r in described.keypoints.to_pylist() if r["image_id"] == "2.jpg")
+    pixels = decode((planted.folder / "2.jpg").read_bytes(), 448).pixels
+    options = describer.options.keypoints
+    expected = quantise(extract(pixels, options), load_quantiser(), "2.jpg", options)
+    assert row["x"] == expected.x.tolist()
+    assert row["codes"] == expected.codes.tobytes()
+
+
+def test_batches_and_order_make_no_difference(
+    described: PartTables,
+    listed: list[ListedImage],
+    describer: Describer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(descriptions, "_BATCH_IMAGES", 3)
+    shuffled = random.Random(2).sample(listed, len(listed))
+    again = describe_part(STORAGE, shuffled, describer)
+    for name in ("images", "descriptors", "keypoints"):
+        assert getattr(again, name).equals(getattr(described, name)), name
+
+
+def test_a_channel_that_is_off_makes_nothing(
+    listed: list[ListedImage], describer: Describer
+) -> None:
+    ok = [image for image in listed if image.image_id in ("0.jpg", BROKEN)]
+    alone = describe_part(STORAGE, ok, local_only(describer))
+    assert alone.descriptors is None
+    assert alone.keypoints.num_rows == 1
+    assert alone.failures["image_id"].to_pylist() == [BROKEN]
+
+
+def test_an_empty_part_has_tables_without_rows(describer: Describer) -> None:
+    empty = describe_part(STORAGE, [], describer)
+    assert empty.images.schema.equals(tables.IMAGES)
+    assert empty.descriptors is not None
+    assert [len(table) for table in vars(empty).values()] == [0, 0, 0, 0]
+    assert empty.descriptors.schema.equals(tables.descriptors(describer.embedder.dimension))
+
+
+def test_files_that_change_vanish_or_could_not_be_listed(
+    tmp_path: Path, planted: Planted, describer: Describer
+) -> None:
+    content = (planted.folder / "0.jpg").read_bytes()
+    refs = [ImageRef(name, str(tmp_path / name)) for name in ("changed.jpg", "gone.jpg", "no.jpg")]
+    reason = Failure("no.jpg", refs[2].uri, "list", "PermissionError", "no access")
+    listed = list(
+        list_images([(refs[0], content + b"1"), (refs[1], content + b"2"), (refs[2], reason)])
+    )
+    (tmp_path / "changed.jpg").write_bytes(content)
+    described = describe_part(STORAGE, listed, local_only(describer))
+    failures = {row["image_id"]: row for row in described.failures.to_pylist()}
+    assert "changed while the run went on" in failures["changed.jpg"]["message"]
+    assert failures["gone.jpg"]["stage"] == "read"
+    assert (failures["no.jpg"]["stage"], failures["no.jpg"]["message"]) == ("list", "no access")
+    assert described.images["status"].to_pylist() == ["failed"] * 3
+    (row,) = (r for r in described.images.to_pylist() if r["image_id"] == "no.jpg")
+    assert (row["sha256"], row["bytes"]) == (None, None)
