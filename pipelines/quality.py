@@ -86,8 +86,10 @@ def search_quality(
     """The recall of the descriptor search against exact search, for the manifest.
 
     neighbors: the files that the search wrote, by part. 1 without a look where a query visits
-    every list.
+    every list; nothing where nothing was searched.
     """
+    if not neighbors:
+        return {}
     index = runs.join(place.folder, "index", "descriptors")
     partition = load_partition(place.storage, f"{index}/{PARTITION}")
     if options.probes_in(partition) >= partition.lists:

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.candidate_parts import Proposals, Side, write_candidates
-from copydetect.candidates import CandidateOptions
 from copydetect.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.densities import DensityOptions
 from copydetect.descriptions import Describer, describe_part
@@ -19,7 +18,7 @@ from copydetect.hits import vote_part, write_votes
 from copydetect.index import IndexJob, SearchJob, build_index, search_index
 from copydetect.inputs import find_sources, read_source
 from copydetect.keypoints import load_quantiser
-from copydetect.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.match_parts import PairImages, verify_part
 from copydetect.partitions import IndexOptions
 from copydetect.parts import list_images
 from copydetect.queries import SearchOptions
@@ -27,6 +26,7 @@ from copydetect.storage import LocalStorage
 from copydetect.types import Role
 from copydetect.votes import VoteOptions
 from pipelines.engine import parser_of
+from pipelines.job import _candidate_options, _verify_options
 from pipelines.options import JobOptions, add_job_options, job_options
 
 STORAGE = LocalStorage()
@@ -135,9 +135,9 @@ class Composition:
             ("whole",),
         )
         folders = str(self.folder / "candidates"), str(self.folder / "pairs")
-        candidate_options = CandidateOptions(options.k)
+        candidate_options = _candidate_options(options)
         (uri,) = write_candidates(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
-        verify = VerifyOptions()
+        verify = _verify_options(options)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)

@@ -1,0 +1,152 @@
+"""Verifying a part of candidates: planted pairs, images that do not open, places of points."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect import match_parts, tables
+from copydetect.candidate_parts import read_pairs, write_pairs
+from copydetect.candidates import CandidatePairs
+from copydetect.match_parts import PairImages, VerifyOptions, correspondences, verify_part
+from copydetect.matches import verify_pair
+from copydetect.pair_images import PairImage
+from copydetect.parts import ImageNumbers
+from copydetect.types import Candidate, Failure, ImageRow
+from copydetect.votes import Votes
+from tests.conftest import BROKEN, STORAGE, Planted
+
+NAMES = ["0.jpg", "5.jpg", "copies/cropped.jpg", BROKEN, "gone.jpg"]
+PAIRS = [(2, 0), (2, 1), (2, 3), (4, 3)]
+SCORES = [2.0, 1.0, 0.5, 0.25]
+POINTS = np.array([[0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9]], np.float32)
+
+
+def candidate(row: int, names: list[str] = NAMES) -> Candidate:
+    query, reference = PAIRS[row]
+    return Candidate(
+        names[query], names[reference], 0.5, 0.1, 3.0, 0.2, SCORES[row], "whole", "whole", 1
+    )
+
+
+@pytest.fixture
+def part(planted: Planted, tmp_path: Path) -> tuple[ImageNumbers, str, str]:
+    """Numbers of five images, of which two cannot be opened; four candidates and their pairs."""
+    rows = []
+    for name in NAMES:
+        file = planted.folder / name
+        content = file.read_bytes() if file.exists() else b""
+        digest = hashlib.sha256(content).hexdigest()
+        place = (name, "image", str(file), "", digest, "JPEG", 320, 240)
+        rows.append(ImageRow(*place, len(content), None, None, "ok"))
+    images, table, pairs = (str(tmp_path / name) for name in ("images", "candidates", "pairs.npz"))
+    tables.write_table(STORAGE, images, tables.rows_to_table(rows, tables.IMAGES))
+    candidates = [candidate(row) for row in range(len(PAIRS))]
+    tables.write_table(STORAGE, table, tables.rows_to_table(candidates, tables.CANDIDATES))
+    none, count = np.full(4, np.nan, np.float32), len(PAIRS)
+    columns = dict.fromkeys(CandidatePairs.__dataclass_fields__, none)
+    columns |= {"query": np.array([q for q, _ in PAIRS]), "rank": np.ones(count, np.int32)}
+    columns |= {"reference": np.array([r for _, r in PAIRS])}
+    columns |= {"descriptor_row": np.full(count, -1), "local_row": np.array([1, -1, -1, 0])}
+    # The first candidate was found from the other side: its points are turned round.
+    votes = Votes(
+        np.array([4, 0]),
+        np.array([3, 2]),
+        np.ones(2, np.float32),
+        np.zeros(2, bool),
+        np.ones(2, np.int32),
+        np.array([0, 0, 2]),
+        POINTS[:, [2, 3, 0, 1]],
+    )
+    write_pairs(STORAGE, pairs, CandidatePairs(**columns), votes)
+    return ImageNumbers(STORAGE, [images], [len(rows)]), table, pairs
+
+
+def both(numbers: ImageNumbers, options: VerifyOptions) -> tuple[PairImages, PairImages]:
+    return PairImages(STORAGE, numbers, options), PairImages(STORAGE, numbers, options)
+
+
+def test_a_copy_and_a_stranger(part: tuple[ImageNumbers, str, str]) -> None:
+    numbers, table, pairs = part
+    verified = verify_part(STORAGE, table, pairs, both(numbers, VerifyOptions()), VerifyOptions())
+    found = {row["reference_id"]: row for row in verified.matches.to_pylist()}
+    assert set(found) == {"0.jpg", "5.jpg"}
+    assert found["0.jpg"]["is_copy"]
+    assert not found["5.jpg"]["is_copy"]
+    # The crop starts at a tenth of width and height, and shows seven tenths.
+    transform = np.reshape(found["0.jpg"]["transform"], (3, 3))
+    np.testing.assert_allclose(transform[:2, 2], [32, 24], atol=2)
+    np.testing.assert_allclose(transform[:2, :2], np.eye(2), atol=0.02)
+
+
+def test_a_verdict_is_that_of_the_pure_function(part: tuple[ImageNumbers, str, str]) -> None:
+    numbers, table, pairs = part
+    options = VerifyOptions()
+    images = PairImages(STORAGE, numbers, options)
+    query, reference = images.open(2), images.open(1)
+    assert isinstance(query, PairImage)
+    assert isinstance(reference, PairImage)
+    no_points = np.empty((0, 4), np.float32)
+    expected = verify_pair(query, reference, candidate(1), no_points, options.matching)
+    verified = verify_part(STORAGE, table, pairs, both(numbers, options), options)
+    row = verified.matches.to_pylist()[1]
+    assert (row["reason"], row["inliers"]) == (expected.reason, expected.inliers)
+
+
+def test_images_that_do_not_open_are_named_once(part: tuple[ImageNumbers, str, str]) -> None:
+    numbers, table, pairs = part
+    verified = verify_part(STORAGE, table, pairs, both(numbers, VerifyOptions()), VerifyOptions())
+    failures = verified.failures.to_pylist()
+    assert sorted(row["image_id"] for row in failures) == sorted([BROKEN, "gone.jpg"])
+    assert {row["stage"] for row in failures} == {"verify"}
+
+
+def test_low_scores_are_not_looked_at(part: tuple[ImageNumbers, str, str]) -> None:
+    numbers, table, pairs = part
+    options = VerifyOptions(min_score=1.5)
+    verified = verify_part(STORAGE, table, pairs, both(numbers, options), options)
+    assert verified.matches["reference_id"].to_pylist() == ["0.jpg"]
+    assert verified.failures.num_rows == 0
+
+
+def test_a_file_that_changed_is_a_failure(
+    planted: Planted, tmp_path: Path, part: tuple[ImageNumbers, str, str]
+) -> None:
+    row = part[0].row(0)
+    changed = ImageRow(**{**vars(row), "sha256": "0" * 64})
+    uri = str(tmp_path / "changed")
+    tables.write_table(STORAGE, uri, tables.rows_to_table([changed], tables.IMAGES))
+    opened = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [1]), VerifyOptions()).open(0)
+    assert isinstance(opened, Failure)
+    assert "changed while the run went on" in opened.message
+
+
+def test_few_images_are_kept_open(
+    part: tuple[ImageNumbers, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match_parts, "_IMAGES_KEPT", 2)
+    images = PairImages(STORAGE, part[0], VerifyOptions())
+    first = images.open(0)
+    images.open(1)
+    assert images.open(0) is first
+    images.open(2)
+    assert images.open(0) is first
+    images.open(1)
+    images.open(2)
+    assert images.open(0) is not first
+
+
+def test_points_are_fractions_of_width_and_height(part: tuple[ImageNumbers, str, str]) -> None:
+    numbers, _, uri = part
+    images = PairImages(STORAGE, numbers, VerifyOptions())
+    query, reference = images.open(2), images.open(0)
+    assert isinstance(query, PairImage)
+    assert isinstance(reference, PairImage)
+    pairs = read_pairs(STORAGE, uri)
+    found = correspondences(pairs, 0, query, reference)
+    # Both are 4:3, and votes are in fractions of the longer side.
+    np.testing.assert_allclose(found, POINTS * [1, 4 / 3, 1, 4 / 3], rtol=1e-3)
+    assert correspondences(pairs, 1, query, reference).shape == (0, 4)
