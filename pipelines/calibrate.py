@@ -9,7 +9,9 @@ from which the same command continues or fits again.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,7 @@ from copydetect.calibration import FILE_NAME, Calibration, decision_digest
 from copydetect.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
 from copydetect.calibration_pairs import MadeCopy, StudyOptions, choose_images, label_pairs
 from copydetect.copies import COPIES, CopyOptions
+from copydetect.errors import OptionError
 from copydetect.inputs import find_sources
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
@@ -45,6 +48,8 @@ def main(argv: list[str]) -> int:
 
 def _calibrate(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
     precision = DEFAULT_PRECISION if arguments.precision is None else arguments.precision
+    if not 0 < precision < 1:
+        raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")
     mixes = tuple(name.strip() for name in arguments.mix.split(","))
     options = StudyOptions(
         min(arguments.sample, arguments.collection),
@@ -73,6 +78,9 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     (everything,) = listings_of(job)
     listed = tables.read_tables(job.storage, everything.uris, LISTING).to_pylist()
     chosen = choose_images((ListedImage(**row) for row in listed), options)
+    if len(chosen) < _FEW_IMAGES:
+        # Few images have few strangers worth a look, and without any there is nothing to learn.
+        job = replace(job, options=replace(job.options, verify_score=-math.inf))
     study = _listing(chosen)
     digest = content_digest(study)
     folder = runs.run_folder_name({**job.settings, "study": str(options)}, digest)

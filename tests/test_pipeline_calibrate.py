@@ -1,0 +1,145 @@
+"""`copydetect calibrate`: from a folder of pictures to a threshold that dedup uses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from copydetect.calibration import Calibration
+from copydetect.storage import LocalStorage
+from pipelines import calibrate, dedup
+
+PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
+FAST = ["--effort", "fast", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 pictures that are no copies of each other."""
+    folder = tmp_path_factory.mktemp("photos")
+    originals = [
+        path for path in sorted(PHOTOS.rglob("*.*")) if path.parent.name in ("wardrobe", "pictures")
+    ]
+    for path in originals[:32]:
+        shutil.copy(path, folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibrated") / "cal"
+    arguments = [str(photos), "--output", str(folder), "--mix", "mild", "--precision", "0.8"]
+    assert calibrate.main([*arguments, *FAST]) == 0
+    return folder
+
+
+def test_the_calibration_says_what_it_was_made_of(calibrated: Path) -> None:
+    stored = json.loads((calibrated / "calibration.json").read_text())
+    sample = stored["sample"]
+    assert sample["images"] == sample["copies"] == len(sample["originals"]) == 32
+    assert (sample["seed"], sample["mixes"], sample["effort"]) == (0, ["mild"], "fast")
+    assert stored["reliability"]["expected_calibration_error"] < 0.1
+    reached = stored["thresholds"]["0.8"]
+    assert reached["threshold_low"] <= reached["threshold"] <= reached["threshold_high"]
+    assert reached["recall_by_kind"]["mix mild"]["copies"] == 32
+    assert (calibrated / "calibration.svg").read_bytes().startswith(b"<?xml")
+    pairs = pq.read_table(calibrated / "pairs.parquet").to_pydict()
+    assert sum(pairs["labels"]) == 32
+    assert sum(pairs["found"]) == sample["pairs"]
+
+
+def test_dedup_cuts_where_the_calibration_says(
+    photos: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(sorted(path.name for path in photos.iterdir())[:12]):
+        shutil.copy(photos / name, tmp_path / f"{number}.jpg")
+    copies = next(calibrated.glob("run-*/edited/mild"))
+    for number, copy in enumerate(sorted(copies.iterdir())[:12]):
+        shutil.copy(copy, tmp_path / f"copy-{number}.jpg")
+    output = tmp_path / "out"
+    arguments = [str(tmp_path), "--output", str(output), "--calibration", str(calibrated)]
+    assert dedup.main([*arguments, "--precision", "0.8", "--no_report", *FAST]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    calibration = Calibration.load(LocalStorage(), str(calibrated))
+    threshold = calibration.threshold_for(0.8)
+    assert manifest["settings"]["calibration"] == calibration.identity
+    assert manifest["settings"]["min_confidence"] == pytest.approx(threshold)
+    table = pq.read_table([output / uri for uri in manifest["tables"]["matches"]]).to_pydict()
+    certain = [
+        (confidence >= threshold, said)
+        for confidence, said, inliers in zip(
+            table["confidence"], table["is_copy"], table["transform"], strict=True
+        )
+        if inliers and abs(confidence - threshold) > 1e-5
+    ]
+    assert any(said for _, said in certain)
+    assert all(over == said for over, said in certain)
+
+
+def test_a_precision_that_cannot_be_had_is_refused_with_what_can(
+    photos: Path, calibrated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = (calibrated / "calibration.json").read_bytes()
+    arguments = [str(photos), "--output", str(calibrated), "--mix", "mild", "--precision", "0.99"]
+    assert calibrate.main([*arguments, *FAST]) == 2
+    assert "--precision 0.99 cannot be had: the most" in capsys.readouterr().err
+    assert (calibrated / "calibration.json").read_bytes() == made
+    assert dedup.main([str(photos), "--output", "out", "--calibration", str(calibrated), *FAST[:2],
+                       "--precision", "0.99"]) == 2  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--mix", "gentle"], "no mix of edits is called gentle"),
+        (["--sample", "0"], "--sample is 0"),
+        (["--precision", "1.5"], "above 0 and below 1"),
+    ],
+)
+def test_bad_input_is_told(
+    wrong: list[str],
+    message: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert calibrate.main([str(photos), "--output", str(tmp_path / "cal"), *wrong, *FAST]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--precision", "0.9", "--min_confidence", "0.5"], "not both"),
+        (["--calibration", "none", "--precision", "0.9"], "needs a calibration"),
+        (["--calibration", "/nowhere/calibration.json"], "cannot read /nowhere"),
+        (["--min_confidence", "7"], "must be 0 to 1"),
+        (["--precision", "0.99999"], "cannot be had"),
+    ],
+)
+def test_dedup_refuses_thresholds_that_make_no_sense(
+    wrong: list[str],
+    message: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert dedup.main([str(photos), "--output", str(tmp_path / "out"), *wrong, *FAST]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_channels_is_refused(
+    photos: Path, calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = json.loads((calibrated / "calibration.json").read_text())
+    foreign = {**stored, "channels": ["descriptor", "local"]}
+    stale = {**stored, "channels": [], "decision": "another"}
+    for content, message in ((foreign, "channels descriptor,local"), (stale, "another version")):
+        (tmp_path / "calibration.json").write_text(json.dumps(content))
+        arguments = ["--output", str(tmp_path / "out"), "--calibration", str(tmp_path)]
+        assert dedup.main([str(photos), *arguments, *FAST]) == 2
+        assert message in capsys.readouterr().err
