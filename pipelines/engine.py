@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TextIO
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -51,7 +52,10 @@ class Engine:
         """Build and run one pipeline to its end; StageError where it fails."""
         started = time.monotonic()
         try:
-            with progress_bar(stage, total, unit, done, self.quiet), _muted(self.verbose):
+            with (
+                _muted(self.verbose) as terminal,
+                progress_bar(stage, total, unit, done, self.quiet, terminal),
+            ):
                 pipeline = beam.Pipeline(options=PipelineOptions(self.flags))
                 build(pipeline)
                 result = pipeline.run()
@@ -160,10 +164,20 @@ def _first_cause(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _muted(verbose: bool) -> Iterator[None]:
-    """Beam prints tracebacks of its workers, and libraries warn of odd images: for `verbose`."""
+def _muted(verbose: bool) -> Iterator[TextIO]:
+    """Keep what Beam's workers and decoders print off standard error; gives a way to write there.
+
+    Beam prints tracebacks whatever the logging level, and libraries in C warn of damaged images.
+    """
     if verbose:
-        yield
+        yield sys.stderr
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with os.fdopen(kept, "w") as terminal, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(nowhere):
+                yield terminal
+        finally:
+            os.dup2(kept, 2)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -14,18 +14,19 @@ _POLL_SECONDS = 0.5
 
 @contextmanager
 def progress_bar(
-    label: str, total: int, unit: str, done: Callable[[], int], quiet: bool
+    label: str, total: int, unit: str, done: Callable[[], int], quiet: bool, terminal: TextIO
 ) -> Iterator[None]:
     """Show how far a stage is, with rate and remaining time, while the block runs.
 
     `done` says how many of `total` are finished; it is asked twice a second from a thread of its
-    own. Nothing is shown when `quiet` or when standard error is no terminal.
+    own. Nothing is shown when `quiet`, or where `terminal` is a file or a pipe.
     """
-    if quiet or total == 0 or not sys.stderr.isatty():
+    if quiet or total == 0 or not terminal.isatty():
         yield
         return
     stop = threading.Event()
-    with tqdm(total=total, desc=label, unit=unit, initial=min(done(), total), leave=False) as bar:
+    begun = min(done(), total)
+    with tqdm(total=total, desc=label, unit=unit, initial=begun, leave=False, file=terminal) as bar:
 
         def follow() -> None:
             while not stop.wait(_POLL_SECONDS):
