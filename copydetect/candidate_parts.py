@@ -13,15 +13,19 @@ from copydetect import runs, tables
 from copydetect.candidates import (
     CandidateOptions,
     CandidatePairs,
-    DescriptorPairs,
     LocalPairs,
     merge_duplicates,
     merge_matches,
 )
-from copydetect.channels import IMAGE_SHIFT, DescriptorReader, PartFiles
+from copydetect.channels import PartFiles
 from copydetect.densities import DensityOptions, similarity_densities, vote_densities
+from copydetect.descriptor_pairs import (
+    described_side,
+    joined,
+    neighbor_pairs,
+    proposed_pairs,
+)
 from copydetect.hits import read_votes
-from copydetect.neighbors import read_neighbors
 from copydetect.parts import ImageNumbers
 from copydetect.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
@@ -29,8 +33,6 @@ from copydetect.votes import Votes
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-_VIEW_MASK = (1 << IMAGE_SHIFT) - 1
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,8 @@ def write_candidates(
 ) -> list[str]:
     """Merge what both channels found, and write it: one table and one file of `PairNumbers` for
     each part of the queries. Returns the tables' URIs."""
-    descriptor, views = _descriptor_pairs(storage, proposals)
     votes = _all_votes(storage, proposals)
-    pairs = _merged(descriptor, votes, proposals, options, density)
+    pairs, views = _merged(storage, votes, proposals, options, density)
     sides = proposals.queries, proposals.references or proposals.queries
     queries, references = (side.numbers(storage) for side in sides)
     uris = []
@@ -149,67 +150,32 @@ def _points_of(votes: Votes, row: int, query: int) -> Floats:
 
 
 def _merged(
-    descriptor: DescriptorPairs | None,
+    storage: Storage,
     votes: Votes | None,
     proposals: Proposals,
     options: CandidateOptions,
     density: DensityOptions,
-) -> CandidatePairs:
-    local = LocalPairs(votes.query, votes.reference, votes.votes) if votes else None
+) -> tuple[CandidatePairs, npt.NDArray[np.int32]]:
+    """Candidates, and the views (n, 2) of the descriptor pairs that `descriptor_row` counts."""
     images = proposals.queries.images
-    densities = (
-        similarity_densities(descriptor.query, descriptor.score, images, density)
-        if descriptor
-        else None,
-        vote_densities(local.query, local.votes, images, density) if local else None,
-    )
+    local = LocalPairs(votes.query, votes.reference, votes.votes) if votes else None
+    local_density = vote_densities(local.query, local.votes, images, density) if local else None
     merge = merge_duplicates if proposals.symmetric else merge_matches
-    return merge(descriptor, local, densities, options)
-
-
-def _descriptor_pairs(
-    storage: Storage, proposals: Proposals
-) -> tuple[DescriptorPairs | None, npt.NDArray[np.int32]]:
-    """Each query's best pair of views with each reference, and these views: (n, 2) int32."""
-    if not proposals.neighbors:
-        return None, np.empty((0, 2), np.int32)
-    found = [read_neighbors(storage, uri) for uri in proposals.neighbors]
-    queries = np.concatenate([one.queries for one in found])
-    ids = np.concatenate([one.ids for one in found])
-    scores = np.concatenate([one.scores for one in found])
-    # A search returns similarities less biases; with these, similarities come back.
-    similarities = scores + _biases_of(storage, proposals, queries, ids)
-    order = np.lexsort((ids, queries, -scores, ids >> IMAGE_SHIFT, queries >> IMAGE_SHIFT))
-    keys = np.stack([queries >> IMAGE_SHIFT, ids >> IMAGE_SHIFT], axis=1)[order]
-    best = order[np.append(True, (keys[1:] != keys[:-1]).any(axis=1))] if len(order) else order
-    pairs = DescriptorPairs(
-        queries[best] >> IMAGE_SHIFT, ids[best] >> IMAGE_SHIFT, similarities[best], scores[best]
-    )
-    views = np.stack([queries[best] & _VIEW_MASK, ids[best] & _VIEW_MASK], axis=1)
-    return pairs, views.astype(np.int32)
-
-
-def _biases_of(storage: Storage, proposals: Proposals, queries: Ints, ids: Ints) -> Floats:
-    """(n,) float32: what score normalisation took off each pair."""
-    taken = _lookup(_biases(storage, proposals.queries), queries)
-    if proposals.symmetric:
-        taken = (taken + _lookup(_biases(storage, proposals.queries), ids)) / np.float32(2)
-    return np.asarray(taken, np.float32)
-
-
-def _biases(storage: Storage, side: Side) -> tuple[Ints, Floats]:
-    """ids, ascending, and bias of every descriptor of a side."""
-    if side.descriptors is None:
-        raise ValueError("the descriptor channel is off")
-    read = DescriptorReader(storage, side.descriptors, "reference")
-    parts = [read.ids_and_biases(uri) for uri in side.descriptors.channel]
-    ids, biases = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(ids)
-    return ids[order], biases[order]
-
-
-def _lookup(known: tuple[Ints, Floats], ids: Ints) -> Floats:
-    return np.asarray(known[1][np.searchsorted(known[0], ids)], np.float32)
+    if proposals.queries.descriptors is None or not proposals.neighbors:
+        nothing = np.empty((0, 2), np.int32)
+        return merge(None, local, (None, local_density), options), nothing
+    queries = described_side(storage, proposals.queries.descriptors)
+    references = queries
+    if proposals.references and proposals.references.descriptors:
+        references = described_side(storage, proposals.references.descriptors)
+    sides = queries, references, proposals.symmetric
+    found = neighbor_pairs(storage, proposals.neighbors, *sides)
+    # Only what the search returned tells how crowded it is around an image.
+    crowd = similarity_densities(found[0].query, found[0].score, images, density)
+    if local:
+        proposed = proposed_pairs((local.query, local.reference), found[0], *sides)
+        found = joined(found, proposed)
+    return merge(found[0], local, (crowd, local_density), options), found[1]
 
 
 def _all_votes(storage: Storage, proposals: Proposals) -> Votes | None:
