@@ -56,7 +56,7 @@ LESS_IS_COPY = ("rival_inliers", "error_px", "shift_px", "shift_spread_px")
 UNUSED = ("similarity", "descriptor_score", "votes", "local_score", "overlap_px")
 """What the decision does not see: the search's scores, which depend on the collection."""
 FOLDS = 5
-ROUNDS = 3
+ROUNDS = 2
 
 Floats = npt.NDArray[np.float32]
 
