@@ -95,7 +95,7 @@ class Descriptors:
 class Keypoints:
     """Local features of one image's thumbnail, at most a few hundred, strongest first.
 
-    x, y: (n,) uint8, position in 1/256 of the thumbnail's width and height;
+    x, y: (n,) uint8, position in 1/256 of the thumbnail's longer side;
     scale: (n,) uint8, 16 · log2 of the keypoint's diameter in thumbnail pixels;
     angle: (n,) uint8, in 1/256 turn; codes: (n, m) uint8, quantised descriptors;
     model: identity of the extractor and quantiser.

@@ -46,7 +46,7 @@ from pipelines.summary import summary_of
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _SCRATCH = ("search", "pairs")
 _DESCRIPTOR_NEIGHBORS = 50
-_FEATURE_NEIGHBORS = 6
+_FEATURE_NEIGHBORS = 8
 _CANVAS = np.zeros((256, 256, 3), np.uint8)
 
 
