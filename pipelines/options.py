@@ -18,6 +18,7 @@ from copydetect.transforms.storage import storage_for
 CHANNELS = ("descriptor", "local")
 DEFAULT_PRECISION = 0.9
 NO_CALIBRATION = "none"
+UNCALIBRATED_MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,18 +167,21 @@ def loaded_calibration(spec: str, channels: tuple[str, ...]) -> Calibration:
     return found
 
 
-def _threshold(arguments: argparse.Namespace, calibration: Calibration) -> float:
-    """From which confidence on a pair is a copy; OptionError."""
+def _threshold(
+    arguments: argparse.Namespace, calibration: Calibration
+) -> tuple[float | None, float]:
+    """The wanted precision, if any, and the confidence from which a pair is a copy; OptionError."""
     precision, given = arguments.precision, arguments.min_confidence
     if given is not None:
         if precision is not None:
             raise OptionError("give --precision or --min_confidence, not both")
-        return float(given)
-    if not calibration.points:
-        if precision is not None:
-            raise OptionError("--precision needs a calibration; --calibration is none")
-        return 0.5
-    return calibration.threshold_for(DEFAULT_PRECISION if precision is None else precision)
+        return None, float(given)
+    if calibration.points:
+        precision = DEFAULT_PRECISION if precision is None else precision
+        return precision, calibration.threshold_for(precision)
+    if precision is not None:
+        raise OptionError("--precision needs a calibration; --calibration is none")
+    return None, UNCALIBRATED_MIN_CONFIDENCE
 
 
 def job_options(arguments: argparse.Namespace) -> JobOptions:
@@ -186,6 +190,7 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
     channels = effort.channels if arguments.channels is None else arguments.channels.split(",")
     channels = tuple(channel.strip() for channel in channels)
     calibration = loaded_calibration(arguments.calibration, channels)
+    precision, min_confidence = _threshold(arguments, calibration)
     return JobOptions(
         effort=arguments.effort,
         channels=channels,
@@ -202,8 +207,8 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
             effort.verify_score if arguments.verify_score is None else arguments.verify_score
         ),
         calibration=calibration,
-        precision=arguments.precision,
-        min_confidence=_threshold(arguments, calibration),
+        precision=precision,
+        min_confidence=min_confidence,
         keep=arguments.keep,
         max_megapixels=arguments.max_megapixels,
     )
