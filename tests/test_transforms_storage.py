@@ -1,0 +1,159 @@
+"""Beam's file systems as a storage: a file system that is made up, and the local disk."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
+
+from copydetect.errors import InputError
+from copydetect.transforms.storage import BeamStorage, storage_for
+
+FILES: dict[str, bytes] = {}
+
+
+class _Upload(io.BytesIO):
+    """Becomes a file when it is closed, as an object in a bucket does."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            FILES[self._path] = self.getvalue()
+        super().close()
+
+
+class MadeUpFileSystem(FileSystem):
+    """Files in memory under made-up://; it has no folders, as buckets have none."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "made-up"
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *paths])
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def mkdirs(self, path: str) -> None:
+        pass
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        for path, data in FILES.items():
+            if path.startswith(dir_or_prefix):
+                yield FileMetadata(path, len(data))
+
+    def create(self, path: str, mime_type: str = "", compression_type: str = "") -> io.BytesIO:
+        return _Upload(path)
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = "") -> io.BytesIO:
+        if path not in FILES:
+            raise BeamIOError(f"no file {path}")
+        return io.BytesIO(FILES[path])
+
+    def copy(self, sources: list[str], destinations: list[str]) -> None:
+        raise NotImplementedError
+
+    def rename(self, sources: list[str], destinations: list[str]) -> None:
+        raise NotImplementedError
+
+    def exists(self, path: str) -> bool:
+        return path in FILES
+
+    def size(self, path: str) -> int:
+        return len(FILES[path])
+
+    def last_updated(self, path: str) -> float:
+        return 0.0
+
+    def checksum(self, path: str) -> str:
+        return str(hash(FILES[path]))
+
+    def metadata(self, path: str) -> FileMetadata:
+        return FileMetadata(path, len(FILES[path]))
+
+    def delete(self, paths: list[str]) -> None:
+        for path in paths:
+            del FILES[path]
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    FILES.clear()
+    yield f"made-up://{uuid.uuid4().hex}"
+    FILES.clear()
+
+
+STORAGE = BeamStorage()
+
+
+def test_what_is_written_is_read(bucket: str) -> None:
+    uri = f"{bucket}/run/part-00000.parquet"
+    assert not STORAGE.exists(uri)
+    STORAGE.write(uri, b"rows")
+    assert STORAGE.exists(uri)
+    assert STORAGE.exists(f"{bucket}/run")
+    assert STORAGE.read(uri) == b"rows"
+    STORAGE.write(uri, b"other rows")
+    assert STORAGE.read(uri) == b"other rows"
+
+
+def test_files_below_are_listed_with_their_sizes(bucket: str) -> None:
+    for name in ("b.jpg", "more/a.jpg", "a.png"):
+        STORAGE.write(f"{bucket}/in/{name}", name.encode())
+    STORAGE.write(f"{bucket}/input", b"beside")
+    found = [(file.uri, file.size_bytes) for file in STORAGE.files_under(f"{bucket}/in/")]
+    names = ["a.png", "b.jpg", "more/a.jpg"]
+    assert found == [(f"{bucket}/in/{name}", len(name)) for name in names]
+    only = [file.uri for file in STORAGE.matching(f"{bucket}/in/*.jpg")]
+    assert only == [f"{bucket}/in/b.jpg"]
+    assert fnmatch.fnmatch(only[0], "*.jpg")
+
+
+def test_deleting_takes_a_folder_with_all_below_and_forgives_what_is_gone(bucket: str) -> None:
+    for name in ("x/1", "x/y/2", "z"):
+        STORAGE.write(f"{bucket}/{name}", b"")
+    STORAGE.delete(f"{bucket}/x")
+    STORAGE.delete(f"{bucket}/x")
+    STORAGE.delete(f"{bucket}/none")
+    assert list(FILES) == [f"{bucket}/z"]
+
+
+def test_uploads_move_and_downloads_are_kept(bucket: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    local = tmp_path / "shard"
+    local.write_bytes(b"index")
+    uri = f"{bucket}/shard"
+    STORAGE.upload(str(local), uri)
+    assert not local.exists()
+    path = STORAGE.local_path(uri)
+    assert Path(path).read_bytes() == b"index"
+    assert STORAGE.local_path(uri) == path
+
+
+def test_missing_files_and_unknown_schemes_are_named(bucket: str) -> None:
+    with pytest.raises(InputError, match="none"):
+        STORAGE.read(f"{bucket}/none")
+    with pytest.raises(InputError, match="none"):
+        STORAGE.local_path(f"{bucket}/none")
+    with pytest.raises(InputError, match="nowhere"):
+        STORAGE.read("nowhere://place")
+
+
+def test_paths_without_a_scheme_are_local(tmp_path: Path) -> None:
+    STORAGE.write(f"{tmp_path}/folder/file", b"data")
+    assert (tmp_path / "folder" / "file").read_bytes() == b"data"
+    assert isinstance(storage_for("made-up://place"), BeamStorage)
+    assert not isinstance(storage_for(str(tmp_path)), BeamStorage)
