@@ -235,3 +235,15 @@ def test_pairs_are_labelled_by_what_was_made_of_what() -> None:
     distinct, left_out = label_pairs(matches, made, distinct=True)
     assert left_out == {"two copies of one image": 1}
     assert (~distinct.labels).sum() == 4
+
+
+def test_where_everything_may_be_a_copy_of_everything_nothing_can_be_learnt() -> None:
+    names = [f"{number}" for number in range(30)]
+    made = [MadeCopy(f"mild/{name}.0", name, ("crop",)) for name in names]
+    alike = [(a, b, 0.99) for a in names for b in names if a < b]
+    found = [(copy.original_id, copy.copy_id, 0.98) for copy in made]
+    crossed = [("1", "mild/2.0", 0.97), ("mild/3.0", "mild/4.0", 0.96)]
+    pairs, left_out = label_pairs(matches_of(*alike, *found, *crossed), made)
+    assert left_out == {"originals that may be copies": len(alike) + 2}
+    with pytest.raises(OptionError, match="not everything is a copy of everything"):
+        fit_calibration(pairs)

@@ -11,6 +11,7 @@ import pytest
 
 from copydetect.calibration import Calibration
 from copydetect.storage import LocalStorage
+from copydetect.training.bundled_calibration import bundle
 from pipelines import calibrate, dedup
 
 PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
@@ -50,6 +51,16 @@ def test_the_calibration_says_what_it_was_made_of(calibrated: Path) -> None:
     pairs = pq.read_table(calibrated / "pairs.parquet").to_pydict()
     assert sum(pairs["labels"]) == 32
     assert sum(pairs["found"]) == sample["pairs"]
+
+
+def test_the_bundled_form_is_fitted_on_the_same_pairs(calibrated: Path, tmp_path: Path) -> None:
+    with_score, alone = (
+        Calibration.load(LocalStorage(), str(path)) for path in bundle(calibrated, tmp_path)
+    )
+    made = Calibration.load(LocalStorage(), str(calibrated))
+    assert (with_score.map, with_score.points) == (made.map, made.points)
+    assert alone.map.score == 0
+    assert alone.channels == ()
 
 
 def test_dedup_cuts_where_the_calibration_says(
