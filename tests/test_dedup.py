@@ -89,6 +89,7 @@ def test_what_fails_is_named_with_its_reason(planted: Planted, run: Run) -> None
 def test_the_manifest_counts_what_the_tables_hold(run: Run) -> None:
     manifest = run.manifest
     assert manifest.counts["images"] == 13
+    assert set(manifest.settings["models"]) == {"descriptor", "background", "local"}
     for name, uris in manifest.tables.items():
         rows = [parquet.read_metadata(run.output / uri).num_rows for uri in uris]
         assert manifest.counts[name] == sum(rows)
