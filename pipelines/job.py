@@ -125,6 +125,7 @@ def run_job(job: Job) -> int:
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.settings}, digest)
+        _forget_passing_failures(job, folder)
         place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
         parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
         manifest = search_and_verify(job, place, folder, parts, listings)
@@ -134,6 +135,20 @@ def run_job(job: Job) -> int:
     if not job.engine.quiet:
         print(summary_of(job.storage, job.output, manifest, page))
     return _verdict(job, manifest)
+
+
+def _forget_passing_failures(job: Job, folder: str) -> None:
+    """Begin anew where this very run is finished, but files that were listed could not be read."""
+    if not job.storage.exists(runs.join(job.output, runs.MANIFEST)):
+        return
+    try:
+        manifest = Manifest.load(job.storage, job.output)
+        failures = manifest.table(job.storage, job.output, "failures", ["stage"])
+    except InputError:
+        return  # another version's or a damaged run: this one replaces it
+    if manifest.folder == folder and {"read", "verify"} & set(failures["stage"].to_pylist()):
+        job.storage.delete(runs.join(job.output, runs.MANIFEST))
+        job.storage.delete(runs.join(job.output, folder))
 
 
 def listings_of(job: Job) -> list[Listing]:

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,9 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import runs, tables
+from copydetect.storage import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
+from copydetect.types import Failure, ImageRef
 from pipelines import dedup
 from pipelines.job import _describer_setup
 from tests.composition import Composition, Described, default_options
@@ -183,6 +185,23 @@ def test_an_interrupted_run_continues(
     again = dedup_run(planted.folder, output)
     assert {f: f.stat().st_mtime_ns for f in before} == before
     assert again.results() == run.results()
+
+
+def test_what_could_not_be_read_for_a_while_is_read_by_the_next_run(
+    planted: Planted, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def unreadable(storage: Storage, refs: Iterable[ImageRef]) -> Iterator[object]:
+        for ref in refs:
+            reason = Failure(ref.image_id, ref.uri, "read", "OSError", "host is down")
+            yield ref, reason
+
+    flags = ["--channels=local", "--max_failed_fraction=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr("copydetect.descriptions.read_refs", unreadable)
+        assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 12
+    again = dedup_run(planted.folder, tmp_path, *flags)
+    assert again.manifest.counts["failures"] == len(planted.failures)
+    assert again.groups() == planted.groups
 
 
 def as_csv(planted: Planted, folder: Path) -> str:
