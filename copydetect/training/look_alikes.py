@@ -12,6 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from copydetect import edits
 from copydetect.types import Pixels
 
 Pair = tuple[Pixels, Pixels]
@@ -147,14 +148,44 @@ def shelf(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     return made[0], made[1]
 
 
+def one_screen(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
+    """Two pictures on the same screen or page: the same chrome around other content."""
+    screen = edits.KINDS["screenshot"].sample(rng, float(rng.uniform(0, 1)))
+    return _as_made(
+        screen(pictures[0], pictures[2:]).pixels, screen(pictures[1], pictures[2:]).pixels
+    )
+
+
+def one_background(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
+    """Two pictures pasted onto the same third one, at the same place."""
+    paste = edits.KINDS["onto"].sample(rng, float(rng.uniform(0, 1)))
+    height, width = pictures[0].shape[:2]
+    resized = cv2.resize(pictures[1], (width, height), interpolation=cv2.INTER_AREA)
+    same_shape = np.asarray(resized, np.uint8)
+    first, second = paste(pictures[0], pictures[2:3]), paste(same_shape, pictures[2:3])
+    return _as_made(first.pixels, second.pixels)
+
+
 KINDS: dict[str, Callable[[np.random.Generator, list[Pixels]], Pair]] = {
     "pages": pages,
     "windows": windows,
     "cards": cards,
     "second_view": second_view,
     "shelf": shelf,
+    "one_screen": one_screen,
+    "one_background": one_background,
 }
 """Each takes a generator and at least two pictures, and makes two images that are no copies."""
+
+
+def _as_made(first: Pixels, second: Pixels) -> Pair:
+    """Both at most 448 px long, as pictures of a collection are when they are compared."""
+    pair = []
+    for picture in (first, second):
+        scale = min(1.0, 448 / max(picture.shape[:2]))
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        pair.append(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
+    return pair[0], pair[1]
 
 
 def _words(rng: np.random.Generator, count: int) -> str:
