@@ -26,7 +26,12 @@ from copydetect.storage import LocalStorage
 from copydetect.types import Role
 from copydetect.votes import VoteOptions
 from pipelines.engine import parser_of
-from pipelines.job import _candidate_options, _verify_options
+from pipelines.job import (
+    _DESCRIPTOR_NEIGHBORS,
+    _FEATURE_NEIGHBORS,
+    _candidate_options,
+    _verify_options,
+)
 from pipelines.options import JobOptions, add_job_options, job_options
 
 STORAGE = LocalStorage()
@@ -96,7 +101,7 @@ class Composition:
         build_index(
             IndexJob(STORAGE, folder, read, count, IndexOptions(), model), list(sought.parts())
         )
-        search = SearchOptions(k=50, exclude=self.exclude)
+        search = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=self.exclude)
         job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
         (uri,) = search_index(job, asked.files.parts())
         return uri
@@ -117,7 +122,7 @@ class Composition:
         for mirrored in (False, True):
             asked = KeypointReader(STORAGE, files, mirrored)
             place = str(self.folder / f"hits-{mirrored}")
-            search = SearchOptions(k=6, exclude=self.exclude)
+            search = SearchOptions(k=_FEATURE_NEIGHBORS, exclude=self.exclude)
             found += search_index(SearchJob(STORAGE, place, asked, folder, search), files.parts())
         uri = str(self.folder / "votes.npz")
         votes = vote_part(STORAGE, files, 0, *found, VoteOptions(), self.symmetric)
