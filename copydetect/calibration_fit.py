@@ -72,12 +72,14 @@ def fit_calibration(
     losses = [_log_loss(values[rows], pairs.labels[rows]) for values in unseen]
     # Steps follow the data closer than a curve does; they must earn it where it was not fitted.
     steps = len(losses) > 1 and losses[1] < _STEPS_PAY * losses[0]
-    probabilities = np.where(pairs.found, unseen[int(steps)], -1.0)
+    probabilities = unseen[int(steps)]
+    # Without any transform there is no proof: such a pair is never reported.
+    reported = np.where(pairs.found & (pairs.confidences > 0), probabilities, -1.0)
     fitted = _fit_map(pairs, rows, use_score, steps)
     error = reliability(probabilities[pairs.found], pairs.labels[pairs.found])
     return Calibration(
         map=fitted,
-        points=operating_points(probabilities, pairs.labels),
+        points=operating_points(reported, pairs.labels),
         decision=decision_digest(),
         channels=channels if fitted.score else (),
         reliability={
@@ -85,7 +87,7 @@ def fit_calibration(
             "log_loss": losses[int(steps)],
             "folds": _FOLDS,
         },
-        thresholds={f"{p:g}": _threshold(pairs, probabilities, p) for p in PRECISIONS},
+        thresholds={f"{p:g}": _threshold(pairs, reported, p) for p in PRECISIONS},
     )
 
 
@@ -99,7 +101,7 @@ def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
 def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
     """For each precision that can be had, the lowest threshold: ascending in both.
 
-    probabilities: (n,), below 0 for copies that were not found; labels: (n,).
+    probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
     """
     thresholds, right, wrong = _curve(probabilities, labels, np.ones(len(labels)))
     copies = max(int(labels.sum()), 1)

@@ -130,6 +130,13 @@ def test_copies_that_were_not_found_count_against_recall_only() -> None:
     assert less["precision"] >= 0.8
 
 
+def test_pairs_without_a_transform_are_never_reported() -> None:
+    pairs = planted(3000)
+    unproved = pairs.labels & (np.arange(3000) % 2 == 0)
+    fitted = fit_calibration(replace(pairs, confidences=np.where(unproved, 0.0, pairs.confidences)))
+    assert max(point.recall for point in fitted.points) <= 1 - unproved.sum() / pairs.labels.sum()
+
+
 def test_operating_points_against_counting() -> None:
     values = np.array([0.9, 0.8, 0.8, 0.6, 0.5, -1.0])
     labels = np.array([True, True, False, True, False, True])
