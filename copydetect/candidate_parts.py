@@ -90,6 +90,10 @@ class PairNumbers:
     starts: Ints
     points: Floats
 
+    def correspondences(self, row: int) -> Floats:
+        """(n, 4) float32: what the search found to agree in a pair, none for descriptors' own."""
+        return self.points[self.starts[row] : self.starts[row + 1]]
+
 
 def write_candidates(
     storage: Storage,

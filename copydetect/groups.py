@@ -91,7 +91,7 @@ def group_copies(
     pairs = _Pairs.of(images, originals, matches)
     repeated = originals[originals != np.arange(len(originals))]
     wanted = np.unique(np.concatenate([repeated, pairs.first, pairs.second]))
-    preference = Preference.of(images, options.keep)
+    preference = Preference.of(images, options.keep, pairs.derived(originals))
     files_of: dict[int, list[int]] = {}
     for file in preference.order[np.isin(originals[preference.order], wanted)].tolist():
         files_of.setdefault(int(originals[file]), []).append(file)
@@ -300,6 +300,7 @@ class _Pairs:
     confidence: _Floats
     similarity: _Floats
     is_copy: npt.NDArray[np.bool_]
+    first_is_original: _Integers
 
     @classmethod
     def of(cls, images: pa.Table, originals: _Integers, matches: pa.Table) -> _Pairs:
@@ -315,7 +316,26 @@ class _Pairs:
         new = np.ones(len(order), bool)
         new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
         kept = order[new]
-        return cls(first[kept], second[kept], confidence[kept], similarity[kept], is_copy[kept])
+        # 1, −1 or, where the direction is unknown, 0.
+        known = pc.equal(matches["direction"], "reference_is_copy").to_numpy().astype(np.int64)
+        known -= pc.equal(matches["direction"], "query_is_copy").to_numpy()
+        known = np.where(a == first, known, -known)
+        return cls(
+            first[kept],
+            second[kept],
+            confidence[kept],
+            similarity[kept],
+            is_copy[kept],
+            known[kept],
+        )
+
+    def derived(self, originals: _Integers) -> npt.NDArray[np.bool_]:
+        """For each image whether more accepted pairs say that it is the copy than the original."""
+        balance = np.zeros(len(originals), np.int64)
+        said = np.where(self.is_copy, self.first_is_original, 0)
+        np.add.at(balance, self.first, said)
+        np.add.at(balance, self.second, -said)
+        return balance[originals] < 0
 
     def components(self, image_count: int) -> Iterator[Verdicts]:
         """The verdicts inside each connected component of the accepted pairs, one at a time."""

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KeepPolicy = Literal["largest", "oldest", "first"]
-"""`largest`: most pixels, then most bytes a pixel (the least compressed); `oldest`: the earliest
-`captured_at`, then as `largest`; `first`: the first image_id, which settles every tie."""
+"""`largest`: what is no copy of another by the direction of its matches, then most pixels, then
+most bytes a pixel (the least compressed); `oldest`: the earliest `captured_at`, then as `largest`;
+`first`: the first image_id, which settles every tie."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Preference:
 
     order: (n,) int64 rows, the most preferred first; ranks: (n,) int64, its inverse; widths,
     heights: (n,) int64 px, 0 where unknown; bytes_per_pixel: (n,) float64; captured: n texts,
-    empty where unknown.
+    empty where unknown; derived: (n,) bool, shown by its matches to be made from another.
     """
 
     policy: KeepPolicy
@@ -32,10 +33,11 @@ class Preference:
     heights: npt.NDArray[np.int64]
     bytes_per_pixel: npt.NDArray[np.float64]
     captured: list[str]
+    derived: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, images: pa.Table, policy: KeepPolicy) -> Preference:
-        """images: the `images` table sorted by image_id."""
+    def of(cls, images: pa.Table, policy: KeepPolicy, derived: npt.NDArray[np.bool_]) -> Preference:
+        """images: the `images` table sorted by image_id; derived: as the field."""
         widths = pc.fill_null(images["width"], 0).to_numpy().astype(np.int64)
         heights = pc.fill_null(images["height"], 0).to_numpy().astype(np.int64)
         pixels = widths * heights
@@ -45,15 +47,16 @@ class Preference:
         if policy == "first":
             order = rows
         elif policy == "largest":
-            order = np.lexsort((rows, -density, -pixels))
+            order = np.lexsort((rows, -density, -pixels, derived))
         else:
             _, age = np.unique(np.array(captured, str), return_inverse=True)
             unknown = np.array([not time for time in captured], bool)
-            order = np.lexsort((rows, -density, -pixels, age, unknown))
+            order = np.lexsort((rows, -density, -pixels, derived, age, unknown))
         ranks = np.empty(len(order), np.int64)
         ranks[order] = rows
         ids = images["image_id"].to_pylist()
-        return cls(policy, order.astype(np.int64), ranks, ids, widths, heights, density, captured)
+        order = order.astype(np.int64)
+        return cls(policy, order, ranks, ids, widths, heights, density, captured, derived)
 
     def why(self, kept: int, group: list[int]) -> str:
         """Why row `kept` is kept among the rows of its group (two or more, itself included)."""
@@ -74,6 +77,8 @@ class Preference:
     def _why_largest(self, kept: int, others: list[int]) -> str:
         size = f"{self.widths[kept]} × {self.heights[kept]} px"
         pixels = self.widths * self.heights
+        if any(self.derived[row] and pixels[row] >= pixels[kept] for row in others):
+            return f"the original of {len(others) + 1}, by the direction of its copies ({size})"
         rivals = [row for row in others if pixels[row] == pixels[kept]]
         if not rivals:
             return f"most pixels of {len(others) + 1} ({size})"

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.calibration import IDENTITY, Calibration
-from copydetect.candidate_parts import PairNumbers, read_pairs
+from copydetect.candidate_parts import read_pairs
 from copydetect.errors import ImageError
 from copydetect.images import DecodeOptions, decode
 from copydetect.inputs import read_refs
@@ -106,25 +106,12 @@ def verify_part(
             if isinstance(image, Failure):
                 failures[image.role, image.image_id] = image
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            points = correspondences(pairs, row, query, reference)
+            points = pairs.correspondences(row)
             matches.append(_verified(query, reference, candidate, points, options))
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
     )
-
-
-def correspondences(
-    pairs: PairNumbers, row: int, query: PairImage, reference: PairImage
-) -> npt.NDArray[np.float32]:
-    """(n, 4) float32: what the search found to agree, as fractions of width and height."""
-    points = pairs.points[pairs.starts[row] : pairs.starts[row + 1]]
-    longer = [
-        max(image.full_width_px, image.full_height_px) / side
-        for image in (query, reference)
-        for side in (image.full_width_px, image.full_height_px)
-    ]
-    return np.asarray(points * np.array(longer, np.float32), np.float32)
 
 
 def _verified(

@@ -77,6 +77,21 @@ def star(hub, leaves, confidence=0.95):
     return accepted + refused
 
 
+def test_a_picture_made_from_another_is_not_kept_for_its_size():
+    table = matches_table([("photo", "poster", 0.99), ("crop", "photo", 0.98)])
+    directions = pa.array(["reference_is_copy", "query_is_copy"])
+    matches = table.set_column(table.schema.get_field_index("direction"), "direction", directions)
+    sizes = {"poster": (900, 900, 9000), "crop": (50, 50, 500)}
+    members = group_copies(images_table(["photo", "poster", "crop"], sizes=sizes), matches)
+    (kept,) = [member for member in members if member.keep]
+    assert kept.image_id == "photo"
+    assert kept.reason == "the original of 3, by the direction of its copies (100 × 100 px)"
+    by_name = group_copies(
+        images_table(["photo", "poster", "crop"], sizes=sizes), matches, GroupOptions(keep="first")
+    )
+    assert [member.image_id for member in by_name if member.keep] == ["crop"]
+
+
 def test_nothing_matched():
     assert grouped("ab", []) == []
     assert grouped("ab", [("a", "b", 0.3)]) == []
