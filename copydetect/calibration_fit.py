@@ -38,6 +38,7 @@ _LEAST = 20
 _STEP_PAIRS = 25
 _STEPS_PAY = 0.98
 _Z = 1.96
+_LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
 
 
 def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
-    """For each precision that can be had, the lowest threshold: ascending in both.
+    """For each precision that can be had, the lowest threshold: ascending in both, in small steps.
 
     probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
     """
@@ -109,7 +110,7 @@ def operating_points(probabilities: Floats, labels: Booleans) -> tuple[Operating
     for threshold, hits, misses in zip(thresholds[::-1], right[::-1], wrong[::-1], strict=True):
         count = int(hits + misses)
         precision = float(hits / count)
-        if points and precision <= points[-1].precision:
+        if precision < (points[-1].precision + _POINT_STEP if points else _LOWEST_PRECISION):
             continue
         low, high = wilson(int(hits), count)
         point = OperatingPoint(float(threshold), precision, low, high, float(hits / copies), count)
