@@ -83,7 +83,9 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
         job = replace(job, options=replace(job.options, verify_score=-math.inf))
     study = _listing(chosen)
     digest = content_digest(study)
-    folder = runs.run_folder_name({**job.settings, "study": str(options)}, digest)
+    # How pairs are labelled changes nothing in what is searched.
+    searched = str(replace(options, distinct=False))
+    folder = runs.run_folder_name({**job.settings, "study": searched}, digest)
     place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
     _forget_verdicts(place)
     made = _make_copies(place, chosen[: options.sample], options)

@@ -16,7 +16,7 @@ from copydetect.keypoints import KeypointOptions
 from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")
-DEFAULT_PRECISION = 0.95
+DEFAULT_PRECISION = 0.98
 NO_CALIBRATION = "none"
 UNCALIBRATED_MIN_CONFIDENCE = 0.5
 

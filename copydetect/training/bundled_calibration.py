@@ -1,11 +1,11 @@
 """What `copydetect calibrate` wrote → the calibrations that come with the package.
 
-    copydetect calibrate PICTURES --distinct --output CAL
+    copydetect calibrate PICTURES --sample 360 --collection 1200 --output CAL
     python -m copydetect.training.bundled_calibration CAL
 
-Run both whenever the decision changes; pictures are those of which no two are copies. Two maps are
-fitted on the same pairs: with the search's score, for runs with the same channels, and by the
-decision's confidence alone, for all others.
+Run both whenever the decision or the descriptor changes. Two maps are fitted on the same pairs:
+with the search's score, for runs with the same channels, and by the decision's confidence alone,
+for all others.
 """
 
 from __future__ import annotations
