@@ -37,6 +37,8 @@ _RESAMPLES = 200
 _LEAST = 20
 _STEP_PAIRS = 25
 _STEPS_PAY = 0.98
+_STEPS_FROM = 500
+"""Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
 _Z = 1.96
 _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
@@ -68,7 +70,8 @@ def fit_calibration(
     """
     _check(pairs)
     rows = pairs.found & (pairs.confidences < 1)
-    forms = [False] if rows.sum() < 10 * _STEP_PAIRS else [False, True]
+    copies = int(pairs.labels[rows].sum())
+    forms = [False, True] if min(copies, int(rows.sum()) - copies) >= _STEPS_FROM else [False]
     unseen = [_out_of_fold(pairs, rows, use_score, steps) for steps in forms]
     losses = [_log_loss(values[rows], pairs.labels[rows]) for values in unseen]
     # Steps follow the data closer than a curve does; they must earn it where it was not fitted.
