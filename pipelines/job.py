@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from copydetect import runs, tables
+from copydetect.calibration import bundled_calibration
 from copydetect.candidate_parts import Proposals, Side
 from copydetect.candidates import CandidateOptions
 from copydetect.densities import DensityOptions
@@ -47,6 +48,7 @@ _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _SCRATCH = ("search", "pairs")
 _DESCRIPTOR_NEIGHBORS = 50
 _FEATURE_NEIGHBORS = 8
+_CROWD = 100
 _CANVAS = np.zeros((256, 256, 3), np.uint8)
 
 
@@ -188,7 +190,8 @@ def search_and_verify(
     sides = tuple(stages.side(place, role, parts[role], job.options.channels) for role in job.roles)
     proposals, quality = _proposals(job, place, search, sides)
     candidates = stages.propose(place, proposals, _candidate_options(job.options), DensityOptions())
-    matches = stages.verify(place, (sides[0], sides[1]), candidates, _verify_options(job.options))
+    verifying = _verify_options(job.options, sides[1].images)
+    matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
     uris = {
         name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
         for name in _described_tables(job.options)
@@ -295,12 +298,16 @@ def _candidate_options(options: JobOptions) -> CandidateOptions:
     return CandidateOptions(k=options.k, min_score=floor)
 
 
-def _verify_options(options: JobOptions) -> VerifyOptions:
+def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:
+    calibration = options.calibration
+    if calibration.channels and references < _CROWD:
+        # Too few images to tell how crowded it is around one: their scores mean nothing.
+        calibration = bundled_calibration(())
     return VerifyOptions(
         min_score=options.verify_score,
         matching=MatchOptions(min_confidence=options.min_confidence),
         decoding=DecodeOptions(options.max_megapixels),
-        calibration=options.calibration,
+        calibration=calibration,
     )
 
 

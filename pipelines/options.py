@@ -18,7 +18,7 @@ from copydetect.transforms.storage import storage_for
 CHANNELS = ("descriptor", "local")
 DEFAULT_PRECISION = 0.98
 NO_CALIBRATION = "none"
-UNCALIBRATED_MIN_CONFIDENCE = 0.5
+EVEN_ODDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,15 @@ def _threshold(
         if precision is not None:
             raise OptionError("give --precision or --min_confidence, not both")
         return None, float(given)
-    if calibration.points:
-        precision = DEFAULT_PRECISION if precision is None else precision
+    if calibration.points and precision is None:
+        # Many sure pairs leave room for doubtful ones; none is reported at odds below even.
+        threshold = calibration.threshold_for(DEFAULT_PRECISION)
+        return DEFAULT_PRECISION, max(EVEN_ODDS, threshold)
+    if calibration.points and precision is not None:
         return precision, calibration.threshold_for(precision)
     if precision is not None:
         raise OptionError("--precision needs a calibration; --calibration is none")
-    return None, UNCALIBRATED_MIN_CONFIDENCE
+    return None, EVEN_ODDS
 
 
 def job_options(arguments: argparse.Namespace) -> JobOptions:

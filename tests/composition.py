@@ -142,7 +142,7 @@ class Composition:
         folders = str(self.folder / "candidates"), str(self.folder / "pairs")
         candidate_options = _candidate_options(options)
         (uri,) = write_candidates(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
-        verify = _verify_options(options)
+        verify = _verify_options(options, sides[1].images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)
