@@ -81,7 +81,7 @@ def search_shard(
 ) -> tuple[Integers, Records]:
     """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records."""
     vectors = reader.partition.decode(records["vector"])
-    probes = records["lists"].astype(np.int64)
+    probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
     scanned = reader.index.codes.startswith("PQ")
     search = (ListScan if scanned else ListJoin)(
         reader.shard(shard), records["query"], vectors, probes, options
@@ -90,6 +90,20 @@ def search_shard(
     results = np.empty(len(rows), dtype=RESULT)
     results["query"], results["id"], results["score"] = records["query"][rows], ids, scores
     return rows, results
+
+
+def _probes_inside(reader: ShardReader, shard: int, probes: Integers) -> Integers:
+    """The probed lists that the shard may hold, nearest first, then −1.
+
+    So that the first list that is searched is a near one, and tells what is worth a second look.
+    """
+    held = reader.index.shards[shard]
+    outside = (probes < held.first_list) | (probes > held.last_list)
+    order = np.argsort(outside, axis=1, kind="stable")
+    inside = np.take_along_axis(np.where(outside, -1, probes), order, axis=1)
+    widest = int((~outside).sum(axis=1).max(initial=1))
+    kept: Integers = np.ascontiguousarray(inside[:, :widest])
+    return kept
 
 
 def merge_results(results: Records, options: SearchOptions) -> Neighbors:
