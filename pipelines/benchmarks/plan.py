@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from copydetect.errors import InputError, OptionError
 from copydetect.partitions import IndexOptions, coarse_comparisons, lists_for
@@ -42,23 +41,22 @@ class Work:
 class Rates:
     """Seconds of one core, from measured runs.
 
-    index_vector, search_vector: a vector; coarse: a billion components compared to find lists;
+    vector: to read, code and write a vector; coarse: a billion components compared to find lists;
     scanned: a billion components compared in lists.
     """
 
-    index_vector: float
+    vector: float
     coarse: float
-    search_vector: float
     scanned: float
 
     def index_seconds(self, work: Work) -> float:
         """Of building the index: each vector is routed once."""
-        return self.index_vector * work.vectors + self.coarse * work.coarse / 1e9
+        return self.vector * work.vectors + self.coarse * work.coarse / 1e9
 
     def search_seconds(self, work: Work, routed_again: bool) -> float:
         """Of the self-join; routed_again: whether queries are other vectors than references."""
-        seconds = self.search_vector * work.vectors + self.scanned * work.scanned / 1e9
-        return seconds + (self.coarse * work.coarse / 1e9 if routed_again else 0.0)
+        again = work.coarse if routed_again else 0.0
+        return (self.scanned * work.scanned + self.coarse * again) / 1e9
 
 
 def work_of(
@@ -85,27 +83,25 @@ def code_bytes(options: IndexOptions, dimension: int) -> int:
 
 
 def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int, cores: int) -> Rates:
-    """Rates from the runs that `benchmark search` measured, by least squares of relative error."""
-    works = [_measured_work(run, dimension) for run in runs]
-    index = _fit([[w.vectors, w.coarse / 1e9] for w in works], [r["index_seconds"] for r in runs])
-    search = _fit(
-        [[w.vectors, w.scanned / 1e9] for w in works], [r["search_seconds"] for r in runs]
+    """Rates from the runs that `benchmark search` measured.
+
+    Sizes hardly tell apart what goes by vector and what by comparison, so nothing is fitted. A
+    search is taken to be nothing but comparisons; indexing to be nothing but finding lists in the
+    largest run, and to have no such part in the smallest. The plan errs to the expensive side.
+    """
+    ordered = sorted(runs, key=lambda run: float(run["vectors"]))
+    works = [_measured_work(run, dimension) for run in ordered]
+    searched = [run["search_seconds"] / w.scanned for run, w in zip(ordered, works, strict=True)]
+    return Rates(
+        ordered[0]["index_seconds"] / works[0].vectors * cores,
+        ordered[-1]["index_seconds"] / works[-1].coarse * cores * 1e9,
+        float(np.mean(searched)) * cores * 1e9,
     )
-    return Rates(index[0] * cores, index[1] * cores, search[0] * cores, search[1] * cores)
 
 
 def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
     options = IndexOptions(codes=run["codes"], lists=run["lists"], shards=run["shards"])
     return work_of(run["vectors"], dimension, run["probes"], run["shards"], options, 10)
-
-
-def _fit(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
-    measured = np.array(seconds)
-    scaled = np.array(rows) / measured[:, None]
-    # Columns of like size, or the solver's tolerance drops the small one.
-    sizes = np.maximum(np.abs(scaled).max(axis=0), 1e-30)
-    solution, _ = nnls(scaled / sizes, np.ones(len(measured)))
-    return [float(value) for value in solution / sizes]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,7 +180,7 @@ def plan_text(work: Work, rates: Rates, probes: int, arguments: argparse.Namespa
     drivers = {
         "finding lists, twice": 2 * rates.coarse * work.coarse / 1e9,
         "comparing in lists": rates.scanned * work.scanned / 1e9,
-        "reading, coding, writing": work.vectors * (rates.index_vector + rates.search_vector),
+        "reading, coding, writing": work.vectors * rates.vector,
     }
     sample = min(work.vectors, work.lists * IndexOptions().training_per_list, 1 << 22)
     lines = [
