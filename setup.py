@@ -1,4 +1,4 @@
-"""Packaging of copydetect; `python setup.py sdist` or `pip wheel .` makes what a remote worker needs."""
+"""Packaging; `python setup.py sdist` makes what a remote worker is given."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["copydetect*", "pipelines*"]),
     package_data={
-        "copydetect": ["py.typed", "models/*"],
+        "copydetect": ["py.typed"],
+        "copydetect.models": ["*"],
         "copydetect.report": ["*.html", "*.css"],
     },
     install_requires=[

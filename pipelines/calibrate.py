@@ -18,13 +18,19 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from copydetect import plots, runs, tables
-from copydetect.calibration import FILE_NAME, Calibration, decision_digest
-from copydetect.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
-from copydetect.calibration_pairs import MadeCopy, StudyOptions, choose_images, label_pairs
-from copydetect.copies import COPIES, CopyOptions
+from copydetect import runs, tables
+from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import OptionError
-from copydetect.inputs import find_sources
+from copydetect.evaluation import plots
+from copydetect.evaluation.calibration import FILE_NAME, Calibration, decision_digest
+from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
+from copydetect.evaluation.calibration_pairs import (
+    MadeCopy,
+    StudyOptions,
+    choose_images,
+    label_pairs,
+)
+from copydetect.inputs.sources import find_sources
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from pipelines import stages

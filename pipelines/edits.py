@@ -17,10 +17,10 @@ import apache_beam as beam
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.copies import COPIES, CopyOptions, choose_others
 from copydetect.edits import MIXES
+from copydetect.edits.copies import COPIES, CopyOptions, choose_others
 from copydetect.errors import InputError, OptionError
-from copydetect.inputs import find_sources
+from copydetect.inputs.sources import find_sources
 from copydetect.parts import part_count
 from copydetect.storage import Storage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits

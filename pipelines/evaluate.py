@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from copydetect import evaluation, ground_truth, plots
 from copydetect.errors import CopydetectError, InputError
-from copydetect.evaluation import CandidateRule, Ranking
-from copydetect.ground_truth import GroupTruth, PairTruth
+from copydetect.evaluation import ground_truth, plots
+from copydetect.evaluation import rankings as evaluation
+from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
+from copydetect.evaluation.rankings import CandidateRule, Ranking
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for

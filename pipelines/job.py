@@ -18,24 +18,24 @@ from typing import Any
 import numpy as np
 
 from copydetect import runs, tables
-from copydetect.calibration import bundled_calibration
-from copydetect.candidate_parts import Proposals, Side
-from copydetect.candidates import CandidateOptions
-from copydetect.densities import DensityOptions
-from copydetect.descriptions import DescriberOptions
+from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
+from copydetect.description.describing import DescriberOptions
+from copydetect.description.views import ViewOptions, views_of
 from copydetect.errors import InputError, OptionError
-from copydetect.groups import GroupOptions, group_copies
+from copydetect.evaluation.calibration import bundled_calibration
+from copydetect.grouping.groups import GroupOptions, group_copies
 from copydetect.images import DecodeOptions
-from copydetect.inputs import Sources, find_sources
-from copydetect.match_parts import VerifyOptions
-from copydetect.matches import MatchOptions
-from copydetect.partitions import IndexOptions
-from copydetect.queries import SearchOptions
+from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.sources import Sources, find_sources
 from copydetect.runs import Manifest
+from copydetect.search.queries import SearchOptions
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import BeamStorage
 from copydetect.types import Role
-from copydetect.views import ViewOptions, views_of
+from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.matches import MatchOptions
 from pipelines import stages
 from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
 from pipelines.options import JobOptions, job_options

@@ -7,12 +7,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from copydetect import keypoints
-from copydetect.calibration import IDENTITY, Calibration, bundled_calibration
-from copydetect.descriptors import DEFAULT_MODEL
+from copydetect.description import keypoints
+from copydetect.description.descriptors import DEFAULT_MODEL
+from copydetect.description.keypoints import KeypointOptions
 from copydetect.errors import OptionError
-from copydetect.keepers import KeepPolicy
-from copydetect.keypoints import KeypointOptions
+from copydetect.evaluation.calibration import IDENTITY, Calibration, bundled_calibration
+from copydetect.grouping.keepers import KeepPolicy
 from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")

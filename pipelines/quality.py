@@ -9,14 +9,14 @@ import apache_beam as beam
 import numpy as np
 
 from copydetect import runs
-from copydetect.channels import DescriptorReader
-from copydetect.neighbors import Neighbors, merge_results, read_neighbors
-from copydetect.partitions import Floats, Integers, Partition, load_partition
-from copydetect.queries import SearchOptions
-from copydetect.recall import Recall, exact_in_part, recall_of
-from copydetect.routing import Part, sample_part
-from copydetect.shards import PARTITION
-from copydetect.spills import read_arrays, write_arrays
+from copydetect.index.channels import DescriptorReader
+from copydetect.index.partitions import Floats, Integers, Partition, load_partition
+from copydetect.index.routing import Part, sample_part
+from copydetect.index.shards import PARTITION
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.recall import Recall, exact_in_part, recall_of
 from copydetect.storage import Storage
 from pipelines.stages import Search, Workplace, part_files
 

@@ -7,7 +7,7 @@ import sys
 
 from copydetect import images
 from copydetect.errors import CopydetectError, ImageError
-from copydetect.inputs import read_refs
+from copydetect.inputs.sources import read_refs
 from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage

@@ -10,18 +10,18 @@ import numpy as np
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.candidate_parts import Proposals, Side
-from copydetect.candidates import CandidateOptions
-from copydetect.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
-from copydetect.densities import DensityOptions
+from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
+from copydetect.description.keypoints import load_quantiser
 from copydetect.errors import InputError
-from copydetect.index import IndexJob, SearchJob
-from copydetect.inputs import Sources
-from copydetect.keypoints import load_quantiser
-from copydetect.match_parts import VerifyOptions
-from copydetect.partitions import IndexOptions
+from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
+from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.sources import Sources
 from copydetect.parts import LISTING, content_digest, part_count, refuse_duplicate_ids
-from copydetect.queries import SearchOptions
+from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -35,7 +35,7 @@ from copydetect.transforms.refs_to_descriptions import (
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Role
-from copydetect.votes import VoteOptions
+from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from copydetect.index import IndexJob, SearchJob, build_index, search_index
-from copydetect.neighbors import Neighbors, read_neighbors
-from copydetect.partitions import IndexOptions, Partition, load_partition
-from copydetect.queries import SearchOptions
-from copydetect.routing import Part
+from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.partitions import IndexOptions, Partition, load_partition
+from copydetect.index.routing import Part
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
 
 

@@ -9,22 +9,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.candidate_parts import Proposals, Side, write_candidates
-from copydetect.channels import DescriptorReader, KeypointReader, PartFiles
-from copydetect.densities import DensityOptions
-from copydetect.descriptions import Describer, describe_part
-from copydetect.groups import GroupOptions, group_copies
-from copydetect.hits import vote_part, write_votes
-from copydetect.index import IndexJob, SearchJob, build_index, search_index
-from copydetect.inputs import find_sources, read_source
-from copydetect.keypoints import load_quantiser
-from copydetect.match_parts import PairImages, verify_part
-from copydetect.partitions import IndexOptions
+from copydetect.candidates.candidate_parts import Proposals, Side, write_candidates
+from copydetect.candidates.densities import DensityOptions
+from copydetect.description.describing import Describer, describe_part
+from copydetect.description.keypoints import load_quantiser
+from copydetect.grouping.groups import GroupOptions, group_copies
+from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import list_images
-from copydetect.queries import SearchOptions
+from copydetect.search.hits import vote_part, write_votes
+from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
-from copydetect.votes import VoteOptions
+from copydetect.verification.match_parts import PairImages, verify_part
 from pipelines.engine import parser_of
 from pipelines.job import (
     _DESCRIPTOR_NEIGHBORS,

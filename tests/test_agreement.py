@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from copydetect.agreement import compare, equalise_sharpness, overlap, refine
-from copydetect.geometry import apply
-from copydetect.pair_images import PairImage, prepare
 from copydetect.types import Pixels
+from copydetect.verification.agreement import compare, equalise_sharpness, overlap, refine
+from copydetect.verification.geometry import apply
+from copydetect.verification.pair_images import PairImage, prepare
 from tests.scenes import scene
 
 IDENTITY = np.eye(3)

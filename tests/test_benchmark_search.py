@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect.neighbors import Neighbors
-from copydetect.partitions import IndexOptions
+from copydetect.index.partitions import IndexOptions
+from copydetect.search.neighbors import Neighbors
 from pipelines.benchmarks import plan, search
 from pipelines.benchmarks.vectors import (
     Planted,

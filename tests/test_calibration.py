@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copydetect.calibration import (
+from copydetect.errors import InputError, OptionError
+from copydetect.evaluation.calibration import (
     IDENTITY,
     Calibration,
     ProbabilityMap,
@@ -19,21 +20,20 @@ from copydetect.calibration import (
     decision_digest,
     pairs_to_show,
 )
-from copydetect.calibration_fit import (
+from copydetect.evaluation.calibration_fit import (
     LabelledPairs,
     fit_calibration,
     operating_points,
     out_of_fold,
     wilson,
 )
-from copydetect.calibration_pairs import (
+from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
     StudyOptions,
     choose_images,
     label_pairs,
 )
-from copydetect.errors import InputError, OptionError
-from copydetect.metrics import reliability
+from copydetect.evaluation.metrics import reliability
 from copydetect.parts import ListedImage
 from copydetect.storage import LocalStorage
 

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidate_parts import Proposals, Side, read_pairs, write_candidates
-from copydetect.candidates import CandidateOptions
-from copydetect.channels import PartFiles
-from copydetect.densities import DensityOptions
-from copydetect.hits import write_votes
-from copydetect.neighbors import Neighbors, write_neighbors
+from copydetect.candidates.candidate_parts import Proposals, Side, read_pairs, write_candidates
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
+from copydetect.index.channels import PartFiles
+from copydetect.search.hits import write_votes
+from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.votes import Votes
 from copydetect.types import ImageRow
-from copydetect.votes import Votes
 from tests.conftest import STORAGE
 
 PARTS = (["a", "b"], ["c", "d"])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from copydetect.candidates import (
+from copydetect.candidates.densities import Densities
+from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
     Fusion,
@@ -11,7 +12,6 @@ from copydetect.candidates import (
     merge_duplicates,
     merge_matches,
 )
-from copydetect.densities import Densities
 from copydetect.errors import OptionError
 
 EVERYTHING = CandidateOptions(k=1000)

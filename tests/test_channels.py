@@ -9,7 +9,13 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.channels import (
+from copydetect.description.keypoints import (
+    load_quantiser,
+    mirror_geometry,
+    mirror_vectors,
+    reconstruct,
+)
+from copydetect.index.channels import (
     DescriptorReader,
     KeypointReader,
     PartFiles,
@@ -18,7 +24,6 @@ from copydetect.channels import (
     read_keypoints,
     read_vectors,
 )
-from copydetect.keypoints import load_quantiser, mirror_geometry, mirror_vectors, reconstruct
 from copydetect.types import ImageRow, Keypoints
 from tests.conftest import STORAGE
 

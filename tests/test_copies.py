@@ -6,8 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from copydetect.copies import CopyOptions, choose_others, copies_of, copy_id, jpeg, load_others
 from copydetect.edits import project
+from copydetect.edits.copies import (
+    CopyOptions,
+    choose_others,
+    copies_of,
+    copy_id,
+    jpeg,
+    load_others,
+)
 from copydetect.errors import ImageError, InputError, OptionError
 from copydetect.images import decode
 from copydetect.storage import LocalStorage

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect.decisions import load_decision
 from copydetect.errors import ModelError
-from copydetect.evidence import NAMES
+from copydetect.verification.decisions import load_decision
+from copydetect.verification.evidence import NAMES
 
 STUMP = {
     "feature": [0, 0, 0],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from copydetect.densities import (
+from copydetect.candidates.densities import (
     DensityOptions,
     density_of_lists,
     similarity_densities,

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect import descriptions, tables
-from copydetect.descriptions import Describer, DescriberOptions, PartTables, describe_part
-from copydetect.descriptors import load_model
+from copydetect import tables
+from copydetect.description import describing as descriptions
+from copydetect.description.describing import Describer, DescriberOptions, PartTables, describe_part
+from copydetect.description.descriptors import load_model
+from copydetect.description.keypoints import extract, load_quantiser, quantise
+from copydetect.description.views import ViewOptions
 from copydetect.images import decode
-from copydetect.inputs import find_sources, read_source
-from copydetect.keypoints import extract, load_quantiser, quantise
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import ListedImage, list_images
 from copydetect.types import Failure, ImageRef
-from copydetect.views import ViewOptions
 from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted
 
 

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.channels import PartFiles
-from copydetect.descriptor_pairs import (
+from copydetect.candidates.descriptor_pairs import (
     DescribedSide,
     described_side,
     joined,
     neighbor_pairs,
     proposed_pairs,
 )
-from copydetect.neighbors import Neighbors, write_neighbors
+from copydetect.index.channels import PartFiles
+from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.storage import LocalStorage
 
 STORAGE = LocalStorage()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from copydetect.descriptors import (
+from copydetect.description.descriptors import (
     BATCH_SIZE,
     BUNDLED_MODELS,
     ModelCard,

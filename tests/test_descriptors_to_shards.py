@@ -9,11 +9,11 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.testing.util import assert_that, equal_to
 
-from copydetect.index import SearchJob, build_index, search_index
-from copydetect.neighbors import Neighbors, read_neighbors
-from copydetect.partitions import load_partition
-from copydetect.queries import SearchOptions
-from copydetect.recall import Recall, exact_neighbors, recall_of, sample_queries
+from copydetect.index.building import SearchJob, build_index, search_index
+from copydetect.index.partitions import load_partition
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.recall import Recall, exact_neighbors, recall_of, sample_queries
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.search_recall import RecallJob, SearchRecall

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from copydetect.direct import align_directly
-from copydetect.geometry import apply
-from copydetect.pair_images import prepare
+from copydetect.verification.direct import align_directly
+from copydetect.verification.geometry import apply
+from copydetect.verification.pair_images import prepare
 from tests.scenes import scene
 
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from copydetect import evaluation, plots
 from copydetect.errors import InputError, OptionError
-from copydetect.evaluation import CandidateRule, rank_pairs, ranking_figures
-from copydetect.ground_truth import GroupTruth, PairTruth
+from copydetect.evaluation import plots
+from copydetect.evaluation import rankings as evaluation
+from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
+from copydetect.evaluation.rankings import CandidateRule, rank_pairs, ranking_figures
 
 PAIRS = PairTruth(
     pairs=[("Q1", "R1"), ("Q2", "R2"), ("Q3", "R3"), ("Q3", "R4")],

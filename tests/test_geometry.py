@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from copydetect.geometry import (
+from copydetect.verification.geometry import (
     Correspondences,
     align,
     align_regions,
@@ -15,7 +15,7 @@ from copydetect.geometry import (
     match_features,
     scale_of,
 )
-from copydetect.pair_images import PairImage, prepare
+from copydetect.verification.pair_images import PairImage, prepare
 from tests.scenes import scene
 
 SIMILARITY = np.array([[0.6, -0.4, 60], [0.4, 0.6, 5], [0, 0, 1.0]])

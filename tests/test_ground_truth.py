@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import InputError
-from copydetect.ground_truth import (
+from copydetect.evaluation.ground_truth import (
     GroupTruth,
     PairTruth,
     match_ids,

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copydetect import metrics, tables
+from copydetect import tables
 from copydetect.errors import InputError, OptionError
-from copydetect.groups import GroupOptions, group_copies
+from copydetect.evaluation import metrics
+from copydetect.grouping.groups import GroupOptions, group_copies
 
 
 def images_table(ids, duplicates=None, sizes=None, captured=None):

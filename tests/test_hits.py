@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from copydetect import tables
-from copydetect.channels import PartFiles, feature_ids
+from copydetect.description.keypoints import extract, load_quantiser, quantise, reconstruct
 from copydetect.errors import IndexFileError
-from copydetect.hits import hit_rows, most_neighbors, read_votes, vote_part, write_votes
-from copydetect.keypoints import extract, load_quantiser, quantise, reconstruct
-from copydetect.neighbors import Neighbors, write_neighbors
+from copydetect.index.channels import PartFiles, feature_ids
+from copydetect.search.hits import hit_rows, most_neighbors, read_votes, vote_part, write_votes
+from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.votes import VoteOptions, Votes, query_features, vote
 from copydetect.types import ImageRow, Keypoints
-from copydetect.votes import VoteOptions, Votes, query_features, vote
 from tests.conftest import STORAGE
 from tests.scenes import scene
 from tests.test_channels import keypoint_table

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from copydetect import inputs
 from copydetect.errors import InputError
-from copydetect.inputs import find_sources, list_source, read_refs, read_source
+from copydetect.inputs import sources as inputs
+from copydetect.inputs.sources import find_sources, list_source, read_refs, read_source
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, ImageRef
 

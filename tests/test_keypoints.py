@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect import keypoints as kp
+from copydetect.description import keypoints as kp
 from copydetect.errors import ImageError, ModelError, OptionError
 from copydetect.storage import LocalStorage
 from copydetect.training.keypoint_quantiser import fit_quantiser, write_quantiser

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from copydetect.lineage import pasted
-from copydetect.matches import prepare_image, verify_pair
 from copydetect.types import Candidate, Match, Pixels
+from copydetect.verification.lineage import pasted
+from copydetect.verification.matches import prepare_image, verify_pair
 from tests.scenes import scene
 
 PICTURE = scene(31, 320, 240)

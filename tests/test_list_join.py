@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from copydetect.list_join import best_of
+from copydetect.search.list_join import best_of
 
 
 def test_best_of_ranks_by_score_then_id_like_sorting() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from copydetect.errors import IndexFileError
-from copydetect.index import build_index
-from copydetect.maintenance import compact_index, grow_index, list_sizes
-from copydetect.neighbors import Neighbors
-from copydetect.partitions import imbalance
-from copydetect.queries import SearchOptions
-from copydetect.shards import ShardReader, load_index
+from copydetect.index.building import build_index
+from copydetect.index.maintenance import compact_index, grow_index, list_sizes
+from copydetect.index.partitions import imbalance
+from copydetect.index.shards import ShardReader, load_index
+from copydetect.search.neighbors import Neighbors
+from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from tests.collections_for_search import (

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect import match_parts, tables
-from copydetect.candidate_parts import read_pairs, write_pairs
-from copydetect.candidates import CandidatePairs
-from copydetect.match_parts import PairImages, VerifyOptions, verify_part
-from copydetect.matches import verify_pair
-from copydetect.pair_images import PairImage
+from copydetect import tables
+from copydetect.candidates.candidate_parts import read_pairs, write_pairs
+from copydetect.candidates.fusion import CandidatePairs
 from copydetect.parts import ImageNumbers
+from copydetect.search.votes import Votes
 from copydetect.types import Candidate, Failure, ImageRow
-from copydetect.votes import Votes
+from copydetect.verification import match_parts
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.verification.matches import verify_pair
+from copydetect.verification.pair_images import PairImage
 from tests.conftest import BROKEN, STORAGE, Planted
 
 NAMES = ["0.jpg", "5.jpg", "copies/cropped.jpg", BROKEN, "gone.jpg"]

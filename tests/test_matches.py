@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from copydetect.errors import ImageError, OptionError
-from copydetect.geometry import apply
-from copydetect.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.types import Candidate, Match, Pixels
+from copydetect.verification.geometry import apply
+from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
 
 CANDIDATE = Candidate("q", "r", math.nan, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copydetect import metrics
 from copydetect.errors import InputError
+from copydetect.evaluation import metrics
 
 
 def arrays(rows):

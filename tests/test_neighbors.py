@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from copydetect.errors import InputError, OptionError
-from copydetect.neighbors import RESULT, merge_results
-from copydetect.partitions import IndexOptions
-from copydetect.queries import SearchOptions
+from copydetect.index.partitions import IndexOptions
+from copydetect.search.neighbors import RESULT, merge_results
+from copydetect.search.queries import SearchOptions
 from tests.collections_for_search import (
     Collection,
     assert_same,

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from copydetect.errors import OptionError
-from copydetect.normalization import (
+from copydetect.description.normalization import (
     BackgroundOptions,
     background_biases,
     fit_discriminant,
@@ -15,6 +14,7 @@ from copydetect.normalization import (
     with_half_biases,
     with_query_biases,
 )
+from copydetect.errors import OptionError
 
 
 def random_units(seed, count, dimension):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect import partitions
 from copydetect.errors import IndexFileError, InputError, OptionError
-from copydetect.partitions import (
+from copydetect.index import partitions
+from copydetect.index.partitions import (
     IndexOptions,
     Partition,
     lists_for,

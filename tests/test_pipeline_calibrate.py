@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from copydetect.calibration import Calibration
+from copydetect.evaluation.calibration import Calibration
 from copydetect.storage import LocalStorage
 from copydetect.training.bundled_calibration import bundle
 from pipelines import calibrate, dedup

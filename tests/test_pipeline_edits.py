@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect.copies import CopyOptions, copies_of, jpeg
-from copydetect.ground_truth import PairTruth, read_truth
+from copydetect.edits.copies import CopyOptions, copies_of, jpeg
+from copydetect.evaluation.ground_truth import PairTruth, read_truth
 from copydetect.storage import LocalStorage
 from pipelines.edits import main
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.neighbors import read_neighbors
-from copydetect.partitions import IndexOptions
-from copydetect.queries import SearchOptions
+from copydetect.index.partitions import IndexOptions
+from copydetect.search.neighbors import read_neighbors
+from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import ImageRow
 from pipelines import stages

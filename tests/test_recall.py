@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect.neighbors import Neighbors
-from copydetect.partitions import IndexOptions, load_partition
-from copydetect.queries import SearchOptions
-from copydetect.recall import Recall, exact_neighbors, recall_of, sample_queries
+from copydetect.index.partitions import IndexOptions, load_partition
+from copydetect.search.neighbors import Neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.recall import Recall, exact_neighbors, recall_of, sample_queries
 from copydetect.storage import LocalStorage
 from tests.collections_for_search import Collection, joined, unit_vectors
 

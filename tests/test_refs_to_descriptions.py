@@ -10,8 +10,8 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from copydetect import tables
-from copydetect.descriptions import DescriberOptions
-from copydetect.inputs import find_sources, read_source
+from copydetect.description.describing import DescriberOptions
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import LISTING, list_images
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,

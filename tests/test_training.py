@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from copydetect.descriptors import load_model
+from copydetect.description.descriptors import load_model
+from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError, OptionError
 from copydetect.storage import LocalStorage
@@ -33,7 +34,6 @@ from copydetect.training.student import FrozenNorm, Student
 from copydetect.training.targets import nearest_targets
 from copydetect.training.validation import figures
 from copydetect.training.views import ViewBatches, split
-from copydetect.trunks import ConvNormAct, DescriptorModel, Trunk
 from copydetect.types import Pixels
 from pipelines import train as command
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from copydetect.trunks import DescriptorModel, Trunk, gem
+from copydetect.description.trunks import DescriptorModel, Trunk, gem
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from copydetect.description.views import KINDS, ViewOptions, views_of
 from copydetect.edits import project
 from copydetect.errors import OptionError
-from copydetect.views import KINDS, ViewOptions, views_of
 
 EVERY = ViewOptions(KINDS)
 

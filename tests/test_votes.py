@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from copydetect import keypoints as kp
-from copydetect import votes as vt
+from copydetect.description import keypoints as kp
 from copydetect.errors import OptionError
+from copydetect.search import votes as vt
 from copydetect.types import Keypoints
 
 

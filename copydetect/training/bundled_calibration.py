@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from copydetect.calibration import FILE_NAME, Calibration
-from copydetect.calibration_fit import LabelledPairs, fit_calibration
+from copydetect.evaluation.calibration import FILE_NAME, Calibration
+from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.storage import LocalStorage
 
 _PAIRS = "pairs.parquet"

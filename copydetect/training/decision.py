@@ -23,13 +23,13 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from copydetect.descriptors import load_model
-from copydetect.evidence import NAMES
-from copydetect.matches import MatchOptions, collect_evidence, prepare_image
+from copydetect.description.descriptors import load_model
 from copydetect.storage import LocalStorage
 from copydetect.training.labelled_pairs import PairOptions, Pile, make_pile, proposed_pairs
 from copydetect.training.pictures import pack_pictures
 from copydetect.types import Candidate
+from copydetect.verification.evidence import NAMES
+from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 
 MORE_IS_COPY = (
     "inliers",

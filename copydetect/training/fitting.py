@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from copydetect.descriptors import ModelCard
+from copydetect.description.descriptors import ModelCard
+from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
 from copydetect.errors import ModelError, OptionError
 from copydetect.training import checkpoints, history
@@ -47,7 +48,6 @@ from copydetect.training.targets import (
 )
 from copydetect.training.validation import ValidationSet, validation_set
 from copydetect.training.views import Numbers, ViewBatches, split
-from copydetect.trunks import DescriptorModel
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
 _FITTED_PICTURES = 4000

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
+from copydetect.description.keypoints import mirror_order
 from copydetect.errors import OptionError
-from copydetect.keypoints import mirror_order
 from copydetect.storage import Storage
 
 Floats = npt.NDArray[np.float32]

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import edits
-from copydetect.descriptors import Embedder
+from copydetect.description.descriptors import Embedder
+from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
-from copydetect.keypoints import extract, load_quantiser, quantise
+from copydetect.search.votes import hit_ids, query_features, vote
 from copydetect.training.look_alikes import KINDS
 from copydetect.types import Keypoints, Pixels
-from copydetect.votes import hit_ids, query_features, vote
 
 _NEIGHBOURS = 6
 _BACKGROUNDS = 24

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from copydetect.edits.edit import resized
 from copydetect.errors import ImageError, InputError
 from copydetect.images import decode
-from copydetect.inputs import find_sources, read_source
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.storage import Storage
 from copydetect.types import Failure, Pixels
 

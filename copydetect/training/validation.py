@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from copydetect import metrics
 from copydetect.edits import mix_named
+from copydetect.evaluation import metrics
 from copydetect.training.options import TrainingOptions
 from copydetect.training.targets import embed_views
 from copydetect.training.views import Numbers, square, validation_views

@@ -11,9 +11,9 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
-from copydetect.candidate_parts import Side
-from copydetect.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.candidates.candidate_parts import Side
 from copydetect.storage import Storage
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
 
 MatchWork = tuple[int, str, str]
 """A part: its number, its candidates and its file of pair numbers."""

@@ -10,11 +10,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index import IndexJob, commit_step, route_step, sample_step, train_step
-from copydetect.partitions import Partition, load_partition
-from copydetect.routing import Part
-from copydetect.shard_plans import Plan, load_plan, plan_shards, save_plan
-from copydetect.shards import Shard, build_shard
+from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
+from copydetect.index.partitions import Partition, load_partition
+from copydetect.index.routing import Part
+from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
+from copydetect.index.shards import Shard, build_shard
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):

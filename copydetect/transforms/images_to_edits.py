@@ -14,9 +14,9 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.copies import COPIES, CopyOptions, copies_of, load_others
+from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError
-from copydetect.inputs import read_refs
+from copydetect.inputs.sources import read_refs
 from copydetect.parts import ListedImage, fold_duplicates, part_of
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Pixels

@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.inputs import Source, Sources, read_source
+from copydetect.inputs.sources import Source, Sources, read_source
 from copydetect.parts import LISTING, list_images
 from copydetect.storage import Storage
 from copydetect.types import Role

@@ -7,9 +7,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from copydetect.candidate_parts import Proposals, write_candidates
-from copydetect.candidates import CandidateOptions
-from copydetect.densities import DensityOptions
+from copydetect.candidates.candidate_parts import Proposals, write_candidates
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
 from copydetect.storage import Storage
 
 

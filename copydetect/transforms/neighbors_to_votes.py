@@ -9,10 +9,10 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs
-from copydetect.channels import PartFiles
-from copydetect.hits import vote_part, write_votes
+from copydetect.index.channels import PartFiles
+from copydetect.search.hits import vote_part, write_votes
+from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
-from copydetect.votes import VoteOptions
 
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):

@@ -16,9 +16,9 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.descriptions import Describer, DescriberOptions, describe_part
-from copydetect.descriptors import load_model
-from copydetect.keypoints import load_quantiser
+from copydetect.description.describing import Describer, DescriberOptions, describe_part
+from copydetect.description.descriptors import load_model
+from copydetect.description.keypoints import load_quantiser
 from copydetect.parts import ListedImage, part_of
 from copydetect.storage import Storage
 from copydetect.types import Role

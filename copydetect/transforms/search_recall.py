@@ -10,13 +10,19 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsIter, PCollection
 
-from copydetect.index import SearchJob
-from copydetect.neighbors import RESULT, Neighbors, merge_results, neighbors_uri, read_neighbors
-from copydetect.partitions import Floats, Integers, load_partition
-from copydetect.recall import Recall, exact_in_part, recall_of, sample_queries
-from copydetect.routing import Part, Read
-from copydetect.shards import PARTITION
-from copydetect.spills import Records
+from copydetect.index.building import SearchJob
+from copydetect.index.partitions import Floats, Integers, load_partition
+from copydetect.index.routing import Part, Read
+from copydetect.index.shards import PARTITION
+from copydetect.index.spills import Records
+from copydetect.search.neighbors import (
+    RESULT,
+    Neighbors,
+    merge_results,
+    neighbors_uri,
+    read_neighbors,
+)
+from copydetect.search.recall import Recall, exact_in_part, recall_of, sample_queries
 
 Sample = tuple[int, Floats, Integers]
 """A part of queries, the sampled vectors (n, d) float32 and their ids (n,) int64."""

@@ -11,17 +11,17 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index import SearchJob, query_step
-from copydetect.neighbors import merge_part, read_neighbors, search_task
-from copydetect.queries import (
+from copydetect.index.building import SearchJob, query_step
+from copydetect.index.routing import Part
+from copydetect.index.shards import ShardReader, load_index
+from copydetect.search.neighbors import merge_part, read_neighbors, search_task
+from copydetect.search.queries import (
     SearchPlan,
     Task,
     load_search_plan,
     plan_search,
     save_search_plan,
 )
-from copydetect.routing import Part
-from copydetect.shards import ShardReader, load_index
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):

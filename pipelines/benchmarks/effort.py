@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from copydetect import runs
-from copydetect.evaluation import ranking_figures
-from copydetect.ground_truth import read_truth
+from copydetect.evaluation.ground_truth import read_truth
+from copydetect.evaluation.rankings import ranking_figures
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import Role

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from copydetect.errors import InputError, OptionError
-from copydetect.partitions import IndexOptions, coarse_comparisons, lists_for
+from copydetect.index.partitions import IndexOptions, coarse_comparisons, lists_for
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12

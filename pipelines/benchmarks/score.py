@@ -14,20 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from copydetect.candidates import (
+from copydetect.candidates.densities import Densities, DensityOptions, Floats, similarity_densities
+from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
     merge_duplicates,
     merge_matches,
 )
-from copydetect.densities import Densities, DensityOptions, Floats, similarity_densities
-from copydetect.descriptors import BATCH_SIZE, DEFAULT_MODEL, Embedder, load_model
+from copydetect.description.descriptors import BATCH_SIZE, DEFAULT_MODEL, Embedder, load_model
+from copydetect.description.normalization import (
+    BackgroundOptions,
+    background_biases,
+    normalize_vectors,
+)
 from copydetect.errors import ImageError, InputError
-from copydetect.evaluation import rank_pairs, ranking_figures
-from copydetect.ground_truth import GroupTruth, PairTruth, read_truth
+from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
+from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.images import decode
-from copydetect.inputs import find_sources, read_source
-from copydetect.normalization import BackgroundOptions, background_biases, normalize_vectors
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, Pixels
 from pipelines.engine import exit_code_of, parser_of

@@ -20,12 +20,12 @@ import faiss
 import numpy as np
 
 from copydetect.errors import OptionError
-from copydetect.index import IndexJob, SearchJob, sample_step, train_step
-from copydetect.neighbors import Neighbors, read_neighbors
-from copydetect.partitions import IndexOptions, Partition, load_partition
-from copydetect.queries import SearchOptions
-from copydetect.recall import exact_neighbors, recall_of, sample_queries
-from copydetect.shards import load_index
+from copydetect.index.building import IndexJob, SearchJob, sample_step, train_step
+from copydetect.index.partitions import IndexOptions, Partition, load_partition
+from copydetect.index.shards import load_index
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.recall import exact_neighbors, recall_of, sample_queries
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors

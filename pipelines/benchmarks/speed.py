@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from copydetect import runs
-from copydetect.descriptions import DESCRIBED_SIDE_PX, describe_part
+from copydetect.description.describing import DESCRIBED_SIDE_PX, describe_part
 from copydetect.errors import ImageError
 from copydetect.images import decode
-from copydetect.inputs import read_refs, read_source
+from copydetect.inputs.sources import read_refs, read_source
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.types import Failure

@@ -12,10 +12,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.descriptors import load_model
+from copydetect.description.descriptors import load_model
 from copydetect.errors import ImageError, InputError
 from copydetect.images import decode
-from copydetect.inputs import find_sources, read_source
+from copydetect.inputs.sources import find_sources, read_source
 from copydetect.storage import Storage
 from copydetect.types import Failure, Pixels
 

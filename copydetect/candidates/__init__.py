@@ -1,0 +1,1 @@
+"""What both channels found → candidate pairs, scored together."""

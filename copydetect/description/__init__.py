@@ -1,0 +1,1 @@
+"""Pixels → views, descriptors and local features."""

@@ -1,0 +1,208 @@
+"""The images of one part → their descriptors and local features: decode once, describe, forget.
+
+Pixels live only as long as one batch; what stays is a few kilobytes an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from copydetect import tables
+from copydetect.description import keypoints
+from copydetect.description.descriptors import Embedder, Vectors
+from copydetect.description.keypoints import KeypointOptions, Quantiser
+from copydetect.description.normalization import (
+    BackgroundOptions,
+    background_biases,
+    normalize_vectors,
+)
+from copydetect.description.views import ViewOptions, views_of
+from copydetect.errors import ImageError
+from copydetect.images import DecodedImage, DecodeOptions, decode
+from copydetect.inputs.sources import read_refs
+from copydetect.parts import ListedImage, fold_duplicates
+from copydetect.storage import Storage
+from copydetect.types import Failure, ImageRef, ImageRow, ImageStatus, Keypoints, Pixels
+
+DESCRIBED_SIDE_PX = 448
+"""Longer side of the pixels that views and local features are made of."""
+
+_BATCH_IMAGES = 32
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class DescriberOptions:
+    """What is made of each image: its views, local features and normalised descriptors."""
+
+    views: ViewOptions = field(default_factory=ViewOptions)
+    keypoints: KeypointOptions = keypoints.STANDARD
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+
+
+@dataclass(frozen=True)
+class Describer:
+    """What a worker holds to describe images.
+
+    embedder: None makes no descriptors; background: (b, d) float32, what descriptors are
+    normalised against; quantiser: None detects no local features.
+    """
+
+    options: DescriberOptions
+    embedder: Embedder | None
+    background: Vectors
+    quantiser: Quantiser | None
+
+
+@dataclass(frozen=True)
+class PartTables:
+    """What describing one part gives: rows of four tables; descriptors may be absent."""
+
+    images: pa.Table
+    descriptors: pa.Table | None
+    keypoints: pa.Table
+    failures: pa.Table
+
+
+def describe_part(
+    storage: Storage, listed: Iterable[ListedImage], describer: Describer
+) -> PartTables:
+    """Describe the images of one part; whatever fails becomes a row of failures.
+
+    Byte-identical images are decoded once. Rows are in the order of `parts.fold_duplicates`.
+    """
+    folded = fold_duplicates(listed)
+    wanted = {image.image_id: image for image, twin in folded if twin is None}
+    gathered = _Gathered()
+    for image, _ in folded:
+        if image.error_type:
+            gathered.fail(image.ref, "list", image.error_type, image.message)
+    refs = [image.ref for image in wanted.values() if not image.error_type]
+    for batch in _batches(read_refs(storage, refs), _BATCH_IMAGES):
+        opened = {}
+        for ref, content in batch:
+            if isinstance(content, Failure):
+                gathered.failures[ref.image_id] = content
+            elif hashlib.sha256(content).hexdigest() != wanted[ref.image_id].sha256:
+                gathered.fail(ref, "decode", "ImageError", "the file changed while the run went on")
+            else:
+                opened[ref] = content
+        _describe_batch(opened, describer, gathered)
+    return _tables_of(folded, describer, gathered)
+
+
+@dataclass
+class _Gathered:
+    """What is known of one part so far; by image_id, or row by row in the order of reading."""
+
+    decoded: dict[str, DecodedImage] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    keypoints: list[Keypoints] = field(default_factory=list)
+    views: list[tuple[str, str]] = field(default_factory=list)
+    vectors: list[Vectors] = field(default_factory=list)
+
+    def fail(self, ref: ImageRef, stage: str, error_type: str, message: str) -> None:
+        self.failures[ref.image_id] = Failure(
+            ref.image_id, ref.uri, stage, error_type, message, ref.role
+        )
+
+
+def _describe_batch(
+    contents: dict[ImageRef, bytes], describer: Describer, gathered: _Gathered
+) -> None:
+    options = describer.options
+    pixels: list[Pixels] = []
+    for ref, content in contents.items():
+        try:
+            decoded = decode(content, DESCRIBED_SIDE_PX, options.decoding)
+        except ImageError as error:
+            gathered.fail(ref, "decode", "ImageError", str(error))
+            continue
+        if describer.quantiser is not None:
+            features = keypoints.extract(decoded.pixels, options.keypoints)
+            gathered.keypoints.append(
+                keypoints.quantise(features, describer.quantiser, ref.image_id, options.keypoints)
+            )
+        if describer.embedder is not None:
+            views = views_of(decoded.pixels, options.views)
+            gathered.views += [(ref.image_id, view.name) for view in views]
+            pixels += [view.pixels for view in views]
+        gathered.decoded[ref.image_id] = replace(decoded, pixels=_NO_PIXELS)
+    if describer.embedder is not None:
+        vectors = describer.embedder.embed(pixels)
+        gathered.vectors.append(
+            normalize_vectors(vectors, describer.background, options.background)
+        )
+
+
+def _tables_of(
+    folded: Sequence[tuple[ListedImage, str | None]], describer: Describer, gathered: _Gathered
+) -> PartTables:
+    rows = [_image_row(image, twin, gathered) for image, twin in folded]
+    return PartTables(
+        images=tables.rows_to_table(rows, tables.IMAGES),
+        descriptors=_descriptor_table(describer, gathered),
+        keypoints=_keypoint_table(gathered.keypoints),
+        failures=tables.rows_to_table(gathered.failures.values(), tables.FAILURES),
+    )
+
+
+def _image_row(image: ListedImage, twin: str | None, gathered: _Gathered) -> ImageRow:
+    decoded = gathered.decoded.get(twin or image.image_id)
+    status: ImageStatus = "failed" if decoded is None else "duplicate" if twin else "ok"
+    captured = datetime.fromisoformat(decoded.captured) if decoded and decoded.captured else None
+    return ImageRow(
+        image_id=image.image_id,
+        role=image.role,
+        uri=image.uri,
+        member=image.member,
+        sha256=None if image.error_type else image.sha256,
+        format=decoded.format if decoded else None,
+        width=decoded.width_px if decoded else None,
+        height=decoded.height_px if decoded else None,
+        bytes=None if image.error_type else image.bytes,
+        captured_at=captured,
+        duplicate_of=twin,
+        status=status,
+    )
+
+
+def _descriptor_table(describer: Describer, gathered: _Gathered) -> pa.Table | None:
+    if describer.embedder is None:
+        return None
+    dimension = describer.embedder.dimension
+    vectors = np.concatenate([np.empty((0, dimension), np.float32), *gathered.vectors])
+    biases = background_biases(vectors, describer.background, describer.options.background)
+    flat = pa.array(vectors.astype(np.float16).reshape(-1))
+    return pa.table(
+        {
+            "image_id": [image_id for image_id, _ in gathered.views],
+            "view": [view for _, view in gathered.views],
+            "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
+            "bias": biases,
+            "model": [describer.embedder.identity] * len(vectors),
+        },
+        schema=tables.descriptors(dimension),
+    )
+
+
+def _keypoint_table(features: Sequence[Keypoints]) -> pa.Table:
+    columns = {name: [getattr(one, name) for one in features] for name in tables.KEYPOINTS.names}
+    columns["codes"] = [one.codes.tobytes() for one in features]
+    return pa.table(columns, schema=tables.KEYPOINTS)
+
+
+def _batches(
+    contents: Iterable[tuple[ImageRef, bytes | Failure]], size: int
+) -> Iterator[list[tuple[ImageRef, bytes | Failure]]]:
+    remaining = iter(contents)
+    while batch := list(islice(remaining, size)):
+        yield batch

@@ -1,0 +1,297 @@
+"""Local features of a thumbnail: extract, cap, mirror, quantise.
+
+RootSIFT (Lowe 2004; Arandjelović and Zisserman 2012) of a thumbnail, a few hundred an image, coded
+in 16 bytes each by a bundled product quantiser, so that codes mean the same in every collection.
+Codes alone are enough to search with: `reconstruct` gives the vectors that an index is built and
+asked with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import faiss
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load as load_tensors
+
+from copydetect.errors import ImageError, ModelError, OptionError
+from copydetect.models import MODELS
+from copydetect.types import Keypoints, Pixels
+
+BUNDLED_QUANTISER = MODELS / "keypoints-pq16.safetensors"
+UNITS_PER_SIDE = 256
+"""x and y count in 1/256 of the thumbnail's longer side: a unit is as long in x as in y."""
+SCALE_STEPS_PER_OCTAVE = 16
+ANGLE_STEPS_PER_TURN = 256
+_SIFT_DIMENSION = 128
+_DIAMETER_POWER = 0.7
+_CROWDING_POWER = 0.5
+_SPREAD_CELLS = 8
+_DETECTED_PER_KEPT = 2
+
+
+@dataclass(frozen=True)
+class KeypointOptions:
+    """What is extracted from an image.
+
+    thumbnail_px: the thumbnail's longer side, 16 to 1024; max_keypoints: the strongest that are
+    kept; contrast_threshold: SIFT's; lower finds features in flat and blurred pictures.
+    """
+
+    thumbnail_px: int = 224
+    max_keypoints: int = 200
+    contrast_threshold: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.thumbnail_px <= 1024:
+            raise OptionError(f"thumbnail_px is {self.thumbnail_px}, must be 16 to 1024")
+        if not 1 <= self.max_keypoints <= 4096:
+            raise OptionError(f"max_keypoints is {self.max_keypoints}, must be 1 to 4096")
+        if not 0 <= self.contrast_threshold < 1:
+            raise OptionError(f"contrast_threshold is {self.contrast_threshold}, must be 0 to 1")
+
+    def __str__(self) -> str:
+        return f"sift{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
+
+
+# On one core, they take 4, 12 and 24 ms an image, and on average 1.9, 3.6 and 6.7 KB.
+FAST = KeypointOptions(thumbnail_px=128, max_keypoints=120)
+STANDARD = KeypointOptions(thumbnail_px=224, max_keypoints=200)
+THOROUGH = KeypointOptions(thumbnail_px=288, max_keypoints=400)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features before quantisation, strongest first.
+
+    width_px, height_px: of the thumbnail; x_px, y_px, diameter_px, angle_deg: (n,) float32, with
+    (0, 0) at the outer corner of the first pixel; descriptors: (n, 128) float32 RootSIFT, unit
+    rows.
+    """
+
+    width_px: int
+    height_px: int
+    x_px: npt.NDArray[np.float32]
+    y_px: npt.NDArray[np.float32]
+    diameter_px: npt.NDArray[np.float32]
+    angle_deg: npt.NDArray[np.float32]
+    descriptors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantiser:
+    """Rotation to fewer dimensions and a product quantiser there (Jégou et al. 2011).
+
+    mean: (128,); rotation: (d, 128), orthonormal rows, each even or odd under mirroring of SIFT;
+    mirror_signs: (d,) +1 for even rows, −1 for odd ones, so that mirroring is a change of signs;
+    centroids: (m, 256, d / m), what an index needs as its codebook; all float32.
+    identity: names the codes' meaning; codes of different identities don't compare.
+    """
+
+    mean: npt.NDArray[np.float32]
+    rotation: npt.NDArray[np.float32]
+    mirror_signs: npt.NDArray[np.float32]
+    centroids: npt.NDArray[np.float32]
+    identity: str
+
+    @property
+    def dimension(self) -> int:
+        """Dimension d of the rotated space."""
+        return int(self.rotation.shape[0])
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes m of one feature's code."""
+        return int(self.centroids.shape[0])
+
+
+@lru_cache(maxsize=4)
+def load_quantiser(path: Path = BUNDLED_QUANTISER) -> Quantiser:
+    """Read a quantiser from a safetensors file; ModelError where it is none."""
+    try:
+        data = path.read_bytes()
+        tensors: dict[str, npt.NDArray[np.float32]] = load_tensors(data)
+    except Exception as error:  # safetensors raises its own error type, and the OS its own
+        raise ModelError(f"cannot read the keypoint quantiser {path}: {error}") from error
+    names = ("mean", "rotation", "mirror_signs", "centroids")
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ModelError(f"{path} is no keypoint quantiser: it lacks {', '.join(missing)}")
+    mean, rotation, signs, centroids = (tensors[name] for name in names)
+    dimension = rotation.shape[0]
+    fits = (
+        mean.shape == (_SIFT_DIMENSION,)
+        and rotation.shape == (dimension, _SIFT_DIMENSION)
+        and signs.shape == (dimension,)
+        and centroids.ndim == 3
+        and centroids.shape[1] == 256
+        and centroids.shape[0] * centroids.shape[2] == dimension
+    )
+    if not fits:
+        raise ModelError(f"{path} is no keypoint quantiser: its tensors don't fit each other")
+    identity = f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}"
+    return Quantiser(mean, rotation, signs, centroids, identity)
+
+
+def model_identity(options: KeypointOptions, quantiser: Quantiser) -> str:
+    """What `Keypoints.model` says: two tables with the same identity compare."""
+    return f"{options}/{quantiser.identity}"
+
+
+def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
+    """RootSIFT features of an image's thumbnail.
+
+    pixels: (h, w, 3) uint8 RGB, of any size; the longer side is scaled to `thumbnail_px`.
+    An image without structure has no features, which is no error. ImageError: it has no pixels.
+    """
+    grey = _thumbnail(pixels, options.thumbnail_px)
+    sift = _sift(options)
+    found, histograms = sift.detectAndCompute(grey, None)
+    height, width = grey.shape
+    if histograms is None or not found:
+        found, histograms = (), np.zeros((0, _SIFT_DIMENSION), np.float32)
+    points = np.array(
+        [(p.pt[0], p.pt[1], p.size, p.angle, p.response) for p in found], np.float32
+    ).reshape(-1, 5)
+    order = _worthiest(points, width, height)[: options.max_keypoints]
+    points = points[order]
+    return Features(
+        width_px=width,
+        height_px=height,
+        x_px=points[:, 0] + np.float32(0.5),
+        y_px=points[:, 1] + np.float32(0.5),
+        diameter_px=points[:, 2],
+        angle_deg=points[:, 3],
+        descriptors=_root(histograms[order]),
+    )
+
+
+def quantise(
+    features: Features, quantiser: Quantiser, image_id: str, options: KeypointOptions = STANDARD
+) -> Keypoints:
+    """Features in a few bytes each, as the keypoints table holds them."""
+    units_per_px = UNITS_PER_SIDE / max(features.width_px, features.height_px)
+    scale = SCALE_STEPS_PER_OCTAVE * np.log2(np.maximum(features.diameter_px, 1))
+    angle = np.rint(features.angle_deg * (ANGLE_STEPS_PER_TURN / 360))
+    return Keypoints(
+        image_id=image_id,
+        width_px=features.width_px,
+        height_px=features.height_px,
+        x=_to_uint8(np.floor(features.x_px * units_per_px)),
+        y=_to_uint8(np.floor(features.y_px * units_per_px)),
+        scale=_to_uint8(np.rint(scale)),
+        angle=np.mod(angle, ANGLE_STEPS_PER_TURN).astype(np.uint8),
+        codes=encode(features.descriptors, quantiser),
+        model=model_identity(options, quantiser),
+    )
+
+
+def encode(descriptors: npt.NDArray[np.float32], quantiser: Quantiser) -> npt.NDArray[np.uint8]:
+    """(n, 128) RootSIFT → (n, m) uint8 codes: in each subspace, the nearest centroid's number."""
+    rotated = (descriptors - quantiser.mean) @ quantiser.rotation.T
+    codes = _faiss_quantiser(quantiser).compute_codes(np.ascontiguousarray(rotated, np.float32))
+    return np.asarray(codes, np.uint8).reshape(len(descriptors), quantiser.code_bytes)
+
+
+def reconstruct(codes: npt.NDArray[np.uint8], quantiser: Quantiser) -> npt.NDArray[np.float32]:
+    """(n, m) uint8 codes → (n, d) float32, in the rotated space that indexes work in."""
+    subspaces = np.arange(quantiser.code_bytes)
+    return quantiser.centroids[subspaces, codes].reshape(len(codes), quantiser.dimension)
+
+
+def mirror_vectors(
+    vectors: npt.NDArray[np.float32], quantiser: Quantiser
+) -> npt.NDArray[np.float32]:
+    """(n, d) vectors of the rotated space → those of the mirrored image."""
+    return vectors * quantiser.mirror_signs
+
+
+def mirror_geometry(
+    keypoints: Keypoints,
+) -> tuple[
+    npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
+]:
+    """x, y, scale and angle, (n,) uint8 each, of the features in the left-right mirrored image."""
+    longer = max(keypoints.width_px, keypoints.height_px)
+    width = round(keypoints.width_px * UNITS_PER_SIDE / longer)
+    x = np.clip(width - 1 - keypoints.x.astype(np.int16), 0, 255).astype(np.uint8)
+    angle = (ANGLE_STEPS_PER_TURN // 2 - keypoints.angle.astype(np.int16)) % ANGLE_STEPS_PER_TURN
+    return x, keypoints.y, keypoints.scale, angle.astype(np.uint8)
+
+
+def mirror_order() -> npt.NDArray[np.int64]:
+    """(128,) order p such that `sift[:, p]` describes the mirrored patch.
+
+    OpenCV lays a SIFT descriptor out as 4 rows × 4 columns × 8 directions, relative to the
+    keypoint's own direction: mirroring turns the rows round and negates the directions.
+    """
+    order = np.arange(_SIFT_DIMENSION).reshape(4, 4, 8)
+    return order[::-1][:, :, -np.arange(8) % 8].reshape(-1)
+
+
+def _thumbnail(pixels: Pixels, longer_px: int) -> npt.NDArray[np.uint8]:
+    """(h, w) uint8 grey, with `longer_px` as its longer side."""
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise ImageError(f"an image of shape {pixels.shape} has no pixels to take features from")
+    height, width = pixels.shape[:2]
+    factor = longer_px / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, size, interpolation=method)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _worthiest(points: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.intp]:
+    """(n,) order of (n, 5) x, y, diameter, angle, response: which to keep first.
+
+    Larger features outlive blur and scaling; and each further one in a cell of the picture is
+    worth less, so that one busy corner doesn't take all. Ties are broken by position.
+    """
+    x, y, diameter, angle, response = points.T
+    strength = np.log(np.maximum(response, 1e-9)) + _DIAMETER_POWER * np.log(diameter)
+    column, row = (
+        np.clip(place / length * _SPREAD_CELLS, 0, _SPREAD_CELLS - 1).astype(np.intp)
+        for place, length in ((x, width), (y, height))
+    )
+    cell = row * _SPREAD_CELLS + column
+    by_cell = np.lexsort((angle, diameter, x, y, -strength, cell))
+    starts = np.searchsorted(cell[by_cell], cell[by_cell])
+    before = np.empty(len(points), np.intp)
+    before[by_cell] = np.arange(len(points)) - starts
+    worth = strength - _CROWDING_POWER * np.log1p(before)
+    return np.lexsort((angle, diameter, x, y, -worth))
+
+
+@lru_cache(maxsize=8)
+def _sift(options: KeypointOptions) -> Any:
+    """The detector; precise upscaling keeps mirrored images' features mirrored, without a shift."""
+    create: Any = cv2.SIFT.create
+    return create(
+        nfeatures=_DETECTED_PER_KEPT * options.max_keypoints,
+        contrastThreshold=options.contrast_threshold,
+        enable_precise_upscale=True,
+    )
+
+
+@lru_cache(maxsize=4)
+def _faiss_quantiser(quantiser: Quantiser) -> Any:
+    subspaces, _, _ = quantiser.centroids.shape
+    product = faiss.ProductQuantizer(quantiser.dimension, subspaces, 8)
+    faiss.copy_array_to_vector(quantiser.centroids.ravel(), product.centroids)
+    return product
+
+
+def _root(histograms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """SIFT → RootSIFT: L1-normalised, then the square root, which has unit L2 norm."""
+    sums = np.maximum(histograms.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray(np.sqrt(histograms / sums), np.float32)
+
+
+def _to_uint8(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.asarray(np.clip(values, 0, 255), np.uint8)

@@ -1,0 +1,218 @@
+"""What a decision says of a pair → the probability that it is a copy, and where to cut.
+
+    confidence, score → logistic regression (→ isotonic steps) → P(copy) → threshold for a precision
+
+A decision's confidence holds for the pictures that it was trained on. On labelled pairs of another
+collection it is mapped again, together with the search's score, which the decision has not seen
+(Platt 1999; isotonic regression as in Zadrozny and Elkan, KDD 2002). Everything is kept as plain
+numbers in JSON. `calibration_fit` makes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import InputError, OptionError
+from copydetect.models import MODELS
+from copydetect.storage import Storage
+from copydetect.verification.decisions import BUNDLED_DECISION
+
+FILE_NAME = "calibration.json"
+_MODELS = MODELS
+_CLIP = 1e-4
+_SCORE_LIMIT = 25.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProbabilityMap:
+    """P(copy) = σ(steps(x)), x = intercept + confidence · logit(confidence) + score · score.
+
+    confidence, score: weights, at least 0; steps: (x, log-odds) with both ascending, between which
+    is interpolated and beyond which the slope is 1; none: log-odds are x itself.
+    """
+
+    confidence: float = 1.0
+    score: float = 0.0
+    intercept: float = 0.0
+    steps: tuple[tuple[float, float], ...] = ()
+
+    def evidence(self, confidences: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
+        """x of pairs, (n,)."""
+        scores = np.clip(np.asarray(scores, np.float64), -_SCORE_LIMIT, _SCORE_LIMIT)
+        weighted = self.confidence * log_odds(confidences) + self.score * scores
+        return np.asarray(self.intercept + weighted, np.float64)
+
+    def apply(self, confidences: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
+        """P(copy) of pairs, (n,) in [0, 1]: never falls where confidence or score rises.
+
+        confidences: (n,) in [0, 1]; 1 is proof, such as equal pixels, and stays 1.
+        """
+        x = self.evidence(confidences, scores)
+        if self.steps:
+            known, odds = np.array(self.steps).T
+            beyond = np.minimum(x - known[0], 0) + np.maximum(x - known[-1], 0)
+            x = np.interp(x, known, odds) + beyond
+        probabilities = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
+        return np.where(np.asarray(confidences) >= 1, 1.0, probabilities)
+
+    def needed(self, probability: float, score: float) -> float:
+        """The confidence at which a pair of this score reaches the probability, 0…1.
+
+        1 where none but proof does.
+        """
+        x = float(log_odds(probability))
+        if self.steps:
+            known, odds = np.array(self.steps).T
+            beyond = min(x - odds[0], 0.0) + max(x - odds[-1], 0.0)
+            x = float(np.interp(x, odds, known)) + beyond
+        rest = x - self.intercept - self.score * float(np.clip(score, -_SCORE_LIMIT, _SCORE_LIMIT))
+        if self.confidence <= 0 or abs(rest / self.confidence) >= float(log_odds(1.0)):
+            return 0.0 if rest <= 0 else 1.0
+        return float(1 / (1 + np.exp(-rest / self.confidence)))
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What is to be had by cutting at `threshold`, measured on pairs that the map had not seen.
+
+    pairs: how many are reported; low, high: Wilson's 95 % interval of the precision; recall: of all
+    copies that were made, found by the search or not.
+    """
+
+    threshold: float
+    precision: float
+    low: float
+    high: float
+    recall: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A map to probabilities, and its measured operating points.
+
+    points: ascending in threshold, precision and descending in recall; decision: digest of the
+    decision's file that it belongs to; channels: of the search that made the scores, none where
+    the score has no weight; reliability, thresholds, sample: what was measured, by kind of edit
+    too, and on what, for people to read.
+    """
+
+    map: ProbabilityMap
+    points: tuple[OperatingPoint, ...]
+    decision: str
+    channels: tuple[str, ...] = ()
+    reliability: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def load(storage: Storage, uri: str) -> Calibration:
+        """Read a file, or the one in a folder; InputError where it is none."""
+        if not uri.endswith(".json"):
+            uri = f"{uri.rstrip('/')}/{FILE_NAME}"
+        return _parsed(storage.read(uri), uri)
+
+    def save(self, storage: Storage, uri: str) -> None:
+        """Write as JSON."""
+        text = json.dumps(asdict(self), indent=1)
+        storage.write(uri, text.encode())
+
+    @property
+    def identity(self) -> str:
+        """Digest of everything that decides results."""
+        decisive = [asdict(self.map), [asdict(point) for point in self.points], self.channels]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it was made with the decision that is installed."""
+        return self.decision == decision_digest()
+
+    def apply(self, confidences: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
+        """P(copy) of pairs, (n,); see `ProbabilityMap.apply`."""
+        return self.map.apply(confidences, scores)
+
+    def needed(self, threshold: float, score: float) -> float:
+        """The decision's confidence from which on a pair of this score is over the threshold."""
+        return self.map.needed(threshold, score)
+
+    def point_for(self, precision: float) -> OperatingPoint:
+        """The lowest threshold from which on pairs are at least this precise.
+
+        OptionError where none is: it says what can be had. A precision counts as reached only
+        where so many pairs are reported that one wrong pair more would show.
+        """
+        if not 0 < precision < 1:
+            raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")
+        for point in self.points:
+            if point.precision >= precision and point.pairs >= pairs_to_show(precision):
+                return point
+        raise OptionError(self._unreachable(precision))
+
+    def threshold_for(self, precision: float) -> float:
+        """The confidence from which on pairs are at least this precise; OptionError as above."""
+        return self.point_for(precision).threshold
+
+    def _unreachable(self, precision: float) -> str:
+        shown = [point for point in self.points if point.pairs >= pairs_to_show(point.precision)]
+        if not shown:
+            return f"--precision {precision} cannot be had: this calibration found no copies"
+        # With no wrong pair at all, the next one could still be wrong.
+        best = max(shown, key=lambda point: (point.precision, point.recall))
+        said = min(best.precision, 1 - 1 / (best.pairs + 1))
+        return (
+            f"--precision {precision} cannot be had: the most that this calibration can show is "
+            f"{said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a confidence "
+            f"of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
+            f"shown with a larger --sample, or on images that are easier to tell apart"
+        )
+
+
+IDENTITY = Calibration(ProbabilityMap(), (), "")
+"""Leaves confidences as the decision gives them."""
+
+
+@lru_cache(maxsize=4)
+def bundled_calibration(channels: tuple[str, ...]) -> Calibration:
+    """The calibration that comes with the package: for these channels, else by confidence alone."""
+    fitting = _MODELS / f"calibration-{'-'.join(channels)}.json"
+    path = fitting if fitting.exists() else _MODELS / "calibration-confidence.json"
+    return _parsed(path.read_bytes(), str(path))
+
+
+def decision_digest() -> str:
+    """Tells the installed decision from others."""
+    return hashlib.sha256(BUNDLED_DECISION.read_bytes()).hexdigest()[:16]
+
+
+def pairs_to_show(precision: float) -> int:
+    """How many pairs must be reported for a precision to show: with fewer, one error ends it."""
+    return int(np.ceil(1 / max(1 - precision, 1e-3) - 1e-9))
+
+
+def log_odds(confidences: npt.ArrayLike) -> Floats:
+    """log(p / (1 − p)), (n,), of probabilities kept off 0 and 1."""
+    clipped = np.clip(np.asarray(confidences, np.float64), _CLIP, 1 - _CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float64)
+
+
+def _parsed(data: bytes, uri: str) -> Calibration:
+    try:
+        stored = json.loads(data)
+        mapped = stored.pop("map")
+        mapped["steps"] = tuple((float(x), float(odds)) for x, odds in mapped["steps"])
+        points = tuple(OperatingPoint(**point) for point in stored.pop("points"))
+        channels = tuple(stored.pop("channels"))
+        return Calibration(ProbabilityMap(**mapped), points, channels=channels, **stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{uri} is no calibration of copydetect: {error}") from error

@@ -1,0 +1,289 @@
+"""Labelled pairs → a calibration: the map, the thresholds with their intervals, recall by kind.
+
+Everything that is measured is measured out of fold: on pairs of originals that the map which judges
+them has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from copydetect.errors import OptionError
+from copydetect.evaluation.calibration import (
+    Calibration,
+    Floats,
+    OperatingPoint,
+    ProbabilityMap,
+    decision_digest,
+    log_odds,
+    pairs_to_show,
+)
+from copydetect.evaluation.metrics import reliability
+
+Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+
+PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+"""For which thresholds are written out; any other can be asked of the calibration."""
+_FOLDS = 5
+_RESAMPLES = 200
+_LEAST = 20
+_STEP_PAIRS = 25
+_STEPS_PAY = 0.98
+_STEPS_FROM = 500
+"""Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
+_Z = 1.96
+_LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPairs:
+    """Pairs with the truth about them; row i of each field belongs together.
+
+    confidences: (n,) in [0, 1], of the decision; scores: (n,) of the search; labels: (n,) whether
+    they are copies; origins: (n,) int64, the original that a pair is about: pairs of one stay in
+    one fold and are drawn together; found: (n,) whether the search proposed the pair, the others
+    only count as missed copies; kinds: n tuples, the edits of a copy.
+    """
+
+    confidences: Floats
+    scores: Floats
+    labels: Booleans
+    origins: Integers
+    found: Booleans
+    kinds: Sequence[tuple[str, ...]]
+
+
+def fit_calibration(
+    pairs: LabelledPairs, channels: tuple[str, ...] = (), use_score: bool = True
+) -> Calibration:
+    """Fit the map and measure it.
+
+    OptionError where there are too few copies or too few strangers to learn from.
+    """
+    _check(pairs)
+    rows = pairs.found & (pairs.confidences < 1)
+    copies = int(pairs.labels[rows].sum())
+    forms = [False, True] if min(copies, int(rows.sum()) - copies) >= _STEPS_FROM else [False]
+    unseen = [_out_of_fold(pairs, rows, use_score, steps) for steps in forms]
+    losses = [_log_loss(values[rows], pairs.labels[rows]) for values in unseen]
+    # Steps follow the data closer than a curve does; they must earn it where it was not fitted.
+    steps = len(losses) > 1 and losses[1] < _STEPS_PAY * losses[0]
+    probabilities = unseen[int(steps)]
+    # Without any transform there is no proof: such a pair is never reported.
+    reported = np.where(pairs.found & (pairs.confidences > 0), probabilities, -1.0)
+    fitted = _fit_map(pairs, rows, use_score, steps)
+    error = reliability(probabilities[pairs.found], pairs.labels[pairs.found])
+    return Calibration(
+        map=fitted,
+        points=operating_points(reported, pairs.labels),
+        decision=decision_digest(),
+        channels=channels if fitted.score else (),
+        reliability={
+            "expected_calibration_error": error.expected_calibration_error,
+            "log_loss": losses[int(steps)],
+            "folds": _FOLDS,
+        },
+        thresholds={f"{p:g}": _threshold(pairs, reported, p) for p in PRECISIONS},
+    )
+
+
+def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
+    """Probabilities (n,) by maps of the same form that have not seen the pair; −1: not found."""
+    rows = pairs.found & (pairs.confidences < 1)
+    values = _out_of_fold(pairs, rows, fitted.map.score > 0, bool(fitted.map.steps))
+    return np.where(pairs.found, values, -1.0)
+
+
+def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
+    """For each precision that can be had, the lowest threshold: ascending in both, in small steps.
+
+    probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
+    """
+    thresholds, right, wrong = _curve(probabilities, labels, np.ones(len(labels)))
+    copies = max(int(labels.sum()), 1)
+    points: list[OperatingPoint] = []
+    for threshold, hits, misses in zip(thresholds[::-1], right[::-1], wrong[::-1], strict=True):
+        count = int(hits + misses)
+        precision = float(hits / count)
+        if precision < (points[-1].precision + _POINT_STEP if points else _LOWEST_PRECISION):
+            continue
+        low, high = wilson(int(hits), count)
+        point = OperatingPoint(float(threshold), precision, low, high, float(hits / copies), count)
+        points.append(point)
+    return tuple(points)
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (JASA 1927)."""
+    if not count:
+        return 0.0, 1.0
+    share, z2 = right / count, _Z**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    spread = np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    half = _Z * spread / (1 + z2 / count)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def _check(pairs: LabelledPairs) -> None:
+    copies = int((pairs.labels & pairs.found).sum())
+    strangers = int((~pairs.labels).sum())
+    if copies < _LEAST:
+        raise OptionError(
+            f"the search found {copies} of {int(pairs.labels.sum())} made copies; a calibration "
+            f"needs {_LEAST} at least: give more images, a larger --sample or more --copies"
+        )
+    if strangers < _LEAST:
+        raise OptionError(
+            f"only {strangers} of the pairs that were looked at are strangers for certain; a "
+            f"calibration needs {_LEAST} at least: give a larger collection, or one in which not "
+            "everything is a copy of everything"
+        )
+
+
+def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool) -> Floats:
+    """Each pair's probability by a map that was fitted without its fold."""
+    numbers = np.unique(pairs.origins, return_inverse=True)[1]
+    folds = np.random.default_rng(0).permutation(int(numbers.max()) + 1)[numbers] % _FOLDS
+    values = np.zeros(len(rows))
+    for fold in range(_FOLDS):
+        seen, judged = rows & (folds != fold), folds == fold
+        if len(np.unique(pairs.labels[seen])) < 2:
+            raise OptionError("too few originals: leave-out folds need copies and strangers each")
+        fitted = _fit_map(pairs, seen, use_score, steps)
+        values[judged] = fitted.apply(pairs.confidences[judged], pairs.scores[judged])
+    return values
+
+
+def _fit_map(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool) -> ProbabilityMap:
+    confidences, scores = pairs.confidences[rows], pairs.scores[rows]
+    fitted = _logistic(confidences, scores, pairs.labels[rows], use_score)
+    if not steps:
+        return fitted
+    x = fitted.evidence(confidences, scores)
+    return ProbabilityMap(
+        fitted.confidence, fitted.score, fitted.intercept, _steps(x, pairs.labels[rows])
+    )
+
+
+def _logistic(
+    confidences: Floats, scores: Floats, labels: Booleans, use_score: bool
+) -> ProbabilityMap:
+    """Logistic regression; an input that would speak against copies is left out."""
+    bounded = ProbabilityMap(0.0, 1.0).evidence(confidences, scores)
+    inputs = {"confidence": log_odds(confidences)} | ({"score": bounded} if use_score else {})
+    while True:
+        values = np.stack(list(inputs.values()), axis=1)
+        model = LogisticRegression(C=100.0, max_iter=1000).fit(values, labels)
+        weights = dict(zip(inputs, model.coef_[0].tolist(), strict=True))
+        worst = min(weights, key=lambda name: weights[name])
+        if weights[worst] >= 0 or len(inputs) == 1:
+            break
+        del inputs[worst]
+    kept = {name: max(weight, 1e-3) for name, weight in weights.items()}
+    return ProbabilityMap(
+        kept.get("confidence", 0.0), kept.get("score", 0.0), float(model.intercept_[0])
+    )
+
+
+def _steps(x: Floats, labels: Booleans) -> tuple[tuple[float, float], ...]:
+    """Isotonic steps of at least `_STEP_PAIRS` pairs as (mean x, log-odds), strictly ascending."""
+    order = np.argsort(x, kind="stable")
+    x, labels = x[order], labels[order]
+    levels = IsotonicRegression().fit_transform(x, labels.astype(np.float64))
+    ends = [*np.flatnonzero(np.diff(levels)) + 1, len(x)]
+    steps: list[tuple[float, float]] = []
+    start = 0
+    for end in ends:
+        if end - start < _STEP_PAIRS and end != len(x):
+            continue
+        share = (labels[start:end].sum() + 0.5) / (end - start + 1)
+        step = (float(x[start:end].mean()), float(np.log(share / (1 - share))))
+        if not steps or (step[0] > steps[-1][0] and step[1] > steps[-1][1]):
+            steps.append(step)
+        start = end
+    return tuple(steps)
+
+
+def _log_loss(probabilities: Floats, labels: Booleans) -> float:
+    right = np.where(labels, probabilities, 1 - probabilities)
+    return float(-np.log(np.maximum(right, 1e-9)).mean())
+
+
+def _curve(probabilities: Floats, labels: Booleans, weights: Floats) -> tuple[Floats, ...]:
+    """Thresholds, descending, with the weight of copies and of strangers from there up."""
+    order = np.argsort(-probabilities, kind="stable")
+    order = order[probabilities[order] >= 0]
+    values = probabilities[order]
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else order
+    right = np.cumsum(weights[order] * labels[order])
+    wrong = np.cumsum(weights[order] * ~labels[order])
+    return values[last], right[last], wrong[last]
+
+
+def _cut(curve: tuple[Floats, ...], precision: float) -> int | None:
+    """Where on the curve the precision is still had; None where nowhere."""
+    _, right, wrong = curve
+    reported = right + wrong
+    enough = (right >= precision * reported - 1e-9) & (reported >= pairs_to_show(precision))
+    return int(np.flatnonzero(enough)[-1]) if enough.any() else None
+
+
+def _threshold(pairs: LabelledPairs, probabilities: Floats, precision: float) -> dict[str, Any]:
+    """The threshold for one precision, with 95 % intervals, and the recall there.
+
+    The precision's interval is Wilson's; the threshold's is a bootstrap over originals.
+    """
+    labels = pairs.labels
+    curve = _curve(probabilities, labels, np.ones(len(labels)))
+    cut = _cut(curve, precision)
+    if cut is None:
+        return {"reached": False}
+    threshold, right, wrong = (float(column[cut]) for column in curve)
+    low, high = wilson(round(right), round(right + wrong))
+    drawn = _resampled(pairs, probabilities, precision)
+    above = (probabilities >= threshold) & labels
+    return {
+        "reached": True,
+        "threshold": threshold,
+        "threshold_low": float(np.quantile(drawn, 0.025)),
+        "threshold_high": float(np.quantile(drawn, 0.975)),
+        "precision": right / (right + wrong),
+        "precision_low": low,
+        "precision_high": high,
+        "pairs": round(right + wrong),
+        "recall": float(above.sum() / labels.sum()),
+        "recall_by_kind": _by_kind(pairs, above),
+    }
+
+
+def _resampled(pairs: LabelledPairs, probabilities: Floats, precision: float) -> Floats:
+    """Thresholds of bootstrap samples of the originals; 1 where the precision is not reached."""
+    rng = np.random.default_rng(0)
+    numbers = np.unique(pairs.origins, return_inverse=True)[1]
+    count = int(numbers.max()) + 1
+    drawn = np.ones(_RESAMPLES)
+    for i in range(_RESAMPLES):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)
+        curve = _curve(probabilities, pairs.labels, times[numbers].astype(np.float64))
+        cut = _cut(curve, precision)
+        if cut is not None:
+            drawn[i] = curve[0][cut]
+    return drawn
+
+
+def _by_kind(pairs: LabelledPairs, above: Booleans) -> dict[str, dict[str, float]]:
+    """Of each kind of edit: how many copies hold it, and how many of them are reported."""
+    copies = np.flatnonzero(pairs.labels).tolist()
+    figures = {}
+    for kind in sorted({kind for row in copies for kind in pairs.kinds[row]}):
+        rows = [row for row in copies if kind in pairs.kinds[row]]
+        figures[kind] = {"copies": len(rows), "recall": float(above[rows].mean())}
+    return figures

@@ -1,0 +1,138 @@
+"""A search over originals and their made copies → labelled pairs.
+
+Which images are made copies of which is known. Of a pair of two originals nothing is known: a
+collection may hold copies of its own. Where the decision is nearly certain of such a pair, it and
+the pairs of its made copies are left out; below that they count as strangers, so that a real copy
+among them makes the threshold too careful rather than too bold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from copydetect.edits import mix_named
+from copydetect.errors import OptionError
+from copydetect.evaluation.calibration_fit import LabelledPairs
+from copydetect.parts import ListedImage
+
+NEARLY_CERTAIN = 0.9
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a calibration is made on.
+
+    sample: images that copies are made of; collection: images that are searched, the sample among
+    them; copies: of each; mixes: of `edits.MIXES`, taken in turn, so that one named twice is drawn
+    twice as often; distinct: whether the collection is known to hold no copies.
+    """
+
+    sample: int = 300
+    collection: int = 3000
+    copies: int = 1
+    mixes: tuple[str, ...] = ("mild", "default", "severe")
+    seed: int = 0
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        for mix in self.mixes or ("",):
+            mix_named(mix)
+        for name in ("sample", "collection", "copies"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        if self.sample > self.collection:
+            raise OptionError(f"--sample {self.sample} is more than --collection {self.collection}")
+
+
+@dataclass(frozen=True)
+class MadeCopy:
+    """A copy that was made: its image_id, that of its original, and the kinds of edits."""
+
+    copy_id: str
+    original_id: str
+    kinds: tuple[str, ...]
+
+
+def choose_images(listed: Iterable[ListedImage], options: StudyOptions) -> list[ListedImage]:
+    """The collection of a study, its sample first: by hash, so whatever the order of the input.
+
+    Of byte-identical files one is taken, and none that could not be read.
+    """
+    distinct: dict[str, ListedImage] = {}
+    for image in sorted(listed, key=lambda image: image.image_id):
+        if not image.error_type:
+            distinct.setdefault(image.sha256, image)
+    salted = {
+        sha256: hashlib.sha256(f"{options.seed}\0{sha256}".encode()).digest() for sha256 in distinct
+    }
+    order = sorted(distinct, key=lambda sha256: salted[sha256])
+    return [distinct[sha256] for sha256 in order[: options.collection]]
+
+
+def label_pairs(
+    matches: pa.Table, made: Iterable[MadeCopy], distinct: bool = False
+) -> tuple[LabelledPairs, dict[str, int]]:
+    """Label the pairs of a `matches` table whose confidence is the decision's own.
+
+    Returns the pairs, and how many were left out, by reason. Made copies that are in no pair with
+    their original follow as not found.
+    """
+    by_copy = {copy.copy_id: copy for copy in made}
+    names = ("query_id", "reference_id", "confidence", "score")
+    rows = list(zip(*(matches[name].to_pylist() for name in names), strict=True))
+    doubtful = set() if distinct else _doubtful(rows, by_copy)
+    left_out: Counter[str] = Counter()
+    kept: list[tuple[float, float, bool, str, bool, tuple[str, ...]]] = []
+    found: set[str] = set()
+    for a, b, confidence, score in rows:
+        first, second = (_original(image_id, by_copy) for image_id in (a, b))
+        copies = [by_copy[image_id] for image_id in (a, b) if image_id in by_copy]
+        if first == second and len(copies) == 2:
+            left_out["two copies of one image"] += 1
+        elif frozenset((first, second)) in doubtful:
+            left_out["originals that may be copies"] += 1
+        else:
+            is_copy = first == second
+            kinds = copies[0].kinds if is_copy else ()
+            kept.append((confidence, score, is_copy, min(first, second), True, kinds))
+            found.update(copy.copy_id for copy in copies if is_copy)
+    missed = [by_copy[copy_id] for copy_id in sorted(set(by_copy) - found)]
+    kept += [(0.0, 0.0, True, copy.original_id, False, copy.kinds) for copy in missed]
+    return _columns(kept), dict(left_out)
+
+
+def _doubtful(
+    rows: list[tuple[str, str, float, float]], by_copy: Mapping[str, MadeCopy]
+) -> set[frozenset[str]]:
+    """Pairs of originals that the decision is nearly certain of."""
+    return {
+        frozenset((a, b))
+        for a, b, confidence, _ in rows
+        if confidence >= NEARLY_CERTAIN and a not in by_copy and b not in by_copy
+    }
+
+
+def _original(image_id: str, by_copy: Mapping[str, MadeCopy]) -> str:
+    return by_copy[image_id].original_id if image_id in by_copy else image_id
+
+
+def _columns(
+    rows: list[tuple[float, float, bool, str, bool, tuple[str, ...]]],
+) -> LabelledPairs:
+    confidences, scores, labels, origins, found, kinds = (
+        zip(*rows, strict=True) if rows else ((),) * 6
+    )
+    return LabelledPairs(
+        np.array(confidences, np.float64),
+        np.array(scores, np.float64),
+        np.array(labels, bool),
+        np.unique(np.array(origins, str), return_inverse=True)[1].astype(np.int64),
+        np.array(found, bool),
+        kinds,
+    )

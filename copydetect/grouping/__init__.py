@@ -1,0 +1,1 @@
+"""Matches → groups of copies, and the image of each that is kept."""

@@ -1,0 +1,1 @@
+"""Vectors → a partition and shards of inverted lists."""

@@ -1,0 +1,154 @@
+"""An index built and searched here and now, one step after the other.
+
+The same steps that `transforms` spreads over workers: the oracle of the pipelines, and all that a
+small collection needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faiss
+
+from copydetect.index.partitions import (
+    Floats,
+    IndexOptions,
+    Partition,
+    load_partition,
+    save_partition,
+    train_partition,
+    training_size,
+)
+from copydetect.index.routing import Part, Read, probes_uri, read_sample, route_part, write_sample
+from copydetect.index.shard_plans import plan_shards, save_plan
+from copydetect.index.shards import (
+    PARTITION,
+    Index,
+    Shard,
+    ShardReader,
+    build_shard,
+    commit_index,
+    load_index,
+)
+from copydetect.search.neighbors import merge_part, search_task
+from copydetect.search.queries import SearchOptions, plan_search, route_queries, save_search_plan
+from copydetect.storage import Storage
+
+_LARGE_SAMPLE = 1 << 16
+
+
+@dataclass(frozen=True)
+class IndexJob:
+    """What an index is made of, and where.
+
+    folder: of the index; read: reads a part; vectors: how many there are, about: the number of
+    lists comes from it; model: identity of what made the vectors; codebook: (m, 256, d / m)
+    float32 where the vectors are codes; self_probes: lists that the search of the collection for
+    itself will visit, 0 where there will be none or where its queries are other vectors.
+    """
+
+    storage: Storage
+    folder: str
+    read: Read
+    vectors: int
+    options: IndexOptions
+    model: str = ""
+    codebook: Floats | None = None
+    self_probes: int = 0
+
+    @property
+    def sample_share(self) -> float:
+        """The share of vectors that the partition is trained on."""
+        return min(1.0, training_size(self.vectors, self.options) / max(self.vectors, 1))
+
+    @property
+    def partition_uri(self) -> str:
+        """Where the partition is, once it is trained."""
+        return f"{self.folder}/{PARTITION}"
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A search: where its files go, what reads the queries, and the index.
+
+    folder: of the search; same_parts: the parts are those of the index and were routed into it
+    with `self_probes`, so that the lists to visit are known.
+    """
+
+    storage: Storage
+    folder: str
+    read: Read
+    index_folder: str
+    options: SearchOptions
+    same_parts: bool = False
+
+
+def sample_step(job: IndexJob, part: Part) -> str:
+    """Sample one part for training."""
+    return write_sample(job.storage, job.folder, job.read, part, job.sample_share)
+
+
+def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
+    """Train the partition on all samples and write it, or load it where that is done."""
+    if not job.storage.exists(job.partition_uri):
+        sample = read_sample(job.storage, sorted(samples))
+        # All else waits for this one worker, so it takes the whole machine where that pays.
+        large = len(sample) > _LARGE_SAMPLE
+        faiss.omp_set_num_threads((os.cpu_count() or 1) if large else job.options.threads)
+        partition = train_partition(sample, job.vectors, job.options, job.model, job.codebook)
+        save_partition(job.storage, job.partition_uri, partition)
+    return load_partition(job.storage, job.partition_uri)
+
+
+def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
+    """Route one part into the index."""
+    faiss.omp_set_num_threads(job.options.threads)
+    probes = max(1, min(job.self_probes, partition.lists))
+    return route_part(job.storage, job.folder, job.read, part, partition, probes)
+
+
+def commit_step(
+    job: IndexJob, partition: Partition, shards: Sequence[Shard], grows: bool = False
+) -> Index:
+    """Make the index of finished shards; grows: they are added to the index that is there."""
+    before = load_index(job.storage, job.folder, job.model) if grows else None
+    return commit_index(job.storage, job.folder, partition, shards, before)
+
+
+def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
+    """Route one part of queries."""
+    faiss.omp_set_num_threads(job.options.threads)
+    known = probes_uri(job.index_folder, part[0]) if job.same_parts else ""
+    return route_queries(
+        job.storage, job.folder, job.read, part, reader.partition, reader.index, job.options, known
+    )
+
+
+def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
+    """Build an index of the parts, or finish one that was begun."""
+    partition = train_step(job, [sample_step(job, part) for part in parts])
+    spills = [route_step(job, partition, part) for part in parts]
+    plan = plan_shards(job.storage, spills, partition)
+    save_plan(job.storage, job.folder, plan)
+    shards = [
+        build_shard(job.storage, job.folder, plan, number, partition)
+        for number in range(plan.shards)
+    ]
+    return commit_step(job, partition, shards)
+
+
+def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
+    """Search an index for all queries; the neighbours files, one a part, in their order.
+
+    Parts are numbered 0, 1, 2, …
+    """
+    reader = ShardReader(job.storage, job.index_folder)
+    spills = [query_step(job, reader, part) for part in parts]
+    plan = plan_search(job.storage, spills, reader.index)
+    save_search_plan(job.storage, job.folder, plan)
+    tasks = plan.tasks(job.options)
+    for task in tasks:
+        search_task(job.storage, job.folder, reader, plan, task, job.options)
+    return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]

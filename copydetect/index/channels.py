@@ -1,0 +1,158 @@
+"""The two channels of candidates, as what an index is made of and asked with: vectors and ids.
+
+An id is image_no << 32 | what the hit should carry with it: for a descriptor which of the
+image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import tables
+from copydetect.description.keypoints import (
+    load_quantiser,
+    mirror_geometry,
+    mirror_vectors,
+    reconstruct,
+)
+from copydetect.description.normalization import with_constant, with_half_biases, with_query_biases
+from copydetect.storage import Storage
+from copydetect.types import Keypoints
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+ReadAs = Literal["query", "reference", "half_query", "half_reference"]
+
+IMAGE_SHIFT = 32
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The files of the parts of one role, by part: `images`, and the table of one channel.
+
+    starts: image_no of the first image of each part.
+    """
+
+    images: tuple[str, ...]
+    channel: tuple[str, ...]
+    starts: tuple[int, ...]
+
+    def parts(self) -> list[tuple[int, str]]:
+        """(number, URI) of each part of the channel."""
+        return list(enumerate(self.channel))
+
+
+@dataclass(frozen=True)
+class DescriptorReader:
+    """Reads a part of descriptors for an index: (n, d + 1 or 2) float32 vectors, (n,) int64 ids.
+
+    read_as: "query" and "reference" bake the query's bias into the inner product, "half_query" and
+    "half_reference" half of both, for a collection searched for itself.
+    """
+
+    storage: Storage
+    files: PartFiles
+    read_as: ReadAs
+
+    def __call__(self, uri: str) -> tuple[Floats, Integers]:
+        table = tables.read_table(self.storage, uri, ["image_id", "vector", "bias"])
+        return self._augmented(*read_vectors(table)), self._ids(uri, table)
+
+    def ids_and_biases(self, uri: str) -> tuple[Integers, Floats]:
+        """(n,) ids of a part, and (n,) float32 what the background takes off their scores."""
+        table = tables.read_table(self.storage, uri, ["image_id", "bias"])
+        return self._ids(uri, table), table["bias"].to_numpy().astype(np.float32)
+
+    def _ids(self, uri: str, table: pa.Table) -> Integers:
+        numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
+        return numbers << IMAGE_SHIFT | _places_among_equals(numbers)
+
+    def _augmented(self, vectors: Floats, biases: Floats) -> Floats:
+        if self.read_as == "query":
+            return with_query_biases(vectors, biases)
+        if self.read_as == "reference":
+            return with_constant(vectors)
+        queries, references = with_half_biases(vectors, biases)
+        return queries if self.read_as == "half_query" else references
+
+
+@dataclass(frozen=True)
+class KeypointReader:
+    """Reads a part of local features for an index: (n, m) uint8 codes, (n,) int64 ids.
+
+    mirrored: features of the left-right mirrored images instead, as (n, d) float32 vectors.
+    """
+
+    storage: Storage
+    files: PartFiles
+    mirrored: bool = False
+
+    def __call__(
+        self, uri: str
+    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], Integers]:
+        table = tables.read_table(self.storage, uri)
+        numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
+        quantiser = load_quantiser()
+        codes = [np.empty((0, quantiser.code_bytes), np.uint8)]
+        ids = [np.empty(0, np.int64)]
+        for number, keypoints in zip(numbers, read_keypoints(table), strict=True):
+            codes.append(keypoints.codes)
+            ids.append(feature_ids(int(number), keypoints, self.mirrored))
+        together = np.concatenate(codes)
+        if not self.mirrored:
+            return together, np.concatenate(ids)
+        return mirror_vectors(reconstruct(together, quantiser), quantiser), np.concatenate(ids)
+
+
+def read_vectors(table: pa.Table) -> tuple[Floats, Floats]:
+    """vectors (n, d) float32 and biases (n,) float32 of a descriptors table."""
+    column = table["vector"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    vectors = flat.reshape(len(table), column.type.list_size)
+    return vectors, table["bias"].to_numpy().astype(np.float32)
+
+
+def read_keypoints(table: pa.Table) -> list[Keypoints]:
+    """The rows of a keypoints table."""
+    code_bytes = load_quantiser().code_bytes
+    features = []
+    for row in table.to_pylist():
+        geometry = {name: np.array(row[name], np.uint8) for name in ("x", "y", "scale", "angle")}
+        codes = np.frombuffer(row["codes"], np.uint8).reshape(-1, code_bytes)
+        features.append(Keypoints(**{**row, **geometry, "codes": codes}))
+    return features
+
+
+def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> Integers:
+    """(n,) int64 ids of an image's features, with their geometry in the lower 32 bits."""
+    geometry = (keypoints.x, keypoints.y, keypoints.scale, keypoints.angle)
+    if mirrored:
+        geometry = mirror_geometry(keypoints)
+    x, y, scale, angle = (values.astype(np.int64) for values in geometry)
+    return image_no << IMAGE_SHIFT | x << 24 | y << 16 | scale << 8 | angle
+
+
+def image_numbers(
+    storage: Storage, files: PartFiles, uri: str, image_ids: Sequence[str]
+) -> Integers:
+    """image_no of each row of a part, from the row of its image in the part of `images`."""
+    part = files.channel.index(uri)
+    images = tables.read_table(storage, files.images[part], ["image_id"])["image_id"].to_pylist()
+    rows = {image_id: row for row, image_id in enumerate(images)}
+    numbers = [files.starts[part] + rows[image_id] for image_id in image_ids]
+    return np.array(numbers, np.int64)
+
+
+def _places_among_equals(numbers: Integers) -> Integers:
+    """0, 1, 2, … inside each run of equal numbers."""
+    rows = np.arange(len(numbers))
+    first = np.ones(len(numbers), bool)
+    first[1:] = numbers[1:] != numbers[:-1]
+    return rows - np.maximum.accumulate(np.where(first, rows, 0))

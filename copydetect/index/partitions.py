@@ -1,0 +1,387 @@
+"""The partition: which list of an inverted file a vector belongs to, and how it is coded there.
+
+A coarse k-means over a sample gives the lists; they are numbered so that neighbouring lists have
+neighbouring numbers, and a shard is a range of numbers. The partition is trained once and serves
+both channels: descriptors (inner product) and local features (L2, codes of a bundled codebook).
+
+Inverted file: Sivic and Zisserman, "Video Google" (2003); product quantisation: Jégou et al.,
+"Product Quantization for Nearest Neighbor Search" (2011). Codes are of the vector itself, not of
+its residual, so that a shard is searched without knowing the centroids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import IndexFileError, InputError, OptionError
+from copydetect.index.clustering import cluster, in_order, split_crowded
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.storage import Storage
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint8]
+"""(n, d) floats, or (n, m) uint8: codes of the partition's own codebook."""
+
+EXACT_BELOW = 8192
+"""Collections up to this many vectors are one list: searching them is exact."""
+
+_VECTORS_PER_LIST = 256
+_MOST_LINEAR_LISTS = 65_536
+_EXACT_LISTS = 16_384
+_GROUPS_VISITED = 48
+_LEAST_PROBES = 32
+_TUNED_PROBES = 2048
+_LARGEST_SAMPLE = 1 << 22
+_PQ_PROBES = 8
+_TUNING_QUERIES = 256
+_TUNING_NEIGHBORS = 10
+_BLOCK = 1024
+_CODES = re.compile(r"SQfp16|SQ8|SQ4|Flat|PQ(?P<m>\d+)")
+_SCALAR = {
+    "SQfp16": faiss.ScalarQuantizer.QT_fp16,
+    "SQ8": faiss.ScalarQuantizer.QT_8bit,
+    "SQ4": faiss.ScalarQuantizer.QT_4bit,
+}
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """How an index is made; zeros mean "by the rule from the number of vectors".
+
+    codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8, SQ4, PQ<bytes>;
+    metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
+    lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
+    share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
+    PQ, 8 lists are visited: features vote, and need not all be found);
+    training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
+    FAISS, in one worker.
+    """
+
+    codes: str = "SQfp16"
+    metric: Literal["inner_product", "l2"] = "inner_product"
+    lists: int = 0
+    shards: int = 0
+    probes: int = 0
+    recall: float = 0.985
+    training_per_list: int = 48
+    shard_bytes: int = 128 << 20
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not _CODES.fullmatch(self.codes):
+            raise OptionError(
+                f"unknown codes {self.codes!r}: choose Flat, SQfp16, SQ8, SQ4 or PQ<bytes>"
+            )
+        if self.metric not in ("inner_product", "l2"):
+            raise OptionError(f"unknown metric {self.metric!r}: choose inner_product or l2")
+        for name in ("lists", "shards", "probes"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} must be 0 (automatic) or more: {getattr(self, name)}")
+        if not 0 < self.recall <= 1:
+            raise OptionError(f"recall must be above 0 and at most 1: {self.recall}")
+        for name in ("training_per_list", "shard_bytes", "threads"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1: {getattr(self, name)}")
+
+    def __str__(self) -> str:
+        lists, probes = self.lists or "auto", self.probes or "auto"
+        return f"{self.codes},{self.metric},lists={lists},probes={probes}"
+
+
+def lists_for(vectors: int, options: IndexOptions) -> int:
+    """How many lists for so many vectors.
+
+    One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
+    adds lists. Then 256 vectors a list, so that a query's work stays the same while
+    the collection grows; from 65,536 lists on, where finding the lists would cost more than
+    searching them, 16·√n. Codes that are scanned by table look-ups are cheap against the
+    centroids: for PQ it is 4·√n.
+    """
+    if options.lists:
+        return max(1, min(options.lists, vectors))
+    if vectors <= EXACT_BELOW:
+        return 1
+    if options.codes.startswith("PQ"):
+        return round(4 * math.sqrt(vectors))
+    linear = vectors // _VECTORS_PER_LIST
+    return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
+
+
+def coarse_comparisons(lists: int) -> int:
+    """How many centroids a vector is compared with to find its lists."""
+    groups = round(math.sqrt(lists))
+    return lists if lists <= _EXACT_LISTS else groups + _GROUPS_VISITED * lists // groups
+
+
+def training_size(vectors: int, options: IndexOptions) -> int:
+    """How many vectors to sample for training; all of a small collection."""
+    wanted = lists_for(vectors, options) * options.training_per_list
+    return min(vectors, max(wanted, 4 * EXACT_BELOW), _LARGEST_SAMPLE)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A trained partition.
+
+    centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
+    inverted file without vectors and centroids: the codec; model: identity of what made the
+    vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
+    as the function of that name says; identity: digest of what decides where a vector goes.
+    """
+
+    centroids: Floats
+    empty_index: Codes
+    options: IndexOptions
+    model: str
+    probes: int
+    imbalance: float = 1.0
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hex digits."""
+        digest = hashlib.sha256(self.centroids.tobytes())
+        digest.update(self.empty_index.tobytes())
+        digest.update(f"{self.options.codes},{self.options.metric},{self.model}".encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def lists(self) -> int:
+        """How many lists."""
+        return len(self.centroids)
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return int(self.centroids.shape[1])
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one coded vector."""
+        return int(self._codec.code_size)
+
+    def new_index(self) -> Any:
+        """An empty `faiss.IndexIVF` with the codec of the partition."""
+        return faiss.deserialize_index(self.empty_index)
+
+    def decode(self, vectors: Vectors) -> Floats:
+        """Float vectors of what a reader gave: floats of any width, or codes."""
+        if vectors.dtype != np.uint8:
+            return np.ascontiguousarray(vectors, dtype=np.float32)
+        codes = np.ascontiguousarray(vectors)
+        return np.asarray(self._quantizer.decode(codes), dtype=np.float32)
+
+    def encode(self, vectors: Vectors) -> Codes:
+        """Codes (n, code_bytes); codes are passed through."""
+        if vectors.dtype == np.uint8:
+            return np.ascontiguousarray(vectors)
+        floats = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self.options.codes == "Flat":
+            return floats.view(np.uint8)
+        return np.asarray(self._quantizer.compute_codes(floats))
+
+    def nearest_lists(self, vectors: Vectors, count: int) -> Integers:
+        """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
+
+        Computed in blocks of one shape, so that a vector's lists do not depend on its neighbours.
+        Of more than 16,384 lists only those in the nearest groups of lists are looked at; −1 where
+        these hold fewer than `count`.
+        """
+        floats = self.decode(vectors)
+        count = min(count, self.lists)
+        found = np.empty((len(floats), count), dtype=np.int64)
+        for start in range(0, len(floats), _BLOCK):
+            block = np.zeros((_BLOCK, self.dimension), dtype=np.float32)
+            rows = floats[start : start + _BLOCK]
+            block[: len(rows)] = rows
+            found[start : start + len(rows)] = self._coarse.search(block, count)[1][: len(rows)]
+        return found
+
+    @cached_property
+    def _codec(self) -> Any:
+        return self.new_index()
+
+    @property
+    def _quantizer(self) -> Any:
+        return self._codec.pq if self.options.codes.startswith("PQ") else self._codec.sq
+
+    @cached_property
+    def _coarse(self) -> Any:
+        if self.lists <= _EXACT_LISTS:
+            flat = faiss.IndexFlatL2(self.dimension)
+            flat.add(self.centroids)
+            return flat
+        # Lists of near numbers are near each other: a run of them is a group, its mean its centre.
+        groups = round(math.sqrt(self.lists))
+        means = [run.mean(axis=0) for run in np.array_split(self.centroids, groups)]
+        centres = faiss.IndexFlatL2(self.dimension)
+        centres.add(np.stack(means))
+        grouped = faiss.IndexIVFFlat(centres, self.dimension, groups, faiss.METRIC_L2)
+        grouped.is_trained = True
+        grouped.nprobe = _GROUPS_VISITED
+        grouped.add(self.centroids)
+        return grouped
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def train_partition(
+    sample: Vectors,
+    vectors: int,
+    options: IndexOptions,
+    model: str = "",
+    codebook: Floats | None = None,
+) -> Partition:
+    """Train the partition of a collection of `vectors` vectors on a sample of them.
+
+    sample: (n, d) floats, or codes of `codebook`; codebook: (m, 256, d / m) float32, a product
+    quantiser that is given rather than trained.
+    """
+    if not len(sample):
+        raise InputError("an index needs at least one vector: the collection is empty")
+    floats = _floats(sample, codebook)
+    lists = min(lists_for(vectors, options), len(floats))
+    centroids = cluster(floats, lists, options.seed)
+    centroids = in_order(split_crowded(floats, centroids, options.seed))
+    index = _untrained_index(options, floats.shape[1], codebook, len(centroids))
+    if options.codes.startswith("PQ") and codebook is None:
+        index.pq.cp.min_points_per_centroid = 1
+        index.pq.train(floats[: 1 << 16])
+    elif options.codes.startswith("SQ"):
+        index.sq.train(floats)
+    index.is_trained = True
+    partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
+    sizes = np.bincount(partition.nearest_lists(floats, 1)[:, 0], minlength=partition.lists)
+    return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
+
+
+def imbalance(sizes: Integers) -> float:
+    """How much more a query compares than if all lists were equally long (1: in balance).
+
+    The sum of squared shares times the number of lists (Jégou et al. 2011).
+    """
+    total = float(sizes.sum())
+    return float(len(sizes) * (sizes.astype(np.float64) ** 2).sum() / total**2) if total else 1.0
+
+
+def _floats(vectors: Vectors, codebook: Floats | None) -> Floats:
+    """Float vectors of floats, or of codes by their codebook."""
+    if vectors.dtype != np.uint8:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    if codebook is None:
+        raise OptionError("vectors that are codes need the codebook that made them")
+    parts = [codebook[part][vectors[:, part]] for part in range(len(codebook))]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+
+
+def _tuned_probes(partition: Partition, sample: Floats) -> int:
+    """The fewest lists in which sampled queries find `recall` of their nearest in the sample.
+
+    The sample is sparser than the collection, its neighbours are farther: a cautious estimate. But
+    an edited copy may be farther than ten neighbours: where a million vectors need 9 lists for
+    these, 32 hold .998 of the pairs at similarity .7, and 9 only .96. So it is never under 32.
+    """
+    options, lists = partition.options, partition.lists
+    if options.probes or options.codes.startswith("PQ"):
+        return min(options.probes or _PQ_PROBES, lists)
+    wanted = min(_TUNING_NEIGHBORS + 1, len(sample))
+    rows = np.linspace(0, len(sample) - 1, min(_TUNING_QUERIES, len(sample))).astype(np.int64)
+    metric = faiss.METRIC_L2 if options.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    found = faiss.knn(sample[rows], sample, wanted, metric=metric)[1]
+    kept = (found != rows[:, None]) & (found >= 0)
+    own_lists = partition.nearest_lists(sample[np.ravel(found)], 1).reshape(found.shape)
+    most = min(lists, _TUNED_PROBES)
+    visited = partition.nearest_lists(sample[rows], most)
+    same = own_lists[:, :, None] == visited[:, None, :]
+    ranks = np.where(same.any(axis=2), same.argmax(axis=2), most - 1)
+    needed = np.sort(ranks[kept])
+    if not len(needed):
+        return most
+    tuned = int(needed[min(int(options.recall * len(needed)), len(needed) - 1)]) + 1
+    return min(max(tuned, _LEAST_PROBES), most)
+
+
+def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
+    """InputError that names what is wrong: dimension, NaN, zero vectors."""
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise InputError(f"{source}: {len(ids)} ids for vectors of shape {vectors.shape}")
+    if dimension and vectors.shape[1] != dimension:
+        raise InputError(
+            f"{source}: vectors of dimension {vectors.shape[1]}; the index has {dimension}"
+        )
+    # One NaN or infinity makes the sum of squares one as well.
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    for wrong, text in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
+        if wrong.any():
+            raise InputError(f"{source}: the vector of id {ids[int(np.argmax(wrong))]} is {text}")
+
+
+def check_ids(ids: Integers, source: str) -> None:
+    """InputError that names an id which occurs twice."""
+    ordered = np.sort(ids)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated):
+        raise InputError(f"{source}: id {repeated[0]} occurs more than once")
+
+
+def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
+    """Write a partition as one file, atomically."""
+    described = [
+        asdict(partition.options),
+        partition.model,
+        partition.probes,
+        partition.imbalance,
+        partition.identity,
+    ]
+    centroids, empty_index = partition.centroids, partition.empty_index
+    write_arrays(storage, uri, described, centroids=centroids, empty_index=empty_index)
+
+
+def load_partition(storage: Storage, uri: str) -> Partition:
+    """Read a partition; IndexFileError where the file is missing, damaged or none."""
+    described, arrays = read_arrays(storage, uri)
+    try:
+        options, model, probes, balance, identity = described
+        centroids, empty_index = arrays["centroids"], arrays["empty_index"]
+        partition = Partition(
+            centroids, empty_index, IndexOptions(**options), model, probes, balance
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise IndexFileError(f"{uri} is not a partition: {error}") from error
+    if partition.identity != identity:
+        raise IndexFileError(f"{uri} is damaged: its content is not what it was made with")
+    return partition
+
+
+def _untrained_index(
+    options: IndexOptions, dimension: int, codebook: Floats | None, lists: int
+) -> Any:
+    metric = faiss.METRIC_L2 if options.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    quantizer = faiss.IndexFlatL2(dimension)
+    pq = re.fullmatch(r"PQ(\d+)", options.codes)
+    if pq:
+        parts = int(pq.group(1))
+        if dimension % parts:
+            raise OptionError(f"codes {options.codes}: {parts} must divide dimension {dimension}")
+        index: Any = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, 8, metric)
+        if codebook is not None:
+            faiss.copy_array_to_vector(np.ravel(codebook).astype(np.float32), index.pq.centroids)
+    elif options.codes == "Flat":
+        index = faiss.IndexIVFFlat(quantizer, dimension, lists, metric)
+    else:
+        kind = _SCALAR[options.codes]
+        index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, lists, kind, metric, False)
+    index.by_residual = False
+    return index

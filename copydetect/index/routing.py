@@ -1,0 +1,101 @@
+"""Routing: a part of a collection, sampled for training, then coded and sorted by list."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from copydetect.errors import InputError
+from copydetect.index.partitions import Integers, Partition, Vectors, check_ids, check_vectors
+from copydetect.index.spills import read_arrays, write_arrays, write_spill
+from copydetect.storage import Storage
+
+Part: TypeAlias = tuple[int, str]
+"""A part of a collection: its number, and the URI that the reader is called with."""
+
+Read: TypeAlias = Callable[[str], tuple[Vectors, Integers]]
+"""Reads one part: (n, d) floats or (n, m) uint8 codes, and (n,) int64 ids."""
+
+
+def spill_uri(folder: str, part: int) -> str:
+    """Where the routed vectors of a part are."""
+    return f"{folder}/vectors/part-{part:05d}.spill"
+
+
+def probes_uri(folder: str, part: int) -> str:
+    """Where the lists that a part's vectors visit are, when it is searched for itself."""
+    return f"{folder}/vectors/part-{part:05d}.probes.npz"
+
+
+def record_type(code_bytes: int) -> np.dtype[np.void]:
+    """One coded vector as it travels to its shard."""
+    return np.dtype([("list", "<i4"), ("id", "<i8"), ("code", "u1", (code_bytes,))])
+
+
+def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Integers]:
+    """The vectors of a part whose hashed id falls into `share` of all: the same for any parts."""
+    vectors, ids = read(part[1])
+    hashed = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    chosen = (hashed >> np.uint64(11)).astype(np.float64) < share * 2.0**53
+    return vectors[chosen], ids[chosen]
+
+
+def write_sample(storage: Storage, folder: str, read: Read, part: Part, share: float) -> str:
+    """Write the sampled vectors of a part for training; returns the URI."""
+    uri = f"{folder}/sample/part-{part[0]:05d}.npz"
+    if not storage.exists(uri):
+        vectors, ids = sample_part(read, part, share)
+        if vectors.dtype != np.uint8:
+            check_vectors(vectors.astype(np.float32), ids, part[1])
+        write_arrays(storage, uri, part[1], vectors=vectors, ids=ids)
+    return uri
+
+
+def read_sample(storage: Storage, uris: Sequence[str]) -> Vectors:
+    """All sampled vectors, ordered by id."""
+    pieces = [read_arrays(storage, uri)[1] for uri in uris]
+    if not pieces:
+        raise InputError("an index needs at least one vector: the collection has no parts")
+    kept = [piece for piece in pieces if len(piece["ids"])] or pieces[:1]
+    order = np.argsort(np.concatenate([piece["ids"] for piece in kept]), kind="stable")
+    vectors: Vectors = np.concatenate([piece["vectors"] for piece in kept])[order]
+    return vectors
+
+
+def route_part(
+    storage: Storage,
+    folder: str,
+    read: Read,
+    part: Part,
+    partition: Partition,
+    probes: int = 1,
+) -> str:
+    """Code the vectors of a part and write them sorted by list; returns the spill's URI.
+
+    With `probes` over 1, the lists nearest to each vector are kept too, for a search of the
+    collection for itself. InputError names the part and what is wrong with a vector.
+    """
+    number, source = part
+    uri = spill_uri(folder, number)
+    if storage.exists(uri) and (probes == 1 or storage.exists(probes_uri(folder, number))):
+        return uri
+    vectors, ids = read(source)
+    check_vectors(partition.decode(vectors), ids, source, partition.dimension)
+    if vectors.dtype != np.uint8:
+        # Two features of an image may share the geometry that is their id; descriptors may not.
+        check_ids(ids, source)
+    nearest = partition.nearest_lists(vectors, probes)
+    if probes > 1:
+        write_arrays(storage, probes_uri(folder, number), source, lists=nearest.astype(np.int32))
+    records = np.empty(len(ids), dtype=record_type(partition.code_bytes))
+    records["list"], records["id"] = nearest[:, 0], ids
+    records["code"] = partition.encode(vectors)
+    notes: dict[str, int | str] = {"content": hashlib.sha256(records.tobytes()).hexdigest()}
+    if len(ids):
+        notes |= {"lowest": int(ids.min()), "highest": int(ids.max())}
+    write_spill(storage, uri, nearest[:, 0], records, notes)
+    return uri

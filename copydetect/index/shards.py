@@ -1,0 +1,242 @@
+"""Shards: the inverted lists of a partition, in files of about equal size.
+
+    parts of vectors → one spill a part, sorted by list → a plan → shard files → index.json
+
+Each step leaves files with fixed names,
+written whole, so that an interrupted build continues; `index.json` is written last, and only what
+it names is an index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import Any
+
+import faiss
+import numpy as np
+
+from copydetect.errors import IndexFileError, InputError
+from copydetect.index.partitions import Integers, Partition, load_partition
+from copydetect.index.routing import record_type
+from copydetect.index.shard_plans import Plan
+from copydetect.index.spills import Records, read_range
+from copydetect.storage import Storage
+
+INDEX = "index.json"
+PARTITION = "partition.npz"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard file, as the index names it; `name` is relative to the index's folder.
+
+    first_list, last_list: both ends are held, in part where a list is larger than a shard.
+    """
+
+    name: str
+    vectors: int
+    bytes: int
+    sha256: str
+    first_list: int
+    last_list: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """A finished index: what `index.json` says.
+
+    partition, model: identities; codes, metric: as in `IndexOptions`; generation: how often
+    vectors have been added.
+    """
+
+    folder: str
+    partition: str
+    model: str
+    codes: str
+    metric: str
+    lists: int
+    dimension: int
+    shards: tuple[Shard, ...]
+    generation: int = 0
+
+    @property
+    def vectors(self) -> int:
+        """How many vectors it holds."""
+        return sum(shard.vectors for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Of all shard files."""
+        return sum(shard.bytes for shard in self.shards)
+
+    def shards_of(self, probes: Integers) -> list[tuple[int, Integers]]:
+        """Which rows of `probes` (n, p) visit which shard: (shard, rows), without empty ones."""
+        visits = []
+        for number, shard in enumerate(self.shards):
+            inside = (probes >= shard.first_list) & (probes <= shard.last_list)
+            rows = np.flatnonzero(inside.any(axis=1))
+            if len(rows):
+                visits.append((number, rows))
+        return visits
+
+
+def build_shard(
+    storage: Storage, folder: str, plan: Plan, number: int, partition: Partition
+) -> Shard:
+    """Write one shard of the plan, or recognise that it is done.
+
+    Inside a list vectors are ordered by id. The file is written under a temporary name, moved,
+    and only then described: a shard without its description does not count.
+    """
+    name = f"shards/{plan.identity}-{number:05d}.faiss"
+    described = f"{folder}/{name}.json"
+    if storage.exists(described) and storage.exists(f"{folder}/{name}"):
+        return Shard(**json.loads(storage.read(described)))
+    dtype = record_type(plan.code_bytes)
+    pieces = [
+        read_range(storage, uri, dtype, int(offset), int(start), int(stop))
+        for uri, offset, start, stop in zip(
+            plan.uris,
+            plan.offsets,
+            plan.positions[number],
+            plan.positions[number + 1],
+            strict=True,
+        )
+        if stop > start
+    ]
+    shard = write_shard(storage, folder, name, np.concatenate(pieces), partition)
+    storage.write(described, json.dumps(asdict(shard)).encode())
+    return shard
+
+
+def write_shard(
+    storage: Storage, folder: str, name: str, records: Records, partition: Partition
+) -> Shard:
+    """Write coded vectors as a FAISS inverted file that holds only their lists."""
+    order = np.lexsort((records["id"], records["list"]))
+    index = partition.new_index()
+    index.own_invlists = True
+    lists, starts = np.unique(records["list"][order], return_index=True)
+    ends = [*starts[1:], len(order)]
+    for number, start, stop in zip(lists, starts, ends, strict=True):
+        rows = order[start:stop]
+        ids = np.ascontiguousarray(records["id"][rows])
+        codes = np.ascontiguousarray(records["code"][rows])
+        index.invlists.add_entries(
+            int(number), len(rows), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
+        )
+    index.ntotal = len(records)
+    with tempfile.TemporaryDirectory(prefix="copydetect-") as temporary:
+        local = os.path.join(temporary, "shard")
+        faiss.write_index(index, local)
+        size, digest = os.path.getsize(local), _sha256(local)
+        storage.upload(local, f"{folder}/{name}")
+    return Shard(name, len(records), size, digest, int(lists[0]), int(lists[-1]))
+
+
+def commit_index(
+    storage: Storage,
+    folder: str,
+    partition: Partition,
+    shards: Sequence[Shard],
+    before: Index | None = None,
+) -> Index:
+    """Make an index of finished shards, after those of the index that they are added to.
+
+    The same shards added again change nothing: their names follow from their content.
+    """
+    if before and {shard.name for shard in shards} <= {shard.name for shard in before.shards}:
+        return before
+    ordered = tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name)))
+    old = before.shards if before else ()
+    index = Index(
+        folder,
+        partition.identity,
+        partition.model,
+        partition.options.codes,
+        partition.options.metric,
+        partition.lists,
+        partition.dimension,
+        old + ordered,
+        before.generation + 1 if before else 0,
+    )
+    content = asdict(index)
+    content.pop("folder")
+    storage.write(f"{folder}/{INDEX}", json.dumps(content, indent=1).encode())
+    return index
+
+
+def load_index(storage: Storage, folder: str, model: str | None = None) -> Index:
+    """Read `index.json`; IndexFileError where there is none or it is of another model."""
+    uri = f"{folder}/{INDEX}"
+    try:
+        content = json.loads(storage.read(uri))
+        shards = tuple(Shard(**shard) for shard in content.pop("shards"))
+        index = Index(folder=folder, shards=shards, **content)
+    except InputError as error:
+        raise IndexFileError(f"{folder} holds no finished index: {INDEX} is missing") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise IndexFileError(f"{uri} is damaged or not an index: {error}") from error
+    if model is not None and index.model != model:
+        raise IndexFileError(f"{folder} was made by model {index.model!r}, not by {model!r}")
+    return index
+
+
+class ShardReader:
+    """Opens the shards of an index, memory-mapped; each is verified once and kept open.
+
+    `index`, `partition`: of the folder. One a process is enough: its methods only read.
+    """
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage = storage
+        self.index = load_index(storage, folder)
+        self.partition = load_partition(storage, f"{folder}/{PARTITION}")
+        if self.partition.identity != self.index.partition:
+            raise IndexFileError(
+                f"{folder}/{PARTITION} is partition {self.partition.identity}; the index was "
+                f"made with {self.index.partition}"
+            )
+        self._open: dict[int, Any] = {}
+        self._opening = Lock()
+
+    def shard(self, number: int) -> Any:
+        """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
+        with self._opening:
+            if number not in self._open:
+                self._open[number] = self._verified(self.index.shards[number])
+            return self._open[number]
+
+    def _verified(self, shard: Shard) -> Any:
+        uri = f"{self.index.folder}/{shard.name}"
+        try:
+            path = self._storage.local_path(uri)
+            size = os.path.getsize(path)
+        except (InputError, OSError) as error:
+            raise IndexFileError(f"missing shard {uri}") from error
+        if size != shard.bytes:
+            raise IndexFileError(f"shard {uri} is truncated: {size} bytes, not {shard.bytes}")
+        if _sha256(path) != shard.sha256:
+            raise IndexFileError(f"shard {uri} is damaged or foreign: its SHA-256 is another")
+        index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
+        if (index.d, index.nlist, index.ntotal) != (
+            self.index.dimension,
+            self.index.lists,
+            shard.vectors,
+        ):
+            raise IndexFileError(f"shard {uri} is of another partition")
+        return index
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

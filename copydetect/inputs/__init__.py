@@ -1,0 +1,1 @@
+"""What the user points at → references to images, and their bytes."""

@@ -1,0 +1,275 @@
+"""What the user points at → `ImageRef`s, and their bytes.
+
+`find_sources` runs once, where the job starts: it tells the kind of the input and cuts it into
+sources. `read_source` runs on workers: it opens one source and yields its images with their
+bytes. `read_refs` reads images again by their references.
+
+| input | image_id |
+|---|---|
+| folder, glob | path relative to the folder, of a glob to the one before its first wildcard |
+| manifest | its `image_id`, else its `uri`, made relative to the manifest's folder if below it |
+| WebDataset `.tar` | name of the member, as it would be on disk if the shard were unpacked |
+| Parquet with bytes | its `image_id`, else "file#row", the file relative to the input root |
+
+Files are told by their extension alone; hidden ones are not looked at. Where a folder holds several
+kinds, images win over shards, shards over Parquet, Parquet over CSV, and the others are counted as
+skipped.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from copydetect.errors import InputError
+from copydetect.inputs.containers import (
+    check_parquet,
+    check_tar,
+    find_binary_column,
+    list_parquet,
+    list_tar,
+    open_parquet,
+    read_ranges,
+    read_rows,
+    read_whole,
+)
+from copydetect.inputs.manifests import list_manifest
+from copydetect.storage import Storage
+from copydetect.types import Failure, ImageRef, Role
+
+SourceKind = Literal["files", "tar", "parquet", "manifest"]
+
+IMAGE_EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
+) | {".avif", ".heic", ".heif", ".hif"}
+_CONTAINER_KINDS: dict[str, SourceKind] = {
+    ".tar": "tar",
+    ".parquet": "parquet",
+    ".csv": "manifest",
+}
+_PRECEDENCE: tuple[SourceKind, ...] = ("files", "tar", "parquet", "manifest")
+_FILES_TOGETHER = 256
+_CONTAINERS_CHECKED = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """A piece of the input, the work of one worker: up to 256 files, or one container.
+
+    names: relative to `root`, with forward slashes; one name where it is a container.
+    """
+
+    kind: SourceKind
+    root: str
+    names: tuple[str, ...]
+
+    def uris(self) -> list[str]:
+        """Where the files are."""
+        return [_below(self.root, name) for name in self.names]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """An input, cut into pieces.
+
+    file_count: images or containers that were found; skipped: how many files of other kinds were
+    passed over, by extension.
+    """
+
+    kind: SourceKind
+    root: str
+    pieces: tuple[Source, ...]
+    file_count: int
+    skipped: dict[str, int]
+
+
+def find_sources(storage: Storage, spec: str) -> Sources:
+    """Find out what `spec` is: a folder, a glob, a manifest, shards, Parquet or one image.
+
+    Lists names, and opens no more than the first few containers to see that they are what they
+    claim. InputError where there is nothing to read.
+    """
+    root, names = _names_of(storage, _without_file_scheme(spec))
+    by_kind: dict[SourceKind, list[str]] = {kind: [] for kind in _PRECEDENCE}
+    others: Counter[str] = Counter()
+    for name in names:
+        extension = posixpath.splitext(name)[1].lower()
+        if extension in IMAGE_EXTENSIONS:
+            by_kind["files"].append(name)
+        elif extension in _CONTAINER_KINDS:
+            by_kind[_CONTAINER_KINDS[extension]].append(name)
+        else:
+            others[extension] += 1
+    kind = next((kind for kind in _PRECEDENCE if by_kind[kind]), None)
+    if kind is None:
+        kinds = ", ".join(f"{n} {suffix or 'no extension'}" for suffix, n in others.most_common(5))
+        raise InputError(
+            f"{spec} holds no images, .tar shards, Parquet files or .csv manifest: "
+            f"{len(names)} files of other kinds ({kinds})"
+        )
+    for other in set(_PRECEDENCE) - {kind}:
+        others.update(posixpath.splitext(name)[1].lower() for name in by_kind[other])
+    chosen = by_kind[kind]
+    if kind == "parquet" and _is_manifest(storage, _below(root, chosen[0])):
+        kind = "manifest"
+    pieces = _pieces(kind, root, chosen)
+    _check_containers(storage, pieces)
+    return Sources(kind, root, pieces, len(chosen), dict(others))
+
+
+def list_source(
+    storage: Storage, source: Source, role: Role = "image"
+) -> tuple[list[ImageRef], list[Failure]]:
+    """The images of one source, in its order, and what of it cannot be listed.
+
+    A container that is damaged gives what can be read and a failure for the rest.
+    """
+    if source.kind == "files":
+        return _list_files(source, role)
+    (uri,), (name,) = source.uris(), source.names
+    try:
+        if source.kind == "manifest":
+            return list_manifest(storage, uri, role)
+        if source.kind == "tar":
+            return list_tar(storage, uri, name, role, IMAGE_EXTENSIONS)
+        return list_parquet(storage, uri, name, role)
+    except InputError as error:
+        return [], [Failure(name, uri, "list", "InputError", str(error), role)]
+
+
+def read_source(
+    storage: Storage, source: Source, role: Role = "image"
+) -> Iterator[tuple[ImageRef, bytes | Failure]]:
+    """List one source and read it once, front to back: each image with its bytes."""
+    refs, failures = list_source(storage, source, role)
+    for failure in failures:
+        yield ImageRef(failure.image_id, failure.uri, "", role), failure
+    yield from read_refs(storage, refs)
+
+
+def read_refs(
+    storage: Storage, refs: Iterable[ImageRef]
+) -> Iterator[tuple[ImageRef, bytes | Failure]]:
+    """The bytes of each image, or why they cannot be read.
+
+    Those in one container come together, in its order, so that it is opened once; a tar is read by
+    range, but Parquet has to be decoded from the start of each row group that is touched.
+    """
+    containers: dict[str, list[ImageRef]] = {}
+    for ref in refs:
+        if ref.member:
+            containers.setdefault(ref.uri, []).append(ref)
+        else:
+            yield ref, read_whole(storage, ref)
+    for uri, members in containers.items():
+        in_tar = [ref for ref in members if ref.member.count(":") == 1]
+        in_parquet = [ref for ref in members if ref.member.count(":") > 1]
+        if in_tar:
+            yield from read_ranges(storage, uri, in_tar)
+        if in_parquet:
+            yield from read_rows(storage, uri, in_parquet)
+
+
+def _names_of(storage: Storage, spec: str) -> tuple[str, list[str]]:
+    """The root of the input, and the names below it of its visible files, sorted."""
+    if not spec:
+        raise InputError("the input is empty: name a folder, a glob, a manifest, .tar or .parquet")
+    files = storage.files_under(spec)
+    if files:
+        root = spec.rstrip("/") or "/"
+    elif storage.exists(spec):
+        _refuse_empty_folder(storage, spec)
+        return posixpath.dirname(spec), [posixpath.basename(spec)]
+    elif any(letter in spec for letter in "*?["):
+        files, root = storage.matching(spec), _folder_before_wildcard(spec)
+        if not files:
+            raise InputError(f"no file matches {spec}")
+    else:
+        raise InputError(f"{spec} does not exist")
+    names = [file.uri[len(root) :].lstrip("/") for file in files]
+    return root, [name for name in names if not name.startswith(".") and "/." not in name]
+
+
+def _refuse_empty_folder(storage: Storage, spec: str) -> None:
+    """InputError unless `spec`, which holds no files, is a file itself."""
+    try:
+        storage.open(spec).close()
+    except InputError as error:
+        raise InputError(f"{spec} holds no readable files ({error})") from error
+
+
+def _folder_before_wildcard(pattern: str) -> str:
+    return posixpath.dirname(re.split(r"[*?[]", pattern, maxsplit=1)[0])
+
+
+def _without_file_scheme(spec: str) -> str:
+    return spec[len("file://") :] if spec.startswith("file:///") else spec
+
+
+def _below(root: str, name: str) -> str:
+    return f"{root.rstrip('/')}/{name}" if root else name
+
+
+def _is_manifest(storage: Storage, uri: str) -> bool:
+    """Whether a Parquet file lists URIs rather than holding bytes."""
+    try:
+        with open_parquet(storage, uri) as file:
+            return "uri" in file.schema_arrow.names and not find_binary_column(file, uri, False)
+    except InputError:
+        return False
+
+
+def _pieces(kind: SourceKind, root: str, names: Sequence[str]) -> tuple[Source, ...]:
+    size = _FILES_TOGETHER if kind == "files" else 1
+    return tuple(
+        Source(kind, root, tuple(names[start : start + size]))
+        for start in range(0, len(names), size)
+    )
+
+
+def _check_containers(storage: Storage, pieces: Sequence[Source]) -> None:
+    """InputError of the first container where none of the first few can be listed."""
+    first = pieces[:_CONTAINERS_CHECKED]
+    errors = [_check_container(storage, piece) for piece in first]
+    if all(errors):
+        raise errors[0] or InputError("the input holds no images")
+
+
+def _check_container(storage: Storage, piece: Source) -> InputError | None:
+    """Why a container cannot be listed; None where it can."""
+    uri = piece.uris()[0]
+    try:
+        if piece.kind == "tar":
+            check_tar(storage, uri, IMAGE_EXTENSIONS)
+        elif piece.kind == "parquet":
+            check_parquet(storage, uri)
+        elif piece.kind == "manifest" and not any(list_manifest(storage, uri, "image")):
+            raise InputError(f"{uri} is a manifest without rows")
+    except InputError as error:
+        return error
+    return None
+
+
+def _list_files(source: Source, role: Role) -> tuple[list[ImageRef], list[Failure]]:
+    """References to plain files; a name that is no Unicode cannot stand in a table, and fails."""
+    refs, failures = [], []
+    for name, uri in zip(source.names, source.uris(), strict=True):
+        if name.isascii() or _is_unicode(uri):
+            refs.append(ImageRef(name, uri, "", role))
+        else:
+            shown = [text.encode("utf-8", "backslashreplace").decode() for text in (name, uri)]
+            reason = "the file's name is not valid UTF-8: rename it"
+            failures.append(Failure(shown[0], shown[1], "list", "InputError", reason, role))
+    return refs, failures
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

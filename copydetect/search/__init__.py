@@ -1,0 +1,1 @@
+"""Queries × shards → neighbours, and the votes of local features."""

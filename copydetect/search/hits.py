@@ -1,0 +1,87 @@
+"""The neighbours of local features → what `votes.vote` counts, one part at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.description.keypoints import load_quantiser
+from copydetect.index.channels import PartFiles, feature_ids, image_numbers, read_keypoints
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.votes import VoteOptions, Votes, query_features, vote
+from copydetect.storage import Storage
+from copydetect.tables import read_table
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+_NO_IDS = np.empty(0, np.int64)
+
+
+def vote_part(
+    storage: Storage,
+    files: PartFiles,
+    part: int,
+    upright_uri: str,
+    mirrored_uri: str,
+    options: VoteOptions,
+    exclude_self: bool,
+) -> Votes:
+    """The votes of the query images of one part, from the neighbours of their features.
+
+    upright_uri, mirrored_uri: neighbours files of the features and of those of the mirror images.
+    """
+    uri = files.channel[part]
+    keypoints = read_keypoints(read_table(storage, uri))
+    numbers = image_numbers(storage, files, uri, [one.image_id for one in keypoints])
+    features, _ = query_features(numbers.tolist(), keypoints, load_quantiser())
+    found = read_neighbors(storage, upright_uri), read_neighbors(storage, mirrored_uri)
+    width = max(1, *map(most_neighbors, found))
+    rows = []
+    for neighbors, mirrored in zip(found, (False, True), strict=True):
+        queries = [
+            feature_ids(int(number), one, mirrored)
+            for number, one in zip(numbers, keypoints, strict=True)
+        ]
+        rows.append(hit_rows(neighbors, np.concatenate([_NO_IDS, *queries]), width))
+    ids = np.concatenate([row[0] for row in rows])
+    distances = np.concatenate([row[1] for row in rows])
+    return vote(features, ids, distances, options, exclude_self)
+
+
+def most_neighbors(neighbors: Neighbors) -> int:
+    """The most neighbours that one query has."""
+    return int(np.unique(neighbors.queries, return_counts=True)[1].max(initial=0))
+
+
+def hit_rows(neighbors: Neighbors, queries: Integers, width: int) -> tuple[Integers, Floats]:
+    """Neighbours as rows of hits, nearest first.
+
+    queries: (n,) ids of features. Returns ids (n, width), −1 where there is no further hit, and
+    squared distances (n, width), there the row's largest.
+    """
+    found, starts, counts = np.unique(neighbors.queries, return_index=True, return_counts=True)
+    ids = np.full((len(found) + 1, width), -1, np.int64)
+    distances = np.zeros((len(found) + 1, width), np.float32)
+    columns = np.arange(len(neighbors.queries)) - np.repeat(starts, counts)
+    rows = np.repeat(np.arange(len(found)), counts)
+    ids[rows, columns] = neighbors.ids
+    distances[rows, columns] = -neighbors.scores
+    distances = np.maximum.accumulate(distances, axis=1)
+    # The row behind the last stands for features that found nothing.
+    at = np.searchsorted(found, queries)
+    at[at == len(found)] = 0
+    known = found[at] == queries if len(found) else np.zeros(len(queries), bool)
+    row_of = np.where(known, at, len(found))
+    return ids[row_of], distances[row_of]
+
+
+def write_votes(storage: Storage, uri: str, votes: Votes) -> None:
+    """Write the votes of one part."""
+    write_arrays(storage, uri, "", **vars(votes))
+
+
+def read_votes(storage: Storage, uri: str) -> Votes:
+    """Read the votes of one part; IndexFileError where the file is missing or damaged."""
+    return Votes(**read_arrays(storage, uri)[1])

@@ -1,0 +1,243 @@
+"""The search of one shard by matrix products: a list against all queries that visit it.
+
+For codes that decode to vectors (float32, float16, 8 and 4 bits) a matrix product compares several
+times faster than a scan of codes, query by query. Its rounding depends on the shape of the block,
+so it only proposes: whatever comes near a query's k-th best is compared again, pair by pair, in
+one fixed order of summation. Lists are visited nearest first, in rounds, so that after the first
+few only little comes near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.index.partitions import Floats, Integers
+from copydetect.search.queries import SearchOptions
+
+Found: TypeAlias = tuple[Integers, Integers, Floats]
+"""Rows of queries, ids of neighbours, scores; row i of each belongs together."""
+
+IMAGE_BITS = 32
+_FIRST_RANKS = 1
+_ROUND_GROWTH = 4
+_BLOCK_SCORES = 1 << 22
+_LIST_BLOCK = 8192
+_EXACT_PAIRS = 1 << 14
+_ROUNDING = 8e-6
+_CROWDED = 8
+
+
+def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.NDArray[np.bool_]:
+    """Which of `ids` a query may not find; shapes broadcast."""
+    if options.exclude == "self":
+        return np.asarray(queries == ids)
+    if options.exclude == "image":
+        return np.asarray(queries >> IMAGE_BITS == ids >> IMAGE_BITS)
+    return np.zeros(np.broadcast_shapes(queries.shape, ids.shape), dtype=bool)
+
+
+def best_of(found: Found, k: int) -> Found:
+    """The k best of each row, by score, then by id; ordered by row and rank."""
+    rows, ids, scores = found
+    bits = (scores + np.float32(0)).view(np.uint32)
+    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    keys = rows.astype(np.uint64) << np.uint64(32) | (~ascending).astype(np.uint64)
+    order = np.argsort(keys)
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
+    tied = np.zeros(len(keys), dtype=bool)
+    tied[1:] = same
+    tied[:-1] |= same
+    at = np.flatnonzero(tied)
+    order[at] = order[at][np.lexsort((ids[order[at]], keys[at]))]
+    rows = rows[order]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = rows[1:] != rows[:-1]
+    starts = np.flatnonzero(first)
+    ranks = np.arange(len(rows)) - np.repeat(starts, np.diff([*starts, len(rows)]))
+    kept = ranks < k
+    return rows[kept], ids[order][kept], scores[order][kept]
+
+
+class ListJoin:
+    """Exact best k of the probed lists, ties by id, for one block of queries."""
+
+    def __init__(
+        self,
+        index: Any,
+        queries: Integers,
+        vectors: Floats,
+        probes: Integers,
+        options: SearchOptions,
+    ) -> None:
+        # FAISS's lists are only as long in memory as their index.
+        self._index, self._lists = index, index.invlists
+        self._decode = _decoder(index)
+        self._l2 = index.metric_type == faiss.METRIC_L2
+        self._queries, self._vectors, self._probes = queries, vectors, probes
+        self._squares = np.einsum("ij,ij->i", vectors, vectors)
+        self._options = options
+        self._lowest = np.full(len(queries), np.iinfo(np.int64).max)
+        self._lowest_score = np.full(len(queries), -np.inf, dtype=np.float32)
+        self._floor = np.full(len(queries), options.min_score, dtype=np.float32)
+
+    def run(self) -> Found:
+        """The neighbours, ordered by row and rank; then those that connect crowds."""
+        best: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        start, stop = 0, _FIRST_RANKS
+        while start < self._probes.shape[1]:
+            found = [best, *self._round(start, stop)]
+            columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+            best = best_of((columns[0], columns[1], columns[2]), self._options.k)
+            self._raise_floor(best)
+            start, stop = stop, stop * _ROUND_GROWTH
+        return self._with_lowest(best)
+
+    def _round(self, start: int, stop: int) -> Iterator[Found]:
+        """Visit each query's lists of rank `start` … `stop` − 1."""
+        lists = self._probes[:, start:stop]
+        rows = np.repeat(np.arange(len(lists)), lists.shape[1])
+        order = np.argsort(np.ravel(lists), kind="stable")
+        rows, lists = rows[order], np.ravel(lists)[order]
+        visited, starts = np.unique(lists, return_index=True)
+        ends = [*starts[1:], len(lists)]
+        for number, begin, end in zip(visited, starts, ends, strict=True):
+            size = int(self._lists.list_size(int(number))) if number >= 0 else 0
+            for first in range(0, size, _LIST_BLOCK):
+                block = slice(first, min(first + _LIST_BLOCK, size))
+                ids, vectors = self._list(int(number), size, block)
+                step = max(1, _BLOCK_SCORES // len(ids))
+                for at in range(begin, end, step):
+                    yield self._block(rows[at : min(at + step, end)], ids, vectors)
+
+    def _list(self, number: int, size: int, block: slice) -> tuple[Integers, Floats]:
+        """Ids and decoded vectors of a part of a list."""
+        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
+        width = self._lists.code_size
+        codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
+        return ids, self._decode(codes.reshape(size, width)[block])
+
+    def _block(self, rows: Integers, ids: Integers, vectors: Floats) -> Found:
+        """What of some queries × some vectors may be among the best."""
+        scores, slack = self._proposed(rows, vectors)
+        self._note_lowest(rows, ids, vectors, scores, slack)
+        k = self._options.k
+        near = scores >= (self._floor[rows] - slack)[:, None]
+        if np.count_nonzero(near) > 2 * k * len(rows) and len(ids) > k:
+            scores[excluded(self._queries[rows, None], ids, self._options)] = -np.inf
+            kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
+            near &= scores >= (kth - slack)[:, None]
+            near &= scores > -np.inf
+        at, columns = np.divmod(np.flatnonzero(near), len(ids))
+        kept = ~excluded(self._queries[rows[at]], ids[columns], self._options)
+        at, columns = at[kept], columns[kept]
+        if len(at) > _CROWDED * k * len(rows):
+            return self._crowded(rows, at, columns, ids, vectors)
+        exact = self._exact(rows[at], vectors, columns)
+        above = exact >= self._options.min_score
+        return rows[at][above], ids[columns][above], exact[above]
+
+    def _proposed(self, rows: Integers, vectors: Floats) -> tuple[Floats, Floats]:
+        """Scores (rows, vectors) by a matrix product, and (rows,) how wrong they may be."""
+        products = self._vectors[rows] @ vectors.T
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        sizes = self._squares[rows] + squares.max(initial=0)
+        if self._l2:
+            products *= 2
+            products -= squares
+            products -= self._squares[rows, None]
+        return products, (_ROUNDING * sizes).astype(np.float32)
+
+    def _exact(self, rows: Integers, vectors: Floats, columns: Integers) -> Floats:
+        """Scores of pairs, each summed for itself."""
+        scores = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _EXACT_PAIRS):
+            part = slice(start, start + _EXACT_PAIRS)
+            one, other = self._vectors[rows[part]], vectors[columns[part]]
+            if self._l2:
+                one = one - other
+                other = one
+            scores[part] = np.einsum("ij,ij->i", one, other)
+        return -scores if self._l2 else scores
+
+    def _crowded(
+        self, rows: Integers, at: Integers, columns: Integers, ids: Integers, vectors: Floats
+    ) -> Found:
+        """Many near-equal vectors: cut each few queries to their best before the next."""
+        pieces: list[Found] = []
+        starts = np.searchsorted(at, np.arange(len(rows) + 1))
+        for begin, end in pairwise(starts):
+            mine = rows[at[begin:end]]
+            exact = self._exact(mine, vectors, columns[begin:end])
+            above = exact >= self._options.min_score
+            found = mine[above], ids[columns[begin:end]][above], exact[above]
+            pieces.append(best_of(found, self._options.k))
+        merged = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+        return merged[0], merged[1], merged[2]
+
+    def _raise_floor(self, best: Found) -> None:
+        """From now on, only what is as good as a query's k-th counts."""
+        rows, _, scores = best
+        counts = np.bincount(rows, minlength=len(self._floor))
+        full = np.flatnonzero(counts >= self._options.k)
+        last = np.cumsum(counts)[full] - 1
+        self._floor[full] = np.maximum(self._floor[full], scores[last])
+
+    def _note_lowest(
+        self, rows: Integers, ids: Integers, vectors: Floats, scores: Floats, slack: Floats
+    ) -> None:
+        """Remember the lowest id over `connect_score` of each query; ids ascend in a list."""
+        wanted = self._options.connect_score
+        if wanted == np.inf:
+            return
+        over = scores >= (wanted - slack)[:, None]
+        some = np.flatnonzero(over.any(axis=1))
+        over = over[some]
+        over &= ~excluded(self._queries[rows[some], None], ids, self._options)
+        while len(some):
+            columns = over.argmax(axis=1)
+            has = over[np.arange(len(some)), columns]
+            some, over, columns = some[has], over[has], columns[has]
+            exact = self._exact(rows[some], vectors, columns)
+            sure = exact >= wanted
+            lower = sure & (ids[columns] < self._lowest[rows[some]])
+            self._lowest[rows[some[lower]]] = ids[columns[lower]]
+            self._lowest_score[rows[some[lower]]] = exact[lower]
+            over[np.arange(len(some)), columns] = False
+            some, over = some[~sure], over[~sure]
+
+    def _with_lowest(self, best: Found) -> Found:
+        """Add, for queries whose k best are all over `connect_score`, the lowest id over it."""
+        rows, ids, scores = best
+        crowded = np.flatnonzero(self._floor >= self._options.connect_score)
+        crowded = crowded[self._lowest_score[crowded] > -np.inf]
+        if not len(crowded):
+            return best
+        pairs = np.stack([rows, ids], axis=1)
+        lowest = np.stack([crowded, self._lowest[crowded]], axis=1)
+        new = ~np.isin(_as_records(lowest), _as_records(pairs))
+        return (
+            np.concatenate([rows, crowded[new]]),
+            np.concatenate([ids, self._lowest[crowded[new]]]),
+            np.concatenate([scores, self._lowest_score[crowded[new]]]),
+        )
+
+
+def _as_records(pairs: Integers) -> npt.NDArray[np.void]:
+    return np.ascontiguousarray(pairs).view([("row", "<i8"), ("id", "<i8")])[:, 0]
+
+
+def _decoder(index: Any) -> Any:
+    """Codes (n, m) uint8 → vectors (n, d) float32."""
+    if hasattr(index, "sq"):
+        sq = index.sq
+        if sq.qtype == faiss.ScalarQuantizer.QT_fp16:
+            return lambda codes: codes.view(np.float16).astype(np.float32)
+        return lambda codes: sq.decode(np.ascontiguousarray(codes))
+    return lambda codes: codes.view(np.float32)

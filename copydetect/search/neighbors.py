@@ -1,0 +1,168 @@
+"""Neighbours: what each query finds in the lists that it visits, shard by shard, then merged.
+
+    parts of queries → one spill a part, by shard → tasks → results, by part → neighbours of a part
+
+A query is answered as if one inverted file held everything: the same vectors are compared, and
+equal scores are ordered by id. So the answer does not depend on shards, parts, tasks or order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from copydetect.index.partitions import Floats, Integers
+from copydetect.index.shards import ShardReader
+from copydetect.index.spills import Records, open_spill, read_range, read_records, write_spill
+from copydetect.search.list_join import ListJoin
+from copydetect.search.list_scan import ListScan
+from copydetect.search.queries import SearchOptions, SearchPlan, Task
+from copydetect.storage import Storage
+
+RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """What the queries of one part found, ordered by query, then by score and id.
+
+    queries, ids: (n,) int64; scores: (n,) float32, higher is better; saturated: how many queries
+    had k or more neighbours over `connect_score`, so that some were cut.
+    """
+
+    queries: Integers
+    ids: Integers
+    scores: Floats
+    saturated: int = 0
+
+
+def result_uri(folder: str, task: Task) -> str:
+    """Where the results of a task are."""
+    return f"{folder}/results/shard-{task[0]:05d}-{task[1]:05d}.spill"
+
+
+def search_task(
+    storage: Storage,
+    folder: str,
+    reader: ShardReader,
+    plan: SearchPlan,
+    task: Task,
+    options: SearchOptions,
+) -> str:
+    """Search one shard for the queries of some parts; results are sorted by part."""
+    uri = result_uri(folder, task)
+    if storage.exists(uri):
+        return uri
+    faiss.omp_set_num_threads(options.threads)
+    threadpool_limits(options.threads, user_api="blas")
+    shard, first, stop = task
+    pieces, counts = [], []
+    for part in range(first, stop):
+        begin, end = (int(bound) for bound in plan.ranges[shard, part])
+        offset = int(plan.offsets[part])
+        pieces.append(read_range(storage, plan.uris[part], plan.dtype, offset, begin, end))
+        counts.append(end - begin)
+    records = np.concatenate(pieces)
+    parts = np.repeat(np.arange(first, stop), counts)
+    # Neighbouring queries read the same lists: what one has read, the next finds in the cache.
+    order = np.lexsort((records["query"], records["lists"][:, 0]))
+    records, parts = records[order], parts[order]
+    rows, results = search_shard(reader, shard, records, options)
+    write_spill(storage, uri, parts[rows], results)
+    return uri
+
+
+def search_shard(
+    reader: ShardReader, shard: int, records: Records, options: SearchOptions
+) -> tuple[Integers, Records]:
+    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records."""
+    vectors = reader.partition.decode(records["vector"])
+    probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
+    scanned = reader.index.codes.startswith("PQ")
+    search = (ListScan if scanned else ListJoin)(
+        reader.shard(shard), records["query"], vectors, probes, options
+    )
+    rows, ids, scores = search.run()
+    results = np.empty(len(rows), dtype=RESULT)
+    results["query"], results["id"], results["score"] = records["query"][rows], ids, scores
+    return rows, results
+
+
+def _probes_inside(reader: ShardReader, shard: int, probes: Integers) -> Integers:
+    """The probed lists that the shard may hold, nearest first, then −1.
+
+    So that the first list that is searched is a near one, and tells what is worth a second look.
+    """
+    held = reader.index.shards[shard]
+    outside = (probes < held.first_list) | (probes > held.last_list)
+    order = np.argsort(outside, axis=1, kind="stable")
+    inside = np.take_along_axis(np.where(outside, -1, probes), order, axis=1)
+    widest = int((~outside).sum(axis=1).max(initial=1))
+    kept: Integers = np.ascontiguousarray(inside[:, :widest])
+    return kept
+
+
+def merge_results(results: Records, options: SearchOptions) -> Neighbors:
+    """The best k of what all shards found for some queries, and what connects crowds."""
+    order = np.lexsort((results["id"], -results["score"], results["query"]))
+    results = results[order]
+    queries = results["query"]
+    first = np.ones(len(queries), dtype=bool)
+    first[1:] = queries[1:] != queries[:-1]
+    starts = np.flatnonzero(first)
+    sizes = np.diff([*starts, len(queries)])
+    ranks = np.arange(len(queries)) - np.repeat(starts, sizes)
+    kept = ranks < options.k
+    over = results["score"] >= options.connect_score
+    crowded = np.zeros(len(starts), dtype=bool)
+    if len(starts):
+        crowded = np.add.reduceat(over.astype(np.int64), starts) >= options.k
+        ids = np.where(over, results["id"], np.iinfo(np.int64).max)
+        lowest = np.repeat(np.minimum.reduceat(ids, starts), sizes)
+        kept |= np.repeat(crowded, sizes) & (results["id"] == lowest)
+    results = results[kept]
+    columns = [np.ascontiguousarray(results[name]) for name in ("query", "id", "score")]
+    return Neighbors(columns[0], columns[1], columns[2], int(crowded.sum()))
+
+
+def neighbors_uri(folder: str, part: int) -> str:
+    """Where the neighbours of a part of queries are."""
+    return f"{folder}/neighbors/part-{part:05d}.spill"
+
+
+def merge_part(
+    storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
+) -> str:
+    """Merge the results of one part of queries into its neighbours file; returns the URI."""
+    uri = neighbors_uri(folder, part)
+    if storage.exists(uri):
+        return uri
+    pieces = [np.empty(0, RESULT)]
+    for task in tasks:
+        if task[1] <= part < task[2]:
+            spill = open_spill(storage, result_uri(folder, task))
+            pieces.append(read_records(storage, spill, *spill.range_of(part)))
+    merged = merge_results(np.concatenate(pieces), options)
+    write_neighbors(storage, uri, merged)
+    return uri
+
+
+def write_neighbors(storage: Storage, uri: str, neighbors: Neighbors) -> None:
+    """Write the neighbours of one part."""
+    records = np.empty(len(neighbors.queries), dtype=RESULT)
+    records["query"], records["id"] = neighbors.queries, neighbors.ids
+    records["score"] = neighbors.scores
+    destinations = np.zeros(len(records), dtype=np.int64)
+    write_spill(storage, uri, destinations, records, {"saturated": neighbors.saturated})
+
+
+def read_neighbors(storage: Storage, uri: str) -> Neighbors:
+    """Read the neighbours of one part; IndexFileError where the file is missing or damaged."""
+    spill = open_spill(storage, uri)
+    records = read_records(storage, spill, 0, len(spill))
+    columns = [np.ascontiguousarray(records[name]) for name in ("query", "id", "score")]
+    return Neighbors(columns[0], columns[1], columns[2], int(spill.notes["saturated"]))

@@ -1,0 +1,373 @@
+"""Feature hits → votes for images with one geometry, and the correspondences behind them.
+
+Each feature of a query image, and of its mirror image, comes with its nearest features in the
+index. Hits on one reference that agree in scale ratio and rotation (weak geometric consistency,
+Jégou et al. 2008), and then in translation, add up to its vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.description.keypoints import (
+    ANGLE_STEPS_PER_TURN,
+    SCALE_STEPS_PER_OCTAVE,
+    UNITS_PER_SIDE,
+    Quantiser,
+    mirror_geometry,
+    mirror_vectors,
+    reconstruct,
+)
+from copydetect.errors import OptionError
+from copydetect.types import Keypoints
+
+CODE_NOISE = 0.2
+"""Squared distance that quantisation alone can cause. Without it, a template's features that have
+equal codes everywhere would count in full, for their distances are all 0."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VoteOptions:
+    """How hits become votes.
+
+    keep: the best references that are kept for each query image; scale_step_octaves,
+    angle_step_deg, translation_step: width of a cell, each hit counting in two neighbours;
+    translation in fractions of the reference thumbnail's longer side.
+    """
+
+    keep: int = 50
+    scale_step_octaves: float = 0.7
+    angle_step_deg: float = 30.0
+    translation_step: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise OptionError(f"keep is {self.keep}, must be at least 1")
+        for name in ("scale_step_octaves", "angle_step_deg", "translation_step"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} is {getattr(self, name)}, must be above 0")
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """Features of a block of query images, each image in both orientations; row i belongs together.
+
+    image: (n,) int64 image_no; mirrored: (n,) bool, whether of the mirror image;
+    x, y, scale, angle: (n,) uint8 as in `types.Keypoints`, of that orientation;
+    upright_x: (n,) uint8, x in the image as it is.
+    """
+
+    image: Ints
+    mirrored: Bools
+    upright_x: Bytes
+    x: Bytes
+    y: Bytes
+    scale: Bytes
+    angle: Bytes
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The best references of each query image; rows sorted by query, then votes, then reference.
+
+    query, reference: (m,) int64 image_no; votes: (m,) float32 > 0, the agreeing hits' weights over
+    the square root of the query's feature count; mirrored: (m,) bool, whether the query's mirror
+    image got them; hits: (m,) int32, agreeing hits; correspondences of row i are rows
+    starts[i]:starts[i + 1] of points: (p, 4) float32, x and y in the query's upright thumbnail and
+    in the reference's, as fractions of each thumbnail's longer side.
+    """
+
+    query: Ints
+    reference: Ints
+    votes: Floats
+    mirrored: Bools
+    hits: npt.NDArray[np.int32]
+    starts: Ints
+    points: Floats
+
+
+def hit_ids(image_no: int, keypoints: Keypoints) -> Ints:
+    """(n,) int64 ids of an image's features in an index: image_no, x, y, scale and angle packed."""
+    parts = (keypoints.x, keypoints.y, keypoints.scale, keypoints.angle)
+    x, y, scale, angle = (part.astype(np.int64) for part in parts)
+    return (image_no << 32) | (x << 24) | (y << 16) | (scale << 8) | angle
+
+
+def query_features(
+    image_nos: Sequence[int], keypoints: Sequence[Keypoints], quantiser: Quantiser
+) -> tuple[QueryFeatures, Floats]:
+    """Features of both orientations of some images, and the (n, d) float32 vectors to look up."""
+    if not keypoints:
+        empty = np.zeros(0, np.uint8)
+        image = np.zeros(0, np.int64)
+        none = QueryFeatures(image, empty.astype(bool), empty, empty, empty, empty, empty)
+        return none, np.zeros((0, quantiser.dimension), np.float32)
+    counts = [len(points.x) for points in keypoints]
+    upright = [(points.x, points.y, points.scale, points.angle) for points in keypoints]
+    flipped = [mirror_geometry(points) for points in keypoints]
+    x, y, scale, angle = (np.concatenate(column) for column in zip(*upright, *flipped, strict=True))
+    image = np.repeat(np.asarray(image_nos, np.int64), counts)
+    vectors = reconstruct(np.concatenate([points.codes for points in keypoints]), quantiser)
+    features = QueryFeatures(
+        image=np.concatenate([image, image]),
+        mirrored=np.repeat([False, True], len(image)),
+        upright_x=np.tile(x[: len(image)], 2),
+        x=x,
+        y=y,
+        scale=scale,
+        angle=angle,
+    )
+    return features, np.concatenate([vectors, mirror_vectors(vectors, quantiser)])
+
+
+def vote(
+    features: QueryFeatures,
+    ids: Ints,
+    distances: Floats,
+    options: VoteOptions | None = None,
+    exclude_self: bool = False,
+) -> Votes:
+    """The references that the features' hits agree on.
+
+    ids: (n, k) int64 as `hit_ids` packs them, nearest first, −1 where there is none; distances:
+    (n, k) squared L2. exclude_self: hits on the query's own image_no don't count (one collection
+    searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature with many equals
+    says little; k of about 8 serves one copy an image as well as ten.
+    """
+    options = options or VoteOptions()
+    hits = _weigh(features, ids, distances, exclude_self)
+    pairs, pair, counts = np.unique(
+        _pair_keys(features, hits), return_inverse=True, return_counts=True
+    )
+    alone = counts[pair] == 1
+    hits = _Hits(hits.feature, hits.id, hits.weight, pair)
+    agreeing = hits.where(~alone)
+    agreeing = _agree_in_scale_and_angle(features, agreeing, len(pairs), options)
+    agreeing = _agree_in_translation(features, agreeing, len(pairs), options)
+    agreeing = _one_to_one(agreeing)
+    agreeing = _Hits.concatenate(agreeing, hits.where(alone))
+    return _best(features, agreeing, pairs, options)
+
+
+def normalise(votes: Votes, first: int = 2, last: int = 4) -> Floats:
+    """(m,) float32: votes minus the mean of the query's own ranks `first` to `last`.
+
+    A query that looks like everything in a crowd (pages, screens, shelves) has high ranks
+    throughout; missing ranks count as 0. Ranks 2 to 4 suit one copy a query, 5 to 30 many.
+    """
+    if not 1 <= first <= last:
+        raise OptionError(f"ranks {first} to {last}: must be 1 <= first <= last")
+    _, inverse, counts = np.unique(votes.query, return_inverse=True, return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    rank = np.arange(len(votes.query)) - offsets[inverse] + 1
+    near = (rank >= first) & (rank <= last)
+    density = np.bincount(inverse[near], votes.votes[near], len(counts)) / (last - first + 1)
+    return (votes.votes - density[inverse]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Single hits, row i belongs together: the query's feature, the hit's id, weight and pair."""
+
+    feature: Ints
+    id: Ints
+    weight: npt.NDArray[np.float64]
+    pair: Ints
+
+    def where(self, chosen: Bools | Ints) -> _Hits:
+        return _Hits(self.feature[chosen], self.id[chosen], self.weight[chosen], self.pair[chosen])
+
+    @staticmethod
+    def concatenate(a: _Hits, b: _Hits) -> _Hits:
+        return _Hits(
+            np.concatenate([a.feature, b.feature]),
+            np.concatenate([a.id, b.id]),
+            np.concatenate([a.weight, b.weight]),
+            np.concatenate([a.pair, b.pair]),
+        )
+
+
+def _weigh(features: QueryFeatures, ids: Ints, distances: Floats, exclude_self: bool) -> _Hits:
+    """Hits with a weight above 0, as flat rows; `pair` is not yet known."""
+    exists = ids >= 0
+    farthest = np.where(exists, distances, 0).max(axis=1, keepdims=True, initial=0)
+    weights = 1 - (np.where(exists, distances, np.inf) + CODE_NOISE) / (farthest + CODE_NOISE)
+    counts = exists & (weights > 0)
+    if exclude_self:
+        counts &= (ids >> 32) != features.image[:, None]
+    feature, column = np.nonzero(counts)
+    found = ids[feature, column]
+    return _Hits(feature, found, weights[feature, column].astype(np.float64), found >> 32)
+
+
+def _pair_keys(features: QueryFeatures, hits: _Hits) -> Ints:
+    """A number for each hit's (query, mirrored, reference), equal where these are."""
+    _, query = np.unique(features.image, return_inverse=True)
+    return ((query[hits.feature] * 2 + features.mirrored[hits.feature]) << 32) | (hits.id >> 32)
+
+
+def _agree_in_scale_and_angle(
+    features: QueryFeatures, hits: _Hits, pairs: int, options: VoteOptions
+) -> _Hits:
+    """The hits in each pair's best cell of scale ratio and rotation."""
+    octaves, turns = _scale_and_turn(features, hits)
+    angle_cells = round(360 / options.angle_step_deg)
+    scale_cells = int(2 * 256 / SCALE_STEPS_PER_OCTAVE / options.scale_step_octaves) + 2
+    coordinates = [octaves / options.scale_step_octaves + scale_cells // 2, turns * angle_cells]
+    return hits.where(_in_best_cell(hits, coordinates, [scale_cells, angle_cells], pairs, wrap=1))
+
+
+def _agree_in_translation(
+    features: QueryFeatures, hits: _Hits, pairs: int, options: VoteOptions
+) -> _Hits:
+    """The hits in each pair's best cell of translation, once scale and rotation are averaged."""
+    octaves, turns = _scale_and_turn(features, hits)
+    total = np.bincount(hits.pair, hits.weight, pairs) + 1e-12
+    zoom = np.exp2(np.bincount(hits.pair, hits.weight * octaves, pairs) / total)[hits.pair]
+    turn = np.bincount(hits.pair, hits.weight * np.exp(2j * np.pi * turns).real, pairs) + (
+        1j * np.bincount(hits.pair, hits.weight * np.exp(2j * np.pi * turns).imag, pairs)
+    )
+    rotation = np.exp(1j * np.angle(turn))[hits.pair]
+    # About the query's middle, so that errors of scale and rotation shift as little as possible.
+    middle = (1 + 1j) / 2
+    shift = _reference_position(hits) - zoom * rotation * (_query_position(features, hits) - middle)
+    step = options.translation_step * np.clip(zoom, 0.5, 4)
+    cells = 256
+    coordinates = [shift.real / step + cells // 2, shift.imag / step + cells // 2]
+    return hits.where(_in_best_cell(hits, coordinates, [cells, cells], pairs, wrap=None))
+
+
+def _in_best_cell(
+    hits: _Hits,
+    coordinates: list[npt.NDArray[np.float64]],
+    cells: list[int],
+    pairs: int,
+    wrap: int | None,
+) -> Bools:
+    """Which hits are in their pair's heaviest cell.
+
+    coordinates: two (n,) arrays in units of cells; a hit counts in its own and the next cell of
+    each; wrap: which of the two coordinates is circular.
+    """
+    keys = []
+    for corner in range(4):
+        first, second = (
+            np.floor(coordinates[axis]).astype(np.int64) + (corner >> axis & 1) for axis in (0, 1)
+        )
+        first, second = (
+            index % cells[axis] if axis == wrap else np.clip(index, 0, cells[axis] - 1)
+            for axis, index in ((0, first), (1, second))
+        )
+        keys.append((hits.pair * cells[0] + first) * cells[1] + second)
+    found, cell = np.unique(np.concatenate(keys), return_inverse=True)
+    weight = np.bincount(cell, np.tile(hits.weight, 4), len(found))
+    owner = found // (cells[0] * cells[1])
+    heaviest = np.zeros(pairs)
+    np.maximum.at(heaviest, owner, weight)
+    # Of equally heavy cells, the first: every pair has exactly one.
+    candidates = np.flatnonzero(weight == heaviest[owner])
+    _, first_of_pair = np.unique(owner[candidates], return_index=True)
+    is_best = np.zeros(len(found), bool)
+    is_best[candidates[first_of_pair]] = True
+    return np.asarray(is_best[cell].reshape(4, -1).any(axis=0), np.bool_)
+
+
+def _one_to_one(hits: _Hits) -> _Hits:
+    """Each feature counts once in a pair, on both sides: repeated patterns don't add up."""
+    hits = _heaviest_of(hits, hits.id & 0xFFFFFFFF)
+    return _heaviest_of(hits, hits.feature)
+
+
+def _heaviest_of(hits: _Hits, feature: Ints) -> _Hits:
+    """Of a pair's hits with the same `feature`, the heaviest."""
+    order = np.lexsort((-hits.weight, feature, hits.pair))
+    return hits.where(np.sort(order[_starts_runs(hits.pair[order], feature[order])]))
+
+
+def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, options: VoteOptions) -> Votes:
+    """Sum up, keep the better orientation of each pair and the best references of each query."""
+    images, counts = np.unique(features.image, return_counts=True)
+    weight = np.bincount(hits.pair, hits.weight, len(pairs))
+    query, mirrored, reference = pairs >> 33, (pairs >> 32) & 1, pairs & 0xFFFFFFFF
+    weight = weight / np.sqrt(counts[query] / 2)
+    order = np.lexsort((mirrored, -weight, reference, query))
+    better = order[_starts_runs(query[order], reference[order])]
+    order = better[np.lexsort((reference[better], -weight[better], query[better]))]
+    sorted_query = query[order]
+    first = np.searchsorted(sorted_query, sorted_query)
+    kept = order[np.arange(len(order)) - first < options.keep]
+    return _with_points(features, hits, kept, images[query], reference, weight, mirrored)
+
+
+def _with_points(
+    features: QueryFeatures,
+    hits: _Hits,
+    kept: Ints,
+    query: Ints,
+    reference: Ints,
+    weight: npt.NDArray[np.float64],
+    mirrored: Ints,
+) -> Votes:
+    """The kept pairs, in order, with the positions of their hits."""
+    row_of_pair = np.full(len(weight), -1)
+    row_of_pair[kept] = np.arange(len(kept))
+    hits = hits.where(row_of_pair[hits.pair] >= 0)
+    row = row_of_pair[hits.pair]
+    hits = hits.where(np.argsort(row, kind="stable"))
+    upright = QueryFeatures(
+        features.image,
+        features.mirrored,
+        features.upright_x,
+        features.upright_x,
+        features.y,
+        features.scale,
+        features.angle,
+    )
+    ours, theirs = _query_position(upright, hits), _reference_position(hits)
+    counts = np.bincount(row, minlength=len(kept))
+    return Votes(
+        query=query[kept],
+        reference=reference[kept],
+        votes=weight[kept].astype(np.float32),
+        mirrored=mirrored[kept].astype(bool),
+        hits=counts.astype(np.int32),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        points=np.stack([ours.real, ours.imag, theirs.real, theirs.imag], 1).astype(np.float32),
+    )
+
+
+def _scale_and_turn(
+    features: QueryFeatures, hits: _Hits
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Each hit's scale ratio, reference over query, in octaves, and rotation in turns, 0 to 1."""
+    scale = (hits.id >> 8 & 0xFF) - features.scale[hits.feature]
+    angle = ((hits.id & 0xFF) - features.angle[hits.feature]) % ANGLE_STEPS_PER_TURN
+    return scale / SCALE_STEPS_PER_OCTAVE, angle / ANGLE_STEPS_PER_TURN
+
+
+def _query_position(features: QueryFeatures, hits: _Hits) -> npt.NDArray[np.complex128]:
+    """x + iy of the hits' query features, in fractions of the longer side."""
+    x, y = features.x[hits.feature], features.y[hits.feature]
+    return np.asarray(((x + 0.5) + 1j * (y + 0.5)) / UNITS_PER_SIDE)
+
+
+def _reference_position(hits: _Hits) -> npt.NDArray[np.complex128]:
+    """x + iy of the hits' reference features, in fractions of the longer side."""
+    x, y = hits.id >> 24 & 0xFF, hits.id >> 16 & 0xFF
+    return np.asarray(((x + 0.5) + 1j * (y + 0.5)) / UNITS_PER_SIDE)
+
+
+def _starts_runs(first: Ints, second: Ints) -> Bools:
+    """Of rows sorted by (first, second), which begin a run of equal ones."""
+    starts = np.ones(len(first), bool)
+    starts[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return starts

@@ -1,0 +1,1 @@
+"""Candidate pairs → matches: geometry, aligned pixels, a decision with its evidence."""

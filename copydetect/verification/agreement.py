@@ -1,0 +1,277 @@
+"""an alignment of two images → do their pixels agree, and where.
+
+The finer image is warped to the coarser one's resolution and both are compared in square cells.
+Inside a cell, normalised correlation ignores gain and offset (a tone curve, lost colour); one step
+of Lucas and Kanade (1981) tells by how much the cell is still displaced. A copy agrees nearly
+everywhere in the shared region and nothing in it is displaced. A second photo of one scene is
+displaced by depth; another page with the same layout agrees in its low frequencies and not in its
+glyphs; a shared background agrees around something that does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible, scale_of
+from copydetect.verification.pair_images import Floats, PairImage
+
+AGREES = 0.6
+"""Normalised correlation from which on a cell agrees."""
+_CELLS_ACROSS = 11
+_SMALLEST_CELL_PX = 8
+_FLAT_STD = 4.0
+"""Cells with less contrast than this, in grey levels, say nothing by their correlation."""
+_SMALLEST_SIDE_PX = 12
+_BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Both images in one frame, where they overlap.
+
+    query, reference: (h, w) float32 grey levels; inside: (h, w) float32, 1 where both have pixels;
+    to_frame: (3, 3) query working px → frame px; reference_to_frame: (3, 3); cell_px: side of a
+    cell.
+    """
+
+    query: Floats
+    reference: Floats
+    inside: Floats
+    to_frame: Matrix
+    reference_to_frame: Matrix
+    cell_px: int
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What each cell says, all (rows, columns) float32.
+
+    correlation: −1…1; fine_correlation: the same of what a blur of a few px takes away; weight: the
+    lesser of both contrasts, in grey levels; area: 0…1, the part of the cell inside both images;
+    shift_px: (rows, columns, 2), displacement left between them; fine_ratio: log2 of the query's
+    fine contrast over the reference's, gain taken out.
+    """
+
+    correlation: Floats
+    fine_correlation: Floats
+    weight: Floats
+    area: Floats
+    shift_px: Floats
+    fine_ratio: Floats
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Cells that mostly lie inside both images."""
+        return np.asarray(self.area > 0.5)
+
+    @property
+    def agree(self) -> npt.NDArray[np.bool_]:
+        """Cells with contrast whose pixels agree."""
+        return np.asarray(self.used & (self.weight > _FLAT_STD) & (self.correlation > AGREES))
+
+    @property
+    def flat(self) -> npt.NDArray[np.bool_]:
+        """Cells without contrast in either image."""
+        return np.asarray(self.used & (self.weight <= _FLAT_STD))
+
+
+def overlap(
+    matrix: Matrix, query: PairImage, reference: PairImage, frame_px: int = 1024
+) -> Overlap | None:
+    """Warp the finer image to the coarser one, over the box where they overlap.
+
+    frame_px: the longest side of that box; a smaller one compares at a lower resolution. None where
+    they hardly overlap.
+    """
+    scale = scale_of(matrix, query)
+    to_frame = matrix if scale < 1 else np.eye(3)
+    reference_to_frame = np.eye(3) if scale < 1 else inverse(matrix)
+    low, high = _shared_box(to_frame, reference_to_frame, query, reference)
+    shrink = min(1.0, frame_px / max(float((high - low).max()), 1.0))
+    size = np.floor((high - low) * shrink + 1).astype(int)
+    if size.min() < _SMALLEST_SIDE_PX:
+        return None
+    moved = np.array([[shrink, 0, -low[0] * shrink], [0, shrink, -low[1] * shrink], [0, 0, 1]])
+    to_frame = np.asarray(moved @ to_frame, np.float64)
+    reference_to_frame = np.asarray(moved @ reference_to_frame, np.float64)
+    box = (int(size[0]), int(size[1]))
+    warped_query, query_inside = _warp(query, to_frame, box, min(scale, 1.0) * shrink)
+    warped_reference, reference_inside = _warp(
+        reference, reference_to_frame, box, min(1 / scale, 1.0) * shrink
+    )
+    cell = int(max(_SMALLEST_CELL_PX, round(max(box) / _CELLS_ACROSS)))
+    return Overlap(
+        warped_query,
+        warped_reference,
+        query_inside * reference_inside,
+        to_frame,
+        reference_to_frame,
+        cell,
+    )
+
+
+def equalise_sharpness(pair: Overlap) -> tuple[Overlap, float]:
+    """Blur the sharper image as far as the other one is blurred.
+
+    Returns the pair and the standard deviation of the blur in frame px, positive where the
+    reference was blurred (so the query is the softer one), negative where the query was.
+    """
+    query, reference = _sharpness(pair.query, pair), _sharpness(pair.reference, pair)
+    softer, sharper = sorted((query, reference))
+    if sharper < 1.6 * softer:
+        return pair, 0.0
+    sharp = pair.reference if query < reference else pair.query
+    best, best_sigma, best_miss = sharp, 0.0, np.log(sharper / max(softer, 1e-6))
+    for sigma in _BLURS_PX:
+        blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), sigma), np.float32)
+        miss = abs(np.log(max(_sharpness(blurred, pair), 1e-6) / max(softer, 1e-6)))
+        if miss >= best_miss:
+            break
+        best, best_sigma, best_miss = blurred, sigma, miss
+    if query < reference:
+        return replace(pair, reference=best), best_sigma
+    return replace(pair, query=best), -best_sigma
+
+
+def compare(pair: Overlap) -> Cells:
+    """Correlation, fine correlation and displacement of each cell."""
+    cell = pair.cell_px
+    inside = pair.inside
+    area = _cell_sums(inside, cell)
+    count = np.maximum(area, 1)
+    query, query_std = _standardised(pair.query, inside, count, cell)
+    reference, reference_std = _standardised(pair.reference, inside, count, cell)
+    correlation = np.asarray(_cell_sums(query * reference, cell) / count, np.float32)
+    fine_query = (pair.query - cv2.GaussianBlur(pair.query, (0, 0), 1.5)) * inside
+    fine_reference = (pair.reference - cv2.GaussianBlur(pair.reference, (0, 0), 1.5)) * inside
+    fine_a = _cell_sums(fine_query**2, cell) / count
+    fine_b = _cell_sums(fine_reference**2, cell) / count
+    fine = _cell_sums(fine_query * fine_reference, cell) / count
+    gain = (fine_a + 1) / (query_std**2 + 16) / ((fine_b + 1) / (reference_std**2 + 16))
+    return Cells(
+        correlation=correlation,
+        fine_correlation=np.asarray(fine / np.sqrt(fine_a * fine_b + 1e-3), np.float32),
+        weight=np.minimum(query_std, reference_std),
+        area=np.asarray(area / (cell * cell), np.float32),
+        shift_px=_shifts(query, reference, inside, cell),
+        fine_ratio=np.asarray(0.5 * np.log2(gain), np.float32),
+    )
+
+
+def refine(
+    matrix: Matrix, query: PairImage, reference: PairImage, cells: Cells, pair: Overlap
+) -> Matrix:
+    """One step of direct alignment: the affine motion that the cells' displacements ask for.
+
+    Cells count by contrast and agreement (a robust, cell-wise form of Lucas and Kanade's method).
+    The matrix comes back unchanged where too few cells say anything.
+    """
+    weight = np.where(cells.used, cells.weight * np.maximum(cells.correlation - 0.2, 0), 0).ravel()
+    if (weight > 0).sum() < 4:
+        return matrix
+    rows, columns = cells.correlation.shape
+    y, x = np.mgrid[0:rows, 0:columns]
+    centre = (np.column_stack([x.ravel(), y.ravel()]) + 0.5) * pair.cell_px
+    middle = centre.mean(axis=0)
+    design = np.column_stack([(centre - middle) / pair.cell_px, np.ones(rows * columns)])
+    root = np.sqrt(weight)[:, None]
+    ridge = np.diag([0.5, 0.5, 0.02]) * weight.sum() / 10
+    shift = cells.shift_px.reshape(-1, 2)
+    solved = np.linalg.solve(
+        (design * root).T @ (design * root) + ridge, (design * weight[:, None]).T @ shift
+    )
+    motion = np.eye(3)
+    motion[:2, :2] += solved[:2].T / pair.cell_px
+    motion[:2, 2] = solved[2] - (motion[:2, :2] - np.eye(2)) @ middle
+    refined = inverse(pair.reference_to_frame) @ motion @ pair.to_frame
+    refined = np.asarray(refined / refined[2, 2], np.float64)
+    return refined if is_plausible(refined, query) else matrix
+
+
+def _sharpness(grey: Floats, pair: Overlap) -> float:
+    """Gradient energy over contrast, both inside the overlap; gain cancels out."""
+    inside = pair.inside[:-1, :-1]
+    across = (grey[:-1, 1:] - grey[:-1, :-1]) * inside
+    down = (grey[1:, :-1] - grey[:-1, :-1]) * inside
+    count = max(float(inside.sum()), 1.0)
+    mean = float((grey * pair.inside).sum()) / max(float(pair.inside.sum()), 1.0)
+    variance = float((((grey - mean) * pair.inside) ** 2).sum()) / count
+    return float(
+        np.sqrt((float((across**2).sum()) + float((down**2).sum())) / count / (variance + 1))
+    )
+
+
+def _corners(image: PairImage) -> npt.NDArray[np.float64]:
+    width, height = image.width_px - 1.0, image.height_px - 1.0
+    return np.array([[0, 0], [width, 0], [width, height], [0, height]])
+
+
+def _shared_box(
+    to_frame: Matrix, reference_to_frame: Matrix, query: PairImage, reference: PairImage
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Lowest and highest whole x, y of the box that both images' boxes share."""
+    first = apply(to_frame, _corners(query))
+    second = apply(reference_to_frame, _corners(reference))
+    low = np.ceil(np.maximum(first.min(axis=0), second.min(axis=0)))
+    high = np.floor(np.minimum(first.max(axis=0), second.max(axis=0)))
+    return np.asarray(low, np.float64), np.asarray(high, np.float64)
+
+
+def _warp(
+    image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float
+) -> tuple[Floats, Floats]:
+    """Grey levels under `matrix`, from the halved size nearest `scale`, and where there are any."""
+    wanted = int(np.floor(np.log2(1 / scale) + 0.3)) if scale < 1 else 0
+    level = min(wanted, len(image.levels) - 1)
+    grey = image.levels[level]
+    transform = matrix @ np.linalg.inv(image.level_matrix(level))
+    warped = cv2.warpPerspective(
+        grey, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    inside = cv2.warpPerspective(np.ones_like(grey), transform, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, np.float32), np.asarray(inside > 0.99, np.float32)
+
+
+def _cell_sums(values: npt.NDArray[np.floating], cell: int) -> Floats:
+    """(h, w) → (⌈h / cell⌉, ⌈w / cell⌉) sums."""
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], cell), axis=0)
+    return np.asarray(
+        np.add.reduceat(rows, np.arange(0, values.shape[1], cell), axis=1), np.float32
+    )
+
+
+def _spread(cells: Floats, cell: int, shape: tuple[int, ...]) -> Floats:
+    """Cells back to pixels, each constant."""
+    return np.repeat(np.repeat(cells, cell, axis=0)[: shape[0]], cell, axis=1)[:, : shape[1]]
+
+
+def _standardised(grey: Floats, inside: Floats, count: Floats, cell: int) -> tuple[Floats, Floats]:
+    """Pixels with mean 0 and standard deviation 1 in each cell, 0 outside; and the deviations."""
+    masked = grey * inside
+    mean = _cell_sums(masked, cell) / count
+    variance = np.maximum(_cell_sums(masked * grey, cell) / count - mean**2, 0)
+    std = np.sqrt(variance)
+    # A faint cell must not be blown up to full contrast: its noise would look like structure.
+    centred = grey - _spread(mean, cell, grey.shape)
+    return centred * inside / _spread(np.maximum(std, 1.0), cell, grey.shape), std
+
+
+def _shifts(query: Floats, reference: Floats, inside: Floats, cell: int) -> Floats:
+    """(rows, columns, 2) px by which each cell of the query is still displaced."""
+    blurred_query = cv2.GaussianBlur(query, (0, 0), 1.2)
+    blurred_reference = cv2.GaussianBlur(reference, (0, 0), 1.2)
+    across = cv2.Sobel(blurred_query + blurred_reference, cv2.CV_32F, 1, 0, ksize=3) / 16 * inside
+    down = cv2.Sobel(blurred_query + blurred_reference, cv2.CV_32F, 0, 1, ksize=3) / 16 * inside
+    difference = blurred_query - blurred_reference
+    xx, yy = _cell_sums(across * across, cell), _cell_sums(down * down, cell)
+    xy = _cell_sums(across * down, cell)
+    bx, by = _cell_sums(across * difference, cell), _cell_sums(down * difference, cell)
+    ridge = 0.05 * (xx + yy) + 1e-3
+    xx, yy = xx + ridge, yy + ridge
+    determinant = xx * yy - xy * xy
+    shift = np.stack([(yy * bx - xy * by), (xx * by - xy * bx)], axis=-1) / determinant[..., None]
+    return np.clip(shift, -4, 4).astype(np.float32)

@@ -1,0 +1,111 @@
+"""evidence → the probability that a pair are copies, and the reason in words."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import ModelError
+from copydetect.models import MODELS
+from copydetect.verification.evidence import NAMES, Evidence
+
+BUNDLED_DECISION = MODELS / "decision-pairs.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Boosted trees over an evidence vector, and Platt's calibration of their sum.
+
+    P(copy) = σ(slope · (bias + Σ leaf values) + intercept). feature, threshold, left, right, value,
+    unknown_left: (trees, nodes); a node sends what is at most its threshold to the left, NaN where
+    `unknown_left` says; a leaf points to itself. depth: of the deepest tree.
+    """
+
+    feature: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float64]
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    unknown_left: npt.NDArray[np.bool_]
+    depth: int
+    bias: float
+    slope: float
+    intercept: float
+
+    def confidence(self, values: npt.NDArray[np.float32]) -> float:
+        """Probability in [0, 1] for one evidence vector, (len(NAMES),)."""
+        logit = self.slope * self.raw(values) + self.intercept
+        return 1 / (1 + math.exp(-max(min(logit, 60.0), -60.0)))
+
+    def raw(self, values: npt.NDArray[np.float32]) -> float:
+        """The trees' sum before calibration."""
+        trees = np.arange(len(self.feature))
+        node = np.zeros(len(self.feature), np.int64)
+        for _ in range(self.depth):
+            seen = values[self.feature[trees, node]].astype(np.float64)
+            known = seen <= self.threshold[trees, node]
+            to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
+            node = np.where(to_left, self.left[trees, node], self.right[trees, node])
+        return self.bias + float(self.value[trees, node].sum())
+
+
+@lru_cache(maxsize=4)
+def load_decision(path: Path = BUNDLED_DECISION) -> Decision:
+    """Read a decision from JSON; ModelError where it is none or asks for unknown evidence."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        inputs = np.array([NAMES.index(name) for name in stored["inputs"]], np.int64)
+        trees = stored["trees"]
+        nodes = max(len(tree["value"]) for tree in trees)
+        padded = {
+            key: np.array([tree[key] + [0] * (nodes - len(tree["value"])) for tree in trees])
+            for key in ("feature", "threshold", "left", "right", "value", "unknown_left")
+        }
+        return Decision(
+            feature=inputs[padded["feature"]],
+            threshold=padded["threshold"].astype(np.float64),
+            left=padded["left"].astype(np.int64),
+            right=padded["right"].astype(np.int64),
+            value=padded["value"].astype(np.float64),
+            unknown_left=padded["unknown_left"].astype(np.bool_),
+            depth=int(stored["depth"]),
+            bias=float(stored["bias"]),
+            slope=float(stored["slope"]),
+            intercept=float(stored["intercept"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} is no decision: {error}") from error
+
+
+def explain(evidence: Evidence | None, is_copy: bool) -> str:
+    """The decision's reason in words, with the figures that it rests on."""
+    if evidence is None:
+        return "no transform explains what the two pictures share"
+    share = evidence["agree_weighted"]
+    how = "pixels" if evidence["direct"] else f"{evidence['inliers']:.0f} features"
+    where = f"{how} agree on one {evidence.alignment.model} transform"
+    if evidence["direct"]:
+        where = "laid over each other directly"
+    if is_copy:
+        return f"{where}; {share:.0%} of the shared structure agrees after alignment"
+    return f"{where}, but {_objection(evidence)}"
+
+
+def _objection(evidence: Evidence) -> str:
+    share = evidence["agree_weighted"]
+    covered = max(evidence["query_covered"], evidence["reference_covered"])
+    if share > 0.5 and evidence["solidity"] < 0.5:
+        return "what agrees surrounds other content: a shared background, template or frame"
+    if evidence["mean_correlation"] > 0.5 and evidence["fine_correlation"] < 0.2 < share:
+        return "the layout agrees and the details don't: one design with other words"
+    if share > 0.4 and evidence["shift_spread_px"] > 0.6:
+        return "parts are displaced by depth or movement: another photo of one scene"
+    if covered < 0.2:
+        return f"only {covered:.0%} of either picture agrees: a shared detail"
+    return f"only {share:.0%} of the shared structure agrees after alignment"

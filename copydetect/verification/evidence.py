@@ -1,0 +1,316 @@
+"""alignments and their pixels → the numbers that a decision is made from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.types import Candidate
+from copydetect.verification.agreement import (
+    Cells,
+    Overlap,
+    compare,
+    equalise_sharpness,
+    overlap,
+    refine,
+)
+from copydetect.verification.geometry import Alignment, Matrix, apply, inverse, scale_of
+from copydetect.verification.pair_images import PairImage
+
+NAMES = (
+    "inliers",
+    "inlier_share",
+    "error_px",
+    "rival_inliers",
+    "regions",
+    "query_spread",
+    "reference_spread",
+    "log2_scale",
+    "log2_stretch",
+    "perspective",
+    "agree_cells",
+    "agree_share",
+    "agree_weighted",
+    "mean_correlation",
+    "fine_correlation",
+    "fine_share",
+    "lowest_quarter",
+    "flat_share",
+    "global_correlation",
+    "shift_px",
+    "shift_spread_px",
+    "blur_px",
+    "fine_ratio",
+    "solidity",
+    "largest_patch",
+    "patch_solidity",
+    "patch_correlation",
+    "patch_fine_correlation",
+    "inlier_hull_agree",
+    "query_covered",
+    "reference_covered",
+    "query_overlap",
+    "reference_overlap",
+    "chroma_correlation",
+    "contrast",
+    "overlap_px",
+    "fewest_features",
+    "direct",
+    "similarity",
+    "descriptor_score",
+    "votes",
+    "local_score",
+)
+"""What the numbers of an evidence vector are, in order; see `measure`."""
+CHANNELS = ("similarity", "descriptor_score", "votes", "local_score")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One alignment of a pair with everything that speaks for and against it.
+
+    values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair,
+    cells: the overlap's pixels and cells.
+    """
+
+    values: npt.NDArray[np.float32]
+    alignment: Alignment
+    pair: Overlap
+    cells: Cells
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.values[NAMES.index(name)])
+
+
+def measure(
+    alignment: Alignment,
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    rival_inliers: int,
+    regions: int,
+) -> Evidence | None:
+    """Warp, refine, compare. None where the images hardly overlap under the alignment.
+
+    rival_inliers: of the best alignment in the other orientation, which is chance; regions: how
+    many alignments the pair has.
+    """
+    matrix = alignment.matrix
+    pair = overlap(matrix, query, reference, 192)
+    if pair is None:
+        return None
+    matrix = refine(matrix, query, reference, compare(pair), pair)
+    found = overlap(matrix, query, reference)
+    if found is None:
+        return None
+    pair, blur_px = equalise_sharpness(found)
+    cells = compare(pair)
+    values = {
+        **_geometry(alignment, matrix, query, reference),
+        **_pixels(pair, cells),
+        **_coverage(matrix, pair, cells, query, reference),
+        "rival_inliers": float(rival_inliers),
+        "regions": float(regions),
+        "inlier_hull_agree": _inlier_hull_agree(alignment, pair, cells),
+        "blur_px": blur_px,
+        "chroma_correlation": _chroma_correlation(matrix, query, reference),
+        "fewest_features": float(min(len(query.features), len(reference.features))),
+        **{name: float(getattr(candidate, name)) for name in CHANNELS},
+    }
+    refined = Alignment(
+        matrix,
+        alignment.model,
+        alignment.mirrored,
+        alignment.inliers,
+        alignment.matches,
+        alignment.error_px,
+        alignment.inlier_query_px,
+    )
+    return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, pair, cells)
+
+
+def agreeing_box(matrix: Matrix, query: PairImage, reference: PairImage) -> npt.NDArray[np.float64]:
+    """(n, 2) polygon in query px: the part of the query that lies inside the reference."""
+    corners = frame(reference)
+    try:
+        mapped = apply(inverse(matrix), corners)
+    except np.linalg.LinAlgError:
+        return frame(query)
+    area, shared = cv2.intersectConvexConvex(
+        np.asarray(mapped, np.float32), np.asarray(frame(query), np.float32)
+    )
+    if area <= 0 or shared is None:
+        return np.zeros((0, 2))
+    return np.asarray(shared, np.float64).reshape(-1, 2)
+
+
+def _geometry(
+    alignment: Alignment, matrix: Matrix, query: PairImage, reference: PairImage
+) -> dict[str, float]:
+    direct = alignment.model == "direct"
+    jacobian = np.linalg.svd(matrix[:2, :2], compute_uv=False)
+    points = alignment.inlier_query_px
+    size = max(query.width_px, query.height_px)
+    across = size * float(np.hypot(*matrix[2, :2])) / abs(float(matrix[2, 2]))
+    return {
+        "inliers": float(alignment.inliers),
+        "inlier_share": alignment.inliers / max(alignment.matches, 1),
+        "error_px": math.nan if direct else alignment.error_px,
+        "query_spread": _spread_share(points, query),
+        "reference_spread": _spread_share(apply(matrix, points), reference),
+        "log2_scale": abs(math.log2(max(scale_of(matrix, query), 1e-6))),
+        "log2_stretch": math.log2(jacobian[0] / max(jacobian[1], 1e-9)),
+        "perspective": across,
+        "direct": float(direct),
+    }
+
+
+def _spread_share(points: npt.NDArray[np.floating], image: PairImage) -> float:
+    """Area of the points' convex hull as a part of the image."""
+    if len(points) < 3:
+        return 0.0
+    hull = cv2.convexHull(np.asarray(points, np.float32))
+    return float(cv2.contourArea(hull)) / (image.width_px * image.height_px)
+
+
+def _pixels(pair: Overlap, cells: Cells) -> dict[str, float]:
+    used, agree, flat = cells.used, cells.agree, cells.flat
+    telling = used & ~flat
+    count = max(int(telling.sum()), 1)
+    weight = np.where(telling, np.minimum(cells.weight, 40), 0)
+    total = max(float(weight.sum()), 1e-6)
+    shift = np.linalg.norm(cells.shift_px, axis=-1)
+    agree_weight = np.where(agree, weight, 0)
+    agree_total = max(float(agree_weight.sum()), 1e-6)
+    mean_shift = (cells.shift_px * agree_weight[..., None]).sum(axis=(0, 1)) / agree_total
+    spread = np.linalg.norm(cells.shift_px - mean_shift, axis=-1)
+    correlation = cells.correlation[telling]
+    inside = pair.inside > 0
+    return {
+        "agree_cells": float(agree.sum()),
+        "agree_share": float(agree.sum()) / count,
+        "agree_weighted": float(agree_weight.sum()) / total,
+        "mean_correlation": float((cells.correlation * weight).sum()) / total,
+        "fine_correlation": float((cells.fine_correlation * weight).sum()) / total,
+        "fine_share": float((telling & (cells.fine_correlation > 0.4)).sum()) / count,
+        "lowest_quarter": float(np.quantile(correlation, 0.25)) if len(correlation) else 0.0,
+        "flat_share": float(flat.sum()) / max(int(used.sum()), 1),
+        "global_correlation": _correlation(pair.query[inside], pair.reference[inside]),
+        "shift_px": float((shift * agree_weight).sum()) / agree_total,
+        "shift_spread_px": float((spread * agree_weight).sum()) / agree_total,
+        "fine_ratio": float(np.median(np.abs(cells.fine_ratio[telling]))) if telling.any() else 0.0,
+        "contrast": total / count,
+        "overlap_px": float(max(pair.query.shape)),
+        **_shape(cells),
+    }
+
+
+def _shape(cells: Cells) -> dict[str, float]:
+    """Is what agrees one piece, or a frame around something else?"""
+    agree = cells.agree.astype(np.uint8)
+    telling = cells.used & ~cells.flat
+    if not agree.any():
+        names = ("solidity", "largest_patch", "patch_solidity")
+        return dict.fromkeys((*names, "patch_correlation", "patch_fine_correlation"), 0.0)
+    number, labels, sizes, _ = cv2.connectedComponentsWithStats(agree, connectivity=8)
+    patch = labels == 1 + int(np.argmax(sizes[1:number, cv2.CC_STAT_AREA]))
+    around = _hull_cells(patch) & telling
+    weight = np.where(around, np.minimum(cells.weight, 40), 0)
+    total = max(float(weight.sum()), 1e-6)
+    everywhere = _hull_cells(cells.agree) & telling
+    return {
+        "solidity": float(agree.sum()) / max(float(everywhere.sum()), 1.0),
+        "largest_patch": float(patch.sum()),
+        "patch_solidity": float((cells.agree & around).sum()) / max(float(around.sum()), 1.0),
+        "patch_correlation": float((cells.correlation * weight).sum()) / total,
+        "patch_fine_correlation": float((cells.fine_correlation * weight).sum()) / total,
+    }
+
+
+def _hull_cells(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Cells inside the convex hull of the marked ones."""
+    inside = np.zeros(marked.shape, np.uint8)
+    rows, columns = np.nonzero(marked)
+    if len(rows):
+        hull = cv2.convexHull(np.column_stack([columns, rows]).astype(np.int32))
+        cv2.fillConvexPoly(inside, hull, (1,))
+    return inside.astype(np.bool_)
+
+
+def _inlier_hull_agree(alignment: Alignment, pair: Overlap, cells: Cells) -> float:
+    """Share of the cells between the inliers that agree; NaN where there are too few."""
+    if len(alignment.inlier_query_px) < 3:
+        return math.nan
+    at = np.floor(apply(pair.to_frame, alignment.inlier_query_px) / pair.cell_px).astype(np.int64)
+    limits = np.array(cells.agree.shape)[::-1] - 1
+    at = at[((at >= 0) & (at <= limits)).all(axis=1)]
+    marked = np.zeros(cells.agree.shape, np.bool_)
+    marked[at[:, 1], at[:, 0]] = True
+    between = _hull_cells(marked) & cells.used & ~cells.flat
+    return float((cells.agree & between).sum()) / max(float(between.sum()), 1.0)
+
+
+def _coverage(
+    matrix: Matrix, pair: Overlap, cells: Cells, query: PairImage, reference: PairImage
+) -> dict[str, float]:
+    """Which part of each image lies in the other, and which part of each agrees with it."""
+    shared = agreeing_box(matrix, query, reference)
+    in_query = _area(shared) / (query.width_px * query.height_px)
+    in_reference = _area(apply(matrix, shared)) / (reference.width_px * reference.height_px)
+    used = max(float((cells.area * cells.used).sum()), 1e-6)
+    agreed = float((cells.area * (cells.agree | cells.flat)).sum()) / used
+    return {
+        "query_overlap": in_query,
+        "reference_overlap": in_reference,
+        "query_covered": in_query * agreed,
+        "reference_covered": in_reference * agreed,
+    }
+
+
+def _area(polygon: npt.NDArray[np.float64]) -> float:
+    return float(abs(cv2.contourArea(np.asarray(polygon, np.float32)))) if len(polygon) > 2 else 0.0
+
+
+def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) -> float:
+    """Correlation of both opponent colours, on a small frame; NaN where either has no colour."""
+    shrink = 48 / max(query.width_px, query.height_px)
+    small = np.diag([shrink, shrink, 1.0])
+    size = (max(1, round(query.width_px * shrink)), max(1, round(query.height_px * shrink)))
+    first = _chroma(query, small, size)
+    second = _chroma(reference, small @ np.linalg.inv(matrix), size)
+    both = ~np.isnan(first[..., 0]) & ~np.isnan(second[..., 0])
+    if both.sum() < 30:
+        return math.nan
+    a, b = first[both], second[both]
+    if min(a.std(axis=0).max(), b.std(axis=0).max()) < 3:
+        return math.nan
+    return _correlation(a - a.mean(axis=0), b - b.mean(axis=0))
+
+
+def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """(h, w, 2) opponent colours under `matrix`; NaN outside of the image."""
+    small = image.chroma
+    transform = matrix @ np.linalg.inv(image.chroma_matrix)
+    nothing = (math.nan, math.nan)
+    warped = cv2.warpPerspective(
+        small, transform, size, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
+    )
+    return np.asarray(warped, np.float32)
+
+
+def frame(image: PairImage) -> npt.NDArray[np.float64]:
+    """(4, 2) the image's outer corners."""
+    width, height = image.width_px - 0.5, image.height_px - 0.5
+    return np.array([[-0.5, -0.5], [width, -0.5], [width, height], [-0.5, height]])
+
+
+def _correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    if a.size < 2:
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -1,0 +1,365 @@
+"""features of two images → correspondences → the transforms that explain them.
+
+Each correspondence of two scaled and oriented features proposes one similarity (Philbin et al.
+2007, fast spatial matching), so every hypothesis there is can be tried, and a copy among hundreds
+of wrong matches is still found. The best are refined by local optimisation (Chum et al. 2003) and,
+where there are enough points, by MAGSAC++ (Barath et al. 2020); then the data choose between
+similarity, affine and homography. Degenerate transforms are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.verification.pair_images import LocalFeatures, PairImage
+
+Floats = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+Model = Literal["similarity", "affine", "homography", "direct"]
+
+INLIER_PX = 3.0
+"""How far a correspondence may lie from its transform, in px of the coarser image."""
+MAX_SCALE = 16.0
+MAX_STRETCH = 4.0
+"""The largest ratio of scales along two directions: a wilder one is no edit that people make."""
+_MAX_MATCHES = 400
+_MAX_LOG2_SCALE = 0.7
+_MAX_TURN_RAD = 0.45
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondences:
+    """Pairs of features that look alike; row i of each field belongs together.
+
+    query_px, reference_px: (n, 2) working px; log2_scale: (n,), of reference over query sizes;
+    turn_rad: (n,), by which the (mirrored) query's feature turns; mirrored: the query's features
+    were mirrored to match. All float32.
+    """
+
+    query_px: Floats
+    reference_px: Floats
+    log2_scale: Floats
+    turn_rad: Floats
+    mirrored: bool
+
+    def __len__(self) -> int:
+        return len(self.query_px)
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Correspondences:
+        """Those marked in `keep`, (n,) bool."""
+        return Correspondences(
+            self.query_px[keep],
+            self.reference_px[keep],
+            self.log2_scale[keep],
+            self.turn_rad[keep],
+            self.mirrored,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A transform and the correspondences that it explains.
+
+    matrix: (3, 3) query working px → reference working px; inliers: their number, counting those at
+    one place once; matches: all correspondences that were tried; error_px: root mean square of the
+    inliers, in px of the coarser image; inlier_query_px: (m, 2).
+    """
+
+    matrix: Matrix
+    model: Model
+    mirrored: bool
+    inliers: int
+    matches: int
+    error_px: float
+    inlier_query_px: Floats
+
+
+def match_features(
+    query: LocalFeatures, reference: LocalFeatures, mirrored: bool, ratio: float = 0.9
+) -> Correspondences:
+    """Mutual nearest neighbours that pass the ratio test in either direction (Lowe 2004).
+
+    ratio: of the distances to the nearest and the second nearest; the most distinct are kept.
+    """
+    if len(query) < 2 or len(reference) < 2:
+        return _no_correspondences(mirrored)
+    described = query.mirrored_descriptors if mirrored else query.descriptors
+    cosine = described @ reference.descriptors.T
+    rows = np.arange(len(query))
+    nearest = cosine.argmax(axis=1)
+    best = cosine[rows, nearest]
+    mutual = cosine.argmax(axis=0)[nearest] == rows
+    cosine[rows, nearest] = -1
+    second = cosine.max(axis=1)
+    distinctness = np.sqrt(np.maximum(1 - best, 0) / np.maximum(1 - second, 1e-6))
+    kept = np.flatnonzero(mutual & (distinctness < ratio))
+    kept = kept[np.argsort(distinctness[kept], kind="stable")][:_MAX_MATCHES]
+    partner = nearest[kept]
+    angle = np.pi - query.angle_rad[kept] if mirrored else query.angle_rad[kept]
+    return Correspondences(
+        query_px=query.xy_px[kept],
+        reference_px=reference.xy_px[partner],
+        log2_scale=np.log2(reference.size_px[partner] / query.size_px[kept]),
+        turn_rad=(reference.angle_rad[partner] - angle).astype(np.float32),
+        mirrored=mirrored,
+    )
+
+
+def align(
+    correspondences: Correspondences, query: PairImage, reference: PairImage, min_inliers: int = 4
+) -> Alignment | None:
+    """The transform with the most inliers at distinct places, or None."""
+    if len(correspondences) < min_inliers:
+        return None
+    best: tuple[int, Matrix] | None = None
+    for start in _best_hypotheses(correspondences, count=6):
+        matrix = _optimise(start, correspondences)
+        if matrix is None or not is_plausible(matrix, query, correspondences.mirrored):
+            continue
+        close = _residuals_px(matrix, correspondences) < INLIER_PX
+        inliers = _distinct_places(correspondences, close)
+        if best is None or inliers > best[0]:
+            best = (inliers, matrix)
+    if best is None or best[0] < min_inliers:
+        return None
+    return _choose_model(best[1], correspondences, query)
+
+
+def align_regions(
+    correspondences: Correspondences, query: PairImage, reference: PairImage, max_regions: int
+) -> list[Alignment]:
+    """Up to `max_regions` transforms, each of the correspondences that those before leave over.
+
+    The parts of a collage each follow their own. Sorted by inliers, most first.
+    """
+    found: list[Alignment] = []
+    left = correspondences
+    while len(found) < max_regions:
+        alignment = align(left, query, reference, min_inliers=4 if not found else 7)
+        if alignment is None:
+            break
+        found.append(alignment)
+        left = left.where(_residuals_px(alignment.matrix, left) > 3 * INLIER_PX)
+    return sorted(found, key=lambda alignment: -alignment.inliers)
+
+
+def is_plausible(matrix: Matrix, query: PairImage, mirrored: bool | None = None) -> bool:
+    """Whether an edit could have done this: no collapse, wild scale, shear or horizon in the image.
+
+    The Jacobian is looked at in the corners and the middle of the query; `mirrored`, where given,
+    is the orientation that it must have there.
+    """
+    if not np.isfinite(matrix).all():
+        return False
+    width, height = query.width_px, query.height_px
+    places = np.array([[0, 0], [width, 0], [0, height], [width, height], [width / 2, height / 2]])
+    bottom = places @ matrix[2, :2] + matrix[2, 2]
+    if bottom.min() * np.sign(bottom.max()) <= 0:
+        return False
+    mapped = apply(matrix, places)
+    jacobians = (matrix[None, :2, :2] - mapped[:, :, None] * matrix[None, None, 2, :2]) / bottom[
+        :, None, None
+    ]
+    scales = np.linalg.svd(jacobians, compute_uv=False)
+    if scales.max() > MAX_SCALE or scales.min() < 1 / MAX_SCALE:
+        return False
+    if (scales[:, 0] / scales[:, 1]).max() > MAX_STRETCH or scales.max() > 5 * scales.min():
+        return False
+    reflected = np.linalg.det(jacobians) < 0
+    return bool((reflected == reflected[0]).all() and mirrored in (None, bool(reflected[0])))
+
+
+def apply(matrix: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(n, 2) points through a 3×3 transform."""
+    mapped = points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The transform back, its last number 1."""
+    found = np.linalg.inv(matrix)
+    return np.asarray(found / found[2, 2], np.float64)
+
+
+def scale_of(matrix: Matrix, query: PairImage) -> float:
+    """By how much the transform enlarges, in the middle of the query."""
+    middle = np.array([[query.width_px / 2, query.height_px / 2]])
+    ends = apply(matrix, middle + np.array([[0, 0], [1, 0], [0, 1]]))
+    (a, b), (c, d) = ends[1] - ends[0], ends[2] - ends[0]
+    return float(np.sqrt(abs(a * d - b * c)))
+
+
+def _no_correspondences(mirrored: bool) -> Correspondences:
+    points, numbers = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
+    return Correspondences(points, points, numbers, numbers, mirrored)
+
+
+def _best_hypotheses(correspondences: Correspondences, count: int) -> list[Matrix]:
+    """The similarities of single correspondences that most others agree with."""
+    sign = -1 if correspondences.mirrored else 1
+    start = correspondences.query_px * np.array([sign, 1], np.float32)
+    end = correspondences.reference_px
+    scale = np.exp2(correspondences.log2_scale)
+    cosine = scale * np.cos(correspondences.turn_rad)
+    sine = scale * np.sin(correspondences.turn_rad)
+    step_x = start[None, :, 0] - start[:, 0, None]
+    step_y = start[None, :, 1] - start[:, 1, None]
+    miss_x = cosine[:, None] * step_x - sine[:, None] * step_y - (end[None, :, 0] - end[:, 0, None])
+    miss_y = sine[:, None] * step_x + cosine[:, None] * step_y - (end[None, :, 1] - end[:, 1, None])
+    reach = np.sqrt(step_x**2 + step_y**2)
+    # One feature's size and angle are known to about a tenth: the error grows with the distance.
+    unit = np.maximum(scale, 1)[:, None]
+    allowed = 1.5 * INLIER_PX * unit + 0.1 * scale[:, None] * reach
+    turn = correspondences.turn_rad[None] - correspondences.turn_rad[:, None]
+    turn = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
+    zoom = np.abs(correspondences.log2_scale[None] - correspondences.log2_scale[:, None])
+    agree = (miss_x**2 + miss_y**2 < allowed**2) & (turn < _MAX_TURN_RAD) & (zoom < _MAX_LOG2_SCALE)
+    support = agree.sum(axis=1)
+    hypotheses: list[Matrix] = []
+    for _ in range(count):
+        i = int(support.argmax())
+        if support[i] < 3:
+            break
+        support[agree[i]] = 0  # what agrees with this one would propose much the same
+        linear = np.array([[cosine[i] * sign, -sine[i]], [sine[i] * sign, cosine[i]]])
+        offset = end[i] - linear @ correspondences.query_px[i]
+        matrix = np.eye(3)
+        matrix[:2, :2], matrix[:2, 2] = linear, offset
+        hypotheses.append(matrix)
+    return hypotheses
+
+
+def _optimise(matrix: Matrix, correspondences: Correspondences) -> Matrix | None:
+    """Least squares on what lies close, closer each time; affine where there are points for it."""
+    for tolerance in (4.0, 2.5, 1.6, 1.2, 1.0):
+        reach = tolerance * INLIER_PX
+        close = _residuals_px(matrix, correspondences) < reach
+        if tolerance == 4.0:
+            close |= _near_first_guess(matrix, correspondences)
+        number = int(close.sum())
+        if number < 3:
+            return None
+        source, target = correspondences.query_px[close], correspondences.reference_px[close]
+        fitted = (
+            _fit_affine(source, target)
+            if number >= 6
+            else _fit_similarity(source, target, correspondences.mirrored)
+        )
+        if fitted is None:
+            return None
+        matrix = fitted
+    return matrix
+
+
+def _near_first_guess(matrix: Matrix, correspondences: Correspondences) -> npt.NDArray[np.bool_]:
+    """What the similarity of one correspondence may still explain far from it."""
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    residual = _residuals_px(matrix, correspondences)
+    turn = np.arctan2(matrix[1, 0], matrix[0, 0])
+    if correspondences.mirrored:
+        turn = np.arctan2(-matrix[1, 0], -matrix[0, 0])
+    off = np.abs((correspondences.turn_rad - turn + np.pi) % (2 * np.pi) - np.pi)
+    zoom = np.abs(correspondences.log2_scale - np.log2(max(scale, 1e-6)))
+    near = (residual < 8 * INLIER_PX) & (off < _MAX_TURN_RAD) & (zoom < _MAX_LOG2_SCALE)
+    return np.asarray(near)
+
+
+def _choose_model(matrix: Matrix, correspondences: Correspondences, query: PairImage) -> Alignment:
+    """Similarity, affine or homography: the smallest truncated error, more freedom at a price.
+
+    A form of GRIC (Torr 1998): each inlier costs its squared error in units of 1 px, at most
+    INLIER_PX²; a model costs twice its parameters.
+    """
+    close = _residuals_px(matrix, correspondences) < 1.5 * INLIER_PX
+    source, target = correspondences.query_px[close], correspondences.reference_px[close]
+    options: list[tuple[Model, Matrix | None, int]] = [
+        ("affine", matrix, 6),
+        ("similarity", _fit_similarity(source, target, correspondences.mirrored), 4),
+    ]
+    if len(source) >= 10:
+        options.append(("homography", _fit_homography(source, target), 8))
+    best: tuple[float, Model, Matrix] = (np.inf, "affine", matrix)
+    for name, candidate, parameters in options:
+        if candidate is None or not is_plausible(candidate, query, correspondences.mirrored):
+            continue
+        error = np.minimum(_residuals_px(candidate, correspondences), INLIER_PX) ** 2
+        cost = float(error.sum()) + 4.0 * parameters
+        if cost < best[0]:
+            best = (cost, name, candidate)
+    _, name, chosen = best
+    residual = _residuals_px(chosen, correspondences)
+    inside = residual < INLIER_PX
+    return Alignment(
+        matrix=chosen,
+        model=name,
+        mirrored=correspondences.mirrored,
+        inliers=_distinct_places(correspondences, inside),
+        matches=len(correspondences),
+        error_px=float(np.sqrt(np.mean(residual[inside] ** 2))) if inside.any() else INLIER_PX,
+        inlier_query_px=correspondences.query_px[inside],
+    )
+
+
+def _fit_homography(source: Floats, target: Floats) -> Matrix | None:
+    """MAGSAC++ as OpenCV has it; its random numbers start from a fixed state."""
+    found, _ = cv2.findHomography(source, target, cv2.USAC_MAGSAC, INLIER_PX / 2, None, 300, 0.99)
+    return None if found is None else np.asarray(found, np.float64)
+
+
+def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
+    """Least squares, six parameters; None where the points lie on a line."""
+    centre = source.mean(axis=0)
+    design = np.column_stack([source - centre, np.ones(len(source), np.float32)]).astype(np.float64)
+    normal = design.T @ design
+    if np.linalg.cond(normal[:2, :2]) > 1e4:
+        return None
+    solved = np.linalg.solve(normal, design.T @ target)
+    matrix = np.eye(3)
+    matrix[:2, :2] = solved[:2].T
+    matrix[:2, 2] = solved[2] - matrix[:2, :2] @ centre
+    return matrix
+
+
+def _fit_similarity(source: Floats, target: Floats, mirrored: bool) -> Matrix | None:
+    """Least squares, four parameters (Umeyama 1991); None where the points coincide."""
+    sign = -1 if mirrored else 1
+    start = sign * source[:, 0].astype(np.float64) + 1j * source[:, 1]
+    end = target[:, 0].astype(np.float64) + 1j * target[:, 1]
+    start_mean, end_mean = start.mean(), end.mean()
+    spread = float((np.abs(start - start_mean) ** 2).sum())
+    if spread < 1e-6:
+        return None
+    factor = complex((np.conj(start - start_mean) * (end - end_mean)).sum() / spread)
+    offset = end_mean - factor * start_mean
+    return np.array(
+        [
+            [factor.real * sign, -factor.imag, offset.real],
+            [factor.imag * sign, factor.real, offset.imag],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def _residuals_px(matrix: Matrix, correspondences: Correspondences) -> npt.NDArray[np.float64]:
+    """(n,) distances in px of the coarser of the two images."""
+    mapped = apply(matrix, correspondences.query_px)
+    distance = np.linalg.norm(mapped - correspondences.reference_px, axis=1)
+    # Where the query is enlarged, its own px are the coarser ones.
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    return np.asarray(distance / max(scale, 1.0), np.float64)
+
+
+def _distinct_places(correspondences: Correspondences, close: npt.NDArray[np.bool_]) -> int:
+    """How many inliers there are, counting those within a few px of each other once."""
+    if not close.any():
+        return 0
+    counts = [
+        len(np.unique(np.floor(points[close] / 4).astype(np.int64) @ np.array([100_003, 1])))
+        for points in (correspondences.query_px, correspondences.reference_px)
+    ]
+    return min(counts)

@@ -1,0 +1,143 @@
+"""One part of candidates → its matches and failures; images are opened once for many pairs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import tables
+from copydetect.candidates.candidate_parts import read_pairs
+from copydetect.errors import ImageError
+from copydetect.evaluation.calibration import IDENTITY, Calibration
+from copydetect.images import DecodeOptions, decode
+from copydetect.inputs.sources import read_refs
+from copydetect.parts import ImageNumbers
+from copydetect.storage import Storage
+from copydetect.types import Candidate, Failure, ImageRow, Match
+from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.pair_images import PairImage
+
+_IMAGES_KEPT = 128
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Which candidates are verified, and how.
+
+    min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
+    the pairs that are looked at.
+    """
+
+    min_score: float = -7.0
+    matching: MatchOptions = field(default_factory=MatchOptions)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    calibration: Calibration = IDENTITY
+
+
+class PairImages:
+    """Opens the images of one side for verification, and keeps the last few."""
+
+    def __init__(self, storage: Storage, numbers: ImageNumbers, options: VerifyOptions) -> None:
+        self._storage = storage
+        self._numbers = numbers
+        self._options = options
+        self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
+
+    def open(self, number: int) -> PairImage | Failure:
+        """The image with this image_no, or why it cannot be opened any more."""
+        if number not in self._kept:
+            self._kept[number] = self._opened(self._numbers.row(number))
+            if len(self._kept) > _IMAGES_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+    def _opened(self, row: ImageRow) -> PairImage | Failure:
+        ((_, content),) = read_refs(self._storage, [row.ref])
+        if isinstance(content, Failure):
+            return replace(content, stage="verify")
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            return _failure(row, "the file changed while the run went on")
+        options = self._options
+        try:
+            # Twice the working size, so that the last reduction is a good one.
+            side = options.matching.working_px * 2
+            decoded = decode(content, side, options.decoding)
+            size = (decoded.width_px, decoded.height_px)
+            return prepare_image(row.image_id, decoded.pixels, options.matching, size)
+        except ImageError as error:
+            return _failure(row, str(error))
+
+
+@dataclass(frozen=True)
+class MatchTables:
+    """What verifying one part gives: rows of `matches` and of `failures`."""
+
+    matches: pa.Table
+    failures: pa.Table
+
+
+def verify_part(
+    storage: Storage,
+    candidates_uri: str,
+    pairs_uri: str,
+    sides: tuple[PairImages, PairImages],
+    options: VerifyOptions,
+) -> MatchTables:
+    """Verify the candidates of one part, from `min_score` up, in the order of their table.
+
+    sides: images of the queries and of the references. A pair with an image that cannot be opened
+    is a failure of that image, named once.
+    """
+    table = tables.read_table(storage, candidates_uri)
+    pairs = read_pairs(storage, pairs_uri)
+    matches: list[Match] = []
+    failures: dict[tuple[str, str], Failure] = {}
+    for row, candidate in _chosen(table, options):
+        query = sides[0].open(int(pairs.query[row]))
+        reference = sides[1].open(int(pairs.reference[row]))
+        for image in (query, reference):
+            if isinstance(image, Failure):
+                failures[image.role, image.image_id] = image
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            points = pairs.correspondences(row)
+            matches.append(_verified(query, reference, candidate, points, options))
+    return MatchTables(
+        tables.rows_to_table(matches, tables.MATCHES),
+        tables.rows_to_table(failures.values(), tables.FAILURES),
+    )
+
+
+def _verified(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    points: npt.NDArray[np.float32],
+    options: VerifyOptions,
+) -> Match:
+    """A verdict whose confidence is calibrated."""
+    calibration, matching = options.calibration, options.matching
+    needed = calibration.needed(matching.min_confidence, candidate.score)
+    match = verify_pair(
+        query, reference, candidate, points, replace(matching, min_confidence=needed)
+    )
+    return replace(match, confidence=float(calibration.apply(match.confidence, match.score)))
+
+
+def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
+    """Rows of a candidates table that are verified; NaN instead of null."""
+    for row, values in enumerate(table.to_pylist()):
+        if values["score"] >= options.min_score:
+            for name in ("similarity", "descriptor_score", "votes", "local_score"):
+                values[name] = np.nan if values[name] is None else values[name]
+            yield row, Candidate(**values)
+
+
+def _failure(row: ImageRow, message: str) -> Failure:
+    return Failure(row.image_id, row.uri, "verify", "ImageError", message, row.role)

@@ -1,0 +1,271 @@
+"""a candidate pair → the verdict on it, with its evidence."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import OptionError
+from copydetect.types import Candidate, Match, Pixels
+from copydetect.verification.decisions import Decision, explain, load_decision
+from copydetect.verification.direct import align_directly
+from copydetect.verification.evidence import Evidence, agreeing_box, measure
+from copydetect.verification.geometry import (
+    Alignment,
+    Matrix,
+    align_regions,
+    apply,
+    is_plausible,
+    match_features,
+)
+from copydetect.verification.lineage import direction_of, probable_edits
+from copydetect.verification.pair_images import PairImage, prepare
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """How a pair is verified.
+
+    min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
+    of the search are proof enough from this confidence on, and full matching is skipped;
+    working_px: longest side at which pixels are compared; max_features: of an image; max_regions:
+    transforms of one pair; limit_msec: after which a pair is decided by what is known so far.
+    """
+
+    min_confidence: float = 0.5
+    decided: float = 0.97
+    working_px: int = 448
+    max_features: int = 600
+    max_regions: int = 3
+    limit_msec: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("min_confidence", "decided"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name} is {getattr(self, name)}, must be 0 to 1")
+        if not 64 <= self.working_px <= 2048:
+            raise OptionError(f"working_px is {self.working_px}, must be 64 to 2048")
+        for name in ("max_features", "max_regions", "limit_msec"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}, must be at least 1")
+
+    def __str__(self) -> str:
+        return (
+            f"sift{self.working_px}px{self.max_features}r{self.max_regions}p{self.min_confidence:g}"
+        )
+
+
+def prepare_image(
+    image_id: str,
+    pixels: Pixels,
+    options: MatchOptions | None = None,
+    full_size_px: tuple[int, int] | None = None,
+) -> PairImage:
+    """An image ready for any number of pairs; see `pair_images.prepare`."""
+    options = options or MatchOptions()
+    return prepare(image_id, pixels, full_size_px, options.working_px, options.max_features)
+
+
+def verify_pair(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    correspondences: npt.NDArray[np.float32] | None = None,
+    options: MatchOptions | None = None,
+) -> Match:
+    """Decide whether two images are copies of each other.
+
+    correspondences: (n, 4) float32 query x, y, reference x, y of features that the search found to
+    agree, as fractions of each image's longer side (rows of `votes.Votes.points`), or None. A pure
+    function of its arguments as long as `limit_msec` is not reached.
+    """
+    options = options or MatchOptions()
+    decision = load_decision()
+    if _identical(query, reference):
+        return _identical_match(query, reference, candidate)
+    evidence = collect_evidence(query, reference, candidate, correspondences, options, decision)
+    best = max(evidence, key=lambda found: decision.confidence(found.values), default=None)
+    if best is None:
+        return _no_match(candidate)
+    confidence = decision.confidence(best.values)
+    is_copy = confidence >= options.min_confidence
+    query_region, reference_region = _regions(best.alignment.matrix, query, reference)
+    return Match(
+        query_id=candidate.query_id,
+        reference_id=candidate.reference_id,
+        similarity=candidate.similarity,
+        score=candidate.score,
+        confidence=confidence,
+        is_copy=is_copy,
+        direction=direction_of(best, query, reference) if is_copy else "unknown",
+        transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
+        inliers=best.alignment.inliers,
+        query_region=query_region,
+        reference_region=reference_region,
+        edits=probable_edits(best, query, reference) if is_copy else [],
+        reason=explain(best, is_copy),
+    )
+
+
+def collect_evidence(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    correspondences: npt.NDArray[np.float32] | None,
+    options: MatchOptions,
+    decision: Decision | None,
+) -> list[Evidence]:
+    """What speaks for the pair: one `Evidence` for each alignment that was tried.
+
+    First the search's own correspondences, then full matching in both orientations, then direct
+    alignment; each only while the pair is undecided and in time. Without a decision everything is
+    tried.
+    """
+    started = time.monotonic()
+    collected: list[Evidence] = []
+
+    def undecided() -> bool:
+        late = (time.monotonic() - started) * 1000 > options.limit_msec
+        if late or decision is None:
+            return not late
+        known = max((decision.confidence(found.values) for found in collected), default=0.0)
+        return known < options.decided
+
+    if correspondences is not None and len(correspondences) >= 4:
+        given = _alignment_of_points(correspondences, query, reference)
+        _add(collected, [given] if given else [], query, reference, candidate)
+    if undecided():
+        plain, mirrored = (
+            align_regions(
+                match_features(query.features, reference.features, flipped),
+                query,
+                reference,
+                options.max_regions,
+            )
+            for flipped in (False, True)
+        )
+        _add(collected, plain, query, reference, candidate, mirrored)
+        _add(collected, mirrored, query, reference, candidate, plain)
+    if undecided():
+        direct = [
+            Alignment(
+                found.matrix, "direct", found.mirrored, 0, 0, 0.0, np.zeros((0, 2), np.float32)
+            )
+            for found in align_directly(query, reference)
+        ]
+        _add(collected, direct, query, reference, candidate)
+    return collected
+
+
+def _add(
+    collected: list[Evidence],
+    alignments: list[Alignment],
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    rivals: list[Alignment] | None = None,
+) -> None:
+    """Measure alignments; those of an orientation that is far behind the other one are chance."""
+    rival_inliers = max((rival.inliers for rival in rivals or []), default=0)
+    for alignment in alignments:
+        if 2 * alignment.inliers < rival_inliers:
+            continue
+        found = measure(alignment, query, reference, candidate, rival_inliers, len(alignments))
+        if found is not None:
+            collected.append(found)
+
+
+def _alignment_of_points(
+    correspondences: npt.NDArray[np.float32], query: PairImage, reference: PairImage
+) -> Alignment | None:
+    """The affine transform of the search's correspondences, by MAGSAC++."""
+    longest = [max(image.width_px, image.height_px) for image in (query, reference)]
+    sizes = np.repeat(longest, 2)
+    points = np.asarray(correspondences * sizes - 0.5, np.float32)
+    source, target = np.ascontiguousarray(points[:, :2]), np.ascontiguousarray(points[:, 2:])
+    found, inside = cv2.estimateAffine2D(source, target, None, cv2.USAC_MAGSAC, 4.0, 500, 0.99)
+    if found is None or inside is None or int(inside.sum()) < 4:
+        return None
+    matrix = np.vstack([found, [0, 0, 1]])
+    if not is_plausible(matrix, query):
+        return None
+    kept = inside.ravel().astype(bool)
+    error = np.linalg.norm(apply(matrix, source[kept]) - target[kept], axis=1)
+    return Alignment(
+        matrix=matrix,
+        model="affine",
+        mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
+        inliers=int(kept.sum()),
+        matches=len(source),
+        error_px=float(np.sqrt(np.mean(error**2))),
+        inlier_query_px=source[kept],
+    )
+
+
+def _identical(query: PairImage, reference: PairImage) -> bool:
+    """Same pixels, and enough structure that this can't be chance: one colour proves nothing."""
+    same = query.pixels.shape == reference.pixels.shape and query.pixels.size >= 3 * 256
+    return (
+        same
+        and float(query.pixels.std()) > 2
+        and bool(np.array_equal(query.pixels, reference.pixels))
+    )
+
+
+def _identical_match(query: PairImage, reference: PairImage, candidate: Candidate) -> Match:
+    query_region, reference_region = _regions(np.eye(3), query, reference)
+    return Match(
+        query_id=candidate.query_id,
+        reference_id=candidate.reference_id,
+        similarity=candidate.similarity,
+        score=candidate.score,
+        confidence=1.0,
+        is_copy=True,
+        direction="unknown",
+        transform=_full_size(np.eye(3), query, reference).ravel().tolist(),
+        inliers=0,
+        query_region=query_region,
+        reference_region=reference_region,
+        edits=[],
+        reason="every pixel is the same",
+    )
+
+
+def _no_match(candidate: Candidate) -> Match:
+    return Match(
+        query_id=candidate.query_id,
+        reference_id=candidate.reference_id,
+        similarity=candidate.similarity,
+        score=candidate.score,
+        confidence=0.0,
+        is_copy=False,
+        direction="unknown",
+        transform=[],
+        inliers=0,
+        query_region=[],
+        reference_region=[],
+        edits=[],
+        reason=explain(None, False),
+    )
+
+
+def _full_size(matrix: Matrix, query: PairImage, reference: PairImage) -> Matrix:
+    """A transform between working px → between full-size px, its last number 1."""
+    full = reference.to_full @ matrix @ np.linalg.inv(query.to_full)
+    return np.asarray(full / full[2, 2], np.float64)
+
+
+def _regions(
+    matrix: Matrix, query: PairImage, reference: PairImage
+) -> tuple[list[float], list[float]]:
+    """The shared region as a polygon in full-size px of each image, flat x, y lists."""
+    shared = agreeing_box(matrix, query, reference)
+    if not len(shared):
+        return [], []
+    in_query = apply(query.to_full, shared)
+    in_reference = apply(reference.to_full @ matrix, shared)
+    return in_query.ravel().tolist(), in_reference.ravel().tolist()
