@@ -30,6 +30,7 @@ setup(
         "safetensors>=0.5,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.11,<2",
+        "threadpoolctl>=3.1,<4",
         "torch>=2.6,<2.14",
         "tqdm>=4.66,<5",
     ],

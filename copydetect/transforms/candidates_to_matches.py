@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-import cv2
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Side
 from copydetect.storage import Storage
+from copydetect.transforms.threads import work_in_one_thread
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
 
 MatchWork = tuple[int, str, str]
@@ -46,7 +46,6 @@ class _VerifyPart(beam.DoFn):
         self._pairs = Metrics.counter("copydetect", "pairs_verified")
 
     def setup(self) -> None:
-        cv2.setNumThreads(1)
         queries, references = (
             PairImages(self._storage, side.numbers(self._storage), self._options)
             for side in self._sides
@@ -54,6 +53,7 @@ class _VerifyPart(beam.DoFn):
         self._images = queries, references
 
     def process(self, work: MatchWork) -> Iterator[int]:
+        work_in_one_thread()
         part, candidates, pairs = work
         verified = verify_part(self._storage, candidates, pairs, self._images, self._options)
         # `matches` is written last: where it is, the part is complete.

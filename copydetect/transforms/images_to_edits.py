@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import cv2
 import pyarrow as pa
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
@@ -19,6 +18,7 @@ from copydetect.errors import ImageError
 from copydetect.inputs.sources import read_refs
 from copydetect.parts import ListedImage, fold_duplicates, part_of
 from copydetect.storage import Storage
+from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Failure, ImageRef, Pixels
 
 
@@ -77,12 +77,11 @@ class _EditPart(beam.DoFn):
         self._failures = Metrics.counter("copydetect", "images_failed")
 
     def setup(self) -> None:
-        # The engine runs a worker a processor; more threads in each would only be in the way.
-        cv2.setNumThreads(1)
         job = self._job
         self._others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
 
     def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
+        work_in_one_thread()
         part, batches = element
         rows, failures = self._edit([image for batch in batches for image in batch])
         job = self._job

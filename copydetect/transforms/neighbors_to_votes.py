@@ -13,6 +13,7 @@ from copydetect.index.channels import PartFiles
 from copydetect.search.hits import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
+from copydetect.transforms.threads import work_in_one_thread
 
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):
@@ -51,6 +52,7 @@ def _vote(
     exclude_self: bool,
     folder: str,
 ) -> str:
+    work_in_one_thread()
     part, ((upright,), (mirrored,)) = work
     uri = runs.join(folder, runs.part_name(part, "npz"))
     if not storage.exists(uri):

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import cv2
 import numpy as np
-import torch
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
@@ -21,6 +19,7 @@ from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
 from copydetect.parts import ListedImage, part_of
 from copydetect.storage import Storage
+from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Role
 
 
@@ -102,12 +101,10 @@ class _DescribePart(beam.DoFn):
         self._failures = Metrics.counter("copydetect", "images_failed")
 
     def setup(self) -> None:
-        # The engine runs a worker a processor; more threads in each would only be in the way.
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
         self._describer = self._shared.acquire(self._setup.load)
 
     def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
+        work_in_one_thread()
         part, batches = element
         listed = [image for batch in batches for image in batch]
         described = describe_part(self._storage, listed, self._describer)

@@ -18,6 +18,7 @@ from copydetect.images import decode
 from copydetect.inputs.sources import read_refs, read_source
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
+from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Failure
 from pipelines.engine import exit_code_of, parser_of
 from pipelines.job import Job, checked_job, run_job
@@ -83,7 +84,7 @@ def _describe_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
     parts: list[list[ListedImage]] = [[] for _ in range(count)]
     for image in listed:
         parts[part_of(image.sha256, count)].append(image)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=work_in_one_thread) as pool:
         list(pool.map(lambda part: describe_part(job.storage, part, describer), parts))
 
 
