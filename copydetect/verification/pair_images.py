@@ -7,7 +7,6 @@ RootSIFT features. An image in ten thousand pairs is decoded and described once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from copydetect.errors import ImageError
 from copydetect.types import Pixels
+from copydetect.verification.lazy import lazy
 
 Floats = npt.NDArray[np.float32]
 _SMALLEST_LEVEL_PX = 24
@@ -40,7 +40,7 @@ class LocalFeatures:
     def __len__(self) -> int:
         return len(self.xy_px)
 
-    @cached_property
+    @lazy
     def mirrored_descriptors(self) -> Floats:
         """(n, 128): the descriptors that the mirrored image has at the same places.
 
@@ -75,7 +75,7 @@ class PairImage:
         """Height at the working size."""
         return int(self.pixels.shape[0])
 
-    @cached_property
+    @lazy
     def to_full(self) -> npt.NDArray[np.float64]:
         """(3, 3): working px → full-size px, a pixel's centre at whole numbers in both."""
         return _resizing(
@@ -83,7 +83,7 @@ class PairImage:
             self.full_height_px / self.height_px,
         )
 
-    @cached_property
+    @lazy
     def levels(self) -> list[Floats]:
         """Grey levels 0…255, each half the size of the one before."""
         grey = cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -99,7 +99,7 @@ class PairImage:
         height, width = self.levels[level].shape
         return _resizing(width / self.width_px, height / self.height_px)
 
-    @cached_property
+    @lazy
     def chroma(self) -> Floats:
         """(h, w, 2): red − green and yellow − blue on a small copy of at most 64 px."""
         scale = min(1.0, _CHROMA_PX / max(self.width_px, self.height_px))
@@ -114,7 +114,7 @@ class PairImage:
         height, width = self.chroma.shape[:2]
         return _resizing(width / self.width_px, height / self.height_px)
 
-    @cached_property
+    @lazy
     def features(self) -> LocalFeatures:
         """At most `max_features` of them; none for an image without structure."""
         return extract_features(self.pixels, self.max_features)
