@@ -91,7 +91,7 @@ def group_copies(
     pairs = _Pairs.of(images, originals, matches)
     repeated = originals[originals != np.arange(len(originals))]
     wanted = np.unique(np.concatenate([repeated, pairs.first, pairs.second]))
-    preference = Preference.of(images, options.keep, pairs.derived(originals))
+    preference = Preference.of(images, options.keep, pairs.standing(originals))
     files_of: dict[int, list[int]] = {}
     for file in preference.order[np.isin(originals[preference.order], wanted)].tolist():
         files_of.setdefault(int(originals[file]), []).append(file)
@@ -329,13 +329,13 @@ class _Pairs:
             known[kept],
         )
 
-    def derived(self, originals: _Integers) -> npt.NDArray[np.bool_]:
-        """For each image whether more accepted pairs say that it is the copy than the original."""
+    def standing(self, originals: _Integers) -> _Integers:
+        """1 for an image that more accepted pairs call the original than the copy, −1 or 0."""
         balance = np.zeros(len(originals), np.int64)
         said = np.where(self.is_copy, self.first_is_original, 0)
         np.add.at(balance, self.first, said)
         np.add.at(balance, self.second, -said)
-        return balance[originals] < 0
+        return np.sign(balance[originals])
 
     def components(self, image_count: int) -> Iterator[Verdicts]:
         """The verdicts inside each connected component of the accepted pairs, one at a time."""

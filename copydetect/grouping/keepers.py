@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KeepPolicy = Literal["largest", "oldest", "first"]
-"""`largest`: what is no copy of another by the direction of its matches, then most pixels, then
+"""`largest`: the original by the direction of its matches where they tell, then most pixels, then
 most bytes a pixel (the least compressed); `oldest`: the earliest `captured_at`, then as `largest`;
 `first`: the first image_id, which settles every tie."""
 
@@ -22,7 +22,8 @@ class Preference:
 
     order: (n,) int64 rows, the most preferred first; ranks: (n,) int64, its inverse; widths,
     heights: (n,) int64 px, 0 where unknown; bytes_per_pixel: (n,) float64; captured: n texts,
-    empty where unknown; derived: (n,) bool, shown by its matches to be made from another.
+    empty where unknown; standing: (n,) int64, 1 where its matches show others to be made from it,
+    −1 where they show that it is made from another, 0 where they don't tell.
     """
 
     policy: KeepPolicy
@@ -33,11 +34,13 @@ class Preference:
     heights: npt.NDArray[np.int64]
     bytes_per_pixel: npt.NDArray[np.float64]
     captured: list[str]
-    derived: npt.NDArray[np.bool_]
+    standing: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, images: pa.Table, policy: KeepPolicy, derived: npt.NDArray[np.bool_]) -> Preference:
-        """images: the `images` table sorted by image_id; derived: as the field."""
+    def of(
+        cls, images: pa.Table, policy: KeepPolicy, standing: npt.NDArray[np.int64]
+    ) -> Preference:
+        """images: the `images` table sorted by image_id; standing: as the field."""
         widths = pc.fill_null(images["width"], 0).to_numpy().astype(np.int64)
         heights = pc.fill_null(images["height"], 0).to_numpy().astype(np.int64)
         pixels = widths * heights
@@ -47,16 +50,16 @@ class Preference:
         if policy == "first":
             order = rows
         elif policy == "largest":
-            order = np.lexsort((rows, -density, -pixels, derived))
+            order = np.lexsort((rows, -density, -pixels, -standing))
         else:
             _, age = np.unique(np.array(captured, str), return_inverse=True)
             unknown = np.array([not time for time in captured], bool)
-            order = np.lexsort((rows, -density, -pixels, derived, age, unknown))
+            order = np.lexsort((rows, -density, -pixels, -standing, age, unknown))
         ranks = np.empty(len(order), np.int64)
         ranks[order] = rows
         ids = images["image_id"].to_pylist()
         order = order.astype(np.int64)
-        return cls(policy, order, ranks, ids, widths, heights, density, captured, derived)
+        return cls(policy, order, ranks, ids, widths, heights, density, captured, standing)
 
     def why(self, kept: int, group: list[int]) -> str:
         """Why row `kept` is kept among the rows of its group (two or more, itself included)."""
@@ -77,7 +80,8 @@ class Preference:
     def _why_largest(self, kept: int, others: list[int]) -> str:
         size = f"{self.widths[kept]} × {self.heights[kept]} px"
         pixels = self.widths * self.heights
-        if any(self.derived[row] and pixels[row] >= pixels[kept] for row in others):
+        lower = [row for row in others if self.standing[row] < self.standing[kept]]
+        if any(pixels[row] >= pixels[kept] for row in lower):
             return f"the original of {len(others) + 1}, by the direction of its copies ({size})"
         rivals = [row for row in others if pixels[row] == pixels[kept]]
         if not rivals:
