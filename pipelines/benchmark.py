@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
+
+from pipelines.cli import imported
 
 BENCHMARKS = {
     "speed": "images a second of decode, describe and all of dedup, against a bare loop",
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    result: int = importlib.import_module(f"pipelines.benchmarks.{argv[0]}").main(argv[1:])
+    result: int = imported(f"benchmarks.{argv[0]}").main(argv[1:])
     return result
 
 

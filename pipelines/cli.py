@@ -70,11 +70,11 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    result: int = _imported(command).main(rest)
+    result: int = imported(command).main(rest)
     return result
 
 
-def _imported(command: str) -> ModuleType:
+def imported(command: str) -> ModuleType:
     """The job of a command, without what its libraries say of each other when imported."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
