@@ -220,13 +220,13 @@ def load_model(
     the processor computes with it. Nothing is unpickled. ModelError where the file is no model
     or has no card; OptionError where the device is not there.
     """
-    torch_device = _checked_device(device)
+    torch_device = checked_device(device)
     path = _model_path(path_or_name)
     card = _card_of(path)
     content = path.read_bytes()
     identity = f"{card.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     if card.network is None:
-        network: nn.Module = _torchscript(path, torch_device)
+        network: nn.Module = load_torchscript(path, torch_device)
         dtype = torch.float32
     else:
         dtype = _trunk_dtype(precision, torch_device)
@@ -267,7 +267,8 @@ def _card_of(path: Path) -> ModelCard:
     return official
 
 
-def _torchscript(path: Path, device: torch.device) -> nn.Module:
+def load_torchscript(path: Path, device: torch.device) -> nn.Module:
+    """A TorchScript network, for inference; ModelError where the file is none."""
     try:
         with warnings.catch_warnings():
             # TorchScript is being retired, but it is what SSCD's models are published in.
@@ -321,7 +322,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _checked_device(device: str) -> torch.device:
+def checked_device(device: str) -> torch.device:
+    """The device of this name; OptionError where there is none on this machine."""
     try:
         checked = torch.device(device)
         torch.empty(1, device=checked)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from copydetect.description.descriptors import ModelCard
+from copydetect.description.descriptors import ModelCard, checked_device, load_torchscript
 from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
-from copydetect.errors import ModelError, OptionError
+from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
 from copydetect.training.checkpoints import Checkpoint, Weights
 from copydetect.training.history import Report
@@ -41,7 +41,6 @@ from copydetect.training.student import (
 from copydetect.training.targets import (
     clean_targets,
     fit_projection,
-    load_teacher,
     nearest_targets,
     regress_projection,
     teacher_targets,
@@ -121,7 +120,7 @@ class _Run:
 
 
 def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: Start) -> _Run:
-    device = _device(options.device)
+    device = checked_device(options.device)
     torch.manual_seed(options.seed)
     numbers, held_out = split(len(pictures), options.validation_images, options.seed)
     model, targets = _model_and_targets(pictures, options, start, numbers, device)
@@ -162,7 +161,7 @@ def _model_and_targets(
             fit_projection(model, pictures, some, side, options.seed)
         embed = Student(deepcopy(model), 0, fast=False).to(device)
         return model, clean_targets(embed, pictures, side, device)
-    targets = teacher_targets(load_teacher(start.teacher, device), pictures, side, device)
+    targets = teacher_targets(load_torchscript(start.teacher, device), pictures, side, device)
     if not (ready and model.projection.out_features == targets.shape[1]):
         model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
         regress_projection(model, pictures, some, targets.cpu(), side)
@@ -347,15 +346,6 @@ def _finish(run: _Run, start: Start) -> Path:
     )
     (run.folder / DRAWING).write_bytes(history.draw(run.reports))
     return save_model(network.model.state_dict(), card, background, run.folder)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"no device {name!r} on this machine; 'cpu' always works") from error
-    return device
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

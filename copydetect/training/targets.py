@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -107,21 +105,6 @@ def regress_projection(
     with torch.no_grad():
         model.projection.weight.copy_(weight)
         model.projection.bias.copy_(wanted_mean - weight @ feature_mean)
-
-
-def load_teacher(path: Path, device: torch.device) -> nn.Module:
-    """A TorchScript network that takes normalised images and returns vectors, as SSCD's do."""
-    try:
-        with warnings.catch_warnings():
-            # TorchScript is being retired, but it is what SSCD's models are published in.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-                str(path), map_location=device
-            )
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"the teacher {path} is not a TorchScript model: {reason}") from error
-    return module.eval()
 
 
 def teacher_targets(
