@@ -73,8 +73,8 @@ def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
 
     Without `--runner` the job runs here: Beam's in-process runner with a thread a processor.
     """
-    _refuse_unknown(beam_flags)
     _set_up_logging(verbose)
+    _refuse_unknown(beam_flags)
     flags = list(beam_flags)
     if not any(flag.split("=")[0] == "--runner" for flag in flags):
         flags.append(f"--runner={_LOCAL_RUNNER}")
