@@ -16,8 +16,9 @@ from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError
 from copydetect.inputs.sources import read_refs
-from copydetect.parts import ListedImage, fold_duplicates, part_of
+from copydetect.parts import ListedImage, fold_duplicates
 from copydetect.storage import Storage
+from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Failure, ImageRef, Pixels
 
@@ -51,20 +52,11 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
     def __init__(self, job: EditsJob, parts: int, wanted: Collection[int]) -> None:
         super().__init__()
         self._job = job
-        self._parts = parts
-        self._wanted = frozenset(wanted)
+        self._gather = RefsToParts(job.storage, parts, wanted)
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        listed = uris | "read listing" >> beam.FlatMap(
-            _listed_by_part, self._job.storage, self._parts, self._wanted
-        )
-        # A range of hashes may hold no image; its part has files all the same.
-        every = uris.pipeline | "parts" >> beam.Create([(part, []) for part in self._wanted])
         edited: PCollection[int] = (
-            (listed, every)
-            | "all parts" >> beam.Flatten()
-            | "gather parts" >> beam.GroupByKey()
-            | "edit" >> beam.ParDo(_EditPart(self._job))
+            uris | "parts" >> self._gather | "edit" >> beam.ParDo(_EditPart(self._job))
         )
         return edited
 
@@ -121,14 +113,3 @@ class _EditPart(beam.DoFn):
             except ImageError as error:
                 failures.append(Failure(ref.image_id, ref.uri, "edit", "ImageError", str(error)))
         return rows, failures
-
-
-def _listed_by_part(
-    uri: str, storage: Storage, parts: int, wanted: frozenset[int]
-) -> Iterator[tuple[int, list[ListedImage]]]:
-    by_part: dict[int, list[ListedImage]] = {}
-    for row in tables.read_table(storage, uri).to_pylist():
-        part = part_of(row["sha256"], parts)
-        if part in wanted:
-            by_part.setdefault(part, []).append(ListedImage(**row))
-    yield from by_part.items()

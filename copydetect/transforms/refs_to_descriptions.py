@@ -17,8 +17,9 @@ from copydetect import runs, tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
-from copydetect.parts import ListedImage, part_of
+from copydetect.parts import ListedImage
 from copydetect.storage import Storage
+from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Role
 
@@ -70,22 +71,12 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         wanted: Collection[int],
     ) -> None:
         super().__init__()
+        self._gather = RefsToParts(storage, parts, wanted)
         self._describe = _DescribePart(storage, setup, role, folder)
-        self._storage = storage
-        self._parts = parts
-        self._wanted = frozenset(wanted)
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        listed = uris | "read listing" >> beam.FlatMap(
-            _listed_by_part, self._storage, self._parts, self._wanted
-        )
-        # A range of hashes may hold no image; its part has files all the same.
-        every = uris.pipeline | "parts" >> beam.Create([(part, []) for part in self._wanted])
         described: PCollection[int] = (
-            (listed, every)
-            | "all parts" >> beam.Flatten()
-            | "gather parts" >> beam.GroupByKey()
-            | "describe" >> beam.ParDo(self._describe)
+            uris | "parts" >> self._gather | "describe" >> beam.ParDo(self._describe)
         )
         return described
 
@@ -117,14 +108,3 @@ class _DescribePart(beam.DoFn):
         self._images.inc(described.images.num_rows)
         self._failures.inc(described.failures.num_rows)
         yield part
-
-
-def _listed_by_part(
-    uri: str, storage: Storage, parts: int, wanted: frozenset[int]
-) -> Iterator[tuple[int, list[ListedImage]]]:
-    by_part: dict[int, list[ListedImage]] = {}
-    for row in tables.read_table(storage, uri).to_pylist():
-        part = part_of(row["sha256"], parts)
-        if part in wanted:
-            by_part.setdefault(part, []).append(ListedImage(**row))
-    yield from by_part.items()
