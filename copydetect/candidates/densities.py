@@ -120,15 +120,17 @@ def vote_densities(
     images: int,
     options: DensityOptions | None = None,
     left_out: Bools | None = None,
+    unit: float | None = None,
 ) -> Densities:
     """Densities of the local channel; arguments as in `similarity_densities`.
 
-    An image that is not on the list has no vote, so that lists may be short.
+    An image that is not on the list has no vote, so that lists may be short. unit: as in
+    `Densities`, where it is known from more of the collection than these images.
     """
     options = options or DensityOptions()
     kept = slice(None) if left_out is None else ~left_out
     queries, votes = queries[kept], votes[kept]
-    unit = _stranger_votes(queries, votes, images, options)
+    unit = unit or _stranger_votes(queries, votes, images, options)
     evidence = np.log1p(votes / np.float32(unit))
     values, slopes = _densities(queries, evidence, images, options, 0.0)
     values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))

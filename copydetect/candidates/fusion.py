@@ -307,7 +307,7 @@ def _best(
         )
     )
     score = np.broadcast_to(score, columns.query.shape)
-    ranks = (_ranks_of_either if symmetric else _ranks)(columns.query, columns.reference, score)
+    ranks = (_ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
     kept = np.flatnonzero((ranks <= options.k) | (score >= options.min_score))
     kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
     return CandidatePairs(
@@ -331,8 +331,8 @@ def _surplus(scores: Floats, densities: Densities | None) -> Floats | None:
     return np.asarray(np.logaddexp(0, scores / np.float32(densities.spread)), np.float32)
 
 
-def _ranks(query: Ints, reference: Ints, score: Floats) -> Ints:
-    """Rank of each pair among its query's, from 1; ties by reference."""
+def ranks_of(query: Ints, reference: Ints, score: Floats) -> Ints:
+    """Rank of each pair among its query's, from 1; ties by reference. All of shape (n,)."""
     order = np.lexsort((reference, -score, query))
     starts = np.flatnonzero(_firsts(query[order]))
     sizes = np.diff(np.append(starts, len(query)))
@@ -343,7 +343,7 @@ def _ranks(query: Ints, reference: Ints, score: Floats) -> Ints:
 
 def _ranks_of_either(smaller: Ints, larger: Ints, score: Floats) -> Ints:
     """Rank of each unordered pair among all pairs of its first or second image, the better one."""
-    both = _ranks(
+    both = ranks_of(
         np.concatenate([smaller, larger]),
         np.concatenate([larger, smaller]),
         np.concatenate([score, score]),
