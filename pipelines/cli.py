@@ -45,9 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         return _run(argv)
     try:
         code = _run(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("copydetect: interrupted", file=sys.stderr)
         code = 1
+    except BrokenPipeError:
+        # Who read the output, such as `head`, has seen enough: the job is done all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     if code == 1:
         # Workers may be busy for minutes yet, and Python would wait. Files are whole or not there.
         sys.stdout.flush()

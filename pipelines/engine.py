@@ -17,7 +17,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
-from copydetect.errors import CopydetectError, InputError, OptionError
+from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
 from pipelines.progress import progress_bar
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_TOO_MANY_FAILURES = 0, 1, 2, 3
@@ -91,11 +91,11 @@ def exit_code_of(job: Callable[[], int], verbose: bool) -> int:
     """Run a job; expected errors become one line on standard error and an exit code."""
     try:
         return job()
-    except (InputError, OptionError) as error:
+    except (InputError, OptionError, ModelError) as error:
         code = EXIT_BAD_ARGUMENTS
         message = str(error)
     except CopydetectError as error:
-        code = EXIT_FAILED if isinstance(error, StageError) else EXIT_BAD_ARGUMENTS
+        code = EXIT_FAILED
         message = str(error)
     except OSError as error:
         code, message = (

@@ -14,7 +14,7 @@ def summary_of(storage: Storage, output: str, manifest: Manifest, page: str | No
     images = manifest.table(storage, output, "images", ["image_id", "status", "bytes"])
     failed = manifest.counts["failures"]
     lines = [
-        f"{len(images):,} images in {_duration(sum(manifest.seconds.values()))}"
+        f"{_counted(len(images), 'image')} in {_duration(sum(manifest.seconds.values()))}"
         + (f"; {failed:,} failed, see the failures table" if failed else "")
     ]
     if manifest.tables.get("groups"):
@@ -22,20 +22,26 @@ def summary_of(storage: Storage, output: str, manifest: Manifest, page: str | No
         count = pc.count_distinct(groups["group_id"]).as_py()
         spare = groups.filter(pc.invert(groups["keep"]))["image_id"]
         size = pc.sum(images.filter(pc.is_in(images["image_id"], spare))["bytes"]).as_py() or 0
-        lines.append(
-            f"{len(spare):,} are copies of {count:,} others and could go, {size / 1e6:,.1f} MB"
-            if count
-            else "no copies were found"
-        )
+        lines.append(_copies(len(spare), count, size) if count else "no copies were found")
     else:
         matches = manifest.table(storage, output, "matches", ["query_id", "is_copy"])
         copies = matches.filter(matches["is_copy"])
         queries = pc.count_distinct(copies["query_id"]).as_py()
-        lines.append(f"{queries:,} queries are copies of references, {len(copies):,} pairs")
+        found = "1 query is a copy" if queries == 1 else f"{queries:,} queries are copies"
+        lines.append(f"{found} of references, {_counted(len(copies), 'pair')}")
     lines.append(f"tables  {runs.join(output, manifest.folder)}")
     if page:
         lines.append(f"look at {page}")
     return "\n".join(lines)
+
+
+def _copies(spare: int, kept: int, size_bytes: int) -> str:
+    subject = "1 is a copy" if spare == 1 else f"{spare:,} are copies"
+    return f"{subject} of {_counted(kept, 'other')} and could go, {size_bytes / 1e6:,.1f} MB"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import apache_beam as beam
 import pytest
 
@@ -81,3 +85,14 @@ def test_the_command_line_lists_commands_and_refuses_others(
     assert cli.main(["dedupe"]) == 2
     assert "dedupe" in capsys.readouterr().err
     assert cli.main([]) == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pipelines.cli", "--help"]
+    try:
+        ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")
