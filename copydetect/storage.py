@@ -29,7 +29,12 @@ class StoredFile:
 
 
 class Storage(Protocol):
-    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist."""
+    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist.
+
+    row_copies: the folder that `inputs.row_copies` keeps its copies in, "" for none.
+    """
+
+    row_copies: str
 
     def open(self, uri: str) -> BinaryIO:
         """A seekable stream of an existing file; InputError where there is none."""
@@ -61,6 +66,9 @@ class Storage(Protocol):
 
 class LocalStorage:
     """`Storage` on the local disk; URIs are paths."""
+
+    def __init__(self, row_copies: str = "") -> None:
+        self.row_copies = row_copies
 
     def open(self, uri: str) -> BinaryIO:
         try:

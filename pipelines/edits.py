@@ -56,7 +56,7 @@ def _edits(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
             f"--max_failed_fraction is {arguments.max_failed_fraction}; it must be in [0, 1]"
         )
     output: str = arguments.output.rstrip("/") or "/"
-    storage = BeamStorage()
+    storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
     sources = find_sources(storage, arguments.photos)
     others = choose_others(storage, arguments.others) if arguments.others else []
     _refuse_foreign(storage, output)

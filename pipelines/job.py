@@ -45,6 +45,7 @@ from pipelines.stages import Listing, Search, Workplace
 from pipelines.summary import summary_of
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
+_LISTING = "listing"
 _SCRATCH = ("search", "pairs")
 _DESCRIPTOR_NEIGHBORS = 50
 _FEATURE_NEIGHBORS = 8
@@ -90,10 +91,10 @@ def checked_job(
     inputs: one role, or queries and references in this order. InputError, OptionError or
     ModelError name what is wrong.
     """
-    storage = BeamStorage()
+    output = _output_folder(arguments.output)
+    storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
     options = job_options(arguments)
-    output = _output_folder(arguments.output)
     if not 0 <= arguments.max_failed_fraction <= 1:
         raise OptionError(f"--max_failed_fraction is {arguments.max_failed_fraction}, not 0 to 1")
     sources = {role: find_sources(storage, spec) for role, spec in inputs.items()}
@@ -155,7 +156,7 @@ def _forget_passing_failures(job: Job, folder: str) -> None:
 
 def listings_of(job: Job) -> list[Listing]:
     """List every input; where there is nothing to work on, nothing stays."""
-    place = Workplace(job.engine, job.storage, runs.join(job.output, "listing"))
+    place = Workplace(job.engine, job.storage, runs.join(job.output, _LISTING))
     job.storage.delete(place.folder)
     try:
         return [stages.list_images(place, sources, role) for role, sources in job.inputs.items()]
@@ -375,7 +376,7 @@ def _tidy(job: Job, folder: str) -> None:
     """Remove what the committed run no longer needs: scratch files, and runs before it."""
     for name in _SCRATCH:
         job.storage.delete(runs.join(job.output, folder, name))
-    job.storage.delete(runs.join(job.output, "listing"))
+    job.storage.delete(runs.join(job.output, _LISTING))
     others = {
         uri[len(job.output) + 1 :].split("/")[0]
         for uri in (file.uri for file in job.storage.files_under(job.output))

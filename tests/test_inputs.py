@@ -218,6 +218,24 @@ def test_rows_are_read_once_a_row_group(tmp_path, monkeypatch):
     assert len(opened) == 2
 
 
+def test_rows_are_copied_as_they_are_listed_and_then_read_by_range(tmp_path, monkeypatch):
+    monkeypatch.setattr("copydetect.inputs.row_copies._BLOCK_BYTES", 300)
+    data = [picture(n) for n in range(12)]
+    path = write_parquet(tmp_path / "x.parquet", {"image": [*data, None]}, row_group_size=5)
+    storage = LocalStorage(row_copies=str(tmp_path / "rows"))
+    (piece,) = find_sources(storage, str(path)).pieces
+    refs = [ref for ref, content in read_source(storage, piece) if isinstance(content, bytes)]
+    assert len(refs) == 12
+    assert len(list((tmp_path / "rows").glob("*.rows"))) > 1
+    unread = list_source(storage, piece)[0][12]
+    read = dict(read_refs(storage, [*refs[::-1], unread]))
+    assert [read[ref] for ref in refs] == data
+    assert isinstance(read[unread], Failure)
+    path.unlink()
+    assert dict(read_refs(storage, refs)) == dict(zip(refs, data, strict=True))
+    assert isinstance(dict(read_refs(STORAGE, refs))[refs[0]], Failure)
+
+
 def test_what_changed_since_listing_is_a_failure(photos, tmp_path):
     tar = write_tar(tmp_path / "0.tar", FILES)
     table = write_parquet(tmp_path / "0.parquet", {"image": list(FILES.values())})

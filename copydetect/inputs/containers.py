@@ -7,15 +7,17 @@ row of Parquet is "row group:row in it:column", where the column is a leaf such 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import posixpath
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from copydetect.errors import InputError
+from copydetect.inputs.row_copies import Place, places_of
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Role
 
@@ -152,7 +154,13 @@ def list_parquet(
 def read_rows(
     storage: Storage, uri: str, refs: Sequence[ImageRef]
 ) -> Iterator[tuple[ImageRef, bytes | Failure]]:
-    """The bytes of rows of one Parquet file, in its order; each row group is streamed once."""
+    """The bytes of rows of one Parquet file; from their copies, where they have one.
+
+    Those without are read in the order of the file, and each row group is streamed once.
+    """
+    places = places_of(storage, uri, refs)
+    yield from _read_copies(storage, places)
+    refs = [ref for ref in refs if ref not in places]
     wanted: dict[tuple[int, str], dict[int, list[ImageRef]]] = {}
     for ref in refs:
         at_group, at_row, leaf = ref.member.split(":", 2)
@@ -168,6 +176,20 @@ def read_rows(
             reason = error
         for left in rows.values():
             yield from ((ref, _failure(ref, reason)) for ref in left)
+
+
+def _read_copies(
+    storage: Storage, places: Mapping[ImageRef, Place]
+) -> Iterator[tuple[ImageRef, bytes | Failure]]:
+    by_block = itertools.groupby(sorted(places.items(), key=_place_of), lambda one: one[1][0])
+    for block, copies in by_block:
+        with storage.open(block) as stream:
+            for ref, (_, offset, size) in copies:
+                yield ref, _read_range(stream, offset, size)
+
+
+def _place_of(copy: tuple[ImageRef, Place]) -> Place:
+    return copy[1]
 
 
 def _stream_rows(file: Any, group: int, column: str, last: int) -> Iterator[tuple[int, Any]]:

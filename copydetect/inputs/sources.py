@@ -38,6 +38,7 @@ from copydetect.inputs.containers import (
     read_whole,
 )
 from copydetect.inputs.manifests import list_manifest
+from copydetect.inputs.row_copies import copy_rows
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Role
 
@@ -144,11 +145,17 @@ def list_source(
 def read_source(
     storage: Storage, source: Source, role: Role = "image"
 ) -> Iterator[tuple[ImageRef, bytes | Failure]]:
-    """List one source and read it once, front to back: each image with its bytes."""
+    """List one source and read it once, front to back: each image with its bytes.
+
+    The rows of Parquet are copied to `storage.row_copies` as they pass, if that is set.
+    """
     refs, failures = list_source(storage, source, role)
     for failure in failures:
         yield ImageRef(failure.image_id, failure.uri, "", role), failure
-    yield from read_refs(storage, refs)
+    if source.kind == "parquet" and storage.row_copies:
+        yield from copy_rows(storage, source.uris()[0], read_refs(storage, refs))
+    else:
+        yield from read_refs(storage, refs)
 
 
 def read_refs(
@@ -156,8 +163,8 @@ def read_refs(
 ) -> Iterator[tuple[ImageRef, bytes | Failure]]:
     """The bytes of each image, or why they cannot be read.
 
-    Those in one container come together, in its order, so that it is opened once; a tar is read by
-    range, but Parquet has to be decoded from the start of each row group that is touched.
+    Those in one container come together, so that it is opened once. A tar is read by range, and so
+    are copies of the rows of Parquet; without copies, each row group that is touched is decoded.
     """
     containers: dict[str, list[ImageRef]] = {}
     for ref in refs:

@@ -31,6 +31,9 @@ class BeamStorage:
 
     _local = LocalStorage()
 
+    def __init__(self, row_copies: str = "") -> None:
+        self.row_copies = row_copies
+
     def open(self, uri: str) -> BinaryIO:
         if _is_local(uri):
             return self._local.open(uri)
