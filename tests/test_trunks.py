@@ -26,13 +26,17 @@ def test_a_narrow_and_shortened_trunk():
     assert trunk(torch.randn(1, 3, 64, 64)).shape == (1, 56, 4, 4)
 
 
-def test_folding_batch_norm_keeps_the_vectors():
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (50, 83)])
+def test_folding_batch_norm_keeps_the_vectors(size, fused, monkeypatch):
+    if not fused:  # as on processors that oneDNN is not made for
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     model = DescriptorModel(Trunk(width=0.5), 16, pooled_stages=(4, 7))
     model.train()
     for _ in range(3):  # so that the running statistics are not the initial ones
         model(torch.randn(4, 3, 64, 64))
     model.eval()
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, *size)
     with torch.inference_mode():
         before = model(images)
         model.fold()
@@ -40,6 +44,18 @@ def test_folding_batch_norm_keeps_the_vectors():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(after.norm(dim=1), torch.ones(2))
+
+
+def test_bfloat16_is_the_same_fused_and_not(monkeypatch):
+    trunk = Trunk(width=0.5, last_stage=3).eval()
+    for layer in trunk.modules():
+        if hasattr(layer, "fold"):
+            layer.fold()
+    images = torch.randn(2, 3, 70, 64).bfloat16()
+    with torch.inference_mode():
+        fused = trunk.bfloat16()(images)
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        torch.testing.assert_close(fused, trunk(images), atol=0.02, rtol=0.02)
 
 
 def test_gem_is_the_power_mean_of_what_is_positive():

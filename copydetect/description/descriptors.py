@@ -34,8 +34,10 @@ from copydetect.types import Pixels
 
 BUNDLED_MODELS = MODELS
 DEFAULT_MODEL = "descriptor-lite0"
-BATCH_SIZE = 16
-"""Images a forward pass: larger batches fall out of the processor's cache and are slower."""
+BATCH_SIZE = 4
+"""Images a forward pass on a CPU: larger batches fall out of its cache and are slower."""
+
+_DEVICE_BATCH_SIZE = 32
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -148,6 +150,13 @@ class Embedder:
         """Length of the vectors."""
         return self.card.dimension
 
+    @property
+    def batch_size(self) -> int:
+        """Images a forward pass."""
+        if self.card.resize != "square":
+            return 1
+        return BATCH_SIZE if self.device.type == "cpu" else _DEVICE_BATCH_SIZE
+
     def embed(self, images: Sequence[Pixels]) -> Vectors:
         """Unit vectors (n, d) float32 of n images or views, the same whatever the batch."""
         if not images:
@@ -156,16 +165,15 @@ class Embedder:
         return np.concatenate(batches)
 
     def _batches(self, images: Sequence[Pixels]) -> Iterator[list[Pixels]]:
-        """Preprocessed images of one shape, at most BATCH_SIZE together, in order."""
-        size = BATCH_SIZE if self.card.resize == "square" else 1
+        """Preprocessed images of one shape, at most `batch_size` together, in order."""
+        size = self.batch_size
         for start in range(0, len(images), size):
             yield [preprocess(image, self.card) for image in images[start : start + size]]
 
     def _forward(self, batch: list[Pixels]) -> Vectors:
         # Convolutions and matrix products sum in another order when the batch has another size:
         # every pass has the same size, so that a vector depends on nothing but its image.
-        padded = BATCH_SIZE if self.card.resize == "square" else 1
-        pixels = np.stack(batch + batch[:1] * (padded - len(batch)))
+        pixels = np.stack(batch + batch[:1] * (self.batch_size - len(batch)))
         with torch.inference_mode():
             vectors = self.network(self._normalised(torch.from_numpy(pixels)))
             vectors = functional.normalize(vectors.float())[: len(batch)].cpu()
@@ -178,10 +186,12 @@ class Embedder:
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(n, h, w, 3) uint8 → (n, 3, h, w), channels last in memory."""
-        mean = torch.tensor(self.card.mean, device=self.device) * 255
-        std = torch.tensor(self.card.std, device=self.device) * 255
-        values = (pixels.to(self.device).float() - mean) / std
-        return values.permute(0, 3, 1, 2).to(self.dtype)
+        # Over whole rows of pixels: element by element over three channels is four times slower.
+        width = pixels.shape[2]
+        mean = (torch.tensor(self.card.mean, device=self.device) * 255).repeat(width)
+        std = (torch.tensor(self.card.std, device=self.device) * 255).repeat(width)
+        values = pixels.to(self.device).flatten(2).float().sub_(mean).div_(std).to(self.dtype)
+        return values.view(pixels.shape).permute(0, 3, 1, 2)
 
     def background(self) -> Vectors:
         """Descriptors (b, d) of pictures that are in nobody's collection; (0, d) where none."""

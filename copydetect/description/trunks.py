@@ -49,25 +49,44 @@ class ConvNormAct(nn.Module):
         self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
+        if isinstance(self.norm, nn.Identity):
+            return self._folded(features)
         if self.stride > 1:
-            features = functional.pad(features, self._same_padding(features))
+            features = functional.pad(features, same_padding(features, self.kernel, self.stride))
         features = self.norm(self.conv(features))
         return functional.relu6(features, inplace=True) if self.activation else features
 
-    def _same_padding(self, features: Tensor) -> list[int]:
-        """Left, right, top, bottom: outputs = ceil(inputs / stride), the odd pixel at the end."""
-        paddings: list[int] = []
-        for length in (features.shape[3], features.shape[2]):
-            covered = (-(-length // self.stride) - 1) * self.stride + self.kernel
-            missing = max(0, covered - length)
-            paddings += [missing // 2, missing - missing // 2]
-        return paddings
+    def _folded(self, features: Tensor) -> Tensor:
+        """The layer as one operation, without a padded or an unclamped copy of the features."""
+        conv, padding = self.conv, [self.kernel // 2] * 2
+        if self.stride > 1:
+            # With `fold`'s leading zeros, a kernel of k + 1 begins one pixel early: as far before
+            # an even length as the padding is after it, and a pixel further before an odd one.
+            padding = [self.kernel // 2 + length % 2 for length in features.shape[2:]]
+        if _fuses(features):
+            name, limits = ("hardtanh", [0.0, 6.0]) if self.activation else ("none", [])
+            strides, dilations = list(conv.stride), list(conv.dilation)
+            fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                features, conv.weight, conv.bias, padding, strides, dilations, conv.groups,
+                name, limits, "",
+            )  # fmt: skip
+            return fused
+        features = functional.conv2d(
+            features, conv.weight, conv.bias, self.stride, padding, groups=conv.groups
+        )
+        return functional.relu6(features, inplace=True) if self.activation else features
 
     def fold(self) -> None:
-        """Fold the batch norm into the convolution; for inference only."""
+        """Fold the batch norm into the convolution; for inference only.
+
+        Kernels of stride 2 get a first row and column of zeros, which makes the uneven padding an
+        even one: padding apart from the convolution costs a sixth of the network's time.
+        """
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
+            if self.stride > 1:
+                self.conv.weight = nn.Parameter(functional.pad(self.conv.weight, (1, 0, 1, 0)))
 
 
 class InvertedResidual(nn.Module):
@@ -171,12 +190,32 @@ class DescriptorModel(nn.Module):
                 module.fold()
 
 
+def same_padding(features: Tensor, kernel: int, stride: int) -> list[int]:
+    """Left, right, top, bottom, so that outputs = ceil(inputs / stride); odd pixels at the end."""
+    paddings: list[int] = []
+    for length in (features.shape[3], features.shape[2]):
+        missing = max(0, (-(-length // stride) - 1) * stride + kernel - length)
+        paddings += [missing // 2, missing - missing // 2]
+    return paddings
+
+
 def gem(features: Tensor, p: float) -> Tensor:
     """Generalised mean over positions (Radenović et al., arXiv 1711.02512): (n, c) float32.
 
     features: (n, c, h, w). Negative values count as none, as after a ReLU.
     """
     return features.float().clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1.0 / p)
+
+
+def _fuses(features: Tensor) -> bool:
+    """Whether oneDNN convolves and clamps these features in one pass, which is a fifth faster."""
+    if features.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    if features.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return features.dtype == torch.float32
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -18,7 +18,7 @@ from copydetect.description.descriptors import (
     ModelCard,
     NetworkConfig,
 )
-from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, gem
+from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, gem, same_padding
 from copydetect.errors import ModelError, OptionError
 from copydetect.training.options import TrainingOptions
 
@@ -53,15 +53,6 @@ class FrozenNorm(nn.Module):
         padding = kernel // 2 if stride == 1 else 0
         features = functional.conv2d(features, weight, bias, stride, padding, groups=conv.groups)
         return functional.relu6(features, inplace=True) if self.activation else features
-
-
-def same_padding(features: Tensor, kernel: int, stride: int) -> list[int]:
-    """Left, right, top, bottom, so that outputs = ceil(inputs / stride); odd pixels at the end."""
-    paddings: list[int] = []
-    for length in (features.shape[3], features.shape[2]):
-        missing = max(0, (-(-length // stride) - 1) * stride + kernel - length)
-        paddings += [missing // 2, missing - missing // 2]
-    return paddings
 
 
 class Student(nn.Module):
