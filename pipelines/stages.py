@@ -10,7 +10,7 @@ import numpy as np
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.keypoints import load_quantiser
@@ -254,10 +254,16 @@ def propose(
     folder = runs.join(place.folder, "candidates")
     parts = range(len(proposals.queries.image_files))
     uris = [runs.join(folder, runs.part_name(part)) for part in parts]
-    transform = NeighborsToCandidates(
-        place.storage, options, density, folder, runs.join(place.folder, "pairs")
+    job = CandidateJob(
+        storage=place.storage,
+        proposals=proposals,
+        options=options,
+        density=density,
+        folder=folder,
+        pairs_folder=runs.join(place.folder, "pairs"),
+        scratch=runs.join(place.folder, "search", "candidates"),
     )
-    place.engine.run("candidates", lambda p: p | beam.Create([proposals]) | transform)
+    place.engine.run("candidates", lambda p: p | beam.Create(parts) | NeighborsToCandidates(job))
     return uris
 
 

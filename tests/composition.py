@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import Proposals, Side, write_candidates
+from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
 from copydetect.description.keypoints import load_quantiser
 from copydetect.grouping.groups import GroupOptions, group_copies
@@ -139,9 +140,10 @@ class Composition:
             None if self.symmetric else sides[1],
             ("whole",),
         )
-        folders = str(self.folder / "candidates"), str(self.folder / "pairs")
+        folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         candidate_options = _candidate_options(options)
-        (uri,) = write_candidates(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
+        job = CandidateJob(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
+        (uri,) = write_candidates(job)
         verify = _verify_options(options, sides[1].images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import Proposals, Side, read_pairs, write_candidates
+from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side, read_pairs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
+from copydetect.candidates.merging import write_candidates
 from copydetect.index.channels import PartFiles
 from copydetect.search.hits import write_votes
 from copydetect.search.neighbors import Neighbors, write_neighbors
@@ -65,9 +66,10 @@ class Scene:
         return tuple(uris)
 
     def candidates(self, proposals: Proposals, k: int = 10) -> list[pa.Table]:
-        folders = str(self.folder / "candidates"), str(self.folder / "pairs")
+        folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         options = CandidateOptions(k)
-        uris = write_candidates(STORAGE, proposals, options, DensityOptions(), *folders)
+        job = CandidateJob(STORAGE, proposals, options, DensityOptions(), *folders)
+        uris = write_candidates(job)
         return [tables.read_table(STORAGE, uri) for uri in uris]
 
     def pairs(self, part: int) -> str:
@@ -160,9 +162,11 @@ def test_the_best_views_speak_for_a_pair_and_similarity_is_the_cosine(scene: Sce
             scores.append(cosine - BIASES["a"])
     order = np.lexsort((-np.array(scores), queries))
     columns = [np.array(values)[order] for values in (queries, ids)]
-    uri = str(scene.folder / "neighbors")
-    write_neighbors(STORAGE, uri, Neighbors(*columns, np.float32(scores)[order]))
-    proposals = Proposals((uri,), (), scene.side(), scene.side(), VIEWS)
+    uris = tuple(str(scene.folder / f"neighbors-{part}") for part in range(2))
+    write_neighbors(STORAGE, uris[0], Neighbors(*columns, np.float32(scores)[order]))
+    none = np.empty(0, np.int64)
+    write_neighbors(STORAGE, uris[1], Neighbors(none, none, np.empty(0, np.float32)))
+    proposals = Proposals(uris, (), scene.side(), scene.side(), VIEWS)
     (row,) = scene.candidates(proposals)[0].to_pylist()
     assert (row["query_id"], row["reference_id"]) == ("a", "b")
     # a's second view, at 0.25, is nearest to b's first, at 0.3.

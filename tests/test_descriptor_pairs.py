@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.descriptor_pairs import (
+from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
+from copydetect.candidates.side_tables import (
     DescribedSide,
-    described_side,
-    joined,
-    neighbor_pairs,
-    proposed_pairs,
+    load_described_side,
+    write_described_part,
+    write_described_side,
 )
 from copydetect.index.channels import PartFiles
-from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.neighbors import Neighbors
 from copydetect.storage import LocalStorage
 
 STORAGE = LocalStorage()
@@ -50,11 +48,16 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> DescribedSide:
         tables.write_table(STORAGE, images[-1], pa.table({"image_id": ids}))
         tables.write_table(STORAGE, channel[-1], table)
         start += count
-    return described_side(STORAGE, PartFiles(tuple(images), tuple(channel), (0, 4)))
+    files = PartFiles(tuple(images), tuple(channel), (0, 4))
+    place = str(folder / "side")
+    counts = [write_described_part(STORAGE, files, part, place) for part in range(2)]
+    write_described_side(STORAGE, place, counts)
+    return load_described_side(STORAGE, place)
 
 
 def cosine(side: DescribedSide, one: int, other: int) -> float:
-    return float(side.vectors[one].astype(np.float32) @ side.vectors[other].astype(np.float32))
+    vectors = side.vectors(np.array([one, other]))
+    return float(vectors[0] @ vectors[1])
 
 
 def test_ids_are_ascending_and_known(side: DescribedSide) -> None:
@@ -65,18 +68,15 @@ def test_ids_are_ascending_and_known(side: DescribedSide) -> None:
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_the_best_views_of_a_pair_and_its_cosine(
-    side: DescribedSide, tmp_path: Path, symmetric: bool
-) -> None:
+def test_the_best_views_of_a_pair_and_its_cosine(side: DescribedSide, symmetric: bool) -> None:
     query = np.array([0, 0, 1, 0], np.int64)  # rows of the side: image 0 twice, and its flip
     reference = np.array([4, 5, 4, 8], np.int64)
     taken = side.biases[query] + (side.biases[reference] if symmetric else 0)
     taken = taken / 2 if symmetric else taken
     cosines = [cosine(side, int(q), int(r)) for q, r in zip(query, reference, strict=True)]
     scores = (np.array(cosines) - taken).astype(np.float32)
-    uri = str(tmp_path / "neighbors")
-    write_neighbors(STORAGE, uri, Neighbors(side.ids[query], side.ids[reference], scores))
-    pairs, views = neighbor_pairs(STORAGE, [uri], side, side, symmetric)
+    found = Neighbors(side.ids[query], side.ids[reference], scores)
+    pairs, views = neighbor_pairs(found, side, side, symmetric)
     assert pairs.query.tolist() == [0, 0]
     assert pairs.reference.tolist() == [2, 4]
     best = int(np.argmax(scores[:3]))
@@ -85,12 +85,9 @@ def test_the_best_views_of_a_pair_and_its_cosine(
     assert views[0].tolist() == [int(query[best]) % 2, int(reference[best]) % 2]
 
 
-def test_what_votes_propose_gets_its_exact_cosine_once(side: DescribedSide, tmp_path: Path) -> None:
-    uri = str(tmp_path / "neighbors")
-    write_neighbors(
-        STORAGE, uri, Neighbors(side.ids[[0]], side.ids[[4]], np.array([0.5], np.float32))
-    )
-    known = neighbor_pairs(STORAGE, [uri], side, side, False)
+def test_what_votes_propose_gets_its_exact_cosine_once(side: DescribedSide) -> None:
+    found = Neighbors(side.ids[[0]], side.ids[[4]], np.array([0.5], np.float32))
+    known = neighbor_pairs(found, side, side, False)
     votes = np.array([0, 0, 6], np.int64), np.array([2, 3, 99], np.int64)
     new = proposed_pairs(votes, known[0], side, side, False)
     assert (new[0].query.tolist(), new[0].reference.tolist()) == ([0], [3])

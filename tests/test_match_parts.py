@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import read_pairs, write_pairs
-from copydetect.candidates.fusion import CandidatePairs
+from copydetect.candidates.candidate_parts import PairNumbers, read_pairs, write_pairs
 from copydetect.parts import ImageNumbers
-from copydetect.search.votes import Votes
 from copydetect.types import Candidate, Failure, ImageRow
 from copydetect.verification import match_parts
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
@@ -47,22 +45,9 @@ def part(planted: Planted, tmp_path: Path) -> tuple[ImageNumbers, str, str]:
     tables.write_table(STORAGE, images, tables.rows_to_table(rows, tables.IMAGES))
     candidates = [candidate(row) for row in range(len(PAIRS))]
     tables.write_table(STORAGE, table, tables.rows_to_table(candidates, tables.CANDIDATES))
-    none, count = np.full(4, np.nan, np.float32), len(PAIRS)
-    columns = dict.fromkeys(CandidatePairs.__dataclass_fields__, none)
-    columns |= {"query": np.array([q for q, _ in PAIRS]), "rank": np.ones(count, np.int32)}
-    columns |= {"reference": np.array([r for _, r in PAIRS])}
-    columns |= {"descriptor_row": np.full(count, -1), "local_row": np.array([1, -1, -1, 0])}
-    # The first candidate was found from the other side: its points are turned round.
-    votes = Votes(
-        np.array([4, 0]),
-        np.array([3, 2]),
-        np.ones(2, np.float32),
-        np.zeros(2, bool),
-        np.ones(2, np.int32),
-        np.array([0, 0, 2]),
-        POINTS[:, [2, 3, 0, 1]],
-    )
-    write_pairs(STORAGE, pairs, CandidatePairs(**columns), votes)
+    query, reference = np.array(PAIRS).T
+    starts = np.array([0, 2, 2, 2, 2])
+    write_pairs(STORAGE, pairs, PairNumbers(query, reference, starts, POINTS))
     return ImageNumbers(STORAGE, [images], [len(rows)]), table, pairs
 
 

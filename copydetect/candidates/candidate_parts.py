@@ -1,34 +1,18 @@
-"""Neighbours and votes of all parts → candidate pairs, written in parts again."""
+"""What both channels found, part by part, and the candidates that come of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
-from copydetect.candidates.descriptor_pairs import (
-    described_side,
-    joined,
-    neighbor_pairs,
-    proposed_pairs,
-)
-from copydetect.candidates.fusion import (
-    CandidateOptions,
-    CandidatePairs,
-    LocalPairs,
-    merge_duplicates,
-    merge_matches,
-)
+from copydetect import runs
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.channels import PartFiles
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import ImageNumbers
-from copydetect.search.hits import read_votes
-from copydetect.search.votes import Votes
 from copydetect.storage import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -52,6 +36,20 @@ class Side:
         """How many there are."""
         return sum(self.image_counts)
 
+    @property
+    def parts(self) -> int:
+        """How many parts."""
+        return len(self.image_files)
+
+    @property
+    def starts(self) -> Ints:
+        """(parts + 1,) image_no of the first image of each part."""
+        return np.cumsum([0, *self.image_counts]).astype(np.int64)
+
+    def parts_of(self, numbers: Ints) -> Ints:
+        """The part of each image_no."""
+        return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
+
     def numbers(self, storage: Storage) -> ImageNumbers:
         """Looks images up by their number."""
         return ImageNumbers(storage, self.image_files, self.image_counts)
@@ -59,7 +57,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Proposals:
-    """What both channels found; empty for a channel that is off.
+    """What both channels found, one file a part of the queries; none for a channel that is off.
 
     neighbors: files of descriptors' neighbours; votes: of local features' votes; references: None
     where a collection is searched for itself; views: names of the views, in their order.
@@ -75,6 +73,49 @@ class Proposals:
     def symmetric(self) -> bool:
         """Whether a collection is searched for itself."""
         return self.references is None
+
+    @property
+    def described(self) -> bool:
+        """Whether descriptors were searched."""
+        return self.queries.descriptors is not None and bool(self.neighbors)
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Of the queries and of the references."""
+        return self.queries, self.references or self.queries
+
+
+@dataclass(frozen=True)
+class CandidateJob:
+    """What is merged, and where: folders of the tables, of their `PairNumbers`, and of scratch."""
+
+    storage: Storage
+    proposals: Proposals
+    options: CandidateOptions
+    density: DensityOptions
+    folder: str
+    pairs_folder: str
+    scratch: str
+
+    def uri(self, kind: str, part: int, suffix: str = "npz") -> str:
+        """A scratch file of one part."""
+        return runs.join(self.scratch, kind, runs.part_name(part, suffix))
+
+    def uris(self, kind: str, suffix: str = "npz") -> list[str]:
+        """A scratch file of each part."""
+        return [self.uri(kind, part, suffix) for part in range(self.proposals.queries.parts)]
+
+    def side_folder(self, side: int) -> str:
+        """Where the side tables are: of queries (0) or references (1)."""
+        name = "queries" if side == 0 or self.proposals.symmetric else "references"
+        return runs.join(self.scratch, name)
+
+    def described_parts(self) -> list[tuple[int, int]]:
+        """(side, part) of all descriptors."""
+        if not self.proposals.described:
+            return []
+        sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]
+        return [(number, part) for number, side in enumerate(sides) for part in range(side.parts)]
 
 
 @dataclass(frozen=True)
@@ -95,129 +136,11 @@ class PairNumbers:
         return self.points[self.starts[row] : self.starts[row + 1]]
 
 
-def write_candidates(
-    storage: Storage,
-    proposals: Proposals,
-    options: CandidateOptions,
-    density: DensityOptions,
-    folder: str,
-    pairs_folder: str,
-) -> list[str]:
-    """Merge what both channels found, and write it: one table and one file of `PairNumbers` for
-    each part of the queries. Returns the tables' URIs."""
-    votes = _all_votes(storage, proposals)
-    pairs, views = _merged(storage, votes, proposals, options, density)
-    sides = proposals.queries, proposals.references or proposals.queries
-    queries, references = (side.numbers(storage) for side in sides)
-    uris = []
-    for part in range(len(proposals.queries.image_files)):
-        ends = [queries.start_of(part), queries.start_of(part + 1)]
-        first, last = np.searchsorted(pairs.query, ends)
-        rows = slice(int(first), int(last))
-        uri = runs.join(folder, runs.part_name(part))
-        some = CandidatePairs(**{name: values[rows] for name, values in vars(pairs).items()})
-        write_pairs(storage, runs.join(pairs_folder, runs.part_name(part, "npz")), some, votes)
-        table = _table(some, queries, references, _view_names(some, views, proposals.views))
-        tables.write_table(storage, uri, table)
-        uris.append(uri)
-    return uris
-
-
-def write_pairs(storage: Storage, uri: str, pairs: CandidatePairs, votes: Votes | None) -> None:
-    """Write the `PairNumbers` of some candidates."""
-    points = [np.empty((0, 4), np.float32) for _ in pairs.query]
-    if votes is not None:
-        for row in np.flatnonzero(pairs.local_row >= 0):
-            points[row] = _points_of(votes, int(pairs.local_row[row]), int(pairs.query[row]))
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in points])]).astype(np.int64)
-    together = np.concatenate([np.empty((0, 4), np.float32), *points])
-    write_arrays(
-        storage,
-        uri,
-        "",
-        query=pairs.query,
-        reference=pairs.reference,
-        starts=starts,
-        points=together,
-    )
+def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:
+    """Write the numbers of a part of candidates."""
+    write_arrays(storage, uri, "", **vars(pairs))
 
 
 def read_pairs(storage: Storage, uri: str) -> PairNumbers:
     """Read what `write_pairs` wrote; IndexFileError where the file is missing or damaged."""
     return PairNumbers(**read_arrays(storage, uri)[1])
-
-
-def _points_of(votes: Votes, row: int, query: int) -> Floats:
-    """Correspondences of one vote, turned round where it was cast from the other side."""
-    points = votes.points[votes.starts[row] : votes.starts[row + 1]]
-    return points if votes.query[row] == query else points[:, [2, 3, 0, 1]]
-
-
-def _merged(
-    storage: Storage,
-    votes: Votes | None,
-    proposals: Proposals,
-    options: CandidateOptions,
-    density: DensityOptions,
-) -> tuple[CandidatePairs, npt.NDArray[np.int32]]:
-    """Candidates, and the views (n, 2) of the descriptor pairs that `descriptor_row` counts."""
-    images = proposals.queries.images
-    local = LocalPairs(votes.query, votes.reference, votes.votes) if votes else None
-    local_density = vote_densities(local.query, local.votes, images, density) if local else None
-    merge = merge_duplicates if proposals.symmetric else merge_matches
-    if proposals.queries.descriptors is None or not proposals.neighbors:
-        nothing = np.empty((0, 2), np.int32)
-        return merge(None, local, (None, local_density), options), nothing
-    queries = described_side(storage, proposals.queries.descriptors)
-    references = queries
-    if proposals.references and proposals.references.descriptors:
-        references = described_side(storage, proposals.references.descriptors)
-    sides = queries, references, proposals.symmetric
-    found = neighbor_pairs(storage, proposals.neighbors, *sides)
-    # Only what the search returned tells how crowded it is around an image.
-    crowd = similarity_densities(found[0].query, found[0].score, images, density)
-    if local:
-        proposed = proposed_pairs((local.query, local.reference), found[0], *sides)
-        found = joined(found, proposed)
-    return merge(found[0], local, (crowd, local_density), options), found[1]
-
-
-def _all_votes(storage: Storage, proposals: Proposals) -> Votes | None:
-    """The votes of all parts, one behind the other."""
-    if not proposals.votes:
-        return None
-    found = [read_votes(storage, uri) for uri in proposals.votes]
-    columns = {
-        name: np.concatenate([getattr(one, name) for one in found]) for name in vars(found[0])
-    }
-    sizes = np.concatenate([np.diff(one.starts) for one in found])
-    columns["starts"] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return Votes(**columns)
-
-
-def _view_names(
-    pairs: CandidatePairs, views: npt.NDArray[np.int32], names: Sequence[str]
-) -> list[tuple[str | None, str | None]]:
-    return [
-        (names[views[row, 0]], names[views[row, 1]]) if row >= 0 else (None, None)
-        for row in pairs.descriptor_row
-    ]
-
-
-def _table(
-    pairs: CandidatePairs,
-    queries: ImageNumbers,
-    references: ImageNumbers,
-    views: Sequence[tuple[str | None, str | None]],
-) -> pa.Table:
-    """Rows of the candidates table; a channel that is silent is null."""
-    scores = ("similarity", "descriptor_score", "votes", "local_score", "score")
-    columns = {
-        "query_id": [queries.row(number).image_id for number in pairs.query.tolist()],
-        "reference_id": [references.row(number).image_id for number in pairs.reference.tolist()],
-        **{name: pa.array(getattr(pairs, name), from_pandas=True) for name in scores},
-        "query_view": [query for query, _ in views],
-        "reference_view": [reference for _, reference in views],
-        "rank": pairs.rank,
-    }
-    return pa.table(columns, schema=tables.CANDIDATES)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from copydetect.errors import InputError
 from copydetect.index.partitions import Integers, Partition, Vectors, check_ids, check_vectors
@@ -38,10 +39,15 @@ def record_type(code_bytes: int) -> np.dtype[np.void]:
 def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Integers]:
     """The vectors of a part whose hashed id falls into `share` of all: the same for any parts."""
     vectors, ids = read(part[1])
+    chosen = in_sample(ids, share)
+    return vectors[chosen], ids[chosen]
+
+
+def in_sample(ids: Integers, share: float) -> npt.NDArray[np.bool_]:
+    """Which ids (n,) are in a sample of about `share` of all, by their hash."""
     hashed = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    chosen = (hashed >> np.uint64(11)).astype(np.float64) < share * 2.0**53
-    return vectors[chosen], ids[chosen]
+    return np.asarray((hashed >> np.uint64(11)).astype(np.float64) < share * 2.0**53)
 
 
 def write_sample(storage: Storage, folder: str, read: Read, part: Part, share: float) -> str:

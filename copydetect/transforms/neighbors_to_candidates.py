@@ -2,45 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsIter, PCollection
 
-from copydetect.candidates.candidate_parts import Proposals, write_candidates
-from copydetect.candidates.densities import DensityOptions
-from copydetect.candidates.fusion import CandidateOptions
-from copydetect.storage import Storage
+from copydetect.candidates.candidate_parts import CandidateJob
+from copydetect.candidates.crowds import Scale, crowd_step, densities_step, scale_step
+from copydetect.candidates.merging import (
+    collect_step,
+    described_step,
+    found_step,
+    score_step,
+    sides_step,
+)
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
-    """One element, `Proposals` → the URIs of the candidates tables.
+    """Numbers of the parts of the queries → the URIs of the candidates tables.
 
-    Pairs of all parts are ranked together, by one worker: about 100 bytes a pair.
+    Each step waits for the one before on all parts; what travels between parts goes through files.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        options: CandidateOptions,
-        density: DensityOptions,
-        folder: str,
-        pairs_folder: str,
-    ) -> None:
+    def __init__(self, job: CandidateJob) -> None:
         super().__init__()
-        self._arguments = (storage, options, density, folder, pairs_folder)
+        self._job = job
 
-    def expand(self, proposals: PCollection[Proposals]) -> PCollection[str]:
-        uris: PCollection[str] = proposals | "merge" >> beam.FlatMap(_merge, *self._arguments)
+    def expand(self, parts: PCollection[int]) -> PCollection[str]:
+        job = self._job
+        once = parts.pipeline | "Once" >> beam.Create([None])
+        described = (
+            parts.pipeline
+            | "Descriptors" >> beam.Create(job.described_parts())
+            | "SpreadDescriptors" >> beam.Reshuffle()
+            | "Describe" >> beam.Map(_describe, job)
+        )
+        sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
+        found = (
+            parts
+            | "SpreadFound" >> beam.Reshuffle()
+            | "Find" >> beam.Map(_find, job, AsIter(sides))
+        )
+        scale = once | "Scale" >> beam.Map(_scale, job, AsIter(found))
+        crowds = (
+            parts
+            | "SpreadCrowds" >> beam.Reshuffle()
+            | "Crowd" >> beam.Map(_crowd, job, AsIter(scale))
+        )
+        densities = once | "Densities" >> beam.Map(_densities, job, AsIter(scale), AsIter(crowds))
+        scored = (
+            parts
+            | "SpreadScores" >> beam.Reshuffle()
+            | "Score" >> beam.Map(_score, job, AsIter(densities))
+        )
+        uris: PCollection[str] = (
+            parts
+            | "SpreadCollect" >> beam.Reshuffle()
+            | "Collect" >> beam.Map(_collect, job, AsIter(scored))
+        )
         return uris
 
 
-def _merge(
-    proposals: Proposals,
-    storage: Storage,
-    options: CandidateOptions,
-    density: DensityOptions,
-    folder: str,
-    pairs_folder: str,
-) -> list[str]:
-    return write_candidates(storage, proposals, options, density, folder, pairs_folder)
+def _describe(work: tuple[int, int], job: CandidateJob) -> tuple[tuple[int, int], int]:
+    return work, described_step(job, work)
+
+
+def _sides(_: None, job: CandidateJob, described: Iterable[tuple[tuple[int, int], int]]) -> int:
+    sides_step(job, list(described))
+    return 0
+
+
+def _find(part: int, job: CandidateJob, sides: Iterable[int]) -> int:
+    list(sides)
+    found_step(job, part)
+    return part
+
+
+def _scale(_: None, job: CandidateJob, found: Iterable[int]) -> Scale:
+    list(found)
+    return scale_step(job)
+
+
+def _crowd(part: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
+    crowd_step(job, part, next(iter(scale)))
+    return part
+
+
+def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Iterable[int]) -> Scale:
+    list(crowds)
+    densities_step(job)
+    return next(iter(scale))
+
+
+def _score(part: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
+    score_step(job, part, next(iter(scale)))
+    return part
+
+
+def _collect(part: int, job: CandidateJob, scored: Iterable[int]) -> str:
+    list(scored)
+    return collect_step(job, part)

@@ -1,0 +1,118 @@
+"""How crowded it is around the images of a collection, told part by part.
+
+lists of a part → those of sampled images → what holds for the whole collection
+→ densities of a part → densities of all images, in a file that is mapped
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect import runs
+from copydetect.candidates.candidate_parts import CandidateJob
+from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
+from copydetect.candidates.exchanges import FOUND, receive
+from copydetect.candidates.side_tables import mapped_rows, write_rows
+from copydetect.index.routing import in_sample
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.search.hits import read_votes
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+SAMPLED_IMAGES = 65_536
+"""What holds for all of a collection is measured on about so many of its images."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What holds for a whole collection; fields as in `Densities`, one for each channel.
+
+    usual: density of an image that has too few neighbours.
+    """
+
+    usual: float = 0.0
+    similarity_spread: float = 1.0
+    vote_spread: float = 1.0
+    unit: float = 0.0
+
+
+def sampled_lists(
+    job: CandidateJob, name: str, query: Ints, values: Floats
+) -> dict[str, Ints | Floats]:
+    """The lists of sampled images."""
+    chosen = in_sample(query, min(1.0, SAMPLED_IMAGES / max(job.proposals.queries.images, 1)))
+    return {f"{name}_query": query[chosen], f"{name}_value": values[chosen]}
+
+
+def scale_step(job: CandidateJob) -> Scale:
+    """Measure on the sample what holds for the whole collection."""
+    samples = [read_arrays(job.storage, uri)[1] for uri in job.uris("sample")]
+    scale = Scale()
+    if job.proposals.described:
+        number, scores, images = _lists(samples, "found")
+        nothing = np.full(images, np.inf, np.float32)
+        found = similarity_densities(number, scores, images, job.density, fallback=nothing)
+        known = found.values[np.isfinite(found.values)]
+        usual = float(np.median(known)) if len(known) else 0.0
+        scale = replace(scale, usual=usual, similarity_spread=found.spread)
+    if job.proposals.votes:
+        number, votes, images = _lists(samples, "voted")
+        voted = vote_densities(number, votes, images, job.density)
+        scale = replace(scale, vote_spread=voted.spread, unit=voted.unit)
+    return scale
+
+
+def _lists(
+    samples: Sequence[dict[str, npt.NDArray[np.float32]]], name: str
+) -> tuple[Ints, Floats, int]:
+    """Sampled lists of images that are numbered 0, 1, …, and how many images that are."""
+    query, values = (
+        np.concatenate([sample[f"{name}_{column}"] for sample in samples])
+        for column in ("query", "value")
+    )
+    images, number = np.unique(query, return_inverse=True)
+    return number.astype(np.int64), values, len(images)
+
+
+def crowd_step(job: CandidateJob, part: int, scale: Scale) -> None:
+    """Measure how crowded it is around the images of a part."""
+    side = job.proposals.queries
+    start, images = int(side.starts[part]), side.image_counts[part]
+    crowds = np.zeros((images, 4), np.float32)
+    if job.proposals.described:
+        found = receive(job.storage, [job.uri("found", part, "spill")], part, FOUND).records
+        found = found[found["searched"]]
+        usual = np.full(images, scale.usual, np.float32)
+        one = similarity_densities(
+            found["query"] - start, found["score"], images, job.density, fallback=usual
+        )
+        crowds[:, 0], crowds[:, 1] = one.values, one.floors
+    if job.proposals.votes:
+        voted = read_votes(job.storage, job.proposals.votes[part])
+        other = vote_densities(
+            voted.query - start, voted.votes, images, job.density, unit=scale.unit
+        )
+        crowds[:, 2], crowds[:, 3] = other.values, other.floors
+    write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)
+
+
+def densities_step(job: CandidateJob) -> None:
+    """Gather the densities of all images in a file that is mapped: 16 bytes an image."""
+    pieces = (read_arrays(job.storage, uri)[1]["crowds"] for uri in job.uris("crowds"))
+    shape = (job.proposals.queries.images, 4)
+    write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)
+
+
+def densities_of(job: CandidateJob, scale: Scale) -> tuple[Densities | None, Densities | None]:
+    crowds = mapped_rows(job.storage, runs.join(job.scratch, "densities.npy"))
+    described, voted = job.proposals.described, bool(job.proposals.votes)
+    spreads = scale.similarity_spread, scale.vote_spread
+    return (
+        Densities(crowds[:, 0], crowds[:, 1], spreads[0]) if described else None,
+        Densities(crowds[:, 2], crowds[:, 3], spreads[1], scale.unit) if voted else None,
+    )

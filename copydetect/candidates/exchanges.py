@@ -1,0 +1,97 @@
+"""The files through which pairs travel from the part that found them to those that score them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.candidates.candidate_parts import Side
+from copydetect.index.spills import Records, open_spill, read_records, write_spill
+from copydetect.storage import Storage
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+FOUND = np.dtype(
+    [
+        ("query", "<i8"),
+        ("reference", "<i8"),
+        ("similarity", "<f4"),
+        ("score", "<f4"),
+        ("views", "<i4", (2,)),
+        ("searched", "?"),
+        ("points", "<i4"),
+    ]
+)
+VOTED = np.dtype([("query", "<i8"), ("reference", "<i8"), ("votes", "<f4"), ("points", "<i4")])
+_POINT = np.dtype([("at", "<f4", (4,))])
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Records of pairs with `query`, `reference` and `points`: how many of `points` are theirs.
+
+    points: (p, 4) float32, those of the first record first.
+    """
+
+    records: Records
+    points: Floats
+
+    def take(self, rows: Ints) -> PairRows:
+        """Some of the pairs, in the order of `rows`."""
+        counts = self.records["points"].astype(np.int64)
+        starts = np.cumsum(counts) - counts
+        return PairRows(self.records[rows], self.points[ranges(starts[rows], counts[rows])])
+
+    @staticmethod
+    def joined(pieces: Sequence[PairRows]) -> PairRows:
+        """All pairs of several, of at least one."""
+        records = np.concatenate([piece.records for piece in pieces])
+        return PairRows(records, np.concatenate([piece.points for piece in pieces]))
+
+
+def ranges(starts: Ints, counts: Ints) -> Ints:
+    """starts[0], starts[0] + 1, … counts[0] of them, then those from starts[1] on, …"""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+
+
+def ends_of(side: Side, records: Records, symmetric: bool) -> tuple[Ints, Ints]:
+    """Which records go to which part: (rows, parts). In a collection searched for itself each
+    pair goes to the parts of both of its images."""
+    rows = np.arange(len(records))
+    own = side.parts_of(records["query"])
+    if not symmetric:
+        return rows, own
+    other = side.parts_of(records["reference"])
+    away = np.flatnonzero(other != own)
+    return np.concatenate([rows, away]), np.concatenate([own, other[away]])
+
+
+def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> None:
+    """Write pairs sorted by the parts that they go to; `to`: as `ends_of` returns."""
+    rows, parts = to
+    sent = pairs.take(rows)
+    counts = sent.records["points"].astype(np.int64)
+    points = np.zeros(len(sent.points), _POINT)
+    points["at"] = sent.points
+    write_spill(storage, f"{uri}.points", np.repeat(parts, counts), points)
+    write_spill(storage, uri, parts, sent.records)
+
+
+def receive(storage: Storage, uris: Sequence[str], part: int, dtype: np.dtype[np.void]) -> PairRows:
+    """What was sent to a part, in the order of `uris`."""
+    pieces = [PairRows(np.empty(0, dtype), np.empty((0, 4), np.float32))]
+    for uri in uris:
+        records, points = (_received(storage, name, part) for name in (uri, f"{uri}.points"))
+        if len(records):
+            pieces.append(PairRows(records, points["at"]))
+    return PairRows.joined(pieces)
+
+
+def _received(storage: Storage, uri: str, part: int) -> Records:
+    spill = open_spill(storage, uri)
+    return read_records(storage, spill, *spill.range_of(part))

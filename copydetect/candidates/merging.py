@@ -1,0 +1,276 @@
+"""What both channels found → candidates, part by part of the queries.
+
+    neighbours, votes → pairs, sent to the parts of both images → how crowded it is around images
+    → pairs scored, those kept sent to the part of their query → candidates of a part
+
+An image's best pairs can be told only where all its pairs are. So each pair of a collection
+searched for itself is scored in the parts of both of its images, and kept where it is among the
+best of one. No step holds more than the pairs of one part; the result is that of all pairs at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import runs, tables
+from copydetect.candidates.candidate_parts import CandidateJob, PairNumbers, write_pairs
+from copydetect.candidates.crowds import (
+    Scale,
+    crowd_step,
+    densities_of,
+    densities_step,
+    sampled_lists,
+    scale_step,
+)
+from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
+from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, receive, send
+from copydetect.candidates.fusion import (
+    CandidatePairs,
+    DescriptorPairs,
+    LocalPairs,
+    merge_duplicates,
+    merge_matches,
+    ranks_of,
+)
+from copydetect.candidates.side_tables import (
+    DescribedSide,
+    ImageIds,
+    load_described_side,
+    write_described_part,
+    write_described_side,
+)
+from copydetect.index.spills import Records, write_arrays
+from copydetect.search.hits import read_votes
+from copydetect.search.neighbors import read_neighbors
+from copydetect.search.votes import Votes
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+_Pairs = TypeVar("_Pairs", DescriptorPairs, LocalPairs)
+
+_EVERY_PAIR = 2**31
+_NO_VIEW = -1
+_SHOWN = ("similarity", "descriptor_score", "votes", "local_score", "score")
+_KEPT = np.dtype(
+    [
+        ("query", "<i8"),
+        ("reference", "<i8"),
+        *((name, "<f4") for name in _SHOWN),
+        ("rank", "<i4"),
+        ("views", "<i4", (2,)),
+        ("points", "<i4"),
+    ]
+)
+
+
+def write_candidates(job: CandidateJob) -> list[str]:
+    """All steps, one after the other, in this process; the URIs of the tables, by part."""
+    sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
+    parts = range(job.proposals.queries.parts)
+    for part in parts:
+        found_step(job, part)
+    scale = scale_step(job)
+    for part in parts:
+        crowd_step(job, part, scale)
+    densities_step(job)
+    for part in parts:
+        score_step(job, part, scale)
+    return [collect_step(job, part) for part in parts]
+
+
+def described_step(job: CandidateJob, work: tuple[int, int]) -> int:
+    """Write the vectors of one part of one side; returns how many."""
+    number, part = work
+    files = job.proposals.sides[number].descriptors
+    if files is None:
+        return 0
+    return write_described_part(job.storage, files, part, job.side_folder(number))
+
+
+def sides_step(job: CandidateJob, described: Sequence[tuple[tuple[int, int], int]]) -> None:
+    """Gather what is looked up of any image; described: what `described_step` returned."""
+    counts = dict(described)
+    for number, side in enumerate(job.proposals.sides):
+        folder = job.side_folder(number)
+        ImageIds.write(job.storage, runs.join(folder, "images.arrow"), side.image_files)
+        some = [counts[number, part] for part in range(side.parts) if (number, part) in counts]
+        if some:
+            write_described_side(job.storage, folder, some)
+
+
+def found_step(job: CandidateJob, part: int) -> None:
+    """Bring what was found for a part of the queries to pairs of images, and send them on."""
+    sample = job.uri("sample", part)
+    if job.storage.exists(sample):
+        return
+    proposals = job.proposals
+    votes = read_votes(job.storage, proposals.votes[part]) if proposals.votes else None
+    columns: dict[str, Ints | Floats] = {}
+    if proposals.described:
+        found = PairRows(_described_pairs(job, part, votes), np.empty((0, 4), np.float32))
+        to = ends_of(proposals.queries, found.records, proposals.symmetric)
+        send(job.storage, job.uri("found", part, "spill"), found, to)
+        searched = found.records[found.records["searched"]]
+        columns |= sampled_lists(job, "found", searched["query"], searched["score"])
+    if votes is not None:
+        voted = _voted(votes)
+        to = ends_of(proposals.queries, voted.records, proposals.symmetric)
+        send(job.storage, job.uri("voted", part, "spill"), voted, to)
+        columns |= sampled_lists(job, "voted", votes.query, votes.votes)
+    write_arrays(job.storage, sample, part, **columns)
+
+
+def _sides(job: CandidateJob) -> tuple[DescribedSide, DescribedSide]:
+    folders = (job.side_folder(number) for number in range(2))
+    queries, references = (load_described_side(job.storage, folder) for folder in folders)
+    return queries, references
+
+
+def _described_pairs(job: CandidateJob, part: int, votes: Votes | None) -> Records:
+    """`FOUND` records: what the search of descriptors found, and what only votes propose."""
+    neighbors = read_neighbors(job.storage, job.proposals.neighbors[part])
+    sides = (*_sides(job), job.proposals.symmetric)
+    found = neighbor_pairs(neighbors, *sides)
+    searched = len(found[1])
+    if votes is not None:
+        proposed = proposed_pairs((votes.query, votes.reference), found[0], *sides)
+        found = joined(found, proposed)
+    records = np.zeros(len(found[1]), FOUND)
+    for name in ("query", "reference", "similarity", "score"):
+        records[name] = getattr(found[0], name)
+    records["views"] = found[1]
+    # Only what the search returned tells how crowded it is around an image.
+    records["searched"][:searched] = True
+    return records
+
+
+def _voted(votes: Votes) -> PairRows:
+    records = np.zeros(len(votes.query), VOTED)
+    records["query"], records["reference"] = votes.query, votes.reference
+    records["votes"], records["points"] = votes.votes, np.diff(votes.starts)
+    return PairRows(records, votes.points)
+
+
+def score_step(job: CandidateJob, part: int, scale: Scale) -> None:
+    """Score every pair of a part's images, and send those that are kept to their query's part."""
+    uri = job.uri("kept", part, "spill")
+    if job.storage.exists(uri):
+        return
+    proposals = job.proposals
+    queries = proposals.queries
+    # From other parts come the pairs that these found.
+    sources = range(queries.parts) if proposals.symmetric else [part]
+    received = {
+        name: receive(
+            job.storage, [job.uri(name, source, "spill") for source in sources], part, dtype
+        )
+        for name, dtype, on in (
+            ("found", FOUND, proposals.described),
+            ("voted", VOTED, bool(proposals.votes)),
+        )
+        if on
+    }
+    found, voted = received.get("found"), received.get("voted")
+    merge = merge_duplicates if proposals.symmetric else merge_matches
+    everything = replace(job.options, k=_EVERY_PAIR)
+    pairs = merge(
+        _columns(DescriptorPairs, found),
+        _columns(LocalPairs, voted),
+        densities_of(job, scale),
+        everything,
+    )
+    ranks = _ranks_inside(job, part, pairs)
+    rows = np.flatnonzero((ranks <= job.options.k) | (pairs.score >= job.options.min_score))
+    kept = _kept(pairs, ranks, rows, found, voted)
+    send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
+
+
+def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
+    if received is None:
+        return None
+    names = kind.__dataclass_fields__
+    return kind(**{name: np.ascontiguousarray(received.records[name]) for name in names})
+
+
+def _ranks_inside(job: CandidateJob, part: int, pairs: CandidatePairs) -> Ints:
+    """The rank of each pair among those of an image of the part: of its better image there."""
+    if not job.proposals.symmetric:
+        return ranks_of(pairs.query, pairs.reference, pairs.score)
+    image = np.concatenate([pairs.query, pairs.reference])
+    other = np.concatenate([pairs.reference, pairs.query])
+    ranks = ranks_of(image, other, np.concatenate([pairs.score, pairs.score]))
+    ranks[job.proposals.queries.parts_of(image) != part] = _EVERY_PAIR + 1
+    return np.minimum(ranks[: len(pairs.query)], ranks[len(pairs.query) :])
+
+
+def _kept(
+    pairs: CandidatePairs, ranks: Ints, rows: Ints, found: PairRows | None, voted: PairRows | None
+) -> PairRows:
+    """The records of kept pairs, with their views and their points."""
+    records = np.zeros(len(rows), _KEPT)
+    for name in ("query", "reference", *_SHOWN):
+        records[name] = getattr(pairs, name)[rows]
+    # Equal ranks of one image's pairs do not exist, so that int32 holds all that are kept.
+    records["rank"] = np.minimum(ranks[rows], np.iinfo(np.int32).max)
+    records["views"] = _NO_VIEW
+    described = np.flatnonzero(pairs.descriptor_row[rows] >= 0)
+    if found is not None:
+        records["views"][described] = found.records["views"][pairs.descriptor_row[rows[described]]]
+    local = np.flatnonzero(pairs.local_row[rows] >= 0)
+    if voted is None:
+        return PairRows(records, np.empty((0, 4), np.float32))
+    mine = voted.take(pairs.local_row[rows[local]])
+    records["points"][local] = mine.records["points"]
+    turned = np.repeat(mine.records["query"] != records["query"][local], mine.records["points"])
+    points = np.where(turned[:, None], mine.points[:, [2, 3, 0, 1]], mine.points)
+    return PairRows(records, points)
+
+
+def collect_step(job: CandidateJob, part: int) -> str:
+    """Write the candidates of a part of the queries: the table, whose URI it returns, and pairs."""
+    symmetric = job.proposals.symmetric
+    uris = job.uris("kept", "spill") if symmetric else [job.uri("kept", part, "spill")]
+    kept = receive(job.storage, uris, part, _KEPT)
+    records = kept.records
+    # A pair may come from the parts of both of its images, with its rank there.
+    order = np.lexsort((records["rank"], records["reference"], records["query"]))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(records["query"][order]) != 0) | (
+        np.diff(records["reference"][order]) != 0
+    )
+    order = order[first]
+    best = records[order]
+    order = order[np.lexsort((best["reference"], -best["score"], best["query"]))]
+    kept = kept.take(order)
+    starts = np.cumsum([0, *kept.records["points"]]).astype(np.int64)
+    query, reference = (np.ascontiguousarray(kept.records[n]) for n in ("query", "reference"))
+    pairs = PairNumbers(query, reference, starts, kept.points)
+    write_pairs(job.storage, runs.join(job.pairs_folder, runs.part_name(part, "npz")), pairs)
+    uri = runs.join(job.folder, runs.part_name(part))
+    tables.write_table(job.storage, uri, _table(job, kept.records))
+    return uri
+
+
+def _table(job: CandidateJob, kept: Records) -> pa.Table:
+    """Rows of the candidates table; a channel that is silent is null."""
+    names: dict[str, pa.Array] = {}
+    for number, column in enumerate(("query", "reference")):
+        side = job.proposals.sides[number]
+        ids = ImageIds(job.storage, runs.join(job.side_folder(number), "images.arrow"), side.starts)
+        names[f"{column}_id"] = ids.of(kept[column])
+        views = kept["views"][:, number]
+        at = pa.array(views, mask=views == _NO_VIEW)
+        names[f"{column}_view"] = pa.array(job.proposals.views, pa.string()).take(at)
+    columns = {name: pa.array(kept[name], from_pandas=True) for name in _SHOWN}
+    return (
+        pa.table({**names, **columns, "rank": kept["rank"]})
+        .select(tables.CANDIDATES.names)
+        .cast(tables.CANDIDATES)
+    )

@@ -1,0 +1,168 @@
+"""What merging candidates needs of any image of a side, in files that are mapped into memory.
+
+    descriptors of a part → its vectors, ids and biases → ids and biases of all parts
+    images of all parts → their ids
+
+A part of candidates has partners in every other part. So what is looked up lies in files that all
+workers of a machine share, and only the pages that are touched are read.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import runs, tables
+from copydetect.index.channels import DescriptorReader, PartFiles, read_vectors
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.storage import Storage
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def write_rows(
+    storage: Storage,
+    uri: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    pieces: Iterable[npt.NDArray[Any]],
+) -> None:
+    """Write pieces, one behind the other, as one `.npy` of this shape, without holding it."""
+    with tempfile.TemporaryDirectory(prefix="copydetect-") as folder:
+        local = os.path.join(folder, "rows.npy")
+        rows = np.lib.format.open_memmap(local, "w+", np.dtype(dtype), shape)
+        start = 0
+        for piece in pieces:
+            rows[start : start + len(piece)] = piece
+            start += len(piece)
+        rows.flush()
+        del rows
+        storage.upload(local, uri)
+
+
+def mapped_rows(storage: Storage, uri: str) -> npt.NDArray[Any]:
+    """What `write_rows` wrote, mapped for reading."""
+    rows: npt.NDArray[Any] = np.load(storage.local_path(uri), mmap_mode="r")
+    return rows
+
+
+@dataclass(frozen=True)
+class DescribedSide:
+    """The descriptors of one side, by id: image_no << 32 | number of the view.
+
+    ids: (n,) int64, ascending; biases: (n,) float32, what the background takes off their scores;
+    both mapped. folder: of the files of vectors, one a part; starts: (parts + 1,) row of the
+    first vector of each part.
+    """
+
+    storage: Storage
+    folder: str
+    ids: Ints
+    biases: Floats
+    starts: Ints
+
+    def rows(self, ids: Ints) -> Ints:
+        """Where these ids are; they must be there."""
+        return np.searchsorted(self.ids, ids).astype(np.int64)
+
+    def has(self, ids: Ints) -> npt.NDArray[np.bool_]:
+        """Which of these ids are there."""
+        at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
+        return np.asarray(self.ids[at] == ids) if len(self.ids) else np.zeros(len(ids), bool)
+
+    def vectors(self, rows: Ints) -> Floats:
+        """(n, d) float32: the vectors of some rows, at least one; each part is mapped once."""
+        parts = np.searchsorted(self.starts, rows, side="right") - 1
+        pieces, places = [], []
+        for part in np.unique(parts):
+            at = np.flatnonzero(parts == part)
+            held = mapped_rows(self.storage, _vectors_uri(self.folder, int(part)))
+            pieces.append(held[rows[at] - self.starts[part]].astype(np.float32))
+            places.append(at)
+        order = np.argsort(np.concatenate(places))
+        vectors: Floats = np.concatenate(pieces)[order]
+        return vectors
+
+
+def write_described_part(storage: Storage, files: PartFiles, part: int, folder: str) -> int:
+    """Write the vectors of a part where rows of them can be mapped; returns how many there are."""
+    described = runs.join(folder, "ids", runs.part_name(part, "npz"))
+    if not storage.exists(described):
+        uri = files.channel[part]
+        ids, biases = DescriptorReader(storage, files, "reference").ids_and_biases(uri)
+        order = np.argsort(ids)
+        vectors, _ = read_vectors(tables.read_table(storage, uri, ["vector", "bias"]))
+        halves = vectors.astype(np.float16)[order]
+        write_rows(storage, _vectors_uri(folder, part), halves.shape, np.float16, [halves])
+        write_arrays(storage, described, uri, ids=ids[order], biases=biases[order])
+    return len(read_arrays(storage, described)[1]["ids"])
+
+
+def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -> None:
+    """Gather ids and biases of all parts; counts: what `write_described_part` returned for each."""
+    if storage.exists(runs.join(folder, "starts.npz")):
+        return
+    starts = np.cumsum([0, *counts]).astype(np.int64)
+    for name, dtype in (("ids", np.int64), ("biases", np.float32)):
+        pieces = (
+            read_arrays(storage, runs.join(folder, "ids", runs.part_name(part, "npz")))[1][name]
+            for part in range(len(counts))
+        )
+        uri = runs.join(folder, f"{name}.npy")
+        write_rows(storage, uri, (int(starts[-1]),), dtype, pieces)
+    write_arrays(storage, runs.join(folder, "starts.npz"), "", starts=starts)
+
+
+def load_described_side(storage: Storage, folder: str) -> DescribedSide:
+    """Map what `write_described_side` wrote."""
+    ids, biases = (mapped_rows(storage, runs.join(folder, f"{n}.npy")) for n in ("ids", "biases"))
+    starts = read_arrays(storage, runs.join(folder, "starts.npz"))[1]["starts"]
+    return DescribedSide(storage, folder, ids, biases, starts)
+
+
+def _vectors_uri(folder: str, part: int) -> str:
+    return runs.join(folder, "vectors", runs.part_name(part, "npy"))
+
+
+class ImageIds:
+    """image_no → image_id, from a mapped Arrow file with a batch for each part of `images`."""
+
+    def __init__(self, storage: Storage, uri: str, starts: Ints) -> None:
+        """starts: (parts + 1,) image_no of the first image of each part."""
+        self._file = pa.ipc.open_file(pa.memory_map(storage.local_path(uri)))
+        self._starts = starts
+
+    @staticmethod
+    def write(storage: Storage, uri: str, image_files: Sequence[str]) -> None:
+        """Write the file for the parts of `images`, one after the other."""
+        if storage.exists(uri):
+            return
+        schema = pa.schema([pa.field("image_id", pa.string(), nullable=False)])
+        with tempfile.TemporaryDirectory(prefix="copydetect-") as folder:
+            local = os.path.join(folder, "ids.arrow")
+            with pa.OSFile(local, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                for images in image_files:
+                    column = tables.read_table(storage, images, ["image_id"])["image_id"]
+                    values = pa.array(column.to_pylist(), pa.string())
+                    writer.write_batch(pa.record_batch([values], schema=schema))
+            storage.upload(local, uri)
+
+    def of(self, numbers: Ints) -> pa.Array:
+        """The ids of some images, in their order."""
+        parts = np.searchsorted(self._starts, numbers, side="right") - 1
+        pieces, places = [pa.array([], pa.string())], [np.empty(0, np.int64)]
+        for part in np.unique(parts):
+            at = np.flatnonzero(parts == part)
+            rows = pa.array(numbers[at] - self._starts[part])
+            pieces.append(self._file.get_batch(int(part)).column(0).take(rows))
+            places.append(at)
+        order = np.argsort(np.concatenate(places))
+        return pa.concat_arrays(pieces).take(pa.array(order))

@@ -1,0 +1,250 @@
+"""Candidates merged part by part are those of all pairs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from copydetect import tables
+from copydetect.candidates import crowds, merging
+from copydetect.candidates.candidate_parts import (
+    CandidateJob,
+    PairNumbers,
+    Proposals,
+    Side,
+    read_pairs,
+)
+from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
+from copydetect.candidates.exchanges import PairRows, ranges
+from copydetect.candidates.fusion import (
+    CandidateOptions,
+    DescriptorPairs,
+    LocalPairs,
+    merge_duplicates,
+    merge_matches,
+)
+from copydetect.candidates.merging import write_candidates
+from copydetect.index.channels import PartFiles
+from copydetect.search.hits import write_votes
+from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.votes import Votes
+from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from tests.conftest import STORAGE
+
+IMAGES, DIMENSION, NEIGHBORS, VOTED = 120, 16, 24, 9
+OPTIONS = CandidateOptions(k=4, min_score=6.0)
+
+
+@dataclass
+class Found:
+    """What a search of 120 images for themselves found: vectors, biases, neighbours and votes."""
+
+    vectors: np.ndarray
+    biases: np.ndarray
+    neighbors: Neighbors
+    votes: Votes
+
+    @staticmethod
+    def random(symmetric: bool) -> Found:
+        rng = np.random.default_rng(3)
+        vectors = rng.normal(size=(IMAGES, DIMENSION)).astype(np.float16)
+        biases = rng.random(IMAGES).astype(np.float32) / 10
+        scores = vectors.astype(np.float32) @ vectors.astype(np.float32).T
+        scores -= (biases[:, None] + biases) / 2 if symmetric else biases[:, None]
+        np.fill_diagonal(scores, -np.inf)
+        nearest = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBORS]
+        query = np.repeat(np.arange(IMAGES), NEIGHBORS)
+        values = np.take_along_axis(scores, nearest, axis=1).ravel()
+        # One image in ten has no neighbour, as if it had no descriptor to be found by.
+        kept = query % 10 != 3
+        neighbors = Neighbors(query[kept] << 32, nearest.ravel()[kept] << 32, values[kept])
+        return Found(vectors, biases, neighbors, _random_votes(rng))
+
+    def part(self, first: int, last: int) -> tuple[Neighbors, Votes]:
+        """The neighbours and votes of images first … last − 1."""
+        images = self.neighbors.queries >> 32
+        rows = (images >= first) & (images < last)
+        columns = (getattr(self.neighbors, name)[rows] for name in ("queries", "ids", "scores"))
+        return Neighbors(*columns), self._votes(first, last)
+
+    def _votes(self, first: int, last: int) -> Votes:
+        votes = self.votes
+        low, high = np.searchsorted(votes.query, [first, last])
+        names = ("query", "reference", "votes", "mirrored", "hits")
+        starts = votes.starts[low : high + 1]
+        points = votes.points[starts[0] : starts[-1]]
+        some = (getattr(votes, name)[low:high] for name in names)
+        return Votes(*some, starts - starts[0], points)
+
+
+def _random_votes(rng: np.random.Generator) -> Votes:
+    query = np.repeat(np.arange(IMAGES), VOTED)
+    others = [rng.choice(IMAGES - 1, VOTED, replace=False) for _ in range(IMAGES)]
+    reference = np.concatenate(others)
+    reference += reference >= query
+    counts = rng.integers(1, 4, len(query))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    values = rng.gamma(1.0, 0.05, len(query)).astype(np.float32)
+    points = np.zeros((starts[-1], 4), np.float32)
+    points[:, 0], points[:, 2] = np.repeat(query, counts), np.repeat(reference, counts)
+    points[:, 1] = rng.random(len(points))
+    none = np.zeros(len(query), bool)
+    return Votes(query, reference, values, none, counts.astype(np.int32), starts, points)
+
+
+def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> CandidateJob:
+    """The files of the search in some parts, of which one holds no images."""
+    bounds = np.array_split(np.arange(IMAGES), parts)
+    counts = [*map(len, bounds), 0]
+    images, channel, neighbors, votes = [], [], [], []
+    start = 0
+    for part, count in enumerate(counts):
+        ids = [f"{start + row:03d}.jpg" for row in range(count)]
+        images.append(str(folder / f"images-{part}"))
+        tables.write_table(STORAGE, images[-1], pa.table({"image_id": pa.array(ids, pa.string())}))
+        rows = slice(start, start + count)
+        flat = pa.array(found.vectors[rows].reshape(-1))
+        columns = {
+            "image_id": pa.array(ids, pa.string()),
+            "view": ["whole"] * count,
+            "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
+            "bias": found.biases[rows],
+            "model": ["m"] * count,
+        }
+        channel.append(str(folder / f"descriptors-{part}"))
+        table = pa.table(columns, schema=tables.descriptors(DIMENSION))
+        tables.write_table(STORAGE, channel[-1], table)
+        some = found.part(start, start + count)
+        neighbors.append(str(folder / f"neighbors-{part}"))
+        write_neighbors(STORAGE, neighbors[-1], some[0])
+        votes.append(str(folder / f"votes-{part}"))
+        write_votes(STORAGE, votes[-1], some[1])
+        start += count
+    starts = tuple(int(n) for n in np.cumsum([0, *counts[:-1]]))
+    side = Side(tuple(images), tuple(counts), PartFiles(tuple(images), tuple(channel), starts))
+    proposals = Proposals(
+        tuple(neighbors), tuple(votes), side, None if symmetric else side, ("whole",)
+    )
+    folders = [str(folder / name) for name in ("candidates", "pairs", "scratch")]
+    return CandidateJob(STORAGE, proposals, OPTIONS, DensityOptions(), *folders)
+
+
+def together(job: CandidateJob, uris: list[str]) -> tuple[pa.Table, list[PairNumbers]]:
+    """All candidates, and the numbers of their pairs by part."""
+    pairs = [f"{job.pairs_folder}/part-{part:05d}.npz" for part in range(len(uris))]
+    read = [read_pairs(STORAGE, uri) for uri in pairs]
+    return tables.read_tables(STORAGE, uris, tables.CANDIDATES), read
+
+
+def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[float, int]]:
+    """Score and rank by pair, of the functions that see every pair."""
+    query, reference = found.neighbors.queries >> 32, found.neighbors.ids >> 32
+    biases = found.biases[query]
+    if symmetric:
+        biases = (biases + found.biases[reference]) / np.float32(2)
+    scores = found.neighbors.scores
+    crowd = similarity_densities(query, scores, IMAGES)
+    votes = LocalPairs(found.votes.query, found.votes.reference, found.votes.votes)
+    voted = vote_densities(votes.query, votes.votes, IMAGES)
+    known = set(zip(query.tolist(), reference.tolist(), strict=True))
+    new = np.array([pair not in known for pair in zip(votes.query, votes.reference, strict=True)])
+    asked, other = votes.query[new], votes.reference[new]
+    floats = found.vectors.astype(np.float32)
+    cosines = np.einsum("nd,nd->n", floats[asked], floats[other])
+    taken = found.biases[asked]
+    if symmetric:
+        taken = (taken + found.biases[other]) / np.float32(2)
+    pairs = DescriptorPairs(
+        np.concatenate([query, asked]),
+        np.concatenate([reference, other]),
+        np.concatenate([scores + biases, cosines]),
+        np.concatenate([scores, cosines - taken]),
+    )
+    merged = (merge_duplicates if symmetric else merge_matches)(
+        pairs, votes, (crowd, voted), OPTIONS
+    )
+    names = zip(merged.query.tolist(), merged.reference.tolist(), strict=True)
+    return dict(
+        zip(names, zip(merged.score.tolist(), merged.rank.tolist(), strict=True), strict=True)
+    )
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
+    tmp_path: Path, symmetric: bool
+) -> None:
+    found = Found.random(symmetric)
+    expected = all_at_once(found, symmetric)
+    assert len(expected) > IMAGES
+    whole: pa.Table | None = None
+    for parts in (1, 3, 7):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        job = job_of(folder, found, parts, symmetric)
+        table, pairs = together(job, write_candidates(job))
+        query, reference = (
+            np.concatenate([getattr(one, name) for one in pairs]) for name in ("query", "reference")
+        )
+        got = dict(
+            zip(
+                zip(query.tolist(), reference.tolist(), strict=True),
+                zip(table["score"].to_pylist(), table["rank"].to_pylist(), strict=True),
+                strict=True,
+            )
+        )
+        assert got == expected
+        whole = whole or table
+        assert table.equals(whole)
+        for one in pairs:
+            for row in range(len(one.query)):
+                points = one.correspondences(row)
+                assert (points[:, 0] == one.query[row]).all()
+                assert (points[:, 2] == one.reference[row]).all()
+
+
+def test_the_pipeline_gives_what_its_steps_give(tmp_path: Path) -> None:
+    found = Found.random(True)
+    jobs = []
+    for name in ("steps", "pipeline"):
+        (tmp_path / name).mkdir()
+        jobs.append(job_of(tmp_path / name, found, 3, True))
+    uris = write_candidates(jobs[0])
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        _ = pipeline | beam.Create(range(4)) | NeighborsToCandidates(jobs[1])
+    others = [f"{jobs[1].folder}/part-{part:05d}.parquet" for part in range(4)]
+    assert together(jobs[0], uris)[0].equals(together(jobs[1], others)[0])
+
+
+def test_a_sample_of_the_images_tells_what_holds_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales = []
+    for parts in (1, 3):
+        monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES // 2)
+        (tmp_path / str(parts)).mkdir()
+        job = job_of(tmp_path / str(parts), Found.random(True), parts, True)
+        merging.sides_step(
+            job, [(one, merging.described_step(job, one)) for one in job.described_parts()]
+        )
+        for part in range(parts + 1):
+            merging.found_step(job, part)
+        scales.append(crowds.scale_step(job))
+    assert scales[0] == scales[1]
+    monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES)
+    whole = crowds.scale_step(job)
+    assert scales[0].similarity_spread == pytest.approx(whole.similarity_spread, rel=0.5)
+
+
+def test_points_follow_their_pairs() -> None:
+    assert ranges(np.array([5, 0, 9]), np.array([2, 0, 1])).tolist() == [5, 6, 9]
+    records = np.zeros(3, [("query", "<i8"), ("reference", "<i8"), ("points", "<i4")])
+    records["query"], records["points"] = [0, 1, 2], [1, 0, 2]
+    pairs = PairRows(records, np.arange(12, dtype=np.float32).reshape(3, 4))
+    taken = pairs.take(np.array([2, 0]))
+    assert taken.records["query"].tolist() == [2, 0]
+    assert taken.points[:, 0].tolist() == [4, 8, 0]
