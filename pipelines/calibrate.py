@@ -26,6 +26,7 @@ from copydetect.evaluation.calibration import FILE_NAME, Calibration, decision_d
 from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
 from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
+    StudyImages,
     StudyOptions,
     choose_images,
     label_pairs,
@@ -84,20 +85,20 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     (everything,) = listings_of(job)
     listed = tables.read_tables(job.storage, everything.uris, LISTING).to_pylist()
     chosen = choose_images((ListedImage(**row) for row in listed), options)
-    if len(chosen) < _FEW_IMAGES:
+    if len(chosen.collection) < _FEW_IMAGES:
         # Few images have few strangers worth a look, and without any there is nothing to learn.
         job = replace(job, options=replace(job.options, verify_score=-math.inf))
-    study = _listing(chosen)
+    study = _listing(chosen.collection)
     digest = content_digest(study)
     # How pairs are labelled changes nothing in what is searched.
     searched = str(replace(options, distinct=False))
     folder = runs.run_folder_name({**job.settings, "study": searched}, digest)
     place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
     _forget_verdicts(place)
-    made = _make_copies(place, chosen[: options.sample], options)
+    made = _make_copies(place, chosen, options)
     uri = runs.join(place.folder, "sample", "collection.parquet")
     tables.write_table(job.storage, uri, study)
-    listing = _with_copies(place, Listing("image", len(chosen), digest, (uri,)))
+    listing = _with_copies(place, Listing("image", len(study), digest, (uri,)))
     parts = stages.describe(place, listing, job.setup)
     manifest = search_and_verify(job, place, folder, {"image": parts}, [listing])
     matches = tables.read_tables(
@@ -106,13 +107,13 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     pairs, left_out = label_pairs(matches, made, options.distinct)
     job.storage.delete(runs.join(job.output, "listing"))
     return pairs, {
-        "images": len(chosen),
+        "images": len(study),
         "copies": len(made),
         "pairs": int(pairs.found.sum()),
         "left_out": left_out,
         "seed": options.seed,
         "mixes": options.mixes,
-        "copies_of_each": options.copies,
+        "copies_by_each_mix": options.copies,
         "distinct": options.distinct,
         "effort": job.options.effort,
         "models": job.models,
@@ -133,14 +134,12 @@ def _forget_verdicts(place: Workplace) -> None:
     place.storage.write(marker, digest)
 
 
-def _make_copies(
-    place: Workplace, sample: list[ListedImage], options: StudyOptions
-) -> list[MadeCopy]:
+def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) -> list[MadeCopy]:
     """Edit the sample, each mix a part of it."""
     made: list[MadeCopy] = []
-    for mix in dict.fromkeys(options.mixes):
-        turns = [turn for turn, name in enumerate(options.mixes) if name == mix]
-        images = [one for row, one in enumerate(sample) if row % len(options.mixes) in turns]
+    pasted = tuple(image.ref for image in study.pasted)
+    for number, mix in enumerate(options.mixes):
+        images = study.edited_by(number, len(options.mixes))
         uri = runs.join(place.folder, "sample", f"{mix}.parquet")
         tables.write_table(place.storage, uri, _listing(images))
         job = EditsJob(
@@ -148,6 +147,7 @@ def _make_copies(
             CopyOptions(options.copies, options.seed, mix),
             runs.join(place.folder, "edited", mix),
             runs.join(place.folder, "edits", mix),
+            pasted,
         )
         parts = part_count(max(len(images), 1))
         uris = [job.part_uri("copies", part) for part in range(parts)]
@@ -236,11 +236,11 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.collection,
         help=f"images to search in at most, the sample among them ({defaults.collection})",
     )
-    study.add_argument("--copies", type=int, default=defaults.copies, help="of each (1)")
+    study.add_argument("--copies", type=int, default=defaults.copies, help="by each mix (1)")
     study.add_argument(
         "--mix",
         default=",".join(defaults.mixes),
-        help=f"mixes of edits in turn, repeated for more ({','.join(defaults.mixes)})",
+        help=f"mixes of edits, of which an image gets one, two, … ({','.join(defaults.mixes)})",
     )
     study.add_argument("--seed", type=int, default=0, help="another one draws others (0)")
     study.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,14 +200,28 @@ def test_the_study_is_chosen_whatever_the_order_and_holds_no_image_twice() -> No
     options = StudyOptions(sample=5, collection=20)
     chosen = choose_images(images, options)
     assert choose_images(images[::-1], options) == chosen
-    assert len({image.sha256 for image in chosen}) == 20
+    assert len({image.sha256 for image in chosen.collection}) == 20
     assert chosen != choose_images(images, replace(options, seed=1))
     everything = choose_images(images, replace(options, collection=100))
-    assert len(everything) == 50
-    assert everything[:20] == chosen
+    assert everything.collection[:20] == chosen.collection
+    assert len({image.sha256 for image in everything.collection + everything.pasted}) == 50
 
 
-@pytest.mark.parametrize("wrong", [{"sample": 0}, {"mixes": ("gentle",)}, {"collection": 10}])
+def test_some_images_have_a_copy_by_every_mix_and_some_by_one() -> None:
+    images = [listed(f"{n}.jpg", f"{n:064x}") for n in range(40)]
+    study = choose_images(images, StudyOptions(sample=18, collection=30))
+    copies = [image.image_id for mix in range(3) for image in study.edited_by(mix, 3)]
+    assert set(copies) == {image.image_id for image in study.collection[:18]}
+    assert sorted(Counter(copies).values()) == [1] * 6 + [2] * 6 + [3] * 6
+    by_mix = [len(study.edited_by(mix, 3)) for mix in range(3)]
+    assert by_mix == [12, 12, 12]
+    assert study.edited_by(0, 1) == study.collection[:18]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sample": 0}, {"mixes": ("gentle",)}, {"mixes": ("mild", "mild")}, {"collection": 10}],
+)
 def test_impossible_studies_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(OptionError):
         StudyOptions(**wrong)

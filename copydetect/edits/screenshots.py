@@ -20,6 +20,7 @@ Box = tuple[int, int, int, int]
 Layout = Literal["feed", "chat", "page", "viewer"]
 
 _MAX_SCREEN_PIXELS = 16_000_000
+_DEVICES = 12
 _ACCENTS: tuple[Colour, ...] = ((24, 119, 242), (37, 168, 90), (225, 48, 108), (120, 80, 220))
 
 
@@ -41,14 +42,17 @@ class Screenshot(Edit):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, strength: float) -> Screenshot:
-        layouts: tuple[Layout, ...] = ("feed", "chat", "page", "viewer")
-        layout = layouts[rng.integers(4)]
-        wide = layout == "page" or (layout != "chat" and rng.random() < 0.3)
-        shape = rng.uniform(1.3, 1.8) if wide else rng.uniform(0.46, 0.65)
         size = rng.uniform(1.2 - 0.5 * strength, 2.5)
-        cut, dark = rng.random() < 0.2 + 0.4 * strength, rng.random() < 0.35
-        seed = int(rng.integers(2**31))
-        return cls(layout, float(shape), float(size), bool(dark), bool(cut), seed)
+        cut = rng.random() < 0.2 + 0.4 * strength
+        # A pile's screenshots come from few devices: half of them have a frame that others have.
+        device = int(rng.integers(_DEVICES if rng.random() < 0.5 else 2**31))
+        screen = np.random.default_rng(device)
+        layouts: tuple[Layout, ...] = ("feed", "chat", "page", "viewer")
+        layout = layouts[screen.integers(4)]
+        wide = layout == "page" or (layout != "chat" and screen.random() < 0.3)
+        shape = screen.uniform(1.3, 1.8) if wide else screen.uniform(0.46, 0.65)
+        dark = screen.random() < 0.35
+        return cls(layout, float(shape), float(size), bool(dark), bool(cut), device)
 
     def edit(self, pixels: Pixels, others: Others) -> Edited:
         height, width = pixels.shape[:2]

@@ -22,6 +22,7 @@ from copydetect.evaluation.calibration_fit import LabelledPairs
 from copydetect.parts import ListedImage
 
 NEARLY_CERTAIN = 0.9
+_PASTED, _IMAGES_FOR_PASTED = 24, 20
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class StudyOptions:
     """What a calibration is made on.
 
     sample: images that copies are made of; collection: images that are searched, the sample among
-    them; copies: of each; mixes: of `edits.MIXES`, taken in turn, so that one named twice is drawn
-    twice as often; distinct: whether the collection is known to hold no copies.
+    them; mixes: of `edits.MIXES`; copies: by each mix that an image is edited by, which are one of
+    the mixes, two, … all of them in turn, for a pile has few copies of one image and many of
+    another; distinct: whether the collection is known to hold no copies.
     """
 
     sample: int = 300
@@ -43,6 +45,8 @@ class StudyOptions:
     def __post_init__(self) -> None:
         for mix in self.mixes or ("",):
             mix_named(mix)
+        if len(set(self.mixes)) < len(self.mixes):
+            raise OptionError(f"--mix {','.join(self.mixes)} names one twice")
         for name in ("sample", "collection", "copies"):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} is {getattr(self, name)}; it must be at least 1")
@@ -59,8 +63,29 @@ class MadeCopy:
     kinds: tuple[str, ...]
 
 
-def choose_images(listed: Iterable[ListedImage], options: StudyOptions) -> list[ListedImage]:
-    """The collection of a study, its sample first: by hash, so whatever the order of the input.
+@dataclass(frozen=True)
+class StudyImages:
+    """What a study works with: the collection, its sample first, and what is pasted with.
+
+    Pasted are few images, so that copies of different images share them as they do in a pile: one
+    screen behind many pictures, one logo on all of them. None of them is in the collection.
+    """
+
+    collection: list[ListedImage]
+    sample: int
+    pasted: list[ListedImage]
+
+    def edited_by(self, mix: int, mixes: int) -> list[ListedImage]:
+        """The images of the sample that copies are made of by the mix of this number."""
+        return [
+            image
+            for row, image in enumerate(self.collection[: self.sample])
+            if (mix - row) % mixes <= row // mixes % mixes
+        ]
+
+
+def choose_images(listed: Iterable[ListedImage], options: StudyOptions) -> StudyImages:
+    """The images of a study: by hash, so whatever the order of the input.
 
     Of byte-identical files one is taken, and none that could not be read.
     """
@@ -72,7 +97,10 @@ def choose_images(listed: Iterable[ListedImage], options: StudyOptions) -> list[
         sha256: hashlib.sha256(f"{options.seed}\0{sha256}".encode()).digest() for sha256 in distinct
     }
     order = sorted(distinct, key=lambda sha256: salted[sha256])
-    return [distinct[sha256] for sha256 in order[: options.collection]]
+    images = [distinct[sha256] for sha256 in order]
+    pasted = min(_PASTED, len(images) // _IMAGES_FOR_PASTED)
+    collection = images[: len(images) - pasted][: options.collection]
+    return StudyImages(collection, options.sample, images[len(images) - pasted :])
 
 
 def label_pairs(
