@@ -12,6 +12,7 @@ linearly; a near neighbour counts at most little more than this line foretells.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _BLOCK_IMAGES = 65_536
+_SPELLED = re.compile(r"density=(\d+)-(\d+),tail=(\d+)-(\d+),slack=(\d+\.?\d*)")
 
 # What collections of pictures usually have, for those that are too small or too uniform to tell.
 _USUAL_SIMILARITY_SPREAD = 0.045
@@ -55,6 +57,15 @@ class DensityOptions:
             raise OptionError(f"ranks must be 1 ≤ first ≤ last < tail_first < tail_last: {ranks}")
         if not 0 <= self.slack <= 100:
             raise OptionError(f"slack must be in 0…100, not {self.slack}")
+
+    @classmethod
+    def parse(cls, text: str) -> DensityOptions:
+        """What `str` gives, such as "density=2-6,tail=8-30,slack=1.5"; OptionError."""
+        found = _SPELLED.fullmatch(text.replace(" ", ""))
+        if not found:
+            raise OptionError(f"a density is written as {str(cls())!r}, not {text!r}")
+        first, last, tail_first, tail_last, slack = found.groups()
+        return cls(int(first), int(last), int(tail_first), int(tail_last), float(slack))
 
     def __str__(self) -> str:
         near, tail = f"{self.first_rank}-{self.last_rank}", f"{self.tail_first}-{self.tail_last}"

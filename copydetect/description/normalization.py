@@ -11,8 +11,9 @@ corrections, both subtracted from the similarity of a pair:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 Method = Literal["none", "bias", "negatives", "stretch"]
 
 _ROWS_TOGETHER = 256
+_SPELLED = re.compile(r"(\w+),beta=(\d+\.?\d*),ranks=(\d+)-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class BackgroundOptions:
         if not 0 <= self.beta <= 10:
             raise OptionError(f"beta must be in 0…10, not {self.beta}")
         _check_ranks(self.first_rank, self.last_rank)
+
+    @classmethod
+    def parse(cls, text: str) -> BackgroundOptions:
+        """What `str` gives, such as "bias,beta=1,ranks=1-3"; OptionError."""
+        found = _SPELLED.fullmatch(text.replace(" ", ""))
+        if not found:
+            raise OptionError(f"a background is written as {str(cls())!r}, not {text!r}")
+        method, beta, first, last = found.groups()
+        return cls(cast(Method, method), float(beta), int(first), int(last))
 
     def __str__(self) -> str:
         return f"{self.method},beta={self.beta:g},ranks={self.first_rank}-{self.last_rank}"

@@ -1,14 +1,18 @@
 """`copydetect benchmark score`: every form of score normalisation, on the descriptors of a truth.
 
-Descriptors only and exact search, so that the forms are compared and nothing else.
+Descriptors only and exact search, so that the forms are compared and nothing else. A form is what
+the background takes off, then what the collection does, joined by "+":
+
+    bias,beta=1,ranks=1-3 + density=2-6,tail=8-30,slack=1.5
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -45,36 +49,51 @@ _STORAGE = LocalStorage()
 class Form:
     """One way to normalise: against the background, and then against the collection or not."""
 
-    name: str
     background: BackgroundOptions
     density: DensityOptions | None
 
+    @classmethod
+    def parse(cls, text: str) -> Form:
+        """Of the form above, either half or "none"; OptionError."""
+        background, density = BackgroundOptions("none"), None
+        for half in (half.strip() for half in text.split("+")):
+            if half.startswith("density="):
+                density = DensityOptions.parse(half)
+            elif half != "none":
+                background = BackgroundOptions.parse(half)
+        return cls(background, density)
 
-def _plain(first: int, last: int) -> DensityOptions:
-    """The mean of ranks, however far copies raise it."""
-    return DensityOptions(first, last, last + 1, last + 5, slack=100)
+    def __str__(self) -> str:
+        halves = [str(self.background)] if self.background.method != "none" else []
+        halves += [str(self.density)] if self.density else []
+        return " + ".join(halves) or "none"
 
 
-_NOTHING = BackgroundOptions("none")
+DEFAULT_FORM = Form(BackgroundOptions(), DensityOptions())
 FORMS = (
-    Form("raw cosine", _NOTHING, None),
-    Form("background, ranks 1–3", BackgroundOptions("bias"), None),
-    Form("negatives, β .35", BackgroundOptions("negatives", 0.35, 1, 10), None),
-    Form("stretching", BackgroundOptions("stretch"), None),
-    Form("collection, mean of ranks 2–4", _NOTHING, _plain(2, 4)),
-    Form("collection, mean of ranks 2–6", _NOTHING, _plain(2, 6)),
-    Form("collection, mean of ranks 5–30", _NOTHING, _plain(5, 30)),
-    Form("collection, under the tail's line", _NOTHING, DensityOptions()),
-    Form("background and collection (default)", BackgroundOptions("bias"), DensityOptions()),
+    "none",
+    "bias,beta=1,ranks=1-3",
+    "bias,beta=1,ranks=1-10",
+    "bias,beta=0.5,ranks=1-3",
+    "negatives,beta=0.35,ranks=1-10",
+    "stretch,beta=1,ranks=1-3",
+    "density=2-4,tail=5-9,slack=100",
+    "density=2-6,tail=8-30,slack=100",
+    "density=5-30,tail=31-35,slack=100",
+    "density=2-6,tail=8-30,slack=1.5",
+    str(DEFAULT_FORM),
 )
+"""Raw cosine; the background alone; the mean of the collection's ranks, however far copies raise
+it; that under the line of its tail; and the last together with the background."""
 
 
 @dataclass(frozen=True)
 class _Described:
-    """image_ids and unit vectors (n, d) of an input."""
+    """image_ids and unit vectors (n, d) of an input, and the CPU seconds that they took."""
 
     image_ids: list[str]
     vectors: Floats
+    seconds: float
 
 
 def main(argv: list[str]) -> int:
@@ -84,12 +103,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--queries", required=True, help="any input; for groups, all images")
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
+    parser.add_argument(
+        "--form",
+        action="append",
+        metavar="FORM",
+        help=f"such as '{DEFAULT_FORM}', the default of dedup and match; again for more (a choice)",
+    )
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
 
     def measure() -> int:
+        forms = [Form.parse(text) for text in arguments.form or FORMS]
         truth = read_truth(_STORAGE, arguments.truth)
         if isinstance(truth, GroupTruth) != (arguments.references is None):
             raise InputError("--references goes with a truth of pairs, and only with that")
@@ -97,8 +123,8 @@ def main(argv: list[str]) -> int:
         queries = _describe(arguments.queries, model)
         references = _describe(arguments.references, model) if arguments.references else None
         figures = {
-            form.name: _figures(form, queries, references, truth, model.background())
-            for form in FORMS
+            str(form): _figures(form, queries, references, truth, model.background())
+            for form in forms
         }
         print(_table(figures))
         print(json.dumps(figures, indent=1))
@@ -108,12 +134,13 @@ def main(argv: list[str]) -> int:
 
 
 def _describe(spec: str, model: Embedder) -> _Described:
+    start = time.process_time()
     image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
     pictures = _pictures(spec)
     while batch := list(islice(pictures, 4 * BATCH_SIZE)):
         image_ids += [image_id for image_id, _ in batch]
         vectors.append(model.embed([pixels for _, pixels in batch]))
-    return _Described(image_ids, np.concatenate(vectors))
+    return _Described(image_ids, np.concatenate(vectors), time.process_time() - start)
 
 
 def _pictures(spec: str) -> Iterator[tuple[str, Pixels]]:
@@ -131,26 +158,19 @@ def _figures(
     truth: PairTruth | GroupTruth,
     background: Floats,
 ) -> dict[str, Any]:
-    """Figures of one form, with the best 10 candidates of a query."""
+    """Figures of one form, with the best 10 candidates of a query, and what it costs."""
     symmetric = references is None
     others = references or queries
-    left = normalize_vectors(queries.vectors, background, form.background)
-    # A stretched query has all its similarities stretched; stretching both sides would do it twice.
-    stretched = form.background.method == "stretch"
-    right = (
-        others.vectors
-        if stretched
-        else normalize_vectors(others.vectors, background, form.background)
-    )
-    biases = background_biases(queries.vectors, background, form.background)
+    start = time.process_time()
+    left, right, biases = _against_background(form, queries.vectors, others.vectors, background)
+    seconds = time.process_time() - start
     scores = left @ right.T - (
         (biases[:, None] + biases[None]) / 2 if symmetric else biases[:, None]
     )
     pairs = _neighbors(scores, symmetric)
-    count = len(queries.image_ids)
-    densities = similarity_densities(pairs.query, pairs.score, count, form.density)
-    if form.density is None:
-        densities = replace(densities, values=np.zeros(count, np.float32), spread=1.0)
+    start = time.process_time()
+    densities = _densities(form, pairs, len(queries.image_ids))
+    seconds += time.process_time() - start
     found = _merged(pairs, densities, symmetric)
     ranking = rank_pairs(
         [queries.image_ids[number] for number in found.query],
@@ -159,7 +179,27 @@ def _figures(
         truth,
         originals_only=symmetric,
     )
-    return ranking_figures(ranking)
+    described = queries.seconds + (references.seconds if references else 0)
+    cost = {"seconds": seconds, "share_of_describe": seconds / described}
+    return {"normalization": cost, **ranking_figures(ranking)}
+
+
+def _against_background(
+    form: Form, queries: Floats, references: Floats, background: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Vectors of both sides, and biases of the queries."""
+    left = normalize_vectors(queries, background, form.background)
+    # A stretched query has all its similarities stretched; stretching both sides would do it twice.
+    stretched = form.background.method == "stretch"
+    right = references if stretched else normalize_vectors(references, background, form.background)
+    return left, right, background_biases(queries, background, form.background)
+
+
+def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:
+    if form.density is not None:
+        return similarity_densities(pairs.query, pairs.score, count, form.density)
+    nothing = np.zeros(count, np.float32)
+    return Densities(nothing, nothing, spread=1.0)
 
 
 def _merged(pairs: DescriptorPairs, densities: Densities, symmetric: bool) -> Any:
@@ -179,8 +219,9 @@ def _neighbors(scores: Floats, symmetric: bool) -> DescriptorPairs:
 
 
 def _table(figures: dict[str, dict[str, Any]]) -> str:
-    lines = ["| form | micro-AP | R at P .9 |", "|---|---|---|"]
+    lines = ["| form | micro-AP | R at P .9 | cost, of describe |", "|---|---|---|---|"]
     for name, values in figures.items():
         recall = values["recall_at_precision"]["0.9"]["recall"]
-        lines.append(f"| {name} | {values['micro_ap']:.3f} | {recall:.3f} |")
+        share = values["normalization"]["share_of_describe"]
+        lines.append(f"| {name} | {values['micro_ap']:.3f} | {recall:.3f} | {share:.1%} |")
     return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""`copydetect benchmark score`: forms as text, and that normalising is worth it on the sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from copydetect.errors import OptionError
+from pipelines.benchmarks import score
+from pipelines.benchmarks.score import DEFAULT_FORM, FORMS, Form
+
+SAMPLE = Path(__file__).parents[1] / "sample_data"
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_a_form_is_what_it_is_written_as(text: str) -> None:
+    assert str(Form.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "cosine", "bias,beta=1", "density=2-6", "density=6-2,tail=8"])
+def test_a_form_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="is written as"):
+        Form.parse(text)
+
+
+def test_the_sample_is_ranked_better_when_normalised(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    photos, originals = SAMPLE / "photos", tmp_path / "originals"
+    shutil.copytree(photos, originals, ignore=shutil.ignore_patterns("downloads"))
+    arguments = ["--truth", str(SAMPLE / "ground_truth.csv"), "--references", str(originals)]
+    forms = ("none", str(DEFAULT_FORM))
+    arguments += ["--queries", str(photos / "downloads"), *(f"--form={form}" for form in forms)]
+    assert score.main(arguments) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {form}" for form in forms]
+    figures = json.loads(printed[printed.index("{") :])
+    raw, normalised = (figures[form] for form in forms)
+    assert normalised["micro_ap"] > raw["micro_ap"]
+    assert 0 < normalised["normalization"]["share_of_describe"] < 0.5
+
+
+def test_references_go_with_pairs_only(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text("image_id,group_id\na.jpg,1\nb.jpg,1\n")
+    photos = str(SAMPLE / "photos")
+    arguments = ["--truth", str(groups), "--queries", photos, "--references", photos]
+    assert score.main(arguments) == 2
+    assert "--references goes with a truth of pairs" in capsys.readouterr().err
