@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from copydetect.description.trunks import DescriptorModel, Trunk
+from copydetect.edits.edit import resized
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import MODELS
 from copydetect.types import Pixels
@@ -208,15 +209,20 @@ class Embedder:
 
 
 def preprocess(image: Pixels, card: ModelCard) -> Pixels:
-    """Resize to the model's input, (h, w, 3) uint8, as SSCD does: Pillow's bilinear filter."""
+    """Resize to the model's input, (h, w, 3) uint8, as its training did.
+
+    Our own networks average areas; the others get Pillow's bilinear filter, as SSCD's did.
+    """
     size = (card.input_size_px, card.input_size_px)
     if card.resize == "short_edge":
         height, width = image.shape[:2]
         scale = card.input_size_px / min(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if card.network is not None:
+        return resized(image, *size)
     # reducing_gap shrinks large pictures by a whole factor first, which is much faster.
-    resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(resized)
+    filtered = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(filtered)
 
 
 def load_model(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from copydetect.edits import EditMix, make_copy
+from copydetect.edits.edit import resized
 from copydetect.types import Pixels
 
 Numbers = npt.NDArray[np.int64]
@@ -21,9 +21,8 @@ _VIEWS, _MIXING, _VALIDATION = 1, 2, 3
 
 
 def square(pixels: Pixels, side_px: int) -> Pixels:
-    """The whole picture on a square, as descriptors are made of it."""
-    resized = Image.fromarray(pixels).resize((side_px, side_px), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    """The whole picture on a square, as `descriptors.preprocess` makes it."""
+    return resized(pixels, side_px, side_px)
 
 
 def edited_view(
