@@ -40,6 +40,8 @@ def figures(vectors: int, **changes: object) -> search.Figures:
         "shuffled_bytes_per_vector": 900.0,
         "recall": 0.99,
         "planted": {"0.6": 1.0, "0.7": 1.0, "0.8": 1.0},
+        "train_cpu_seconds": 1.0,
+        "cpu_seconds": 100.0,
         "faiss_seconds": 50.0,
         "exact_seconds": 900.0,
     }

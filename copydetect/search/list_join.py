@@ -1,10 +1,9 @@
 """The search of one shard by matrix products: a list against all queries that visit it.
 
-For codes that decode to vectors (float32, float16, 8 and 4 bits) a matrix product compares several
-times faster than a scan of codes, query by query. Its rounding depends on the shape of the block,
-so it only proposes: whatever comes near a query's k-th best is compared again, pair by pair, in
-one fixed order of summation. Lists are visited nearest first, in rounds, so that after the first
-few only little comes near.
+A matrix product of decoded codes compares several times faster than a scan of codes, query by
+query. Its rounding depends on the shape of the block, so it only proposes: whatever comes near a
+query's k-th best is compared again, pair by pair, in one fixed order of summation. Lists are
+visited nearest first, in rounds, so that after the first few only little comes near.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.index.partitions import Floats, Integers
+from copydetect.search.products import Products
 from copydetect.search.queries import SearchOptions
 
 Found: TypeAlias = tuple[Integers, Integers, Floats]
@@ -81,6 +81,7 @@ class ListJoin:
         self._decode = _decoder(index)
         self._l2 = index.metric_type == faiss.METRIC_L2
         self._queries, self._vectors, self._probes = queries, vectors, probes
+        self._products = Products(vectors)
         self._squares = np.einsum("ij,ij->i", vectors, vectors)
         self._options = options
         self._lowest = np.full(len(queries), np.iinfo(np.int64).max)
@@ -132,7 +133,7 @@ class ListJoin:
         if np.count_nonzero(near) > 2 * k * len(rows) and len(ids) > k:
             scores[excluded(self._queries[rows, None], ids, self._options)] = -np.inf
             kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
-            near &= scores >= (kth - slack)[:, None]
+            near &= scores >= (kth - 2 * slack)[:, None]
             near &= scores > -np.inf
         at, columns = np.divmod(np.flatnonzero(near), len(ids))
         kept = ~excluded(self._queries[rows[at]], ids[columns], self._options)
@@ -145,14 +146,13 @@ class ListJoin:
 
     def _proposed(self, rows: Integers, vectors: Floats) -> tuple[Floats, Floats]:
         """Scores (rows, vectors) by a matrix product, and (rows,) how wrong they may be."""
-        products = self._vectors[rows] @ vectors.T
-        squares = np.einsum("ij,ij->i", vectors, vectors)
-        sizes = self._squares[rows] + squares.max(initial=0)
+        scores, errors = self._products.of(rows, vectors)
         if self._l2:
-            products *= 2
-            products -= squares
-            products -= self._squares[rows, None]
-        return products, (_ROUNDING * sizes).astype(np.float32)
+            scores *= 2
+            scores -= np.einsum("ij,ij->i", vectors, vectors)
+            scores -= self._squares[rows, None]
+            errors = errors * 2 + _ROUNDING * self._squares[rows]
+        return scores, errors
 
     def _exact(self, rows: Integers, vectors: Floats, columns: Integers) -> Floats:
         """Scores of pairs, each summed for itself."""
@@ -240,4 +240,6 @@ def _decoder(index: Any) -> Any:
         if sq.qtype == faiss.ScalarQuantizer.QT_fp16:
             return lambda codes: codes.view(np.float16).astype(np.float32)
         return lambda codes: sq.decode(np.ascontiguousarray(codes))
+    if hasattr(index, "pq"):
+        return lambda codes: index.pq.decode(np.ascontiguousarray(codes))
     return lambda codes: codes.view(np.float32)

@@ -58,7 +58,7 @@ def search_task(
     if storage.exists(uri):
         return uri
     faiss.omp_set_num_threads(options.threads)
-    threadpool_limits(options.threads, user_api="blas")
+    threadpool_limits(options.threads)
     shard, first, stop = task
     pieces, counts = [], []
     for part in range(first, stop):

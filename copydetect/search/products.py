@@ -1,0 +1,79 @@
+"""Inner products of many vectors with many, fast, and a bound of how wrong they are.
+
+Where the processor multiplies bfloat16, a product takes a quarter of the time of float32. It says
+what is worth an exact look, and must not lose anything: so each comes with a bound.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from copydetect.index.partitions import Floats, Integers
+
+_HALF_STEP = 2.0**-8
+_FLOAT_ROUNDING = 8e-6
+_ROWS, _COLUMNS, _MOST_ROWS = 128, 64, 2048
+
+
+class Products:
+    """Inner products of some of `vectors` (n, d) float32 with others."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self._vectors = vectors
+        self._sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        self._halves = _halves(vectors) if multiplies_bfloat16() else None
+        if self._halves is not None:
+            self._lost = _norms(vectors - self._halves.float().numpy())
+
+    def of(self, rows: Integers, others: Floats) -> tuple[Floats, Floats]:
+        """Products (rows, others) float32, and (rows,) by how much they may be wrong.
+
+        Rounding moves q to q + e and v to v + f: the product by at most |e| |v| + |q + e| |f|,
+        by Cauchy and Schwarz, and the result is rounded once more.
+        """
+        size = float(_norms(others).max(initial=0))
+        if self._halves is None:
+            errors = _FLOAT_ROUNDING * (self._sizes[rows] ** 2 + size**2)
+            return self._vectors[rows] @ others.T, errors.astype(np.float32)
+        halves = _halves(others)
+        lost = float(_norms(others - halves.float().numpy()).max(initial=0))
+        products = np.empty((len(rows), len(others)), np.float32)
+        right = _padded(halves, _COLUMNS).T
+        for start in range(0, len(rows), _MOST_ROWS):
+            some = rows[start : start + _MOST_ROWS]
+            left = torch.zeros(
+                (-(-len(some) // _ROWS) * _ROWS, others.shape[1]), dtype=torch.bfloat16
+            )
+            torch.index_select(self._halves, 0, torch.from_numpy(some), out=left[: len(some)])
+            found = torch.mm(left, right)[: len(some), : len(others)]
+            torch.from_numpy(products[start : start + len(some)]).copy_(found)
+        sizes = self._sizes[rows]
+        errors = self._lost[rows] * size + (sizes + self._lost[rows]) * lost
+        errors += (_HALF_STEP + _FLOAT_ROUNDING) * (sizes * size + errors)
+        return products, errors.astype(np.float32)
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does; emulated it would be slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _halves(vectors: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(vectors)).bfloat16()
+
+
+def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
+    """With rows of zeros: of few different shapes, each is prepared once."""
+    rows, width = halves.shape
+    padded = torch.zeros((-(-rows // multiple) * multiple, width), dtype=halves.dtype)
+    padded[:rows] = halves
+    return padded
+
+
+def _norms(vectors: Floats) -> Floats:
+    norms: Floats = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return norms
