@@ -38,6 +38,7 @@ from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from pipelines import stages
 from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
+from pipelines.lost_copies import lost_copies
 from pipelines.options import JobOptions, job_options
 from pipelines.quality import search_quality
 from pipelines.report import write_report
@@ -193,6 +194,7 @@ def search_and_verify(
     candidates = stages.propose(place, proposals, _candidate_options(job.options), DensityOptions())
     verifying = _verify_options(job.options, sides[1].images)
     matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
+    quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
     uris = {
         name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
         for name in _described_tables(job.options)

@@ -18,6 +18,7 @@ from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
 from copydetect.storage import Storage
+from pipelines.lost_copies import NEAREST, write_nearest
 from pipelines.stages import Search, Workplace, part_files
 
 _QUERIES = 300
@@ -97,6 +98,7 @@ def search_quality(
     folder = runs.join(place.folder, "search", "quality")
     sample = _sample(place, search, neighbors, partition, folder)
     exact = _exact(place, search, sample, partition, options, folder)
+    write_nearest(place.storage, runs.join(folder, NEAREST), exact, sample.found, max(_RANKS))
     recalls = {k: recall_of(sample.found, exact, k) for k in _RANKS}
     return _figures(recalls)
 
