@@ -94,7 +94,7 @@ def search_quality(
     index = runs.join(place.folder, "index", "descriptors")
     partition = load_partition(place.storage, f"{index}/{PARTITION}")
     if options.probes_in(partition) >= partition.lists:
-        return {f"search_recall_at_{k}": 1.0 for k in _RANKS}
+        return {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
     folder = runs.join(place.folder, "search", "quality")
     sample = _sample(place, search, neighbors, partition, folder)
     exact = _exact(place, search, sample, partition, options, folder)
