@@ -50,6 +50,9 @@ _LISTING = "listing"
 _SCRATCH = ("search", "pairs")
 _DESCRIPTOR_NEIGHBORS = 50
 _FEATURE_NEIGHBORS = 8
+_FEATURE_PROBES = 6
+_FEATURES_PER_LIST = 20
+_FEATURE_QUERIES = 65_536
 _CROWD = 100
 _CANVAS = np.zeros((256, 256, 3), np.uint8)
 
@@ -235,7 +238,8 @@ def _proposals(
             place,
             search,
             _feature_index(options),
-            SearchOptions(k=_FEATURE_NEIGHBORS, exclude=exclude),
+            # A feature of the collection finds itself; what repeats in its picture says little.
+            SearchOptions(k=_FEATURE_NEIGHBORS + search.symmetric, task_queries=_FEATURE_QUERIES),
         )
     proposals = Proposals(
         neighbors=tuple(neighbors),
@@ -293,7 +297,13 @@ def _descriptor_index(options: JobOptions) -> IndexOptions:
 
 
 def _feature_index(options: JobOptions) -> IndexOptions:
-    return IndexOptions(codes="PQ16", metric="l2", shards=options.shards)
+    return IndexOptions(
+        codes="PQ16",
+        metric="l2",
+        shards=options.shards,
+        probes=_FEATURE_PROBES,
+        training_per_list=_FEATURES_PER_LIST,
+    )
 
 
 def _candidate_options(options: JobOptions) -> CandidateOptions:

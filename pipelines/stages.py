@@ -205,6 +205,7 @@ def search_keypoints(
         options=index,
         model=quantiser.identity,
         codebook=quantiser.centroids,
+        self_probes=index.probes if search.symmetric else 0,
     )
     found = runs.join(place.folder, "search", "keypoints")
 
@@ -225,6 +226,7 @@ def search_keypoints(
                     KeypointReader(place.storage, queries, name == "mirrored"),
                     folder,
                     options,
+                    same_parts=search.symmetric and name == "upright",
                 ),
                 built,
             )

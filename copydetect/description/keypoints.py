@@ -27,6 +27,8 @@ from copydetect.types import Keypoints, Pixels
 BUNDLED_QUANTISER = MODELS / "keypoints-pq16.safetensors"
 UNITS_PER_SIDE = 256
 """x and y count in 1/256 of the thumbnail's longer side: a unit is as long in x as in y."""
+CODEBOOK_STEP = 2.0**-11
+"""Centroids are multiples of it: so coarse that products of codes sum up exactly in float32."""
 SCALE_STEPS_PER_OCTAVE = 16
 ANGLE_STEPS_PER_TURN = 256
 _SIFT_DIMENSION = 128
@@ -90,7 +92,8 @@ class Quantiser:
 
     mean: (128,); rotation: (d, 128), orthonormal rows, each even or odd under mirroring of SIFT;
     mirror_signs: (d,) +1 for even rows, −1 for odd ones, so that mirroring is a change of signs;
-    centroids: (m, 256, d / m), what an index needs as its codebook; all float32.
+    centroids: (m, 256, d / m), what an index needs as its codebook, on a grid of `CODEBOOK_STEP`;
+    all float32.
     identity: names the codes' meaning; codes of different identities don't compare.
     """
 

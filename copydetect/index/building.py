@@ -120,7 +120,9 @@ def commit_step(
 def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     """Route one part of queries."""
     faiss.omp_set_num_threads(job.options.threads)
-    known = probes_uri(job.index_folder, part[0]) if job.same_parts else ""
+    # Routing into a single list leaves nothing to know.
+    same_lists = job.same_parts and reader.partition.lists > 1
+    known = probes_uri(job.index_folder, part[0]) if same_lists else ""
     return route_queries(
         job.storage, job.folder, job.read, part, reader.partition, reader.index, job.options, known
     )

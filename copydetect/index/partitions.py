@@ -43,7 +43,7 @@ _GROUPS_VISITED = 48
 _LEAST_PROBES = 32
 _TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
-_PQ_PROBES = 8
+_PQ_PROBES = 6
 _TUNING_QUERIES = 256
 _TUNING_NEIGHBORS = 10
 _BLOCK = 1024
@@ -63,7 +63,7 @@ class IndexOptions:
     metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
-    PQ, 8 lists are visited: features vote, and need not all be found);
+    PQ, 6 lists are visited: features vote, and need not all be found);
     training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
     FAISS, in one worker.
     """
@@ -106,15 +106,15 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
     One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
     adds lists. Then 256 vectors a list, so that a query's work stays the same while
     the collection grows; from 65,536 lists on, where finding the lists would cost more than
-    searching them, 16·√n. Codes that are scanned by table look-ups are cheap against the
-    centroids: for PQ it is 4·√n.
+    searching them, 16·√n. Local features (PQ) visit few lists, so that it is 2.5·√n
+    for them: finding the lists then costs as much as searching them.
     """
     if options.lists:
         return max(1, min(options.lists, vectors))
     if vectors <= EXACT_BELOW:
         return 1
     if options.codes.startswith("PQ"):
-        return round(4 * math.sqrt(vectors))
+        return round(2.5 * math.sqrt(vectors))
     linear = vectors // _VECTORS_PER_LIST
     return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
 

@@ -1,27 +1,45 @@
-"""The search of one shard of product codes: FAISS scans the probed lists, query by query.
+"""The search of one shard of local features: a list, decoded once, against all that visit it.
 
-FAISS keeps any of several vectors whose score is the k-th; which ones depends on the order in
-which lists are read. So a few more are asked for, and queries whose k-th score is shared by more
-than fit are answered by a range search from that score up.
+Their codebook is on a grid of 2⁻¹¹, so that squared distances, below 4, are multiples of 2⁻²² and
+their sums exact in float32, in any order: a matrix product gives a pair one score, whatever block
+it is computed in, and equal features have equal scores. Lists are visited nearest first; after the
+nearest one only what beats a query's k-th best so far is kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.partitions import Floats, Integers
-from copydetect.search.list_join import Found, excluded
+from copydetect.search.list_join import Found, best_of, excluded
 from copydetect.search.queries import SearchOptions
 
-_MARGIN = 8
+_ROUNDS = (0, 1, 2)
+_BLOCK_SCORES = 1 << 21
+_LIST_BLOCK = 8192
+_CROWDED = 8
+_NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def is_exact(index: Any) -> bool:
+    """Whether an index holds product codes of a codebook on the grid, compared by L2."""
+    if not hasattr(index, "pq") or index.metric_type != faiss.METRIC_L2:
+        return False
+    steps = faiss.vector_to_array(index.pq.centroids) / np.float32(CODEBOOK_STEP)
+    return bool((steps == np.rint(steps)).all())
 
 
 class ListScan:
-    """Exact top k of the probed lists, ties by id, for one block of queries."""
+    """Exact best k of the probed lists, ties by id, for one block of queries on the grid.
+
+    `connect_score` does not apply: features vote, and need not hold crowds together.
+    """
 
     def __init__(
         self,
@@ -31,90 +49,70 @@ class ListScan:
         probes: Integers,
         options: SearchOptions,
     ) -> None:
-        index.nprobe = probes.shape[1]
-        self._index = index
-        self._sign = 1.0 if index.metric_type == faiss.METRIC_INNER_PRODUCT else -1.0
-        self._queries, self._vectors, self._probes = queries, vectors, probes
-        self._options = options
+        # FAISS's lists are only as long in memory as their index.
+        self._index, self._lists = index, index.invlists
+        self._queries, self._probes, self._options = queries, probes, options
+        self._squares = np.einsum("ij,ij->i", vectors, vectors)
+        # 2 q·r − |r|² as one product; it ranks as the negative squared distance does.
+        self._sides = np.column_stack([2 * vectors, np.full(len(vectors), -1, np.float32)])
+        lowest = np.finfo(np.float32).min
+        self._floor = np.maximum(options.min_score + self._squares, lowest).astype(np.float32)
 
     def run(self) -> Found:
-        """Rows, ids and scores, in no order; with the neighbours that connect crowds."""
-        found: list[Found] = []
-        pending = np.arange(len(self._queries))
-        count = self._options.k + _MARGIN
-        while len(pending):
-            ids, scores, exhausted = self._search(pending, count)
-            k, last = self._options.k, scores[:, -1]
-            ids, scores = self._ranked(pending, ids, scores)
-            kth = scores[:, k - 1]
-            settled = exhausted | (kth > last) | (last < self._options.min_score)
-            tied = ~settled & (kth > -np.inf)
-            crowded = ~exhausted & (kth >= self._options.connect_score)
-            found.append(_flat(pending[settled], ids[settled, :k], scores[settled, :k]))
-            found += [self._tied(int(row), float(kth[at])) for at, row in _each(pending, tied)]
-            found += [self._lowest(int(row)) for _, row in _each(pending, crowded)]
-            pending = pending[~settled & ~tied]
-            count = min(count * 8, max(int(self._index.ntotal), count + 1))
-        rows, ids_, scores_ = (np.concatenate(column) for column in zip(*found, strict=True))
-        kept = scores_ >= self._options.min_score
-        return _unique(rows[kept], ids_[kept], scores_[kept])
+        """Rows, ids and negative squared distances, ordered by row and rank."""
+        best, widest = _NOTHING, self._probes.shape[1]
+        edges = [edge for edge in _ROUNDS if edge < widest] + [widest]
+        for start, stop in pairwise(edges):
+            pieces = [best, *self._round(start, stop)]
+            rows, ids, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
+            best = best_of((rows, ids, scores), self._options.k)
+            self._raise_floor(best)
+        rows, ids, scores = best
+        return rows, ids, scores - self._squares[rows]
 
-    def _search(self, rows: Integers, count: int) -> tuple[Integers, Floats, Any]:
-        """ids, scores: (n, count); exhausted: (n,) bool, the probed lists held no more."""
-        probes = self._probes[rows]
-        distances = np.zeros(probes.shape, dtype=np.float32)
-        values, ids = self._index.search_preassigned(self._vectors[rows], count, probes, distances)
-        scores = np.where(ids >= 0, self._sign * values, -np.inf).astype(np.float32)
-        return ids, scores, ids[:, -1] < 0
+    def _round(self, start: int, stop: int) -> Iterator[Found]:
+        """Visit each query's lists of rank `start` … `stop` − 1."""
+        lists = np.ravel(self._probes[:, start:stop])
+        order = np.argsort(lists, kind="stable")
+        rows, lists = order // (stop - start), lists[order]
+        visited, starts = np.unique(lists, return_index=True)
+        ends = [*starts[1:], len(lists)]
+        for number, begin, end in zip(visited, starts, ends, strict=True):
+            size = int(self._lists.list_size(int(number))) if number >= 0 else 0
+            for first in range(0, size, _LIST_BLOCK):
+                ids, sides = self._list(int(number), size, slice(first, first + _LIST_BLOCK))
+                step = max(1, _BLOCK_SCORES // len(ids))
+                for at in range(begin, end, step):
+                    yield self._block(rows[at : min(at + step, end)], ids, sides, start == 0)
 
-    def _ranked(self, rows: Integers, ids: Integers, scores: Floats) -> tuple[Integers, Floats]:
-        """Excluded neighbours last, equal scores by id."""
-        scores = np.where(self._excluded(rows[:, None], ids), -np.inf, scores).astype(np.float32)
-        by_id = np.argsort(ids, axis=1, kind="stable")
-        ids, scores = np.take_along_axis(ids, by_id, 1), np.take_along_axis(scores, by_id, 1)
-        by_score = np.argsort(-scores, axis=1, kind="stable")
-        return np.take_along_axis(ids, by_score, 1), np.take_along_axis(scores, by_score, 1)
+    def _list(self, number: int, size: int, block: slice) -> tuple[Integers, Floats]:
+        """Ids of a part of a list, and its vectors with their squares, as columns."""
+        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
+        width = self._lists.code_size
+        codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
+        vectors = self._index.pq.decode(codes.reshape(size, width)[block])
+        return ids, np.column_stack([vectors, np.einsum("ij,ij->i", vectors, vectors)]).T
 
-    def _excluded(self, rows: Integers, ids: Integers) -> npt.NDArray[np.bool_]:
-        return excluded(self._queries[rows], ids, self._options)
+    def _block(self, rows: Integers, ids: Integers, sides: Floats, nearest: bool) -> Found:
+        """What of some queries × some features may be among the best."""
+        scores = self._sides[rows] @ sides
+        if self._options.exclude != "none":
+            scores[excluded(self._queries[rows, None], ids, self._options)] = -np.inf
+        k = self._options.k
+        if nearest and len(ids) > k:
+            kth = np.partition(scores, len(ids) - k, axis=1)[:, len(ids) - k]
+            self._floor[rows] = np.maximum(self._floor[rows], kth)
+        near = np.flatnonzero(scores >= self._floor[rows, None])
+        at, columns = np.divmod(near, len(ids))
+        found = rows[at], ids[columns], np.ravel(scores)[near]
+        if len(near) > _CROWDED * k * len(rows):
+            found = best_of(found, k)
+        return found
 
-    def _over(self, row: int, score: float) -> tuple[Integers, Floats]:
-        """Every neighbour of a query from `score` up, without the excluded."""
-        radius = np.nextafter(np.float32(self._sign * score), np.float32(-self._sign * np.inf))
-        one = slice(row, row + 1)
-        _, values, ids = self._index.range_search_preassigned(
-            self._vectors[one], float(radius), self._probes[one], None
-        )
-        kept = ~self._excluded(np.full(len(ids), row), ids)
-        return ids[kept], (self._sign * values[kept]).astype(np.float32)
-
-    def _tied(self, row: int, kth: float) -> Found:
-        """The top k of a query whose k-th score is shared by more than fit."""
-        ids, scores = self._over(row, kth)
-        best = np.lexsort((ids, -scores))[: self._options.k]
-        return np.full(len(best), row), ids[best], scores[best]
-
-    def _lowest(self, row: int) -> Found:
-        """The neighbour of lowest id among those over `connect_score`."""
-        ids, scores = self._over(row, self._options.connect_score)
-        best = np.array([np.argmin(ids)])
-        return np.array([row]), ids[best], scores[best]
-
-
-def _each(rows: Integers, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    at = np.flatnonzero(chosen)
-    return [(int(position), int(rows[position])) for position in at]
-
-
-def _flat(rows: Integers, ids: Integers, scores: Floats) -> Found:
-    kept = scores > -np.inf
-    return np.repeat(rows, kept.sum(axis=1)), ids[kept], scores[kept]
-
-
-def _unique(rows: Integers, ids: Integers, scores: Floats) -> Found:
-    """Each hit once: the connecting neighbour may be among the best too."""
-    order = np.lexsort((scores, ids, rows))
-    rows, ids, scores = rows[order], ids[order], scores[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (np.diff(rows) != 0) | (np.diff(ids) != 0) | (np.diff(scores) != 0)
-    return rows[first], ids[first], scores[first]
+    def _raise_floor(self, best: Found) -> None:
+        """From now on, only what is as good as a query's k-th counts."""
+        rows, _, scores = best
+        counts = np.bincount(rows, minlength=len(self._floor))
+        full = np.flatnonzero(counts >= self._options.k)
+        last = np.cumsum(counts)[full] - 1
+        self._floor[full] = np.maximum(self._floor[full], scores[last])

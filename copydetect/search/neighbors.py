@@ -19,7 +19,7 @@ from copydetect.index.partitions import Floats, Integers
 from copydetect.index.shards import ShardReader
 from copydetect.index.spills import Records, open_spill, read_range, read_records, write_spill
 from copydetect.search.list_join import ListJoin
-from copydetect.search.list_scan import ListScan
+from copydetect.search.list_scan import ListScan, is_exact
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
 from copydetect.storage import Storage
 
@@ -82,9 +82,9 @@ def search_shard(
     """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records."""
     vectors = reader.partition.decode(records["vector"])
     probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
-    scanned = reader.index.codes.startswith("PQ")
-    search = (ListScan if scanned else ListJoin)(
-        reader.shard(shard), records["query"], vectors, probes, options
+    held = reader.shard(shard)
+    search = (ListScan if is_exact(held) else ListJoin)(
+        held, records["query"], vectors, probes, options
     )
     rows, ids, scores = search.run()
     results = np.empty(len(rows), dtype=RESULT)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from copydetect.description.keypoints import mirror_order
+from copydetect.description.keypoints import CODEBOOK_STEP, mirror_order
 from copydetect.errors import OptionError
 from copydetect.storage import Storage
 
@@ -41,7 +41,8 @@ def fit_quantiser(
     product = faiss.ProductQuantizer(dimension, subspaces, 8)
     product.cp.niter = _ITERATIONS
     product.train(np.ascontiguousarray((both - mean) @ rotation.T, np.float32))
-    centroids = faiss.vector_to_array(product.centroids)
+    steps = np.rint(faiss.vector_to_array(product.centroids) / np.float32(CODEBOOK_STEP))
+    centroids = (steps * np.float32(CODEBOOK_STEP)).astype(np.float32)
     return {
         "mean": mean.astype(np.float32),
         "rotation": rotation,

@@ -1,0 +1,122 @@
+"""The search of local features: equal to brute force, in whatever pieces it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from copydetect.description.keypoints import load_quantiser, mirror_vectors, reconstruct
+from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.partitions import IndexOptions
+from copydetect.index.shards import ShardReader
+from copydetect.search import list_scan
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.storage import LocalStorage
+from tests.collections_for_search import Collection
+
+QUANTISER = load_quantiser()
+
+
+def codes(count: int, seed: int = 0) -> np.ndarray:
+    """(count, 16) codes: noisy repetitions of a third as many features, so that many are near."""
+    random = np.random.default_rng(seed)
+    kinds = random.integers(0, 256, (count // 3, 16), np.uint8)
+    found = kinds[random.integers(0, len(kinds), count)]
+    noise = random.random(found.shape) < 0.2
+    found[noise] = random.integers(0, 256, int(noise.sum()), np.uint8)
+    return found
+
+
+def build(folder: Path, collection: Collection, options: IndexOptions) -> None:
+    job = IndexJob(
+        LocalStorage(), str(folder), collection.reader(), len(collection.ids), options,
+        QUANTISER.identity, QUANTISER.centroids,
+    )  # fmt: skip
+    build_index(job, collection.numbered())
+
+
+def search(folder: Path, queries: Collection, options: SearchOptions) -> Neighbors:
+    place = f"{folder}/search-{len(list(folder.glob('search-*')))}"
+    job = SearchJob(LocalStorage(), place, queries.reader(), str(folder), options)
+    found = [read_neighbors(LocalStorage(), uri) for uri in search_index(job, queries.numbered())]
+    columns = [
+        np.concatenate([getattr(f, name) for f in found]) for name in ("queries", "ids", "scores")
+    ]
+    order = np.argsort(columns[0], kind="stable")
+    return Neighbors(*(column[order] for column in columns))
+
+
+def brute_force(
+    collection: Collection, vectors: np.ndarray, queries: np.ndarray, k: int, exclude: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """ids and scores (n, k), compared in double precision, ties by id."""
+    held = reconstruct(collection.vectors, QUANTISER).astype(np.float64)
+    scores = -((vectors[:, None].astype(np.float64) - held) ** 2).sum(axis=2)
+    if exclude == "image":
+        scores[queries[:, None] >> 32 == collection.ids >> 32] = -np.inf
+    ids = np.broadcast_to(collection.ids, scores.shape)
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def features(count: int, seed: int = 0, parts: int = 3) -> Collection:
+    ids = np.arange(count) // 20 << 32 | np.random.default_rng(seed).permutation(count)
+    return Collection(codes(count, seed), ids, parts)
+
+
+@pytest.mark.parametrize("exclude", ["none", "image"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_all_lists_together_equal_brute_force(tmp_path: Path, exclude: str, mirrored: bool) -> None:
+    held = features(900)
+    build(tmp_path, held, IndexOptions(codes="PQ16", metric="l2", lists=12, shards=3, probes=12))
+    vectors = reconstruct(held.vectors, QUANTISER)
+    asked = held
+    if mirrored:
+        vectors = mirror_vectors(vectors, QUANTISER)
+        asked = Collection(vectors, held.ids, 2)
+    found = search(tmp_path, asked, SearchOptions(k=5, exclude=exclude))
+    ids, scores = brute_force(held, vectors, held.ids, 5, exclude)
+    order = np.argsort(held.ids)
+    np.testing.assert_array_equal(found.ids.reshape(-1, 5), ids[order])
+    # Not about equal: the grid of the codebook makes every sum exact.
+    np.testing.assert_array_equal(found.scores.reshape(-1, 5), scores[order])
+
+
+@pytest.mark.parametrize(("shards", "parts", "task_queries"), [(1, 1, 10_000), (7, 5, 50)])
+def test_no_division_of_the_work_changes_the_answer(
+    tmp_path: Path, shards: int, parts: int, task_queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=3, probes=4)
+    build(tmp_path / "a", features(1500), options)
+    expected = search(tmp_path / "a", features(1500), SearchOptions(k=6))
+    monkeypatch.setattr(list_scan, "_LIST_BLOCK", 7)
+    monkeypatch.setattr(list_scan, "_BLOCK_SCORES", 40)
+    other = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=shards, probes=4)
+    build(tmp_path / "b", features(1500, parts=parts), other)
+    searching = SearchOptions(k=6, task_queries=task_queries)
+    found = search(tmp_path / "b", features(1500, parts=parts), searching)
+    for name in ("queries", "ids", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_features_that_all_are_equal_are_cut_by_id(tmp_path: Path) -> None:
+    equal = Collection(np.repeat(codes(3)[:1], 3000, axis=0), np.arange(3000)[::-1].copy(), 2)
+    build(tmp_path, equal, IndexOptions(codes="PQ16", metric="l2", lists=5, probes=3))
+    found = search(tmp_path, equal, SearchOptions(k=4))
+    np.testing.assert_array_equal(found.ids.reshape(-1, 4), np.tile(np.arange(4), (3000, 1)))
+    assert (found.scores == 0).all()
+
+
+def test_only_a_codebook_on_the_grid_is_exact(tmp_path: Path) -> None:
+    options = IndexOptions(codes="PQ16", metric="l2", lists=4, probes=2)
+    build(tmp_path, features(300), options)
+    held = ShardReader(LocalStorage(), str(tmp_path)).shard(0)
+    assert list_scan.is_exact(held)
+    other = faiss.vector_to_array(held.pq.centroids)
+    faiss.copy_array_to_vector(other * np.float32(1.001), held.pq.centroids)
+    assert not list_scan.is_exact(held)
+    assert not list_scan.is_exact(faiss.IndexIVFFlat(faiss.IndexFlatL2(4), 4, 2))
