@@ -9,10 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from copydetect import runs
-from copydetect.description.describing import DESCRIBED_SIDE_PX, describe_part
+from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, describe_part
 from copydetect.errors import ImageError
 from copydetect.images import decode
 from copydetect.inputs.sources import read_refs, read_source
@@ -20,9 +23,12 @@ from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Failure
+from pipelines.benchmarks.resnet import INPUT_PX, ResNet50
 from pipelines.engine import exit_code_of, parser_of
 from pipelines.job import Job, checked_job, run_job
 from pipelines.options import add_job_options
+
+_RESNET_IMAGES, _RESNET_BATCH = 32, 4
 
 
 def main(argv: list[str]) -> int:
@@ -60,7 +66,11 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         for source in job.inputs["image"].pieces
         for image in list_images(read_source(job.storage, source))
     ]
-    bare = _seconds(lambda: _describe_bare(job, listed, workers))
+    describer = job.setup.load()
+    only_descriptors = replace(describer, quantiser=None)
+    bare = _seconds(lambda: _describe_bare(job, listed, describer, workers))
+    embedding = _seconds(lambda: _describe_bare(job, listed, only_descriptors, workers))
+    resnet = _resnet_seconds(workers) / _RESNET_IMAGES
     decoding = _seconds(lambda: _decode_bare(job, listed, workers))
     describing = manifest.seconds["describe images"]
     return {
@@ -69,17 +79,19 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         "images_per_second": {
             "decode": round(images / decoding, 1),
             "describe": round(images / describing, 1),
+            "descriptors_only": round(images / embedding, 1),
+            "resnet50": round(1 / resnet, 1),
             "dedup": round(images / whole, 1),
         },
         "describe_over_bare_loop": round(describing / bare, 3),
+        "descriptors_only_over_resnet50": round(resnet * images / embedding, 2),
         "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
         "whole_seconds": round(whole, 2),
         "peak_memory_gb": round(_peak_gb(), 2),
     }
 
 
-def _describe_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
-    describer = job.setup.load()
+def _describe_bare(job: Job, listed: list[ListedImage], describer: Describer, workers: int) -> None:
     count = part_count(len(listed))
     parts: list[list[ListedImage]] = [[] for _ in range(count)]
     for image in listed:
@@ -101,7 +113,22 @@ def _decode_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
         list(pool.map(decode_one, listed))
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _resnet_seconds(workers: int) -> float:
+    """A bare float32 ResNet-50 on images that lie ready at 288 px."""
+    network = ResNet50()
+    images = torch.randn(_RESNET_BATCH, 3, INPUT_PX, INPUT_PX)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def embed(_: int) -> None:
+        with torch.inference_mode():
+            network(images)
+
+    with ThreadPoolExecutor(workers, initializer=work_in_one_thread) as pool:
+        list(pool.map(embed, range(workers)))
+        return _seconds(lambda: list(pool.map(embed, range(_RESNET_IMAGES // _RESNET_BATCH))))
+
+
+def _seconds(work: Callable[[], object]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
