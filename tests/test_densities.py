@@ -40,13 +40,6 @@ def test_many_copies_raise_the_density_far_less_than_the_plain_mean():
     assert 0 < copied - alone < 0.4 * plain
 
 
-def test_known_copies_are_left_out():
-    crowd = np.concatenate([[0.95] * 6, strangers(0.4)])
-    queries, scores = lists_of(crowd, strangers(0.4))
-    found = similarity_densities(queries, scores, 2, left_out=scores > 0.9)
-    np.testing.assert_allclose(found.values[0], found.values[1], atol=1e-6)
-
-
 def test_order_of_rows_does_not_matter():
     rng = np.random.default_rng(0)
     queries, scores = lists_of(strangers(0.5), strangers(0.2), rng.random(40))

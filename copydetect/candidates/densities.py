@@ -7,7 +7,9 @@ local scaling). It comes from the neighbour lists that the search returns anyway
 
 Copies are neighbours too, and must not count as crowding. The far neighbours of an image tell how
 fast similarity falls with the logarithm of the rank, which a tail of strangers does nearly
-linearly; a near neighbour counts at most little more than this line foretells.
+linearly; a near neighbour counts at most little more than this line foretells. Measuring again
+after verification, without the copies that are then known, gains nothing: .893 to .896 micro-AP of
+the matches of a pile with up to nine copies of an image, and a worse fit on made copies.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from copydetect.errors import OptionError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _BLOCK_IMAGES = 65_536
 _SPELLED = re.compile(r"density=(\d+)-(\d+),tail=(\d+)-(\d+),slack=(\d+\.?\d*)")
@@ -104,18 +105,16 @@ def similarity_densities(
     scores: Floats,
     images: int,
     options: DensityOptions | None = None,
-    left_out: Bools | None = None,
     fallback: Floats | None = None,
 ) -> Densities:
     """Densities of the descriptor channel.
 
     queries: (n,) int64 image_no below `images`, scores: (n,) float32 similarity to one neighbour
-    that is not the image itself, in any order; left_out: (n,) bool, neighbours known to be copies;
-    fallback: (images,) float32, such as background biases, for images with too few neighbours.
+    that is not the image itself, in any order; fallback: (images,) float32, such as background
+    biases, for images with too few neighbours.
     """
     options = options or DensityOptions()
-    kept = slice(None) if left_out is None else ~left_out
-    values, slopes = _densities(queries[kept], scores[kept], images, options, None)
+    values, slopes = _densities(queries, scores, images, options, None)
     lonely = np.isnan(values)
     replacement = np.zeros(images, np.float32) if fallback is None else fallback
     if fallback is None and not lonely.all():
@@ -130,7 +129,6 @@ def vote_densities(
     votes: Floats,
     images: int,
     options: DensityOptions | None = None,
-    left_out: Bools | None = None,
     unit: float | None = None,
 ) -> Densities:
     """Densities of the local channel; arguments as in `similarity_densities`.
@@ -139,8 +137,6 @@ def vote_densities(
     `Densities`, where it is known from more of the collection than these images.
     """
     options = options or DensityOptions()
-    kept = slice(None) if left_out is None else ~left_out
-    queries, votes = queries[kept], votes[kept]
     unit = unit or _stranger_votes(queries, votes, images, options)
     evidence = np.log1p(votes / np.float32(unit))
     values, slopes = _densities(queries, evidence, images, options, 0.0)
