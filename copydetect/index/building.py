@@ -32,8 +32,14 @@ from copydetect.index.shards import (
     commit_index,
     load_index,
 )
-from copydetect.search.neighbors import merge_part, search_task
-from copydetect.search.queries import SearchOptions, plan_search, route_queries, save_search_plan
+from copydetect.search.neighbors import merge_part, search_task, write_floors
+from copydetect.search.queries import (
+    ROUNDS,
+    SearchOptions,
+    plan_search,
+    route_queries,
+    save_search_plan,
+)
 from copydetect.storage import Storage
 
 _LARGE_SAMPLE = 1 << 16
@@ -151,6 +157,10 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
     plan = plan_search(job.storage, spills, reader.index)
     save_search_plan(job.storage, job.folder, plan)
     tasks = plan.tasks(job.options)
-    for task in tasks:
-        search_task(job.storage, job.folder, reader, plan, task, job.options)
+    for wanted in range(ROUNDS):
+        for task in tasks:
+            if task[0] == wanted:
+                search_task(job.storage, job.folder, reader, plan, task, job.options)
+        for number, _ in parts:
+            write_floors(job.storage, job.folder, number, tasks, job.options)
     return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]

@@ -85,6 +85,15 @@ class Index:
                 visits.append((number, rows))
         return visits
 
+    def homes_of(self, probes: Integers) -> Integers:
+        """(n,) the shard that holds the first, nearest list of each row of `probes` (n, p)."""
+        homes = np.zeros(len(probes), dtype=np.int64)
+        for number in reversed(range(len(self.shards))):
+            shard = self.shards[number]
+            inside = (probes[:, 0] >= shard.first_list) & (probes[:, 0] <= shard.last_list)
+            homes[inside] = number
+        return homes
+
 
 def build_shard(
     storage: Storage, folder: str, plan: Plan, number: int, partition: Partition

@@ -75,7 +75,9 @@ class ListJoin:
         vectors: Floats,
         probes: Integers,
         options: SearchOptions,
+        floors: Floats | None = None,
     ) -> None:
+        """floors: (queries,) float32, below which nothing is wanted, where that is known."""
         # FAISS's lists are only as long in memory as their index.
         self._index, self._lists = index, index.invlists
         self._decode = _decoder(index)
@@ -87,6 +89,8 @@ class ListJoin:
         self._lowest = np.full(len(queries), np.iinfo(np.int64).max)
         self._lowest_score = np.full(len(queries), -np.inf, dtype=np.float32)
         self._floor = np.full(len(queries), options.min_score, dtype=np.float32)
+        if floors is not None:
+            self._floor = np.maximum(self._floor, floors)
 
     def run(self) -> Found:
         """The neighbours, ordered by row and rank; then those that connect crowds."""

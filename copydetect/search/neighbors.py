@@ -2,6 +2,9 @@
 
     parts of queries → one spill a part, by shard → tasks → results, by part → neighbours of a part
 
+Each query first visits the shard with its nearest list; what it finds there tells the other shards
+what is worth a look.
+
 A query is answered as if one inverted file held everything: the same vectors are compared, and
 equal scores are ordered by id. So the answer does not depend on shards, parts, tasks or order.
 """
@@ -9,7 +12,7 @@ equal scores are ordered by id. So the answer does not depend on shards, parts, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -17,7 +20,15 @@ from threadpoolctl import threadpool_limits
 
 from copydetect.index.partitions import Floats, Integers
 from copydetect.index.shards import ShardReader
-from copydetect.index.spills import Records, open_spill, read_range, read_records, write_spill
+from copydetect.index.spills import (
+    Records,
+    open_spill,
+    read_arrays,
+    read_range,
+    read_records,
+    write_arrays,
+    write_spill,
+)
 from copydetect.search.list_join import ListJoin
 from copydetect.search.list_scan import ListScan, is_exact
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
@@ -42,7 +53,8 @@ class Neighbors:
 
 def result_uri(folder: str, task: Task) -> str:
     """Where the results of a task are."""
-    return f"{folder}/results/shard-{task[0]:05d}-{task[1]:05d}.spill"
+    round_, shard, first, _ = task
+    return f"{folder}/results/round-{round_}-shard-{shard:05d}-{first:05d}.spill"
 
 
 def search_task(
@@ -59,10 +71,10 @@ def search_task(
         return uri
     faiss.omp_set_num_threads(options.threads)
     threadpool_limits(options.threads)
-    shard, first, stop = task
+    round_, shard, first, stop = task
     pieces, counts = [], []
     for part in range(first, stop):
-        begin, end = (int(bound) for bound in plan.ranges[shard, part])
+        begin, end = (int(bound) for bound in plan.ranges[round_, shard, part])
         offset = int(plan.offsets[part])
         pieces.append(read_range(storage, plan.uris[part], plan.dtype, offset, begin, end))
         counts.append(end - begin)
@@ -71,21 +83,30 @@ def search_task(
     # Neighbouring queries read the same lists: what one has read, the next finds in the cache.
     order = np.lexsort((records["query"], records["lists"][:, 0]))
     records, parts = records[order], parts[order]
-    rows, results = search_shard(reader, shard, records, options)
+    floors = None
+    if round_:
+        floors = _floors_of(storage, folder, range(first, stop), records["query"])
+    rows, results = search_shard(reader, shard, records, options, floors)
     write_spill(storage, uri, parts[rows], results)
     return uri
 
 
 def search_shard(
-    reader: ShardReader, shard: int, records: Records, options: SearchOptions
+    reader: ShardReader,
+    shard: int,
+    records: Records,
+    options: SearchOptions,
+    floors: Floats | None = None,
 ) -> tuple[Integers, Records]:
-    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records."""
+    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records.
+
+    floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
+    """
     vectors = reader.partition.decode(records["vector"])
     probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
     held = reader.shard(shard)
-    search = (ListScan if is_exact(held) else ListJoin)(
-        held, records["query"], vectors, probes, options
-    )
+    arguments = (held, records["query"], vectors, probes, options)
+    search = ListScan(*arguments) if is_exact(held) else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
     results = np.empty(len(rows), dtype=RESULT)
     results["query"], results["id"], results["score"] = records["query"][rows], ids, scores
@@ -104,6 +125,42 @@ def _probes_inside(reader: ShardReader, shard: int, probes: Integers) -> Integer
     widest = int((~outside).sum(axis=1).max(initial=1))
     kept: Integers = np.ascontiguousarray(inside[:, :widest])
     return kept
+
+
+def write_floors(
+    storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
+) -> int:
+    """Write what the queries of a part need to know in round 1; returns the part.
+
+    A query that has found k neighbours needs none that is worse than the last of them.
+    """
+    uri = _floors_uri(folder, part)
+    if not storage.exists(uri):
+        results = _results_of(storage, folder, part, [task for task in tasks if task[0] == 0])
+        best = merge_results(results, replace(options, connect_score=np.inf))
+        queries, counts = np.unique(best.queries, return_counts=True)
+        full = counts == options.k
+        last = np.cumsum(counts) - 1
+        write_arrays(storage, uri, part, queries=queries[full], floors=best.scores[last[full]])
+    return part
+
+
+def _floors_of(storage: Storage, folder: str, parts: Sequence[int], queries: Integers) -> Floats:
+    """(n,) float32 floors of queries of some parts, −inf where there is none."""
+    found = [read_arrays(storage, _floors_uri(folder, part))[1] for part in parts]
+    known = np.concatenate([one["queries"] for one in found])
+    values = np.concatenate([one["floors"] for one in found])
+    order = np.argsort(known)
+    known, values = known[order], values[order]
+    floors = np.full(len(queries), -np.inf, dtype=np.float32)
+    if len(known):
+        at = np.minimum(np.searchsorted(known, queries), len(known) - 1)
+        floors = np.where(known[at] == queries, values[at], floors)
+    return floors
+
+
+def _floors_uri(folder: str, part: int) -> str:
+    return f"{folder}/floors/part-{part:05d}.npz"
 
 
 def merge_results(results: Records, options: SearchOptions) -> Neighbors:
@@ -141,14 +198,20 @@ def merge_part(
     uri = neighbors_uri(folder, part)
     if storage.exists(uri):
         return uri
-    pieces = [np.empty(0, RESULT)]
-    for task in tasks:
-        if task[1] <= part < task[2]:
-            spill = open_spill(storage, result_uri(folder, task))
-            pieces.append(read_records(storage, spill, *spill.range_of(part)))
-    merged = merge_results(np.concatenate(pieces), options)
+    merged = merge_results(_results_of(storage, folder, part, tasks), options)
     write_neighbors(storage, uri, merged)
     return uri
+
+
+def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task]) -> Records:
+    """What some tasks found for the queries of a part."""
+    pieces = [np.empty(0, RESULT)]
+    for task in tasks:
+        if task[2] <= part < task[3]:
+            spill = open_spill(storage, result_uri(folder, task))
+            pieces.append(read_records(storage, spill, *spill.range_of(part)))
+    results: Records = np.concatenate(pieces)
+    return results
 
 
 def write_neighbors(storage: Storage, uri: str, neighbors: Neighbors) -> None:

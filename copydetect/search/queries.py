@@ -18,8 +18,14 @@ from copydetect.index.shards import Index
 from copydetect.index.spills import dtype_of, open_spill, read_arrays, write_arrays, write_spill
 from copydetect.storage import Storage
 
-Task: TypeAlias = tuple[int, int, int]
-"""One task of a search: a shard, and the first and past-the-last part of queries."""
+Task: TypeAlias = tuple[int, int, int, int]
+"""One task of a search: its round, a shard, and the first and past-the-last part of queries.
+
+In round 0 a shard answers the queries whose nearest list it holds. So in round 1, which is for all
+other queries that visit it, these know how good a neighbour must be to count.
+"""
+
+ROUNDS = 2
 
 _PLAN = "search-plan.npz"
 
@@ -72,7 +78,9 @@ def route_queries(
     options: SearchOptions,
     known_lists: str = "",
 ) -> str:
-    """Write a part's queries once for each shard that they visit; returns the spill's URI.
+    """Write a part's queries once for each shard that they visit, those for round 0 first.
+
+    Returns the URI of the spill, whose destinations are round · shards + shard.
 
     Vectors travel as float16 (float32 for codes "Flat"), codes as they are. known_lists: the file
     of the lists to visit, where routing the same part into the index has left it.
@@ -93,7 +101,8 @@ def route_queries(
     records["query"], records["lists"], records["vector"] = ids[rows], probes[rows], vectors[rows]
     counts = [len(rows) for _, rows in visits]
     shards = np.repeat(np.array([shard for shard, _ in visits], dtype=np.int64), counts)
-    write_spill(storage, uri, shards, records, {"queries": len(ids)})
+    away = (index.homes_of(probes)[rows] != shards).astype(np.int64)
+    write_spill(storage, uri, away * len(index.shards) + shards, records, {"queries": len(ids)})
     return uri
 
 
@@ -114,7 +123,8 @@ def _query_type(vectors: Vectors, probes: int) -> np.dtype[np.void]:
 class SearchPlan:
     """Which records of which query spill belong to which shard.
 
-    uris: one spill a part; offsets: (parts,) bytes; ranges: (shards, parts, 2) int64, records.
+    uris: one spill a part; offsets: (parts,) bytes; ranges: (rounds, shards, parts, 2) int64,
+    records.
     """
 
     uris: list[str]
@@ -125,12 +135,13 @@ class SearchPlan:
     def tasks(self, options: SearchOptions) -> list[Task]:
         """Neighbouring parts together, until they hold `task_queries` queries of a shard."""
         tasks: list[Task] = []
-        for shard, ranges in enumerate(self.ranges):
+        for round_, shard in np.ndindex(*self.ranges.shape[:2]):
+            ranges = self.ranges[round_, shard]
             counts = ranges[:, 1] - ranges[:, 0]
             number = (np.cumsum(counts) - counts) // options.task_queries
             for wanted in np.unique(number[counts > 0]):
                 parts = np.flatnonzero((number == wanted) & (counts > 0))
-                tasks.append((shard, int(parts[0]), int(parts[-1]) + 1))
+                tasks.append((round_, shard, int(parts[0]), int(parts[-1]) + 1))
         return tasks
 
 
@@ -138,10 +149,11 @@ def plan_search(storage: Storage, spills: Sequence[str], index: Index) -> Search
     """Gather the headers of all query spills; spills are numbered as their parts."""
     uris = sorted(spills)
     headers = [open_spill(storage, uri) for uri in uris]
-    ranges = [[header.range_of(shard) for header in headers] for shard in range(len(index.shards))]
+    destinations = range(ROUNDS * len(index.shards))
+    ranges = [[header.range_of(to) for header in headers] for to in destinations]
     offsets = np.array([header.offset_bytes for header in headers], dtype=np.int64)
     dtype = headers[0].dtype if headers else np.dtype([("query", "<i8")])
-    shape = (len(index.shards), len(uris), 2)
+    shape = (ROUNDS, len(index.shards), len(uris), 2)
     return SearchPlan(uris, offsets, np.array(ranges, dtype=np.int64).reshape(shape), dtype)
 
 

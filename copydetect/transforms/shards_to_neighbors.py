@@ -14,7 +14,7 @@ from apache_beam.utils.shared import Shared
 from copydetect.index.building import SearchJob, query_step
 from copydetect.index.routing import Part
 from copydetect.index.shards import ShardReader, load_index
-from copydetect.search.neighbors import merge_part, read_neighbors, search_task
+from copydetect.search.neighbors import merge_part, read_neighbors, search_task, write_floors
 from copydetect.search.queries import (
     SearchPlan,
     Task,
@@ -46,7 +46,24 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
             | "Route" >> beam.ParDo(_Route(job), AsIter(ready))
         )
         tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
-        searched = tasks | "SpreadTasks" >> beam.Reshuffle() | "Search" >> beam.ParDo(_Search(job))
+        first = (
+            tasks
+            | "NearestShards" >> beam.Filter(lambda task: task[0] == 0)
+            | "SpreadTasks" >> beam.Reshuffle()
+            | "Search" >> beam.ParDo(_Search(job), AsIter(once))
+        )
+        floors = (
+            parts
+            | "SpreadFloors" >> beam.Reshuffle()
+            | "Floors" >> beam.Map(_floors, job, AsIter(first))
+        )
+        others = (
+            tasks
+            | "OtherShards" >> beam.Filter(lambda task: task[0] > 0)
+            | "SpreadOthers" >> beam.Reshuffle()
+            | "SearchOthers" >> beam.ParDo(_Search(job), AsIter(floors))
+        )
+        searched = (first, others) | "Searched" >> beam.Flatten()
         merged: PCollection[Part] = (
             parts
             | "SpreadMerge" >> beam.Reshuffle()
@@ -82,7 +99,8 @@ class _Search(beam.DoFn):
         self._job = job
         self._shared = Shared()
 
-    def process(self, task: Task) -> Iterator[Task]:
+    def process(self, task: Task, ready: Iterable[int | None]) -> Iterator[Task]:
+        list(ready)
         loaded = self._shared.acquire(self._load, tag=self._job.folder)
         job = self._job
         search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
@@ -107,6 +125,10 @@ class _Merge(beam.DoFn):
         self._pairs.inc(len(neighbors.queries))
         self._saturated.inc(neighbors.saturated)
         yield number, uri
+
+
+def _floors(part: Part, job: SearchJob, searched: Iterable[Task]) -> int:
+    return write_floors(job.storage, job.folder, part[0], list(searched), job.options)
 
 
 def _plan(_: None, job: SearchJob, spills: Iterable[str]) -> list[Task]:
