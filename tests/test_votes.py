@@ -161,3 +161,16 @@ def test_a_template_with_equal_codes_everywhere_says_nothing():
     everywhere = np.stack([transformed(query, r, 1.0, 0) for r in range(20, 25)], axis=1)
     votes = vt.vote(query, everywhere, np.zeros((40, 5), np.float32))
     assert len(votes.query) == 0
+
+
+@pytest.mark.parametrize("keep", [1, 3, 7])
+def test_the_best_references_are_kept_and_equals_by_number(keep):
+    query = features(60, seed=1)
+    all_ids, distances = hits(random_ids(60, 1, seed=4)[:, 0], seed=2, k=6)
+    every = vt.vote(query, all_ids, distances, vt.VoteOptions(keep=1000))
+    best = vt.vote(query, all_ids, distances, vt.VoteOptions(keep=keep))
+    order = np.lexsort((every.reference, -every.votes))
+    assert len(set(every.votes[order[: keep + 5]].tolist())) < keep + 5
+    np.testing.assert_array_equal(best.reference, every.reference[order[:keep]])
+    np.testing.assert_array_equal(best.votes, every.votes[order[:keep]])
+    assert best.starts[-1] == best.hits.sum() == len(best.points)

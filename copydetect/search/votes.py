@@ -288,9 +288,16 @@ def _one_to_one(hits: _Hits) -> _Hits:
 
 
 def _heaviest_of(hits: _Hits, feature: Ints) -> _Hits:
-    """Of a pair's hits with the same `feature`, the heaviest."""
-    order = np.lexsort((-hits.weight, feature, hits.pair))
-    return hits.where(np.sort(order[_starts_runs(hits.pair[order], feature[order])]))
+    """Of a pair's hits with the same `feature`, (n,) below 2³², the heaviest."""
+    keys = hits.pair << 32 | feature
+    order = np.argsort(keys)
+    again = keys[order[1:]] == keys[order[:-1]]
+    # Few repeat: only these need a careful order.
+    repeated = np.union1d(order[1:][again], order[:-1][again])
+    order = repeated[np.lexsort((-hits.weight[repeated], keys[repeated]))]
+    kept = np.ones(len(keys), bool)
+    kept[order[1:][keys[order[1:]] == keys[order[:-1]]]] = False
+    return hits.where(kept)
 
 
 def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, options: VoteOptions) -> Votes:
@@ -299,13 +306,29 @@ def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, options: VoteOption
     weight = np.bincount(hits.pair, hits.weight, len(pairs))
     query, mirrored, reference = pairs >> 33, (pairs >> 32) & 1, pairs & 0xFFFFFFFF
     weight = weight / np.sqrt(counts[query] / 2)
-    order = np.lexsort((mirrored, -weight, reference, query))
-    better = order[_starts_runs(query[order], reference[order])]
+    strong = _strongest(pairs >> 32, weight, options.keep)
+    strong = strong[
+        np.lexsort((mirrored[strong], -weight[strong], reference[strong], query[strong]))
+    ]
+    better = strong[_starts_runs(query[strong], reference[strong])]
     order = better[np.lexsort((reference[better], -weight[better], query[better]))]
     sorted_query = query[order]
     first = np.searchsorted(sorted_query, sorted_query)
     kept = order[np.arange(len(order)) - first < options.keep]
     return _with_points(features, hits, kept, images[query], reference, weight, mirrored)
+
+
+def _strongest(groups: Ints, weight: npt.NDArray[np.float64], count: int) -> Ints:
+    """Rows that may be among the `count` heaviest of their group: these, and who equals the last.
+
+    groups: (n,) below 2³¹, ascending. Most pairs have one hit; they are dropped before sorting.
+    """
+    light = ~weight.astype(np.float32).view(np.uint32)
+    order = np.argsort(groups.astype(np.uint64) << np.uint64(32) | light)
+    last = np.searchsorted(groups, groups, "left") + count - 1
+    ends = np.searchsorted(groups, groups, "right") - 1
+    limit = light[order][np.minimum(last, ends)]
+    return np.flatnonzero(light <= limit)
 
 
 def _with_points(
