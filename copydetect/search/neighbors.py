@@ -29,9 +29,10 @@ from copydetect.index.spills import (
     write_arrays,
     write_spill,
 )
-from copydetect.search.list_join import ListJoin
+from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.list_scan import ListScan, is_exact
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
+from copydetect.search.refining import REFINED, as_proposed, proposing, refined
 from copydetect.storage import Storage
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
@@ -98,16 +99,22 @@ def search_shard(
     options: SearchOptions,
     floors: Floats | None = None,
 ) -> tuple[Integers, Records]:
-    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records.
+    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records
+    (`REFINED` where codes are refined).
 
     floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
     """
-    vectors = reader.partition.decode(records["vector"])
+    partition = reader.partition
+    vectors = partition.decode(records["vector"])
     probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
-    held = reader.shard(shard)
-    arguments = (held, records["query"], vectors, probes, options)
+    held, finer = reader.shard(shard), reader.finer(shard)
+    wanted = proposing(options) if finer else options
+    arguments = (held, records["query"], partition.rotated(vectors), probes, wanted)
     search = ListScan(*arguments) if is_exact(held) else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
+    if finer:
+        l2 = partition.options.metric == "l2"
+        return refined(records["query"], vectors, (rows, ids, scores), finer, l2)
     results = np.empty(len(rows), dtype=RESULT)
     results["query"], results["id"], results["score"] = records["query"][rows], ids, scores
     return rows, results
@@ -137,6 +144,8 @@ def write_floors(
     uri = _floors_uri(folder, part)
     if not storage.exists(uri):
         results = _results_of(storage, folder, part, [task for task in tasks if task[0] == 0])
+        if results.dtype == REFINED:
+            options, results = proposing(options), as_proposed(results)
         best = merge_results(results, replace(options, connect_score=np.inf))
         queries, counts = np.unique(best.queries, return_counts=True)
         full = counts == options.k
@@ -165,14 +174,18 @@ def _floors_uri(folder: str, part: int) -> str:
 
 def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     """The best k of what all shards found for some queries, and what connects crowds."""
-    order = np.lexsort((results["id"], -results["score"], results["query"]))
-    results = results[order]
+    if results.dtype == REFINED:
+        results = results[_ranks(results, "proposed")[1] < proposing(options).k]
+        results = results[results["score"] >= options.min_score]
+    if options.connect_score == np.inf:
+        queries, rows = np.unique(results["query"], return_inverse=True)
+        rows, ids, scores = best_of((rows, results["id"], results["score"]), options.k)
+        return Neighbors(queries[rows], ids, scores)
+    order, ranks = _ranks(results, "score")
+    results, ranks = results[order], ranks[order]
     queries = results["query"]
-    first = np.ones(len(queries), dtype=bool)
-    first[1:] = queries[1:] != queries[:-1]
-    starts = np.flatnonzero(first)
+    starts = np.flatnonzero(ranks == 0)
     sizes = np.diff([*starts, len(queries)])
-    ranks = np.arange(len(queries)) - np.repeat(starts, sizes)
     kept = ranks < options.k
     over = results["score"] >= options.connect_score
     crowded = np.zeros(len(starts), dtype=bool)
@@ -184,6 +197,18 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     results = results[kept]
     columns = [np.ascontiguousarray(results[name]) for name in ("query", "id", "score")]
     return Neighbors(columns[0], columns[1], columns[2], int(crowded.sum()))
+
+
+def _ranks(results: Records, column: str) -> tuple[Integers, Integers]:
+    """The order of results by query, then best first, ties by id; and each one's rank, from 0."""
+    order = np.lexsort((results["id"], -results[column], results["query"]))
+    queries = results["query"][order]
+    first = np.ones(len(queries), dtype=bool)
+    first[1:] = queries[1:] != queries[:-1]
+    starts = np.flatnonzero(first)
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    return order, ranks
 
 
 def neighbors_uri(folder: str, part: int) -> str:
@@ -210,7 +235,8 @@ def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task])
         if task[2] <= part < task[3]:
             spill = open_spill(storage, result_uri(folder, task))
             pieces.append(read_records(storage, spill, *spill.range_of(part)))
-    results: Records = np.concatenate(pieces)
+    # Without queries there is nothing that would have to be refined.
+    results: Records = np.concatenate(pieces[1:] or pieces)
     return results
 
 

@@ -128,7 +128,10 @@ class _Merge(beam.DoFn):
 
 
 def _floors(part: Part, job: SearchJob, searched: Iterable[Task]) -> int:
-    return write_floors(job.storage, job.folder, part[0], list(searched), job.options)
+    tasks = list(searched)
+    if len(load_index(job.storage, job.index_folder).shards) > 1:
+        write_floors(job.storage, job.folder, part[0], tasks, job.options)
+    return part[0]
 
 
 def _plan(_: None, job: SearchJob, spills: Iterable[str]) -> list[Task]:
