@@ -32,7 +32,7 @@ def test_lists_follow_the_rule_and_can_be_set() -> None:
     assert lists_for(5000, options) == 1
     assert lists_for(1_000_000, options) == 3906
     assert lists_for(10**9, options) == round(16 * 10**4.5)
-    assert lists_for(1_000_000, IndexOptions(codes="PQ16")) == 2500
+    assert lists_for(1_000_000, IndexOptions(codes="PQ16", metric="l2")) == 2500
     assert lists_for(5000, IndexOptions(lists=70)) == 70
     assert lists_for(50, IndexOptions(lists=70)) == 50
     sizes = [lists_for(round(10**power), options) for power in np.arange(0, 10, 0.1)]
@@ -66,7 +66,7 @@ def test_probes_are_tuned_to_the_wanted_recall() -> None:
     assert probes == sorted(probes)
     assert probes[0] < probes[-1] <= 50
     assert partition(lists=1).probes == 1
-    assert partition(codes="PQ8", lists=20).probes == 6
+    assert partition(codes="PQ8", metric="l2", lists=20).probes == 6
 
 
 def test_a_crowd_is_split_over_lists_unless_it_is_all_the_same() -> None:

@@ -4,17 +4,15 @@ A coarse k-means over a sample gives the lists; they are numbered so that neighb
 neighbouring numbers, and a shard is a range of numbers. The partition is trained once and serves
 both channels: descriptors (inner product) and local features (L2, codes of a bundled codebook).
 
-Inverted file: Sivic and Zisserman, "Video Google" (2003); product quantisation: Jégou et al.,
-"Product Quantization for Nearest Neighbor Search" (2011). Codes are of the vector itself, not of
-its residual, so that a shard is searched without knowing the centroids.
+Inverted file: Sivic and Zisserman, "Video Google" (2003).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -24,6 +22,7 @@ import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.index.clustering import cluster, in_order, split_crowded
+from copydetect.index.codes import Coding, train_rotation, trained_index
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
 
@@ -47,19 +46,14 @@ _PQ_PROBES = 6
 _TUNING_QUERIES = 256
 _TUNING_NEIGHBORS = 10
 _BLOCK = 1024
-_CODES = re.compile(r"SQfp16|SQ8|SQ4|Flat|PQ(?P<m>\d+)")
-_SCALAR = {
-    "SQfp16": faiss.ScalarQuantizer.QT_fp16,
-    "SQ8": faiss.ScalarQuantizer.QT_8bit,
-    "SQ4": faiss.ScalarQuantizer.QT_4bit,
-}
 
 
 @dataclass(frozen=True)
 class IndexOptions:
     """How an index is made; zeros mean "by the rule from the number of vectors".
 
-    codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8, SQ4, PQ<bytes>;
+    codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8, SQ4, PQ<bytes>, and what
+    `codes.Coding` adds;
     metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
@@ -80,10 +74,7 @@ class IndexOptions:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not _CODES.fullmatch(self.codes):
-            raise OptionError(
-                f"unknown codes {self.codes!r}: choose Flat, SQfp16, SQ8, SQ4 or PQ<bytes>"
-            )
+        Coding.parse(self.codes)
         if self.metric not in ("inner_product", "l2"):
             raise OptionError(f"unknown metric {self.metric!r}: choose inner_product or l2")
         for name in ("lists", "shards", "probes"):
@@ -94,6 +85,16 @@ class IndexOptions:
         for name in ("training_per_list", "shard_bytes", "threads"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1: {getattr(self, name)}")
+
+    @property
+    def coding(self) -> Coding:
+        """What `codes` says."""
+        return Coding.parse(self.codes)
+
+    @property
+    def of_features(self) -> bool:
+        """Whether vectors are local features, which vote and need not all be found."""
+        return self.coding.product and self.metric == "l2"
 
     def __str__(self) -> str:
         lists, probes = self.lists or "auto", self.probes or "auto"
@@ -113,7 +114,7 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
         return max(1, min(options.lists, vectors))
     if vectors <= EXACT_BELOW:
         return 1
-    if options.codes.startswith("PQ"):
+    if options.of_features:
         return round(2.5 * math.sqrt(vectors))
     linear = vectors // _VECTORS_PER_LIST
     return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
@@ -138,7 +139,8 @@ class Partition:
     centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
     inverted file without vectors and centroids: the codec; model: identity of what made the
     vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
-    as the function of that name says; identity: digest of what decides where a vector goes.
+    as the function of that name says; rotation: (width, d) float32, of vectors before they are
+    coded, (0, 0) for none; identity: digest of what decides where a vector goes.
     """
 
     centroids: Floats
@@ -147,12 +149,14 @@ class Partition:
     model: str
     probes: int
     imbalance: float = 1.0
+    rotation: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     @cached_property
     def identity(self) -> str:
         """16 hex digits."""
         digest = hashlib.sha256(self.centroids.tobytes())
         digest.update(self.empty_index.tobytes())
+        digest.update(self.rotation.tobytes())
         digest.update(f"{self.options.codes},{self.options.metric},{self.model}".encode())
         return digest.hexdigest()[:16]
 
@@ -168,8 +172,13 @@ class Partition:
 
     @property
     def code_bytes(self) -> int:
-        """Bytes of one coded vector."""
-        return int(self._codec.code_size)
+        """Bytes of one coded vector: of its code in a list, then of the finer one."""
+        return sum(self.coding_bytes)
+
+    @property
+    def coding_bytes(self) -> tuple[int, int]:
+        """Bytes of the code in a list, and of the finer one."""
+        return int(self._codec.code_size), self.options.coding.bytes(self.dimension)[1]
 
     def new_index(self) -> Any:
         """An empty `faiss.IndexIVF` with the codec of the partition."""
@@ -179,17 +188,40 @@ class Partition:
         """Float vectors of what a reader gave: floats of any width, or codes."""
         if vectors.dtype != np.uint8:
             return np.ascontiguousarray(vectors, dtype=np.float32)
-        codes = np.ascontiguousarray(vectors)
-        return np.asarray(self._quantizer.decode(codes), dtype=np.float32)
+        return self._decoded(np.ascontiguousarray(vectors))
 
     def encode(self, vectors: Vectors) -> Codes:
         """Codes (n, code_bytes); codes are passed through."""
         if vectors.dtype == np.uint8:
+            if self.options.coding.refine and vectors.shape[1] != self.code_bytes:
+                raise OptionError(f"codes {self.options.codes} need vectors, not codes of them")
             return np.ascontiguousarray(vectors)
         floats = np.ascontiguousarray(vectors, dtype=np.float32)
-        if self.options.codes == "Flat":
-            return floats.view(np.uint8)
-        return np.asarray(self._quantizer.compute_codes(floats))
+        refine = self.options.coding.refine
+        if self.options.coding.base == "Flat":
+            base = floats.view(np.uint8)
+        else:
+            base = _by_blocks(self._quantizer.compute_codes, self.rotated(floats))
+        if refine is None:
+            return base
+        return np.concatenate([base, floats.astype(refine).view(np.uint8)], axis=1)
+
+    def rotated(self, floats: Floats) -> Floats:
+        """Vectors as their codes in the lists have them: (n, width) float32."""
+        if not self.rotation.size:
+            return floats
+        rotated: Floats = _by_blocks(lambda block: block @ self.rotation.T, floats)
+        return rotated
+
+    def _decoded(self, codes: Codes) -> Floats:
+        base, finer = self.coding_bytes
+        refine = self.options.coding.refine
+        if refine is not None and codes.shape[1] == base + finer:
+            return np.ascontiguousarray(codes[:, base:]).view(refine).astype(np.float32)
+        if self.options.coding.base == "Flat":
+            return codes.view(np.float32)
+        floats = np.asarray(self._quantizer.decode(codes), dtype=np.float32)
+        return floats @ self.rotation if self.rotation.size else floats
 
     def nearest_lists(self, vectors: Vectors, count: int) -> Integers:
         """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
@@ -198,14 +230,9 @@ class Partition:
         Of more than 16,384 lists only those in the nearest groups of lists are looked at; −1 where
         these hold fewer than `count`.
         """
-        floats = self.decode(vectors)
         count = min(count, self.lists)
-        found = np.empty((len(floats), count), dtype=np.int64)
-        for start in range(0, len(floats), _BLOCK):
-            block = np.zeros((_BLOCK, self.dimension), dtype=np.float32)
-            rows = floats[start : start + _BLOCK]
-            block[: len(rows)] = rows
-            found[start : start + len(rows)] = self._coarse.search(block, count)[1][: len(rows)]
+        floats = self.decode(vectors)
+        found: Integers = _by_blocks(lambda block: self._coarse.search(block, count)[1], floats)
         return found
 
     @cached_property
@@ -214,7 +241,7 @@ class Partition:
 
     @property
     def _quantizer(self) -> Any:
-        return self._codec.pq if self.options.codes.startswith("PQ") else self._codec.sq
+        return self._codec.pq if self.options.coding.product else self._codec.sq
 
     @cached_property
     def _coarse(self) -> Any:
@@ -237,6 +264,21 @@ class Partition:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+def _by_blocks(function: Callable[[Floats], Any], floats: Floats) -> Any:
+    """A function of rows, called with blocks of one shape.
+
+    The rounding of products depends on their shape, and a vector's result must not depend on
+    its neighbours.
+    """
+    pieces = []
+    for start in range(0, max(len(floats), 1), _BLOCK):
+        block = np.zeros((_BLOCK, floats.shape[1]), dtype=np.float32)
+        rows = floats[start : start + _BLOCK]
+        block[: len(rows)] = rows
+        pieces.append(function(block)[: len(rows)])
+    return np.concatenate(pieces)
+
+
 def train_partition(
     sample: Vectors,
     vectors: int,
@@ -255,14 +297,11 @@ def train_partition(
     lists = min(lists_for(vectors, options), len(floats))
     centroids = cluster(floats, lists, options.seed)
     centroids = in_order(split_crowded(floats, centroids, options.seed))
-    index = _untrained_index(options, floats.shape[1], codebook, len(centroids))
-    if options.codes.startswith("PQ") and codebook is None:
-        index.pq.cp.min_points_per_centroid = 1
-        index.pq.train(floats[: 1 << 16])
-    elif options.codes.startswith("SQ"):
-        index.sq.train(floats)
-    index.is_trained = True
-    partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
+    rotation = train_rotation(options.coding, floats)
+    coded = floats @ rotation.T if rotation.size else floats
+    index = trained_index(options.coding, options.metric, len(centroids), coded, codebook)
+    empty = faiss.serialize_index(index)
+    partition = Partition(centroids, empty, options, model, 1, rotation=rotation)
     sizes = np.bincount(partition.nearest_lists(floats, 1)[:, 0], minlength=partition.lists)
     return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
 
@@ -294,7 +333,7 @@ def _tuned_probes(partition: Partition, sample: Floats) -> int:
     these, 32 hold .998 of the pairs at similarity .7, and 9 only .96. So it is never under 32.
     """
     options, lists = partition.options, partition.lists
-    if options.probes or options.codes.startswith("PQ"):
+    if options.probes or options.of_features:
         return min(options.probes or _PQ_PROBES, lists)
     wanted = min(_TUNING_NEIGHBORS + 1, len(sample))
     rows = np.linspace(0, len(sample) - 1, min(_TUNING_QUERIES, len(sample))).astype(np.int64)
@@ -313,29 +352,6 @@ def _tuned_probes(partition: Partition, sample: Floats) -> int:
     return min(max(tuned, _LEAST_PROBES), most)
 
 
-def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
-    """InputError that names what is wrong: dimension, NaN, zero vectors."""
-    if vectors.ndim != 2 or len(vectors) != len(ids):
-        raise InputError(f"{source}: {len(ids)} ids for vectors of shape {vectors.shape}")
-    if dimension and vectors.shape[1] != dimension:
-        raise InputError(
-            f"{source}: vectors of dimension {vectors.shape[1]}; the index has {dimension}"
-        )
-    # One NaN or infinity makes the sum of squares one as well.
-    squares = np.einsum("ij,ij->i", vectors, vectors)
-    for wrong, text in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
-        if wrong.any():
-            raise InputError(f"{source}: the vector of id {ids[int(np.argmax(wrong))]} is {text}")
-
-
-def check_ids(ids: Integers, source: str) -> None:
-    """InputError that names an id which occurs twice."""
-    ordered = np.sort(ids)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(repeated):
-        raise InputError(f"{source}: id {repeated[0]} occurs more than once")
-
-
 def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
     """Write a partition as one file, atomically."""
     described = [
@@ -345,8 +361,8 @@ def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
         partition.imbalance,
         partition.identity,
     ]
-    centroids, empty_index = partition.centroids, partition.empty_index
-    write_arrays(storage, uri, described, centroids=centroids, empty_index=empty_index)
+    names = ("centroids", "empty_index", "rotation")
+    write_arrays(storage, uri, described, **{name: getattr(partition, name) for name in names})
 
 
 def load_partition(storage: Storage, uri: str) -> Partition:
@@ -354,34 +370,17 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     described, arrays = read_arrays(storage, uri)
     try:
         options, model, probes, balance, identity = described
-        centroids, empty_index = arrays["centroids"], arrays["empty_index"]
         partition = Partition(
-            centroids, empty_index, IndexOptions(**options), model, probes, balance
+            arrays["centroids"],
+            arrays["empty_index"],
+            IndexOptions(**options),
+            model,
+            probes,
+            balance,
+            arrays["rotation"],
         )
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFileError(f"{uri} is not a partition: {error}") from error
     if partition.identity != identity:
         raise IndexFileError(f"{uri} is damaged: its content is not what it was made with")
     return partition
-
-
-def _untrained_index(
-    options: IndexOptions, dimension: int, codebook: Floats | None, lists: int
-) -> Any:
-    metric = faiss.METRIC_L2 if options.metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    quantizer = faiss.IndexFlatL2(dimension)
-    pq = re.fullmatch(r"PQ(\d+)", options.codes)
-    if pq:
-        parts = int(pq.group(1))
-        if dimension % parts:
-            raise OptionError(f"codes {options.codes}: {parts} must divide dimension {dimension}")
-        index: Any = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, 8, metric)
-        if codebook is not None:
-            faiss.copy_array_to_vector(np.ravel(codebook).astype(np.float32), index.pq.centroids)
-    elif options.codes == "Flat":
-        index = faiss.IndexIVFFlat(quantizer, dimension, lists, metric)
-    else:
-        kind = _SCALAR[options.codes]
-        index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, lists, kind, metric, False)
-    index.by_residual = False
-    return index

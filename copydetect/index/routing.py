@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import InputError
-from copydetect.index.partitions import Integers, Partition, Vectors, check_ids, check_vectors
+from copydetect.index.partitions import Floats, Integers, Partition, Vectors
 from copydetect.index.spills import read_arrays, write_arrays, write_spill
 from copydetect.storage import Storage
 
@@ -105,3 +105,26 @@ def route_part(
         notes |= {"lowest": int(ids.min()), "highest": int(ids.max())}
     write_spill(storage, uri, nearest[:, 0], records, notes)
     return uri
+
+
+def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
+    """InputError that names what is wrong: dimension, NaN, zero vectors."""
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise InputError(f"{source}: {len(ids)} ids for vectors of shape {vectors.shape}")
+    if dimension and vectors.shape[1] != dimension:
+        raise InputError(
+            f"{source}: vectors of dimension {vectors.shape[1]}; the index has {dimension}"
+        )
+    # One NaN or infinity makes the sum of squares one as well.
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    for wrong, text in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
+        if wrong.any():
+            raise InputError(f"{source}: the vector of id {ids[int(np.argmax(wrong))]} is {text}")
+
+
+def check_ids(ids: Integers, source: str) -> None:
+    """InputError that names an id which occurs twice."""
+    ordered = np.sort(ids)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated):
+        raise InputError(f"{source}: id {repeated[0]} occurs more than once")

@@ -20,9 +20,10 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError
-from copydetect.index.partitions import Integers, Partition, load_partition
+from copydetect.index.partitions import Floats, Integers, Partition, load_partition
 from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
@@ -30,13 +31,15 @@ from copydetect.storage import Storage
 
 INDEX = "index.json"
 PARTITION = "partition.npz"
+_FINER = ".finer"
 
 
 @dataclass(frozen=True)
 class Shard:
     """A shard file, as the index names it; `name` is relative to the index's folder.
 
-    first_list, last_list: both ends are held, in part where a list is larger than a shard.
+    first_list, last_list: both ends are held, in part where a list is larger than a shard;
+    finer_bytes, finer_sha256: of the file of finer codes beside it, 0 and empty without one.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Shard:
     sha256: str
     first_list: int
     last_list: int
+    finer_bytes: int = 0
+    finer_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Index:
     @property
     def bytes(self) -> int:
         """Of all shard files."""
-        return sum(shard.bytes for shard in self.shards)
+        return sum(shard.bytes + shard.finer_bytes for shard in self.shards)
 
     def shards_of(self, probes: Integers) -> list[tuple[int, Integers]]:
         """Which rows of `probes` (n, p) visit which shard: (shard, rows), without empty ones."""
@@ -127,7 +132,12 @@ def build_shard(
 def write_shard(
     storage: Storage, folder: str, name: str, records: Records, partition: Partition
 ) -> Shard:
-    """Write coded vectors as a FAISS inverted file that holds only their lists."""
+    """Write coded vectors as a FAISS inverted file that holds only their lists.
+
+    Finer codes go to a file of their own, in the order of the lists, which is mapped: only those
+    of what the lists propose are read.
+    """
+    base, finer = partition.coding_bytes
     order = np.lexsort((records["id"], records["list"]))
     index = partition.new_index()
     index.own_invlists = True
@@ -136,7 +146,7 @@ def write_shard(
     for number, start, stop in zip(lists, starts, ends, strict=True):
         rows = order[start:stop]
         ids = np.ascontiguousarray(records["id"][rows])
-        codes = np.ascontiguousarray(records["code"][rows])
+        codes = np.ascontiguousarray(records["code"][rows, :base])
         index.invlists.add_entries(
             int(number), len(rows), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
         )
@@ -146,7 +156,21 @@ def write_shard(
         faiss.write_index(index, local)
         size, digest = os.path.getsize(local), _sha256(local)
         storage.upload(local, f"{folder}/{name}")
-    return Shard(name, len(records), size, digest, int(lists[0]), int(lists[-1]))
+    finer_digest = ""
+    if finer:
+        data = records["code"][order, base:].tobytes()
+        finer_digest = hashlib.sha256(data).hexdigest()
+        storage.write(f"{folder}/{name}{_FINER}", data)
+    return Shard(
+        name,
+        len(records),
+        size,
+        digest,
+        int(lists[0]),
+        int(lists[-1]),
+        finer * len(records),
+        finer_digest,
+    )
 
 
 def commit_index(
@@ -213,6 +237,7 @@ class ShardReader:
                 f"made with {self.index.partition}"
             )
         self._open: dict[int, Any] = {}
+        self._finer: dict[int, FinerVectors] = {}
         self._opening = Lock()
 
     def shard(self, number: int) -> Any:
@@ -222,25 +247,67 @@ class ShardReader:
                 self._open[number] = self._verified(self.index.shards[number])
             return self._open[number]
 
-    def _verified(self, shard: Shard) -> Any:
-        uri = f"{self.index.folder}/{shard.name}"
+    def finer(self, number: int) -> FinerVectors | None:
+        """What the finer codes of a shard hold; None where its codes are not refined."""
+        refine = self.partition.options.coding.refine
+        shard = self.index.shards[number]
+        if refine is None:
+            return None
+        index = self.shard(number)
+        with self._opening:
+            if number not in self._finer:
+                path = self._path(f"{shard.name}{_FINER}", shard.finer_bytes, shard.finer_sha256)
+                shape = (shard.vectors, self.index.dimension)
+                self._finer[number] = FinerVectors(index, np.memmap(path, refine, "r", shape=shape))
+            return self._finer[number]
+
+    def _path(self, name: str, size: int, sha256: str) -> str:
+        """Where a file of the index can be mapped, its content checked."""
+        uri = f"{self.index.folder}/{name}"
         try:
             path = self._storage.local_path(uri)
-            size = os.path.getsize(path)
+            found = os.path.getsize(path)
         except (InputError, OSError) as error:
             raise IndexFileError(f"missing shard {uri}") from error
-        if size != shard.bytes:
-            raise IndexFileError(f"shard {uri} is truncated: {size} bytes, not {shard.bytes}")
-        if _sha256(path) != shard.sha256:
+        if found != size:
+            raise IndexFileError(f"shard {uri} is truncated: {found} bytes, not {size}")
+        if _sha256(path) != sha256:
             raise IndexFileError(f"shard {uri} is damaged or foreign: its SHA-256 is another")
+        return path
+
+    def _verified(self, shard: Shard) -> Any:
+        path = self._path(shard.name, shard.bytes, shard.sha256)
         index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
         if (index.d, index.nlist, index.ntotal) != (
             self.index.dimension,
             self.index.lists,
             shard.vectors,
         ):
-            raise IndexFileError(f"shard {uri} is of another partition")
+            raise IndexFileError(f"shard {shard.name} is of another partition")
         return index
+
+
+class FinerVectors:
+    """The vectors that the finer codes of a shard hold, by id.
+
+    codes: (n, d) floats in the order of the lists, mapped.
+    """
+
+    def __init__(self, index: Any, codes: npt.NDArray[np.floating[Any]]) -> None:
+        """index: of the shard. Ids must be unique."""
+        lists = index.invlists
+        sizes = [lists.list_size(number) for number in range(index.nlist)]
+        ids = [faiss.rev_swig_ptr(lists.get_ids(n), size) for n, size in enumerate(sizes) if size]
+        together = np.concatenate([np.empty(0, np.int64), *ids])
+        self._rows = np.argsort(together)
+        self._ids = together[self._rows]
+        self.codes = codes
+
+    def of(self, ids: Integers) -> Floats:
+        """(n, d) float32; the ids must be there."""
+        rows = self._rows[np.searchsorted(self._ids, ids)]
+        vectors: Floats = self.codes[rows].astype(np.float32)
+        return vectors
 
 
 def _sha256(path: str) -> str:

@@ -8,7 +8,7 @@ visited nearest first, in rounds, so that after the first few only little comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -63,6 +63,21 @@ def best_of(found: Found, k: int) -> Found:
     ranks = np.arange(len(rows)) - np.repeat(starts, np.diff([*starts, len(rows)]))
     kept = ranks < k
     return rows[kept], ids[order][kept], scores[order][kept]
+
+
+def exact_scores(
+    vectors: Floats, rows: Integers, others: Callable[[Integers], Floats], at: Integers, l2: bool
+) -> Floats:
+    """Scores (n,) of pairs, each summed for itself: vectors[rows] with others(at)."""
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _EXACT_PAIRS):
+        part = slice(start, start + _EXACT_PAIRS)
+        one, other = vectors[rows[part]], others(at[part])
+        if l2:
+            one = one - other
+            other = one
+        scores[part] = np.einsum("ij,ij->i", one, other)
+    return -scores if l2 else scores
 
 
 class ListJoin:
@@ -159,16 +174,7 @@ class ListJoin:
         return scores, errors
 
     def _exact(self, rows: Integers, vectors: Floats, columns: Integers) -> Floats:
-        """Scores of pairs, each summed for itself."""
-        scores = np.empty(len(rows), dtype=np.float32)
-        for start in range(0, len(rows), _EXACT_PAIRS):
-            part = slice(start, start + _EXACT_PAIRS)
-            one, other = self._vectors[rows[part]], vectors[columns[part]]
-            if self._l2:
-                one = one - other
-                other = one
-            scores[part] = np.einsum("ij,ij->i", one, other)
-        return -scores if self._l2 else scores
+        return exact_scores(self._vectors, rows, vectors.__getitem__, columns, self._l2)
 
     def _crowded(
         self, rows: Integers, at: Integers, columns: Integers, ids: Integers, vectors: Floats

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from copydetect.errors import OptionError
-from copydetect.index.partitions import Integers, Partition, Vectors, check_vectors
-from copydetect.index.routing import Part, Read
+from copydetect.index.partitions import Integers, Partition, Vectors
+from copydetect.index.routing import Part, Read, check_vectors
 from copydetect.index.shards import Index
 from copydetect.index.spills import dtype_of, open_spill, read_arrays, write_arrays, write_spill
 from copydetect.storage import Storage
@@ -37,6 +37,7 @@ class SearchOptions:
     k: neighbours a query keeps at most; min_score: of a neighbour, higher is better;
     connect_score: a query with k or more neighbours from this score up also keeps the one of the
     lowest id among them, so that cutting at k does not tear a crowd of copies apart (off: inf);
+    k_factor: where codes are refined, the lists propose so many times k;
     exclude: what a query does not find: "none", "self" (its own id) or "image" (an id with its
     own upper 32 bits: features of the same image); probes: lists a query visits, 0: the
     partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
@@ -45,13 +46,14 @@ class SearchOptions:
     k: int = 32
     min_score: float = -np.inf
     connect_score: float = np.inf
+    k_factor: int = 8
     exclude: Literal["none", "self", "image"] = "none"
     probes: int = 0
     threads: int = 1
     task_queries: int = 32_768
 
     def __post_init__(self) -> None:
-        for name in ("k", "threads", "task_queries"):
+        for name in ("k", "k_factor", "threads", "task_queries"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1: {getattr(self, name)}")
         if self.probes < 0:
@@ -109,7 +111,7 @@ def route_queries(
 def _travelling(vectors: Vectors, partition: Partition) -> Vectors:
     if vectors.dtype == np.uint8:
         return vectors
-    return vectors.astype(np.float32 if partition.options.codes == "Flat" else np.float16)
+    return vectors.astype(np.float32 if partition.options.coding.is_float32 else np.float16)
 
 
 def _query_type(vectors: Vectors, probes: int) -> np.dtype[np.void]:
