@@ -2,8 +2,8 @@
 
 A sample of the collection is edited, originals and copies are searched and verified as `dedup`
 does it, and the decision's confidence is mapped to the share of pairs that are copies. OUT holds
-calibration.json, calibration.svg, pairs.parquet with every pair and its label, and the run's files,
-from which the same command continues or fits again.
+calibration.json for dedup and calibration-match.json, calibration.svg, pairs.parquet with every
+pair and its label, and the run's files, from which the same command continues or fits again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +23,12 @@ from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation import plots
-from copydetect.evaluation.calibration import FILE_NAME, Calibration, decision_digest
+from copydetect.evaluation.calibration import (
+    FILE_NAMES,
+    Calibration,
+    Task,
+    decision_digest,
+)
 from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
 from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
@@ -70,11 +76,11 @@ def _calibrate(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
     job = checked_job("calibrate", {"image": arguments.photos}, arguments, beam_flags)
     with alone_in(job.output):
         pairs, sample = _labelled(job, options)
-        calibration = _fitted(job, pairs, sample, arguments.score)
-        _write(job, pairs, calibration)
+        found = _fitted(job, pairs, sample, arguments.score)
+        _write(job, pairs, found)
     if not job.engine.quiet:
-        print("\n".join(_report(job, calibration)))
-    point = calibration.point_for(precision)
+        print("\n".join(_report(job, found)))
+    point = found["dedup"].point_for(precision)
     if not job.engine.quiet:
         print(f"--precision {precision:g} starts at a confidence of {point.threshold:.3f}")
     return EXIT_DONE
@@ -177,12 +183,24 @@ def _with_copies(place: Workplace, originals: Listing) -> Listing:
     )
 
 
-def _fitted(job: Job, pairs: LabelledPairs, sample: dict[str, Any], use_score: bool) -> Calibration:
-    fitted = fit_calibration(pairs, job.options.channels, use_score)
-    return Calibration(**{**vars(fitted), "sample": sample})
+def _fitted(
+    job: Job, pairs: LabelledPairs, sample: dict[str, Any], use_score: bool
+) -> dict[Task, Calibration]:
+    """By task; none for match where too few pairs are left of it. OptionError without dedup's."""
+    found: dict[Task, Calibration] = {}
+    for task in FILE_NAMES:
+        try:
+            fitted = fit_calibration(pairs.of(task), job.options.channels, use_score)
+        except OptionError:
+            if task == "dedup":
+                raise
+            continue
+        found[task] = replace(fitted, sample=sample)
+    return found
 
 
-def _write(job: Job, pairs: LabelledPairs, calibration: Calibration) -> None:
+def _write(job: Job, pairs: LabelledPairs, found: Mapping[Task, Calibration]) -> None:
+    calibration = found["dedup"]
     probabilities = out_of_fold(pairs, calibration)
     columns = {name: values for name, values in vars(pairs).items() if name != "kinds"}
     kinds = pa.array([list(kinds) for kinds in pairs.kinds], pa.list_(pa.string()))
@@ -192,16 +210,16 @@ def _write(job: Job, pairs: LabelledPairs, calibration: Calibration) -> None:
         probabilities[pairs.found], pairs.labels[pairs.found], int(pairs.labels.sum())
     )
     job.storage.write(runs.join(job.output, _PLOT), drawn)
-    calibration.save(job.storage, runs.join(job.output, FILE_NAME))
+    for task, fitted in found.items():
+        fitted.save(job.storage, runs.join(job.output, FILE_NAMES[task]))
 
 
-def _report(job: Job, calibration: Calibration) -> list[str]:
+def _report(job: Job, found: Mapping[Task, Calibration]) -> list[str]:
     """What was found, in a few lines."""
-    sample = calibration.sample
+    sample = found["dedup"].sample
     lines = [
         f"{sample['copies']:,} copies among {sample['images']:,} images, {sample['pairs']:,} pairs "
-        f"looked at; expected calibration error "
-        f"{calibration.reliability['expected_calibration_error']:.3f}"
+        "looked at"
     ]
     lines += [f"left out: {count:,} pairs, {why}" for why, count in sample["left_out"].items()]
     if sample["images"] < _FEW_IMAGES:
@@ -209,17 +227,27 @@ def _report(job: Job, calibration: Calibration) -> list[str]:
             f"only {sample['images']} images: the intervals are wide, and a larger collection has "
             "more that look alike"
         )
+    for task, calibration in found.items():
+        lines += _thresholds(task, calibration)
+    if "match" not in found:
+        lines.append("match: too few pairs for a calibration of its own; it takes dedup's")
+    return [*lines, f"calibration {runs.join(job.output, FILE_NAMES['dedup'])}"]
+
+
+def _thresholds(task: Task, calibration: Calibration) -> list[str]:
+    error = calibration.reliability["expected_calibration_error"]
+    lines = [f"{task}: expected calibration error {error:.3f}"]
     for precision, point in calibration.thresholds.items():
         if not point["reached"]:
-            lines.append(f"precision {precision:<6} not reached")
+            lines.append(f"  precision {precision:<6} not reached")
             continue
         lines.append(
-            f"precision {precision:<6} from confidence {point['threshold']:.3f} "
+            f"  precision {precision:<6} from confidence {point['threshold']:.3f} "
             f"({point['threshold_low']:.3f} … {point['threshold_high']:.3f}), "
             f"measured {point['precision']:.3f} ({point['precision_low']:.3f} … "
             f"{point['precision_high']:.3f}), recall {point['recall']:.3f}"
         )
-    return [*lines, f"calibration {runs.join(job.output, FILE_NAME)}"]
+    return lines
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     kinds = "folder, glob, manifest (.csv, .parquet), .tar shards, or Parquet of images"
     parser.add_argument("--queries", required=True, help=kinds)
     parser.add_argument("--references", required=True, help=kinds)
-    add_job_options(parser)
+    add_job_options(parser, task="match")
     try:
         arguments, beam_flags = parser.parse_known_args(argv)
     except SystemExit as stop:

@@ -11,7 +11,12 @@ from copydetect.description import keypoints
 from copydetect.description.descriptors import DEFAULT_MODEL
 from copydetect.description.keypoints import KeypointOptions
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration import IDENTITY, Calibration, bundled_calibration
+from copydetect.evaluation.calibration import (
+    IDENTITY,
+    Calibration,
+    Task,
+    bundled_calibration,
+)
 from copydetect.grouping.keepers import KeepPolicy
 from copydetect.transforms.storage import storage_for
 
@@ -90,8 +95,11 @@ class JobOptions:
         return {**settings, "calibration": self.calibration.identity}
 
 
-def add_job_options(parser: argparse.ArgumentParser, with_output: bool = True) -> None:
+def add_job_options(
+    parser: argparse.ArgumentParser, with_output: bool = True, task: Task = "dedup"
+) -> None:
     """Add the options of a search to a command's parser."""
+    parser.set_defaults(task=task)
     if with_output:
         parser.add_argument("--output", required=True, metavar="OUT", help="folder of the results")
     find = parser.add_argument_group("what is found")
@@ -144,16 +152,16 @@ def _add_threshold_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def loaded_calibration(spec: str, channels: tuple[str, ...]) -> Calibration:
-    """The calibration that `--calibration` names; InputError, OptionError.
+def loaded_calibration(spec: str, channels: tuple[str, ...], task: Task) -> Calibration:
+    """The calibration that `--calibration` names, for this task; InputError, OptionError.
 
     One that was made of scores of other channels does not fit.
     """
     if spec == NO_CALIBRATION:
         return IDENTITY
     if not spec:
-        return bundled_calibration(channels)
-    found = Calibration.load(storage_for(spec), spec)
+        return bundled_calibration(channels, task)
+    found = Calibration.load(storage_for(spec), spec, task)
     if found.channels and found.channels != channels:
         raise OptionError(
             f"--calibration {spec} was made with the channels {','.join(found.channels)}, "
@@ -192,7 +200,7 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
     effort = EFFORTS[arguments.effort]
     channels = effort.channels if arguments.channels is None else arguments.channels.split(",")
     channels = tuple(channel.strip() for channel in channels)
-    calibration = loaded_calibration(arguments.calibration, channels)
+    calibration = loaded_calibration(arguments.calibration, channels, arguments.task)
     precision, min_confidence = _threshold(arguments, calibration)
     return JobOptions(
         effort=arguments.effort,

@@ -17,6 +17,7 @@ from copydetect.evaluation.calibration import (
     IDENTITY,
     Calibration,
     ProbabilityMap,
+    Task,
     bundled_calibration,
     decision_digest,
     pairs_to_show,
@@ -51,7 +52,13 @@ def planted(count: int, seed: int = 0, strangers: float = 0.9) -> LabelledPairs:
     confidences = 1 / (1 + np.exp(-2.0 * hard))
     kinds = tuple(("crop",) if i % 2 else ("blur", "text") for i in range(count))
     return LabelledPairs(
-        confidences, scores, truth, np.arange(count) // 3, np.ones(count, bool), kinds
+        confidences,
+        scores,
+        truth,
+        np.arange(count) // 3,
+        np.ones(count, bool),
+        np.arange(count) % 2 == 0,
+        kinds,
     )
 
 
@@ -122,6 +129,17 @@ def test_out_of_fold_probabilities_come_from_other_originals() -> None:
     assert not np.array_equal(unseen, again)
 
 
+def test_in_a_match_half_of_the_queries_have_no_copy_and_originals_do_not_meet() -> None:
+    pairs = planted(3000)
+    met = pairs.of("match")
+    assert pairs.of("dedup") is pairs
+    assert met.across.all()
+    assert not (met.labels & (met.origins % 2 == 1)).any()
+    kept = pairs.across & (~pairs.labels | (pairs.origins % 2 == 0))
+    assert np.array_equal(met.confidences, pairs.confidences[kept])
+    assert len(met.kinds) == kept.sum()
+
+
 def test_copies_that_were_not_found_count_against_recall_only() -> None:
     pairs = planted(3000)
     lost = pairs.labels & (np.arange(3000) % 2 == 0)
@@ -173,6 +191,9 @@ def test_a_calibration_is_saved_as_plain_numbers(tmp_path: Path) -> None:
     fitted = fit_calibration(planted(2000), ("local",))
     fitted.save(LocalStorage(), str(tmp_path / "calibration.json"))
     loaded = Calibration.load(LocalStorage(), str(tmp_path))
+    assert Calibration.load(LocalStorage(), str(tmp_path), "match") == loaded
+    replace(fitted, channels=()).save(LocalStorage(), str(tmp_path / "calibration-match.json"))
+    assert Calibration.load(LocalStorage(), str(tmp_path), "match").channels == ()
     assert loaded.identity == fitted.identity
     assert loaded.point_for(0.9) == fitted.point_for(0.9)
     confidences, scores = np.linspace(0, 1, 50), np.linspace(-5, 9, 50)
@@ -182,12 +203,15 @@ def test_a_calibration_is_saved_as_plain_numbers(tmp_path: Path) -> None:
         Calibration.load(LocalStorage(), str(tmp_path))
 
 
+@pytest.mark.parametrize("task", ["dedup", "match"])
 @pytest.mark.parametrize("channels", [("descriptor", "local"), ("local",), ("descriptor",)])
-def test_the_bundled_calibration_fits_the_bundled_decision(channels: tuple[str, ...]) -> None:
-    bundled = bundled_calibration(channels)
+def test_the_bundled_calibration_fits_the_bundled_decision(
+    channels: tuple[str, ...], task: Task
+) -> None:
+    bundled = bundled_calibration(channels, task)
     assert bundled.decision == decision_digest()
     assert bundled.channels in ((), channels)
-    assert 0.05 < bundled.threshold_for(0.9) <= bundled.threshold_for(0.95) < 1
+    assert 0 < bundled.threshold_for(0.9) <= bundled.threshold_for(0.95) < 1
 
 
 def listed(name: str, content: str, error: str = "") -> ListedImage:
@@ -253,6 +277,7 @@ def test_pairs_are_labelled_by_what_was_made_of_what() -> None:
     assert pairs.confidences.tolist() == [0.9, 0.3, 0.2, 0.0, 0.0]
     assert pairs.labels.tolist() == [True, False, False, True, True]
     assert pairs.found.tolist() == [True, True, True, False, False]
+    assert pairs.across.tolist() == [True, True, False, True, True]
     assert pairs.kinds[0] == ("crop",)
     distinct, left_out = label_pairs(matches, made, distinct=True)
     assert left_out == {"two copies of one image": 1}

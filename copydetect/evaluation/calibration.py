@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,14 @@ from copydetect.models import MODELS
 from copydetect.storage import Storage
 from copydetect.verification.decisions import BUNDLED_DECISION
 
-FILE_NAME = "calibration.json"
+Task = Literal["dedup", "match"]
+"""Copies inside one collection, or queries that are copies of references.
+
+A pile holds look-alikes of its own, and many edited copies that share a screen, a frame or a logo;
+queries meet references only. So a confidence does not mean the same for both.
+"""
+
+FILE_NAMES: Mapping[Task, str] = {"dedup": "calibration.json", "match": "calibration-match.json"}
 _MODELS = MODELS
 _CLIP = 1e-4
 _SCORE_LIMIT = 25.0
@@ -116,10 +123,16 @@ class Calibration:
     sample: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def load(storage: Storage, uri: str) -> Calibration:
-        """Read a file, or the one in a folder; InputError where it is none."""
+    def load(storage: Storage, uri: str, task: Task = "dedup") -> Calibration:
+        """Read a file, or the one for this task in a folder; InputError where it is none.
+
+        The one for dedup, the more careful, stands in for one that could not be made.
+        """
         if not uri.endswith(".json"):
-            uri = f"{uri.rstrip('/')}/{FILE_NAME}"
+            folder = uri.rstrip("/")
+            uri = f"{folder}/{FILE_NAMES[task]}"
+            if not storage.exists(uri):
+                uri = f"{folder}/{FILE_NAMES['dedup']}"
         return _parsed(storage.read(uri), uri)
 
     def save(self, storage: Storage, uri: str) -> None:
@@ -182,11 +195,16 @@ IDENTITY = Calibration(ProbabilityMap(), (), "")
 """Leaves confidences as the decision gives them."""
 
 
+def bundled_name(channels: tuple[str, ...], task: Task) -> str:
+    """The file of the calibration for these channels; by confidence alone where there are none."""
+    return f"calibration-{task}-{'-'.join(channels) or 'confidence'}.json"
+
+
 @lru_cache(maxsize=4)
-def bundled_calibration(channels: tuple[str, ...]) -> Calibration:
+def bundled_calibration(channels: tuple[str, ...], task: Task = "dedup") -> Calibration:
     """The calibration that comes with the package: for these channels, else by confidence alone."""
-    fitting = _MODELS / f"calibration-{'-'.join(channels)}.json"
-    path = fitting if fitting.exists() else _MODELS / "calibration-confidence.json"
+    fitting = _MODELS / bundled_name(channels, task)
+    path = fitting if fitting.exists() else _MODELS / bundled_name((), task)
     return _parsed(path.read_bytes(), str(path))
 
 

@@ -21,6 +21,7 @@ from copydetect.evaluation.calibration import (
     Floats,
     OperatingPoint,
     ProbabilityMap,
+    Task,
     decision_digest,
     log_odds,
     pairs_to_show,
@@ -40,6 +41,7 @@ _STEPS_PAY = 0.98
 _STEPS_FROM = 500
 """Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
 _Z = 1.96
+_COLUMNS = ("confidences", "scores", "labels", "origins", "found", "across")
 _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
 
@@ -50,7 +52,8 @@ class LabelledPairs:
     confidences: (n,) in [0, 1], of the decision; scores: (n,) of the search; labels: (n,) whether
     they are copies; origins: (n,) int64, the original that a pair is about: pairs of one stay in
     one fold and are drawn together; found: (n,) whether the search proposed the pair, the others
-    only count as missed copies; kinds: n tuples, the edits of a copy.
+    only count as missed copies; across: (n,) whether they are a made copy and an image of the
+    collection, as queries and references are; kinds: n tuples, the edits of a copy.
     """
 
     confidences: Floats
@@ -58,7 +61,20 @@ class LabelledPairs:
     labels: Booleans
     origins: Integers
     found: Booleans
+    across: Booleans
     kinds: Sequence[tuple[str, ...]]
+
+    def of(self, task: Task) -> LabelledPairs:
+        """The pairs that a search for this task meets.
+
+        For match those of a query and a reference, half of the queries without a copy: every
+        second original counts as if it were not among the references.
+        """
+        if task == "dedup":
+            return self
+        rows = np.flatnonzero(self.across & ~(self.labels & (self.origins % 2 == 1)))
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return LabelledPairs(**columns, kinds=[self.kinds[row] for row in rows.tolist()])
 
 
 def fit_calibration(

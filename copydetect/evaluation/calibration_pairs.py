@@ -24,6 +24,9 @@ from copydetect.parts import ListedImage
 NEARLY_CERTAIN = 0.9
 _PASTED, _IMAGES_FOR_PASTED = 24, 20
 
+_Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
+"""The fields of `LabelledPairs` for one pair, but for the id of its original."""
+
 
 @dataclass(frozen=True)
 class StudyOptions:
@@ -116,7 +119,7 @@ def label_pairs(
     rows = list(zip(*(matches[name].to_pylist() for name in names), strict=True))
     doubtful = set() if distinct else _doubtful(rows, by_copy)
     left_out: Counter[str] = Counter()
-    kept: list[tuple[float, float, bool, str, bool, tuple[str, ...]]] = []
+    kept: list[_Row] = []
     found: set[str] = set()
     for a, b, confidence, score in rows:
         first, second = (_original(image_id, by_copy) for image_id in (a, b))
@@ -128,10 +131,11 @@ def label_pairs(
         else:
             is_copy = first == second
             kinds = copies[0].kinds if is_copy else ()
-            kept.append((confidence, score, is_copy, min(first, second), True, kinds))
+            across = len(copies) == 1
+            kept.append((confidence, score, is_copy, min(first, second), True, across, kinds))
             found.update(copy.copy_id for copy in copies if is_copy)
     missed = [by_copy[copy_id] for copy_id in sorted(set(by_copy) - found)]
-    kept += [(0.0, 0.0, True, copy.original_id, False, copy.kinds) for copy in missed]
+    kept += [(0.0, 0.0, True, copy.original_id, False, True, copy.kinds) for copy in missed]
     return _columns(kept), dict(left_out)
 
 
@@ -150,11 +154,9 @@ def _original(image_id: str, by_copy: Mapping[str, MadeCopy]) -> str:
     return by_copy[image_id].original_id if image_id in by_copy else image_id
 
 
-def _columns(
-    rows: list[tuple[float, float, bool, str, bool, tuple[str, ...]]],
-) -> LabelledPairs:
-    confidences, scores, labels, origins, found, kinds = (
-        zip(*rows, strict=True) if rows else ((),) * 6
+def _columns(rows: list[_Row]) -> LabelledPairs:
+    confidences, scores, labels, origins, found, across, kinds = (
+        zip(*rows, strict=True) if rows else ((),) * 7
     )
     return LabelledPairs(
         np.array(confidences, np.float64),
@@ -162,5 +164,6 @@ def _columns(
         np.array(labels, bool),
         np.unique(np.array(origins, str), return_inverse=True)[1].astype(np.int64),
         np.array(found, bool),
+        np.array(across, bool),
         kinds,
     )

@@ -1,11 +1,12 @@
 """What `copydetect calibrate` wrote → the calibrations that come with the package.
 
-    copydetect calibrate PICTURES --sample 360 --collection 1200 --output CAL
+    copydetect calibrate PICTURES --sample 330 --collection 1000 --output CAL
     python -m copydetect.training.bundled_calibration CAL
 
-Run both whenever the decision or the descriptor changes. Two maps are fitted on the same pairs:
-with the search's score, for runs with the same channels, and by the decision's confidence alone,
-for all others.
+Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained
+on: of others the search knows too much, and its score says too much. For dedup and for match two
+maps each are fitted on the same pairs: with the search's score, for runs with the same channels,
+and by the decision's confidence alone, for all others.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from pyarrow import parquet
 
-from copydetect.evaluation.calibration import FILE_NAME, Calibration
+from copydetect.evaluation.calibration import FILE_NAMES, Calibration, bundled_name
 from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.storage import LocalStorage
 
@@ -31,25 +33,26 @@ def read_labelled(path: Path) -> LabelledPairs:
     table = parquet.read_table(path)
     columns = {
         name: table[name].to_numpy()
-        for name in ("confidences", "scores", "origins", "labels", "found")
+        for name in ("confidences", "scores", "origins", "labels", "found", "across")
     }
-    booleans = {name: columns[name].astype(np.bool_) for name in ("labels", "found")}
+    booleans = {name: columns[name].astype(np.bool_) for name in ("labels", "found", "across")}
     kinds = tuple(tuple(kinds) for kinds in table["kinds"].to_pylist())
     return LabelledPairs(**{**columns, **booleans}, kinds=kinds)
 
 
 def bundle(folder: Path, models: Path) -> list[Path]:
-    """Fit both maps on the pairs in `folder`; returns the files written."""
+    """Fit the maps of every task that `folder` has one for; returns the files written."""
     made = Calibration.load(LocalStorage(), str(folder))
     channels = ("descriptor", "local")
     pairs = read_labelled(folder / _PAIRS)
     sample = {name: value for name, value in made.sample.items() if name != "originals"}
     written = []
-    for name, use_score in (("-".join(channels), True), ("confidence", False)):
-        fitted = replace(fit_calibration(pairs, channels, use_score), sample=sample)
+    tasks = [task for task, name in FILE_NAMES.items() if (folder / name).exists()]
+    for task, used in product(tasks, (channels, ())):
+        fitted = replace(fit_calibration(pairs.of(task), channels, bool(used)), sample=sample)
         if fitted.decision != made.decision:
             raise SystemExit("the decision has changed since: run copydetect calibrate again")
-        written.append(models / f"calibration-{name}.json")
+        written.append(models / bundled_name(used, task))
         fitted.save(LocalStorage(), str(written[-1]))
         print(written[-1], json.dumps(fitted.reliability))
     return written
@@ -58,7 +61,7 @@ def bundle(folder: Path, models: Path) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the bundled calibrations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help=f"with {FILE_NAME} and {_PAIRS}")
+    parser.add_argument("folder", type=Path, help=f"with {FILE_NAMES['dedup']} and {_PAIRS}")
     models = Path(__file__).parent.parent / "models"
     parser.add_argument("--models", type=Path, default=models, help="folder to write to")
     arguments = parser.parse_args(argv)
