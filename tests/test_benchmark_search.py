@@ -41,7 +41,8 @@ def figures(vectors: int, **changes: object) -> search.Figures:
         "recall": 0.99,
         "planted": {"0.6": 1.0, "0.7": 1.0, "0.8": 1.0},
         "train_cpu_seconds": 1.0,
-        "cpu_seconds": 100.0,
+        "search_cpu_seconds": 5e-9 * work.scanned,
+        "cpu_seconds": 1.0 + 1e-3 * vectors + 5e-9 * (work.coarse + work.scanned),
         "faiss_seconds": 50.0,
         "exact_seconds": 900.0,
     }
@@ -87,10 +88,16 @@ def test_vectors_are_written_in_parts_that_read_back(
 
 def test_rates_are_at_least_those_that_made_the_runs() -> None:
     runs = [asdict(figures(size)) for size in (10_000, 100_000, 1_000_000)]
-    rates = plan.fit_rates(runs, 64, cores=2)
-    np.testing.assert_allclose(rates.scanned, 5, rtol=1e-3)
+    runs[1]["search_cpu_seconds"] *= 1.2
+    runs[1]["cpu_seconds"] += runs[1]["search_cpu_seconds"] / 6
+    rates = plan.fit_rates(runs, 64)
+    np.testing.assert_allclose(rates.scanned, 6, rtol=1e-3)
     assert 1e-3 < rates.vector < 2e-3
     assert 5 < rates.coarse < 10
+    for line in plan.check_table(runs, rates, 64).splitlines()[2:]:
+        _, _, index, explained, searched, too, _ = (word.strip() for word in line.split("|"))
+        assert float(index) <= float(explained)
+        assert float(searched) <= float(too)
 
 
 def test_the_plan_grows_with_the_collection_and_is_printed(
@@ -142,6 +149,6 @@ def test_tables_and_plot_hold_every_run(tmp_path: Path) -> None:
     table = search.curve_table(curve)
     assert table.count("\n") == 3
     assert len({line.count("|") for line in table.splitlines()}) == 1
-    assert "| SQfp16 | 136 | 0.9900 |" in search.codes_table(curve)
+    assert "| SQfp16 | 136 | 0 | 0.9900 |" in search.codes_table(curve, 64)
     search.plot(curve, tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")

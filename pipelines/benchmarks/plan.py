@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions, coarse_comparisons, lists_for
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12
 _SECONDS_PER_HOUR = 3600.0
+_LARGE = 100_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def work_of(
 ) -> Work:
     """Count what a self-join does. copies: shards that a query visits, on average."""
     lists = lists_for(vectors, options)
-    code = code_bytes(options, dimension)
+    code = sum(options.coding.bytes(dimension))
     stored = vectors * (code + 8)
     shards = options.shards or max(1, math.ceil(stored / options.shard_bytes))
     copies = min(copies, shards, probes)
@@ -75,28 +74,32 @@ def work_of(
     return Work(vectors, lists, shards, float(coarse), float(scanned), stored, shuffled)
 
 
-def code_bytes(options: IndexOptions, dimension: int) -> int:
-    """Bytes of one coded vector."""
-    sizes = {"Flat": 4 * dimension, "SQfp16": 2 * dimension, "SQ8": dimension}
-    sizes["SQ4"] = (dimension + 1) // 2
-    return sizes[options.codes] if options.codes in sizes else int(options.codes[2:])
+def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int) -> Rates:
+    """Rates from the runs that `benchmark search` measured, in CPU seconds.
 
-
-def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int, cores: int) -> Rates:
-    """Rates from the runs that `benchmark search` measured.
-
-    Sizes hardly tell apart what goes by vector and what by comparison, so nothing is fitted. A
-    search is taken to be nothing but comparisons; indexing to be nothing but finding lists in the
-    largest run, and to have no such part in the smallest. The plan errs to the expensive side.
+    Sizes hardly tell apart what goes by vector and what by comparison, so nothing is fitted, and
+    the plan errs to the expensive side. A search is taken to be nothing but comparisons, at the
+    worst rate of the runs of 100,000 vectors or more; indexing to be nothing but finding lists in
+    the largest run, and to have no such part in the smallest.
     """
-    ordered = sorted(runs, key=lambda run: float(run["vectors"]))
-    works = [_measured_work(run, dimension) for run in ordered]
-    searched = [run["search_seconds"] / w.scanned for run, w in zip(ordered, works, strict=True)]
+    large = sorted(_large(runs), key=lambda run: float(run["vectors"]))
+    works = [_measured_work(run, dimension) for run in large]
+    indexing = [_index_seconds(run) for run in large]
+    pairs = zip(large, works, strict=True)
     return Rates(
-        ordered[0]["index_seconds"] / works[0].vectors * cores,
-        ordered[-1]["index_seconds"] / works[-1].coarse * cores * 1e9,
-        float(np.mean(searched)) * cores * 1e9,
+        indexing[0] / works[0].vectors,
+        indexing[-1] / works[-1].coarse * 1e9,
+        max(run["search_cpu_seconds"] / work.scanned for run, work in pairs) * 1e9,
     )
+
+
+def _large(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Runs whose fixed costs don't count; all where there are none."""
+    return [run for run in runs if run["vectors"] >= _LARGE] or list(runs)
+
+
+def _index_seconds(run: Mapping[str, Any]) -> float:
+    return float(run["cpu_seconds"] - run["train_cpu_seconds"] - run["search_cpu_seconds"])
 
 
 def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
@@ -114,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OptionError) as error:
         print(f"copydetect: {error}", file=sys.stderr)
         return 2
-    rates = fit_rates(runs, arguments.measured_dim, arguments.measured_cores)
-    print(check_table(runs, rates, arguments.measured_dim, arguments.measured_cores))
+    rates = fit_rates(runs, arguments.measured_dim)
+    print(check_table(runs, rates, arguments.measured_dim))
     probes = arguments.probes or max(runs, key=lambda run: run["vectors"])["probes"]
     work = work_of(vectors, arguments.dim, probes, arguments.copies, options, arguments.k)
     print(plan_text(work, rates, probes, arguments))
@@ -129,7 +132,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, help="how many, as 1e9")
     parser.add_argument("--measured", required=True, help="search.json of `benchmark search`")
     parser.add_argument("--measured_dim", type=int, default=256, help="its dimension")
-    parser.add_argument("--measured_cores", type=int, default=2, help="the cores it had")
     parser.add_argument("--views", type=int, default=1, help="vectors an image")
     parser.add_argument("--dim", type=int, default=256, help="dimension")
     parser.add_argument("--codes", default="SQfp16", help="as in IndexOptions")
@@ -161,15 +163,17 @@ def _read_runs(path: Path) -> list[dict[str, Any]]:
     return runs
 
 
-def check_table(runs: Sequence[Mapping[str, Any]], rates: Rates, dimension: int, cores: int) -> str:
-    """Measured and explained seconds of each run, as Markdown."""
-    rows = ["| vectors | index s | by rates | search s | by rates |", "|---|---|---|---|---|"]
+def check_table(runs: Sequence[Mapping[str, Any]], rates: Rates, dimension: int) -> str:
+    """Measured and explained CPU seconds of each run, as Markdown."""
+    rows = [
+        "| vectors | index CPU s | by rates | search CPU s | by rates |",
+        "|---|---|---|---|---|",
+    ]
     for run in runs:
         work = _measured_work(run, dimension)
         rows.append(
-            f"| {run['vectors']:,} | {run['index_seconds']:.1f} "
-            f"| {rates.index_seconds(work) / cores:.1f} | {run['search_seconds']:.1f} "
-            f"| {rates.search_seconds(work, False) / cores:.1f} |"
+            f"| {run['vectors']:,} | {_index_seconds(run):.1f} | {rates.index_seconds(work):.1f} "
+            f"| {run['search_cpu_seconds']:.1f} | {rates.search_seconds(work, False):.1f} |"
         )
     return "\n".join(rows)
 

@@ -41,6 +41,7 @@ from pipelines.engine import Engine, engine_of, exit_code_of
 _K = 10
 _FLAT_QUERIES = 1024
 _RECALL_QUERIES = 500
+_CODES = "SQfp16 SQ8 SQ4 PQ64 PQ64,Refine(SQfp16) OPQ64,PQ64,Refine(SQfp16) PQ32,Refine(SQfp16)"
 _STORAGE = LocalStorage()
 
 
@@ -62,6 +63,7 @@ class Figures:
     index_seconds: float
     search_seconds: float
     train_cpu_seconds: float
+    search_cpu_seconds: float
     cpu_seconds: float
     peak_memory_gb: float
     bytes_per_vector: float
@@ -96,15 +98,18 @@ def _run(arguments: argparse.Namespace) -> int:
     for coded in options:
         codes.append(_measure(output, real, arguments.codes_vectors, coded, False))
         _save(output, curve, codes)
-    print(curve_table(curve))
+    if curve:
+        print(curve_table(curve))
     if codes:
-        print(codes_table(codes))
+        print(codes_table(codes, arguments.dim))
     if len(curve) > 1:
         plot(curve, output / "search.png")
     return 0
 
 
 def _sizes(text: str) -> list[int]:
+    if not text:
+        return []
     try:
         sizes = sorted(round(float(size)) for size in text.split(","))
     except ValueError as error:
@@ -115,7 +120,7 @@ def _sizes(text: str) -> list[int]:
 
 
 def _codes(text: str) -> list[IndexOptions]:
-    return [IndexOptions(codes=name) for name in text.split(",") if name]
+    return [IndexOptions(codes=name) for name in text.split()]
 
 
 def _save(output: Path, curve: Sequence[Figures], codes: Sequence[Figures]) -> None:
@@ -133,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder for vectors, figures and plot")
     parser.add_argument("--vectors", default="1e4,3e4,1e5,2.5e5,1e6", help="sizes to measure")
     parser.add_argument("--dim", type=int, default=256, help="dimension")
-    parser.add_argument("--codes", default="SQfp16,SQ8,SQ4,PQ64", help="codes to compare")
+    parser.add_argument("--codes", default=_CODES, help="codes to compare, with spaces between")
     parser.add_argument("--codes_vectors", type=int, default=100_000, help="on so many vectors")
     return parser
 
@@ -199,6 +204,7 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
     search = SearchJob(_STORAGE, f"{work}/search", files, job.folder, options_of_search, True)
     parts = files.parts()
     engine.run("index", lambda p: p | beam.Create(parts) | DescriptorsToShards(job))
+    before = time.process_time()
     engine.run("search", lambda p: p | beam.Create(parts) | ShardsToNeighbors(search))
     index = load_index(_STORAGE, job.folder)
     shuffled = sum(
@@ -214,6 +220,7 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
         "index_seconds": engine.seconds["index"],
         "search_seconds": engine.seconds["search"],
         "train_cpu_seconds": trained_cpu,
+        "search_cpu_seconds": time.process_time() - before,
         "cpu_seconds": time.process_time() - started_cpu,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "bytes_per_vector": index.bytes / files.vectors,
@@ -290,15 +297,19 @@ def curve_table(curve: Sequence[Figures]) -> str:
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 
 
-def codes_table(codes: Sequence[Figures]) -> str:
-    """The figures by code as Markdown."""
-    head = "| codes | bytes a vector | recall@10 | planted .6 | planted .8 | queries a second |"
+def codes_table(codes: Sequence[Figures], dimension: int) -> str:
+    """The figures by code as Markdown; an id in a list is 8 bytes more."""
+    head = (
+        "| codes | bytes in lists | bytes beside them | recall@10 | planted .6 | planted .8 "
+        "| queries a CPU second |"
+    )
     rows = [
-        f"| {f.codes} | {f.bytes_per_vector:.0f} | {f.recall:.4f} | {f.planted['0.6']:.4f} "
-        f"| {f.planted['0.8']:.4f} | {f.vectors / f.search_seconds:.0f} |"
+        f"| {f.codes} | {sizes[0] + 8} | {sizes[1]} | {f.recall:.4f} | {f.planted['0.6']:.4f} "
+        f"| {f.planted['0.8']:.4f} | {f.vectors / f.search_cpu_seconds:,.0f} |"
         for f in codes
+        for sizes in [IndexOptions(codes=f.codes).coding.bytes(dimension)]
     ]
-    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 
 
 def plot(curve: Sequence[Figures], path: Path) -> None:
