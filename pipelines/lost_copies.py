@@ -18,7 +18,7 @@ import numpy.typing as npt
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import PairNumbers, Side, write_pairs
 from copydetect.evaluation.calibration import bundled_calibration
-from copydetect.evaluation.calibration_fit import wilson
+from copydetect.evaluation.metrics import wilson
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors

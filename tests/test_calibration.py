@@ -27,7 +27,6 @@ from copydetect.evaluation.calibration_fit import (
     fit_calibration,
     operating_points,
     out_of_fold,
-    wilson,
 )
 from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
@@ -35,7 +34,7 @@ from copydetect.evaluation.calibration_pairs import (
     choose_images,
     label_pairs,
 )
-from copydetect.evaluation.metrics import reliability
+from copydetect.evaluation.metrics import reliability, wilson
 from copydetect.parts import ListedImage
 from copydetect.storage import LocalStorage
 

@@ -26,7 +26,7 @@ from copydetect.evaluation.calibration import (
     log_odds,
     pairs_to_show,
 )
-from copydetect.evaluation.metrics import reliability
+from copydetect.evaluation.metrics import reliability, wilson
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -40,7 +40,6 @@ _STEP_PAIRS = 25
 _STEPS_PAY = 0.98
 _STEPS_FROM = 500
 """Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
-_Z = 1.96
 _COLUMNS = ("confidences", "scores", "labels", "origins", "found", "across")
 _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
@@ -135,17 +134,6 @@ def operating_points(probabilities: Floats, labels: Booleans) -> tuple[Operating
         point = OperatingPoint(float(threshold), precision, low, high, float(hits / copies), count)
         points.append(point)
     return tuple(points)
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (JASA 1927)."""
-    if not count:
-        return 0.0, 1.0
-    share, z2 = right / count, _Z**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    spread = np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    half = _Z * spread / (1 + z2 / count)
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
 def _check(pairs: LabelledPairs) -> None:

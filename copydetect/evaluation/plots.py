@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from copydetect.evaluation.metrics import (
@@ -16,6 +17,7 @@ from copydetect.evaluation.metrics import (
     micro_average_precision,
     precision_recall_curve,
     reliability,
+    wilson,
 )
 
 _COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7e22ce")
@@ -38,16 +40,23 @@ def precision_recall_svg(curves: Mapping[str, PrecisionRecallCurve]) -> bytes:
 
 
 def reliability_svg(result: Reliability) -> bytes:
-    """The share of copies among pairs of like confidence, over how many pairs there are of each."""
+    """The share of copies among pairs of like confidence, with Wilson's 95 % intervals, over how
+    many pairs there are of each."""
     figure = Figure(figsize=(5.0, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     widths = np.diff(result.edges)
     heights = np.nan_to_num(result.copy_fractions)
     above.bar(
-        result.edges[:-1], heights, widths, align="edge", color=_COLOURS[0], edgecolor="white"
+        result.edges[:-1],
+        heights,
+        widths,
+        align="edge",
+        color=_COLOURS[0],
+        edgecolor="white",
+        alpha=0.75,
     )
     above.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="perfectly honest")
-    above.scatter(result.mean_confidences, result.copy_fractions, color=_COLOURS[1], zorder=3, s=14)
+    _points_with_intervals(above, result)
     error = result.expected_calibration_error
     above.set(ylim=(0, 1), xlim=(0, 1), ylabel="share that are copies")
     above.set_title(f"expected calibration error {error:.3f}", fontsize=10)
@@ -68,7 +77,7 @@ def calibration_svg(
     left, right = figure.subplots(1, 2)
     result = reliability(probabilities, labels)
     left.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="perfectly honest")
-    left.plot(result.mean_confidences, result.copy_fractions, "o-", color=_COLOURS[0], ms=4)
+    _points_with_intervals(left, result)
     error = result.expected_calibration_error
     left.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share that are copies")
     left.set_title(f"expected calibration error {error:.3f}", fontsize=10)
@@ -80,6 +89,20 @@ def calibration_svg(
     right.grid(color=_GREY, alpha=0.2)
     right.legend(loc="lower center")
     return _svg(figure)
+
+
+def _points_with_intervals(axes: Axes, result: Reliability) -> None:
+    filled = np.flatnonzero(result.counts)
+    shares, counts = result.copy_fractions[filled], result.counts[filled]
+    ends = [
+        wilson(round(share * count), int(count))
+        for share, count in zip(shares, counts, strict=True)
+    ]
+    reach = np.abs(np.array(ends).reshape(-1, 2).T - shares)
+    means = result.mean_confidences[filled]
+    axes.errorbar(
+        means, shares, reach, fmt="o", color=_COLOURS[1], ms=4, elinewidth=1, capsize=2, zorder=3
+    )
 
 
 def _svg(figure: Figure) -> bytes:

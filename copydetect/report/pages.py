@@ -25,6 +25,13 @@ from copydetect.report.run_view import (
 )
 from copydetect.runs import Manifest
 
+_MEASURED = {
+    "search_recall_at_1": "nearest neighbours that the search found",
+    "search_recall_at_10": "ten nearest neighbours that it found",
+    "search_copies_lost": "copies among them that it lost",
+}
+"""What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
+
 _PAGE_BYTES = 2_500_000
 _MAX_FAILURES = 500
 
@@ -155,7 +162,7 @@ def _front(
             for title, svg in plots.items()
         },
         "settings": sorted(_flat(manifest.settings)),
-        "quality": sorted(manifest.quality.items()),
+        "quality": list(_measured(manifest.quality)),
         "stages": [
             (stage, seconds, seconds / longest if longest else 0.0)
             for stage, seconds in sorted(manifest.seconds.items(), key=lambda item: -item[1])
@@ -186,6 +193,18 @@ def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
         (f"{repeats:,}", "byte-identical files"),
         (f"{len(run.failures):,}", "could not be read"),
     ]
+
+
+def _measured(quality: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """(meaning, figure) of what a run measured of itself, with its interval where there is one."""
+    for name, meaning in _MEASURED.items():
+        if name not in quality:
+            continue
+        figure = f"{quality[name]:.2%}"
+        if f"{name}_high" in quality:
+            low, high = quality.get(f"{name}_low", 0.0), quality[f"{name}_high"]
+            figure += f" ({low:.2%} … {high:.2%})"
+        yield meaning, figure
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
