@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import create_runner
 
 from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
+from copydetect.transforms.downloads import DEFAULT_LIMIT_GB, LIMIT_VARIABLE
 from pipelines.progress import progress_bar
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_TOO_MANY_FAILURES = 0, 1, 2, 3
@@ -116,7 +117,9 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
         prog=f"copydetect {command}",
         description=description,
         allow_abbrev=False,
-        epilog="Options of Apache Beam (--runner, --temp_location, …) are passed through.",
+        epilog="Options of Apache Beam (--runner, --temp_location, …) are passed through. Workers "
+        f"keep what they download in their temporary folder, {DEFAULT_LIMIT_GB:g} GB at most, or "
+        f"as many as the environment variable {LIMIT_VARIABLE} says.",
     )
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", action="store_true", help="print errors only")

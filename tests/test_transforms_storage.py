@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
-from copydetect.errors import InputError
+from copydetect.errors import InputError, OptionError
+from copydetect.transforms.downloads import LIMIT_VARIABLE, cache_limit_bytes
 from copydetect.transforms.storage import BeamStorage, storage_for
 
 FILES: dict[str, bytes] = {}
@@ -141,6 +144,65 @@ def test_uploads_move_and_downloads_are_kept(bucket: str, tmp_path: Path, monkey
     path = STORAGE.local_path(uri)
     assert Path(path).read_bytes() == b"index"
     assert STORAGE.local_path(uri) == path
+
+
+def _cached(bucket: str, name: str, size: int, age_seconds: float) -> Path:
+    """A download of so many bytes, last used so long ago."""
+    STORAGE.write(f"{bucket}/{name}", bytes(size))
+    path = Path(STORAGE.local_path(f"{bucket}/{name}"))
+    used = time.time() - age_seconds
+    os.utime(path, (used, used))
+    return path
+
+
+def test_the_cache_drops_what_was_used_least_recently(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(LIMIT_VARIABLE, "1e-6")
+    old = _cached(bucket, "old", 400, 7200)
+    older = _cached(bucket, "older", 400, 9000)
+    again = Path(STORAGE.local_path(f"{bucket}/older"))
+    assert again == older
+    # The older one has just been used: room is made at the cost of the other.
+    new = _cached(bucket, "new", 500, 0)
+    assert [path.exists() for path in (old, older, new)] == [False, True, True]
+    # What is in use stays, even over the limit.
+    more = _cached(bucket, "more", 900, 0)
+    assert [path.exists() for path in (older, new, more)] == [True, True, True]
+    assert Path(STORAGE.local_path(f"{bucket}/old")).read_bytes() == bytes(400)
+
+
+def test_a_file_that_was_replaced_or_cut_is_fetched_again(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    uri = f"{bucket}/shard"
+    STORAGE.write(uri, b"first")
+    first = Path(STORAGE.local_path(uri))
+    STORAGE.write(uri, b"other")
+    assert Path(STORAGE.local_path(uri)).read_bytes() == b"other"
+    STORAGE.write(uri, b"first")
+    first.write_bytes(b"fi")
+    assert Path(STORAGE.local_path(uri)).read_bytes() == b"first"
+
+
+def test_a_download_that_ends_early_leaves_nothing(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    STORAGE.write(f"{bucket}/shard", b"whole")
+    monkeypatch.setattr(BeamStorage, "open", lambda self, uri: io.BytesIO(b"who"))
+    with pytest.raises(InputError, match="3 bytes came instead of 5"):
+        STORAGE.local_path(f"{bucket}/shard")
+    assert not list((tmp_path / "copydetect-cache").iterdir())
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan"])
+def test_a_limit_that_is_none_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LIMIT_VARIABLE, text)
+    with pytest.raises(OptionError, match=f"{LIMIT_VARIABLE} is '{text}'"):
+        cache_limit_bytes()
 
 
 def test_missing_files_and_unknown_schemes_are_named(bucket: str) -> None:

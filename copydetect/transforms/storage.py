@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
-import uuid
-from pathlib import Path
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -15,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
 from copydetect.storage import LocalStorage, Storage, StoredFile
+from copydetect.transforms.downloads import cached_download
 
 
 def storage_for(uri: str) -> Storage:
@@ -26,7 +24,7 @@ class BeamStorage:
     """`Storage` over Beam's file systems; paths without a scheme go to the local disk.
 
     Stateless, so that it can travel to workers. Downloads are kept in a cache folder of this
-    machine, named by the URI and its size, and shared by all workers on it.
+    machine, named by the URI and its content, and shared by all workers on it.
     """
 
     _local = LocalStorage()
@@ -97,15 +95,13 @@ class BeamStorage:
         files = self.matching(uri)
         if not files:
             raise InputError(f"cannot read {uri}: there is no such file")
-        name = hashlib.sha256(f"{uri}:{files[0].size_bytes}".encode()).hexdigest()
-        cached = Path(tempfile.gettempdir()) / "copydetect-cache" / name
-        if not cached.exists():
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            partial = cached.with_name(f"{name}.{uuid.uuid4().hex}")
-            with self.open(uri) as source, partial.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-            os.replace(partial, cached)
-        return str(cached)
+        try:
+            content = FileSystems.checksum(uri)
+        except (BeamIOError, OSError, NotImplementedError):
+            content = ""
+        size = files[0].size_bytes
+        key = hashlib.sha256(f"{uri}:{size}:{content}".encode()).hexdigest()
+        return cached_download(uri, size, key, lambda: self.open(uri))
 
 
 def _is_local(uri: str) -> bool:
