@@ -45,9 +45,9 @@ class Fusion:
     Below the density there is nothing to count: all that is said there is that a pair is no copy,
     and a pair that only one channel proposes must not suffer from how little the other says.
 
-    The weights are a logistic regression on 800 edited pictures searched among 1,200: the score is
-    the logarithm of the odds there. Spreads make them hold in other collections and for other
-    descriptors.
+    The weights are a logistic regression on edited pictures searched among others, of which the
+    score is the logarithm of the odds (`copydetect.training.fusion`). Spreads make them hold in
+    other collections and for other descriptors.
     """
 
     intercept: float = -7.78
@@ -137,6 +137,26 @@ def merge_duplicates(
     """
     columns = _joined(descriptor, local, densities, symmetric=True)
     return _best(columns, fusion or Fusion(), densities, options or CandidateOptions(), True)
+
+
+@dataclass(frozen=True)
+class PairSurpluses:
+    """What `Fusion` weighs: (n,) int64 image_no of pairs, by query and reference, and surpluses."""
+
+    query: Ints
+    reference: Ints
+    descriptor: Floats | None
+    local: Floats | None
+
+
+def match_surpluses(
+    descriptor: DescriptorPairs | None,
+    local: LocalPairs | None,
+    densities: tuple[Densities | None, Densities | None],
+) -> PairSurpluses:
+    """The surpluses of all pairs of `match`; arguments as of `merge_matches`."""
+    columns = _joined(descriptor, local, densities, symmetric=False)
+    return PairSurpluses(columns.query, columns.reference, *_surpluses(columns, densities))
 
 
 @dataclass(frozen=True)
@@ -300,12 +320,7 @@ def _best(
     symmetric: bool,
 ) -> CandidatePairs:
     """Score the pairs and keep the best of each query."""
-    score = fusion.scores(
-        (
-            _surplus(columns.descriptor_bound, densities[0]),
-            _surplus(columns.local_bound, densities[1]),
-        )
-    )
+    score = fusion.scores(_surpluses(columns, densities))
     score = np.broadcast_to(score, columns.query.shape)
     ranks = (_ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
     kept = np.flatnonzero((ranks <= options.k) | (score >= options.min_score))
@@ -321,6 +336,15 @@ def _best(
         ranks[kept].astype(np.int32),
         columns.descriptor_row[kept],
         columns.local_row[kept],
+    )
+
+
+def _surpluses(
+    columns: _Columns, densities: tuple[Densities | None, Densities | None]
+) -> tuple[Floats | None, Floats | None]:
+    return (
+        _surplus(columns.descriptor_bound, densities[0]),
+        _surplus(columns.local_bound, densities[1]),
     )
 
 
