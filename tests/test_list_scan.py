@@ -10,12 +10,16 @@ import pytest
 
 from copydetect.description.keypoints import load_quantiser, mirror_vectors, reconstruct
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.channels import feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
 from copydetect.search import list_scan
+from copydetect.search.hits import hit_rows
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import QueryFeatures, query_features, vote
 from copydetect.storage import LocalStorage
+from copydetect.types import Keypoints
 from tests.collections_for_search import Collection
 
 QUANTISER = load_quantiser()
@@ -120,3 +124,35 @@ def test_only_a_codebook_on_the_grid_is_exact(tmp_path: Path) -> None:
     faiss.copy_array_to_vector(other * np.float32(1.001), held.pq.centroids)
     assert not list_scan.is_exact(held)
     assert not list_scan.is_exact(faiss.IndexIVFFlat(faiss.IndexFlatL2(4), 4, 2))
+
+
+def test_a_logo_on_every_picture_neither_floods_nor_hides_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 pictures of 40 features, half of them the same logo; the last is a copy of the first."""
+    random = np.random.default_rng(5)
+    own = random.integers(0, 256, (400, 20, 16), np.uint8)
+    own[-1] = own[0]
+    logo = np.broadcast_to(random.integers(0, 256, (20, 16), np.uint8), own.shape).copy()
+    noise = random.random(logo.shape) < 0.05
+    logo[noise] = random.integers(0, 256, int(noise.sum()), np.uint8)
+    places = random.integers(40, 216, (400, 40, 4)).astype(np.uint8)
+    places[:, 20:] = places[0, 20:]
+    places[-1] = places[0]
+    pictures = [
+        Keypoints(str(i), 256, 256, *places[i].T, np.concatenate([own[i], logo[i]]), "")
+        for i in range(400)
+    ]
+    ids = np.concatenate([feature_ids(i, one) for i, one in enumerate(pictures)])
+    held = Collection(np.concatenate([one.codes for one in pictures]), ids, 1)
+    monkeypatch.setattr(list_scan, "_LONGEST_LIST", 100)
+    build(tmp_path, held, IndexOptions(codes="PQ16", metric="l2", lists=100, probes=6))
+    found = search(tmp_path, held, SearchOptions(k=9))
+    assert np.unique(found.queries, return_counts=True)[1].max() == 9
+    asked, _ = query_features(range(400), pictures, QUANTISER)
+    upright = QueryFeatures(*(getattr(asked, f)[: len(ids)] for f in QueryFeatures.__annotations__))
+    rows, distances = hit_rows(found, ids, 9)
+    votes = vote(upright, rows, distances, exclude_self=True)
+    copies = (votes.query % 399 == 0) & (votes.reference % 399 == 0)
+    assert copies.sum() == 2
+    assert votes.votes[copies].min() > 2 * votes.votes[~copies].max()

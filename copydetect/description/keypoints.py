@@ -35,7 +35,7 @@ _SIFT_DIMENSION = 128
 _DIAMETER_POWER = 0.7
 _CROWDING_POWER = 0.5
 _SPREAD_CELLS = 8
-_DETECTED_PER_KEPT = 2
+_DETECTED_PER_KEPT = 1.5
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def _sift(options: KeypointOptions) -> Any:
     """The detector; precise upscaling keeps mirrored images' features mirrored, without a shift."""
     create: Any = cv2.SIFT.create
     return create(
-        nfeatures=_DETECTED_PER_KEPT * options.max_keypoints,
+        nfeatures=round(_DETECTED_PER_KEPT * options.max_keypoints),
         contrastThreshold=options.contrast_threshold,
         enable_precise_upscale=True,
     )

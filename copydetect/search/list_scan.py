@@ -23,6 +23,7 @@ from copydetect.search.queries import SearchOptions
 _ROUNDS = (0, 1, 2)
 _BLOCK_SCORES = 1 << 21
 _LIST_BLOCK = 8192
+_LONGEST_LIST = 1 << 18
 _CROWDED = 8
 _NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
@@ -38,7 +39,9 @@ def is_exact(index: Any) -> bool:
 class ListScan:
     """Exact best k of the probed lists, ties by id, for one block of queries on the grid.
 
-    `connect_score` does not apply: features vote, and need not hold crowds together.
+    `connect_score` does not apply: features vote, and need not hold crowds together. A list that
+    comes out long was split, unless its features are about equal: a logo, a border. Of such a list
+    only the 262,144 of lowest id are compared, for none of its hits will weigh anything.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class ListScan:
         ends = [*starts[1:], len(lists)]
         for number, begin, end in zip(visited, starts, ends, strict=True):
             size = int(self._lists.list_size(int(number))) if number >= 0 else 0
+            size = min(size, _LONGEST_LIST)
             for first in range(0, size, _LIST_BLOCK):
                 ids, sides = self._list(int(number), size, slice(first, first + _LIST_BLOCK))
                 step = max(1, _BLOCK_SCORES // len(ids))
