@@ -1,4 +1,8 @@
-"""`copydetect benchmark effort`: what each effort and each channel finds, and what it costs."""
+"""`copydetect benchmark effort`: what each effort and each channel finds, and what it costs.
+
+Candidates only: nothing is verified. Where the truth says what was done to each query, a second
+table has what each finds by kind of edit.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copydetect import runs
+from copydetect.errors import OptionError
 from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
 from copydetect.runs import Manifest
@@ -20,19 +25,22 @@ from pipelines.evaluate import candidate_ranking
 from pipelines.job import checked_job, run_job
 from pipelines.options import EFFORTS, add_job_options
 
-_SETTINGS = [(effort, ",".join(EFFORTS[effort].channels)) for effort in EFFORTS]
-_CHANNELS_ALONE = [("standard", "descriptor"), ("standard", "local")]
+_CHANNELS_ALONE = {"standard": ("descriptor", "local")}
 _STORAGE = LocalStorage()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One setting: what its candidates are worth, and what they cost, without verification."""
+    """One setting: what its candidates are worth, and what they cost.
+
+    cpu_msec: of this process, an image, all stages; seconds: by the clock, of each stage.
+    """
 
     effort: str
     channels: str
     figures: dict[str, Any]
     images_per_second: float
+    cpu_msec: float
     bytes_per_image: float
     seconds: dict[str, float]
 
@@ -43,6 +51,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--queries", required=True, help="any input that match takes")
     parser.add_argument("--references", required=True, help="any input that match takes")
     parser.add_argument("--truth", required=True, help="ground_truth.csv")
+    parser.add_argument("--efforts", default=",".join(EFFORTS), help="which to measure (all)")
     add_job_options(parser, with_output=False)
     parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
     try:
@@ -51,15 +60,24 @@ def main(argv: list[str]) -> int:
         return int(stop.code or 0)
 
     def measure() -> int:
-        costs = [
-            _measure(arguments, beam_flags, effort, channels)
-            for effort, channels in [*_SETTINGS, *_CHANNELS_ALONE]
-        ]
+        settings = _settings(arguments.efforts.split(","))
+        costs = [_measure(arguments, beam_flags, *setting) for setting in settings]
         print(_table(costs))
+        print(_edits_table(costs))
         print(json.dumps([vars(cost) for cost in costs], indent=1))
         return 0
 
     return exit_code_of(measure, arguments.verbose)
+
+
+def _settings(efforts: list[str]) -> list[tuple[str, str]]:
+    """The efforts with their channels, and those of `standard` one by one; OptionError."""
+    unknown = set(efforts) - set(EFFORTS)
+    if unknown:
+        raise OptionError(f"--efforts: {min(unknown)!r} is none of {', '.join(EFFORTS)}")
+    together = [(effort, ",".join(EFFORTS[effort].channels)) for effort in efforts]
+    alone = [(e, channel) for e in efforts for channel in _CHANNELS_ALONE.get(e, ())]
+    return together + alone
 
 
 def _measure(
@@ -69,9 +87,9 @@ def _measure(
         arguments.output = runs.join(folder, "out")
         arguments.effort, arguments.channels = effort, channels
         inputs: dict[Role, str] = {"query": arguments.queries, "reference": arguments.references}
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.process_time()
         run_job(checked_job("match", inputs, arguments, beam_flags))
-        seconds = time.monotonic() - started
+        seconds, worked = time.monotonic() - started, time.process_time() - worked
         manifest = Manifest.load(_STORAGE, arguments.output)
         images = manifest.counts["images"]
         described = [
@@ -86,6 +104,7 @@ def _measure(
             channels,
             ranking_figures(ranking),
             round(images / seconds, 1),
+            round(1000 * worked / images, 1),
             round(sum(described) / images, 1),
             {name: round(value, 2) for name, value in manifest.seconds.items()},
         )
@@ -93,8 +112,9 @@ def _measure(
 
 def _table(costs: list[Cost]) -> str:
     lines = [
-        "| effort | channels | recall@1 | @10 | @50 | micro-AP | R at P .9 | images/s | bytes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| effort | channels | recall@1 | @10 | @50 | micro-AP | R at P .9 | images/s | CPU ms "
+        "| bytes |",
+        "|" + "---|" * 10,
     ]
     for cost in costs:
         ranks = cost.figures["recall_at_rank"]
@@ -102,6 +122,19 @@ def _table(costs: list[Cost]) -> str:
         lines.append(
             f"| {cost.effort} | {cost.channels} | {ranks['1']:.3f} | {ranks['10']:.3f} "
             f"| {ranks['50']:.3f} | {cost.figures['micro_ap']:.3f} | {at_precision:.3f} "
-            f"| {cost.images_per_second:g} | {cost.bytes_per_image:,.0f} |"
+            f"| {cost.images_per_second:g} | {cost.cpu_msec:g} | {cost.bytes_per_image:,.0f} |"
         )
+    return "\n".join(lines)
+
+
+def _edits_table(costs: list[Cost]) -> str:
+    """Recall@1 by kind of edit, the hardest for the first setting first; empty if unknown."""
+    kinds = costs[0].figures.get("edits", {})
+    names = [f"{cost.effort} {cost.channels}" for cost in costs]
+    lines = ["| recall@1 by edit | copies | " + " | ".join(names) + " |"] if kinds else []
+    lines += ["|" + "---|" * (2 + len(costs))] if kinds else []
+    for kind in sorted(kinds, key=lambda kind: float(kinds[kind]["recall_at_rank_1"])):
+        found = [cost.figures["edits"][kind]["recall_at_rank_1"] for cost in costs]
+        cells = " | ".join(f"{value:.2f}" for value in found)
+        lines.append(f"| {kind} | {kinds[kind]['copies']} | {cells} |")
     return "\n".join(lines)

@@ -1,0 +1,48 @@
+"""`copydetect benchmark effort` on a few planted copies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.benchmarks import effort
+from tests.conftest import EDITS, ONE_WORKER, Planted
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    rows = [f"{name},{original}" for name, (original, _) in EDITS.items()]
+    path = tmp_path / "ground_truth.csv"
+    path.write_text("\n".join(["query_id,reference_id", *rows, "copies/the same bytes.jpg,3.jpg"]))
+    kinds = [f"{name},{type(edits[0]).__name__}" for name, (_, edits) in EDITS.items()]
+    (tmp_path / "edits.csv").write_text("\n".join(["query_id,edits", *kinds]))
+    return path
+
+
+def test_fast_finds_planted_copies(
+    planted: Planted, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries, references = tmp_path / "queries.csv", tmp_path / "references.csv"
+    copies = [name for name in planted.names if "copies" in name]
+    for manifest, names in ((queries, copies), (references, [f"{n}.jpg" for n in range(6)])):
+        rows = [f"{planted.folder / name},{name}" for name in names]
+        manifest.write_text("\n".join(["uri,image_id", *rows]))
+    arguments = ["--queries", str(queries), "--references", str(references), "--truth", str(truth)]
+    assert effort.main([*arguments, "--efforts", "fast", ONE_WORKER[0]]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(printed[printed.index("\n[") :])
+    assert [(one["effort"], one["channels"]) for one in found] == [("fast", "local")]
+    assert found[0]["figures"]["recall_at_rank"]["1"] >= 0.8
+    assert found[0]["cpu_msec"] > 0
+    assert "| recall@1 by edit | copies | fast local |" in printed
+
+
+def test_an_unknown_effort_is_refused(
+    planted: Planted, truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(planted.folder)
+    arguments = ["--queries", folder, "--references", folder, "--truth", str(truth)]
+    assert effort.main([*arguments, "--efforts", "lazy"]) == 2
+    assert "'lazy' is none of fast, standard, thorough" in capsys.readouterr().err
