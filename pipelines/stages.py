@@ -111,7 +111,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
     done = {part for part, uri in enumerate(images) if place.storage.exists(uri)}
     transform = RefsToDescriptions(
         place.storage,
-        setup,
+        setup.of(listing.role),
         listing.role,
         place.folder,
         parts,

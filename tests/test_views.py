@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from copydetect.description.views import KINDS, ViewOptions, views_of
+from copydetect.description.views import KINDS, MAX_FRAMES, ViewOptions, view_names, views_of
 from copydetect.edits import project
 from copydetect.errors import OptionError
 
@@ -23,9 +23,22 @@ def test_every_pixel_of_a_view_is_where_its_transform_says(size: tuple[int, int]
 
 
 def test_names_are_unique_and_in_order() -> None:
-    names = [view.name for view in views_of(np.zeros((64, 64, 3), np.uint8), EVERY)]
-    assert names[:5] == ["whole", "flip", "turn90", "turn180", "turn270"]
-    assert len(names) == len(set(names)) == 5 + 4 + 9
+    names = view_names(EVERY)
+    assert names[0] == "whole"
+    assert names[14:18] == ("flip", "turn90", "turn180", "turn270")
+    assert len(names) == len(set(names)) == 5 + 4 + 9 + MAX_FRAMES
+    assert view_names(ViewOptions(("crops", "whole")))[:2] == ("whole", "crop-2-0-0")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 200), (31, 64), (33, 32), (64, 64), (240, 320)])
+def test_the_views_of_an_image_are_the_first_of_all_views(size: tuple[int, int]) -> None:
+    pixels = np.full((*size, 3), 255, np.uint8)
+    height, width = size
+    inner = np.random.default_rng(1).integers(0, 200, (height // 2, width // 2, 3), dtype=np.uint8)
+    pixels[height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2] = inner
+    names = tuple(view.name for view in views_of(pixels, EVERY))
+    assert names == view_names(EVERY)[: len(names)]
+    assert ("frame-0" in names) == (min(size) >= 32)
 
 
 @pytest.mark.parametrize("grid", [2, 3])
@@ -40,9 +53,11 @@ def test_crops_of_a_grid_cover_the_image_and_overlap(grid: int) -> None:
     assert shown.max() == 4
 
 
-def test_an_image_too_small_to_crop_keeps_its_other_views() -> None:
-    views = views_of(np.zeros((1, 1, 3), np.uint8), EVERY)
-    assert [view.name for view in views] == ["whole", "flip", "turn90", "turn180", "turn270"]
+def test_references_have_the_first_views_of_queries() -> None:
+    names = view_names(EVERY)
+    ours = view_names(EVERY.of_references())
+    assert ours == names[: len(ours)]
+    assert ViewOptions(("flip",)).of_references() == ViewOptions(("whole",))
 
 
 def test_options_read_and_print_themselves() -> None:

@@ -30,8 +30,13 @@ def neighbor_pairs(
     references: DescribedSide,
     symmetric: bool,
 ) -> tuple[DescriptorPairs, Views]:
-    """Each query's best pair of views with each reference it found, and these views: (n, 2)."""
-    query, reference, scores = neighbors.queries, neighbors.ids, neighbors.scores
+    """Each query's best pair of views with each reference it found, and these views: (n, 2).
+
+    One of the two is the first view, the whole image: parts of strangers are too often alike.
+    """
+    whole = ((neighbors.queries & _VIEW_MASK) == 0) | ((neighbors.ids & _VIEW_MASK) == 0)
+    query, reference = neighbors.queries[whole], neighbors.ids[whole]
+    scores = neighbors.scores[whole]
     # A search returns similarities less biases; with these, similarities come back.
     similarities = scores + _biases(query, reference, queries, references, symmetric)
     order = np.lexsort((reference, query, -scores, reference >> IMAGE_SHIFT, query >> IMAGE_SHIFT))

@@ -17,13 +17,13 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.description import keypoints
 from copydetect.description.descriptors import Embedder, Vectors
-from copydetect.description.keypoints import KeypointOptions, Quantiser
+from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
 from copydetect.description.normalization import (
     BackgroundOptions,
     background_biases,
     normalize_vectors,
 )
-from copydetect.description.views import ViewOptions, views_of
+from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError
 from copydetect.images import DecodedImage, DecodeOptions, decode
 from copydetect.inputs.sources import read_refs
@@ -126,13 +126,13 @@ def _describe_batch(
         except ImageError as error:
             gathered.fail(ref, "decode", "ImageError", str(error))
             continue
+        views = views_of(decoded.pixels, options.views)
         if describer.quantiser is not None:
-            features = keypoints.extract(decoded.pixels, options.keypoints)
+            features = _features_of(decoded.pixels, views, options.keypoints)
             gathered.keypoints.append(
                 keypoints.quantise(features, describer.quantiser, ref.image_id, options.keypoints)
             )
         if describer.embedder is not None:
-            views = views_of(decoded.pixels, options.views)
             gathered.views += [(ref.image_id, view.name) for view in views]
             pixels += [view.pixels for view in views]
         gathered.decoded[ref.image_id] = replace(decoded, pixels=_NO_PIXELS)
@@ -141,6 +141,43 @@ def _describe_batch(
         gathered.vectors.append(
             normalize_vectors(vectors, describer.background, options.background)
         )
+
+
+def _features_of(pixels: Pixels, views: Sequence[View], options: KeypointOptions) -> Features:
+    """Local features of an image, and a quarter as many of each picture inside, seen larger."""
+    whole = keypoints.extract(pixels, options)
+    fewer = replace(options, max_keypoints=max(options.max_keypoints // 4, 1))
+    found = [whole]
+    for view in views:
+        if view.name.startswith("frame-"):
+            inside = keypoints.extract(view.pixels, fewer)
+            left, top = -view.transform[:2, 2]
+            found.append(_placed(inside, (left, top), max(view.pixels.shape[:2]), whole, pixels))
+    return replace(
+        whole,
+        x_px=np.concatenate([one.x_px for one in found]),
+        y_px=np.concatenate([one.y_px for one in found]),
+        diameter_px=np.concatenate([one.diameter_px for one in found]),
+        angle_deg=np.concatenate([one.angle_deg for one in found]),
+        descriptors=np.concatenate([one.descriptors for one in found]),
+    )
+
+
+def _placed(
+    inside: Features, corner: tuple[float, float], side_px: int, whole: Features, pixels: Pixels
+) -> Features:
+    """Features of a part of an image, as if they were found in the thumbnail of the whole.
+
+    corner: left and top of the part, side_px: its longer side, both in px of the image.
+    """
+    to_image = side_px / max(inside.width_px, inside.height_px)
+    to_thumbnail = max(whole.width_px, whole.height_px) / max(pixels.shape[:2])
+    return replace(
+        inside,
+        x_px=((inside.x_px * to_image + corner[0]) * to_thumbnail).astype(np.float32),
+        y_px=((inside.y_px * to_image + corner[1]) * to_thumbnail).astype(np.float32),
+        diameter_px=inside.diameter_px * np.float32(to_image * to_thumbnail),
+    )
 
 
 def _tables_of(

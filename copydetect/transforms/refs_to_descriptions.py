@@ -38,6 +38,13 @@ class DescriberSetup:
     device: str
     local: bool
 
+    def of(self, role: Role) -> DescriberSetup:
+        """What images of this role need: what is searched has fewer views than what is asked."""
+        if role != "reference":
+            return self
+        views = self.options.views.of_references()
+        return replace(self, options=replace(self.options, views=views))
+
     def load(self) -> Describer:
         """Load everything; ModelError or OptionError where it does not fit."""
         embedder = load_model(self.model, self.device) if self.model else None
