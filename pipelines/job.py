@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
-from copydetect.description.views import ViewOptions, views_of
+from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
 from copydetect.evaluation.calibration import bundled_calibration
 from copydetect.grouping.groups import GroupOptions, group_copies
@@ -30,6 +28,7 @@ from copydetect.images import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.sources import Sources, find_sources
 from copydetect.runs import Manifest
+from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import BeamStorage
@@ -54,7 +53,7 @@ _FEATURE_PROBES = 6
 _FEATURES_PER_LIST = 20
 _FEATURE_QUERIES = 65_536
 _CROWD = 100
-_CANVAS = np.zeros((256, 256, 3), np.uint8)
+_COPY_SCORE = 0.8
 
 
 @dataclass(frozen=True)
@@ -227,12 +226,17 @@ def _proposals(
     votes: list[str] = []
     quality: dict[str, float] = {}
     if "descriptor" in options.channels:
-        searching = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=exclude)
+        searching = SearchOptions(
+            k=_DESCRIPTOR_NEIGHBORS, exclude=exclude, capped_score=_COPY_SCORE
+        )
         index = _descriptor_index(options)
         neighbors = stages.search_descriptors(
             place, search, index, searching, job.models["descriptor"]
         )
         quality = search_quality(place, search, neighbors, searching)
+        # With so many likely copies there may be more, which only others' lists can tell.
+        capped = saturated_queries(place.storage, neighbors)
+        quality["search_capped_queries"] = float(capped)
     if "local" in options.channels:
         votes = stages.search_keypoints(
             place,
@@ -246,7 +250,7 @@ def _proposals(
         votes=tuple(votes),
         queries=sides[0],
         references=None if search.symmetric else sides[1],
-        views=tuple(view.name for view in views_of(_CANVAS, job.setup.options.views)),
+        views=view_names(job.setup.options.views),
     )
     return proposals, quality
 

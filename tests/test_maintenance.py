@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pytest
 
 from copydetect.errors import IndexFileError
+from copydetect.index import building
 from copydetect.index.building import build_index
 from copydetect.index.maintenance import compact_index, grow_index, list_sizes
 from copydetect.index.partitions import imbalance
-from copydetect.index.shards import ShardReader, load_index
+from copydetect.index.shards import Shard, ShardReader, build_shard, load_index
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
@@ -83,17 +85,44 @@ def test_adding_touches_no_old_shard(tmp_path: Path) -> None:
         grow_index(replace(job, model="other"), everything.numbered()[2:])
 
 
-@pytest.mark.parametrize("codes", ["SQfp16", "PQ8"])
+@pytest.mark.parametrize("codes", ["SQfp16", "PQ8", "Flat", "OPQ8,PQ8,Refine(SQfp16)"])
 def test_compacting_merges_shards_and_keeps_the_answers(tmp_path: Path, codes: str) -> None:
     everything = grown(tmp_path / "old", codes)
     before = searched(tmp_path / "old", everything, SELF)
     index = compact_index(STORAGE, str(tmp_path / "old"), str(tmp_path / "new"))
     assert (index.vectors, len(index.shards)) == (900, 2)
     after = searched(tmp_path / "new", everything, SELF)
-    if codes == "SQfp16":
+    if codes != "PQ8":
         assert_same(after, before)
     # The vector that a product code stands for may be nearer to another list.
     assert _in_common(after, before) > 0.9
+
+
+def test_an_interrupted_compaction_leaves_the_old_index_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = grown(tmp_path / "old")
+    before = searched(tmp_path / "old", everything, SELF)
+    written = []
+
+    def until_the_second(*arguments: Any) -> Shard:
+        if written:
+            raise OSError("no space left on device")
+        written.append(build_shard(*arguments))
+        return written[0]
+
+    monkeypatch.setattr(building, "build_shard", until_the_second)
+    with pytest.raises(OSError, match="no space"):
+        compact_index(STORAGE, str(tmp_path / "old"), str(tmp_path / "new"))
+    with pytest.raises(IndexFileError, match="holds no finished index"):
+        load_index(STORAGE, str(tmp_path / "new"))
+    assert_same(searched(tmp_path / "old", everything, SELF), before)
+    monkeypatch.undo()
+    (done,) = tmp_path.glob("new/shards/*.faiss")
+    time = done.stat().st_mtime_ns
+    compact_index(STORAGE, str(tmp_path / "old"), str(tmp_path / "new"))
+    assert done.stat().st_mtime_ns == time
+    assert_same(searched(tmp_path / "new", everything, SELF), before)
 
 
 def test_lists_that_drifted_are_trained_anew(tmp_path: Path) -> None:

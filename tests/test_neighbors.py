@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions
+from copydetect.index.shards import load_index
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
+from copydetect.storage import LocalStorage
 from tests.collections_for_search import (
     Collection,
     assert_same,
@@ -151,6 +154,40 @@ def test_a_crowd_of_copies_stays_connected(tmp_path: Path) -> None:
     assert np.unique(leader[200:700]).size == 1
     assert found.saturated >= 500
     assert np.unique(found.queries, return_counts=True)[1].max() == 4
+
+
+def test_ten_thousand_near_identical_vectors_are_bounded_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    vectors = unit_vectors(12_000, 16)
+    near = vectors[0] + rng.normal(size=(10_000, 16)) * 0.002
+    near[:5000] = vectors[0]  # half of them quite the same: one list that cannot be split
+    vectors[2000:] = near / np.linalg.norm(near, axis=1, keepdims=True)
+    crowd = Collection(vectors.astype(np.float16).astype(np.float32), np.arange(12_000), 4)
+    search = SearchOptions(k=10, exclude="self", capped_score=0.8)
+    options = IndexOptions(lists=40, probes=8, shard_bytes=1 << 16)
+    found = joined(tmp_path, crowd, options, search)
+    shards = load_index(LocalStorage(), str(tmp_path)).shards
+    assert max(shard.vectors for shard in shards) < 4000
+    assert np.unique(found.queries, return_counts=True)[1].max() == 10
+    results = sum(file.stat().st_size for file in tmp_path.glob("search-0/results/*"))
+    assert results < 12_000 * len(shards) * 10 * RESULT.itemsize
+    assert 10_000 <= found.saturated < 10_500
+    leader = np.arange(12_000)
+    for _ in range(50):
+        np.minimum.at(leader, found.queries, leader[found.ids])
+        np.minimum.at(leader, found.ids, leader[found.queries])
+    assert np.unique(leader[2000:], return_counts=True)[1].max() > 9990
+
+
+def test_a_list_far_larger_than_a_shard_is_searched_in_pieces(tmp_path: Path) -> None:
+    vectors = np.repeat(unit_vectors(1), 900, axis=0)
+    vectors = np.concatenate([vectors, unit_vectors(100, seed=1)])
+    hot = Collection(vectors, np.random.default_rng(5).permutation(1000).astype(np.int64), 3)
+    found = joined(tmp_path, hot, OPTIONS, SELF)
+    index = load_index(LocalStorage(), str(tmp_path))
+    held = [(shard.first_list, shard.last_list) for shard in index.shards]
+    assert any(one[1] == other[0] for one, other in pairwise(held))
+    assert_same(found, flat_neighbors(tmp_path, hot, hot, SELF))
 
 
 def test_probing_empty_lists_and_fewer_vectors_than_lists(tmp_path: Path) -> None:

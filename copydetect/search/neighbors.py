@@ -43,7 +43,7 @@ class Neighbors:
     """What the queries of one part found, ordered by query, then by score and id.
 
     queries, ids: (n,) int64; scores: (n,) float32, higher is better; saturated: how many queries
-    had k or more neighbours over `connect_score`, so that some were cut.
+    had k or more neighbours over `connect_score` or `capped_score`, so that some were cut.
     """
 
     queries: Integers
@@ -180,7 +180,10 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     if options.connect_score == np.inf:
         queries, rows = np.unique(results["query"], return_inverse=True)
         rows, ids, scores = best_of((rows, results["id"], results["score"]), options.k)
-        return Neighbors(queries[rows], ids, scores)
+        counts = np.bincount(rows, minlength=len(queries))
+        last = np.cumsum(counts)[counts == options.k] - 1
+        capped = int(np.count_nonzero(scores[last] >= options.capped_score))
+        return Neighbors(queries[rows], ids, scores, capped)
     order, ranks = _ranks(results, "score")
     results, ranks = results[order], ranks[order]
     queries = results["query"]
@@ -194,9 +197,11 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
         ids = np.where(over, results["id"], np.iinfo(np.int64).max)
         lowest = np.repeat(np.minimum.reduceat(ids, starts), sizes)
         kept |= np.repeat(crowded, sizes) & (results["id"] == lowest)
+    full = min(options.connect_score, options.capped_score)
+    capped = int(np.count_nonzero(results["score"][ranks == options.k - 1] >= full))
     results = results[kept]
     columns = [np.ascontiguousarray(results[name]) for name in ("query", "id", "score")]
-    return Neighbors(columns[0], columns[1], columns[2], int(crowded.sum()))
+    return Neighbors(columns[0], columns[1], columns[2], capped)
 
 
 def _ranks(results: Records, column: str) -> tuple[Integers, Integers]:
@@ -247,6 +252,11 @@ def write_neighbors(storage: Storage, uri: str, neighbors: Neighbors) -> None:
     records["score"] = neighbors.scores
     destinations = np.zeros(len(records), dtype=np.int64)
     write_spill(storage, uri, destinations, records, {"saturated": neighbors.saturated})
+
+
+def saturated_queries(storage: Storage, uris: Sequence[str]) -> int:
+    """How many queries of some parts had more good neighbours than they could keep, or as many."""
+    return sum(int(open_spill(storage, uri).notes["saturated"]) for uri in uris)
 
 
 def read_neighbors(storage: Storage, uri: str) -> Neighbors:
