@@ -20,6 +20,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from copydetect import runs, tables
+from copydetect.candidates.fusion import Fusion
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation import plots
@@ -132,12 +133,13 @@ def _listing(images: list[ListedImage]) -> pa.Table:
 
 
 def _forget_verdicts(place: Workplace) -> None:
-    """Remove what another decision than the installed one has left."""
-    marker = runs.join(place.folder, "decision.txt")
-    digest = decision_digest().encode()
-    if place.storage.exists(marker) and place.storage.read(marker) != digest:
-        place.storage.delete(runs.join(place.folder, "matches"))
-    place.storage.write(marker, digest)
+    """Remove what another decision, or other weights of the channels, have left."""
+    marker = runs.join(place.folder, "verdicts.txt")
+    made_by = f"{decision_digest()} {Fusion()}".encode()
+    if place.storage.exists(marker) and place.storage.read(marker) != made_by:
+        for name in ("search/candidates", "candidates", "pairs", "matches"):
+            place.storage.delete(runs.join(place.folder, name))
+    place.storage.write(marker, made_by)
 
 
 def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) -> list[MadeCopy]:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from copydetect.candidates import fusion
 from copydetect.evaluation.calibration import Calibration
 from copydetect.storage import LocalStorage
 from copydetect.training.bundled_calibration import bundle
 from pipelines import calibrate, dedup
+from pipelines.engine import engine_of
+from pipelines.stages import Workplace
 
 PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
 FAST = ["--effort", "fast", "--quiet"]
@@ -157,3 +160,20 @@ def test_a_calibration_of_other_channels_is_refused(
         arguments = ["--output", str(tmp_path / "out"), "--calibration", str(tmp_path)]
         assert dedup.main([str(photos), *arguments, *FAST]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_other_weights_are_judged_anew_on_what_was_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Workplace(engine_of([], True, False), LocalStorage(), str(tmp_path))
+    kept = [tmp_path / "keypoints" / "a", tmp_path / "search" / "keypoints" / "a"]
+    judged = [tmp_path / name / "a" for name in ("candidates", "matches", "search/candidates")]
+    for weights, expected in (((-7.0, 0.6, 0.5), True), ((-7.0, 0.6, 0.5), True),
+                              ((-9.0, 0.6, 0.5), False)):  # fmt: skip
+        for path in (*kept, *judged):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("left")
+        monkeypatch.setattr(fusion.Fusion.__init__, "__defaults__", weights)
+        calibrate._forget_verdicts(place)
+        assert all(path.exists() == expected for path in judged)
+        assert all(path.exists() for path in kept)
