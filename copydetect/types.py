@@ -79,7 +79,7 @@ class Failure:
 class Descriptors:
     """Descriptors of many views; row i of each field belongs together.
 
-    image_ids: n strings; views: n names of views ("whole", "flip", …);
+    image_ids: n strings; views: n names of views ("whole", "crop-0-0", …);
     vectors: (n, d) float32, L2-normalised rows; biases: (n,) float32, what score normalisation
     against the background subtracts for this row; model: identity of the model that made them.
     """

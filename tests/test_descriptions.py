@@ -13,19 +13,21 @@ from copydetect.description import describing as descriptions
 from copydetect.description.describing import Describer, DescriberOptions, PartTables, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import extract, load_quantiser, quantise
-from copydetect.description.views import ViewOptions
+from copydetect.description.views import ViewOptions, view_names
 from copydetect.images import decode
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import ListedImage, list_images
 from copydetect.types import Failure, ImageRef
 from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted
 
+VIEWS = ViewOptions(("whole", "crops"))
+
 
 @pytest.fixture(scope="module")
 def describer() -> Describer:
-    """Both channels, and two views."""
+    """Both channels, and crops."""
     embedder = load_model()
-    options = DescriberOptions(views=ViewOptions(("whole", "flip")))
+    options = DescriberOptions(views=VIEWS)
     return Describer(options, embedder, embedder.background(), load_quantiser())
 
 
@@ -67,7 +69,7 @@ def test_every_image_has_each_view_once_and_twins_share_theirs(described: PartTa
         (name, view)
         for name, status in images.items()
         if status == "ok"
-        for view in ("whole", "flip")
+        for view in view_names(VIEWS)
     ]
     columns = (described.descriptors[name].to_pylist() for name in ("image_id", "view"))
     assert list(zip(*columns, strict=True)) == expected
