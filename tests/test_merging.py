@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates import crowds, merging
+from copydetect.candidates import candidate_parts, crowds, merging
 from copydetect.candidates.candidate_parts import (
     CandidateJob,
     PairNumbers,
@@ -176,8 +176,9 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
-    tmp_path: Path, symmetric: bool
+    tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(candidate_parts, "_LEAST_BLOCKS", 3)
     found = Found.random(symmetric)
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from copydetect.storage import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+_BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,28 @@ class CandidateJob:
     def uris(self, kind: str, suffix: str = "npz") -> list[str]:
         """A scratch file of each part."""
         return [self.uri(kind, part, suffix) for part in range(self.proposals.queries.parts)]
+
+    @property
+    def blocks(self) -> int:
+        """How many runs of parts are scored together: enough to spread the work, but no more than
+        that each has `_BLOCK_IMAGES` images, for every block hears from every part."""
+        side = self.proposals.queries
+        wanted = math.ceil(side.images / _BLOCK_IMAGES)
+        return max(1, min(side.parts, max(wanted, _LEAST_BLOCKS)))
+
+    def block_of(self, parts: Ints | int) -> Any:
+        """The block of each part."""
+        return parts * self.blocks // self.proposals.queries.parts
+
+    def blocks_of(self, numbers: Ints) -> Ints:
+        """The block of each image_no of the queries."""
+        blocks: Ints = self.block_of(self.proposals.queries.parts_of(numbers))
+        return blocks
+
+    def parts_in(self, block: int) -> list[int]:
+        """The parts of a block."""
+        parts = range(self.proposals.queries.parts)
+        return [part for part in parts if self.block_of(part) == block]
 
     def side_folder(self, side: int) -> str:
         """Where the side tables are: of queries (0) or references (1)."""

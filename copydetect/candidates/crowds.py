@@ -85,7 +85,8 @@ def crowd_step(job: CandidateJob, part: int, scale: Scale) -> None:
     start, images = int(side.starts[part]), side.image_counts[part]
     crowds = np.zeros((images, 4), np.float32)
     if job.proposals.described:
-        found = receive(job.storage, [job.uri("found", part, "spill")], part, FOUND).records
+        sent = [job.uri("found", part, "spill")]
+        found = receive(job.storage, sent, job.block_of(part), FOUND).records
         found = found[found["searched"]]
         usual = np.full(images, scale.usual, np.float32)
         one = similarity_densities(

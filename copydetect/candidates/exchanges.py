@@ -1,4 +1,4 @@
-"""The files through which pairs travel from the part that found them to those that score them."""
+"""The files through which pairs travel from the part that found them to where they are scored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.candidates.candidate_parts import Side
+from copydetect.candidates.candidate_parts import CandidateJob
 from copydetect.index.spills import Records, open_spill, read_records, write_spill
 from copydetect.storage import Storage
 
@@ -59,39 +59,39 @@ def ranges(starts: Ints, counts: Ints) -> Ints:
     return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
-def ends_of(side: Side, records: Records, symmetric: bool) -> tuple[Ints, Ints]:
-    """Which records go to which part: (rows, parts). In a collection searched for itself each
-    pair goes to the parts of both of its images."""
+def ends_of(job: CandidateJob, records: Records) -> tuple[Ints, Ints]:
+    """Which records go to which block: (rows, blocks). In a collection searched for itself each
+    pair goes to the blocks of both of its images."""
     rows = np.arange(len(records))
-    own = side.parts_of(records["query"])
-    if not symmetric:
+    own = job.blocks_of(records["query"])
+    if not job.proposals.symmetric:
         return rows, own
-    other = side.parts_of(records["reference"])
+    other = job.blocks_of(records["reference"])
     away = np.flatnonzero(other != own)
     return np.concatenate([rows, away]), np.concatenate([own, other[away]])
 
 
 def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> None:
-    """Write pairs sorted by the parts that they go to; `to`: as `ends_of` returns."""
-    rows, parts = to
+    """Write pairs sorted by where they go; `to`: rows and destinations, as `ends_of` returns."""
+    rows, destinations = to
     sent = pairs.take(rows)
     counts = sent.records["points"].astype(np.int64)
     points = np.zeros(len(sent.points), _POINT)
     points["at"] = sent.points
-    write_spill(storage, f"{uri}.points", np.repeat(parts, counts), points)
-    write_spill(storage, uri, parts, sent.records)
+    write_spill(storage, f"{uri}.points", np.repeat(destinations, counts), points)
+    write_spill(storage, uri, destinations, sent.records)
 
 
-def receive(storage: Storage, uris: Sequence[str], part: int, dtype: np.dtype[np.void]) -> PairRows:
-    """What was sent to a part, in the order of `uris`."""
+def receive(storage: Storage, uris: Sequence[str], to: int, dtype: np.dtype[np.void]) -> PairRows:
+    """What was sent to a destination, in the order of `uris`."""
     pieces = [PairRows(np.empty(0, dtype), np.empty((0, 4), np.float32))]
     for uri in uris:
-        records, points = (_received(storage, name, part) for name in (uri, f"{uri}.points"))
+        records, points = (_received(storage, name, to) for name in (uri, f"{uri}.points"))
         if len(records):
             pieces.append(PairRows(records, points["at"]))
     return PairRows.joined(pieces)
 
 
-def _received(storage: Storage, uri: str, part: int) -> Records:
+def _received(storage: Storage, uri: str, to: int) -> Records:
     spill = open_spill(storage, uri)
-    return read_records(storage, spill, *spill.range_of(part))
+    return read_records(storage, spill, *spill.range_of(to))

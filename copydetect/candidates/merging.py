@@ -1,11 +1,12 @@
 """What both channels found → candidates, part by part of the queries.
 
-    neighbours, votes → pairs, sent to the parts of both images → how crowded it is around images
+    neighbours, votes → pairs, sent to the blocks of both images → how crowded it is around images
     → pairs scored, those kept sent to the part of their query → candidates of a part
 
 An image's best pairs can be told only where all its pairs are. So each pair of a collection
-searched for itself is scored in the parts of both of its images, and kept where it is among the
-best of one. No step holds more than the pairs of one part; the result is that of all pairs at once.
+searched for itself is scored in the blocks (runs of parts) of both of its images, and kept where it
+is among the best of one. No step holds more than the pairs of one block; the result is that of all
+pairs at once.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def write_candidates(job: CandidateJob) -> list[str]:
     for part in parts:
         crowd_step(job, part, scale)
     densities_step(job)
-    for part in parts:
-        score_step(job, part, scale)
+    for block in range(job.blocks):
+        score_step(job, block, scale)
     return [collect_step(job, part) for part in parts]
 
 
@@ -115,13 +116,13 @@ def found_step(job: CandidateJob, part: int) -> None:
     columns: dict[str, Ints | Floats] = {}
     if proposals.described:
         found = PairRows(_described_pairs(job, part, votes), np.empty((0, 4), np.float32))
-        to = ends_of(proposals.queries, found.records, proposals.symmetric)
+        to = ends_of(job, found.records)
         send(job.storage, job.uri("found", part, "spill"), found, to)
         searched = found.records[found.records["searched"]]
         columns |= sampled_lists(job, "found", searched["query"], searched["score"])
     if votes is not None:
         voted = _voted(votes)
-        to = ends_of(proposals.queries, voted.records, proposals.symmetric)
+        to = ends_of(job, voted.records)
         send(job.storage, job.uri("voted", part, "spill"), voted, to)
         columns |= sampled_lists(job, "voted", votes.query, votes.votes)
     write_arrays(job.storage, sample, part, **columns)
@@ -158,18 +159,18 @@ def _voted(votes: Votes) -> PairRows:
     return PairRows(records, votes.points)
 
 
-def score_step(job: CandidateJob, part: int, scale: Scale) -> None:
-    """Score every pair of a part's images, and send those that are kept to their query's part."""
-    uri = job.uri("kept", part, "spill")
+def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
+    """Score every pair of a block's images, and send those that are kept to their query's part."""
+    uri = job.uri("kept", block, "spill")
     if job.storage.exists(uri):
         return
     proposals = job.proposals
     queries = proposals.queries
     # From other parts come the pairs that these found.
-    sources = range(queries.parts) if proposals.symmetric else [part]
+    sources = range(queries.parts) if proposals.symmetric else job.parts_in(block)
     received = {
         name: receive(
-            job.storage, [job.uri(name, source, "spill") for source in sources], part, dtype
+            job.storage, [job.uri(name, source, "spill") for source in sources], block, dtype
         )
         for name, dtype, on in (
             ("found", FOUND, proposals.described),
@@ -186,7 +187,7 @@ def score_step(job: CandidateJob, part: int, scale: Scale) -> None:
         densities_of(job, scale),
         everything,
     )
-    ranks = _ranks_inside(job, part, pairs)
+    ranks = _ranks_inside(job, block, pairs)
     rows = np.flatnonzero((ranks <= job.options.k) | (pairs.score >= job.options.min_score))
     kept = _kept(pairs, ranks, rows, found, voted)
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
@@ -199,14 +200,14 @@ def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
     return kind(**{name: np.ascontiguousarray(received.records[name]) for name in names})
 
 
-def _ranks_inside(job: CandidateJob, part: int, pairs: CandidatePairs) -> Ints:
-    """The rank of each pair among those of an image of the part: of its better image there."""
+def _ranks_inside(job: CandidateJob, block: int, pairs: CandidatePairs) -> Ints:
+    """The rank of each pair among those of an image of the block: of its better image there."""
     if not job.proposals.symmetric:
         return ranks_of(pairs.query, pairs.reference, pairs.score)
     image = np.concatenate([pairs.query, pairs.reference])
     other = np.concatenate([pairs.reference, pairs.query])
     ranks = ranks_of(image, other, np.concatenate([pairs.score, pairs.score]))
-    ranks[job.proposals.queries.parts_of(image) != part] = _EVERY_PAIR + 1
+    ranks[job.blocks_of(image) != block] = _EVERY_PAIR + 1
     return np.minimum(ranks[: len(pairs.query)], ranks[len(pairs.query) :])
 
 
@@ -235,11 +236,11 @@ def _kept(
 
 def collect_step(job: CandidateJob, part: int) -> str:
     """Write the candidates of a part of the queries: the table, whose URI it returns, and pairs."""
-    symmetric = job.proposals.symmetric
-    uris = job.uris("kept", "spill") if symmetric else [job.uri("kept", part, "spill")]
+    blocks = range(job.blocks) if job.proposals.symmetric else [job.block_of(part)]
+    uris = [job.uri("kept", block, "spill") for block in blocks]
     kept = receive(job.storage, uris, part, _KEPT)
     records = kept.records
-    # A pair may come from the parts of both of its images, with its rank there.
+    # A pair may come from the blocks of both of its images, with its rank there.
     order = np.lexsort((records["rank"], records["reference"], records["query"]))
     first = np.ones(len(order), bool)
     first[1:] = (np.diff(records["query"][order]) != 0) | (

@@ -52,7 +52,8 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         )
         densities = once | "Densities" >> beam.Map(_densities, job, AsIter(scale), AsIter(crowds))
         scored = (
-            parts
+            parts.pipeline
+            | "Blocks" >> beam.Create(range(job.blocks))
             | "SpreadScores" >> beam.Reshuffle()
             | "Score" >> beam.Map(_score, job, AsIter(densities))
         )
@@ -95,9 +96,9 @@ def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Itera
     return next(iter(scale))
 
 
-def _score(part: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
-    score_step(job, part, next(iter(scale)))
-    return part
+def _score(block: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
+    score_step(job, block, next(iter(scale)))
+    return block
 
 
 def _collect(part: int, job: CandidateJob, scored: Iterable[int]) -> str:
