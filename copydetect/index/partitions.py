@@ -42,7 +42,7 @@ _GROUPS_VISITED = 48
 _LEAST_PROBES = 32
 _TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
-_PQ_PROBES = 6
+_PQ_PROBES = 4
 _TUNING_QUERIES = 256
 _TUNING_NEIGHBORS = 10
 _BLOCK = 1024
@@ -57,7 +57,7 @@ class IndexOptions:
     metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
-    PQ, 6 lists are visited: features vote, and need not all be found);
+    PQ, 4 lists are visited: features vote, and need not all be found);
     training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
     FAISS, in one worker.
     """
