@@ -119,10 +119,15 @@ def add_job_options(
         help="descriptors to normalise scores against, .safetensors (the model's own)",
     )
     index = parser.add_argument_group("index")
-    index.add_argument("--index", default="SQfp16", help="codes of descriptors: Flat, SQ8, PQ64 …")
+    index.add_argument(
+        "--index",
+        default="SQfp16",
+        metavar="CODES",
+        help="of descriptors, as in FAISS: Flat, SQ8, PQ64, OPQ64,PQ64,Refine(SQfp16) … (SQfp16)",
+    )
     index.add_argument("--lists", type=int, default=0, help="inverted lists (by size)")
     index.add_argument("--shards", type=int, default=0, help="shard files (by size)")
-    index.add_argument("--probes", type=int, default=0, help="lists a query visits (by codes)")
+    index.add_argument("--probes", type=int, default=0, help="lists a query visits (by recall)")
     run = parser.add_argument_group("run")
     run.add_argument("--keep", choices=get_args(KeepPolicy), default="largest")
     run.add_argument("--max_megapixels", type=float, default=200.0, help="larger images fail (200)")
