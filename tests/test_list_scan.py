@@ -156,3 +156,25 @@ def test_a_logo_on_every_picture_neither_floods_nor_hides_a_copy(
     copies = (votes.query % 399 == 0) & (votes.reference % 399 == 0)
     assert copies.sum() == 2
     assert votes.votes[copies].min() > 2 * votes.votes[~copies].max()
+
+
+@pytest.mark.parametrize("lists", [1, 3, 20])
+def test_the_lists_that_routing_found_serve_the_search_of_the_same_features(
+    tmp_path: Path, lists: int
+) -> None:
+    held = features(700)
+    options = IndexOptions(codes="PQ16", metric="l2", lists=lists, probes=4)
+    storage, folder = LocalStorage(), str(tmp_path)
+    job = IndexJob(
+        storage, folder, held.reader(), 700, options, "m", QUANTISER.centroids, self_probes=4
+    )
+    build_index(job, held.numbered())
+    found = []
+    for known in (True, False):
+        searching = SearchJob(
+            storage, f"{folder}/{known}", held.reader(), folder, SearchOptions(k=3), known
+        )
+        uris = search_index(searching, held.numbered())
+        found.append(np.concatenate([read_neighbors(storage, uri).ids for uri in uris]))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert len(found[0]) == 2100
