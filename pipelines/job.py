@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
+from copydetect.description.normalization import background_biases
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
 from copydetect.evaluation.calibration import bundled_calibration
@@ -283,12 +285,15 @@ def _describer_setup(options: JobOptions, device: str) -> DescriberSetup:
 
 
 def _models(setup: DescriberSetup) -> dict[str, str]:
-    """The identities of what describes the images; ModelError where a file is no model."""
+    """The identities of what describes the images; ModelError where a file is no model, OptionError
+    where the background is too small."""
     describer = setup.load()
     found = {}
     if describer.embedder is not None:
         found["descriptor"] = describer.embedder.identity
-        found["background"] = hashlib.sha256(describer.background.tobytes()).hexdigest()[:12]
+        background = describer.background
+        background_biases(background[:0], background, setup.options.background)
+        found["background"] = hashlib.sha256(background.tobytes()).hexdigest()[:12]
     if describer.quantiser is not None:
         found["local"] = describer.quantiser.identity
     return found
@@ -316,12 +321,14 @@ def _candidate_options(options: JobOptions) -> CandidateOptions:
 
 
 def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:
-    calibration = options.calibration
-    if calibration.channels and references < _CROWD:
-        # Too few images to tell how crowded it is around one: their scores mean nothing.
-        calibration = bundled_calibration(())
+    calibration, min_score = options.calibration, options.verify_score
+    if references < _CROWD:
+        # Too few images to tell how crowded it is around one: their scores mean nothing. All may
+        # be copies of each other, and then none stands out.
+        calibration = bundled_calibration(()) if calibration.channels else calibration
+        min_score = -math.inf
     return VerifyOptions(
-        min_score=options.verify_score,
+        min_score=min_score,
         matching=MatchOptions(min_confidence=options.min_confidence),
         decoding=DecodeOptions(options.max_megapixels),
         calibration=calibration,

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from copydetect.edits.geometry import Crop
+from copydetect.models import MODELS
 from copydetect.runs import Manifest
-from pipelines import match
+from pipelines import dedup, match
 from tests.conftest import ONE_WORKER, STORAGE, Planted, Run, dedup_run, encoded
 from tests.scenes import scene
 
@@ -68,3 +71,26 @@ def test_names_that_no_one_expects(planted: Planted, tmp_path: Path) -> None:
         (photos / name).write_bytes(content)
     run: Run = dedup_run(photos, tmp_path / "out", "--channels=local")
     assert run.groups() == {frozenset(names)}
+
+
+def test_where_all_are_copies_of_all_none_hides_in_the_crowd(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture = scene(0, 320, 240)
+    for number in range(16):
+        copy = Crop(0.01 * number, 0.0, 0.8, 0.9)(picture).pixels
+        (photos / f"{number}.jpg").write_bytes(encoded(copy))
+    run = dedup_run(photos, tmp_path / "out", "--channels=local")
+    assert run.groups() == {frozenset(f"{number}.jpg" for number in range(16))}
+
+
+def test_a_background_that_is_too_small_is_refused(
+    tmp_path: Path, planted: Planted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    background = load_file(MODELS / "descriptor-lite0.background.safetensors")
+    few = {name: vectors[:2] for name, vectors in background.items()}
+    save_file(few, tmp_path / "few.safetensors")
+    flags = ["--output", str(tmp_path / "out"), f"--background={tmp_path / 'few.safetensors'}"]
+    assert dedup.main([str(planted.folder), *flags, *ONE_WORKER]) == 2
+    assert "the background has 2 images; ranks 1-3 need at least 3" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -200,8 +200,8 @@ def _nearest(
     """Similarities and rows (n, m) of the nearest background vectors at the option's ranks."""
     if len(background) < options.last_rank:
         raise OptionError(
-            f"the background has {len(background)} images; ranks "
-            f"{options.first_rank}-{options.last_rank} need at least {options.last_rank}"
+            f"the background has {len(background)} images; ranks {options.first_rank}-"
+            f"{options.last_rank} need at least {options.last_rank}, and hundreds are better"
         )
     similarities, rows = [], []
     # A product sums in another order when it has another shape or a row another place in it. In
