@@ -104,13 +104,15 @@ class ListJoin:
         self._lowest = np.full(len(queries), np.iinfo(np.int64).max)
         self._lowest_score = np.full(len(queries), -np.inf, dtype=np.float32)
         self._floor = np.full(len(queries), options.min_score, dtype=np.float32)
+        self._told = floors is not None
         if floors is not None:
             self._floor = np.maximum(self._floor, floors)
 
     def run(self) -> Found:
         """The neighbours, ordered by row and rank; then those that connect crowds."""
         best: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-        start, stop = 0, _FIRST_RANKS
+        # Where floors are known, there is nothing to learn from the nearest lists first.
+        start, stop = 0, self._probes.shape[1] if self._told else _FIRST_RANKS
         while start < self._probes.shape[1]:
             found = [best, *self._round(start, stop)]
             columns = [np.concatenate(column) for column in zip(*found, strict=True)]

@@ -16,6 +16,7 @@ from copydetect.index.partitions import Floats, Integers
 _HALF_STEP = 2.0**-8
 _FLOAT_ROUNDING = 8e-6
 _ROWS, _COLUMNS, _MOST_ROWS = 128, 64, 2048
+_BLOCK = 8192
 
 
 class Products:
@@ -26,7 +27,7 @@ class Products:
         self._sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         self._halves = _halves(vectors) if multiplies_bfloat16() else None
         if self._halves is not None:
-            self._lost = _norms(vectors - self._halves.float().numpy())
+            self._lost = _lost(vectors, self._halves)
 
     def of(self, rows: Integers, others: Floats) -> tuple[Floats, Floats]:
         """Products (rows, others) float32, and (rows,) by how much they may be wrong.
@@ -39,7 +40,7 @@ class Products:
             errors = _FLOAT_ROUNDING * (self._sizes[rows] ** 2 + size**2)
             return self._vectors[rows] @ others.T, errors.astype(np.float32)
         halves = _halves(others)
-        lost = float(_norms(others - halves.float().numpy()).max(initial=0))
+        lost = float(_lost(others, halves).max(initial=0))
         products = np.empty((len(rows), len(others)), np.float32)
         right = _padded(halves, _COLUMNS).T
         for start in range(0, len(rows), _MOST_ROWS):
@@ -72,6 +73,15 @@ def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
     padded = torch.zeros((-(-rows // multiple) * multiple, width), dtype=halves.dtype)
     padded[:rows] = halves
     return padded
+
+
+def _lost(vectors: Floats, halves: torch.Tensor) -> Floats:
+    """(n,) the lengths of what rounding took from the vectors."""
+    lost = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        lost[block] = _norms(vectors[block] - halves[block].float().numpy())
+    return lost
 
 
 def _norms(vectors: Floats) -> Floats:

@@ -52,7 +52,7 @@ class SearchOptions:
     exclude: Literal["none", "self", "image"] = "none"
     probes: int = 0
     threads: int = 1
-    task_queries: int = 32_768
+    task_queries: int = 131_072
 
     def __post_init__(self) -> None:
         for name in ("k", "k_factor", "threads", "task_queries"):
