@@ -44,7 +44,9 @@ def figures(vectors: int, **changes: object) -> search.Figures:
         "search_cpu_seconds": 5e-9 * work.scanned,
         "cpu_seconds": 1.0 + 1e-3 * vectors + 5e-9 * (work.coarse + work.scanned),
         "faiss_seconds": 50.0,
+        "faiss_cpu_seconds": 90.0,
         "exact_seconds": 900.0,
+        "exact_cpu_seconds": 1800.0,
     }
     return search.Figures(**{**known, **changes})
 
