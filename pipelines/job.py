@@ -41,7 +41,7 @@ from pipelines import stages
 from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
 from pipelines.lost_copies import lost_copies
 from pipelines.options import JobOptions, job_options
-from pipelines.quality import search_quality
+from pipelines.quality import feature_quality, search_quality
 from pipelines.report import write_report
 from pipelines.stages import Listing, Search, Workplace
 from pipelines.summary import summary_of
@@ -240,13 +240,11 @@ def _proposals(
         capped = saturated_queries(place.storage, neighbors)
         quality["search_capped_queries"] = float(capped)
     if "local" in options.channels:
-        votes = stages.search_keypoints(
-            place,
-            search,
-            _feature_index(options),
-            # A feature of the collection finds itself; what repeats in its picture says little.
-            SearchOptions(k=_FEATURE_NEIGHBORS + search.symmetric, task_queries=_FEATURE_QUERIES),
-        )
+        # A feature of the collection finds itself; what repeats in its picture says little.
+        feature_neighbors = _FEATURE_NEIGHBORS + search.symmetric
+        searching = SearchOptions(k=feature_neighbors, task_queries=_FEATURE_QUERIES)
+        votes = stages.search_keypoints(place, search, _feature_index(options), searching)
+        quality |= feature_quality(place, search, searching)
     proposals = Proposals(
         neighbors=tuple(neighbors),
         votes=tuple(votes),

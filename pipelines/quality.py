@@ -9,7 +9,7 @@ import apache_beam as beam
 import numpy as np
 
 from copydetect import runs
-from copydetect.index.channels import DescriptorReader
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
 from copydetect.index.partitions import Floats, Integers, Partition, load_partition
 from copydetect.index.routing import Part, sample_part
 from copydetect.index.shards import PARTITION
@@ -23,6 +23,27 @@ from pipelines.stages import Search, Workplace, part_files
 
 _QUERIES = 300
 _RANKS = (1, 10)
+
+
+Reader = DescriptorReader | KeypointReader
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A finished search: what was asked, in what, and the files of what was found, by part."""
+
+    name: str
+    asked: Reader
+    sought: Reader
+    neighbors: tuple[str, ...]
+
+    def partition(self, place: Workplace) -> Partition:
+        """That of its index."""
+        return load_partition(place.storage, runs.join(place.folder, "index", self.name, PARTITION))
+
+    def scratch(self, place: Workplace) -> str:
+        """A folder for what is searched again."""
+        return runs.join(place.folder, "search", "quality", self.name)
 
 
 @dataclass(frozen=True)
@@ -40,7 +61,7 @@ class _SampleQueries:
 
     storage: Storage
     folder: str
-    read: DescriptorReader
+    read: Reader
     neighbors: tuple[str, ...]
     partition: Partition
     share: float
@@ -69,7 +90,7 @@ class _SearchExactly:
 
     storage: Storage
     folder: str
-    read: DescriptorReader
+    read: Reader
     queries: tuple[Floats, Integers]
     partition: Partition
     options: SearchOptions
@@ -91,67 +112,83 @@ def search_quality(
     """
     if not neighbors:
         return {}
-    index = runs.join(place.folder, "index", "descriptors")
-    partition = load_partition(place.storage, f"{index}/{PARTITION}")
+    sides: tuple[ReadAs, ReadAs] = (
+        ("half_query", "half_reference") if search.symmetric else ("query", "reference")
+    )
+    asked, sought = (
+        DescriptorReader(place.storage, files, read_as)
+        for files, read_as in zip(_files(place, search, "descriptors"), sides, strict=True)
+    )
+    channel = _Channel("descriptors", asked, sought, tuple(neighbors))
+    partition = channel.partition(place)
     if options.probes_in(partition) >= partition.lists:
         return {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
+    total = sum(place.rows(uri) for uri in asked.files.channel)
+    sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
+    exact = _exact(place, channel, sample, partition, options)
     folder = runs.join(place.folder, "search", "quality")
-    sample = _sample(place, search, neighbors, partition, folder)
-    exact = _exact(place, search, sample, partition, options, folder)
     write_nearest(place.storage, runs.join(folder, NEAREST), exact, sample.found, max(_RANKS))
-    recalls = {k: recall_of(sample.found, exact, k) for k in _RANKS}
-    return _figures(recalls)
-
-
-def _figures(recalls: dict[int, Recall]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for k, recall in recalls.items():
-        low, high = recall.interval
-        figures[f"search_recall_at_{k}"] = recall.value
-        figures[f"search_recall_at_{k}_low"] = low
-        figures[f"search_recall_at_{k}_high"] = high
-        figures["search_recall_queries"] = float(recall.queries)
+    figures = {"search_recall_queries": float(len(sample.ids))}
+    for k in _RANKS:
+        figures |= _figures(f"search_recall_at_{k}", recall_of(sample.found, exact, k))
     return figures
 
 
-def _sample(
-    place: Workplace, search: Search, neighbors: Sequence[str], partition: Partition, folder: str
-) -> _Sample:
-    files = part_files(place, search.queries, "descriptors", search.query_parts)
-    total = sum(place.rows(uri) for uri in files.channel)
-    read = DescriptorReader(place.storage, files, "half_query" if search.symmetric else "query")
-    share = min(1.0, _QUERIES / max(total, 1))
-    work = _SampleQueries(place.storage, folder, read, tuple(neighbors), partition, share)
-    place.engine.run(
-        "recall",
-        lambda p: p | beam.Create(files.parts()) | beam.Reshuffle() | beam.Map(work),
+def feature_quality(place: Workplace, search: Search, options: SearchOptions) -> dict[str, float]:
+    """The recall of the search of local features, of as many as vote, for the manifest.
+
+    A copy has many features, and is found by a few.
+    """
+    neighbors = place.files(place.folder, "search", "keypoints", "upright", "neighbors")
+    if not neighbors:
+        return {}
+    asked, sought = (
+        KeypointReader(place.storage, files) for files in _files(place, search, "keypoints")
     )
+    channel = _Channel("keypoints", asked, sought, tuple(neighbors))
+    partition = channel.partition(place)
+    total = sum(place.leaves(uri, "x") for uri in asked.files.channel)
+    sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
+    exact = _exact(place, channel, sample, partition, options)
+    return _figures("feature_recall", recall_of(sample.found, exact, options.k))
+
+
+def _files(place: Workplace, search: Search, table: str) -> tuple[PartFiles, PartFiles]:
+    return (
+        part_files(place, search.queries, table, search.query_parts),
+        part_files(place, search.references, table, search.reference_parts),
+    )
+
+
+def _figures(name: str, recall: Recall) -> dict[str, float]:
+    low, high = recall.interval
+    return {name: recall.value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _sample(place: Workplace, channel: _Channel, partition: Partition, share: float) -> _Sample:
+    folder = channel.scratch(place)
+    work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
+    parts = channel.asked.files.parts()
+    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Reshuffle() | beam.Map(work))
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     order = np.lexsort((-columns["found_scores"], columns["found_queries"]))
     names = ("found_queries", "found_ids", "found_scores")
     queries, ids, scores = (columns[name][order] for name in names)
-    found = Neighbors(queries, ids, scores)
-    return _Sample(columns["vectors"], columns["ids"], found)
+    return _Sample(columns["vectors"], columns["ids"], Neighbors(queries, ids, scores))
 
 
 def _exact(
     place: Workplace,
-    search: Search,
+    channel: _Channel,
     sample: _Sample,
     partition: Partition,
     options: SearchOptions,
-    folder: str,
 ) -> Neighbors:
-    files = part_files(place, search.references, "descriptors", search.reference_parts)
-    read = DescriptorReader(
-        place.storage, files, "half_reference" if search.symmetric else "reference"
-    )
+    folder = channel.scratch(place)
     queries = (sample.vectors, sample.ids)
-    work = _SearchExactly(place.storage, folder, read, queries, partition, options)
-    place.engine.run(
-        "recall",
-        lambda p: p | beam.Create(files.parts()) | beam.Reshuffle() | beam.Map(work),
-    )
+    work = _SearchExactly(place.storage, folder, channel.sought, queries, partition, options)
+    parts = channel.sought.files.parts()
+    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Reshuffle() | beam.Map(work))
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "exact")]
     return merge_results(np.concatenate([piece["results"] for piece in pieces]), options)

@@ -18,6 +18,7 @@ from pipelines import stages
 from pipelines.engine import engine_of
 from pipelines.quality import search_quality
 from pipelines.stages import Search, Workplace
+from tests.conftest import Planted, Run, dedup_run
 
 IMAGES, PARTS, DIMENSION = 900, 3, 16
 
@@ -76,3 +77,11 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     assert quality["search_recall_at_10"] == pytest.approx(np.mean(hits), abs=0.06)
     assert quality["search_recall_at_10_low"] < quality["search_recall_at_10"]
     assert 200 < quality["search_recall_queries"] < 400
+
+
+def test_the_recall_of_features_is_stated_too(run: Run, planted: Planted, tmp_path: Path) -> None:
+    recall = run.manifest.quality["feature_recall"]
+    assert 0.5 < recall <= 1
+    assert run.manifest.quality["feature_recall_low"] < recall
+    local = dedup_run(planted.folder, tmp_path / "out", "--channels=local")
+    assert local.manifest.quality["feature_recall"] == recall

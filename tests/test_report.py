@@ -340,3 +340,17 @@ def test_near_misses_are_the_surest_refusals_of_images_that_are_not_grouped_toge
     run = run_of([image(i) for i in ids], pairs, group("g", "a", "b", "c"))
     found = [(pair.query.image_id, pair.reference.image_id) for pair in RunView(run).near_misses()]
     assert found == [("b", "d"), ("a", "d")], "a and c are copies through b"
+
+
+def test_what_a_run_measured_is_told_in_words() -> None:
+    quality = {
+        "search_recall_at_10": 0.9876,
+        "search_recall_at_10_low": 0.98,
+        "search_recall_at_10_high": 0.99,
+        "search_recall_queries": 300.0,
+        "search_capped_queries": 1234.0,
+    }
+    assert dict(pages._measured(quality)) == {
+        "ten nearest neighbours that it found": "98.76% (98.00% … 99.00%)",
+        "images with more likely copies than are kept": "1,234",
+    }

@@ -29,6 +29,8 @@ _MEASURED = {
     "search_recall_at_1": "nearest neighbours that the search found",
     "search_recall_at_10": "ten nearest neighbours that it found",
     "search_copies_lost": "copies among them that it lost",
+    "search_capped_queries": "images with more likely copies than are kept",
+    "feature_recall": "nearest local features that it found",
 }
 """What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
 
@@ -200,7 +202,8 @@ def _measured(quality: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, meaning in _MEASURED.items():
         if name not in quality:
             continue
-        figure = f"{quality[name]:.2%}"
+        counted = name.endswith("_queries")
+        figure = f"{quality[name]:,.0f}" if counted else f"{quality[name]:.2%}"
         if f"{name}_high" in quality:
             low, high = quality.get(f"{name}_low", 0.0), quality[f"{name}_high"]
             figure += f" ({low:.2%} … {high:.2%})"

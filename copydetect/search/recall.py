@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from copydetect.index.partitions import Floats, Integers, Partition
+from copydetect.index.partitions import Floats, Integers, Partition, Vectors
 from copydetect.index.routing import Part, Read, sample_part
 from copydetect.index.spills import Records
 from copydetect.search.list_join import IMAGE_BITS
@@ -21,6 +21,7 @@ from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 
 _MARGIN = 64
+_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,24 @@ def exact_in_part(
 ) -> Records:
     """The exact nearest of each query in one part, as `RESULT` records, unmerged."""
     faiss.omp_set_num_threads(options.threads)
-    vectors, query_ids = queries
     references, ids = read(part[1])
-    if not len(ids) or not len(query_ids):
-        return np.empty(0, RESULT)
+    found = [np.empty(0, RESULT)]
+    if len(queries[1]):
+        # Features are many, and sixteen times larger when they are decoded.
+        for start in range(0, len(ids), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            found.append(_exact_among(references[block], ids[block], queries, partition, options))
+    return np.concatenate(found)
+
+
+def _exact_among(
+    references: Vectors,
+    ids: Integers,
+    queries: tuple[Floats, Integers],
+    partition: Partition,
+    options: SearchOptions,
+) -> Records:
+    vectors, query_ids = queries
     l2 = partition.options.metric == "l2"
     metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
     count = min(options.k + (_MARGIN if options.exclude != "none" else 0), len(ids))
