@@ -148,10 +148,9 @@ def _add_verdicts(result: _Evaluation, matches: pa.Table, truth: PairTruth | Gro
         "precision": right / max(1, int(accepted.sum())),
         "recall": right / len(ranking.positives),
     }
-    if isinstance(truth, PairTruth):
-        figures["accepted"]["false_alarms"] = evaluation.false_alarm_rate(
-            [query for query, yes in zip(queries, accepted, strict=True) if yes], truth
-        )
+    sides = [queries] if isinstance(truth, PairTruth) else [queries, references]
+    reported = [image for side in sides for image, yes in zip(side, accepted, strict=True) if yes]
+    figures["accepted"]["false_alarms"] = evaluation.false_alarm_rate(reported, truth)
     result.figures["matches"] |= figures
     result.reliability_svg = plots.reliability_svg(diagram)
 

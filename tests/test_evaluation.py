@@ -108,6 +108,8 @@ def test_no_groups_at_all():
 def test_false_alarms():
     assert evaluation.false_alarm_rate(["Q1.jpg", "Q4.jpg"], PAIRS) == 0.5
     assert evaluation.false_alarm_rate([], PAIRS) == 0.0
+    pile = GroupTruth({"a": "1", "b": "1", "alone": "2", "single": "3"})
+    assert evaluation.false_alarm_rate(["a.jpg", "alone.jpg"], pile) == 0.5
 
 
 def test_copydays_map_of_each_block():

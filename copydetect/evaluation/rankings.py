@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,12 +125,20 @@ def calibration_figures(
     return {"expected_calibration_error": result.expected_calibration_error}, result
 
 
-def false_alarm_rate(reported: Iterable[str], truth: PairTruth) -> float:
-    """Share of the queries without a copy that are among `reported`, those said to have one."""
+def false_alarm_rate(reported: Iterable[str], truth: PairTruth | GroupTruth) -> float:
+    """Share of the images without a copy that are among `reported`, those said to have one.
+
+    Of queries, where the truth is of queries and references.
+    """
     reported = set(reported)
-    named = match_ids(truth.queries, reported, "query") if reported else {}
-    copied = {query for query, _ in truth.pairs}
-    strangers = set(truth.queries) - copied
+    if isinstance(truth, PairTruth):
+        asked, copied = set(truth.queries), {query for query, _ in truth.pairs}
+    else:
+        sizes = Counter(truth.group_of.values())
+        asked = set(truth.group_of)
+        copied = {image_id for image_id, group in truth.group_of.items() if sizes[group] > 1}
+    named = match_ids(sorted(asked), reported, "image") if reported else {}
+    strangers = asked - copied
     return len(strangers & set(named.values())) / max(1, len(strangers))
 
 
