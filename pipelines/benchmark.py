@@ -10,6 +10,7 @@ BENCHMARKS = {
     "speed": "images a second of decode, describe and all of dedup, against a bare loop",
     "effort": "recall, time and bytes of fast, standard and thorough side by side",
     "score": "raw cosine and every form of score normalisation, on a truth of pairs or groups",
+    "verify": "pairs a second, accuracy, and what each part of the evidence is worth",
     "search": "sharded search up to a million descriptors, against FAISS alone",
     "plan": "lists, shards, bytes and worker-hours for a collection of any size",
 }

@@ -44,9 +44,9 @@ def evidence(inliers: float) -> np.ndarray:
 @pytest.mark.parametrize(("inliers", "leaf"), [(5, -2), (5.5, 3), (np.nan, -2)])
 def test_a_stump_by_hand(tmp_path: Path, inliers: float, leaf: float) -> None:
     decision = load_decision(write(tmp_path / "stump.json"))
-    assert decision.raw(evidence(inliers)) == pytest.approx(0.5 + leaf)
+    assert decision.raw(evidence(inliers)[None])[0] == pytest.approx(0.5 + leaf)
     expected = 1 / (1 + np.exp(-(2 * (0.5 + leaf) + 1)))
-    assert decision.confidence(evidence(inliers)) == pytest.approx(expected)
+    assert decision.confidences(evidence(inliers)[None])[0] == pytest.approx(expected)
 
 
 def test_no_decision_is_named(tmp_path: Path) -> None:
@@ -69,4 +69,5 @@ def test_more_agreement_never_lowers_the_bundled_confidence() -> None:
         for name in ("agree_weighted", "mean_correlation", "agree_share"):
             more[NAMES.index(name)] += 0.3
         more[NAMES.index("inliers")] += 20
-        assert decision.confidence(more) >= decision.confidence(values) - 1e-9
+        lower, higher = decision.confidences(np.stack([values, more]))
+        assert higher >= lower - 1e-9

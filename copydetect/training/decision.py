@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,17 @@ from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.descriptors import load_model
 from copydetect.storage import LocalStorage
-from copydetect.training.labelled_pairs import PairOptions, Pile, make_pile, proposed_pairs
+from copydetect.training.labelled_pairs import (
+    LabelledPairs,
+    PairOptions,
+    Pile,
+    labelled_pairs,
+    make_pile,
+)
 from copydetect.training.pictures import pack_pictures
-from copydetect.types import Candidate
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
+from copydetect.verification.pair_images import PairImage
 
 MORE_IS_COPY = (
     "inliers",
@@ -53,9 +59,10 @@ MORE_IS_COPY = (
     "chroma_correlation",
 )
 LESS_IS_COPY = ("rival_inliers", "error_px", "shift_px", "shift_spread_px")
-UNUSED = ("similarity", "descriptor_score", "votes", "local_score", "overlap_px")
-"""What the decision does not see: the search's scores, which depend on the collection."""
+UNUSED = ("overlap_px",)
+"""What the decision does not see."""
 FOLDS = 5
+_IMAGES_KEPT = 400
 ROUNDS = 2
 
 Floats = npt.NDArray[np.float32]
@@ -66,14 +73,16 @@ def inputs() -> list[str]:
     return [name for name in NAMES if name not in UNUSED]
 
 
-def collect(pile: Pile, pairs: npt.NDArray[np.int64], options: MatchOptions) -> list[Floats]:
+def collect(pile: Pile, pairs: LabelledPairs, options: MatchOptions) -> list[Floats]:
     """For each pair, (alignments, len(NAMES)) evidence of everything that was tried."""
-    images = [prepare_image(str(i), pixels, options) for i, pixels in enumerate(pile.images)]
-    silent = math.nan
-    nothing = Candidate("", "", silent, silent, silent, silent, 0.0, "", "", 0)
+
+    @lru_cache(maxsize=_IMAGES_KEPT)
+    def image(row: int) -> PairImage:
+        return prepare_image(str(row), pile.images[row], options)
+
     collected = []
-    for i, j in pairs:
-        found = collect_evidence(images[i], images[j], nothing, None, options, None)
+    for (i, j), points in zip(pairs.rows.tolist(), pairs.points, strict=True):
+        found = collect_evidence(image(i), image(j), points, options, None)
         vectors = [evidence.values for evidence in found]
         collected.append(np.array(vectors, np.float32).reshape(-1, len(NAMES)))
     return collected
@@ -89,36 +98,82 @@ def fit(
     calibrated.
     """
     kept = [i for i, vectors in enumerate(evidence) if len(vectors)]
-    chosen = np.array([first_choice(evidence[i]) for i in kept])
-    truth = labels[kept]
-    folds = origins[kept] % FOLDS
-    columns = [NAMES.index(name) for name in inputs()]
-    unseen = np.zeros(len(kept))
-    for _ in range(ROUNDS):
-        models = [
-            _trees(chosen[folds != fold][:, columns], truth[folds != fold]) for fold in range(FOLDS)
-        ]
-        for row, i in enumerate(kept):
-            scores = models[folds[row]].decision_function(evidence[i][:, columns])
-            best = int(np.argmax(scores))
-            chosen[row], unseen[row] = evidence[i][best], float(scores[best])
+    found = [evidence[i] for i in kept]
+    given = [vectors[:, [NAMES.index(name) for name in inputs()]] for vectors in found]
+    early = [before_matching(vectors) for vectors in found]
+    start = np.array([first_choice(vectors) for vectors in found])
+    truth, folds = labels[kept], origins[kept] % FOLDS
+    chosen, unseen = out_of_fold(given, inputs(), early, start, truth, folds)
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
-        **_plain(_trees(chosen[:, columns], truth)),
+        **_plain(_trees(*_rows(given, early, chosen, truth, folds >= 0), inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
     }
 
 
-def first_choice(vectors: Floats) -> Floats:
+def out_of_fold(
+    given: Sequence[Floats],
+    names: Sequence[str],
+    early: Sequence[int | None],
+    chosen: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.bool_],
+    folds: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Each pair's best alignment and its score, by trees that saw only the other folds.
+
+    given: m pairs' alignments, (alignments ≥ 1, len(names)); early: as `before_matching` says;
+    chosen: (m,) the alignments to begin with; folds: (m,) 0 … FOLDS - 1.
+    """
+    chosen, unseen = chosen.copy(), np.zeros(len(given))
+    for _ in range(ROUNDS):
+        models = [
+            _trees(*_rows(given, early, chosen, truth, folds != fold), names)
+            for fold in range(FOLDS)
+        ]
+        for row, vectors in enumerate(given):
+            scores = models[folds[row]].decision_function(vectors)
+            chosen[row], unseen[row] = np.argmax(scores), scores.max()
+    return chosen, unseen
+
+
+def before_matching(vectors: Floats) -> int | None:
+    """Which alignment of a pair the search's correspondences gave."""
+    found = np.flatnonzero(vectors[:, NAMES.index("regions")] == 0)
+    return int(found[0]) if len(found) else None
+
+
+def _rows(
+    given: Sequence[Floats],
+    early: Sequence[int | None],
+    chosen: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.bool_],
+    kept: npt.NDArray[np.bool_],
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """What trees learn from: of each pair its best alignment, and the one of the search.
+
+    The latter is all that is known when verification asks whether it needs to look further.
+    """
+    rows, labels = [], []
+    for i in np.flatnonzero(kept).tolist():
+        first = early[i]
+        for alignment in {int(chosen[i])} | ({first} if first is not None else set()):
+            rows.append(given[i][alignment])
+            labels.append(truth[i])
+    return np.array(rows), np.array(labels)
+
+
+def first_choice(vectors: Floats) -> int:
     """Before anything is learnt: the alignment under which most cells agree."""
     agreeing = vectors[:, NAMES.index("agree_cells")] * vectors[:, NAMES.index("agree_weighted")]
-    return np.asarray(vectors[int(np.argmax(agreeing))], np.float32)
+    return int(np.argmax(agreeing))
 
 
-def _trees(values: Floats, truth: npt.NDArray[np.bool_]) -> HistGradientBoostingClassifier:
-    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in inputs()]
+def _trees(
+    values: Floats, truth: npt.NDArray[np.bool_], names: Sequence[str]
+) -> HistGradientBoostingClassifier:
+    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in names]
     return HistGradientBoostingClassifier(
         max_iter=140,
         learning_rate=0.07,
@@ -153,10 +208,9 @@ def _plain(model: HistGradientBoostingClassifier) -> dict[str, Any]:
 def train(pictures: Any, options: PairOptions, seed: int) -> dict[str, Any]:
     """Make a pile, collect evidence on its pairs, fit."""
     pile = make_pile(pictures, options, seed)
-    pairs = proposed_pairs(pile, load_model(), options.proposals)
-    labels = pile.origins[pairs[:, 0]] == pile.origins[pairs[:, 1]]
+    pairs = labelled_pairs(pile, load_model(), options.proposals)
     evidence = collect(pile, pairs, MatchOptions())
-    return fit(evidence, labels, pile.origins[pairs[:, 0]])
+    return fit(evidence, pairs.copies, pile.origins[pairs.rows[:, 0]])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

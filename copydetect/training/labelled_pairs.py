@@ -20,11 +20,13 @@ from copydetect.description.descriptors import Embedder
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
 from copydetect.search.votes import hit_ids, query_features, vote
-from copydetect.training.look_alikes import KINDS
+from copydetect.training.look_alikes import KINDS, one_background, one_screen
 from copydetect.types import Keypoints, Pixels
 
 _NEIGHBOURS = 6
 _BACKGROUNDS = 24
+_ONE_PICTURE = 0.97
+"""Correlation of small copies from which on two images are too alike to be called strangers."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class PairOptions:
     shortest_px, longest_px: range of the pictures' longer sides.
     """
 
-    originals: int = 900
+    originals: int = 1400
     copied: float = 0.55
-    made_look_alikes: int = 250
-    proposals: int = 3
+    made_look_alikes: int = 500
+    proposals: int = 2
     shortest_px: int = 170
     longest_px: int = 448
 
@@ -65,6 +67,19 @@ class Pile:
     rivals: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class LabelledPairs:
+    """Pairs of a pile; row i of each belongs together.
+
+    rows: (m, 2) int64, i < j; copies: (m,) bool; points: m arrays of correspondences that the
+    search found, (p, 4) float32 as in `votes.Votes`, or None.
+    """
+
+    rows: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.bool_]
+    points: list[npt.NDArray[np.float32] | None]
+
+
 def make_pile(pictures: Sequence[Pixels], options: PairOptions, seed: int) -> Pile:
     """Originals and copies of a part of them, then look-alikes, of which half are edited too.
 
@@ -85,44 +100,44 @@ def make_pile(pictures: Sequence[Pixels], options: PairOptions, seed: int) -> Pi
         shown += [_copy(original, rng, backgrounds) for _ in range(copies)]
         images += shown
         origins += [number] * len(shown)
-    kinds = list(KINDS.values())
+    # What edits make alike is what piles are full of: one screen, one background.
+    kinds = [*KINDS.values(), one_screen, one_background]
     rivals = len(images) + np.arange(2 * options.made_look_alikes).reshape(-1, 2)
     for pair in range(options.made_look_alikes):
         drawn = [parts[int(i)] for i in rng.integers(0, len(parts), 5)]
         first, second = kinds[pair % len(kinds)](rng, drawn)
-        edited = _copy(second, rng, backgrounds) if rng.random() < 0.5 else second
-        images += [first, edited]
+        images += [
+            _copy(first, rng, backgrounds) if rng.random() < 0.2 else first,
+            _copy(second, rng, backgrounds) if rng.random() < 0.5 else second,
+        ]
         number = len(originals) + 2 * pair
         origins += [number, number + 1]
     return Pile(images, np.array(origins, np.int64), rivals.astype(np.int64))
 
 
-def proposed_pairs(pile: Pile, embedder: Embedder, proposals: int) -> npt.NDArray[np.int64]:
-    """(m, 2) int64 rows i < j of the pile: all copies, rivals, and what either channel proposes.
+def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPairs:
+    """All copies, all rivals, and what either channel proposes.
 
     Each image names its `proposals` best strangers by votes and by descriptor; images that were
-    made to look alike may share a part with other made ones and meet only their rivals.
+    made to look alike may share a part with other made ones and meet only their rivals. Strangers
+    that are one picture but for its making, as collections hold them, are left out.
     """
-    count = len(pile.images)
-    pairs = {
-        (int(i), int(j))
-        for origin in np.unique(pile.origins)
-        for i in np.flatnonzero(pile.origins == origin)
-        for j in np.flatnonzero(pile.origins == origin)
-        if i < j
-    }
     vectors = embedder.embed(pile.images)
     similarity = vectors @ vectors.T
     votes = _votes(pile.images)
     strangers = pile.origins[:, None] != pile.origins[None]
-    for i in range(count):
-        for scores in (similarity[i], votes[i]):
-            ranked = np.argsort(-np.where(strangers[i], scores, -np.inf), kind="stable")
-            pairs.update((min(i, int(j)), max(i, int(j))) for j in ranked[:proposals])
-    made = set(pile.rivals.ravel().tolist())
-    pairs = {(i, j) for i, j in pairs if i not in made or j not in made}
+    pairs = {(int(i), int(j)) for i, j in np.argwhere(~strangers) if i < j}
+    made = np.isin(np.arange(len(pile.images)), pile.rivals)
+    proposed = strangers & ~(made[:, None] & made[None]) & ~_one_picture(pile)
+    for i in range(len(pile.images)):
+        for scores in (similarity[i], votes.matrix[i]):
+            ranked = np.argsort(-np.where(proposed[i], scores, -np.inf), kind="stable")
+            best = (int(j) for j in ranked[:proposals] if proposed[i, j])
+            pairs.update((min(i, j), max(i, j)) for j in best)
     pairs.update((int(i), int(j)) for i, j in pile.rivals)
-    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    rows = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    points = [votes.points.get((int(i), int(j))) for i, j in rows]
+    return LabelledPairs(rows, pile.origins[rows[:, 0]] == pile.origins[rows[:, 1]], points)
 
 
 def _sized(picture: Pixels, rng: np.random.Generator, options: PairOptions) -> Pixels:
@@ -141,8 +156,25 @@ def _copy(picture: Pixels, rng: np.random.Generator, backgrounds: list[Pixels]) 
     return np.asarray(cv2.resize(edited, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _votes(images: list[Pixels]) -> npt.NDArray[np.float32]:
-    """(n, n) votes of each image's features for the others."""
+def _one_picture(pile: Pile) -> npt.NDArray[np.bool_]:
+    """(n, n): whether two images are hardly different, whatever their origins say."""
+    small = [cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA) for pixels in pile.images]
+    rows = np.array(small, np.float32).reshape(len(small), -1)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return np.asarray(rows @ rows.T > _ONE_PICTURE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Votes:
+    """matrix: (n, n) float32, votes of each image's features for the others, both ways together;
+    points: by rows i < j, (p, 4) correspondences of the better way, as in `votes.Votes`."""
+
+    matrix: npt.NDArray[np.float32]
+    points: dict[tuple[int, int], npt.NDArray[np.float32]]
+
+
+def _votes(images: list[Pixels]) -> _Votes:
     quantiser = load_quantiser()
     points: list[Keypoints] = [
         quantise(extract(image), quantiser, str(i)) for i, image in enumerate(images)
@@ -162,4 +194,9 @@ def _votes(images: list[Pixels]) -> npt.NDArray[np.float32]:
     found = vote(features, hits, distances, exclude_self=True)
     votes = np.zeros((len(images), len(images)), np.float32)
     votes[found.query, found.reference] = found.votes
-    return np.asarray(votes + votes.T, np.float32)
+    correspondences: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+    for row in np.argsort(found.votes, kind="stable"):
+        i, j = int(found.query[row]), int(found.reference[row])
+        one = found.points[found.starts[row] : found.starts[row + 1]]
+        correspondences[min(i, j), max(i, j)] = one if i < j else one[:, [2, 3, 0, 1]]
+    return _Votes(votes + votes.T, correspondences)

@@ -46,11 +46,13 @@ class _VerifyPart(beam.DoFn):
         self._pairs = Metrics.counter("copydetect", "pairs_verified")
 
     def setup(self) -> None:
-        queries, references = (
-            PairImages(self._storage, side.numbers(self._storage), self._options)
-            for side in self._sides
-        )
-        self._images = queries, references
+        queries, references = self._sides
+        opened = self._opened(queries)
+        # What is in both sides is opened once.
+        self._images = opened, opened if references == queries else self._opened(references)
+
+    def _opened(self, side: Side) -> PairImages:
+        return PairImages(self._storage, side.numbers(self._storage), self._options)
 
     def process(self, work: MatchWork) -> Iterator[int]:
         work_in_one_thread()

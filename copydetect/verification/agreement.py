@@ -10,7 +10,9 @@ glyphs; a shared background agrees around something that does not.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -50,18 +52,20 @@ class Overlap:
 class Cells:
     """What each cell says, all (rows, columns) float32.
 
-    correlation: −1…1; fine_correlation: the same of what a blur of a few px takes away; weight: the
-    lesser of both contrasts, in grey levels; area: 0…1, the part of the cell inside both images;
-    shift_px: (rows, columns, 2), displacement left between them; fine_ratio: log2 of the query's
-    fine contrast over the reference's, gain taken out.
+    correlation: −1…1; query_std, reference_std: contrast in grey levels; area: 0…1, the part of the
+    cell inside both images; shift_px: (rows, columns, 2), displacement left between them.
     """
 
     correlation: Floats
-    fine_correlation: Floats
-    weight: Floats
+    query_std: Floats
+    reference_std: Floats
     area: Floats
     shift_px: Floats
-    fine_ratio: Floats
+
+    @property
+    def weight(self) -> Floats:
+        """The lesser of both contrasts."""
+        return np.minimum(self.query_std, self.reference_std)
 
     @property
     def used(self) -> npt.NDArray[np.bool_]:
@@ -77,6 +81,18 @@ class Cells:
     def flat(self) -> npt.NDArray[np.bool_]:
         """Cells without contrast in either image."""
         return np.asarray(self.used & (self.weight <= _FLAT_STD))
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What each cell says of what a blur of a few px takes away, all (rows, columns) float32.
+
+    correlation: −1…1; contrast_ratio: log2 of the query's fine contrast over the reference's, gain
+    taken out.
+    """
+
+    correlation: Floats
+    contrast_ratio: Floats
 
 
 def overlap(
@@ -99,19 +115,11 @@ def overlap(
     to_frame = np.asarray(moved @ to_frame, np.float64)
     reference_to_frame = np.asarray(moved @ reference_to_frame, np.float64)
     box = (int(size[0]), int(size[1]))
-    warped_query, query_inside = _warp(query, to_frame, box, min(scale, 1.0) * shrink)
-    warped_reference, reference_inside = _warp(
-        reference, reference_to_frame, box, min(1 / scale, 1.0) * shrink
-    )
+    warped_query = _warp(query, to_frame, box, min(scale, 1.0) * shrink)
+    warped_reference = _warp(reference, reference_to_frame, box, min(1 / scale, 1.0) * shrink)
+    inside = _inside(to_frame, query, box) * _inside(reference_to_frame, reference, box)
     cell = int(max(_SMALLEST_CELL_PX, round(max(box) / _CELLS_ACROSS)))
-    return Overlap(
-        warped_query,
-        warped_reference,
-        query_inside * reference_inside,
-        to_frame,
-        reference_to_frame,
-        cell,
-    )
+    return Overlap(warped_query, warped_reference, inside, to_frame, reference_to_frame, cell)
 
 
 def equalise_sharpness(pair: Overlap) -> tuple[Overlap, float]:
@@ -138,27 +146,35 @@ def equalise_sharpness(pair: Overlap) -> tuple[Overlap, float]:
 
 
 def compare(pair: Overlap) -> Cells:
-    """Correlation, fine correlation and displacement of each cell."""
-    cell = pair.cell_px
-    inside = pair.inside
+    """Correlation and displacement of each cell."""
+    cell, inside = pair.cell_px, pair.inside
     area = _cell_sums(inside, cell)
     count = np.maximum(area, 1)
     query, query_std = _standardised(pair.query, inside, count, cell)
     reference, reference_std = _standardised(pair.reference, inside, count, cell)
-    correlation = np.asarray(_cell_sums(query * reference, cell) / count, np.float32)
-    fine_query = (pair.query - cv2.GaussianBlur(pair.query, (0, 0), 1.5)) * inside
-    fine_reference = (pair.reference - cv2.GaussianBlur(pair.reference, (0, 0), 1.5)) * inside
-    fine_a = _cell_sums(fine_query**2, cell) / count
-    fine_b = _cell_sums(fine_reference**2, cell) / count
-    fine = _cell_sums(fine_query * fine_reference, cell) / count
-    gain = (fine_a + 1) / (query_std**2 + 16) / ((fine_b + 1) / (reference_std**2 + 16))
     return Cells(
-        correlation=correlation,
-        fine_correlation=np.asarray(fine / np.sqrt(fine_a * fine_b + 1e-3), np.float32),
-        weight=np.minimum(query_std, reference_std),
-        area=np.asarray(area / (cell * cell), np.float32),
+        correlation=np.asarray(_cell_sums(query * reference, cell) / count, np.float32),
+        query_std=query_std,
+        reference_std=reference_std,
+        area=area / np.float32(cell * cell),
         shift_px=_shifts(query, reference, inside, cell),
-        fine_ratio=np.asarray(0.5 * np.log2(gain), np.float32),
+    )
+
+
+def compare_details(pair: Overlap, cells: Cells) -> Details:
+    """The same of what a blur of a few px takes away."""
+    cell, inside = pair.cell_px, pair.inside
+    count = np.maximum(cells.area * (cell * cell), 1)
+    query = (pair.query - cv2.GaussianBlur(pair.query, (0, 0), 1.5)) * inside
+    reference = (pair.reference - cv2.GaussianBlur(pair.reference, (0, 0), 1.5)) * inside
+    a, b, both = (
+        _cell_sums(product, cell) / count
+        for product in (query * query, reference * reference, query * reference)
+    )
+    gain = (a + 1) / (cells.query_std**2 + 16) / ((b + 1) / (cells.reference_std**2 + 16))
+    return Details(
+        correlation=np.asarray(both / np.sqrt(a * b + 1e-3), np.float32),
+        contrast_ratio=np.asarray(0.5 * np.log2(gain), np.float32),
     )
 
 
@@ -174,16 +190,13 @@ def refine(
     if (weight > 0).sum() < 4:
         return matrix
     rows, columns = cells.correlation.shape
-    y, x = np.mgrid[0:rows, 0:columns]
-    centre = (np.column_stack([x.ravel(), y.ravel()]) + 0.5) * pair.cell_px
-    middle = centre.mean(axis=0)
-    design = np.column_stack([(centre - middle) / pair.cell_px, np.ones(rows * columns)])
-    root = np.sqrt(weight)[:, None]
+    places = _places(rows, columns)
+    weighted = places * weight[:, None]
     ridge = np.diag([0.5, 0.5, 0.02]) * weight.sum() / 10
-    shift = cells.shift_px.reshape(-1, 2)
     solved = np.linalg.solve(
-        (design * root).T @ (design * root) + ridge, (design * weight[:, None]).T @ shift
+        places.T @ weighted + ridge, weighted.T @ cells.shift_px.reshape(-1, 2)
     )
+    middle = np.array([columns, rows]) * pair.cell_px / 2
     motion = np.eye(3)
     motion[:2, :2] += solved[:2].T / pair.cell_px
     motion[:2, 2] = solved[2] - (motion[:2, :2] - np.eye(2)) @ middle
@@ -197,12 +210,10 @@ def _sharpness(grey: Floats, pair: Overlap) -> float:
     inside = pair.inside[:-1, :-1]
     across = (grey[:-1, 1:] - grey[:-1, :-1]) * inside
     down = (grey[1:, :-1] - grey[:-1, :-1]) * inside
-    count = max(float(inside.sum()), 1.0)
-    mean = float((grey * pair.inside).sum()) / max(float(pair.inside.sum()), 1.0)
-    variance = float((((grey - mean) * pair.inside) ** 2).sum()) / count
-    return float(
-        np.sqrt((float((across**2).sum()) + float((down**2).sum())) / count / (variance + 1))
-    )
+    count = max(float(pair.inside.sum()), 1.0)
+    centred = (grey - float((grey * pair.inside).sum()) / count) * pair.inside
+    energy = float(np.vdot(across, across)) + float(np.vdot(down, down))
+    return math.sqrt(energy / (float(np.vdot(centred, centred)) + count))
 
 
 def _corners(image: PairImage) -> npt.NDArray[np.float64]:
@@ -221,52 +232,70 @@ def _shared_box(
     return np.asarray(low, np.float64), np.asarray(high, np.float64)
 
 
-def _warp(
-    image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float
-) -> tuple[Floats, Floats]:
-    """Grey levels under `matrix`, from the halved size nearest `scale`, and where there are any."""
+def _warp(image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float) -> Floats:
+    """Grey levels under `matrix`, from the halved size nearest `scale`; repeated outside."""
     wanted = int(np.floor(np.log2(1 / scale) + 0.3)) if scale < 1 else 0
     level = min(wanted, len(image.levels) - 1)
-    grey = image.levels[level]
-    transform = matrix @ np.linalg.inv(image.level_matrix(level))
+    transform = matrix @ image.from_level(level)
     warped = cv2.warpPerspective(
-        grey, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image.levels[level],
+        transform,
+        size,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    inside = cv2.warpPerspective(np.ones_like(grey), transform, size, flags=cv2.INTER_LINEAR)
-    return np.asarray(warped, np.float32), np.asarray(inside > 0.99, np.float32)
+    return np.asarray(warped, np.float32)
 
 
-def _cell_sums(values: npt.NDArray[np.floating], cell: int) -> Floats:
+def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
+    """1 where the frame shows the image, else 0."""
+    mask = np.zeros(size[::-1], np.float32)
+    # In 1/16 px; what lies far outside is clipped, for corners have to fit 16 bits.
+    corners = np.clip(apply(matrix, _corners(image)), -30_000, 30_000)
+    cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), (1.0,), shift=4)
+    return mask
+
+
+@lru_cache(maxsize=128)
+def _places(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """(rows · columns, 3): x and y of each cell from the middle of all, in cells, and 1."""
+    y, x = np.mgrid[0:rows, 0:columns] - np.array([rows - 1, columns - 1])[:, None, None] / 2
+    return np.column_stack([x.ravel(), y.ravel(), np.ones(rows * columns)])
+
+
+@lru_cache(maxsize=512)
+def _members(length: int, cell: int) -> Floats:
+    """(cells, length): 1 where a pixel belongs to a cell of one axis, else 0."""
+    places = np.arange(length) // cell
+    return np.asarray(places == np.arange(-(-length // cell))[:, None], np.float32)
+
+
+def _cell_sums(values: Floats, cell: int) -> Floats:
     """(h, w) → (⌈h / cell⌉, ⌈w / cell⌉) sums."""
-    rows = np.add.reduceat(values, np.arange(0, values.shape[0], cell), axis=0)
-    return np.asarray(
-        np.add.reduceat(rows, np.arange(0, values.shape[1], cell), axis=1), np.float32
-    )
+    height, width = values.shape
+    return np.asarray(_members(height, cell) @ values @ _members(width, cell).T, np.float32)
 
 
 def _spread(cells: Floats, cell: int, shape: tuple[int, ...]) -> Floats:
     """Cells back to pixels, each constant."""
-    return np.repeat(np.repeat(cells, cell, axis=0)[: shape[0]], cell, axis=1)[:, : shape[1]]
+    return np.repeat(np.repeat(cells, cell, axis=1)[:, : shape[1]], cell, axis=0)[: shape[0]]
 
 
 def _standardised(grey: Floats, inside: Floats, count: Floats, cell: int) -> tuple[Floats, Floats]:
     """Pixels with mean 0 and standard deviation 1 in each cell, 0 outside; and the deviations."""
-    masked = grey * inside
-    mean = _cell_sums(masked, cell) / count
-    variance = np.maximum(_cell_sums(masked * grey, cell) / count - mean**2, 0)
-    std = np.sqrt(variance)
+    centred = (grey - _spread(_cell_sums(grey * inside, cell) / count, cell, grey.shape)) * inside
+    std = np.sqrt(_cell_sums(centred * centred, cell) / count)
     # A faint cell must not be blown up to full contrast: its noise would look like structure.
-    centred = grey - _spread(mean, cell, grey.shape)
-    return centred * inside / _spread(np.maximum(std, 1.0), cell, grey.shape), std
+    return centred * _spread(1 / np.maximum(std, 1), cell, grey.shape), std
 
 
 def _shifts(query: Floats, reference: Floats, inside: Floats, cell: int) -> Floats:
     """(rows, columns, 2) px by which each cell of the query is still displaced."""
     blurred_query = cv2.GaussianBlur(query, (0, 0), 1.2)
     blurred_reference = cv2.GaussianBlur(reference, (0, 0), 1.2)
-    across = cv2.Sobel(blurred_query + blurred_reference, cv2.CV_32F, 1, 0, ksize=3) / 16 * inside
-    down = cv2.Sobel(blurred_query + blurred_reference, cv2.CV_32F, 0, 1, ksize=3) / 16 * inside
-    difference = blurred_query - blurred_reference
+    both, difference = blurred_query + blurred_reference, blurred_query - blurred_reference
+    across = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 16) * inside
+    down = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 16) * inside
     xx, yy = _cell_sums(across * across, cell), _cell_sums(down * down, cell)
     xy = _cell_sums(across * down, cell)
     bx, by = _cell_sums(across * difference, cell), _cell_sums(down * difference, cell)

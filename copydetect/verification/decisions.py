@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,21 +37,21 @@ class Decision:
     slope: float
     intercept: float
 
-    def confidence(self, values: npt.NDArray[np.float32]) -> float:
-        """Probability in [0, 1] for one evidence vector, (len(NAMES),)."""
-        logit = self.slope * self.raw(values) + self.intercept
-        return 1 / (1 + math.exp(-max(min(logit, 60.0), -60.0)))
+    def confidences(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n,) probabilities in [0, 1] for evidence vectors, (n, len(NAMES))."""
+        logits = self.slope * self.raw(values) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
 
-    def raw(self, values: npt.NDArray[np.float32]) -> float:
-        """The trees' sum before calibration."""
-        trees = np.arange(len(self.feature))
-        node = np.zeros(len(self.feature), np.int64)
+    def raw(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n,) sums of the trees before calibration."""
+        rows, trees = np.arange(len(values))[:, None], np.arange(len(self.feature))
+        node = np.zeros((len(values), len(self.feature)), np.int64)
         for _ in range(self.depth):
-            seen = values[self.feature[trees, node]].astype(np.float64)
+            seen = values[rows, self.feature[trees, node]]
             known = seen <= self.threshold[trees, node]
             to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
             node = np.where(to_left, self.left[trees, node], self.right[trees, node])
-        return self.bias + float(self.value[trees, node].sum())
+        return np.asarray(self.bias + self.value[trees, node].sum(axis=1), np.float64)
 
 
 @lru_cache(maxsize=4)

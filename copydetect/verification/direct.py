@@ -50,7 +50,7 @@ def align_directly(query: PairImage, reference: PairImage, count: int = 2) -> li
 
 def refine_coarse_to_fine(matrix: Matrix, query: PairImage, reference: PairImage) -> Matrix:
     """Follow the displacements of cells at growing resolution."""
-    for frame_px in (64, 64, 128, 128):
+    for frame_px in (64, 64, 128):
         pair = overlap(matrix, query, reference, frame_px)
         if pair is None:
             return matrix
@@ -92,19 +92,18 @@ def _crop_in_whole(part: PairImage, whole: PairImage) -> list[DirectAlignment]:
         source = _thumbnail(part, width, height)
         if float(source.std()) < 2:
             return []
-        best: DirectAlignment | None = None
+        best, where = -1.0, None
         for quarter_turns, mirrored in _orientations():
             turned = _oriented(source, quarter_turns, mirrored)
             if turned.shape[0] > down or turned.shape[1] > across:
                 continue
             response = cv2.matchTemplate(target, turned, cv2.TM_CCOEFF_NORMED)
             _, peak, _, (x, y) = cv2.minMaxLoc(response)
-            if best is None or peak > best.correlation:
-                box = np.array([x, y, turned.shape[1], turned.shape[0]]) / scale
-                matrix = _place(part, quarter_turns, mirrored, box[0], box[1], box[2], box[3])
-                best = DirectAlignment(matrix, mirrored, float(peak))
-        if best is not None:
-            found.append(best)
+            if peak > best:
+                best, where = peak, (quarter_turns, mirrored, x, y, *turned.shape[::-1])
+        if where is not None:
+            matrix = _place(part, *where[:2], *(at / scale for at in where[2:]))
+            found.append(DirectAlignment(matrix, where[1], float(best)))
     return found
 
 
@@ -114,7 +113,10 @@ def _orientations() -> list[tuple[int, bool]]:
 
 def _oriented(thumbnail: Floats, quarter_turns: int, mirrored: bool) -> Floats:
     flipped = thumbnail[:, ::-1] if mirrored else thumbnail
-    return np.ascontiguousarray(np.rot90(flipped, quarter_turns))
+    turned = flipped.T if quarter_turns % 2 else flipped
+    if quarter_turns in (1, 2):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned[:, ::-1] if quarter_turns > 1 else turned)
 
 
 def _place(

@@ -9,16 +9,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.types import Candidate
 from copydetect.verification.agreement import (
     Cells,
+    Details,
     Overlap,
     compare,
+    compare_details,
     equalise_sharpness,
     overlap,
     refine,
 )
-from copydetect.verification.geometry import Alignment, Matrix, apply, inverse, scale_of
+from copydetect.verification.geometry import (
+    Alignment,
+    Matrix,
+    apply,
+    inverse,
+    scale_of,
+    singular_values,
+)
 from copydetect.verification.pair_images import PairImage
 
 NAMES = (
@@ -58,15 +66,13 @@ NAMES = (
     "chroma_correlation",
     "contrast",
     "overlap_px",
-    "fewest_features",
     "direct",
-    "similarity",
-    "descriptor_score",
-    "votes",
-    "local_score",
 )
 """What the numbers of an evidence vector are, in order; see `measure`."""
-CHANNELS = ("similarity", "descriptor_score", "votes", "local_score")
+
+
+_NOTHING_AGREES = 0.1
+"""Mean correlation of the cells of small copies below which nobody needs a closer look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +80,14 @@ class Evidence:
     """One alignment of a pair with everything that speaks for and against it.
 
     values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair,
-    cells: the overlap's pixels and cells.
+    cells: the overlap's pixels and cells; confidence: 0…1, what a decision makes of it, else NaN.
     """
 
     values: npt.NDArray[np.float32]
     alignment: Alignment
     pair: Overlap
     cells: Cells
+    confidence: float = math.nan
 
     def __getitem__(self, name: str) -> float:
         return float(self.values[NAMES.index(name)])
@@ -90,20 +97,23 @@ def measure(
     alignment: Alignment,
     query: PairImage,
     reference: PairImage,
-    candidate: Candidate,
     rival_inliers: int,
     regions: int,
 ) -> Evidence | None:
-    """Warp, refine, compare. None where the images hardly overlap under the alignment.
+    """Warp, refine, compare. None where the images hardly overlap under the alignment, or where
+    already their small copies have nothing in common.
 
     rival_inliers: of the best alignment in the other orientation, which is chance; regions: how
-    many alignments the pair has.
+    many alignments were found together, 0 for that of the search's correspondences.
     """
     matrix = alignment.matrix
     pair = overlap(matrix, query, reference, 192)
     if pair is None:
         return None
-    matrix = refine(matrix, query, reference, compare(pair), pair)
+    cells = compare(pair)
+    if _mean_correlation(cells) < _NOTHING_AGREES:
+        return None
+    matrix = refine(matrix, query, reference, cells, pair)
     found = overlap(matrix, query, reference)
     if found is None:
         return None
@@ -111,15 +121,13 @@ def measure(
     cells = compare(pair)
     values = {
         **_geometry(alignment, matrix, query, reference),
-        **_pixels(pair, cells),
+        **_pixels(pair, cells, compare_details(pair, cells)),
         **_coverage(matrix, pair, cells, query, reference),
         "rival_inliers": float(rival_inliers),
         "regions": float(regions),
         "inlier_hull_agree": _inlier_hull_agree(alignment, pair, cells),
         "blur_px": blur_px,
         "chroma_correlation": _chroma_correlation(matrix, query, reference),
-        "fewest_features": float(min(len(query.features), len(reference.features))),
-        **{name: float(getattr(candidate, name)) for name in CHANNELS},
     }
     refined = Alignment(
         matrix,
@@ -152,7 +160,7 @@ def _geometry(
     alignment: Alignment, matrix: Matrix, query: PairImage, reference: PairImage
 ) -> dict[str, float]:
     direct = alignment.model == "direct"
-    jacobian = np.linalg.svd(matrix[:2, :2], compute_uv=False)
+    (large,), (small,), _ = singular_values(matrix[None, :2, :2])
     points = alignment.inlier_query_px
     size = max(query.width_px, query.height_px)
     across = size * float(np.hypot(*matrix[2, :2])) / abs(float(matrix[2, 2]))
@@ -163,7 +171,7 @@ def _geometry(
         "query_spread": _spread_share(points, query),
         "reference_spread": _spread_share(apply(matrix, points), reference),
         "log2_scale": abs(math.log2(max(scale_of(matrix, query), 1e-6))),
-        "log2_stretch": math.log2(jacobian[0] / max(jacobian[1], 1e-9)),
+        "log2_stretch": math.log2(large / max(small, 1e-9)),
         "perspective": across,
         "direct": float(direct),
     }
@@ -177,7 +185,7 @@ def _spread_share(points: npt.NDArray[np.floating], image: PairImage) -> float:
     return float(cv2.contourArea(hull)) / (image.width_px * image.height_px)
 
 
-def _pixels(pair: Overlap, cells: Cells) -> dict[str, float]:
+def _pixels(pair: Overlap, cells: Cells, details: Details) -> dict[str, float]:
     used, agree, flat = cells.used, cells.agree, cells.flat
     telling = used & ~flat
     count = max(int(telling.sum()), 1)
@@ -188,47 +196,69 @@ def _pixels(pair: Overlap, cells: Cells) -> dict[str, float]:
     agree_total = max(float(agree_weight.sum()), 1e-6)
     mean_shift = (cells.shift_px * agree_weight[..., None]).sum(axis=(0, 1)) / agree_total
     spread = np.linalg.norm(cells.shift_px - mean_shift, axis=-1)
-    correlation = cells.correlation[telling]
-    inside = pair.inside > 0
+    correlation = np.sort(cells.correlation[telling])
+    ratio = np.sort(np.abs(details.contrast_ratio[telling]))
     return {
         "agree_cells": float(agree.sum()),
         "agree_share": float(agree.sum()) / count,
-        "agree_weighted": float(agree_weight.sum()) / total,
+        "agree_weighted": agree_total / total,
         "mean_correlation": float((cells.correlation * weight).sum()) / total,
-        "fine_correlation": float((cells.fine_correlation * weight).sum()) / total,
-        "fine_share": float((telling & (cells.fine_correlation > 0.4)).sum()) / count,
-        "lowest_quarter": float(np.quantile(correlation, 0.25)) if len(correlation) else 0.0,
+        "fine_correlation": float((details.correlation * weight).sum()) / total,
+        "fine_share": float((telling & (details.correlation > 0.4)).sum()) / count,
+        "lowest_quarter": float(correlation[len(correlation) // 4]) if len(correlation) else 0.0,
         "flat_share": float(flat.sum()) / max(int(used.sum()), 1),
-        "global_correlation": _correlation(pair.query[inside], pair.reference[inside]),
+        "global_correlation": _masked_correlation(pair),
         "shift_px": float((shift * agree_weight).sum()) / agree_total,
         "shift_spread_px": float((spread * agree_weight).sum()) / agree_total,
-        "fine_ratio": float(np.median(np.abs(cells.fine_ratio[telling]))) if telling.any() else 0.0,
+        "fine_ratio": float(ratio[len(ratio) // 2]) if len(ratio) else 0.0,
         "contrast": total / count,
         "overlap_px": float(max(pair.query.shape)),
-        **_shape(cells),
+        **_shape(cells, agree, telling, weight, details),
     }
 
 
-def _shape(cells: Cells) -> dict[str, float]:
+def _mean_correlation(cells: Cells) -> float:
+    """Of the cells with contrast, weighted by it; 1 where there are none, which proves nothing."""
+    weight = np.where(cells.used & ~cells.flat, cells.weight, 0)
+    total = float(weight.sum())
+    return float((cells.correlation * weight).sum()) / total if total else 1.0
+
+
+def _shape(
+    cells: Cells,
+    agree: npt.NDArray[np.bool_],
+    telling: npt.NDArray[np.bool_],
+    weight: npt.NDArray[np.float32],
+    details: Details,
+) -> dict[str, float]:
     """Is what agrees one piece, or a frame around something else?"""
-    agree = cells.agree.astype(np.uint8)
-    telling = cells.used & ~cells.flat
     if not agree.any():
         names = ("solidity", "largest_patch", "patch_solidity")
         return dict.fromkeys((*names, "patch_correlation", "patch_fine_correlation"), 0.0)
-    number, labels, sizes, _ = cv2.connectedComponentsWithStats(agree, connectivity=8)
+    number, labels, sizes, _ = cv2.connectedComponentsWithStats(agree.astype(np.uint8))
     patch = labels == 1 + int(np.argmax(sizes[1:number, cv2.CC_STAT_AREA]))
     around = _hull_cells(patch) & telling
-    weight = np.where(around, np.minimum(cells.weight, 40), 0)
-    total = max(float(weight.sum()), 1e-6)
-    everywhere = _hull_cells(cells.agree) & telling
+    near = np.where(around, weight, 0)
+    total = max(float(near.sum()), 1e-6)
+    everywhere = _hull_cells(agree) & telling
     return {
         "solidity": float(agree.sum()) / max(float(everywhere.sum()), 1.0),
         "largest_patch": float(patch.sum()),
-        "patch_solidity": float((cells.agree & around).sum()) / max(float(around.sum()), 1.0),
-        "patch_correlation": float((cells.correlation * weight).sum()) / total,
-        "patch_fine_correlation": float((cells.fine_correlation * weight).sum()) / total,
+        "patch_solidity": float((agree & around).sum()) / max(float(around.sum()), 1.0),
+        "patch_correlation": float((cells.correlation * near).sum()) / total,
+        "patch_fine_correlation": float((details.correlation * near).sum()) / total,
     }
+
+
+def _masked_correlation(pair: Overlap) -> float:
+    """Correlation of all pixels inside both images."""
+    count = max(float(pair.inside.sum()), 1.0)
+    query, reference = (
+        (grey - float((grey * pair.inside).sum()) / count) * pair.inside
+        for grey in (pair.query, pair.reference)
+    )
+    norm = math.sqrt(float(np.vdot(query, query)) * float(np.vdot(reference, reference)))
+    return float(np.vdot(query, reference)) / norm if norm > 0 else 0.0
 
 
 def _hull_cells(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -294,7 +324,7 @@ def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) 
 def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """(h, w, 2) opponent colours under `matrix`; NaN outside of the image."""
     small = image.chroma
-    transform = matrix @ np.linalg.inv(image.chroma_matrix)
+    transform = matrix @ image.from_chroma
     nothing = (math.nan, math.nan)
     warped = cv2.warpPerspective(
         small, transform, size, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing

@@ -88,7 +88,7 @@ def match_features(
     """
     if len(query) < 2 or len(reference) < 2:
         return _no_correspondences(mirrored)
-    described = query.mirrored_descriptors if mirrored else query.descriptors
+    described = query.mirrored_descriptors() if mirrored else query.descriptors
     cosine = described @ reference.descriptors.T
     rows = np.arange(len(query))
     nearest = cosine.argmax(axis=1)
@@ -165,12 +165,11 @@ def is_plausible(matrix: Matrix, query: PairImage, mirrored: bool | None = None)
     jacobians = (matrix[None, :2, :2] - mapped[:, :, None] * matrix[None, None, 2, :2]) / bottom[
         :, None, None
     ]
-    scales = np.linalg.svd(jacobians, compute_uv=False)
-    if scales.max() > MAX_SCALE or scales.min() < 1 / MAX_SCALE:
+    large, small, reflected = singular_values(jacobians)
+    if large.max() > MAX_SCALE or small.min() < 1 / MAX_SCALE:
         return False
-    if (scales[:, 0] / scales[:, 1]).max() > MAX_STRETCH or scales.max() > 5 * scales.min():
+    if (large / small).max() > MAX_STRETCH or large.max() > 5 * small.min():
         return False
-    reflected = np.linalg.det(jacobians) < 0
     return bool((reflected == reflected[0]).all() and mirrored in (None, bool(reflected[0])))
 
 
@@ -192,6 +191,18 @@ def scale_of(matrix: Matrix, query: PairImage) -> float:
     ends = apply(matrix, middle + np.array([[0, 0], [1, 0], [0, 1]]))
     (a, b), (c, d) = ends[1] - ends[0], ends[2] - ends[0]
     return float(np.sqrt(abs(a * d - b * c)))
+
+
+def singular_values(
+    jacobians: Matrix,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Larger and smaller singular values of (n, 2, 2) matrices, and whether they reflect."""
+    a, b, c, d = jacobians.reshape(-1, 4).T
+    determinant = a * d - b * c
+    total = a * a + b * b + c * c + d * d
+    apart = np.sqrt(np.maximum(total * total - 4 * determinant * determinant, 0))
+    large = np.sqrt((total + apart) / 2)
+    return large, np.abs(determinant) / np.maximum(large, 1e-12), determinant < 0
 
 
 def _no_correspondences(mirrored: bool) -> Correspondences:

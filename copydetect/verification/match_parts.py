@@ -23,7 +23,7 @@ from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
 
-_IMAGES_KEPT = 128
+_IMAGES_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,10 @@ class MatchTables:
     failures: pa.Table
 
 
+OpenedPair = tuple[Candidate, PairImage | Failure, PairImage | Failure, npt.NDArray[np.float32]]
+"""A candidate, its two images, and the correspondences of the search."""
+
+
 def verify_part(
     storage: Storage,
     candidates_uri: str,
@@ -95,23 +99,36 @@ def verify_part(
     sides: images of the queries and of the references. A pair with an image that cannot be opened
     is a failure of that image, named once.
     """
-    table = tables.read_table(storage, candidates_uri)
-    pairs = read_pairs(storage, pairs_uri)
     matches: list[Match] = []
     failures: dict[tuple[str, str], Failure] = {}
-    for row, candidate in _chosen(table, options):
-        query = sides[0].open(int(pairs.query[row]))
-        reference = sides[1].open(int(pairs.reference[row]))
+    for candidate, query, reference, points in opened_pairs(
+        storage, candidates_uri, pairs_uri, sides, options
+    ):
         for image in (query, reference):
             if isinstance(image, Failure):
                 failures[image.role, image.image_id] = image
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            points = pairs.correspondences(row)
             matches.append(_verified(query, reference, candidate, points, options))
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
     )
+
+
+def opened_pairs(
+    storage: Storage,
+    candidates_uri: str,
+    pairs_uri: str,
+    sides: tuple[PairImages, PairImages],
+    options: VerifyOptions,
+) -> Iterator[OpenedPair]:
+    """The candidates of one part that are verified, in the order of their table."""
+    table = tables.read_table(storage, candidates_uri)
+    pairs = read_pairs(storage, pairs_uri)
+    for row, candidate in _chosen(table, options):
+        query = sides[0].open(int(pairs.query[row]))
+        reference = sides[1].open(int(pairs.reference[row]))
+        yield candidate, query, reference, pairs.correspondences(row)
 
 
 def _verified(

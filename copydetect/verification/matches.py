@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,14 +33,16 @@ class MatchOptions:
 
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
-    working_px: longest side at which pixels are compared; max_features: of an image; max_regions:
-    transforms of one pair; limit_msec: after which a pair is decided by what is known so far.
+    working_px: longest side at which pixels are compared; feature_px: and at which features are
+    sought; max_features: of an image; max_regions: transforms of one pair; limit_msec: after which
+    a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
     decided: float = 0.97
     working_px: int = 448
-    max_features: int = 600
+    feature_px: int = 288
+    max_features: int = 400
     max_regions: int = 3
     limit_msec: int = 2000
 
@@ -47,15 +50,17 @@ class MatchOptions:
         for name in ("min_confidence", "decided"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be 0 to 1")
-        if not 64 <= self.working_px <= 2048:
-            raise OptionError(f"working_px is {self.working_px}, must be 64 to 2048")
+        for name in ("working_px", "feature_px"):
+            if not 64 <= getattr(self, name) <= 2048:
+                raise OptionError(f"{name} is {getattr(self, name)}, must be 64 to 2048")
         for name in ("max_features", "max_regions", "limit_msec"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be at least 1")
 
     def __str__(self) -> str:
         return (
-            f"sift{self.working_px}px{self.max_features}r{self.max_regions}p{self.min_confidence:g}"
+            f"{self.working_px}px-sift{self.feature_px}px{self.max_features}"
+            f"r{self.max_regions}p{self.min_confidence:g}"
         )
 
 
@@ -67,7 +72,19 @@ def prepare_image(
 ) -> PairImage:
     """An image ready for any number of pairs; see `pair_images.prepare`."""
     options = options or MatchOptions()
-    return prepare(image_id, pixels, full_size_px, options.working_px, options.max_features)
+    return prepare(
+        image_id,
+        pixels,
+        full_size_px,
+        options.working_px,
+        options.feature_px,
+        options.max_features,
+    )
+
+
+_Proposal = tuple[Alignment, int, int]
+"""An alignment, the inliers of the best one in the other orientation, and how many full matching
+or direct alignment found; 0 for the search's own."""
 
 
 def verify_pair(
@@ -87,11 +104,11 @@ def verify_pair(
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
-    evidence = collect_evidence(query, reference, candidate, correspondences, options, decision)
-    best = max(evidence, key=lambda found: decision.confidence(found.values), default=None)
+    evidence = collect_evidence(query, reference, correspondences, options, decision)
+    best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return _no_match(candidate)
-    confidence = decision.confidence(best.values)
+    confidence = best.confidence
     is_copy = confidence >= options.min_confidence
     query_region, reference_region = _regions(best.alignment.matrix, query, reference)
     return Match(
@@ -114,7 +131,6 @@ def verify_pair(
 def collect_evidence(
     query: PairImage,
     reference: PairImage,
-    candidate: Candidate,
     correspondences: npt.NDArray[np.float32] | None,
     options: MatchOptions,
     decision: Decision | None,
@@ -125,58 +141,61 @@ def collect_evidence(
     alignment; each only while the pair is undecided and in time. Without a decision everything is
     tried.
     """
-    started = time.monotonic()
+    # The time that this thread worked, so that what a pair gets does not depend on other work.
+    started = time.thread_time()
     collected: list[Evidence] = []
-
-    def undecided() -> bool:
-        late = (time.monotonic() - started) * 1000 > options.limit_msec
-        if late or decision is None:
-            return not late
-        known = max((decision.confidence(found.values) for found in collected), default=0.0)
-        return known < options.decided
-
-    if correspondences is not None and len(correspondences) >= 4:
-        given = _alignment_of_points(correspondences, query, reference)
-        _add(collected, [given] if given else [], query, reference, candidate)
-    if undecided():
-        plain, mirrored = (
-            align_regions(
-                match_features(query.features, reference.features, flipped),
-                query,
-                reference,
-                options.max_regions,
-            )
-            for flipped in (False, True)
-        )
-        _add(collected, plain, query, reference, candidate, mirrored)
-        _add(collected, mirrored, query, reference, candidate, plain)
-    if undecided():
-        direct = [
-            Alignment(
-                found.matrix, "direct", found.mirrored, 0, 0, 0.0, np.zeros((0, 2), np.float32)
-            )
-            for found in align_directly(query, reference)
+    for proposals in _proposals(query, reference, correspondences, options):
+        found = [
+            evidence
+            for alignment, rival_inliers, regions in proposals
+            if (evidence := measure(alignment, query, reference, rival_inliers, regions))
         ]
-        _add(collected, direct, query, reference, candidate)
+        if decision is not None and found:
+            confidences = decision.confidences(np.stack([one.values for one in found])).tolist()
+            found = list(map(_judged, found, confidences))
+        collected += found
+        late = (time.thread_time() - started) * 1000 > options.limit_msec
+        if late or any(one.confidence >= options.decided for one in found):
+            break
     return collected
 
 
-def _add(
-    collected: list[Evidence],
-    alignments: list[Alignment],
+def _judged(evidence: Evidence, confidence: float) -> Evidence:
+    return replace(evidence, confidence=confidence)
+
+
+def _proposals(
     query: PairImage,
     reference: PairImage,
-    candidate: Candidate,
-    rivals: list[Alignment] | None = None,
-) -> None:
-    """Measure alignments; those of an orientation that is far behind the other one are chance."""
-    rival_inliers = max((rival.inliers for rival in rivals or []), default=0)
-    for alignment in alignments:
-        if 2 * alignment.inliers < rival_inliers:
-            continue
-        found = measure(alignment, query, reference, candidate, rival_inliers, len(alignments))
-        if found is not None:
-            collected.append(found)
+    correspondences: npt.NDArray[np.float32] | None,
+    options: MatchOptions,
+) -> Iterator[list[_Proposal]]:
+    """Alignments from what is known to what costs most."""
+    if correspondences is not None and len(correspondences) >= 4:
+        given = _alignment_of_points(correspondences, query, reference)
+        yield [(given, 0, 0)] if given else []
+    both = [
+        align_regions(
+            match_features(query.features, reference.features, mirrored),
+            query,
+            reference,
+            options.max_regions,
+        )
+        for mirrored in (False, True)
+    ]
+    yield _with_rivals(*both) + _with_rivals(*reversed(both))
+    direct = align_directly(query, reference)
+    nowhere = np.zeros((0, 2), np.float32)
+    yield [
+        (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
+        for found in direct
+    ]
+
+
+def _with_rivals(alignments: list[Alignment], rivals: list[Alignment]) -> list[_Proposal]:
+    """The alignments of one orientation; those that are far behind the other's are chance."""
+    most = max((rival.inliers for rival in rivals), default=0)
+    return [(one, most, len(alignments)) for one in alignments if 2 * one.inliers >= most]
 
 
 def _alignment_of_points(

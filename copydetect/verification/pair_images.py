@@ -20,7 +20,7 @@ from copydetect.verification.lazy import lazy
 Floats = npt.NDArray[np.float32]
 _SMALLEST_LEVEL_PX = 24
 _CHROMA_PX = 64
-_FEATURE_SIDE_PX = 224
+_ENLARGED_PX = 224
 """Below this long side an image is enlarged before features are sought: SIFT needs room."""
 
 
@@ -40,7 +40,6 @@ class LocalFeatures:
     def __len__(self) -> int:
         return len(self.xy_px)
 
-    @lazy
     def mirrored_descriptors(self) -> Floats:
         """(n, 128): the descriptors that the mirrored image has at the same places.
 
@@ -56,13 +55,15 @@ class PairImage:
     """One image as verification sees it.
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
-    full size; max_features: how many features are kept.
+    full size; feature_px: longest side at which features are sought; max_features: how many of them
+    are kept.
     """
 
     image_id: str
     pixels: Pixels
     full_width_px: int
     full_height_px: int
+    feature_px: int
     max_features: int
 
     @property
@@ -90,14 +91,14 @@ class PairImage:
         levels = [grey]
         while min(levels[-1].shape) >= 2 * _SMALLEST_LEVEL_PX:
             height, width = levels[-1].shape
-            size = (width // 2, height // 2)
-            levels.append(_floats(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA)))
+            half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            levels.append(np.asarray(half, np.float32))
         return levels
 
-    def level_matrix(self, level: int) -> npt.NDArray[np.float64]:
-        """(3, 3): working px → px of `levels[level]`."""
+    def from_level(self, level: int) -> npt.NDArray[np.float64]:
+        """(3, 3): px of `levels[level]` → working px."""
         height, width = self.levels[level].shape
-        return _resizing(width / self.width_px, height / self.height_px)
+        return _resizing(self.width_px / width, self.height_px / height)
 
     @lazy
     def chroma(self) -> Floats:
@@ -109,15 +110,15 @@ class PairImage:
         return np.stack([red - green, (red + green) / 2 - blue], axis=-1)
 
     @property
-    def chroma_matrix(self) -> npt.NDArray[np.float64]:
-        """(3, 3): working px → px of `chroma`."""
+    def from_chroma(self) -> npt.NDArray[np.float64]:
+        """(3, 3): px of `chroma` → working px."""
         height, width = self.chroma.shape[:2]
-        return _resizing(width / self.width_px, height / self.height_px)
+        return _resizing(self.width_px / width, self.height_px / height)
 
     @lazy
     def features(self) -> LocalFeatures:
         """At most `max_features` of them; none for an image without structure."""
-        return extract_features(self.pixels, self.max_features)
+        return extract_features(self.levels[0].astype(np.uint8), self.feature_px, self.max_features)
 
 
 def prepare(
@@ -125,7 +126,8 @@ def prepare(
     pixels: Pixels,
     full_size_px: tuple[int, int] | None = None,
     working_px: int = 448,
-    max_features: int = 600,
+    feature_px: int = 288,
+    max_features: int = 400,
 ) -> PairImage:
     """An image ready for any number of pairs.
 
@@ -141,18 +143,24 @@ def prepare(
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, max_features)
+    return PairImage(image_id, pixels, full_width, full_height, feature_px, max_features)
 
 
-def extract_features(pixels: Pixels, max_features: int) -> LocalFeatures:
-    """RootSIFT of an RGB image, the strongest `max_features`; small images are enlarged first."""
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+def extract_features(
+    grey: npt.NDArray[np.uint8], feature_px: int, max_features: int
+) -> LocalFeatures:
+    """RootSIFT of grey levels (h, w), the strongest `max_features`.
+
+    The longer side is brought down to `feature_px`, and small images are enlarged.
+    """
     height, width = grey.shape
-    zoom = min(3.0, max(1.0, _FEATURE_SIDE_PX / max(height, width)))
-    if zoom > 1:
+    longest = max(height, width)
+    zoom = min(feature_px / longest, max(1.0, min(3.0, _ENLARGED_PX / longest)))
+    if zoom != 1:
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR)
-    points, histograms = _sift().detectAndCompute(grey, None)
+        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+        grey = np.asarray(cv2.resize(grey, size, interpolation=how), np.uint8)
+    points, histograms = _sift(max_features).detectAndCompute(grey, None)
     if not points or histograms is None:
         empty = np.zeros(0, np.float32)
         return LocalFeatures(
@@ -173,17 +181,16 @@ def extract_features(pixels: Pixels, max_features: int) -> LocalFeatures:
     )
 
 
-def _sift() -> Any:
+def _sift(max_features: int) -> Any:
     """A detector that also finds faint features: blurred and flat copies have no others."""
     return cv2.SIFT.create(
-        nfeatures=0, contrastThreshold=0.015, edgeThreshold=12, enable_precise_upscale=True
+        nfeatures=max_features,
+        contrastThreshold=0.015,
+        edgeThreshold=12,
+        enable_precise_upscale=True,
     )
 
 
 def _resizing(across: float, down: float) -> npt.NDArray[np.float64]:
     """The matrix of a resize by these factors; pixel centres are at whole numbers."""
     return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
-
-
-def _floats(array: Any) -> Floats:
-    return np.asarray(array, np.float32)

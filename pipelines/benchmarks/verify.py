@@ -1,0 +1,223 @@
+"""`copydetect benchmark verify`: pairs a second, accuracy, and what each part of the evidence adds.
+
+The whole job runs first, so that time and accuracy are those of `match` or `dedup`. Then all
+evidence is collected on the same candidates, none left out because a pair is decided already, and
+one decision a variant is learnt from it by cross-validation on these very pairs: what a part is
+worth is judged by decisions that differ in nothing else. They are not the bundled decision, which
+was trained on other pictures, so compare them among each other.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect import runs
+from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
+from copydetect.evaluation.rankings import rank_pairs, ranking_figures
+from copydetect.images import DecodeOptions
+from copydetect.runs import Manifest
+from copydetect.storage import LocalStorage
+from copydetect.training.decision import FOLDS, before_matching, first_choice, out_of_fold
+from copydetect.transforms.threads import work_in_one_thread
+from copydetect.types import Failure, Role
+from copydetect.verification.evidence import NAMES
+from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
+from copydetect.verification.matches import collect_evidence
+from pipelines import stages
+from pipelines.engine import exit_code_of, parser_of
+from pipelines.job import Job, checked_job, listings_of, search_and_verify
+from pipelines.options import add_job_options
+from pipelines.stages import Workplace
+
+SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")
+GEOMETRY = (
+    "inliers",
+    "inlier_share",
+    "error_px",
+    "rival_inliers",
+    "regions",
+    "query_spread",
+    "reference_spread",
+    "log2_scale",
+    "log2_stretch",
+    "perspective",
+    "direct",
+)
+DETAIL = (
+    "fine_correlation",
+    "fine_share",
+    "patch_fine_correlation",
+    "fine_ratio",
+    "shift_px",
+    "shift_spread_px",
+    "blur_px",
+)
+SHAPE = ("solidity", "largest_patch", "patch_solidity", "patch_correlation")
+PIXELS = tuple(name for name in NAMES if name not in GEOMETRY)
+_STORAGE = LocalStorage()
+
+Floats = npt.NDArray[np.float32]
+Kept = Callable[[Floats], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a decision sees: columns that it does without, and which alignments it may choose."""
+
+    name: str
+    without: tuple[str, ...] = ()
+    alignments: Kept = lambda rows: np.ones(len(rows), bool)
+
+
+VARIANTS = (
+    Variant("everything"),
+    Variant("without the search's scores", SCORES),
+    Variant("without geometry", GEOMETRY),
+    Variant("without pixels", PIXELS),
+    Variant("without fine detail and displacement", DETAIL),
+    Variant("without the shape of what agrees", SHAPE),
+    Variant("without direct alignment", (), lambda rows: rows[:, NAMES.index("direct")] == 0),
+    Variant(
+        "the search's correspondences only", (), lambda rows: rows[:, NAMES.index("regions")] == 0
+    ),
+    Variant("the search's scores only", NAMES),
+)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A candidate with everything that speaks for it.
+
+    evidence: (alignments, len(NAMES)), a row of NaN where nothing does; scores: (len(SCORES),).
+    """
+
+    query_id: str
+    reference_id: str
+    evidence: Floats
+    scores: Floats
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; prints a table and JSON; returns the exit code."""
+    parser = parser_of("benchmark verify", "Measure verification, and what its evidence is worth.")
+    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
+    parser.add_argument("--references", help="any input; not for groups")
+    parser.add_argument("--truth", required=True, help="pairs or groups; tells match from dedup")
+    parser.add_argument("--workers", type=int, default=2, help="of the pipeline (2)")
+    add_job_options(parser, with_output=False)
+    try:
+        arguments, beam_flags = parser.parse_known_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    arguments.quiet = arguments.no_report = True
+    beam_flags.append(f"--direct_num_workers={arguments.workers}")
+
+    def measure() -> int:
+        truth = read_truth(_STORAGE, arguments.truth)
+        inputs: dict[Role, str] = {"image": arguments.queries}
+        if arguments.references is not None:
+            inputs = {"query": arguments.queries, "reference": arguments.references}
+        with tempfile.TemporaryDirectory(prefix="copydetect-verify-") as folder:
+            arguments.output = runs.join(folder, "out")
+            command = "dedup" if arguments.references is None else "match"
+            figures = _figures(checked_job(command, inputs, arguments, beam_flags), truth)
+        print(_table(figures))
+        print(json.dumps(figures, indent=1))
+        return 0
+
+    return exit_code_of(measure, arguments.verbose)
+
+
+def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
+    """The job, then its candidates once more with all evidence."""
+    listings = listings_of(job)
+    place = Workplace(job.engine, job.storage, runs.join(job.output, "run-0"))
+    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, "run-0", parts, listings)
+    manifest.commit(job.storage, job.output)
+    matches = manifest.table(job.storage, job.output, "matches")
+    queries, references = (matches[name].to_pylist() for name in ("query_id", "reference_id"))
+    verified = rank_pairs(queries, references, matches["confidence"].to_numpy(), truth)
+    collected = list(_collect(job, place, manifest, parts))
+    return {
+        "pairs": matches.num_rows,
+        "pairs_per_second": round(matches.num_rows / job.engine.seconds["verify"], 1),
+        "matches": ranking_figures(verified),
+        "variants": {one.name: _judged(one, collected, truth) for one in VARIANTS},
+    }
+
+
+def _collect(
+    job: Job, place: Workplace, manifest: Manifest, parts: Mapping[Role, int]
+) -> Iterator[Collected]:
+    """Everything that could be tried on the candidates that the job verified."""
+    work_in_one_thread()
+    options = VerifyOptions(
+        min_score=job.options.verify_score, decoding=DecodeOptions(job.options.max_megapixels)
+    )
+    sides = [stages.side(place, role, parts[role], ()) for role in job.roles]
+    images = [PairImages(job.storage, side.numbers(job.storage), options) for side in sides]
+    for part, uri in enumerate(manifest.table_uris(job.output, "candidates")):
+        pairs_uri = runs.join(place.folder, "pairs", runs.part_name(part, "npz"))
+        for candidate, query, reference, points in opened_pairs(
+            job.storage, uri, pairs_uri, (images[0], images[1]), options
+        ):
+            if isinstance(query, Failure) or isinstance(reference, Failure):
+                continue
+            found = collect_evidence(query, reference, points, options.matching, None)
+            vectors = [evidence.values for evidence in found] or [np.full(len(NAMES), np.nan)]
+            scores = [getattr(candidate, name) for name in SCORES]
+            yield Collected(
+                candidate.query_id,
+                candidate.reference_id,
+                np.array(vectors, np.float32),
+                np.array(scores, np.float32),
+            )
+
+
+def _judged(
+    variant: Variant, collected: Sequence[Collected], truth: PairTruth | GroupTruth
+) -> dict[str, Any]:
+    """Figures of the pairs ranked by decisions that saw only other queries, or other groups."""
+    names = (*NAMES, *SCORES)
+    seen = [name for name in names if name not in variant.without]
+    columns = [names.index(name) for name in seen]
+    given, early, start = [], [], []
+    for one in collected:
+        rows = one.evidence[variant.alignments(one.evidence)]
+        if not len(rows):
+            rows = np.full((1, len(NAMES)), np.nan, np.float32)
+        given.append(np.column_stack([rows, np.tile(one.scores, (len(rows), 1))])[:, columns])
+        early.append(before_matching(rows))
+        start.append(first_choice(np.nan_to_num(rows)))
+    ids = [one.query_id for one in collected], [one.reference_id for one in collected]
+    labels = rank_pairs(*ids, np.zeros(len(collected)), truth).labels
+    chosen = np.array(start, np.int64)
+    _, scores = out_of_fold(given, seen, early, chosen, labels, _folds(ids[0], truth))
+    return ranking_figures(rank_pairs(*ids, scores, truth))
+
+
+def _folds(queries: Sequence[str], truth: PairTruth | GroupTruth) -> npt.NDArray[np.int64]:
+    """Pairs of one query are in one fold; in a pile, those of all images of its group."""
+    names: Sequence[str] = queries
+    if isinstance(truth, GroupTruth):
+        known = match_ids(truth.group_of, queries, "image")
+        names = [truth.group_of[known[name]] if name in known else name for name in queries]
+    return np.array([zlib.crc32(name.encode()) % FOLDS for name in names], np.int64)
+
+
+def _table(figures: dict[str, Any]) -> str:
+    lines = ["| decided by | micro-AP | R at P .9 | at .99 |", "|---|---|---|---|"]
+    rows = {"the bundled decision and calibration": figures["matches"], **figures["variants"]}
+    for name, values in rows.items():
+        recalls = [f"{point['recall']:.3f}" for point in values["recall_at_precision"].values()]
+        lines.append(f"| {name} | {values['micro_ap']:.3f} | {' | '.join(recalls)} |")
+    return "\n".join([*lines, f"{figures['pairs_per_second']} pairs a second"])
