@@ -324,7 +324,7 @@ def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) 
 def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """(h, w, 2) opponent colours under `matrix`; NaN outside of the image."""
     small = image.chroma
-    transform = matrix @ np.linalg.inv(image.chroma_matrix)
+    transform = matrix @ image.from_chroma
     nothing = (math.nan, math.nan)
     warped = cv2.warpPerspective(
         small, transform, size, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing

@@ -110,10 +110,10 @@ class PairImage:
         return np.stack([red - green, (red + green) / 2 - blue], axis=-1)
 
     @property
-    def chroma_matrix(self) -> npt.NDArray[np.float64]:
-        """(3, 3): working px → px of `chroma`."""
+    def from_chroma(self) -> npt.NDArray[np.float64]:
+        """(3, 3): px of `chroma` → working px."""
         height, width = self.chroma.shape[:2]
-        return _resizing(width / self.width_px, height / self.height_px)
+        return _resizing(self.width_px / width, self.height_px / height)
 
     @lazy
     def features(self) -> LocalFeatures:
