@@ -141,6 +141,18 @@ def test_the_student_is_the_network_that_it_becomes(frozen: int) -> None:
     assert (lower.grad is None) == (frozen > 0)  # type: ignore[union-attr]
 
 
+def test_the_fast_student_is_nearly_the_same() -> None:
+    torch.manual_seed(0)
+    model = DescriptorModel(Trunk(0.25, last_stage=3), 8, 3.0, (1, 3)).eval()
+    images = torch.randn(3, 3, 32, 32)
+    expected = model(images).detach()
+    student = Student(model, 1, fast=True).eval()
+    vectors = student(images)
+    assert float((vectors * expected).sum(dim=1).min()) > 0.99
+    vectors.sum().backward()
+    assert all(p.grad is not None and p.dtype == torch.float32 for p in student.trainable())
+
+
 def test_target_softmax_by_hand() -> None:
     targets = torch.eye(3)
     vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0]])

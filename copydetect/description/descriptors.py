@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -28,7 +29,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from copydetect.description.trunks import DescriptorModel, Trunk
-from copydetect.edits.edit import resized
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import MODELS
 from copydetect.types import Pixels
@@ -211,7 +211,7 @@ class Embedder:
 def preprocess(image: Pixels, card: ModelCard) -> Pixels:
     """Resize to the model's input, (h, w, 3) uint8, as its training did.
 
-    Our own networks average areas; the others get Pillow's bilinear filter, as SSCD's did.
+    Our own networks get `scaled`; the others Pillow's bilinear filter, as SSCD's did.
     """
     size = (card.input_size_px, card.input_size_px)
     if card.resize == "short_edge":
@@ -219,10 +219,17 @@ def preprocess(image: Pixels, card: ModelCard) -> Pixels:
         scale = card.input_size_px / min(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if card.network is not None:
-        return resized(image, *size)
+        return scaled(image, *size)
     # reducing_gap shrinks large pictures by a whole factor first, which is much faster.
     filtered = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(filtered)
+
+
+def scaled(image: Pixels, width: int, height: int) -> Pixels:
+    """Averaged over areas where it shrinks, bilinear where it grows: sharper is no nearer."""
+    shrinks = width * height <= image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
 def load_model(

@@ -34,7 +34,7 @@ class TrainingOptions:
     dimension: int = 384
     pooled_stages: tuple[int, ...] = (3, 4, 5, 6, 7)
     width: float = 1.0
-    frozen_stages: int = 4
+    frozen_stages: int = 3
     loss: Loss = "targets"
     temperature: float = 0.05
     entropy_weight: float = 10.0

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from copydetect.description.descriptors import scaled
 from copydetect.edits import EditMix, make_copy
-from copydetect.edits.edit import resized
 from copydetect.types import Pixels
 
 Numbers = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ _VIEWS, _MIXING, _VALIDATION = 1, 2, 3
 
 def square(pixels: Pixels, side_px: int) -> Pixels:
     """The whole picture on a square, as `descriptors.preprocess` makes it."""
-    return resized(pixels, side_px, side_px)
+    return scaled(pixels, side_px, side_px)
 
 
 def edited_view(
