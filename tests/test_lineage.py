@@ -13,7 +13,8 @@ from copydetect.verification.lineage import pasted
 from copydetect.verification.matches import prepare_image, verify_pair
 from tests.scenes import scene
 
-PICTURE = scene(31, 320, 240)
+GRAIN = np.random.default_rng(2).normal(0, 6, (240, 320, 3))
+PICTURE = np.clip(scene(31, 320, 240) + GRAIN, 0, 255).astype(np.uint8)
 CANDIDATE = Candidate("q", "r", math.nan, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)
 
 

@@ -1,116 +1,295 @@
-"""a proven pair → which one is the copy, and which edits were probably done.
+"""a proven pair → which one is the copy (Jiang et al., ASL/NDEC).
 
-A crop is a copy of the whole, a picture inside another one comes from outside of it, and what is
-smaller or softer over the same region was made from what is larger or sharper (Jiang et al.,
-ASL/NDEC).
+A crop is a copy of the whole: there its surroundings go on beyond what is shared. A picture inside
+another one comes from outside of it: it breaks off where it was pasted. What was drawn over a
+picture has edges of its own. What is softer, clipped, grey or enlarged was made from what is not.
+Each sign speaks for one side; where they contradict each other the direction stays unknown.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.types import Direction
+from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.evidence import Evidence, frame
-from copydetect.verification.geometry import apply, inverse
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.geometry import Matrix, apply, inverse
+from copydetect.verification.pair_images import Floats, PairImage
 
 _WHOLE = 0.93
-_PART = 0.85
-_EDGE_RATIO = 1.7
-_FLAT_STEP = 1.0
-_FINER_OCTAVES = 0.4
+_DECIDED = 0.5
+_OFFSETS_PX = (-4.5, -1.5, 1.5, 4.5)
+_SHORTEST_SIDE_PX = 8
+_BREAK = 3.0
+_GOES_ON = 2.0
+_MIRRORED = 0.3
+_STRUCTURE = 60.0
+_DRAWN = 1.5
+_DRAWN_PLAINLY = 2.4
+_ALIKE = 0.7
+_SQUARE = 0.08
+_SOFTER = 0.3
+_FINER_OCTAVES = 0.3
+_DETAIL = 0.28
 
 
 def direction_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Direction:
-    """Who was made from whom, or unknown; a positive score says that the query is the copy."""
-    score = 0.0
-    in_query, in_reference = evidence["query_overlap"], evidence["reference_overlap"]
-    matrix = evidence.alignment.matrix
-    if in_query > _WHOLE and in_reference < _PART:
-        # The query shows a part of the reference, or was pasted into it.
-        score -= pasted(apply(matrix, frame(query)), reference)
-    elif in_reference > _WHOLE and in_query < _PART:
-        region = apply(inverse(matrix), frame(reference))
-        score += pasted(region, query)
-    if abs(evidence["blur_px"]) > 0.9:
-        score += math.copysign(0.6, evidence["blur_px"])
-    undistorted = evidence["perspective"] < 0.05 and evidence["log2_stretch"] < 0.2
-    enlargement = _full_scale(evidence, query, reference)
-    if undistorted and abs(math.log2(max(enlargement, 1e-6))) > _FINER_OCTAVES:
-        score += math.copysign(0.5, enlargement - 1)  # who has more px for the same region
-    if abs(score) < 0.4:
+    """Who was made from whom, or unknown."""
+    pair = overlap(evidence.alignment.matrix, query, reference) or evidence.pair
+    signs = [
+        _by_borders(evidence, query, reference),
+        _by_drawing(pair, evidence),
+        _by_sharpness(pair, evidence),
+        _by_colour(evidence, query, reference),
+        _by_detail(evidence, query, reference),
+    ]
+    score = sum(signs)
+    against = -min(signs) if score > 0 else max(signs)
+    if abs(score) < _DECIDED or against >= _DECIDED:
         return "unknown"
     return "query_is_copy" if score > 0 else "reference_is_copy"
 
 
-def pasted(region: npt.NDArray[np.float64], image: PairImage) -> float:
-    """1 where the image breaks off at the region's end, so that it was pasted; −1 where it goes on,
-    so that the region was cut out; 0 where the border says nothing.
+def _by_borders(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+    """1 where the query shows a part of the reference or was pasted into; −1 the other way."""
+    matrix = evidence.alignment.matrix
+    score = 0.0
+    if evidence["query_overlap"] < _WHOLE:
+        region = apply(inverse(matrix), frame(reference))
+        score += pasted(region, query, _Agreement(evidence, evidence.pair.to_frame))
+    if evidence["reference_overlap"] < _WHOLE:
+        region = apply(matrix, frame(query))
+        score -= pasted(region, reference, _Agreement(evidence, evidence.pair.reference_to_frame))
+    return score
 
-    region: (4, 2) corners in working px. Steps of grey across the border are compared with the
-    steps next to it, on either side; a crop's surroundings go on as they were inside.
+
+@dataclass(frozen=True, eq=False)
+class _Agreement:
+    """Where an image agrees with the other one; to_frame: its working px → px of the overlap."""
+
+    evidence: Evidence
+    to_frame: Matrix
+
+    def __call__(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """(n,) whether these (n, 2) points lie in cells that don't contradict."""
+        cells = self.evidence.cells
+        return self._of(points, cells.agree | cells.flat | ~cells.used)
+
+    def of_telling(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """(n,) whether these (n, 2) points lie in cells that agree."""
+        return self._of(points, self.evidence.cells.agree)
+
+    def _of(
+        self, points: npt.NDArray[np.float64], marked: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        at = np.floor(apply(self.to_frame, points) / self.evidence.pair.cell_px).astype(np.int64)
+        limits = np.array(marked.shape)[::-1] - 1
+        inside = ((at >= 0) & (at <= limits)).all(axis=1)
+        at = np.clip(at, 0, limits)
+        return np.asarray(marked[at[:, 1], at[:, 0]] & inside)
+
+
+def pasted(
+    region: npt.NDArray[np.float64], image: PairImage, agreement: _Agreement | None = None
+) -> float:
+    """1 where the image breaks off at the region's sides, so that it was pasted; −1 where it goes
+    on, so that the region was cut out; 0 where the sides say nothing or contradict each other.
+
+    region: (4, 2) corners in working px. Levels of grey are taken along lines beside each side.
+    From one line to the next they change about as much across the border as they do within, if
+    the picture goes on; much more, if it breaks off; and much less, if it was mirrored or smeared
+    there to fill a canvas. agreement: only borders of what agrees count.
     """
     grey = cv2.GaussianBlur(image.levels[0], (0, 0), 0.7)
     middle = region.mean(axis=0)
-    steps: list[npt.NDArray[np.float32]] = []
+    breaks, goes_on = 0.0, 0.0
+    is_rectangle = _largest_cosine(region) < _SQUARE
     for start, end in zip(region, np.roll(region, -1, axis=0), strict=True):
-        along = end - start
-        length = float(np.hypot(*along))
-        if length < 8:
-            continue
-        across = np.array([along[1], -along[0]]) / length
-        if across @ (start - middle) < 0:
-            across = -across
-        places = start + np.linspace(0.06, 0.94, int(length))[:, None] * along
-        offsets = np.array([-6.0, -2.0, 2.0, 6.0])[:, None, None] * across
-        lines = np.asarray(places[None] + offsets, np.float32)
+        lines = _lines_beside(start, end, middle)
         inside = (lines > 0) & (lines < [image.width_px - 1, image.height_px - 1])
         kept = inside.all(axis=(0, 2))
-        if kept.sum() < 8:
+        if agreement is not None:
+            kept &= agreement(lines[0])
+        if kept.sum() < _SHORTEST_SIDE_PX:
             continue
-        values = cv2.remap(grey, lines[:, kept, 0], lines[:, kept, 1], cv2.INTER_LINEAR)
-        steps.append(np.abs(np.diff(np.asarray(values, np.float32), axis=0)))
-    if not steps:
+        x, y = np.asarray(lines[:, kept].transpose(2, 0, 1), np.float32)
+        sign = _side_sign(np.asarray(cv2.remap(grey, x, y, cv2.INTER_LINEAR), np.float32))
+        if sign < 0 and not is_rectangle:
+            continue  # crops are rectangles
+        breaks += max(sign, 0) * float(kept.sum())
+        goes_on += max(-sign, 0) * float(kept.sum())
+    if max(breaks, goes_on) < 2 * min(breaks, goes_on) or breaks == goes_on:
         return 0.0
-    within, at_border, outside = np.concatenate(steps, axis=1).mean(axis=1)
-    if at_border > _EDGE_RATIO * max(within, outside, 1.0):
-        return 1.0
-    if outside < _FLAT_STEP:  # a margin; what it surrounds may end in the same colour
-        return 1.0 if within > 3 * _FLAT_STEP else 0.0
-    return -1.0
+    return 1.0 if breaks > goes_on else -1.0
 
 
-def probable_edits(evidence: Evidence, query: PairImage, reference: PairImage) -> list[str]:
-    """What was probably done, in words, from the shape of the transform and the cells."""
-    matrix = evidence.alignment.matrix
-    edits = []
-    if evidence.alignment.mirrored:
-        edits.append("mirrored")
-    turn = _turn_deg(evidence)
-    if abs(turn) > 2:
-        edits.append(f"rotated {turn:.0f}°")
-    if evidence["log2_stretch"] > 0.12:
-        edits.append("stretched")
-    if evidence.alignment.model == "homography" and evidence["perspective"] > 0.05:
-        edits.append("perspective")
-    smallest = min(evidence["query_overlap"], evidence["reference_overlap"])
-    if smallest < _PART:
-        edits.append(f"cropped or pasted: {smallest:.0%} of one picture is shared")
-    if abs(evidence["blur_px"]) > 0.9:
-        edits.append("blurred")
-    chroma = evidence["chroma_correlation"]
-    colourful = [float(image.chroma.std(axis=(0, 1)).max()) > 4 for image in (query, reference)]
-    if colourful[0] != colourful[1]:
-        edits.append("colour removed")
-    elif not math.isnan(chroma) and chroma < 0.7:
-        edits.append("recoloured")
-    if evidence["regions"] > 1 and np.isfinite(matrix).all():
-        edits.append("several regions")
-    return edits
+def _largest_cosine(corners: npt.NDArray[np.float64]) -> float:
+    """Of the angles of a (4, 2) polygon: 0 for a rectangle."""
+    sides = np.roll(corners, -1, axis=0) - corners
+    sides /= np.maximum(np.linalg.norm(sides, axis=1, keepdims=True), 1e-9)
+    return float(np.abs((sides * np.roll(sides, -1, axis=0)).sum(axis=1)).max())
+
+
+def _lines_beside(
+    start: npt.NDArray[np.float64],
+    end: npt.NDArray[np.float64],
+    middle: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """(4, n, 2) points on lines along one side, from inside to outside."""
+    along = end - start
+    length = max(float(np.hypot(*along)), 1e-6)
+    across = np.array([along[1], -along[0]]) / length
+    if across @ (start - middle) < 0:
+        across = -across
+    places = start + np.linspace(0.06, 0.94, max(int(length), 2))[:, None] * along
+    return np.asarray(places[None] + np.array(_OFFSETS_PX)[:, None, None] * across, np.float64)
+
+
+def _side_sign(levels: Floats) -> int:
+    """1: the picture breaks off between the second and third line, −1: it goes on, 0: unclear.
+
+    levels: (4, n) grey levels on the lines.
+    """
+    within, across, beyond = (np.diff(levels, axis=0) ** 2).mean(axis=1)
+    if across > _BREAK * max(within, beyond) + _STRUCTURE:
+        return 1
+    usual = (within + beyond) / 2
+    structure = min(float(levels[:2].var(axis=1).mean()), float(levels[2:].var(axis=1).mean()))
+    if structure < max(1.5 * usual, _STRUCTURE):
+        return 0  # so plain, or so busy, that a break would not show
+    if across < _MIRRORED * min(within, beyond):
+        return 1
+    return -1 if across < _GOES_ON * usual else 0
+
+
+def _by_drawing(pair: Overlap, evidence: Evidence) -> float:
+    """1 where something was drawn over the query, −1 over the reference: it has edges there."""
+    agree = _spread(evidence.cells.agree, evidence.pair, pair)
+    if agree.sum() < 400:
+        return 0.0
+    gain, offset = _tone(pair, agree)
+    foretold = np.clip(gain * pair.query + offset, 0, 255)
+    clipped = ((pair.query > 250) & (pair.reference > foretold)) | (
+        (pair.query < 5) & (pair.reference < foretold)
+    )
+    difference = np.abs(pair.reference - foretold) * pair.inside * ~clipped
+    limit = max(25.0, 4 * float(np.median(difference[agree])))
+    drawn = cv2.medianBlur((difference > limit).astype(np.uint8), 3)
+    share = float(drawn.sum()) / max(float(pair.inside.sum()), 1.0)
+    if not 0.002 < share < 0.5:
+        return 0.0
+    kernel = np.ones((3, 3), np.uint8)
+    outline = (cv2.dilate(drawn, kernel) - cv2.erode(drawn, kernel)).astype(bool)
+    query, reference = abs(gain) * _steepness(pair.query), _steepness(pair.reference)
+    ratio = (float(query[outline].mean()) + 4) / (float(reference[outline].mean()) + 4)
+    if max(ratio, 1 / ratio) < _DRAWN:
+        return 0.0
+    drawing, under = (pair.query, pair.reference) if ratio > 1 else (pair.reference, pair.query)
+    where = drawn.astype(bool)
+    plain = float(drawing[where].std()) < 0.6 * float(under[where].std())
+    if max(ratio, 1 / ratio) < _DRAWN_PLAINLY and not plain and _alike_from_afar(pair, where):
+        return 0.0  # the other one may be pixelated or blurred there
+    return math.copysign(0.7, ratio - 1)
+
+
+def _alike_from_afar(pair: Overlap, where: npt.NDArray[np.bool_]) -> bool:
+    """Whether what differs is much the same once it is blurred."""
+    query, reference = (
+        cv2.GaussianBlur(grey, (0, 0), pair.cell_px / 3)[where]
+        for grey in (pair.query, pair.reference)
+    )
+    query, reference = query - query.mean(), reference - reference.mean()
+    norm = float(np.sqrt((query**2).sum() * (reference**2).sum()))
+    return float((query * reference).sum()) > _ALIKE * max(norm, 1.0)
+
+
+def _by_sharpness(pair: Overlap, evidence: Evidence) -> float:
+    """Positive where the query is the softer one, in the cells that agree."""
+    if abs(evidence["blur_px"]) <= 0.9:
+        return 0.0
+    agree = _spread(evidence.cells.agree, evidence.pair, pair)
+    if agree.sum() < 400:
+        return 0.0
+    gain, _ = _tone(pair, agree)
+    query, reference = abs(gain) * _steepness(pair.query), _steepness(pair.reference)
+    octaves = math.log2((float(reference[agree].mean()) + 1) / (float(query[agree].mean()) + 1))
+    same = octaves * evidence["blur_px"] > 0 and abs(octaves) > _SOFTER
+    return math.copysign(0.6, octaves) if same else 0.0
+
+
+def _by_colour(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+    """Positive where the query has lost its colour. Few pictures are coloured afterwards."""
+    frames = (evidence.pair.to_frame, evidence.pair.reference_to_frame)
+    spread = []
+    for image, to_frame in zip((query, reference), frames, strict=True):
+        height, width = image.chroma.shape[:2]
+        rows, columns = np.indices((height, width))
+        places = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
+        places = apply(image.from_chroma, places)
+        inside = _Agreement(evidence, to_frame).of_telling(places)
+        if inside.sum() < 30:
+            return 0.0
+        spread.append(float(image.chroma.reshape(-1, 2)[inside].std(axis=0).max()))
+    if max(spread) < 10 or min(spread) > 2:
+        return 0.0
+    return math.copysign(0.5, spread[1] - spread[0])
+
+
+def _by_detail(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+    """Positive where the reference has more px for what is shared, and detail in them."""
+    if evidence["perspective"] > 0.05 or evidence["log2_stretch"] > 0.2:
+        return 0.0
+    octaves = math.log2(max(_full_scale(evidence, query, reference), 1e-6))
+    if abs(octaves) < _FINER_OCTAVES:
+        return 0.0
+    finer = reference if octaves > 0 else query
+    shown = finer.full_width_px / finer.width_px
+    return math.copysign(0.5, octaves) if _has_detail(finer, 2 ** abs(octaves) / shown) else 0.0
+
+
+def _has_detail(image: PairImage, factor: float) -> bool:
+    """Whether an image loses something when it is reduced by a factor and enlarged again."""
+    if factor < 1.1:
+        return True  # it is finer beyond the working size
+    grey = image.levels[0]
+    height, width = grey.shape
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    lost = float(np.abs(grey - again).mean())
+    return lost > _DETAIL * float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
+
+
+def _tone(pair: Overlap, agree: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Gain and offset that bring the query's levels to the reference's, where both agree."""
+    query, reference = pair.query[agree], pair.reference[agree]
+    query_mean, reference_mean = float(query.mean()), float(reference.mean())
+    covariance = float(((query - query_mean) * (reference - reference_mean)).mean())
+    gain = covariance / max(float(query.var()), 1.0)
+    return gain, reference_mean - gain * query_mean
+
+
+def _spread(
+    marked: npt.NDArray[np.bool_], measured: Overlap, pair: Overlap
+) -> npt.NDArray[np.bool_]:
+    """Marked cells as px of the overlap; both overlaps are of one alignment, so of one size."""
+    cell = measured.cell_px
+    shape = pair.inside.shape
+    rows = np.minimum(np.arange(shape[0]) // cell, len(marked) - 1)
+    columns = np.minimum(np.arange(shape[1]) // cell, marked.shape[1] - 1)
+    return np.asarray(marked[rows][:, columns] & (pair.inside > 0))
+
+
+def _steepness(grey: Floats) -> Floats:
+    """(h, w) length of the gradient, in levels a px."""
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3) / 8
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3) / 8
+    return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
 def _full_scale(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
@@ -120,11 +299,3 @@ def _full_scale(evidence: Evidence, query: PairImage, reference: PairImage) -> f
     ends = apply(full, middle + np.array([[0, 0], [1, 0], [0, 1]]))
     (a, b), (c, d) = ends[1] - ends[0], ends[2] - ends[0]
     return float(np.sqrt(abs(a * d - b * c)))
-
-
-def _turn_deg(evidence: Evidence) -> float:
-    """By how much the query is turned against the reference, −180…180, mirroring taken out."""
-    linear = evidence.alignment.matrix[:2, :2].copy()
-    if evidence.alignment.mirrored:
-        linear = linear @ np.diag([-1.0, 1.0])
-    return float(np.rad2deg(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])))

@@ -23,8 +23,9 @@ from copydetect.verification.geometry import (
     is_plausible,
     match_features,
 )
-from copydetect.verification.lineage import direction_of, probable_edits
+from copydetect.verification.lineage import direction_of
 from copydetect.verification.pair_images import PairImage, prepare
+from copydetect.verification.probable_edits import probable_edits
 
 
 @dataclass(frozen=True)
