@@ -323,3 +323,30 @@ def test_a_collage_does_not_join_the_families_of_its_pictures():
     """Here nothing was refused: no pair of two families was even proposed."""
     pairs = [*star("o", "1234c", 0.98), *star("p", "567", 0.98), ("c", "p", 0.95)]
     assert grouped("o1234cp567", pairs) == [list("1234co"), list("567p")]
+
+
+def placed(copy, original, box, confidence=0.99):
+    """A match of a copy that shows the original in a box: left, top, right, bottom."""
+    left, top, right, bottom = box
+    row = matches_table([(copy, original, confidence)]).to_pylist()[0]
+    region = [left, top, right, top, right, bottom, left, bottom]
+    return row | {"direction": "query_is_copy", "query_region": region}
+
+
+def test_a_collage_goes_with_the_picture_that_fills_most_of_it():
+    """Two pictures with a copy each, and a collage of both that matches all four."""
+    rows = matches_table([("a", "A", 0.99), ("b", "B", 0.99)]).to_pylist()
+    rows += [placed("c", image, (0, 0, 60, 100)) for image in "Aa"]
+    rows += [placed("c", image, (62, 0, 100, 100)) for image in "Bb"]
+    members = group_copies(images_table("AaBbc"), pa.Table.from_pylist(rows, schema=tables.MATCHES))
+    groups = {member.image_id: member.group_id for member in members}
+    assert groups["A"] == groups["a"] == groups["c"] != groups["B"] == groups["b"]
+
+
+def test_crops_of_one_picture_that_lie_apart_stay_with_it():
+    rows = [placed("l", "O", (0, 0, 40, 40)), placed("r", "O", (0, 0, 40, 40))]
+    for row, box in zip(rows, [[0, 0, 40, 0, 40, 40], [60, 60, 90, 60, 90, 90]], strict=True):
+        row["reference_region"] = box
+    members = group_copies(images_table("Olr"), pa.Table.from_pylist(rows, schema=tables.MATCHES))
+    assert len({member.group_id for member in members}) == 1
+    assert len(members) == 3

@@ -24,6 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from copydetect.errors import InputError, OptionError
+from copydetect.grouping.composites import apart_in_composites, copies_and_boxes
 from copydetect.grouping.keepers import KeepPolicy, Preference
 from copydetect.types import GroupMember
 
@@ -311,6 +312,7 @@ class _Pairs:
         confidence = matches["confidence"].to_numpy().astype(np.float64)
         similarity = pc.fill_null(matches["similarity"], math.nan).to_numpy().astype(np.float64)
         is_copy = matches["is_copy"].to_numpy().astype(bool)
+        is_copy &= ~apart_in_composites(*copies_and_boxes(matches, a, b))
         order = np.lexsort((-similarity, -confidence, ~is_copy, second, first))
         order = order[first[order] != second[order]]
         new = np.ones(len(order), bool)
