@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from copydetect.description.trunks import DescriptorModel, Trunk
+from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import MODELS
 from copydetect.types import Pixels
@@ -345,28 +346,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def checked_device(device: str) -> torch.device:
-    """The device of this name; OptionError where there is none on this machine."""
-    try:
-        checked = torch.device(device)
-        torch.empty(1, device=checked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"no device {device!r} on this machine; 'cpu' always works") from error
-    return checked
-
-
 def _trunk_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in ("auto", "float32", "bfloat16"):
         raise OptionError(f"precision must be auto, float32 or bfloat16, not {precision!r}")
     if precision == "auto":
-        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is native. Native it is thrice as fast as float32, emulated slower."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False

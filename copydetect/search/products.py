@@ -6,13 +6,13 @@ what is worth an exact look, and must not lose anything: so each comes with a bo
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
 
+from copydetect.devices import multiplies_bfloat16
 from copydetect.index.partitions import Floats, Integers
 
+_CPU = torch.device("cpu")
 _HALF_STEP = 2.0**-8
 _FLOAT_ROUNDING = 8e-6
 _ROWS, _COLUMNS, _MOST_ROWS = 128, 64, 2048
@@ -25,7 +25,7 @@ class Products:
     def __init__(self, vectors: Floats) -> None:
         self._vectors = vectors
         self._sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        self._halves = _halves(vectors) if multiplies_bfloat16() else None
+        self._halves = _halves(vectors) if multiplies_bfloat16(_CPU) else None
         if self._halves is not None:
             self._lost = _lost(vectors, self._halves)
 
@@ -55,12 +55,6 @@ class Products:
         errors = self._lost[rows] * size + (sizes + self._lost[rows]) * lost
         errors += (_HALF_STEP + _FLOAT_ROUNDING) * (sizes * size + errors)
         return products, errors.astype(np.float32)
-
-
-@cache
-def multiplies_bfloat16() -> bool:
-    """Whether this processor does; emulated it would be slower than float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _halves(vectors: Floats) -> torch.Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from copydetect.description.descriptors import ModelCard, checked_device, load_torchscript
+from copydetect.description.descriptors import ModelCard, load_torchscript
 from copydetect.description.trunks import DescriptorModel
+from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.edits import mix_named
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
@@ -125,7 +126,7 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     numbers, held_out = split(len(pictures), options.validation_images, options.seed)
     model, targets = _model_and_targets(pictures, options, start, numbers, device)
     options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
-    student = Student(model, options.frozen_stages, fast=_computes_bfloat16(device)).to(device)
+    student = Student(model, options.frozen_stages, fast=multiplies_bfloat16(device)).to(device)
     state = _first_state(student, targets, options)
     path = folder / CHECKPOINT
     if path.exists():
@@ -346,12 +347,6 @@ def _finish(run: _Run, start: Start) -> Path:
     )
     (run.folder / DRAWING).write_bytes(history.draw(run.reports))
     return save_model(network.model.state_dict(), card, background, run.folder)
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _copy(weights: Weights) -> Weights:
