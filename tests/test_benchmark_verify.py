@@ -68,7 +68,8 @@ def test_a_small_run(
     code = verify.main([*arguments, f"--truth={tmp_path / 'truth.csv'}", "--verify_score=-99"])
     table, _, rest = capsys.readouterr().out.partition("\n{")
     assert code == 0
-    assert table.count("\n") == 2 + 3
+    assert table.count("\n") == 2 + 4
     figures = json.loads("{" + rest)
     assert figures["pairs_per_second"] > 0
     assert figures["matches"]["micro_ap"] > 0.9
+    assert figures["transforms"]["error_below_0.03"] >= 0.9

@@ -1,4 +1,4 @@
-"""`copydetect benchmark verify`: pairs a second, accuracy, and what each part of the evidence adds.
+"""`copydetect benchmark verify`: pairs a second, accuracy, transforms, and what evidence is worth.
 
 The whole job runs first, so that time and accuracy are those of `match` or `dedup`. Then all
 evidence is collected on the same candidates, none left out because a pair is decided already, and
@@ -9,28 +9,34 @@ was trained on other pictures, so compare them among each other.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
+from copydetect.edits import KINDS, geometry, project, rng_of
+from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
-from copydetect.images import DecodeOptions
+from copydetect.images import DecodeOptions, decode
+from copydetect.inputs.sources import read_source
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.training.decision import FOLDS, before_matching, first_choice, out_of_fold
 from copydetect.transforms.threads import work_in_one_thread
-from copydetect.types import Failure, Role
+from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
-from copydetect.verification.matches import collect_evidence
+from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
 from pipelines import stages
 from pipelines.engine import exit_code_of, parser_of
 from pipelines.job import Job, checked_job, listings_of, search_and_verify
@@ -63,6 +69,8 @@ DETAIL = (
 SHAPE = ("solidity", "largest_patch", "patch_solidity", "patch_correlation")
 PIXELS = tuple(name for name in NAMES if name not in GEOMETRY)
 _STORAGE = LocalStorage()
+_PICTURES, _SIDE_PX = 200, 640
+_UNKNOWN = Candidate("", "", math.nan, math.nan, math.nan, math.nan, 0.0, "", "", 1)
 
 Floats = npt.NDArray[np.float32]
 Kept = Callable[[Floats], npt.NDArray[np.bool_]]
@@ -151,6 +159,7 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
         "pairs": matches.num_rows,
         "pairs_per_second": round(matches.num_rows / job.engine.seconds["verify"], 1),
         "matches": ranking_figures(verified),
+        "transforms": _transforms(job),
         "variants": {one.name: _judged(one, collected, truth) for one in VARIANTS},
     }
 
@@ -181,6 +190,41 @@ def _collect(
                 np.array(vectors, np.float32),
                 np.array(scores, np.float32),
             )
+
+
+def _transforms(job: Job) -> dict[str, float]:
+    """How exact transforms are: one edit of geometry of each of some pictures, proven and compared.
+
+    The error is the largest distance in the corners of what both show, over the copy's diagonal.
+    """
+    kinds = [kind for kind, edit in KINDS.items() if edit.__module__ == geometry.__name__]
+    pictures = list(islice(_pictures(job), _PICTURES))
+    errors: list[float] = []
+    for number, (ref, pixels) in enumerate(pictures):
+        rng = rng_of(0, ref.image_id)
+        edit = KINDS[kinds[number % len(kinds)]].sample(rng, float(rng.uniform()))
+        edited = edit(pixels)
+        images = [prepare_image("", one) for one in (pixels, edited.pixels)]
+        match = verify_pair(images[0], images[1], _UNKNOWN)
+        if match.is_copy:
+            shown = edited.original_region()
+            found = project(np.array(match.transform).reshape(3, 3), shown)
+            apart = np.linalg.norm(found - project(edited.transform, shown), axis=1)
+            errors.append(float(apart.max()) / float(np.hypot(*edited.pixels.shape[:2])))
+    return {
+        "edited": len(pictures),
+        "verified": len(errors),
+        "median_error": round(float(np.median(errors)), 5) if errors else math.nan,
+        "error_below_0.03": round(float(np.mean(np.array(errors) < 0.03)), 4) if errors else 0.0,
+    }
+
+
+def _pictures(job: Job) -> Iterator[tuple[ImageRef, Pixels]]:
+    for piece in job.inputs[job.roles[1]].pieces:
+        for ref, content in read_source(job.storage, piece):
+            if not isinstance(content, Failure):
+                with contextlib.suppress(ImageError):
+                    yield ref, decode(content, _SIDE_PX).pixels
 
 
 def _judged(
@@ -220,4 +264,10 @@ def _table(figures: dict[str, Any]) -> str:
     for name, values in rows.items():
         recalls = [f"{point['recall']:.3f}" for point in values["recall_at_precision"].values()]
         lines.append(f"| {name} | {values['micro_ap']:.3f} | {' | '.join(recalls)} |")
-    return "\n".join([*lines, f"{figures['pairs_per_second']} pairs a second"])
+    made = figures["transforms"]
+    lines += [
+        f"{figures['pairs_per_second']} pairs a second",
+        f"transforms of {made['verified']} verified edits of geometry: "
+        f"{made['error_below_0.03']:.3f} within 3 % of the diagonal",
+    ]
+    return "\n".join(lines)
