@@ -23,6 +23,9 @@ from copydetect.verification.pair_images import Floats, PairImage
 
 _WHOLE = 0.93
 _DECIDED = 0.5
+_LEAST_AGREEING_PX = 400
+_COLOURS_ACROSS = 48
+_FEWEST_COLOURS = 30
 _OFFSETS_PX = (-4.5, -1.5, 1.5, 4.5)
 _SHORTEST_SIDE_PX = 8
 _BREAK = 3.0
@@ -38,34 +41,73 @@ _FINER_OCTAVES = 0.3
 _DETAIL = 0.28
 
 
-def direction_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Direction:
+@dataclass(frozen=True)
+class Signs:
+    """What tells a copy, and what was done to it; 0 where it tells nothing.
+
+    in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
+    out of it. drawn, softer, greyer, coarser: 1 where the query has something drawn over it, is
+    blurred, has lost its colour, or has lost px that show something; −1 for the reference.
+    gain, offset: what brings the query's grey levels to the reference's; saturation: log2 of the
+    reference's over the query's; hue: correlation of the colours of both, NaN without colours.
+    """
+
+    in_query: float
+    in_reference: float
+    drawn: float
+    softer: float
+    greyer: float
+    coarser: float
+    gain: float
+    offset: float
+    saturation: float
+    hue: float
+
+
+def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Signs:
+    """Look at borders, at what differs, and at what agrees."""
+    matrix = evidence.alignment.matrix
+    pair = overlap(matrix, query, reference) or evidence.pair
+    agree = _spread(evidence.cells.agree, evidence.pair, pair)
+    gain, offset = _tone(pair, agree)
+    greyer, saturation, hue = _compare_colours(*_colours(evidence, query, reference))
+    in_query = in_reference = 0.0
+    if evidence["query_overlap"] < _WHOLE:
+        region = apply(inverse(matrix), frame(reference))
+        in_query = pasted(region, query, _Agreement(evidence, evidence.pair.to_frame))
+    if evidence["reference_overlap"] < _WHOLE:
+        region = apply(matrix, frame(query))
+        to_frame = evidence.pair.reference_to_frame
+        in_reference = pasted(region, reference, _Agreement(evidence, to_frame))
+    enough = int(agree.sum()) >= _LEAST_AGREEING_PX
+    return Signs(
+        in_query=in_query,
+        in_reference=in_reference,
+        drawn=_drawn(pair, agree, gain, offset) if enough else 0.0,
+        softer=_softer(pair, agree, gain, evidence["blur_px"]) if enough else 0.0,
+        greyer=greyer,
+        coarser=_coarser(evidence, query, reference),
+        gain=gain if enough else 1.0,
+        offset=offset if enough else 0.0,
+        saturation=saturation,
+        hue=hue,
+    )
+
+
+def direction_of(signs: Signs) -> Direction:
     """Who was made from whom, or unknown."""
-    pair = overlap(evidence.alignment.matrix, query, reference) or evidence.pair
-    signs = [
-        _by_borders(evidence, query, reference),
-        _by_drawing(pair, evidence),
-        _by_sharpness(pair, evidence),
-        _by_colour(evidence, query, reference),
-        _by_detail(evidence, query, reference),
-    ]
-    score = sum(signs)
-    against = -min(signs) if score > 0 else max(signs)
+    votes = (
+        signs.in_query - signs.in_reference,
+        0.7 * signs.drawn,
+        0.6 * signs.softer,
+        0.5 * signs.greyer,
+        0.5 * signs.coarser,
+    )
+    score = sum(votes)
+    against = -min(votes) if score > 0 else max(votes)
     if abs(score) < _DECIDED or against >= _DECIDED:
         return "unknown"
     return "query_is_copy" if score > 0 else "reference_is_copy"
-
-
-def _by_borders(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
-    """1 where the query shows a part of the reference or was pasted into; −1 the other way."""
-    matrix = evidence.alignment.matrix
-    score = 0.0
-    if evidence["query_overlap"] < _WHOLE:
-        region = apply(inverse(matrix), frame(reference))
-        score += pasted(region, query, _Agreement(evidence, evidence.pair.to_frame))
-    if evidence["reference_overlap"] < _WHOLE:
-        region = apply(matrix, frame(query))
-        score -= pasted(region, reference, _Agreement(evidence, evidence.pair.reference_to_frame))
-    return score
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +120,7 @@ class _Agreement:
     def __call__(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """(n,) whether these (n, 2) points lie in cells that don't contradict."""
         cells = self.evidence.cells
-        return self._of(points, cells.agree | cells.flat | ~cells.used)
-
-    def of_telling(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """(n,) whether these (n, 2) points lie in cells that agree."""
-        return self._of(points, self.evidence.cells.agree)
-
-    def _of(
-        self, points: npt.NDArray[np.float64], marked: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
+        marked = cells.agree | cells.flat | ~cells.used
         at = np.floor(apply(self.to_frame, points) / self.evidence.pair.cell_px).astype(np.int64)
         limits = np.array(marked.shape)[::-1] - 1
         inside = ((at >= 0) & (at <= limits)).all(axis=1)
@@ -167,12 +201,8 @@ def _side_sign(levels: Floats) -> int:
     return -1 if across < _GOES_ON * usual else 0
 
 
-def _by_drawing(pair: Overlap, evidence: Evidence) -> float:
+def _drawn(pair: Overlap, agree: npt.NDArray[np.bool_], gain: float, offset: float) -> float:
     """1 where something was drawn over the query, −1 over the reference: it has edges there."""
-    agree = _spread(evidence.cells.agree, evidence.pair, pair)
-    if agree.sum() < 400:
-        return 0.0
-    gain, offset = _tone(pair, agree)
     foretold = np.clip(gain * pair.query + offset, 0, 255)
     clipped = ((pair.query > 250) & (pair.reference > foretold)) | (
         (pair.query < 5) & (pair.reference < foretold)
@@ -194,7 +224,7 @@ def _by_drawing(pair: Overlap, evidence: Evidence) -> float:
     plain = float(drawing[where].std()) < 0.6 * float(under[where].std())
     if max(ratio, 1 / ratio) < _DRAWN_PLAINLY and not plain and _alike_from_afar(pair, where):
         return 0.0  # the other one may be pixelated or blurred there
-    return math.copysign(0.7, ratio - 1)
+    return math.copysign(1, ratio - 1)
 
 
 def _alike_from_afar(pair: Overlap, where: npt.NDArray[np.bool_]) -> bool:
@@ -208,48 +238,57 @@ def _alike_from_afar(pair: Overlap, where: npt.NDArray[np.bool_]) -> bool:
     return float((query * reference).sum()) > _ALIKE * max(norm, 1.0)
 
 
-def _by_sharpness(pair: Overlap, evidence: Evidence) -> float:
-    """Positive where the query is the softer one, in the cells that agree."""
-    if abs(evidence["blur_px"]) <= 0.9:
+def _softer(pair: Overlap, agree: npt.NDArray[np.bool_], gain: float, blur_px: float) -> float:
+    """1 where the query is the softer one, also in what agrees; −1 the other way."""
+    if abs(blur_px) <= 0.9:
         return 0.0
-    agree = _spread(evidence.cells.agree, evidence.pair, pair)
-    if agree.sum() < 400:
-        return 0.0
-    gain, _ = _tone(pair, agree)
     query, reference = abs(gain) * _steepness(pair.query), _steepness(pair.reference)
     octaves = math.log2((float(reference[agree].mean()) + 1) / (float(query[agree].mean()) + 1))
-    same = octaves * evidence["blur_px"] > 0 and abs(octaves) > _SOFTER
-    return math.copysign(0.6, octaves) if same else 0.0
+    return math.copysign(1, octaves) if octaves * math.copysign(1, blur_px) > _SOFTER else 0.0
 
 
-def _by_colour(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
-    """Positive where the query has lost its colour. Few pictures are coloured afterwards."""
-    frames = (evidence.pair.to_frame, evidence.pair.reference_to_frame)
-    spread = []
+def _colours(evidence: Evidence, query: PairImage, reference: PairImage) -> tuple[Floats, Floats]:
+    """(n, 2) opponent colours of both images, at places that agree."""
+    pair = evidence.pair
+    height, width = pair.inside.shape
+    step = max(max(height, width) / _COLOURS_ACROSS, 1.0)
+    x, y = np.meshgrid(np.arange(step / 2, width, step), np.arange(step / 2, height, step))
+    agree = _spread(evidence.cells.agree, pair, pair)[y.astype(int), x.astype(int)]
+    places = np.stack([x[agree], y[agree]], axis=1)
+    found = []
+    frames = (pair.to_frame, pair.reference_to_frame)
     for image, to_frame in zip((query, reference), frames, strict=True):
-        height, width = image.chroma.shape[:2]
-        rows, columns = np.indices((height, width))
-        places = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
-        places = apply(image.from_chroma, places)
-        inside = _Agreement(evidence, to_frame).of_telling(places)
-        if inside.sum() < 30:
-            return 0.0
-        spread.append(float(image.chroma.reshape(-1, 2)[inside].std(axis=0).max()))
-    if max(spread) < 10 or min(spread) > 2:
-        return 0.0
-    return math.copysign(0.5, spread[1] - spread[0])
+        at = apply(inverse(to_frame @ image.from_chroma), places).astype(np.float32)
+        sampled = cv2.remap(image.chroma, at[:, :1], at[:, 1:], cv2.INTER_LINEAR)
+        found.append(np.asarray(sampled, np.float32).reshape(-1, 2))
+    return found[0], found[1]
 
 
-def _by_detail(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
-    """Positive where the reference has more px for what is shared, and detail in them."""
+def _compare_colours(query: Floats, reference: Floats) -> tuple[float, float, float]:
+    """Which one has lost its colour (few pictures are coloured afterwards), saturation and hue."""
+    if len(query) < _FEWEST_COLOURS:
+        return 0.0, 0.0, math.nan
+    spread = [float(np.sqrt((one**2).mean())) for one in (query, reference)]
+    if max(spread) > 8 and min(spread) < 2:
+        return math.copysign(1, spread[1] - spread[0]), 0.0, math.nan
+    if min(spread) < 5:
+        return 0.0, 0.0, math.nan
+    both = float((query * reference).sum()) / float(
+        np.sqrt((query**2).sum() * (reference**2).sum())
+    )
+    return 0.0, math.log2(spread[1] / spread[0]), both
+
+
+def _coarser(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+    """1 where the reference has more px for what is shared, and detail in them; −1 the query."""
     if evidence["perspective"] > 0.05 or evidence["log2_stretch"] > 0.2:
         return 0.0
-    octaves = math.log2(max(_full_scale(evidence, query, reference), 1e-6))
+    octaves = math.log2(max(full_scale(evidence, query, reference), 1e-6))
     if abs(octaves) < _FINER_OCTAVES:
         return 0.0
     finer = reference if octaves > 0 else query
     shown = finer.full_width_px / finer.width_px
-    return math.copysign(0.5, octaves) if _has_detail(finer, 2 ** abs(octaves) / shown) else 0.0
+    return math.copysign(1, octaves) if _has_detail(finer, 2 ** abs(octaves) / shown) else 0.0
 
 
 def _has_detail(image: PairImage, factor: float) -> bool:
@@ -268,6 +307,8 @@ def _has_detail(image: PairImage, factor: float) -> bool:
 def _tone(pair: Overlap, agree: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Gain and offset that bring the query's levels to the reference's, where both agree."""
     query, reference = pair.query[agree], pair.reference[agree]
+    if not len(query):
+        return 1.0, 0.0
     query_mean, reference_mean = float(query.mean()), float(reference.mean())
     covariance = float(((query - query_mean) * (reference - reference_mean)).mean())
     gain = covariance / max(float(query.var()), 1.0)
@@ -292,7 +333,7 @@ def _steepness(grey: Floats) -> Floats:
     return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
-def _full_scale(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+def full_scale(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
     """Full-size px of the reference for one of the query, in the middle of the shared region."""
     full = reference.to_full @ evidence.alignment.matrix @ np.linalg.inv(query.to_full)
     middle = np.array([[query.full_width_px / 2, query.full_height_px / 2]])

@@ -23,7 +23,7 @@ from copydetect.verification.geometry import (
     is_plausible,
     match_features,
 )
-from copydetect.verification.lineage import direction_of
+from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
 
@@ -111,6 +111,7 @@ def verify_pair(
         return _no_match(candidate)
     confidence = best.confidence
     is_copy = confidence >= options.min_confidence
+    signs = signs_of(best, query, reference) if is_copy else None
     query_region, reference_region = _regions(best.alignment.matrix, query, reference)
     return Match(
         query_id=candidate.query_id,
@@ -119,12 +120,12 @@ def verify_pair(
         score=candidate.score,
         confidence=confidence,
         is_copy=is_copy,
-        direction=direction_of(best, query, reference) if is_copy else "unknown",
+        direction=direction_of(signs) if signs else "unknown",
         transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
         inliers=best.alignment.inliers,
         query_region=query_region,
         reference_region=reference_region,
-        edits=probable_edits(best, query, reference) if is_copy else [],
+        edits=probable_edits(best, signs) if signs else [],
         reason=explain(best, is_copy),
     )
 

@@ -7,38 +7,74 @@ import math
 import numpy as np
 
 from copydetect.verification.evidence import Evidence
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.lineage import Signs
 
 _PART = 0.85
+_TURNED_DEG = 2.0
+_STRETCHED = 0.12
+_PERSPECTIVE = 0.05
+_SAME_HUE = 0.8
+_SAME_SATURATION = 0.35
+_SAME_CONTRAST = 0.3
+_SAME_LEVEL = 14.0
 
 
-def probable_edits(evidence: Evidence, query: PairImage, reference: PairImage) -> list[str]:
-    """What was probably done, in words, from the shape of the transform and the cells."""
-    matrix = evidence.alignment.matrix
+def probable_edits(evidence: Evidence, signs: Signs) -> list[str]:
+    """What was probably done, in words, in the order: shape, part, drawing, sharpness, colours."""
+    return [*_of_shape(evidence), *_of_part(evidence, signs), *_of_levels(evidence, signs)]
+
+
+def _of_shape(evidence: Evidence) -> list[str]:
     edits = []
     if evidence.alignment.mirrored:
         edits.append("mirrored")
     turn = _turn_deg(evidence)
-    if abs(turn) > 2:
+    if abs(turn) > _TURNED_DEG:
         edits.append(f"rotated {turn:.0f}°")
-    if evidence["log2_stretch"] > 0.12:
-        edits.append("stretched")
-    if evidence.alignment.model == "homography" and evidence["perspective"] > 0.05:
+    if evidence.alignment.model == "homography" and evidence["perspective"] > _PERSPECTIVE:
         edits.append("perspective")
-    smallest = min(evidence["query_overlap"], evidence["reference_overlap"])
-    if smallest < _PART:
-        edits.append(f"cropped or pasted: {smallest:.0%} of one picture is shared")
-    if abs(evidence["blur_px"]) > 0.9:
-        edits.append("blurred")
-    chroma = evidence["chroma_correlation"]
-    colourful = [float(image.chroma.std(axis=(0, 1)).max()) > 4 for image in (query, reference)]
-    if colourful[0] != colourful[1]:
-        edits.append("colour removed")
-    elif not math.isnan(chroma) and chroma < 0.7:
-        edits.append("recoloured")
-    if evidence["regions"] > 1 and np.isfinite(matrix).all():
-        edits.append("several regions")
+    elif evidence["log2_stretch"] > _STRETCHED:
+        edits.append("stretched")
     return edits
+
+
+def _of_part(evidence: Evidence, signs: Signs) -> list[str]:
+    """Which part of one picture the other one shows, or fills."""
+    sides = (("query", signs.in_query), ("reference", signs.in_reference))
+    edits = []
+    for name, sign in sides:
+        share = evidence[f"{name}_overlap"]
+        if share < _PART and sign > 0:
+            edits.append(f"pasted or framed: it fills {share:.0%} of the other picture")
+        elif share < _PART and sign < 0:
+            edits.append(f"cropped to {share:.0%}")
+        elif share < _PART:
+            edits.append(f"cropped or pasted: {share:.0%} of one picture is shared")
+    return edits
+
+
+def _of_levels(evidence: Evidence, signs: Signs) -> list[str]:
+    edits = []
+    if signs.drawn:
+        edits.append("drawn or written over")
+    if signs.softer:
+        edits.append("blurred")
+    if signs.greyer:
+        edits.append("colour removed")
+    elif not math.isnan(signs.hue) and signs.hue < _SAME_HUE:
+        edits.append("recoloured")
+    elif abs(signs.saturation) > _SAME_SATURATION and not _tone_changed(signs):
+        edits.append("saturation changed")
+    if _tone_changed(signs):
+        edits.append("brightness or contrast changed")
+    return edits
+
+
+def _tone_changed(signs: Signs) -> bool:
+    """Whether grey levels of 64 and 192 are others than in the other image."""
+    contrast = abs(math.log2(max(abs(signs.gain), 1e-3))) > _SAME_CONTRAST
+    shifts = [abs(signs.gain * level + signs.offset - level) for level in (64, 192)]
+    return contrast or float(np.mean(shifts)) > _SAME_LEVEL
 
 
 def _turn_deg(evidence: Evidence) -> float:
