@@ -1,6 +1,6 @@
 """What `copydetect calibrate` wrote → the calibrations that come with the package.
 
-    copydetect calibrate PICTURES --sample 330 --collection 1000 --output CAL
+    copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.training.bundled_calibration CAL
 
 Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained

@@ -1,6 +1,6 @@
 """What `copydetect calibrate` left → the weights with which both channels' scores are added.
 
-    copydetect calibrate PICTURES --sample 330 --collection 1000 --output CAL
+    copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.training.fusion CAL
 
 prints the `Fusion` to be written into `copydetect.candidates.fusion`. PICTURES are such that the
