@@ -195,9 +195,9 @@ def plan_text(work: Work, rates: Rates, probes: int, arguments: argparse.Namespa
         f"stored           {_bytes(work.stored_bytes)}",
         f"shuffled         {_bytes(work.shuffled_bytes)}, through files",
         f"training         {sample:,} vectors, {_bytes(4.0 * sample * arguments.dim)}, one worker",
-        f"index            {index / _SECONDS_PER_HOUR:,.1f} core-hours",
-        f"search           {search / _SECONDS_PER_HOUR:,.1f} core-hours",
-        f"wall             {(index + search) / arguments.cores / _SECONDS_PER_HOUR:,.1f} hours "
+        f"index            {index / _SECONDS_PER_HOUR:,.2f} core-hours",
+        f"search           {search / _SECONDS_PER_HOUR:,.2f} core-hours",
+        f"wall             {(index + search) / arguments.cores / _SECONDS_PER_HOUR:,.2g} hours "
         f"on {arguments.cores} cores",
     ]
     lines += [
