@@ -53,7 +53,7 @@ def test_neither_shards_nor_parts_nor_tasks_change_the_answer(
     assert_same(joined(tmp_path / "b", collection(parts=parts), other, search), expected)
 
 
-@pytest.mark.parametrize("codes", ["PQ4,RFlat", "OPQ4,PQ4,Refine(SQfp16)", "SQ4,RFlat"])
+@pytest.mark.parametrize("codes", ["PQ5,RFlat", "OPQ4_24,PQ4,Refine(SQfp16)", "SQ4,RFlat"])
 def test_refined_codes_find_what_exact_vectors_would(tmp_path: Path, codes: str) -> None:
     exact = joined(tmp_path / "exact", collection(), OPTIONS, SELF)
     options = replace(OPTIONS, codes=codes)

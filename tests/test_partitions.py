@@ -66,7 +66,7 @@ def test_probes_are_tuned_to_the_wanted_recall() -> None:
     assert probes == sorted(probes)
     assert probes[0] < probes[-1] <= 50
     assert partition(lists=1).probes == 1
-    assert partition(codes="PQ8", metric="l2", lists=20).probes == 6
+    assert partition(codes="PQ8", metric="l2", lists=20).probes == 4
 
 
 def test_a_crowd_is_split_over_lists_unless_it_is_all_the_same() -> None:
@@ -169,5 +169,13 @@ def test_bad_options_are_refused(settings: dict[str, object]) -> None:
 def test_nothing_to_train_on_and_parts_that_do_not_divide() -> None:
     with pytest.raises(InputError, match="empty"):
         train_partition(np.empty((0, 8), np.float32), 0, IndexOptions())
-    with pytest.raises(OptionError, match="must divide dimension 32"):
-        partition(codes="PQ5")
+    with pytest.raises(OptionError, match="must divide 33, which must be from 1"):
+        partition(codes="OPQ3_33,PQ3")
+
+
+def test_zeros_are_added_where_parts_do_not_divide() -> None:
+    padded = partition(codes="PQ5")
+    assert (padded.dimension, padded.coded_dimension) == (32, 35)
+    vectors = unit_vectors(50)
+    np.testing.assert_array_equal(padded.rotated(vectors)[:, :32], vectors)
+    assert padded.decode(padded.encode(vectors)).shape == (50, 32)

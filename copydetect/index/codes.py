@@ -9,6 +9,7 @@ a rotation that suits it: Ge et al., "Optimized Product Quantization" (2013).
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,7 +43,7 @@ class Coding:
 
     base: the code in a list; refine: number type of the finer one, None where there is none;
     rotated_parts, rotated_width: of a rotation before `base` that is trained for so many parts,
-    and the dimension that it leads to (0: the vectors' own); 0 and 0 without one.
+    and the dimension that it leads to (0: about the vectors' own); 0 and 0 without one.
     """
 
     base: str
@@ -81,15 +82,21 @@ class Coding:
 
 
 def train_rotation(coding: Coding, sample: Floats) -> Floats:
-    """(width, d) float32 rotation for the product quantiser; (0, 0) where there is none."""
-    if not coding.rotated_parts:
-        return np.empty((0, 0), np.float32)
+    """(width, d) float32: what vectors are multiplied by before a product quantiser codes them.
+
+    The rotation that is asked for; else zeros are added where the quantiser's parts do not divide
+    the dimension; (0, 0) where there is nothing to do.
+    """
     dimension = sample.shape[1]
-    width = coding.rotated_width or dimension
-    if width > dimension or width % coding.rotated_parts:
+    parts = coding.bytes(dimension)[0] if coding.product else 1
+    if not coding.rotated_parts:
+        width = math.ceil(dimension / parts) * parts
+        return np.eye(width, dimension, dtype=np.float32)[: width if width > dimension else 0]
+    width = coding.rotated_width or dimension // parts * parts
+    if width > dimension or not width or width % coding.rotated_parts or width % parts:
         raise OptionError(
-            f"OPQ{coding.rotated_parts}_{width}: {coding.rotated_parts} must divide {width}, "
-            f"which must be at most the dimension, {dimension}"
+            f"OPQ{coding.rotated_parts}_{width}: {coding.rotated_parts} and {parts} must divide "
+            f"{width}, which must be from 1 to the dimension, {dimension}"
         )
     opq = faiss.OPQMatrix(dimension, coding.rotated_parts, width)
     opq.niter, opq.max_train_points = _OPQ_ROUNDS, _OPQ_VECTORS
@@ -128,8 +135,6 @@ def _untrained_index(
     quantizer = faiss.IndexFlatL2(dimension)
     if coding.product:
         parts, _ = coding.bytes(dimension)
-        if dimension % parts:
-            raise OptionError(f"codes {coding.base}: {parts} must divide dimension {dimension}")
         index = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, 8, metric)
         if codebook is not None:
             faiss.copy_array_to_vector(np.ravel(codebook).astype(np.float32), index.pq.centroids)

@@ -43,6 +43,7 @@ _LEAST_PROBES = 32
 _TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
 _PQ_PROBES = 4
+_NO_ROTATION: Floats = np.empty((0, 0), np.float32)
 _TUNING_QUERIES = 256
 _TUNING_NEIGHBORS = 10
 _BLOCK = 1024
@@ -140,7 +141,7 @@ class Partition:
     inverted file without vectors and centroids: the codec; model: identity of what made the
     vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
     as the function of that name says; rotation: (width, d) float32, of vectors before they are
-    coded, (0, 0) for none; identity: digest of what decides where a vector goes.
+    coded, empty for none; identity: digest of what decides where a vector goes.
     """
 
     centroids: Floats
@@ -149,7 +150,7 @@ class Partition:
     model: str
     probes: int
     imbalance: float = 1.0
-    rotation: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    rotation: Floats = field(default_factory=lambda: _NO_ROTATION)
 
     @cached_property
     def identity(self) -> str:
@@ -169,6 +170,11 @@ class Partition:
     def dimension(self) -> int:
         """Of the vectors."""
         return int(self.centroids.shape[1])
+
+    @property
+    def coded_dimension(self) -> int:
+        """Of the vectors as they are coded in the lists."""
+        return len(self.rotation) or self.dimension
 
     @property
     def code_bytes(self) -> int:
@@ -297,7 +303,7 @@ def train_partition(
     lists = min(lists_for(vectors, options), len(floats))
     centroids = cluster(floats, lists, options.seed)
     centroids = in_order(split_crowded(floats, centroids, options.seed))
-    rotation = train_rotation(options.coding, floats)
+    rotation = _NO_ROTATION if codebook is not None else train_rotation(options.coding, floats)
     coded = floats @ rotation.T if rotation.size else floats
     index = trained_index(options.coding, options.metric, len(centroids), coded, codebook)
     empty = faiss.serialize_index(index)

@@ -279,7 +279,7 @@ class ShardReader:
         path = self._path(shard.name, shard.bytes, shard.sha256)
         index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
         if (index.d, index.nlist, index.ntotal) != (
-            self.index.dimension,
+            self.partition.coded_dimension,
             self.index.lists,
             shard.vectors,
         ):
