@@ -173,6 +173,13 @@ def test_nothing_to_train_on_and_parts_that_do_not_divide() -> None:
         partition(codes="OPQ3_33,PQ3")
 
 
+@pytest.mark.parametrize("codes", ["PQ8", "OPQ4_16,PQ4,RFlat"])
+def test_few_vectors_are_enough_for_product_codes(codes: str) -> None:
+    few = train_partition(unit_vectors(7), 7, IndexOptions(codes=codes))
+    vectors = unit_vectors(7)
+    np.testing.assert_allclose(few.decode(few.encode(vectors)), vectors, atol=1e-5)
+
+
 def test_zeros_are_added_where_parts_do_not_divide() -> None:
     padded = partition(codes="PQ5")
     assert (padded.dimension, padded.coded_dimension) == (32, 35)

@@ -100,7 +100,7 @@ def train_rotation(coding: Coding, sample: Floats) -> Floats:
         )
     opq = faiss.OPQMatrix(dimension, coding.rotated_parts, width)
     opq.niter, opq.max_train_points = _OPQ_ROUNDS, _OPQ_VECTORS
-    opq.train(np.ascontiguousarray(sample[:_OPQ_VECTORS]))
+    opq.train(_at_least_256(sample[:_OPQ_VECTORS]))
     rotation: Floats = faiss.vector_to_array(opq.A).reshape(width, dimension).astype(np.float32)
     return rotation
 
@@ -121,7 +121,7 @@ def trained_index(
     index.by_residual = False
     if coding.product and codebook is None:
         index.pq.cp.min_points_per_centroid = 1
-        index.pq.train(np.ascontiguousarray(sample[:_PQ_VECTORS]))
+        index.pq.train(_at_least_256(sample[:_PQ_VECTORS]))
     elif coding.base in _SCALAR:
         index.sq.train(sample)
     index.is_trained = True
@@ -143,3 +143,8 @@ def _untrained_index(
         return faiss.IndexIVFFlat(quantizer, dimension, lists, metric)
     kind = _SCALAR[coding.base]
     return faiss.IndexIVFScalarQuantizer(quantizer, dimension, lists, kind, metric, False)
+
+
+def _at_least_256(sample: Floats) -> Floats:
+    """A sample, repeated where it has fewer vectors than a byte has values."""
+    return np.resize(sample, (max(len(sample), 256), sample.shape[1]))
