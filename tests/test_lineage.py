@@ -24,10 +24,22 @@ def pasted_picture() -> Pixels:
     return canvas
 
 
+def written_over() -> Pixels:
+    canvas = PICTURE.copy()
+    cv2.putText(canvas, "SALE", (60, 140), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (255, 255, 255), 4)
+    return canvas
+
+
+def grey(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
 COPIES = {
     "crop": np.ascontiguousarray(PICTURE[40:200, 50:260]),
     "pasted": pasted_picture(),
     "blurred": cv2.GaussianBlur(PICTURE, (0, 0), 3),
+    "written over": written_over(),
+    "grey": grey(PICTURE),
     "reduced": cv2.resize(PICTURE, (160, 120), interpolation=cv2.INTER_AREA),
 }
 
@@ -42,14 +54,34 @@ def test_the_copy_is_told_in_both_orders(name: str) -> None:
     assert verify(PICTURE, COPIES[name]).direction == "reference_is_copy"
 
 
+def test_a_tone_curve_tells_no_direction() -> None:
+    """Neither does what is not clipped by it differ."""
+    darker = (PICTURE * 0.7).astype(np.uint8)
+    match = verify(darker, PICTURE)
+    assert match.direction == "unknown"
+    assert match.edits == ["brightness or contrast changed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("crop", "cropped to 44%"),
+        ("pasted", "pasted or framed: it fills 34% of the other picture"),
+        ("written over", "drawn or written over"),
+        ("grey", "colour removed"),
+        ("reduced", None),
+    ],
+)
+def test_an_edit_alone_is_named_alone(name: str, edit: str | None) -> None:
+    assert verify(COPIES[name], PICTURE).edits == ([edit] if edit else [])
+
+
 def test_edits_are_named() -> None:
     turned = np.ascontiguousarray(np.rot90(PICTURE[:, ::-1]))
     edits = verify(turned, PICTURE).edits
     assert "mirrored" in edits
     assert any(edit.startswith("rotated") for edit in edits)
     assert "blurred" in verify(COPIES["blurred"], PICTURE).edits
-    grey = cv2.cvtColor(cv2.cvtColor(PICTURE, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    assert "colour removed" in verify(grey, PICTURE).edits
     assert any(edit.startswith("cropped") for edit in verify(COPIES["crop"], PICTURE).edits)
 
 
