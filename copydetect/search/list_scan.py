@@ -9,7 +9,6 @@ nearest one only what beats a query's k-th best so far is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import faiss
@@ -20,7 +19,6 @@ from copydetect.index.partitions import Floats, Integers
 from copydetect.search.list_join import Found, best_of, excluded
 from copydetect.search.queries import SearchOptions
 
-_ROUNDS = (0, 1, 2)
 _BLOCK_SCORES = 1 << 21
 _LIST_BLOCK = 8192
 _LONGEST_LIST = 1 << 18
@@ -66,8 +64,7 @@ class ListScan:
     def run(self) -> Found:
         """Rows, ids and negative squared distances, ordered by row and rank."""
         best, widest = _NOTHING, self._probes.shape[1]
-        edges = [edge for edge in _ROUNDS if edge < widest] + [widest]
-        for start, stop in pairwise(edges):
+        for start, stop in ((0, 1), (1, widest)):
             pieces = [best, *self._round(start, stop)]
             rows, ids, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
             best = best_of((rows, ids, scores), self._options.k)
