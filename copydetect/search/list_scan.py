@@ -76,7 +76,7 @@ class ListScan:
         """Visit each query's lists of rank `start` … `stop` − 1."""
         lists = np.ravel(self._probes[:, start:stop])
         order = np.argsort(lists, kind="stable")
-        rows, lists = order // (stop - start), lists[order]
+        rows, lists = order // max(1, stop - start), lists[order]
         visited, starts = np.unique(lists, return_index=True)
         ends = [*starts[1:], len(lists)]
         for number, begin, end in zip(visited, starts, ends, strict=True):
