@@ -100,14 +100,13 @@ def fit(
     kept = [i for i, vectors in enumerate(evidence) if len(vectors)]
     found = [evidence[i] for i in kept]
     given = [vectors[:, [NAMES.index(name) for name in inputs()]] for vectors in found]
-    early = [before_matching(vectors) for vectors in found]
     start = np.array([first_choice(vectors) for vectors in found])
     truth, folds = labels[kept], origins[kept] % FOLDS
-    chosen, unseen = out_of_fold(given, inputs(), early, start, truth, folds)
+    chosen, unseen = out_of_fold(given, inputs(), start, truth, folds)
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
-        **_plain(_trees(*_rows(given, early, chosen, truth, folds >= 0), inputs())),
+        **_plain(_trees(_rows(given, chosen), truth, inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
     }
@@ -116,52 +115,28 @@ def fit(
 def out_of_fold(
     given: Sequence[Floats],
     names: Sequence[str],
-    early: Sequence[int | None],
     chosen: npt.NDArray[np.int64],
     truth: npt.NDArray[np.bool_],
     folds: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Each pair's best alignment and its score, by trees that saw only the other folds.
 
-    given: m pairs' alignments, (alignments ≥ 1, len(names)); early: as `before_matching` says;
-    chosen: (m,) the alignments to begin with; folds: (m,) 0 … FOLDS - 1.
+    given: m pairs' alignments, (alignments ≥ 1, len(names)); chosen: (m,) the alignments to begin
+    with; folds: (m,) 0 … FOLDS - 1.
     """
     chosen, unseen = chosen.copy(), np.zeros(len(given))
     for _ in range(ROUNDS):
-        models = [
-            _trees(*_rows(given, early, chosen, truth, folds != fold), names)
-            for fold in range(FOLDS)
-        ]
+        rows = _rows(given, chosen)
+        models = [_trees(rows[folds != fold], truth[folds != fold], names) for fold in range(FOLDS)]
         for row, vectors in enumerate(given):
             scores = models[folds[row]].decision_function(vectors)
             chosen[row], unseen[row] = np.argmax(scores), scores.max()
     return chosen, unseen
 
 
-def before_matching(vectors: Floats) -> int | None:
-    """Which alignment of a pair the search's correspondences gave."""
-    found = np.flatnonzero(vectors[:, NAMES.index("regions")] == 0)
-    return int(found[0]) if len(found) else None
-
-
-def _rows(
-    given: Sequence[Floats],
-    early: Sequence[int | None],
-    chosen: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.bool_],
-    kept: npt.NDArray[np.bool_],
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """What trees learn from: of each pair its best alignment, and the one of the search.
-
-    The latter is all that is known when verification asks whether it needs to look further.
-    """
-    rows, labels = [], []
-    for i in np.flatnonzero(kept).tolist():
-        first = early[i]
-        for alignment in {int(chosen[i])} | ({first} if first is not None else set()):
-            rows.append(given[i][alignment])
-            labels.append(truth[i])
-    return np.array(rows), np.array(labels)
+def _rows(given: Sequence[Floats], chosen: npt.NDArray[np.int64]) -> Floats:
+    """(m, names): the chosen alignment of each pair."""
+    return np.array([vectors[row] for vectors, row in zip(given, chosen, strict=True)])
 
 
 def first_choice(vectors: Floats) -> int:

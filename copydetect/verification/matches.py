@@ -40,7 +40,7 @@ class MatchOptions:
     """
 
     min_confidence: float = 0.5
-    decided: float = 0.97
+    decided: float = 0.9
     working_px: int = 448
     feature_px: int = 288
     max_features: int = 400

@@ -31,7 +31,7 @@ from copydetect.images import DecodeOptions, decode
 from copydetect.inputs.sources import read_source
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
-from copydetect.training.decision import FOLDS, before_matching, first_choice, out_of_fold
+from copydetect.training.decision import FOLDS, first_choice, out_of_fold
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
 from copydetect.verification.evidence import NAMES
@@ -234,18 +234,17 @@ def _judged(
     names = (*NAMES, *SCORES)
     seen = [name for name in names if name not in variant.without]
     columns = [names.index(name) for name in seen]
-    given, early, start = [], [], []
+    given, start = [], []
     for one in collected:
         rows = one.evidence[variant.alignments(one.evidence)]
         if not len(rows):
             rows = np.full((1, len(NAMES)), np.nan, np.float32)
         given.append(np.column_stack([rows, np.tile(one.scores, (len(rows), 1))])[:, columns])
-        early.append(before_matching(rows))
         start.append(first_choice(np.nan_to_num(rows)))
     ids = [one.query_id for one in collected], [one.reference_id for one in collected]
     labels = rank_pairs(*ids, np.zeros(len(collected)), truth).labels
     chosen = np.array(start, np.int64)
-    _, scores = out_of_fold(given, seen, early, chosen, labels, _folds(ids[0], truth))
+    _, scores = out_of_fold(given, seen, chosen, labels, _folds(ids[0], truth))
     return ranking_figures(rank_pairs(*ids, scores, truth))
 
 
