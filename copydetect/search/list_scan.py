@@ -64,7 +64,7 @@ class ListScan:
     def run(self) -> Found:
         """Rows, ids and negative squared distances, ordered by row and rank."""
         best, widest = _NOTHING, self._probes.shape[1]
-        for start, stop in ((0, 1), (1, widest)):
+        for start, stop in [(0, 1), (1, widest)] if widest > 1 else [(0, 1)]:
             pieces = [best, *self._round(start, stop)]
             rows, ids, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
             best = best_of((rows, ids, scores), self._options.k)
@@ -76,7 +76,7 @@ class ListScan:
         """Visit each query's lists of rank `start` … `stop` − 1."""
         lists = np.ravel(self._probes[:, start:stop])
         order = np.argsort(lists, kind="stable")
-        rows, lists = order // max(1, stop - start), lists[order]
+        rows, lists = order // (stop - start), lists[order]
         visited, starts = np.unique(lists, return_index=True)
         ends = [*starts[1:], len(lists)]
         for number, begin, end in zip(visited, starts, ends, strict=True):
