@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from copydetect.errors import InputError, OptionError
-from copydetect.evaluation import plots
+from copydetect.evaluation import metrics, plots
 from copydetect.evaluation import rankings as evaluation
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
 from copydetect.evaluation.rankings import CandidateRule, rank_pairs, ranking_figures
@@ -135,3 +135,8 @@ def test_plots_are_svg_and_the_same_every_time():
     assert first == plots.precision_recall_svg({"candidates": ranking.curve})
     _, diagram = evaluation.calibration_figures(ranking.scores, ranking.labels)
     assert b"</svg>" in plots.reliability_svg(diagram)
+
+
+def test_a_ranking_of_nothing_is_drawn_too():
+    nothing = metrics.precision_recall_curve(np.empty(0), np.empty(0, bool), 3)
+    assert b"<svg" in plots.precision_recall_svg({"matches": nothing})

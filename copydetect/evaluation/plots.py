@@ -30,7 +30,7 @@ def precision_recall_svg(curves: Mapping[str, PrecisionRecallCurve]) -> bytes:
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for colour, (name, curve) in zip(_COLOURS, curves.items(), strict=False):
         label = f"{name}: micro-AP {micro_average_precision(curve):.3f}"
-        recalls = np.concatenate([[0.0], curve.recalls])
+        recalls = np.concatenate([np.zeros_like(curve.recalls[:1]), curve.recalls])
         precisions = np.concatenate([curve.precisions[:1], curve.precisions])
         axes.step(recalls, precisions, color=colour, label=label, where="pre")
     axes.axhline(0.9, color=_GREY, linewidth=0.8, linestyle=":")
