@@ -252,9 +252,12 @@ def _colours(evidence: Evidence, query: PairImage, reference: PairImage) -> tupl
     pair = evidence.pair
     height, width = pair.inside.shape
     step = max(max(height, width) / _COLOURS_ACROSS, 1.0)
-    x, y = np.meshgrid(np.arange(step / 2, width, step), np.arange(step / 2, height, step))
+    columns, rows = ((np.arange(max(int(n / step), 1)) + 0.5) * step for n in (width, height))
+    x, y = np.meshgrid(np.minimum(columns, width - 1), np.minimum(rows, height - 1))
     agree = _spread(evidence.cells.agree, pair, pair)[y.astype(int), x.astype(int)]
     places = np.stack([x[agree], y[agree]], axis=1)
+    if not len(places):
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
     found = []
     frames = (pair.to_frame, pair.reference_to_frame)
     for image, to_frame in zip((query, reference), frames, strict=True):
