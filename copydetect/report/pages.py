@@ -30,7 +30,7 @@ _MEASURED = {
     "search_recall_at_10": "ten nearest neighbours that it found",
     "search_copies_lost": "copies among them that it lost",
     "search_capped_queries": "images with more likely copies than are kept",
-    "feature_recall": "nearest local features that it found",
+    "feature_recall": "nearest local features that it found; a copy needs few",
 }
 """What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
 
