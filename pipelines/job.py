@@ -240,9 +240,7 @@ def _proposals(
         capped = saturated_queries(place.storage, neighbors)
         quality["search_capped_queries"] = float(capped)
     if "local" in options.channels:
-        # A feature of the collection finds itself; what repeats in its picture says little.
-        feature_neighbors = _FEATURE_NEIGHBORS + search.symmetric
-        searching = SearchOptions(k=feature_neighbors, task_queries=_FEATURE_QUERIES)
+        searching = _feature_search(search.symmetric)
         votes = stages.search_keypoints(place, search, _feature_index(options), searching)
         quality |= feature_quality(place, search, searching)
     proposals = Proposals(
@@ -311,6 +309,11 @@ def _feature_index(options: JobOptions) -> IndexOptions:
         probes=_FEATURE_PROBES,
         training_per_list=_FEATURES_PER_LIST,
     )
+
+
+def _feature_search(symmetric: bool) -> SearchOptions:
+    # A feature of the collection finds itself; what repeats in its picture says little.
+    return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
 
 def _candidate_options(options: JobOptions) -> CandidateOptions:

@@ -17,7 +17,6 @@ from copydetect.description.keypoints import load_quantiser
 from copydetect.grouping.groups import GroupOptions, group_copies
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
-from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import list_images
 from copydetect.search.hits import vote_part, write_votes
@@ -29,8 +28,10 @@ from copydetect.verification.match_parts import PairImages, verify_part
 from pipelines.engine import parser_of
 from pipelines.job import (
     _DESCRIPTOR_NEIGHBORS,
-    _FEATURE_NEIGHBORS,
     _candidate_options,
+    _descriptor_index,
+    _feature_index,
+    _feature_search,
     _verify_options,
 )
 from pipelines.options import JobOptions, add_job_options, job_options
@@ -91,7 +92,7 @@ class Composition:
     def exclude(self) -> str:
         return "image" if self.symmetric else "none"
 
-    def neighbors(self, model: str) -> str:
+    def neighbors(self, options: JobOptions, model: str) -> str:
         """Descriptors' neighbours."""
         half = "half_" if self.symmetric else ""
         asked = DescriptorReader(STORAGE, self.queries.files("descriptors"), f"{half}query")
@@ -99,21 +100,20 @@ class Composition:
         read = DescriptorReader(STORAGE, sought, f"{half}reference")
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
-        build_index(
-            IndexJob(STORAGE, folder, read, count, IndexOptions(), model), list(sought.parts())
-        )
+        index = _descriptor_index(options)
+        build_index(IndexJob(STORAGE, folder, read, count, index, model), list(sought.parts()))
         search = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=self.exclude)
         job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
         (uri,) = search_index(job, asked.files.parts())
         return uri
 
-    def votes(self) -> str:
+    def votes(self, options: JobOptions) -> str:
         """Local features' votes."""
         sought, files = self.references.files("keypoints"), self.queries.files("keypoints")
         quantiser = load_quantiser()
         count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
         folder = str(self.folder / "keypoints-index")
-        index = IndexOptions(codes="PQ16", metric="l2")
+        index = _feature_index(options)
         read = KeypointReader(STORAGE, sought)
         build_index(
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
@@ -123,8 +123,8 @@ class Composition:
         for mirrored in (False, True):
             asked = KeypointReader(STORAGE, files, mirrored)
             place = str(self.folder / f"hits-{mirrored}")
-            search = SearchOptions(k=_FEATURE_NEIGHBORS, exclude=self.exclude)
-            found += search_index(SearchJob(STORAGE, place, asked, folder, search), files.parts())
+            job = SearchJob(STORAGE, place, asked, folder, _feature_search(self.symmetric))
+            found += search_index(job, files.parts())
         uri = str(self.folder / "votes.npz")
         votes = vote_part(STORAGE, files, 0, *found, VoteOptions(), self.symmetric)
         write_votes(STORAGE, uri, votes)
@@ -134,8 +134,8 @@ class Composition:
         """The tables of candidates, matches and groups."""
         sides = self.queries.side(), self.references.side()
         proposals = Proposals(
-            (self.neighbors(model),),
-            (self.votes(),),
+            (self.neighbors(options, model),),
+            (self.votes(options),),
             sides[0],
             None if self.symmetric else sides[1],
             ("whole",),
