@@ -80,3 +80,9 @@ def test_recall_by_hand_and_its_interval() -> None:
     assert 0.3 < low < 0.75 < high < 0.96
     assert Recall(0, 0, 0, 10).value == 1
     assert str(recall).startswith("0.7500 (0.")
+
+
+def test_where_nothing_was_asked_nothing_was_lost() -> None:
+    nothing = Neighbors(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    recall = recall_of(nothing, nothing)
+    assert (recall.value, recall.interval, recall.queries) == (1.0, (0.0, 1.0), 0)

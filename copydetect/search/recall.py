@@ -140,7 +140,7 @@ def recall_of(found: Neighbors, exact: Neighbors, k: int = 10) -> Recall:
     `found` may hold more queries than `exact`; those are left out.
     """
     queries, starts = np.unique(exact.queries, return_index=True)
-    ends = [*starts[1:], len(exact.queries)]
+    ends = np.append(starts, len(exact.queries))[1:]
     hits = wanted = 0
     for query, start, end in zip(queries, starts, ends, strict=True):
         nearest = exact.ids[start:end][:k]
