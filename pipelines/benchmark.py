@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.cli import imported
+from pipelines.cli import end_with, imported
 
 BENCHMARKS = {
     "speed": "images a second of decode, describe and all of dedup, against a bare loop",
@@ -33,4 +33,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

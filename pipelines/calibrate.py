@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -42,6 +41,7 @@ from copydetect.inputs.sources import find_sources
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from pipelines import stages
+from pipelines.cli import end_with
 from pipelines.engine import EXIT_DONE, exit_code_of, parser_of
 from pipelines.job import Job, alone_in, checked_job, listings_of, search_and_verify
 from pipelines.options import DEFAULT_PRECISION, NO_CALIBRATION, add_job_options
@@ -289,4 +289,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

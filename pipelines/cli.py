@@ -6,7 +6,9 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import NoReturn
 
 from copydetect import __version__
 
@@ -40,25 +42,27 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    if argv is not None:
-        return _run(argv)
+    """Run the command line, by default that of the process, which then ends with its exit code."""
+    if argv is None:
+        end_with(_run)
+    return _run(argv)
+
+
+def end_with(command: Callable[[list[str]], int]) -> NoReturn:
+    """Run a command on the process's arguments, and end the process with its exit code."""
     try:
-        code = _run(sys.argv[1:])
+        code = command(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("copydetect: interrupted", file=sys.stderr)
         code = 1
     except BrokenPipeError:
         # Who read the output, such as `head`, has seen enough: the job is done all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    if code == 1:
-        # Workers may be busy for minutes yet, and Python would wait. Files are whole or not there.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    sys.stderr.flush()
+    # Workers may be busy for minutes yet, and Python would wait; or their libraries, whose threads
+    # it ends anywhere, abort. Files are whole or not there.
+    os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -90,4 +94,4 @@ def imported(command: str) -> ModuleType:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

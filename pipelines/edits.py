@@ -25,6 +25,7 @@ from copydetect.parts import part_count
 from copydetect.storage import Storage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.storage import BeamStorage
+from pipelines.cli import end_with
 from pipelines.engine import (
     EXIT_DONE,
     EXIT_TOO_MANY_FAILURES,
@@ -186,4 +187,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

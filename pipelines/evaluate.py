@@ -20,6 +20,7 @@ from copydetect.evaluation.rankings import CandidateRule, Ranking
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for
+from pipelines.cli import end_with
 
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
 
@@ -224,4 +225,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

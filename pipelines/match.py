@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from copydetect.types import Role
+from pipelines.cli import end_with
 from pipelines.engine import exit_code_of, parser_of
 from pipelines.job import checked_job, run_job
 from pipelines.options import add_job_options
@@ -28,4 +27,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

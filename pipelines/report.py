@@ -13,6 +13,7 @@ from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for
 from copydetect.types import Failure, ImageRef
+from pipelines.cli import end_with
 
 _THUMBNAIL_PX = 280
 _PLOTS = {
@@ -89,4 +90,4 @@ def _thumbnails_of(run: RunTables) -> Thumbnails:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

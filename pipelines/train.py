@@ -13,6 +13,7 @@ from copydetect.training.fitting import DRAWING, LOG, Start, train
 from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import pack_pictures
 from copydetect.transforms.storage import storage_for
+from pipelines.cli import end_with
 
 _HELP = {
     "steps": "updates of the weights",
@@ -100,4 +101,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main)

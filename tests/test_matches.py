@@ -14,7 +14,7 @@ from copydetect.verification.geometry import apply
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
 
-CANDIDATE = Candidate("q", "r", math.nan, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)
+CANDIDATE = Candidate("q", "r", 0.5, math.nan, math.nan, math.nan, 0.0, "whole", "whole", 1)
 
 
 def verify(query: Pixels, reference: Pixels, options: MatchOptions | None = None) -> Match:
