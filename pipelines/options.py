@@ -42,7 +42,7 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(("local",), "whole", keypoints.FAST, -6.5),
-    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.0),
+    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2),
     "thorough": Effort(CHANNELS, "whole,crops,frames", keypoints.THOROUGH, -9.0),
 }
 
