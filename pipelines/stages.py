@@ -38,6 +38,8 @@ from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
+_PLURAL: dict[Role, str] = {"image": "images", "query": "queries", "reference": "references"}
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -91,7 +93,7 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
     """List an input and hash its images; InputError where there are none, or ids repeat."""
     uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
     place.engine.run(
-        f"list {role}s",
+        f"list {_PLURAL[role]}",
         lambda pipeline: pipeline | ImagesToRefs(place.storage, sources, role, place.folder),
         total=sources.file_count,
         unit="files",
@@ -118,7 +120,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         set(range(parts)) - done,
     )
     place.engine.run(
-        f"describe {listing.role}s",
+        f"describe {_PLURAL[listing.role]}",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
         done=lambda: place.done(images, listing.images),
