@@ -10,13 +10,10 @@ import numpy as np
 from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.index.building import SearchJob, build_index, search_index
-from copydetect.index.partitions import load_partition
-from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.search.recall import Recall, exact_neighbors, recall_of, sample_queries
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.search_recall import RecallJob, SearchRecall
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from tests.collections_for_search import Collection, assert_same, index_job, unit_vectors
 
@@ -45,28 +42,3 @@ def test_the_pipeline_equals_the_direct_composition(tmp_path: Path) -> None:
     for (_, one), other in zip(expected, uris, strict=True):
         storage = LocalStorage()
         assert_same(read_neighbors(storage, one), read_neighbors(storage, other))
-
-    recall = RecallJob(search, job.read, 600, wanted=80, k=4)
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        parts = pipeline | beam.Create(vectors.numbered())
-        measured = (parts, parts) | SearchRecall(recall)
-        assert_that(measured, equal_to([_recall_here(recall, vectors)]))
-
-
-def _recall_here(job: RecallJob, vectors: Collection) -> Recall:
-    search = job.search
-    partition = load_partition(search.storage, f"{search.index_folder}/partition.npz")
-    queries = sample_queries(search.read, vectors.numbered(), partition, 600, job.wanted)
-    exact = exact_neighbors(job.references, vectors.numbered(), queries, partition, SEARCH)
-    found = [
-        read_neighbors(search.storage, f"{search.folder}/neighbors/part-{number:05d}.spill")
-        for number in range(5)
-    ]
-    together = Neighbors(
-        np.concatenate([part.queries for part in found]),
-        np.concatenate([part.ids for part in found]),
-        np.concatenate([part.scores for part in found]),
-    )
-    recall = recall_of(together, exact, job.k)
-    assert 0.5 < recall.value < 1
-    return recall
