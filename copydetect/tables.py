@@ -13,6 +13,7 @@ from copydetect.storage import Storage
 
 _ROLE = pa.field("role", pa.string(), nullable=False)
 _MATRIX = pa.list_(pa.float64())
+_POLYGONS = pa.list_(pa.list_(pa.float32()))
 
 IMAGES = pa.schema(
     [
@@ -74,8 +75,8 @@ MATCHES = pa.schema(
         pa.field("direction", pa.string(), nullable=False),
         pa.field("transform", _MATRIX, nullable=False),
         pa.field("inliers", pa.int32(), nullable=False),
-        pa.field("query_region", pa.list_(pa.float32()), nullable=False),
-        pa.field("reference_region", pa.list_(pa.float32()), nullable=False),
+        pa.field("query_region", _POLYGONS, nullable=False),
+        pa.field("reference_region", _POLYGONS, nullable=False),
         pa.field("edits", pa.list_(pa.string()), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
     ]

@@ -134,7 +134,9 @@ class Match:
 
     confidence: probability in [0, 1] that the pair are copies; transform: 9 numbers, row-major
     3×3, query px → reference px of the upright images at full size, empty where none was found;
-    query_region, reference_region: polygons as flat x, y lists in px of each image.
+    query_region, reference_region: polygons, each a flat list x, y, x, y, … in px of its image; the
+    n-th of both show the same. There is one, that of `transform`, and more after it where parts
+    moved or are shown apart.
     """
 
     query_id: str
@@ -146,8 +148,8 @@ class Match:
     direction: Direction
     transform: list[float]
     inliers: int
-    query_region: list[float]
-    reference_region: list[float]
+    query_region: list[list[float]]
+    reference_region: list[list[float]]
     edits: list[str]
     reason: str
 

@@ -330,7 +330,7 @@ def placed(copy, original, box, confidence=0.99):
     left, top, right, bottom = box
     row = matches_table([(copy, original, confidence)]).to_pylist()[0]
     region = [left, top, right, top, right, bottom, left, bottom]
-    return row | {"direction": "query_is_copy", "query_region": region}
+    return row | {"direction": "query_is_copy", "query_region": [region]}
 
 
 def test_a_collage_goes_with_the_picture_that_fills_most_of_it():
@@ -346,7 +346,7 @@ def test_a_collage_goes_with_the_picture_that_fills_most_of_it():
 def test_crops_of_one_picture_that_lie_apart_stay_with_it():
     rows = [placed("l", "O", (0, 0, 40, 40)), placed("r", "O", (0, 0, 40, 40))]
     for row, box in zip(rows, [[0, 0, 40, 0, 40, 40], [60, 60, 90, 60, 90, 90]], strict=True):
-        row["reference_region"] = box
+        row["reference_region"] = [box]
     members = group_copies(images_table("Olr"), pa.Table.from_pylist(rows, schema=tables.MATCHES))
     assert len({member.group_id for member in members}) == 1
     assert len(members) == 3

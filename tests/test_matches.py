@@ -48,7 +48,7 @@ def test_planted_transform_is_recovered(name: str) -> None:
     match = verify(picture, warp(picture, matrix, (320, 240)))
     assert match.is_copy
     found = np.array(match.transform).reshape(3, 3)
-    region = np.array(match.query_region).reshape(-1, 2)
+    region = np.array(match.query_region[0]).reshape(-1, 2)
     error = np.linalg.norm(apply(found, region) - apply(matrix, region), axis=1)
     assert error.max() < 0.03 * math.hypot(320, 240)
     assert ("mirrored" in match.edits) == (name == "mirrored")

@@ -62,8 +62,8 @@ def match(query, reference, confidence=0.9, transform=(1, 0, 0, 0, 1, 0, 0, 0, 1
         "direction": "query_is_copy",
         "transform": list(map(float, transform)),
         "inliers": 40,
-        "query_region": square,
-        "reference_region": square,
+        "query_region": [square],
+        "reference_region": [square],
         "edits": ["crop"],
         "reason": f"why {query} & {reference}",
     }
@@ -252,7 +252,7 @@ class TestEvidence:
     def test_the_layer_lands_where_the_transform_says(self):
         transform = np.array([[-0.5, 0.1, 390], [0.05, 0.6, 20], [1e-4, 2e-4, 1]])
         region = [0.0, 0, 300, 0, 300, 500, 0, 500]
-        pair = self.drawn(transform.ravel(), query=(300, 500), query_region=region)
+        pair = self.drawn(transform.ravel(), query=(300, 500), query_region=[region])
         overlay = pair.overlay
         assert overlay.layer.image_id == "q"
         point = np.array([120, 340, 1.0])
@@ -265,7 +265,7 @@ class TestEvidence:
     def test_the_whole_is_the_ground_that_a_crop_lies_on(self):
         """The query is the whole here: the reference, its crop, is laid over it."""
         crop = [100.0, 100, 300, 100, 300, 250, 100, 250]
-        pair = self.drawn((2, 0, -200, 0, 2, -200, 0, 0, 1), query_region=crop)
+        pair = self.drawn((2, 0, -200, 0, 2, -200, 0, 0, 1), query_region=[crop])
         assert pair.overlay.base.image_id == "q"
         corner = self.projected(pair.overlay, 0, 0)
         assert corner == pytest.approx((100 * 260 / 400, 100 * 260 / 400))
@@ -280,10 +280,10 @@ class TestEvidence:
 
     def test_regions_outside_the_picture_are_cut_at_its_border(self):
         region = [-50.0, -50, 450, -50, 450, 350, -50, 350]
-        pair = self.drawn((1, 0, 0, 0, 1, 0, 0, 0, 1), query_region=region)
-        assert pair.query.points == "0.0,0.0 400.0,0.0 400.0,300.0 0.0,300.0"
+        pair = self.drawn((1, 0, 0, 0, 1, 0, 0, 0, 1), query_region=[region])
+        assert pair.query.polygons == ["0.0,0.0 400.0,0.0 400.0,300.0 0.0,300.0"]
         assert pair.alignment == "the same framing"
-        assert self.drawn((1,), query_region=[1.0, math.nan, 2, 3, 4, 5]).query.points == ""
+        assert self.drawn((1,), query_region=[[1.0, math.nan, 2, 3, 4, 5]]).query.polygons == []
 
 
 def test_words():

@@ -47,7 +47,7 @@ def copies_and_boxes(
     boxes = np.zeros((len(known), 4))
     regions = [matches[name].to_pylist() for name in ("query_region", "reference_region")]
     for row in np.flatnonzero(known):
-        points = np.array(regions[int(copied[row])][row]).reshape(-1, 2)
+        points = np.array([n for one in regions[int(copied[row])][row] for n in one]).reshape(-1, 2)
         known[row] = len(points) > 2
         if known[row]:
             boxes[row] = *points.min(axis=0), *points.max(axis=0)

@@ -17,14 +17,17 @@ _FURTHEST_PX = 1e5
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the pair: its image, its size and the matched region, all in px of it."""
+    """One picture of the pair: its image, its size and the matched regions, all in px of it.
+
+    polygons: as SVG's points; corners: the first of each; covered: 0…1, by all of them together.
+    """
 
     image_id: str
     role: str
     width: int
     height: int
-    points: str
-    corner: tuple[float, float] | None
+    polygons: list[str]
+    corners: list[tuple[float, float]]
     covered: float
 
     @property
@@ -71,19 +74,31 @@ def pair_evidence(
     return PairEvidence(match, query, reference, overlay, alignment)
 
 
-def _picture(image_id: str, role: str, size: tuple[int, int], region: Sequence[float]) -> Picture:
+def _picture(
+    image_id: str, role: str, size: tuple[int, int], region: Sequence[Sequence[float]]
+) -> Picture:
     width, height = size
-    polygon = np.asarray(region, np.float64).reshape(-1, 2) if len(region) % 2 == 0 else None
-    if polygon is None or len(polygon) < 3 or not np.isfinite(polygon).all():
-        return Picture(image_id, role, width, height, "", None, 0.0)
-    polygon = np.clip(polygon, 0, [max(width, 1), max(height, 1)])
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in polygon)
-    x, y = polygon.T
-    area = abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2.0
-    corner = (round(float(x[0]), 1), round(float(y[0]), 1))
+    limits = np.array([max(width, 1), max(height, 1)], np.float64)
+    shown = [np.clip(polygon, 0, limits) for polygon in map(_polygon, region) if len(polygon)]
+    areas = [
+        abs(float(np.dot(p[:, 0], np.roll(p[:, 1], -1) - np.roll(p[:, 1], 1)))) / 2 for p in shown
+    ]
     return Picture(
-        image_id, role, width, height, points, corner, area / max(1.0, float(width * height))
+        image_id,
+        role,
+        width,
+        height,
+        [" ".join(f"{x:.1f},{y:.1f}" for x, y in polygon) for polygon in shown],
+        [(round(float(polygon[0, 0]), 1), round(float(polygon[0, 1]), 1)) for polygon in shown],
+        min(1.0, sum(areas) / float(limits.prod())),
     )
+
+
+def _polygon(numbers: Sequence[float]) -> _Floats:
+    """(n, 2) corners; none where these numbers are no polygon."""
+    if len(numbers) % 2 or len(numbers) < 6 or not np.isfinite(numbers).all():
+        return np.zeros((0, 2))
+    return np.asarray(numbers, np.float64).reshape(-1, 2)
 
 
 def _usable_transform(numbers: Sequence[float]) -> _Floats | None:

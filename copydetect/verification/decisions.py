@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class Decision:
         """(n,) probabilities in [0, 1] for evidence vectors, (n, len(NAMES))."""
         logits = self.slope * self.raw(values) + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
+
+    def judged(self, found: Sequence[Evidence]) -> list[Evidence]:
+        """The same with their confidences."""
+        if not found:
+            return []
+        confidences = self.confidences(np.stack([one.values for one in found])).tolist()
+        return [replace(one, confidence=p) for one, p in zip(found, confidences, strict=True)]
 
     def raw(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """(n,) sums of the trees before calibration."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from copydetect.errors import OptionError
 from copydetect.types import Candidate, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.direct import align_directly
-from copydetect.verification.evidence import Evidence, agreeing_box, measure
+from copydetect.verification.evidence import Evidence, measure
 from copydetect.verification.geometry import (
     Alignment,
     Matrix,
@@ -26,6 +26,7 @@ from copydetect.verification.geometry import (
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
+from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class MatchOptions:
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
     working_px: longest side at which pixels are compared; feature_px: and at which features are
-    sought; max_features: of an image; max_regions: transforms of one pair; limit_msec: after which
-    a pair is decided by what is known so far.
+    sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
+    limit_msec: after which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
@@ -112,7 +113,18 @@ def verify_pair(
     confidence = best.confidence
     is_copy = confidence >= options.min_confidence
     signs = signs_of(best, query, reference) if is_copy else None
-    query_region, reference_region = _regions(best.alignment.matrix, query, reference)
+    regions = [best]
+    if is_copy:
+        regions += further_alignments(
+            best,
+            evidence,
+            query,
+            reference,
+            decision,
+            options.min_confidence,
+            options.max_regions - 1,
+        )
+    query_region, reference_region = polygons(regions, query, reference)
     return Match(
         query_id=candidate.query_id,
         reference_id=candidate.reference_id,
@@ -152,18 +164,11 @@ def collect_evidence(
             for alignment, rival_inliers, regions in proposals
             if (evidence := measure(alignment, query, reference, rival_inliers, regions))
         ]
-        if decision is not None and found:
-            confidences = decision.confidences(np.stack([one.values for one in found])).tolist()
-            found = list(map(_judged, found, confidences))
-        collected += found
+        collected += found if decision is None else decision.judged(found)
         late = (time.thread_time() - started) * 1000 > options.limit_msec
-        if late or any(one.confidence >= options.decided for one in found):
+        if late or any(one.confidence >= options.decided for one in collected):
             break
     return collected
-
-
-def _judged(evidence: Evidence, confidence: float) -> Evidence:
-    return replace(evidence, confidence=confidence)
 
 
 def _proposals(
@@ -238,7 +243,7 @@ def _identical(query: PairImage, reference: PairImage) -> bool:
 
 
 def _identical_match(query: PairImage, reference: PairImage, candidate: Candidate) -> Match:
-    query_region, reference_region = _regions(np.eye(3), query, reference)
+    query_region, reference_region = overlapping_frames(np.eye(3), query, reference)
     return Match(
         query_id=candidate.query_id,
         reference_id=candidate.reference_id,
@@ -278,15 +283,3 @@ def _full_size(matrix: Matrix, query: PairImage, reference: PairImage) -> Matrix
     """A transform between working px → between full-size px, its last number 1."""
     full = reference.to_full @ matrix @ np.linalg.inv(query.to_full)
     return np.asarray(full / full[2, 2], np.float64)
-
-
-def _regions(
-    matrix: Matrix, query: PairImage, reference: PairImage
-) -> tuple[list[float], list[float]]:
-    """The shared region as a polygon in full-size px of each image, flat x, y lists."""
-    shared = agreeing_box(matrix, query, reference)
-    if not len(shared):
-        return [], []
-    in_query = apply(query.to_full, shared)
-    in_reference = apply(reference.to_full @ matrix, shared)
-    return in_query.ravel().tolist(), in_reference.ravel().tolist()
