@@ -157,7 +157,9 @@ def _add_threshold_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def loaded_calibration(spec: str, channels: tuple[str, ...], task: Task) -> Calibration:
+def loaded_calibration(
+    spec: str, channels: tuple[str, ...], task: Task, effort: str
+) -> Calibration:
     """The calibration that `--calibration` names, for this task; InputError, OptionError.
 
     One that was made of scores of other channels does not fit.
@@ -165,7 +167,7 @@ def loaded_calibration(spec: str, channels: tuple[str, ...], task: Task) -> Cali
     if spec == NO_CALIBRATION:
         return IDENTITY
     if not spec:
-        return bundled_calibration(channels, task)
+        return bundled_calibration(channels, task, effort)
     found = Calibration.load(storage_for(spec), spec, task)
     if found.channels and found.channels != channels:
         raise OptionError(
@@ -205,7 +207,9 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
     effort = EFFORTS[arguments.effort]
     channels = effort.channels if arguments.channels is None else arguments.channels.split(",")
     channels = tuple(channel.strip() for channel in channels)
-    calibration = loaded_calibration(arguments.calibration, channels, arguments.task)
+    calibration = loaded_calibration(
+        arguments.calibration, channels, arguments.task, arguments.effort
+    )
     precision, min_confidence = _threshold(arguments, calibration)
     return JobOptions(
         effort=arguments.effort,

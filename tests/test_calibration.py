@@ -19,6 +19,7 @@ from copydetect.evaluation.calibration import (
     ProbabilityMap,
     Task,
     bundled_calibration,
+    bundled_name,
     decision_digest,
     pairs_to_show,
 )
@@ -293,3 +294,11 @@ def test_where_everything_may_be_a_copy_of_everything_nothing_can_be_learnt() ->
     assert left_out == {"originals that may be copies": len(alike) + 2}
     with pytest.raises(OptionError, match="not everything is a copy of everything"):
         fit_calibration(pairs)
+
+
+def test_an_effort_without_a_calibration_of_its_own_takes_the_usual_one() -> None:
+    channels = ("descriptor", "local")
+    assert bundled_name(channels, "match") == "calibration-match-descriptor-local.json"
+    assert bundled_name(channels, "match", "slow") == "calibration-match-descriptor-local-slow.json"
+    usual = bundled_calibration(channels, "match")
+    assert bundled_calibration(channels, "match", "slow").identity == usual.identity

@@ -195,16 +195,24 @@ IDENTITY = Calibration(ProbabilityMap(), (), "")
 """Leaves confidences as the decision gives them."""
 
 
-def bundled_name(channels: tuple[str, ...], task: Task) -> str:
-    """The file of the calibration for these channels; by confidence alone where there are none."""
-    return f"calibration-{task}-{'-'.join(channels) or 'confidence'}.json"
+def bundled_name(channels: tuple[str, ...], task: Task, effort: str = "") -> str:
+    """The file of the calibration for these channels; by confidence alone where there are none.
+
+    effort: of a search whose scores mean something else than usual.
+    """
+    parts = ["calibration", task, *(channels or ("confidence",)), *([effort] if effort else [])]
+    return f"{'-'.join(parts)}.json"
 
 
-@lru_cache(maxsize=4)
-def bundled_calibration(channels: tuple[str, ...], task: Task = "dedup") -> Calibration:
-    """The calibration that comes with the package: for these channels, else by confidence alone."""
-    fitting = _MODELS / bundled_name(channels, task)
-    path = fitting if fitting.exists() else _MODELS / bundled_name((), task)
+@lru_cache(maxsize=8)
+def bundled_calibration(
+    channels: tuple[str, ...], task: Task = "dedup", effort: str = ""
+) -> Calibration:
+    """The one that comes with the package: for these channels at this effort, else at any, else by
+    confidence alone."""
+    names = (bundled_name(channels, task, effort), bundled_name(channels, task))
+    paths = [_MODELS / name for name in (*names, bundled_name((), task))]
+    path = next(path for path in paths if path.exists())
     return _parsed(path.read_bytes(), str(path))
 
 

@@ -6,7 +6,8 @@
 Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained
 on: of others the search knows too much, and its score says too much. For dedup and for match two
 maps each are fitted on the same pairs: with the search's score, for runs with the same channels,
-and by the decision's confidence alone, for all others.
+and by the decision's confidence alone, for all others. With `--effort thorough` given to the first
+command, the maps with the score are made for that effort.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.storage import LocalStorage
 
 _PAIRS = "pairs.parquet"
+_THOROUGH = "thorough"
 
 
 def read_labelled(path: Path) -> LabelledPairs:
@@ -48,11 +50,12 @@ def bundle(folder: Path, models: Path) -> list[Path]:
     sample = {name: value for name, value in made.sample.items() if name != "originals"}
     written = []
     tasks = [task for task, name in FILE_NAMES.items() if (folder / name).exists()]
-    for task, used in product(tasks, (channels, ())):
+    effort = _THOROUGH if made.sample["effort"] == _THOROUGH else ""
+    for task, used in product(tasks, (channels,) if effort else (channels, ())):
         fitted = replace(fit_calibration(pairs.of(task), channels, bool(used)), sample=sample)
         if fitted.decision != made.decision:
             raise SystemExit("the decision has changed since: run copydetect calibrate again")
-        written.append(models / bundled_name(used, task))
+        written.append(models / bundled_name(used, task, effort))
         fitted.save(LocalStorage(), str(written[-1]))
         print(written[-1], json.dumps(fitted.reliability))
     return written
