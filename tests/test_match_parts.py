@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from copydetect.parts import ImageNumbers
 from copydetect.types import Candidate, Failure, ImageRow
 from copydetect.verification import match_parts
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
-from copydetect.verification.matches import verify_pair
+from copydetect.verification.matches import prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
 from tests.conftest import BROKEN, STORAGE, Planted
 
@@ -129,3 +130,30 @@ def test_correspondences_are_those_of_the_votes(part: tuple[ImageNumbers, str, s
     pairs = read_pairs(STORAGE, part[2])
     np.testing.assert_allclose(pairs.correspondences(0), POINTS, rtol=1e-3)
     assert pairs.correspondences(1).shape == (0, 4)
+
+
+def test_an_image_in_all_pairs_is_opened_once(
+    part: tuple[ImageNumbers, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others pass through: there is no key that its pairs would be gathered by."""
+    monkeypatch.setattr(match_parts, "_IMAGES_KEPT", 2)
+    rows = [ImageRow(**{**vars(part[0].row(1)), "image_id": f"{n}"}) for n in range(12)]
+    uri, table, pairs = (str(tmp_path / name) for name in ("many", "hot", "hot.npz"))
+    tables.write_table(STORAGE, uri, tables.rows_to_table(rows, tables.IMAGES))
+    hot = [Candidate(f"{n}", "0", *[math.nan] * 4, 1.0, "whole", "whole", 1) for n in range(1, 12)]
+    tables.write_table(STORAGE, table, tables.rows_to_table(hot, tables.CANDIDATES))
+    numbers = PairNumbers(
+        np.arange(1, 12), np.zeros(11, np.int64), np.zeros(12, np.int64), POINTS[:0]
+    )
+    write_pairs(STORAGE, pairs, numbers)
+    opened = []
+    one = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [len(rows)]), VerifyOptions())
+    monkeypatch.setattr(
+        match_parts,
+        "prepare_image",
+        lambda name, *_: opened.append(name) or prepare_image(name, *_),
+    )
+    verified = verify_part(STORAGE, table, pairs, (one, one), VerifyOptions())
+    assert verified.matches.num_rows == 11
+    assert opened.count("0") == 1
+    assert len(opened) == 12
