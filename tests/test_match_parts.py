@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,19 +141,21 @@ def test_an_image_in_all_pairs_is_opened_once(
     rows = [ImageRow(**{**vars(part[0].row(1)), "image_id": f"{n}"}) for n in range(12)]
     uri, table, pairs = (str(tmp_path / name) for name in ("many", "hot", "hot.npz"))
     tables.write_table(STORAGE, uri, tables.rows_to_table(rows, tables.IMAGES))
-    hot = [Candidate(f"{n}", "0", *[math.nan] * 4, 1.0, "whole", "whole", 1) for n in range(1, 12)]
+    no = math.nan
+    hot = [Candidate(f"{n}", "0", no, no, no, no, 1.0, "", "", 1) for n in range(1, 12)]
     tables.write_table(STORAGE, table, tables.rows_to_table(hot, tables.CANDIDATES))
     numbers = PairNumbers(
         np.arange(1, 12), np.zeros(11, np.int64), np.zeros(12, np.int64), POINTS[:0]
     )
     write_pairs(STORAGE, pairs, numbers)
-    opened = []
     one = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [len(rows)]), VerifyOptions())
-    monkeypatch.setattr(
-        match_parts,
-        "prepare_image",
-        lambda name, *_: opened.append(name) or prepare_image(name, *_),
-    )
+    opened: list[str] = []
+
+    def counted(image_id: str, *rest: Any) -> PairImage:
+        opened.append(image_id)
+        return prepare_image(image_id, *rest)
+
+    monkeypatch.setattr(match_parts, "prepare_image", counted)
     verified = verify_part(STORAGE, table, pairs, (one, one), VerifyOptions())
     assert verified.matches.num_rows == 11
     assert opened.count("0") == 1
