@@ -322,15 +322,16 @@ def _candidate_options(options: JobOptions) -> CandidateOptions:
 
 
 def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:
-    calibration, min_score = options.calibration, options.verify_score
+    calibration = options.calibration
+    min_score, match_score = options.verify_score, options.match_score
     if references < _CROWD:
         # Too few images to tell how crowded it is around one: their scores mean nothing. All may
         # be copies of each other, and then none stands out.
         calibration = bundled_calibration(()) if calibration.channels else calibration
-        min_score = -math.inf
+        min_score = match_score = -math.inf
     return VerifyOptions(
         min_score=min_score,
-        matching=MatchOptions(min_confidence=options.min_confidence),
+        matching=MatchOptions(min_confidence=options.min_confidence, match_score=match_score),
         decoding=DecodeOptions(options.max_megapixels),
         calibration=calibration,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -31,19 +32,21 @@ class Effort:
     """What one level of `--effort` sets.
 
     channels; views of an image; its local features; verify_score: from which score up, in
-    log-odds, candidates are looked at.
+    log-odds, candidates are looked at; match_score: and matched in full whatever the search found
+    them to share.
     """
 
     channels: tuple[str, ...]
     views: str
     keypoints: KeypointOptions
     verify_score: float
+    match_score: float
 
 
 EFFORTS = {
-    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5),
-    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2),
-    "thorough": Effort(CHANNELS, "whole,crops,frames", keypoints.THOROUGH, -9.0),
+    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5, -6.5),
+    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2, -6.5),
+    "thorough": Effort(CHANNELS, "whole,crops,frames", keypoints.THOROUGH, -9.0, -math.inf),
 }
 
 
@@ -88,6 +91,11 @@ class JobOptions:
     def keypoints(self) -> KeypointOptions:
         """The local features of this effort."""
         return EFFORTS[self.effort].keypoints
+
+    @property
+    def match_score(self) -> float:
+        """From which score up pairs are matched in full, whatever the search found in common."""
+        return EFFORTS[self.effort].match_score if "local" in self.channels else -math.inf
 
     def as_settings(self) -> dict[str, Any]:
         """For the manifest."""

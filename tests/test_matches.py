@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -99,6 +100,19 @@ def test_correspondences_of_the_search_are_enough() -> None:
     match = verify_pair(query, reference, CANDIDATE, points)
     assert match.is_copy
     assert "features" not in query.__dict__ or match.inliers >= 4
+
+
+@pytest.mark.parametrize("score", [-6.6, -6.4])
+def test_unlikely_pairs_are_matched_in_full_only_where_the_search_speaks_for_them(
+    score: float,
+) -> None:
+    picture = scene(13, 320, 240)
+    turned = warp(picture, TRANSFORMS["turned"], (320, 240))
+    query, reference = prepare_image("q", picture), prepare_image("r", turned)
+    candidate = replace(CANDIDATE, score=score)
+    nothing = np.zeros((0, 4), np.float32)
+    match = verify_pair(query, reference, candidate, nothing, MatchOptions(match_score=-6.5))
+    assert match.is_copy == (score > -6.5) == ("features" in query.__dict__)
 
 
 def test_identical_pixels_are_a_copy_and_one_colour_is_none() -> None:

@@ -71,8 +71,9 @@ NAMES = (
 """What the numbers of an evidence vector are, in order; see `measure`."""
 
 
-_NOTHING_AGREES = 0.1
-"""Mean correlation of the cells of small copies below which nobody needs a closer look."""
+_NOTHING_AGREES, _NOTHING_AGREES_DIRECTLY = 0.1, 0.4
+"""Mean correlation of the cells of small copies below which nobody needs a closer look; and where
+an alignment comes from the same pixels, so that chance agrees too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,8 @@ def measure(
     if pair is None:
         return None
     cells = compare(pair)
-    if _mean_correlation(cells) < _NOTHING_AGREES:
+    least = _NOTHING_AGREES_DIRECTLY if alignment.model == "direct" else _NOTHING_AGREES
+    if _mean_correlation(cells) < least:
         return None
     matrix = refine(matrix, query, reference, cells, pair)
     found = overlap(matrix, query, reference)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import OptionError
 from copydetect.types import Candidate, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
-from copydetect.verification.direct import align_directly
 from copydetect.verification.evidence import Evidence, measure
-from copydetect.verification.geometry import (
-    Alignment,
-    Matrix,
-    align_regions,
-    apply,
-    is_plausible,
-    match_features,
-)
+from copydetect.verification.geometry import Matrix
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
+from copydetect.verification.proposals import of_features, of_pixels, of_search
 from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
 
 
@@ -35,6 +27,8 @@ class MatchOptions:
 
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
+    match_score: candidates below, in log-odds, are matched in full only where the search's
+    correspondences speak for them;
     working_px: longest side at which pixels are compared; feature_px: and at which features are
     sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
     limit_msec: after which a pair is decided by what is known so far.
@@ -42,6 +36,7 @@ class MatchOptions:
 
     min_confidence: float = 0.5
     decided: float = 0.9
+    match_score: float = -6.5
     working_px: int = 448
     feature_px: int = 288
     max_features: int = 400
@@ -62,7 +57,7 @@ class MatchOptions:
     def __str__(self) -> str:
         return (
             f"{self.working_px}px-sift{self.feature_px}px{self.max_features}"
-            f"r{self.max_regions}p{self.min_confidence:g}"
+            f"r{self.max_regions}p{self.min_confidence:g}s{self.match_score:g}"
         )
 
 
@@ -84,11 +79,6 @@ def prepare_image(
     )
 
 
-_Proposal = tuple[Alignment, int, int]
-"""An alignment, the inliers of the best one in the other orientation, and how many full matching
-or direct alignment found; 0 for the search's own."""
-
-
 def verify_pair(
     query: PairImage,
     reference: PairImage,
@@ -106,7 +96,9 @@ def verify_pair(
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
-    evidence = collect_evidence(query, reference, correspondences, options, decision)
+    evidence = collect_evidence(
+        query, reference, correspondences, options, decision, candidate.score
+    )
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return _no_match(candidate)
@@ -148,20 +140,26 @@ def collect_evidence(
     correspondences: npt.NDArray[np.float32] | None,
     options: MatchOptions,
     decision: Decision | None,
+    score: float = math.inf,
 ) -> list[Evidence]:
     """What speaks for the pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then full matching in both orientations, then direct
     alignment; each only while the pair is undecided and in time. Without a decision everything is
-    tried.
+    tried. score: the candidate's, in log-odds.
     """
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
-    for proposals in _proposals(query, reference, correspondences, options):
+    for propose in (of_search, of_features, of_pixels):
+        # Features cost most by far, and the search has compared two hundred of each image.
+        if propose is of_features and not collected and score < options.match_score:
+            continue
         found = [
             evidence
-            for alignment, rival_inliers, regions in proposals
+            for alignment, rival_inliers, regions in propose(
+                query, reference, correspondences, options.max_regions
+            )
             if (evidence := measure(alignment, query, reference, rival_inliers, regions))
         ]
         collected += found if decision is None else decision.judged(found)
@@ -169,67 +167,6 @@ def collect_evidence(
         if late or any(one.confidence >= options.decided for one in collected):
             break
     return collected
-
-
-def _proposals(
-    query: PairImage,
-    reference: PairImage,
-    correspondences: npt.NDArray[np.float32] | None,
-    options: MatchOptions,
-) -> Iterator[list[_Proposal]]:
-    """Alignments from what is known to what costs most."""
-    if correspondences is not None and len(correspondences) >= 4:
-        given = _alignment_of_points(correspondences, query, reference)
-        yield [(given, 0, 0)] if given else []
-    both = [
-        align_regions(
-            match_features(query.features, reference.features, mirrored),
-            query,
-            reference,
-            options.max_regions,
-        )
-        for mirrored in (False, True)
-    ]
-    yield _with_rivals(*both) + _with_rivals(*reversed(both))
-    direct = align_directly(query, reference)
-    nowhere = np.zeros((0, 2), np.float32)
-    yield [
-        (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
-        for found in direct
-    ]
-
-
-def _with_rivals(alignments: list[Alignment], rivals: list[Alignment]) -> list[_Proposal]:
-    """The alignments of one orientation; those that are far behind the other's are chance."""
-    most = max((rival.inliers for rival in rivals), default=0)
-    return [(one, most, len(alignments)) for one in alignments if 2 * one.inliers >= most]
-
-
-def _alignment_of_points(
-    correspondences: npt.NDArray[np.float32], query: PairImage, reference: PairImage
-) -> Alignment | None:
-    """The affine transform of the search's correspondences, by MAGSAC++."""
-    longest = [max(image.width_px, image.height_px) for image in (query, reference)]
-    sizes = np.repeat(longest, 2)
-    points = np.asarray(correspondences * sizes - 0.5, np.float32)
-    source, target = np.ascontiguousarray(points[:, :2]), np.ascontiguousarray(points[:, 2:])
-    found, inside = cv2.estimateAffine2D(source, target, None, cv2.USAC_MAGSAC, 4.0, 500, 0.99)
-    if found is None or inside is None or int(inside.sum()) < 4:
-        return None
-    matrix = np.vstack([found, [0, 0, 1]])
-    if not is_plausible(matrix, query):
-        return None
-    kept = inside.ravel().astype(bool)
-    error = np.linalg.norm(apply(matrix, source[kept]) - target[kept], axis=1)
-    return Alignment(
-        matrix=matrix,
-        model="affine",
-        mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
-        inliers=int(kept.sum()),
-        matches=len(source),
-        error_px=float(np.sqrt(np.mean(error**2))),
-        inlier_query_px=source[kept],
-    )
 
 
 def _identical(query: PairImage, reference: PairImage) -> bool:

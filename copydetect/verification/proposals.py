@@ -1,0 +1,95 @@
+"""two images → alignments that are worth measuring, from what is known to what costs most."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.verification.direct import align_directly
+from copydetect.verification.geometry import (
+    Alignment,
+    align_regions,
+    apply,
+    is_plausible,
+    match_features,
+)
+from copydetect.verification.pair_images import PairImage
+
+SearchPoints = npt.NDArray[np.float32] | None
+"""(n, 4) query x, y, reference x, y in fractions of each image's longer side, if searched for."""
+
+Proposal = tuple[Alignment, int, int]
+"""An alignment, the inliers of the best one in the other orientation, and how many full matching
+or direct alignment found; 0 for the search's own."""
+
+
+def of_search(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """The alignment of the search's own correspondences."""
+    if correspondences is None or len(correspondences) < 4:
+        return []
+    given = _alignment_of_points(correspondences, query, reference)
+    return [(given, 0, 0)] if given else []
+
+
+def of_features(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """Alignments of all features of both images, in both orientations."""
+    both = [
+        align_regions(
+            match_features(query.features, reference.features, mirrored),
+            query,
+            reference,
+            max_regions,
+        )
+        for mirrored in (False, True)
+    ]
+    return _with_rivals(*both) + _with_rivals(*reversed(both))
+
+
+def of_pixels(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """Alignments without features, of thumbnails."""
+    direct = align_directly(query, reference)
+    nowhere = np.zeros((0, 2), np.float32)
+    return [
+        (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
+        for found in direct
+    ]
+
+
+def _with_rivals(alignments: list[Alignment], rivals: list[Alignment]) -> list[Proposal]:
+    """The alignments of one orientation; those that are far behind the other's are chance."""
+    most = max((rival.inliers for rival in rivals), default=0)
+    return [(one, most, len(alignments)) for one in alignments if 2 * one.inliers >= most]
+
+
+def _alignment_of_points(
+    correspondences: npt.NDArray[np.float32], query: PairImage, reference: PairImage
+) -> Alignment | None:
+    """The affine transform of the search's correspondences, by MAGSAC++."""
+    longest = [max(image.width_px, image.height_px) for image in (query, reference)]
+    sizes = np.repeat(longest, 2)
+    points = np.asarray(correspondences * sizes - 0.5, np.float32)
+    source, target = np.ascontiguousarray(points[:, :2]), np.ascontiguousarray(points[:, 2:])
+    found, inside = cv2.estimateAffine2D(source, target, None, cv2.USAC_MAGSAC, 4.0, 500, 0.99)
+    if found is None or inside is None or int(inside.sum()) < 4:
+        return None
+    matrix = np.vstack([found, [0, 0, 1]])
+    if not is_plausible(matrix, query):
+        return None
+    kept = inside.ravel().astype(bool)
+    error = np.linalg.norm(apply(matrix, source[kept]) - target[kept], axis=1)
+    return Alignment(
+        matrix=matrix,
+        model="affine",
+        mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
+        inliers=int(kept.sum()),
+        matches=len(source),
+        error_px=float(np.sqrt(np.mean(error**2))),
+        inlier_query_px=source[kept],
+    )
