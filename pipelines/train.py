@@ -19,21 +19,26 @@ _HELP = {
     "steps": "updates of the weights",
     "batch_size": "pictures a step",
     "image_px": "side of the squares that are trained on",
+    "final_px": "their side in the last steps, and for the targets",
+    "final_share": "how many of the steps are the last",
+    "search_px": "side of the squares that the model is made for",
     "short_side_px": "the size that pictures are kept at meanwhile",
     "dimension": "numbers in a vector; a teacher or a model to start from has its own",
     "frozen_stages": "stages of the trunk, from below, that stay as they are",
     "loss": "fixed targets (on a CPU) or InfoNCE over two views (where there is a GPU)",
+    "target_power": "how far the targets are whitened, 0.5 is fully",
     "renewals": "how often the targets are made anew by the student",
     "mixed": "share of images blended with another one",
     "look_alikes": "share of a batch that look like its others",
-    "mix": "edits of the training views",
-    "validation_mix": "edits of the validation views",
+    "mix": f"edits of the training views, of {', '.join(MIXES)}",
+    "held_out": "kinds of edits that choose the best checkpoint and are not trained on",
+    "validation_mix": "how many of them in a row, and how strong",
     "validation_images": "pictures held out, at most a fifth",
     "validate_every": "steps between reports and checkpoints",
     "workers": "processes that make the views",
     "device": "cpu, cuda, cuda:1 …",
 }
-_CHOICES = {"loss": ("targets", "infonce"), "mix": tuple(MIXES), "validation_mix": tuple(MIXES)}
+_CHOICES = {"loss": ("targets", "infonce"), "validation_mix": tuple(MIXES)}
 
 
 def main(argv: list[str]) -> int:

@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn import functional
 
 from copydetect.description.descriptors import load_model
+from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError, OptionError
 from copydetect.storage import LocalStorage
-from copydetect.training import fitting, history
+from copydetect.training import fitting, history, targets
 from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
 from copydetect.training.losses import (
     Labels,
@@ -30,9 +31,9 @@ from copydetect.training.losses import (
 )
 from copydetect.training.options import Loss, TrainingOptions
 from copydetect.training.pictures import Pictures, pack_pictures
-from copydetect.training.student import FrozenNorm, Student
+from copydetect.training.student import FrozenNorm, Student, turn_projection
 from copydetect.training.targets import nearest_targets
-from copydetect.training.validation import figures
+from copydetect.training.validation import best_whitening, figures
 from copydetect.training.views import ViewBatches, split
 from copydetect.types import Pixels
 from pipelines import train as command
@@ -41,6 +42,8 @@ TINY = TrainingOptions(
     steps=6,
     batch_size=8,
     image_px=32,
+    final_px=32,
+    search_px=32,
     short_side_px=48,
     dimension=8,
     pooled_stages=(1, 2),
@@ -56,7 +59,7 @@ TINY = TrainingOptions(
 )
 TINY_FLAGS = [
     f"--{name}={getattr(TINY, name)}"
-    for name in ("steps", "batch_size", "image_px", "short_side_px", "dimension", "workers")
+    for name in ("steps", "batch_size", "image_px", "final_px", "search_px", "dimension", "workers")
 ]
 
 
@@ -201,8 +204,10 @@ def test_mixed_images_say_how_much_of_whom_they_show() -> None:
 def batches(pictures: Pictures, look_alikes: float) -> ViewBatches:
     numbers = np.arange(20)
     neighbours = (numbers[:, None] + [1, 2]) % 20
-    mix = mix_named("default")
-    return ViewBatches(pictures, numbers, neighbours, mix, 32, 5, look_alikes, 1, 100, seed=1)
+    mixes = [mix_named("default"), mix_named("mild")]
+    return ViewBatches(
+        pictures, numbers, neighbours, mixes, (32, 40), 50, 5, look_alikes, 1, 100, seed=1
+    )
 
 
 def test_every_picture_comes_up_once_an_epoch(pictures: Pictures) -> None:
@@ -348,3 +353,66 @@ def test_the_command_explains_what_is_wrong(
     assert command.main([str(folder), "--output", str(tmp_path), *missing]) == 1
     assert command.main([str(folder)]) == 2
     assert "copydetect train: no model to start from" in capsys.readouterr().err
+
+
+def test_held_out_kinds_are_not_trained_on_and_judge() -> None:
+    options = dataclasses.replace(TINY, mix="default,mild", held_out="skew, tint")
+    for mix in options.training_mixes:
+        assert mix.weights["skew"] == mix.weights["tint"] == 0
+        assert mix.weights["crop"] > 0
+    assert set(options.judging_mix.weights) == {"skew", "tint"}
+    everything = dataclasses.replace(TINY, held_out="", validation_mix="severe")
+    assert everything.judging_mix == mix_named("severe")
+    with pytest.raises(OptionError, match="no such kind of edit: smudge"):
+        dataclasses.replace(TINY, held_out="smudge")
+    with pytest.raises(OptionError, match="names no mix"):
+        dataclasses.replace(TINY, mix=" ")
+
+
+def test_views_grow_in_the_last_steps(pictures: Pictures) -> None:
+    made = batches(pictures, look_alikes=0.0)
+    assert made[49][0].shape[1:] == (32, 32, 3)
+    assert made[50][0].shape[1:] == (40, 40, 3)
+    assert dataclasses.replace(TINY, steps=10, final_share=0.3).last_small_step == 7
+
+
+def test_turning_the_projection_turns_the_vectors() -> None:
+    torch.manual_seed(0)
+    model = DescriptorModel(Trunk(0.25, last_stage=2), 8, 3.0, (1, 2)).eval()
+    images, matrix, offset = torch.randn(3, 3, 32, 32), torch.randn(8, 8), torch.randn(8)
+    expected = model.projection(model.pooled(images)) @ matrix - offset
+    turn_projection(model, matrix, offset)
+    torch.testing.assert_close(model.projection(model.pooled(images)), expected)
+
+
+def test_whitened_targets_are_what_the_model_returns() -> None:
+    torch.manual_seed(0)
+    model = DescriptorModel(Trunk(0.25, last_stage=2), 4, 3.0, (1, 2)).eval()
+    views = np.stack([cv2.resize(picture(i), (32, 32)) for i in range(40)])
+    with torch.no_grad():  # random networks see all pictures alike: tell them apart
+        centre = model.pooled(fitting.normalised(torch.from_numpy(views))).mean(dim=0)
+        model.projection.bias.copy_(-model.projection.weight @ centre)
+    before = targets.embed_views(model, views, torch.device("cpu"))
+    whitened = targets.whiten_targets(model, before, views, power=0.2)
+    after = targets.embed_views(model, views, torch.device("cpu"))
+    # exact but for the lengths that the centre is scaled by
+    assert float((whitened * after).sum(dim=1).mean()) > 0.95
+    first, last = (np.linalg.eigvalsh(np.cov(v.numpy().T)) for v in (before, whitened))
+    assert last[0] / last[-1] > first[0] / first[-1]
+    few = before[:12]
+    assert targets.whiten_targets(model, few, views, power=0.2) is few
+
+
+def test_the_whitening_that_finds_most_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    # one direction that says nothing drowns the others
+    scale = np.array([6.0] + [1.0] * 15)
+    clean = (rng.normal(size=(200, 16)) * scale).astype(np.float32)
+    copies = clean + (rng.normal(size=(200, 16)) * 1.5 * scale).astype(np.float32)
+    vectors = tuple(unit_rows(values) for values in (clean, copies, copies))
+    chosen = best_whitening(vectors, vectors[0])
+    assert chosen.power > 0
+    plain = best_whitening(vectors, vectors[0], (0.0,))
+    np.testing.assert_array_equal(plain.matrix, np.eye(16, dtype=np.float32))
+    assert chosen.validation.normalized_micro_ap > plain.validation.normalized_micro_ap
+    assert best_whitening(vectors, vectors[0][:20]).power == 0

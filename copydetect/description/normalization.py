@@ -81,10 +81,11 @@ class Whitening:
         return unit_rows(projected)
 
 
-def fit_whitening(features: Floats, dimension: int) -> Whitening:
+def fit_whitening(features: Floats, dimension: int, power: float = 0.5) -> Whitening:
     """PCA whitening to `dimension` (Jégou and Chum, ECCV 2012), of features (n, f).
 
-    OptionError where there are too few features to know so many directions.
+    Every direction is divided by its variance to the `power`: ½ whitens, less does so in part, 0
+    only turns. OptionError where there are too few features to know so many directions.
     """
     count, width = features.shape
     if not 1 <= dimension <= min(count - 1, width):
@@ -97,7 +98,7 @@ def fit_whitening(features: Floats, dimension: int) -> Whitening:
     variances, directions = np.linalg.eigh(centred.T @ centred / count)
     strongest = np.argsort(-variances, kind="stable")[:dimension]
     floor = 1e-9 * max(float(variances.max()), 1e-30)
-    matrix = directions[:, strongest] / np.sqrt(np.maximum(variances[strongest], floor))
+    matrix = directions[:, strongest] / np.maximum(variances[strongest], floor) ** power
     return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
 
 

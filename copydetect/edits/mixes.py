@@ -125,6 +125,7 @@ MIXES: Mapping[str, EditMix] = MappingProxyType(
     {
         "mild": EditMix(_LIGHT, (0.5, 0.35, 0.15), (0.0, 0.35)),
         "default": EditMix(_COMMON),
+        "framed": EditMix(_COMMON | {"onto": 14.0, "screenshot": 12.0, "crop": 6.0}),
         "severe": EditMix(_COMMON, (0.0, 0.2, 0.35, 0.25, 0.2), (0.5, 1.0)),
     }
 )

@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from copydetect.description.descriptors import ModelCard, load_torchscript
+from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import DescriptorModel
 from copydetect.devices import checked_device, multiplies_bfloat16
-from copydetect.edits import mix_named
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
 from copydetect.training.checkpoints import Checkpoint, Weights
@@ -38,20 +38,24 @@ from copydetect.training.student import (
     normalised,
     save_model,
     starting_model,
+    turn_projection,
 )
 from copydetect.training.targets import (
     clean_targets,
+    embed_views,
     fit_projection,
     nearest_targets,
     regress_projection,
     teacher_targets,
+    whiten_targets,
 )
-from copydetect.training.validation import ValidationSet, validation_set
-from copydetect.training.views import Numbers, ViewBatches, split
+from copydetect.training.validation import POWERS, ValidationSet, best_whitening, validation_set
+from copydetect.training.views import Numbers, ViewBatches, split, square
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
 _FITTED_PICTURES = 4000
 _BACKGROUND_PICTURES = 2000
+_MEASURED_PICTURES = 256
 _GRADIENT_NORM = 5.0
 _ALLOWED_SKIPS = 0.05
 
@@ -152,16 +156,18 @@ def _model_and_targets(
     numbers: Numbers,
     device: torch.device,
 ) -> tuple[DescriptorModel, Tensor]:
-    """The network to begin with, and the targets that its own or the teacher's vectors are."""
+    """The network to begin with, and the targets: its own whitened vectors, or the teacher's."""
     model, ready = starting_model(start.init, options)
     model.eval()
-    side = options.image_px
+    side = options.final_px
     some = np.random.default_rng(options.seed).permutation(numbers)[:_FITTED_PICTURES]
     if start.teacher is None:
         if not ready:
             fit_projection(model, pictures, some, side, options.seed)
-        embed = Student(deepcopy(model), 0, fast=False).to(device)
-        return model, clean_targets(embed, pictures, side, device)
+        embed = Student(deepcopy(model), 0, multiplies_bfloat16(device)).to(device)
+        targets = clean_targets(embed, pictures, side, device)
+        views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
+        return model, whiten_targets(model, targets, views, options.target_power)
     targets = teacher_targets(load_torchscript(start.teacher, device), pictures, side, device)
     if not (ready and model.projection.out_features == targets.shape[1]):
         model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
@@ -223,8 +229,9 @@ def _batches(run: _Run, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]
         run.pictures,
         run.numbers,
         run.neighbours,
-        mix_named(options.mix),
-        options.image_px,
+        options.training_mixes,
+        (options.image_px, options.final_px),
+        options.last_small_step,
         options.batch_size,
         options.look_alikes,
         views=2 if options.loss == "infonce" else 1,
@@ -294,7 +301,7 @@ def _remember(run: _Run, vectors: Tensor, labels: Labels) -> None:
 
 def _renew_targets(run: _Run) -> None:
     """Move every target half way to what the averaged student makes of the clean picture."""
-    seen = clean_targets(run.averaged(), run.pictures, run.options.image_px, run.device)
+    seen = clean_targets(run.averaged(), run.pictures, run.options.final_px, run.device)
     run.state.targets = functional.normalize(run.state.targets + seen)
 
 
@@ -314,12 +321,12 @@ def _refuse_divergence(state: Checkpoint) -> None:
 def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], None]) -> None:
     """Validate the averaged weights, keep them if they are the best, write everything down."""
     state = run.state
-    figures = run.validation.measure(run.averaged(), run.device)
-    if figures.normalized_micro_ap > state.best:
-        state.best, state.best_weights = figures.normalized_micro_ap, _copy(state.average)
+    judged, familiar = run.validation.measure(run.averaged(), run.device)
+    if judged.normalized_micro_ap > state.best:
+        state.best, state.best_weights = judged.normalized_micro_ap, _copy(state.average)
     mean = sum(losses) / len(losses) if losses else 0.0
     rate = learning_rate(run.options, state.step)
-    report = Report(state.step, mean, rate, speed, state.skipped, figures)
+    report = Report(state.step, mean, rate, speed, state.skipped, judged, familiar)
     run.reports.append(report)
     history.append(run.folder / LOG, report)
     state.losses = []
@@ -330,23 +337,31 @@ def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], 
 
 
 def _finish(run: _Run, start: Start) -> Path:
-    options, state = run.options, run.state
-    run.judged.model.load_state_dict(state.best_weights, strict=False)
+    """Write the best weights, whitened as validation likes them, with card and background."""
+    options = run.options
+    run.judged.model.load_state_dict(run.state.best_weights, strict=False)
     network = run.judged.eval()
     some = np.random.default_rng(options.seed).permutation(run.numbers)[:_BACKGROUND_PICTURES]
-    chosen = [run.pictures[int(i)] for i in np.sort(some)]
-    background = clean_targets(network, chosen, options.image_px, run.device).cpu()
+    views = [square(run.pictures[int(i)], options.search_px) for i in np.sort(some)]
+    background = embed_views(network, np.stack(views), run.device).cpu().numpy()
+    powers = POWERS if start.teacher is None else POWERS[:1]  # a teacher's space is not turned
+    chosen = best_whitening(run.validation.embed(network, run.device), background, powers)
+    model = network.model.cpu()
+    turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
     best = max(run.reports, key=lambda report: report.validation.normalized_micro_ap)
-    notes = f"{start.notes} Trained with {options}; validation at step {best.step}: "
     card = ModelCard(
         start.name,
-        options.image_px,
+        options.search_px,
         options.dimension,
-        network=network_of(network.model, options),
-        notes=(notes + str(best.validation)).strip(),
+        network=network_of(model, options),
+        notes=(
+            f"{start.notes} Trained with {options}; whitened to the power {chosen.power:g}. "
+            f"Validation at step {best.step} by edits held out: {chosen.validation}"
+        ).strip(),
     )
     (run.folder / DRAWING).write_bytes(history.draw(run.reports))
-    return save_model(network.model.state_dict(), card, background, run.folder)
+    turned = torch.from_numpy(unit_rows(background @ chosen.matrix))
+    return save_model(model.state_dict(), card, turned, run.folder)
 
 
 def _copy(weights: Weights) -> Weights:

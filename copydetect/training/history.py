@@ -16,7 +16,10 @@ from copydetect.training.validation import Figures
 
 @dataclass(frozen=True)
 class Report:
-    """Where training stands at a step: mean loss and views a second since the report before."""
+    """Where training stands at a step: mean loss and views a second since the report before.
+
+    validation: of copies by kinds of edits that are not trained on; familiar: of others.
+    """
 
     step: int
     loss: float
@@ -24,11 +27,12 @@ class Report:
     views_per_second: float
     skipped_steps: int
     validation: Figures
+    familiar: Figures
 
     def __str__(self) -> str:
         return (
             f"step {self.step}: loss {self.loss:.3f}, {self.views_per_second:.0f} views/s, "
-            f"validation {self.validation}"
+            f"validation by edits held out: {self.validation}, by others: {self.familiar}"
         )
 
 
@@ -43,7 +47,8 @@ def read(path: Path, up_to_step: int) -> list[Report]:
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    reports = [Report(**(line | {"validation": Figures(**line["validation"])})) for line in lines]
+    both = ("validation", "familiar")
+    reports = [Report(**line | {name: Figures(**line[name]) for name in both}) for line in lines]
     return [report for report in reports if report.step <= up_to_step]
 
 
@@ -67,7 +72,9 @@ def draw(reports: Sequence[Report]) -> bytes:
     ):
         values = [getattr(report.validation, name) for report in reports]
         quality.plot(steps, values, color=colour, label=name, marker=".")
-    quality.set(ylabel="validation")
+        values = [getattr(report.familiar, name) for report in reports]
+        quality.plot(steps, values, color=colour, linestyle=":")
+    quality.set(ylabel="validation; dotted: edits\nthat are trained on")
     quality.legend(loc="lower right")
     speed.plot([r.step for r in trained], [r.views_per_second for r in trained], color="#7e22ce")
     speed.set(ylabel="views a second", xlabel="step", ylim=(0, None))

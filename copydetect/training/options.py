@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from copydetect.edits import MIXES
+from copydetect.edits import KINDS, EditMix, mix_named
 from copydetect.errors import OptionError
 
 Loss = Literal["targets", "infonce"]
@@ -15,21 +15,30 @@ Loss = Literal["targets", "infonce"]
 class TrainingOptions:
     """One training run. Steps are updates of the weights; shares and probabilities are 0…1.
 
+    image_px: side of the squares that are trained on; final_px: in the last `final_share` of the
+    steps, and for the targets; search_px: what the finished model is used and validated at.
     loss: "targets" gives every image a fixed target vector and is the thriftier by far; "infonce"
     sets two views of an image against the rest of the batch and `bank_size` vectors of earlier
     batches, and wants millions of pairs. entropy_weight: of the entropy term of "infonce".
-    renewals: how often the targets are made anew by the student, evenly over the run.
+    target_power: how far targets are whitened, ½ fully; renewals: how often they are made anew by
+    the student, evenly over the run.
     frozen_stages: stem and so many groups of the trunk stay as they are; 0 trains all.
     mixed: share of images that are blended with another one, or have a piece of one in them.
     look_alikes: share of a batch that are the nearest images of its others.
     average: decay of the moving average of the weights, which is what is kept.
-    mix: edits of the training views, a name of `edits.MIXES`; validation_mix: those held out.
+    mix: edits of the training views, names of `edits.MIXES` that are drawn from evenly.
+    held_out: kinds of edits that are not trained on; the best checkpoint is the one that copes
+    best with them, at the lengths and strengths of `validation_mix`. Where none is held out, it
+    is judged by all kinds of `validation_mix`.
     workers: processes that make the views; 0 makes them in between.
     """
 
     steps: int = 4000
     batch_size: int = 64
     image_px: int = 160
+    final_px: int = 192
+    final_share: float = 0.4
+    search_px: int = 256
     short_side_px: int = 192
     dimension: int = 384
     pooled_stages: tuple[int, ...] = (3, 4, 5, 6, 7)
@@ -39,15 +48,17 @@ class TrainingOptions:
     temperature: float = 0.05
     entropy_weight: float = 10.0
     bank_size: int = 4096
+    target_power: float = 0.2
     renewals: int = 1
     mixed: float = 0.05
     look_alikes: float = 0.25
-    learning_rate: float = 6e-4
+    learning_rate: float = 5e-4
     weight_decay: float = 0.02
     warmup_steps: int = 150
     average: float = 0.998
-    mix: str = "default"
-    validation_mix: str = "severe"
+    mix: str = "default,framed,severe"
+    held_out: str = "skew,tint,relief,pixelate,stripes,collage"
+    validation_mix: str = "default"
     validation_images: int = 1500
     validate_every: int = 500
     seed: int = 0
@@ -58,33 +69,61 @@ class TrainingOptions:
         for name in ("steps", "batch_size", "validation_images", "validate_every"):
             _check(name, getattr(self, name), 1, 10**9)
         _check("batch_size", self.batch_size, 2, 65536)
-        _check("image_px", self.image_px, 32, 1024)
-        _check("short_side_px", self.short_side_px, 32, 1024)
+        for name in ("image_px", "final_px", "search_px", "short_side_px"):
+            _check(name, getattr(self, name), 32, 1024)
         _check("dimension", self.dimension, 2, 8192)
         _check("frozen_stages", self.frozen_stages, 0, 7)
         _check("temperature", self.temperature, 1e-3, 1)
-        _check("average", self.average, 0, 1)
         _check("learning_rate", self.learning_rate, 1e-8, 1)
+        _check("target_power", self.target_power, 0, 0.5)
+        for name in ("average", "final_share"):
+            _check(name, getattr(self, name), 0, 1)
         for name in ("mixed", "look_alikes"):
             _check(name, getattr(self, name), 0, 0.9)
         for name in ("entropy_weight", "bank_size", "renewals", "warmup_steps", "workers"):
             _check(name, getattr(self, name), 0, 10**9)
         if self.loss not in ("targets", "infonce"):
             raise OptionError(f"loss must be targets or infonce, not {self.loss!r}")
-        for mix in (self.mix, self.validation_mix):
-            if mix not in MIXES:
-                raise OptionError(f"no mix of edits is called {mix}; there are {', '.join(MIXES)}")
+        unknown = [kind for kind in _names(self.held_out) if kind not in KINDS]
+        if unknown:
+            raise OptionError(f"no such kind of edit: {unknown[0]}; there are {', '.join(KINDS)}")
+        if not self.training_mixes:
+            raise OptionError("mix names no mix of edits")
+        mix_named(self.validation_mix)
 
     def __str__(self) -> str:
         return (
-            f"{self.loss},{self.steps}x{self.batch_size},{self.image_px}px,{self.dimension}d,"
-            f"frozen={self.frozen_stages},lr={self.learning_rate:g},mix={self.mix}"
+            f"{self.loss},{self.steps}x{self.batch_size},{self.image_px}-{self.final_px}px,"
+            f"{self.dimension}d,frozen={self.frozen_stages},lr={self.learning_rate:g},"
+            f"mix={self.mix} without {self.held_out or 'none'}"
         )
+
+    @property
+    def training_mixes(self) -> tuple[EditMix, ...]:
+        """What the training views are edited by: the mixes without the kinds held out."""
+        away = dict.fromkeys(_names(self.held_out), 0.0)
+        mixes = [mix_named(name) for name in _names(self.mix)]
+        return tuple(replace(mix, weights={**mix.weights, **away}) for mix in mixes)
+
+    @property
+    def judging_mix(self) -> EditMix:
+        """What the copies that choose the best checkpoint are made by: kinds held out alone."""
+        mix, kinds = mix_named(self.validation_mix), _names(self.held_out)
+        return replace(mix, weights=dict.fromkeys(kinds, 1.0)) if kinds else mix
+
+    @property
+    def last_small_step(self) -> int:
+        """The step from which on training is at `final_px`."""
+        return round(self.steps * (1 - self.final_share))
 
     def fixed(self) -> dict[str, Any]:
         """What may not change between an interrupted run and its continuation."""
         free = ("workers", "device", "validate_every")
         return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -157,6 +157,17 @@ def load_weights(model: DescriptorModel, path: Path) -> None:
         raise ModelError(f"{path} does not hold the weights of this network: {reason}") from error
 
 
+def turn_projection(model: DescriptorModel, matrix: Tensor, offset: Tensor) -> None:
+    """Follow the projection by vectors @ matrix - offset: matrix (d, e), offset (e,)."""
+    projection = model.projection
+    bias = projection.bias if projection.bias is not None else offset.new_zeros(len(matrix))
+    turned = nn.Linear(projection.in_features, matrix.shape[1])
+    with torch.no_grad():
+        turned.weight.copy_(matrix.T @ projection.weight)
+        turned.bias.copy_(bias @ matrix - offset)
+    model.projection = turned
+
+
 def save_model(
     weights: dict[str, Tensor], card: ModelCard, background: Tensor, folder: Path
 ) -> Path:

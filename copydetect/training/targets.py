@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from copydetect.description.normalization import fit_discriminant
+from copydetect.description.normalization import fit_discriminant, fit_whitening
 from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError
-from copydetect.training.student import normalised
+from copydetect.training.student import normalised, turn_projection
 from copydetect.training.views import Numbers, edited_view, square
 from copydetect.types import Pixels
 
 Floats = npt.NDArray[np.float32]
+
+ENOUGH = 4
+"""Vectors a dimension, from which a whitening can be told."""
 
 _BATCH = 32
 _LOOKALIKE_RANKS = 10
@@ -84,6 +87,26 @@ def fit_projection(
     with torch.no_grad():
         model.projection.weight.copy_(torch.from_numpy(whitening.matrix.T * scale))
         model.projection.bias.copy_(torch.from_numpy(-whitening.offset * scale))
+
+
+def whiten_targets(
+    model: DescriptorModel, targets: Tensor, views: npt.NDArray[np.uint8], power: float
+) -> Tensor:
+    """Targets (N, d) centred and whitened to `power`; the model's projection is turned likewise.
+
+    views: some pictures (n, s, s, 3) uint8. The model's vectors are not of length 1 before they
+    are normalised: their mean length over the views is what the centre is scaled by. Too few
+    targets to know every direction are left as they are.
+    """
+    if len(targets) < ENOUGH * targets.shape[1]:
+        return targets
+    whitening = fit_whitening(targets.cpu().numpy(), targets.shape[1], power)
+    features = embed_views(model.pooled, views, torch.device("cpu"))
+    with torch.no_grad():
+        length = model.projection(features).norm(dim=1).mean()
+    offset = torch.from_numpy(whitening.offset)
+    turn_projection(model, torch.from_numpy(whitening.matrix), length * offset)
+    return torch.from_numpy(whitening.apply(targets.cpu().numpy())).to(targets.device)
 
 
 def regress_projection(

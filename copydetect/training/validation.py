@@ -10,12 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from copydetect.edits import mix_named
+from copydetect.description.normalization import fit_whitening, unit_rows
 from copydetect.evaluation import metrics
 from copydetect.training.options import TrainingOptions
-from copydetect.training.targets import embed_views
+from copydetect.training.targets import ENOUGH, embed_views
 from copydetect.training.views import Numbers, square, validation_views
 from copydetect.types import Pixels
+
+Floats = npt.NDArray[np.float32]
+
+POWERS = (0.0, 0.05, 0.1, 0.15, 0.2)
+"""Of the whitening that a finished model is tried with; the first leaves it as it is."""
 
 _CANDIDATES = 10
 _DENSITY_RANKS = (5, 30)
@@ -36,30 +41,79 @@ class Figures:
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """references, queries: (n, s, s, 3) uint8; query i is an edited copy of reference i."""
+    """Pictures held out, and two copies of each.
+
+    references, queries, familiar: (n, s, s, 3) uint8; query i is a copy of reference i by kinds
+    of edits that training does not draw, familiar i by those that it does.
+    """
 
     references: npt.NDArray[np.uint8]
     queries: npt.NDArray[np.uint8]
+    familiar: npt.NDArray[np.uint8]
 
-    def measure(self, embed: Callable[[Tensor], Tensor], device: torch.device) -> Figures:
-        """Search the originals of all queries."""
-        references = embed_views(embed, self.references, device).cpu().numpy()
-        queries = embed_views(embed, self.queries, device).cpu().numpy()
-        return figures(queries @ references.T)
+    def embed(
+        self, embed: Callable[[Tensor], Tensor], device: torch.device
+    ) -> tuple[Floats, Floats, Floats]:
+        """Unit vectors (n, d) of references, queries and familiar copies."""
+        views = (self.references, self.queries, self.familiar)
+        first, second, third = (embed_views(embed, v, device).cpu().numpy() for v in views)
+        return first, second, third
+
+    def measure(
+        self, embed: Callable[[Tensor], Tensor], device: torch.device
+    ) -> tuple[Figures, Figures]:
+        """Search the originals of all queries, then of all familiar copies."""
+        references, queries, familiar = self.embed(embed, device)
+        return figures(queries @ references.T), figures(familiar @ references.T)
 
 
 def validation_set(
     pictures: Sequence[Pixels], numbers: Numbers, options: TrainingOptions
 ) -> ValidationSet:
-    """The pictures held out, and a copy of each by edits that training does not draw."""
-    mix, side = mix_named(options.validation_mix), options.image_px
+    """The pictures `numbers`, which are held out, and their copies, at the size of search."""
+    side, seed = options.search_px, options.seed
     return ValidationSet(
         np.stack([square(pictures[int(i)], side) for i in numbers]),
-        validation_views(pictures, numbers, mix, side, options.seed),
+        validation_views(pictures, numbers, [options.judging_mix], side, seed),
+        validation_views(pictures, numbers, options.training_mixes, side, seed),
     )
 
 
-def figures(similarities: npt.NDArray[np.float32]) -> Figures:
+@dataclass(frozen=True)
+class TriedWhitening:
+    """A whitening and what it comes to.
+
+    matrix: (d, d) float32 that vectors are multiplied by; validation: of copies by edits that are
+    held out; familiar: of the others.
+    """
+
+    power: float
+    matrix: Floats
+    validation: Figures
+    familiar: Figures
+
+
+def best_whitening(
+    vectors: tuple[Floats, Floats, Floats], fitted: Floats, powers: Sequence[float] = POWERS
+) -> TriedWhitening:
+    """The whitening that finds most of both kinds of copies; the first of equally good ones.
+
+    vectors: what `ValidationSet.embed` returns; fitted: (n, d) vectors of pictures to train on.
+    """
+    width, tried = fitted.shape[1], []
+    for power in powers:
+        matrix = np.eye(width, dtype=np.float32)
+        if power and len(fitted) >= ENOUGH * width:
+            matrix = fit_whitening(fitted, width, power).matrix
+        references, queries, familiar = (unit_rows(values @ matrix) for values in vectors)
+        found = (figures(queries @ references.T), figures(familiar @ references.T))
+        tried.append(TriedWhitening(power, matrix, *found))
+    return max(
+        tried, key=lambda t: t.validation.normalized_micro_ap + t.familiar.normalized_micro_ap
+    )
+
+
+def figures(similarities: Floats) -> Figures:
     """Of (n, n) similarities, where the copies are on the diagonal."""
     count = len(similarities)
     ordered = -np.sort(-similarities, axis=1)
@@ -69,7 +123,7 @@ def figures(similarities: npt.NDArray[np.float32]) -> Figures:
     return Figures(recall, _micro_ap(similarities), _micro_ap(similarities - crowd))
 
 
-def _micro_ap(scores: npt.NDArray[np.float32]) -> float:
+def _micro_ap(scores: Floats) -> float:
     count = len(scores)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_CANDIDATES]
     labels = (best == np.arange(count)[:, None]).ravel()

@@ -35,17 +35,15 @@ def edited_view(
 
 
 def validation_views(
-    pictures: Sequence[Pixels], numbers: Numbers, mix: EditMix, side_px: int, seed: int
+    pictures: Sequence[Pixels], numbers: Numbers, mixes: Sequence[EditMix], side_px: int, seed: int
 ) -> npt.NDArray[np.uint8]:
-    """(n, s, s, 3): one edited view of each picture, the same at every call."""
-    return np.stack(
-        [
-            edited_view(
-                pictures, int(i), mix, side_px, np.random.default_rng([seed, _VALIDATION, i])
-            )
-            for i in numbers
-        ]
-    )
+    """(n, s, s, 3): one edited view of each picture, by the mixes in turn; always the same."""
+    views = []
+    for place, number in enumerate(numbers):
+        rng = np.random.default_rng([seed, _VALIDATION, number])
+        mix = mixes[place % len(mixes)]
+        views.append(edited_view(pictures, int(number), mix, side_px, rng))
+    return np.stack(views)
 
 
 def split(count: int, validation: int, seed: int) -> tuple[Numbers, Numbers]:
@@ -62,13 +60,16 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
     numbers: the pictures to train on; each comes up once an epoch. neighbours: (all, k) int64,
     for every picture the numbers of those most like it, of which `look_alikes` of a batch are
     drawn; views: how many of each picture, one after the other: first view of all n, then second.
+    mixes: of edits, drawn from evenly; sides_px: of the views before step `last_small_step` and
+    from there on.
     """
 
     pictures: Sequence[Pixels]
     numbers: Numbers
     neighbours: Numbers
-    mix: EditMix
-    side_px: int
+    mixes: Sequence[EditMix]
+    sides_px: tuple[int, int]
+    last_small_step: int
     batch_size: int
     look_alikes: float
     views: int
@@ -80,16 +81,12 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         chosen = np.tile(self.chosen(step), self.views)
-        pixels = [
-            edited_view(
-                self.pictures,
-                int(number),
-                self.mix,
-                self.side_px,
-                np.random.default_rng([self.seed, _VIEWS, step, place]),
-            )
-            for place, number in enumerate(chosen)
-        ]
+        side = self.sides_px[step >= self.last_small_step]
+        pixels = []
+        for place, number in enumerate(chosen):
+            rng = np.random.default_rng([self.seed, _VIEWS, step, place])
+            mix = self.mixes[int(rng.integers(len(self.mixes)))]
+            pixels.append(edited_view(self.pictures, int(number), mix, side, rng))
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(chosen)
 
     def chosen(self, step: int) -> Numbers:
