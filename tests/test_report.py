@@ -278,6 +278,13 @@ class TestEvidence:
     def test_no_overlay_of_what_cannot_be_drawn(self, transform):
         assert self.drawn(transform).overlay is None
 
+    def test_every_region_is_drawn(self):
+        parts = [[0.0, 0, 100, 0, 100, 300, 0, 300], [200.0, 0, 300, 0, 300, 300, 200, 300]]
+        pair = self.drawn((1, 0, 200, 0, 1, 0, 0, 0, 1), query_region=parts)
+        assert [points.split()[0] for points in pair.query.polygons] == ["0.0,0.0", "200.0,0.0"]
+        assert pair.query.covered == 0.5
+        assert pair.query.corners == [(0.0, 0.0), (200.0, 0.0)]
+
     def test_regions_outside_the_picture_are_cut_at_its_border(self):
         region = [-50.0, -50, 450, -50, 450, 350, -50, 350]
         pair = self.drawn((1, 0, 0, 0, 1, 0, 0, 0, 1), query_region=[region])
