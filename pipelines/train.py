@@ -23,10 +23,13 @@ _HELP = {
     "final_share": "how many of the steps are the last",
     "search_px": "side of the squares that the model is made for",
     "short_side_px": "the size that pictures are kept at meanwhile",
+    "pages": "drawn pages that are added, as a share of the pictures",
     "dimension": "numbers in a vector; a teacher or a model to start from has its own",
     "frozen_stages": "stages of the trunk, from below, that stay as they are",
     "loss": "fixed targets (on a CPU) or InfoNCE over two views (where there is a GPU)",
     "target_power": "how far the targets are whitened, 0.5 is fully",
+    "target_spread": "how far the targets move away from look-alikes",
+    "threshold_weight": "of the term that asks for one threshold for all views",
     "renewals": "how often the targets are made anew by the student",
     "mixed": "share of images blended with another one",
     "look_alikes": "share of a batch that look like its others",
@@ -69,9 +72,11 @@ def _train(arguments: argparse.Namespace) -> Path:
     options = TrainingOptions(**given)
     output = Path(arguments.output)
     storage = storage_for(arguments.images)
-    pictures = pack_pictures(storage, arguments.images, output / "pictures", options.short_side_px)
+    pictures = pack_pictures(
+        storage, arguments.images, output / "pictures", options.short_side_px, options.pages
+    )
     print(
-        f"{len(pictures)} pictures; {pictures.failed} could not be read, "
+        f"{len(pictures)} pictures, drawn pages among them; {pictures.failed} could not be read, "
         f"{pictures.repeated} repeat another one"
     )
     teacher = Path(arguments.teacher) if arguments.teacher else None

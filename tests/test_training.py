@@ -28,8 +28,10 @@ from copydetect.training.losses import (
     info_nce,
     mix_images,
     target_softmax,
+    threshold_term,
 )
 from copydetect.training.options import Loss, TrainingOptions
+from copydetect.training.pages import draw_layout, draw_page, drawn_pages
 from copydetect.training.pictures import Pictures, pack_pictures
 from copydetect.training.student import FrozenNorm, Student, turn_projection
 from copydetect.training.targets import nearest_targets
@@ -163,7 +165,50 @@ def test_target_softmax_by_hand() -> None:
     right = -np.log(np.e / (np.e + 2))
     wrong = -np.log(1 / (np.e + 2))
     expected = (right + (0.25 * right + 0.75 * (wrong + 1))) / 2
-    assert float(target_softmax(vectors, targets, labels, 1.0)) == pytest.approx(expected, rel=1e-5)
+    assert float(target_softmax(vectors @ targets.T, labels, 1.0)) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_threshold_term_by_hand() -> None:
+    similarities = torch.tensor([[0.9, 0.5, 0.4, 0.3, 0.2, 0.1]])
+    labels = Labels.of(torch.tensor([0]))
+    # normalised by rank 5 alone, as there is no other: .1 is taken off
+    missed = np.log1p(np.exp(0.3 - 0.8))
+    alarms = sum(np.log1p(np.exp(score - 0.1 - 0.3)) for score in (0.5, 0.4, 0.3))
+    found = float(threshold_term(similarities, labels, 1.0))
+    assert found == pytest.approx(missed + alarms, rel=1e-5)
+
+
+def test_spread_targets_moves_crowds_apart_and_leaves_the_others() -> None:
+    torch.manual_seed(0)
+    crowd = functional.normalize(torch.randn(1, 64) + 0.4 * torch.randn(20, 64))
+    alone = functional.normalize(torch.randn(20, 64))
+    spread = targets.spread_targets(torch.cat([crowd, alone]), 0.3)
+    assert float((spread[:20] @ spread[:20].T).mean()) < float((crowd @ crowd.T).mean()) - 0.05
+    assert float((spread[20:] * alone).sum(dim=1).min()) > 0.9
+
+
+def test_pages_of_a_layout_differ_in_their_contents_alone() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        layout = draw_layout(rng)
+        one, other = (draw_page(layout, [picture(1), picture(2)], rng) for _ in range(2))
+        assert one.shape == other.shape == (layout.height, layout.width, 3)
+        assert (one != other).any()
+        np.testing.assert_array_equal(one[-2:, :2], other[-2:, :2])
+    first, again = (list(drawn_pages(5, [picture(1)], np.random.default_rng(1))) for _ in range(2))
+    assert len(first) == 5
+    for page, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(page, same)
+
+
+def test_pages_are_packed_after_the_pictures(folder: Path, tmp_path: Path) -> None:
+    plain = pack_pictures(LocalStorage(), str(folder), tmp_path / "plain", 40)
+    packed = pack_pictures(LocalStorage(), str(folder), tmp_path / "pages", 40, pages=0.25)
+    assert len(packed) == 48 + 12
+    np.testing.assert_array_equal(plain[47], packed[47])
+    assert min(packed[59].shape[:2]) > 150
 
 
 def test_info_nce_equals_its_definition() -> None:

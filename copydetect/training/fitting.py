@@ -29,6 +29,7 @@ from copydetect.training.losses import (
     info_nce,
     mix_images,
     target_softmax,
+    threshold_term,
 )
 from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import Pictures
@@ -46,6 +47,7 @@ from copydetect.training.targets import (
     fit_projection,
     nearest_targets,
     regress_projection,
+    spread_targets,
     teacher_targets,
     whiten_targets,
 )
@@ -167,7 +169,8 @@ def _model_and_targets(
         embed = Student(deepcopy(model), 0, multiplies_bfloat16(device)).to(device)
         targets = clean_targets(embed, pictures, side, device)
         views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
-        return model, whiten_targets(model, targets, views, options.target_power)
+        targets = whiten_targets(model, targets, views, options.target_power)
+        return model, spread_targets(targets, options.target_spread)
     targets = teacher_targets(load_torchscript(start.teacher, device), pictures, side, device)
     if not (ready and model.projection.out_features == targets.shape[1]):
         model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
@@ -270,7 +273,10 @@ def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
 def _loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
     options, bank = run.options, run.state.bank
     if options.loss == "targets":
-        return target_softmax(vectors, run.state.targets, labels, options.temperature)
+        similarities = (vectors @ run.state.targets.T).float()
+        softmax = target_softmax(similarities, labels, options.temperature)
+        term = threshold_term(similarities, labels, options.temperature)
+        return softmax + options.threshold_weight * term
     earlier = Labels(bank["first"], bank["second"], bank["share"]).to(run.device)
     remembered = bank["vectors"].to(run.device)
     contrast = info_nce(vectors, labels, remembered, earlier, options.temperature)
@@ -302,6 +308,7 @@ def _remember(run: _Run, vectors: Tensor, labels: Labels) -> None:
 def _renew_targets(run: _Run) -> None:
     """Move every target half way to what the averaged student makes of the clean picture."""
     seen = clean_targets(run.averaged(), run.pictures, run.options.final_px, run.device)
+    seen = spread_targets(seen, run.options.target_spread)
     run.state.targets = functional.normalize(run.state.targets + seen)
 
 

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_CROWD = (5, 30)
+_THRESHOLD = 0.3
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -43,19 +46,36 @@ class Labels:
         return total
 
 
-def target_softmax(vectors: Tensor, targets: Tensor, labels: Labels, temperature: float) -> Tensor:
+def target_softmax(similarities: Tensor, labels: Labels, temperature: float) -> Tensor:
     """Cross-entropy of a view's target among the targets of all pictures, plus 1 − its cosine.
 
-    vectors: (n, d) and targets: (N, d), unit rows; labels number the rows of `targets`.
+    similarities: (n, N) cosines of the views and all targets, whose columns the labels number.
     """
-    logits = (vectors @ targets.T).float() / temperature
-    logs = functional.log_softmax(logits, dim=1)
-    total = vectors.new_zeros(())
+    logs = functional.log_softmax(similarities / temperature, dim=1)
+    total = similarities.new_zeros(())
     for numbers, share in ((labels.first, labels.share), (labels.second, 1 - labels.share)):
         surprise = -logs.gather(1, numbers[:, None])[:, 0]
-        cosine = (vectors * targets[numbers]).sum(dim=1)
+        cosine = similarities.gather(1, numbers[:, None])[:, 0]
         total = total + (share * (surprise + 1 - cosine)).mean()
     return total
+
+
+def threshold_term(similarities: Tensor, labels: Labels, temperature: float) -> Tensor:
+    """How far scores are on the wrong side of one threshold for all views.
+
+    A softmax ranks the targets of one view; a search that reports pairs ranks those of all views
+    together. The score is the similarity minus the mean of the view's own of ranks 5–30, as a
+    search normalises it; a view's own target and the three others nearest to it count.
+    """
+    own = torch.stack([labels.first, labels.second], dim=1)
+    others = similarities.detach().scatter(1, own, -1.0)
+    nearest, columns = others.topk(min(_CROWD[1], others.shape[1] - 1), dim=1)
+    crowd = nearest[:, min(_CROWD[0] - 1, nearest.shape[1] - 1) :].mean(dim=1, keepdim=True)
+    right = similarities.gather(1, labels.first[:, None]) - crowd
+    wrong = similarities.gather(1, columns[:, :3]) - crowd
+    missed = functional.softplus((_THRESHOLD - right[:, 0]) / temperature)
+    alarms = functional.softplus((wrong - _THRESHOLD) / temperature).sum(dim=1)
+    return (labels.share * missed + alarms).mean()
 
 
 def info_nce(

@@ -20,8 +20,10 @@ class TrainingOptions:
     loss: "targets" gives every image a fixed target vector and is the thriftier by far; "infonce"
     sets two views of an image against the rest of the batch and `bank_size` vectors of earlier
     batches, and wants millions of pairs. entropy_weight: of the entropy term of "infonce".
-    target_power: how far targets are whitened, ½ fully; renewals: how often they are made anew by
-    the student, evenly over the run.
+    threshold_weight: of the term of "targets" that asks for one threshold for all views.
+    target_power: how far targets are whitened, ½ fully; target_spread: how far they move away
+    from look-alikes; renewals: how often they are made anew by the student, evenly over the run.
+    pages: how many drawn pages are added, as a share of the pictures.
     frozen_stages: stem and so many groups of the trunk stay as they are; 0 trains all.
     mixed: share of images that are blended with another one, or have a piece of one in them.
     look_alikes: share of a batch that are the nearest images of its others.
@@ -40,6 +42,7 @@ class TrainingOptions:
     final_share: float = 0.4
     search_px: int = 256
     short_side_px: int = 192
+    pages: float = 0.1
     dimension: int = 384
     pooled_stages: tuple[int, ...] = (3, 4, 5, 6, 7)
     width: float = 1.0
@@ -48,7 +51,9 @@ class TrainingOptions:
     temperature: float = 0.05
     entropy_weight: float = 10.0
     bank_size: int = 4096
-    target_power: float = 0.2
+    threshold_weight: float = 0.3
+    target_power: float = 0.1
+    target_spread: float = 0.3
     renewals: int = 1
     mixed: float = 0.05
     look_alikes: float = 0.25
@@ -76,11 +81,18 @@ class TrainingOptions:
         _check("temperature", self.temperature, 1e-3, 1)
         _check("learning_rate", self.learning_rate, 1e-8, 1)
         _check("target_power", self.target_power, 0, 0.5)
-        for name in ("average", "final_share"):
+        for name in ("average", "final_share", "target_spread", "pages"):
             _check(name, getattr(self, name), 0, 1)
         for name in ("mixed", "look_alikes"):
             _check(name, getattr(self, name), 0, 0.9)
-        for name in ("entropy_weight", "bank_size", "renewals", "warmup_steps", "workers"):
+        for name in (
+            "entropy_weight",
+            "threshold_weight",
+            "bank_size",
+            "renewals",
+            "warmup_steps",
+            "workers",
+        ):
             _check(name, getattr(self, name), 0, 10**9)
         if self.loss not in ("targets", "infonce"):
             raise OptionError(f"loss must be targets or infonce, not {self.loss!r}")

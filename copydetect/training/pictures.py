@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from copydetect.errors import ImageError, InputError
 from copydetect.images import decode
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.storage import Storage
+from copydetect.training.pages import drawn_pages
 from copydetect.types import Failure, Pixels
+
+Key = dict[str, str | float]
 
 MIN_PICTURES = 32
 _PIXELS, _INDEX = "pictures.u8", "pictures.json"
@@ -54,24 +57,26 @@ class Pictures(Sequence[Pixels]):
         return np.array(flat).reshape(height, width, 3)
 
 
-def pack_pictures(storage: Storage, spec: str, folder: Path, short_side_px: int) -> Pictures:
+def pack_pictures(
+    storage: Storage, spec: str, folder: Path, short_side_px: int, pages: float = 0.0
+) -> Pictures:
     """Decode every image of an input into `folder`, its short side at most `short_side_px`.
 
-    Images that cannot be decoded are left out and counted, and so are exact repeats.
+    Images that cannot be decoded are left out and counted, and so are exact repeats. `pages` are
+    drawn and added, as a share of the pictures.
     InputError where fewer than MIN_PICTURES different ones remain. Packed before, it is opened.
     """
-    key: dict[str, str | int] = {"input": spec, "short_side_px": short_side_px}
+    key: Key = {"input": spec, "short_side_px": short_side_px, "pages": pages}
     if not _is_packed(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _INDEX).unlink(missing_ok=True)
         index = _write_pixels(storage, spec, folder / _PIXELS, short_side_px)
+        index["shapes"] += _add_pages(folder / _PIXELS, index["shapes"], pages)
         (folder / _INDEX).write_text(json.dumps(key | index), encoding="utf-8")
     return _open_packed(folder)
 
 
-def _write_pixels(
-    storage: Storage, spec: str, path: Path, short_side_px: int
-) -> dict[str, list[list[int]] | int]:
+def _write_pixels(storage: Storage, spec: str, path: Path, short_side_px: int) -> dict[str, Any]:
     seen: set[bytes] = set()
     shapes: list[list[int]] = []
     failed = repeated = 0
@@ -96,6 +101,18 @@ def _write_pixels(
     return {"shapes": shapes, "failed": failed, "repeated": repeated}
 
 
+def _add_pages(path: Path, shapes: list[list[int]], share: float) -> list[list[int]]:
+    """Draw pages that show some of the pictures, and write them after these; their shapes."""
+    pictures = _mapped(path, shapes)
+    rng = np.random.default_rng(len(shapes))
+    added = []
+    with path.open("ab") as stream:
+        for page in drawn_pages(round(share * len(shapes)), pictures, rng):
+            stream.write(page.tobytes())
+            added.append([page.shape[0], page.shape[1]])
+    return added
+
+
 def _contents(storage: Storage, spec: str) -> Iterator[bytes | Failure]:
     for piece in find_sources(storage, spec).pieces:
         for _, data in read_source(storage, piece):
@@ -115,7 +132,7 @@ def _small(data: bytes, short_side_px: int) -> Pixels | None:
     return resized(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def _is_packed(folder: Path, key: dict[str, str | int]) -> bool:
+def _is_packed(folder: Path, key: Key) -> bool:
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -125,7 +142,11 @@ def _is_packed(folder: Path, key: dict[str, str | int]) -> bool:
 
 def _open_packed(folder: Path) -> Pictures:
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    shapes = np.array(index["shapes"], np.int64)
+    pictures = _mapped(folder / _PIXELS, index["shapes"])
+    return replace(pictures, failed=index["failed"], repeated=index["repeated"])
+
+
+def _mapped(path: Path, sides: list[list[int]]) -> Pictures:
+    shapes = np.array(sides, np.int64)
     sizes = shapes.prod(axis=1) * 3
-    pixels = np.memmap(folder / _PIXELS, np.uint8, "r")
-    return Pictures(pixels, shapes, sizes.cumsum() - sizes, index["failed"], index["repeated"])
+    return Pictures(np.memmap(path, np.uint8, "r"), shapes, sizes.cumsum() - sizes)

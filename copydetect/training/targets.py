@@ -25,6 +25,7 @@ ENOUGH = 4
 
 _BATCH = 32
 _LOOKALIKE_RANKS = 10
+_CROWD = 12
 _SAME = 0.999
 
 
@@ -107,6 +108,21 @@ def whiten_targets(
     offset = torch.from_numpy(whitening.offset)
     turn_projection(model, torch.from_numpy(whitening.matrix), length * offset)
     return torch.from_numpy(whitening.apply(targets.cpu().numpy())).to(targets.device)
+
+
+def spread_targets(targets: Tensor, share: float) -> Tensor:
+    """Targets (N, d) moved away from their nearest others, by a share of these others' mean.
+
+    Pages, windows and goods on shelves are so crowded that no view could tell its own target by
+    them; there, what a target differs in then weighs more.
+    """
+    count = min(_CROWD, len(targets) - 1)
+    moved = []
+    for start in range(0, len(targets), 1024):
+        block = targets[start : start + 1024]
+        nearest = (block @ targets.T).topk(count + 1, dim=1).indices[:, 1:]
+        moved.append(block - share * targets[nearest].mean(dim=1))
+    return functional.normalize(torch.cat(moved))
 
 
 def regress_projection(
