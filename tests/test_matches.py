@@ -115,6 +115,21 @@ def test_unlikely_pairs_are_matched_in_full_only_where_the_search_speaks_for_the
     assert match.is_copy == (score > -6.5) == ("features" in query.__dict__)
 
 
+def test_two_correspondences_are_followed_where_the_pixels_under_them_agree() -> None:
+    picture = scene(13, 320, 240)
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    unlikely = replace(CANDIDATE, score=-7.0)
+    places = np.array([[0.2, 0.3], [0.8, 0.5]])
+    for reference, end, followed in (
+        (mirrored, [1, 0] + [-1, 1] * places, True),
+        (scene(21, 320, 240), places[::-1], False),
+    ):
+        query = prepare_image("q", picture)
+        points = np.column_stack([places, end]).astype(np.float32)
+        match = verify_pair(query, prepare_image("r", reference), unlikely, points)
+        assert match.is_copy == followed == ("features" in query.__dict__)
+
+
 def test_identical_pixels_are_a_copy_and_one_colour_is_none() -> None:
     picture = scene(17, 200, 150)
     assert verify(picture, picture.copy()).confidence == 1

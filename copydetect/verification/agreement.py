@@ -82,6 +82,13 @@ class Cells:
         """Cells without contrast in either image."""
         return np.asarray(self.used & (self.weight <= _FLAT_STD))
 
+    @property
+    def mean_correlation(self) -> float:
+        """Of cells with contrast, weighted by it; 1 where there are none, which proves nothing."""
+        weight = np.where(self.used & ~self.flat, self.weight, 0)
+        total = float(weight.sum())
+        return float((self.correlation * weight).sum()) / total if total else 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Details:

@@ -113,7 +113,7 @@ def measure(
         return None
     cells = compare(pair)
     least = _NOTHING_AGREES_DIRECTLY if alignment.model == "direct" else _NOTHING_AGREES
-    if _mean_correlation(cells) < least:
+    if cells.mean_correlation < least:
         return None
     matrix = refine(matrix, query, reference, cells, pair)
     found = overlap(matrix, query, reference)
@@ -217,13 +217,6 @@ def _pixels(pair: Overlap, cells: Cells, details: Details) -> dict[str, float]:
         "overlap_px": float(max(pair.query.shape)),
         **_shape(cells, agree, telling, weight, details),
     }
-
-
-def _mean_correlation(cells: Cells) -> float:
-    """Of the cells with contrast, weighted by it; 1 where there are none, which proves nothing."""
-    weight = np.where(cells.used & ~cells.flat, cells.weight, 0)
-    total = float(weight.sum())
-    return float((cells.correlation * weight).sum()) / total if total else 1.0
 
 
 def _shape(

@@ -205,6 +205,26 @@ def singular_values(
     return large, np.abs(determinant) / np.maximum(large, 1e-12), determinant < 0
 
 
+def fit_similarity(source: Floats, target: Floats, mirrored: bool) -> Matrix | None:
+    """Least squares, four parameters (Umeyama 1991); None where the points coincide."""
+    sign = -1 if mirrored else 1
+    start = sign * source[:, 0].astype(np.float64) + 1j * source[:, 1]
+    end = target[:, 0].astype(np.float64) + 1j * target[:, 1]
+    start_mean, end_mean = start.mean(), end.mean()
+    spread = float((np.abs(start - start_mean) ** 2).sum())
+    if spread < 1e-6:
+        return None
+    factor = complex((np.conj(start - start_mean) * (end - end_mean)).sum() / spread)
+    offset = end_mean - factor * start_mean
+    return np.array(
+        [
+            [factor.real * sign, -factor.imag, offset.real],
+            [factor.imag * sign, factor.real, offset.imag],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
 def _no_correspondences(mirrored: bool) -> Correspondences:
     points, numbers = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
     return Correspondences(points, points, numbers, numbers, mirrored)
@@ -259,7 +279,7 @@ def _optimise(matrix: Matrix, correspondences: Correspondences) -> Matrix | None
         fitted = (
             _fit_affine(source, target)
             if number >= 6
-            else _fit_similarity(source, target, correspondences.mirrored)
+            else fit_similarity(source, target, correspondences.mirrored)
         )
         if fitted is None:
             return None
@@ -290,7 +310,7 @@ def _choose_model(matrix: Matrix, correspondences: Correspondences, query: PairI
     source, target = correspondences.query_px[close], correspondences.reference_px[close]
     options: list[tuple[Model, Matrix | None, int]] = [
         ("affine", matrix, 6),
-        ("similarity", _fit_similarity(source, target, correspondences.mirrored), 4),
+        ("similarity", fit_similarity(source, target, correspondences.mirrored), 4),
     ]
     if len(source) >= 10:
         options.append(("homography", _fit_homography(source, target), 8))
@@ -334,26 +354,6 @@ def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
     matrix[:2, :2] = solved[:2].T
     matrix[:2, 2] = solved[2] - matrix[:2, :2] @ centre
     return matrix
-
-
-def _fit_similarity(source: Floats, target: Floats, mirrored: bool) -> Matrix | None:
-    """Least squares, four parameters (Umeyama 1991); None where the points coincide."""
-    sign = -1 if mirrored else 1
-    start = sign * source[:, 0].astype(np.float64) + 1j * source[:, 1]
-    end = target[:, 0].astype(np.float64) + 1j * target[:, 1]
-    start_mean, end_mean = start.mean(), end.mean()
-    spread = float((np.abs(start - start_mean) ** 2).sum())
-    if spread < 1e-6:
-        return None
-    factor = complex((np.conj(start - start_mean) * (end - end_mean)).sum() / spread)
-    offset = end_mean - factor * start_mean
-    return np.array(
-        [
-            [factor.real * sign, -factor.imag, offset.real],
-            [factor.imag * sign, factor.real, offset.imag],
-            [0.0, 0.0, 1.0],
-        ]
-    )
 
 
 def _residuals_px(matrix: Matrix, correspondences: Correspondences) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from copydetect.verification.geometry import Matrix
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
-from copydetect.verification.proposals import of_features, of_pixels, of_search
+from copydetect.verification.proposals import few_agree, of_features, of_pixels, of_search
 from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
 
 
@@ -153,7 +153,8 @@ def collect_evidence(
     collected: list[Evidence] = []
     for propose in (of_search, of_features, of_pixels):
         # Features cost most by far, and the search has compared two hundred of each image.
-        if propose is of_features and not collected and score < options.match_score:
+        doubted = propose is of_features and not collected and score < options.match_score
+        if doubted and not few_agree(query, reference, correspondences):
             continue
         found = [
             evidence
