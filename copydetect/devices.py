@@ -1,4 +1,4 @@
-"""What computes: a device by its name, and whether it multiplies bfloat16."""
+"""What computes: a device by its name, and which small numbers it multiplies."""
 
 from __future__ import annotations
 
@@ -27,3 +27,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
+
+
+@cache
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether products of bytes are native and add up in 32 bits; elsewhere sums may overflow."""
+    return device.type == "cpu" and bool(torch.cpu._is_vnni_supported())

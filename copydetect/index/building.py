@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import faiss
+from threadpoolctl import threadpool_limits
 
 from copydetect.index.partitions import (
     Floats,
@@ -42,7 +43,7 @@ from copydetect.search.queries import (
 )
 from copydetect.storage import Storage
 
-_LARGE_SAMPLE = 1 << 16
+_LARGE_SAMPLE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,18 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
         sample = read_sample(job.storage, sorted(samples))
         # All else waits for this one worker, so it takes the whole machine where that pays.
         large = len(sample) > _LARGE_SAMPLE
-        faiss.omp_set_num_threads((os.cpu_count() or 1) if large else job.options.threads)
-        partition = train_partition(sample, job.vectors, job.options, job.model, job.codebook)
+        workers = (os.cpu_count() or 1) if large else job.options.threads
+        _limit_threads(workers)
+        partition = train_partition(
+            sample, job.vectors, job.options, job.model, job.codebook, workers
+        )
         save_partition(job.storage, job.partition_uri, partition)
     return load_partition(job.storage, job.partition_uri)
 
 
 def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
     """Route one part into the index."""
-    faiss.omp_set_num_threads(job.options.threads)
+    _limit_threads(job.options.threads)
     probes = max(1, min(job.self_probes, partition.lists))
     return route_part(job.storage, job.folder, job.read, part, partition, probes)
 
@@ -125,7 +129,7 @@ def commit_step(
 
 def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     """Route one part of queries."""
-    faiss.omp_set_num_threads(job.options.threads)
+    _limit_threads(job.options.threads)
     # Routing into a single list leaves nothing to know.
     same_lists = job.same_parts and reader.partition.lists > 1
     known = probes_uri(job.index_folder, part[0]) if same_lists else ""
@@ -164,3 +168,9 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
         for number, _ in parts:
             write_floors(job.storage, job.folder, number, tasks, job.options)
     return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]
+
+
+def _limit_threads(threads: int) -> None:
+    """Of FAISS and of torch, in this worker."""
+    faiss.omp_set_num_threads(threads)
+    threadpool_limits(threads)

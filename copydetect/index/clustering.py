@@ -8,14 +8,17 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.index.coarse import CoarseQuantiser
+
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 _DIRECT_CLUSTERS = 512
 _CROWDED = 4
+_ROUNDS_TOGETHER = 2
 
 
-def cluster(floats: Floats, clusters: int, seed: int) -> Floats:
+def cluster(floats: Floats, clusters: int, seed: int, workers: int = 1) -> Floats:
     """k-means: direct where clusters are few, else in two levels and then refined together."""
     if clusters == 1:
         mean: Floats = floats.mean(axis=0, keepdims=True).astype(np.float32)
@@ -23,23 +26,26 @@ def cluster(floats: Floats, clusters: int, seed: int) -> Floats:
     if clusters <= _DIRECT_CLUSTERS:
         return _kmeans(floats, clusters, 10, seed)
     upper = _kmeans(floats, round(math.sqrt(clusters)), 8, seed)
-    member = faiss.knn(floats, upper, 1)[1][:, 0]
+    member = _nearest(floats, upper, workers)
     shares = _shares(np.bincount(member, minlength=len(upper)), clusters)
     parts = [
         _kmeans(np.ascontiguousarray(floats[member == part]), share, 8, seed)
         for part, share in enumerate(shares)
         if share
     ]
-    return _kmeans(floats, clusters, 2, seed, np.concatenate(parts))
+    centroids = np.concatenate(parts)
+    for _ in range(_ROUNDS_TOGETHER):
+        centroids = _means(floats, _nearest(floats, centroids, workers), centroids)
+    return centroids
 
 
-def split_crowded(floats: Floats, centroids: Floats, seed: int) -> Floats:
+def split_crowded(floats: Floats, centroids: Floats, seed: int, workers: int = 1) -> Floats:
     """Centroids, with those that hold over four times the mean replaced by several.
 
     k-means may leave a tight crowd, thousands of near-identical images, to one centroid: what it
     would gain there is nothing against what it gains elsewhere, but it makes queries slow.
     """
-    member = faiss.knn(floats, centroids, 1)[1][:, 0]
+    member = _nearest(floats, centroids, workers)
     sizes = np.bincount(member, minlength=len(centroids))
     mean = len(floats) / len(centroids)
     crowded = np.flatnonzero(sizes > _CROWDED * mean)
@@ -54,9 +60,22 @@ def split_crowded(floats: Floats, centroids: Floats, seed: int) -> Floats:
     return np.concatenate(pieces)
 
 
-def _kmeans(
-    floats: Floats, clusters: int, rounds: int, seed: int, initial: Floats | None = None
-) -> Floats:
+def _nearest(floats: Floats, centroids: Floats, workers: int) -> Integers:
+    """(n,) the nearest centroid of each vector."""
+    return CoarseQuantiser(centroids).nearest(floats, 1, workers)[:, 0]
+
+
+def _means(floats: Floats, member: Integers, centroids: Floats) -> Floats:
+    """The mean of each cluster's members; its old centroid where it has none."""
+    order = np.argsort(member, kind="stable")
+    clusters, starts, counts = np.unique(member[order], return_index=True, return_counts=True)
+    means: Floats = centroids.copy()
+    for number, start, count in zip(clusters, starts, counts, strict=True):
+        means[number] = floats[order[start : start + count]].mean(axis=0)
+    return means
+
+
+def _kmeans(floats: Floats, clusters: int, rounds: int, seed: int) -> Floats:
     if clusters >= len(floats):
         return np.ascontiguousarray(floats[:clusters])
     kmeans = faiss.Kmeans(
@@ -67,7 +86,7 @@ def _kmeans(
         min_points_per_centroid=1,
         max_points_per_centroid=1 << 20,
     )
-    kmeans.train(floats, init_centroids=initial)
+    kmeans.train(floats)
     centroids: Floats = np.array(kmeans.centroids, dtype=np.float32)
     return centroids
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.index.clustering import cluster, in_order, split_crowded
+from copydetect.index.coarse import CoarseQuantiser
 from copydetect.index.codes import Coding, train_rotation, trained_index
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
@@ -37,8 +38,6 @@ EXACT_BELOW = 8192
 
 _VECTORS_PER_LIST = 256
 _MOST_LINEAR_LISTS = 65_536
-_EXACT_LISTS = 16_384
-_GROUPS_VISITED = 48
 _LEAST_PROBES = 32
 _TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
@@ -119,12 +118,6 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
         return round(2.5 * math.sqrt(vectors))
     linear = vectors // _VECTORS_PER_LIST
     return max(min(linear, _MOST_LINEAR_LISTS), min(linear, round(16 * math.sqrt(vectors))))
-
-
-def coarse_comparisons(lists: int) -> int:
-    """How many centroids a vector is compared with to find its lists."""
-    groups = round(math.sqrt(lists))
-    return lists if lists <= _EXACT_LISTS else groups + _GROUPS_VISITED * lists // groups
 
 
 def training_size(vectors: int, options: IndexOptions) -> int:
@@ -229,17 +222,12 @@ class Partition:
         floats = np.asarray(self._quantizer.decode(codes), dtype=np.float32)
         return floats @ self.rotation if self.rotation.size else floats
 
-    def nearest_lists(self, vectors: Vectors, count: int) -> Integers:
+    def nearest_lists(self, vectors: Vectors, count: int, workers: int = 1) -> Integers:
         """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
 
-        Computed in blocks of one shape, so that a vector's lists do not depend on its neighbours.
-        Of more than 16,384 lists only those in the nearest groups of lists are looked at; −1 where
-        these hold fewer than `count`.
+        All where there are fewer. A vector's lists do not depend on what it comes with.
         """
-        count = min(count, self.lists)
-        floats = self.decode(vectors)
-        found: Integers = _by_blocks(lambda block: self._coarse.search(block, count)[1], floats)
-        return found
+        return self._coarse.nearest(self.decode(vectors), count, workers)
 
     @cached_property
     def _codec(self) -> Any:
@@ -250,21 +238,8 @@ class Partition:
         return self._codec.pq if self.options.coding.product else self._codec.sq
 
     @cached_property
-    def _coarse(self) -> Any:
-        if self.lists <= _EXACT_LISTS:
-            flat = faiss.IndexFlatL2(self.dimension)
-            flat.add(self.centroids)
-            return flat
-        # Lists of near numbers are near each other: a run of them is a group, its mean its centre.
-        groups = round(math.sqrt(self.lists))
-        means = [run.mean(axis=0) for run in np.array_split(self.centroids, groups)]
-        centres = faiss.IndexFlatL2(self.dimension)
-        centres.add(np.stack(means))
-        grouped = faiss.IndexIVFFlat(centres, self.dimension, groups, faiss.METRIC_L2)
-        grouped.is_trained = True
-        grouped.nprobe = _GROUPS_VISITED
-        grouped.add(self.centroids)
-        return grouped
+    def _coarse(self) -> CoarseQuantiser:
+        return CoarseQuantiser(self.centroids)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -291,24 +266,26 @@ def train_partition(
     options: IndexOptions,
     model: str = "",
     codebook: Floats | None = None,
+    workers: int = 1,
 ) -> Partition:
     """Train the partition of a collection of `vectors` vectors on a sample of them.
 
     sample: (n, d) floats, or codes of `codebook`; codebook: (m, 256, d / m) float32, a product
-    quantiser that is given rather than trained.
+    quantiser that is given rather than trained; workers: threads.
     """
     if not len(sample):
         raise InputError("an index needs at least one vector: the collection is empty")
     floats = _floats(sample, codebook)
     lists = min(lists_for(vectors, options), len(floats))
-    centroids = cluster(floats, lists, options.seed)
-    centroids = in_order(split_crowded(floats, centroids, options.seed))
+    centroids = cluster(floats, lists, options.seed, workers)
+    centroids = in_order(split_crowded(floats, centroids, options.seed, workers))
     rotation = _NO_ROTATION if codebook is not None else train_rotation(options.coding, floats)
     coded = floats @ rotation.T if rotation.size else floats
     index = trained_index(options.coding, options.metric, len(centroids), coded, codebook)
     empty = faiss.serialize_index(index)
     partition = Partition(centroids, empty, options, model, 1, rotation=rotation)
-    sizes = np.bincount(partition.nearest_lists(floats, 1)[:, 0], minlength=partition.lists)
+    own = partition.nearest_lists(floats, 1, workers)[:, 0]
+    sizes = np.bincount(own, minlength=partition.lists)
     return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from copydetect.errors import InputError, OptionError
-from copydetect.index.partitions import IndexOptions, coarse_comparisons, lists_for
+from copydetect.index.partitions import IndexOptions, lists_for
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12
@@ -69,7 +69,7 @@ def work_of(
     copies = min(copies, shards, probes)
     query = 2 * dimension + 8 + 4 * probes
     shuffled = vectors * (code + _ID_BYTES + copies * (query + k * _RESULT_BYTES))
-    coarse = vectors * coarse_comparisons(lists) * dimension
+    coarse = vectors * lists * dimension
     scanned = vectors * probes * (vectors / lists) * dimension
     return Work(vectors, lists, shards, float(coarse), float(scanned), stored, shuffled)
 
