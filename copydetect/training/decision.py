@@ -1,11 +1,15 @@
 """labelled pairs → the decision: boosted trees over evidence, calibrated, stored as plain numbers.
 
-    python -m copydetect.training.decision PICTURES --output decision.json
+    python -m copydetect.training.decision PICTURES [PICTURES …] --output decision.json
 
-Pictures are whatever `copydetect` takes as input. Evidence is collected as verification does it;
-of a pair with several alignments the best one counts, under the decision of the round before.
-Trees are constrained to be monotonic where the direction is known (more agreement never speaks
-against a copy), which keeps them from learning the training pictures by heart.
+Each PICTURES is whatever `copydetect` takes as input. One pile of pairs is made of each, and what
+was learnt from the others is calibrated and measured on it, so give them apart by where they come
+from: then the figures are those of sources that the decision has not seen. Of a single one, pairs
+of like origin are kept together instead. Evidence is collected as verification does it; of a pair
+with several alignments the best one counts, under the decision of the round before. Strangers that
+`near_copies` takes for one picture are left out. Trees are constrained to be monotonic where the
+direction is known (more agreement never speaks against a copy), which keeps them from learning the
+training pictures by heart.
 """
 
 from __future__ import annotations
@@ -24,6 +28,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.descriptors import load_model
+from copydetect.evaluation.metrics import (
+    micro_average_precision,
+    precision_recall_curve,
+    recall_at_precision,
+)
 from copydetect.storage import LocalStorage
 from copydetect.training.labelled_pairs import (
     LabelledPairs,
@@ -32,7 +41,9 @@ from copydetect.training.labelled_pairs import (
     labelled_pairs,
     make_pile,
 )
+from copydetect.training.near_copies import are_near_copies, are_suspicious
 from copydetect.training.pictures import pack_pictures
+from copydetect.types import Pixels
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.pair_images import PairImage
@@ -58,11 +69,12 @@ MORE_IS_COPY = (
     "reference_covered",
     "chroma_correlation",
 )
-LESS_IS_COPY = ("rival_inliers", "error_px", "shift_px", "shift_spread_px")
+LESS_IS_COPY = ("largest_hole", "rival_inliers", "error_px", "shift_px", "shift_spread_px")
 UNUSED = ("overlap_px",)
 """What the decision does not see."""
 FOLDS = 5
 _IMAGES_KEPT = 400
+_LONGEST_PX = 448
 ROUNDS = 2
 
 Floats = npt.NDArray[np.float32]
@@ -88,28 +100,68 @@ def collect(pile: Pile, pairs: LabelledPairs, options: MatchOptions) -> list[Flo
     return collected
 
 
-def fit(
-    evidence: Sequence[Floats], labels: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
-) -> dict[str, Any]:
-    """The decision as JSON.
+def without_near_copies(
+    pile: Pile, pairs: LabelledPairs, evidence: Sequence[Floats], options: MatchOptions
+) -> list[int]:
+    """The pairs whose labels are true: not strangers whose pictures are hardly different.
 
-    evidence: as `collect` gives it; labels: (m,) whether a pair are copies; origins: (m,) int64,
-    pairs of equal ones are kept in one fold, on which what was learnt from the others is
-    calibrated.
+    What was made to look alike keeps its label, whatever it looks like.
+    """
+    made = {(int(i), int(j)) for i, j in pile.rivals}
+    near: dict[tuple[int, int], bool] = {}
+    kept = []
+    for number, (i, j) in enumerate(pairs.rows.tolist()):
+        first, second = sorted((int(pile.origins[i]), int(pile.origins[j])))
+        true = pairs.copies[number] or (i, j) in made or not are_suspicious(evidence[number])
+        if not true and (first, second) not in near:
+            near[first, second] = are_near_copies(_compare(pile, first, second, options))
+        if true or not near[first, second]:
+            kept.append(number)
+    return kept
+
+
+def _compare(pile: Pile, first: int, second: int, options: MatchOptions) -> Floats:
+    """(alignments, len(NAMES)) evidence of what two origins were before any edit."""
+    images = [prepare_image("", pile.sources[origin], options) for origin in (first, second)]
+    found = collect_evidence(images[0], images[1], None, options, None)
+    return np.array([one.values for one in found], np.float32).reshape(-1, len(NAMES))
+
+
+def fit(
+    evidence: Sequence[Floats], labels: npt.NDArray[np.bool_], folds: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    """The decision as JSON, and under `unseen` what was measured on folds that it had not seen.
+
+    evidence: as `collect` gives it; labels: (m,) whether a pair are copies; folds: (m,) int64 from
+    0, each calibrated by what was learnt from the others.
     """
     kept = [i for i, vectors in enumerate(evidence) if len(vectors)]
     found = [evidence[i] for i in kept]
     given = [vectors[:, [NAMES.index(name) for name in inputs()]] for vectors in found]
     start = np.array([first_choice(vectors) for vectors in found])
-    truth, folds = labels[kept], origins[kept] % FOLDS
-    chosen, unseen = out_of_fold(given, inputs(), start, truth, folds)
+    truth = labels[kept]
+    chosen, unseen = out_of_fold(given, inputs(), start, truth, folds[kept])
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
         **_plain(_trees(_rows(given, chosen), truth, inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
+        "unseen": _figures(unseen, truth, int(labels.sum())),
     }
+
+
+def _figures(
+    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], copies: int
+) -> dict[str, float]:
+    """How well pairs are ranked, of all copies that there are."""
+    curve = precision_recall_curve(scores, truth, copies)
+    recalls = {
+        f"recall at precision {wanted}": round(recall_at_precision(curve, wanted).recall or 0.0, 4)
+        for wanted in (0.9, 0.99)
+    }
+    micro_ap = round(micro_average_precision(curve), 4)
+    return {"pairs": len(truth), "copies": copies, "micro_ap": micro_ap, **recalls}
 
 
 def out_of_fold(
@@ -122,12 +174,15 @@ def out_of_fold(
     """Each pair's best alignment and its score, by trees that saw only the other folds.
 
     given: m pairs' alignments, (alignments ≥ 1, len(names)); chosen: (m,) the alignments to begin
-    with; folds: (m,) 0 … FOLDS - 1.
+    with; folds: (m,) from 0.
     """
     chosen, unseen = chosen.copy(), np.zeros(len(given))
     for _ in range(ROUNDS):
         rows = _rows(given, chosen)
-        models = [_trees(rows[folds != fold], truth[folds != fold], names) for fold in range(FOLDS)]
+        models = [
+            _trees(rows[folds != fold], truth[folds != fold], names)
+            for fold in range(int(folds.max()) + 1)
+        ]
         for row, vectors in enumerate(given):
             scores = models[folds[row]].decision_function(vectors)
             chosen[row], unseen[row] = np.argmax(scores), scores.max()
@@ -180,25 +235,48 @@ def _plain(model: HistGradientBoostingClassifier) -> dict[str, Any]:
     return {"depth": depth, "bias": float(np.ravel(model._baseline_prediction)[0]), "trees": trees}
 
 
-def train(pictures: Any, options: PairOptions, seed: int) -> dict[str, Any]:
-    """Make a pile, collect evidence on its pairs, fit."""
-    pile = make_pile(pictures, options, seed)
-    pairs = labelled_pairs(pile, load_model(), options.proposals)
-    evidence = collect(pile, pairs, MatchOptions())
-    return fit(evidence, pairs.copies, pile.origins[pairs.rows[:, 0]])
+def labelled_evidence(
+    pictures: Sequence[Pixels], options: PairOptions, seed: int
+) -> tuple[list[Floats], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Pairs of one pile: evidence as `collect` gives it, (m,) labels, (m,) origins."""
+    embedder, matching = load_model(), MatchOptions()
+    pile = make_pile(pictures, options, seed, embedder)
+    pairs = labelled_pairs(pile, embedder, options.proposals)
+    evidence = collect(pile, pairs, matching)
+    kept = without_near_copies(pile, pairs, evidence, matching)
+    origins = pile.origins[pairs.rows[kept, 0]]
+    return [evidence[i] for i in kept], pairs.copies[kept], origins
+
+
+def train(
+    collections: Sequence[Sequence[Pixels]], options: PairOptions, seed: int
+) -> dict[str, Any]:
+    """A pile of each collection, its evidence, and a decision from all of it."""
+    evidence: list[Floats] = []
+    labels, folds = [], []
+    for number, pictures in enumerate(collections):
+        found, copies, origins = labelled_evidence(pictures, options, seed)
+        evidence += found
+        labels.append(copies)
+        folds.append(origins % FOLDS if len(collections) == 1 else np.full(len(copies), number))
+    return fit(evidence, np.concatenate(labels), np.concatenate(folds))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a decision from pictures of which no two are copies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("pictures", help="a folder, glob, manifest or tar of pictures")
+    parser.add_argument("pictures", nargs="+", help="folders, globs, manifests or tars of pictures")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
-    parser.add_argument("--originals", type=int, default=PairOptions().originals)
+    parser.add_argument("--originals", type=int, default=PairOptions().originals, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        pictures = pack_pictures(LocalStorage(), arguments.pictures, Path(folder), 448)
-        made = train(pictures, PairOptions(originals=arguments.originals), arguments.seed)
+        collections = [
+            pack_pictures(LocalStorage(), pictures, Path(folder) / str(number), _LONGEST_PX)
+            for number, pictures in enumerate(arguments.pictures)
+        ]
+        made = train(collections, PairOptions(originals=arguments.originals), arguments.seed)
+    print(json.dumps(made["unseen"]))
     arguments.output.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

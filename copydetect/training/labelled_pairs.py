@@ -7,6 +7,7 @@ the hard negatives, and `look_alikes` makes those that a pile of pictures has to
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,13 +21,11 @@ from copydetect.description.descriptors import Embedder
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
 from copydetect.search.votes import hit_ids, query_features, vote
-from copydetect.training.look_alikes import KINDS, one_background, one_screen
+from copydetect.training.look_alikes import KINDS, one_background, one_screen, one_template
 from copydetect.types import Keypoints, Pixels
 
 _NEIGHBOURS = 6
-_BACKGROUNDS = 24
-_ONE_PICTURE = 0.97
-"""Correlation of small copies from which on two images are too alike to be called strangers."""
+_OTHERS = 4
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,17 @@ class PairOptions:
 
     originals: pictures that the pile starts from; copied: the part of them that is edited;
     made_look_alikes: pairs of `look_alikes`; proposals: pairs that each channel proposes an image;
-    shortest_px, longest_px: range of the pictures' longer sides.
+    shortest_px, longest_px: range of the pictures' longer sides; searched: pictures that are looked
+    through for neighbours of originals.
     """
 
-    originals: int = 1400
-    copied: float = 0.55
-    made_look_alikes: int = 500
-    proposals: int = 2
+    originals: int = 400
+    copied: float = 0.9
+    made_look_alikes: int = 240
+    proposals: int = 1
     shortest_px: int = 170
     longest_px: int = 448
+    searched: int = 4000
 
     def __post_init__(self) -> None:
         if self.originals < 4 or self.proposals < 1 or self.made_look_alikes < 0:
@@ -56,14 +57,15 @@ class PairOptions:
 
 @dataclass(frozen=True, eq=False)
 class Pile:
-    """Images and what they were made from; row i belongs together.
+    """Images and what they were made from; row i of images and origins belongs together.
 
-    images: n of them; origins: (n,) int64, equal for copies of each other; rivals: (m, 2) int64,
-    rows that were made to look alike.
+    images: n of them; origins: (n,) int64, equal for copies of each other; sources: what the images
+    of each origin were before any edit; rivals: (m, 2) int64, rows that were made to look alike.
     """
 
     images: list[Pixels]
     origins: npt.NDArray[np.int64]
+    sources: list[Pixels]
     rivals: npt.NDArray[np.int64]
 
 
@@ -80,47 +82,52 @@ class LabelledPairs:
     points: list[npt.NDArray[np.float32] | None]
 
 
-def make_pile(pictures: Sequence[Pixels], options: PairOptions, seed: int) -> Pile:
+def make_pile(
+    pictures: Sequence[Pixels], options: PairOptions, seed: int, embedder: Embedder
+) -> Pile:
     """Originals and copies of a part of them, then look-alikes, of which half are edited too.
 
-    What is pasted, pasted onto or made look-alikes of comes from other pictures than the
-    originals: a picture and its own fragment elsewhere are copies, whatever the label would say.
+    Half of the originals are the nearest neighbours of the others by descriptor: where pictures
+    come in series, as second photos of a scene, frames of a film or pages of a book, these meet.
+    What is pasted and pasted onto, and what look-alikes are made of, are other pictures than the
+    originals and than each other: a picture and its own fragment elsewhere are copies, whatever
+    the label would say.
     """
     rng = np.random.default_rng(seed)
     shuffled = [int(i) for i in rng.permutation(len(pictures))]
-    number_of_originals = min(options.originals, len(pictures) * 3 // 4)
-    originals = [_sized(pictures[i], rng, options) for i in shuffled[:number_of_originals]]
-    spare = [_sized(pictures[i], rng, options) for i in shuffled[number_of_originals:]]
-    backgrounds, parts = spare[:_BACKGROUNDS], spare[_BACKGROUNDS:] or spare
+    pool = shuffled[: min(len(pictures) // 2, options.searched)]
+    chosen = _with_neighbours([pictures[i] for i in pool], options.originals, embedder)
+    originals = [_sized(pictures[pool[i]], rng, options) for i in chosen]
+    rest = shuffled[len(pool) :][: options.searched // 2]
+    spare = [_sized(pictures[i], rng, options) for i in rest]
+    parts, pasted = spare[::2], deque(spare[1::2])
     images: list[Pixels] = []
     origins: list[int] = []
     for number, original in enumerate(originals):
         copies = 0 if rng.random() > options.copied else int(rng.choice([1, 1, 2, 3]))
         shown = [original] if copies < 2 or rng.random() < 0.8 else []
-        shown += [_copy(original, rng, backgrounds) for _ in range(copies)]
+        shown += [_copy(original, rng, pasted) for _ in range(copies)]
         images += shown
         origins += [number] * len(shown)
     # What edits make alike is what piles are full of: one screen, one background.
-    kinds = [*KINDS.values(), one_screen, one_background]
+    kinds = [*KINDS.values(), one_screen, one_template, one_background]
     rivals = len(images) + np.arange(2 * options.made_look_alikes).reshape(-1, 2)
+    made: list[Pixels] = []
     for pair in range(options.made_look_alikes):
-        drawn = [parts[int(i)] for i in rng.integers(0, len(parts), 5)]
+        drawn = [parts[int(i)] for i in rng.choice(len(parts), 7, replace=len(parts) < 7)]
         first, second = kinds[pair % len(kinds)](rng, drawn)
-        images += [
-            _copy(first, rng, backgrounds) if rng.random() < 0.2 else first,
-            _copy(second, rng, backgrounds) if rng.random() < 0.5 else second,
-        ]
-        number = len(originals) + 2 * pair
-        origins += [number, number + 1]
-    return Pile(images, np.array(origins, np.int64), rivals.astype(np.int64))
+        images.append(_copy(first, rng, pasted) if rng.random() < 0.2 else first)
+        images.append(_copy(second, rng, pasted) if rng.random() < 0.5 else second)
+        made += [first, second]
+    numbers = [*origins, *range(len(originals), len(originals) + len(made))]
+    return Pile(images, np.array(numbers, np.int64), originals + made, rivals.astype(np.int64))
 
 
 def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPairs:
     """All copies, all rivals, and what either channel proposes.
 
     Each image names its `proposals` best strangers by votes and by descriptor; images that were
-    made to look alike may share a part with other made ones and meet only their rivals. Strangers
-    that are one picture but for its making, as collections hold them, are left out.
+    made to look alike may share a part with other made ones and meet only their rivals.
     """
     vectors = embedder.embed(pile.images)
     similarity = vectors @ vectors.T
@@ -128,7 +135,7 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPa
     strangers = pile.origins[:, None] != pile.origins[None]
     pairs = {(int(i), int(j)) for i, j in np.argwhere(~strangers) if i < j}
     made = np.isin(np.arange(len(pile.images)), pile.rivals)
-    proposed = strangers & ~(made[:, None] & made[None]) & ~_one_picture(pile)
+    proposed = strangers & ~(made[:, None] & made[None])
     for i in range(len(pile.images)):
         for scores in (similarity[i], votes.matrix[i]):
             ranked = np.argsort(-np.where(proposed[i], scores, -np.inf), kind="stable")
@@ -140,6 +147,20 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPa
     return LabelledPairs(rows, pile.origins[rows[:, 0]] == pile.origins[rows[:, 1]], points)
 
 
+def _with_neighbours(pictures: list[Pixels], count: int, embedder: Embedder) -> list[int]:
+    """Numbers of at most `count` pictures, each second one the nearest neighbour of one before."""
+    vectors = embedder.embed(pictures)
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -1)
+    nearest = similarity.argmax(axis=1)
+    chosen: dict[int, None] = {}
+    for i, j in enumerate(nearest.tolist()):
+        chosen.update({i: None, j: None})
+        if len(chosen) >= count:
+            break
+    return list(chosen)[:count]
+
+
 def _sized(picture: Pixels, rng: np.random.Generator, options: PairOptions) -> Pixels:
     """The picture with its longer side drawn from the options' range, never enlarged twofold."""
     side = float(rng.uniform(options.shortest_px, options.longest_px))
@@ -148,21 +169,15 @@ def _sized(picture: Pixels, rng: np.random.Generator, options: PairOptions) -> P
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _copy(picture: Pixels, rng: np.random.Generator, backgrounds: list[Pixels]) -> Pixels:
+def _copy(picture: Pixels, rng: np.random.Generator, pasted: deque[Pixels]) -> Pixels:
+    """An edited copy; each takes other pictures to paste as long as there are some."""
+    others = [pasted[i] for i in range(min(_OTHERS, len(pasted)))]
+    pasted.rotate(-_OTHERS)
     mix = edits.mix_named(str(rng.choice(["mild", "default", "default", "default", "severe"])))
-    edited = edits.make_copy(picture, rng, mix, backgrounds).pixels
+    edited = edits.make_copy(picture, rng, mix, others).pixels
     scale = min(1.0, 448 / max(edited.shape[:2]))
     size = (max(1, round(edited.shape[1] * scale)), max(1, round(edited.shape[0] * scale)))
     return np.asarray(cv2.resize(edited, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _one_picture(pile: Pile) -> npt.NDArray[np.bool_]:
-    """(n, n): whether two images are hardly different, whatever their origins say."""
-    small = [cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA) for pixels in pile.images]
-    rows = np.array(small, np.float32).reshape(len(small), -1)
-    rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-    return np.asarray(rows @ rows.T > _ONE_PICTURE)
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,6 +55,7 @@ NAMES = (
     "fine_ratio",
     "solidity",
     "largest_patch",
+    "largest_hole",
     "patch_solidity",
     "patch_correlation",
     "patch_fine_correlation",
@@ -71,6 +72,8 @@ NAMES = (
 """What the numbers of an evidence vector are, in order; see `measure`."""
 
 
+_DIFFERS = 0.3
+"""Correlation below which a cell shows something else."""
 _NOTHING_AGREES, _NOTHING_AGREES_DIRECTLY = 0.1, 0.4
 """Mean correlation of the cells of small copies below which nobody needs a closer look; and where
 an alignment comes from the same pixels, so that chance agrees too."""
@@ -215,8 +218,15 @@ def _pixels(pair: Overlap, cells: Cells, details: Details) -> dict[str, float]:
         "fine_ratio": float(ratio[len(ratio) // 2]) if len(ratio) else 0.0,
         "contrast": total / count,
         "overlap_px": float(max(pair.query.shape)),
+        "largest_hole": _largest(telling & (cells.correlation < _DIFFERS)) / count,
         **_shape(cells, agree, telling, weight, details),
     }
+
+
+def _largest(marked: npt.NDArray[np.bool_]) -> float:
+    """Cells of the largest connected patch."""
+    _, _, sizes, _ = cv2.connectedComponentsWithStats(marked.astype(np.uint8))
+    return float(sizes[1:, cv2.CC_STAT_AREA].max(initial=0))
 
 
 def _shape(

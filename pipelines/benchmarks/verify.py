@@ -66,7 +66,7 @@ DETAIL = (
     "shift_spread_px",
     "blur_px",
 )
-SHAPE = ("solidity", "largest_patch", "patch_solidity", "patch_correlation")
+SHAPE = ("solidity", "largest_patch", "largest_hole", "patch_solidity", "patch_correlation")
 PIXELS = tuple(name for name in NAMES if name not in GEOMETRY)
 _STORAGE = LocalStorage()
 _PICTURES, _SIDE_PX = 200, 640
