@@ -16,7 +16,7 @@ import numpy as np
 
 from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.partitions import Floats, Integers
-from copydetect.search.list_join import Found, best_of, excluded
+from copydetect.search.list_join import Found, best_of, excluded, visits_of
 from copydetect.search.queries import SearchOptions
 
 _BLOCK_SCORES = 1 << 21
@@ -74,16 +74,11 @@ class ListScan:
 
     def _round(self, start: int, stop: int) -> Iterator[Found]:
         """Visit each query's lists of rank `start` … `stop` − 1."""
-        lists = np.ravel(self._probes[:, start:stop])
-        order = np.argsort(lists, kind="stable")
-        rows, lists = order // (stop - start), lists[order]
-        visited, starts = np.unique(lists, return_index=True)
-        ends = [*starts[1:], len(lists)]
-        for number, begin, end in zip(visited, starts, ends, strict=True):
-            size = int(self._lists.list_size(int(number))) if number >= 0 else 0
-            size = min(size, _LONGEST_LIST)
+        rows, visits = visits_of(self._probes[:, start:stop])
+        for number, begin, end in visits:
+            size = min(int(self._lists.list_size(number)), _LONGEST_LIST)
             for first in range(0, size, _LIST_BLOCK):
-                ids, sides = self._list(int(number), size, slice(first, first + _LIST_BLOCK))
+                ids, sides = self._list(number, size, slice(first, first + _LIST_BLOCK))
                 step = max(1, _BLOCK_SCORES // len(ids))
                 for at in range(begin, end, step):
                     yield self._block(rows[at : min(at + step, end)], ids, sides, start == 0)

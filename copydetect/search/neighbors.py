@@ -105,18 +105,22 @@ def search_shard(
     floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
     """
     partition = reader.partition
-    vectors = partition.decode(records["vector"])
     probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
     held, finer = reader.shard(shard), reader.finer(shard)
     wanted = proposing(options) if finer else options
-    arguments = (held, records["query"], partition.rotated(vectors), probes, wanted)
-    search = ListScan(*arguments) if is_exact(held) else ListJoin(*arguments, floors)
+    queries, vectors, whole = records["query"], records["vector"], is_exact(held)
+    # A join widens float16 as it goes: queries take half the memory.
+    if whole or vectors.dtype != np.float16 or partition.rotation.size:
+        vectors = partition.rotated(partition.decode(vectors))
+    arguments = (held, queries, vectors, probes, wanted)
+    search = ListScan(*arguments) if whole else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
     if finer:
         l2 = partition.options.metric == "l2"
-        return refined(records["query"], vectors, (rows, ids, scores), finer, l2)
+        vectors = partition.decode(records["vector"])
+        return refined(queries, vectors, (rows, ids, scores), finer, l2)
     results = np.empty(len(rows), dtype=RESULT)
-    results["query"], results["id"], results["score"] = records["query"][rows], ids, scores
+    results["query"], results["id"], results["score"] = queries[rows], ids, scores
     return rows, results
 
 

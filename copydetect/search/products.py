@@ -6,11 +6,16 @@ what is worth an exact look, and must not lose anything: so each comes with a bo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from copydetect.devices import multiplies_bfloat16
 from copydetect.index.partitions import Floats, Integers
+
+Halves = npt.NDArray[np.float16]
 
 _CPU = torch.device("cpu")
 _HALF_STEP = 2.0**-8
@@ -20,11 +25,15 @@ _BLOCK = 8192
 
 
 class Products:
-    """Inner products of some of `vectors` (n, d) float32 with others."""
+    """Inner products of some of `vectors`, (n, d) float32 or float16, with others.
 
-    def __init__(self, vectors: Floats) -> None:
+    squares: (n,) float32, the vectors' squared lengths.
+    """
+
+    def __init__(self, vectors: Floats | Halves) -> None:
         self._vectors = vectors
-        self._sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        self.squares = np.concatenate([_squares(block) for block in _blocks(vectors)])
+        self._sizes = np.sqrt(self.squares)
         self._halves = _halves(vectors) if multiplies_bfloat16(_CPU) else None
         if self._halves is not None:
             self._lost = _lost(vectors, self._halves)
@@ -38,7 +47,7 @@ class Products:
         size = float(_norms(others).max(initial=0))
         if self._halves is None:
             errors = _FLOAT_ROUNDING * (self._sizes[rows] ** 2 + size**2)
-            return self._vectors[rows] @ others.T, errors.astype(np.float32)
+            return widened(self._vectors[rows]) @ others.T, errors.astype(np.float32)
         halves = _halves(others)
         lost = float(_lost(others, halves).max(initial=0))
         products = np.empty((len(rows), len(others)), np.float32)
@@ -57,8 +66,23 @@ class Products:
         return products, errors.astype(np.float32)
 
 
-def _halves(vectors: Floats) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(vectors)).bfloat16()
+def widened(vectors: Floats | Halves) -> Floats:
+    """Vectors as float32; NumPy would take several times as long."""
+    floats: Floats = torch.from_numpy(np.ascontiguousarray(vectors)).float().numpy()
+    return floats
+
+
+def _blocks(vectors: Floats | Halves) -> Iterator[Floats]:
+    """Vectors as float32, some at a time; at least one block."""
+    for start in range(0, max(len(vectors), 1), _BLOCK):
+        yield widened(vectors[start : start + _BLOCK])
+
+
+def _halves(vectors: Floats | Halves) -> torch.Tensor:
+    halves = torch.empty(vectors.shape, dtype=torch.bfloat16)
+    for block, some in zip(_blocks(vectors), torch.split(halves, _BLOCK), strict=True):
+        some.copy_(torch.from_numpy(block))
+    return halves
 
 
 def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
@@ -69,15 +93,18 @@ def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
     return padded
 
 
-def _lost(vectors: Floats, halves: torch.Tensor) -> Floats:
+def _lost(vectors: Floats | Halves, halves: torch.Tensor) -> Floats:
     """(n,) the lengths of what rounding took from the vectors."""
-    lost = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        lost[block] = _norms(vectors[block] - halves[block].float().numpy())
-    return lost
+    rounded = torch.split(halves, _BLOCK)
+    pairs = zip(_blocks(vectors), rounded, strict=True)
+    return np.concatenate([_norms(block - some.float().numpy()) for block, some in pairs])
+
+
+def _squares(vectors: Floats) -> Floats:
+    squares: Floats = np.einsum("ij,ij->i", vectors, vectors)
+    return squares
 
 
 def _norms(vectors: Floats) -> Floats:
-    norms: Floats = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    norms: Floats = np.sqrt(_squares(vectors))
     return norms
