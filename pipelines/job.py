@@ -229,7 +229,10 @@ def _proposals(
     quality: dict[str, float] = {}
     if "descriptor" in options.channels:
         searching = SearchOptions(
-            k=_DESCRIPTOR_NEIGHBORS, exclude=exclude, capped_score=_COPY_SCORE
+            k=_DESCRIPTOR_NEIGHBORS,
+            exclude=exclude,
+            connect_score=_COPY_SCORE if search.symmetric else float("inf"),
+            capped_score=_COPY_SCORE,
         )
         index = _descriptor_index(options)
         neighbors = stages.search_descriptors(
@@ -318,7 +321,7 @@ def _feature_search(symmetric: bool) -> SearchOptions:
 
 def _candidate_options(options: JobOptions) -> CandidateOptions:
     floor = float("inf") if options.min_score is None else options.min_score
-    return CandidateOptions(k=options.k, min_score=floor)
+    return CandidateOptions(options.k, floor, _COPY_SCORE)
 
 
 def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:

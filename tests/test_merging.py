@@ -99,7 +99,8 @@ def _random_votes(rng: np.random.Generator) -> Votes:
 
 def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> CandidateJob:
     """The files of the search in some parts, of which one holds no images."""
-    bounds = np.array_split(np.arange(IMAGES), parts)
+    total, dimension = found.vectors.shape
+    bounds = np.array_split(np.arange(total), parts)
     counts = [*map(len, bounds), 0]
     images, channel, neighbors, votes = [], [], [], []
     start = 0
@@ -112,12 +113,12 @@ def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> Candidate
         columns = {
             "image_id": pa.array(ids, pa.string()),
             "view": ["whole"] * count,
-            "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
             "bias": found.biases[rows],
             "model": ["m"] * count,
         }
         channel.append(str(folder / f"descriptors-{part}"))
-        table = pa.table(columns, schema=tables.descriptors(DIMENSION))
+        table = pa.table(columns, schema=tables.descriptors(dimension))
         tables.write_table(STORAGE, channel[-1], table)
         some = found.part(start, start + count)
         neighbors.append(str(folder / f"neighbors-{part}"))

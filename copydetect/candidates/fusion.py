@@ -22,10 +22,16 @@ Integers32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class CandidateOptions:
-    """How many candidates are kept: the best `k` a query, and every one over `min_score`."""
+    """How many candidates are kept: the best `k` a query, and every one over `min_score`.
+
+    connect_similarity: an image of a collection searched for itself, which has more than k others
+    from this similarity up, also keeps the first of them, so that a crowd whose members are each
+    nearest to a few of their own kind is not torn apart.
+    """
 
     k: int = 10
     min_score: float = float("inf")
+    connect_similarity: float = float("inf")
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -34,7 +40,7 @@ class CandidateOptions:
             raise OptionError("min_score must be a number")
 
     def __str__(self) -> str:
-        return f"k={self.k},min_score={self.min_score:g}"
+        return f"k={self.k},min_score={self.min_score:g},connect={self.connect_similarity:g}"
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,9 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
         everything,
     )
     ranks = _ranks_inside(job, block, pairs)
-    rows = np.flatnonzero((ranks <= job.options.k) | (pairs.score >= job.options.min_score))
+    wanted = (ranks <= job.options.k) | (pairs.score >= job.options.min_score)
+    wanted[_connecting(job, block, pairs)] = True
+    rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
 
@@ -209,6 +211,20 @@ def _ranks_inside(job: CandidateJob, block: int, pairs: CandidatePairs) -> Ints:
     ranks = ranks_of(image, other, np.concatenate([pairs.score, pairs.score]))
     ranks[job.blocks_of(image) != block] = _EVERY_PAIR + 1
     return np.minimum(ranks[: len(pairs.query)], ranks[len(pairs.query) :])
+
+
+def _connecting(job: CandidateJob, block: int, pairs: CandidatePairs) -> Ints:
+    """Rows of the pairs that hold crowds together, of the images of the block."""
+    if not job.proposals.symmetric:
+        return np.empty(0, np.int64)
+    near = np.flatnonzero(pairs.similarity >= job.options.connect_similarity)
+    image = np.concatenate([pairs.query[near], pairs.reference[near]])
+    other = np.concatenate([pairs.reference[near], pairs.query[near]])
+    order = np.lexsort((other, image))
+    images, first, counts = np.unique(image[order], return_index=True, return_counts=True)
+    crowded = (counts > job.options.k) & (job.blocks_of(images) == block)
+    rows: Ints = np.tile(near, 2)[order[first[crowded]]]
+    return rows
 
 
 def _kept(

@@ -43,7 +43,7 @@ from copydetect.search.queries import (
 )
 from copydetect.storage import Storage
 
-_LARGE_SAMPLE = 1 << 17
+_LARGE_SAMPLE = 1 << 20
 
 
 @dataclass(frozen=True)
