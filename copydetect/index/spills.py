@@ -68,7 +68,8 @@ def write_spill(
 
     destinations: (n,) int64, one a record; notes: anything JSON that readers should know.
     """
-    order = np.argsort(destinations, kind="stable")
+    if np.any(destinations[1:] < destinations[:-1]):
+        records = records[np.argsort(destinations, kind="stable")]
     keys, counts = np.unique(destinations, return_counts=True)
     header = json.dumps(
         {
@@ -78,7 +79,8 @@ def write_spill(
             "notes": dict(notes or {}),
         }
     ).encode()
-    data = b"".join([_MAGIC, struct.pack("<I", len(header)), header, records[order].tobytes()])
+    content = np.ascontiguousarray(records).view(np.uint8)
+    data = b"".join([_MAGIC, struct.pack("<I", len(header)), header, content.data])
     storage.write(uri, data)
     return len(data)
 

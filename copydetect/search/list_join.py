@@ -40,7 +40,7 @@ def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.ND
     return np.zeros(np.broadcast_shapes(queries.shape, ids.shape), dtype=bool)
 
 
-def visits_of(lists: Integers) -> tuple[Integers, list[tuple[int, int, int]]]:
+def visits_of(lists: npt.NDArray[np.int32]) -> tuple[Integers, list[tuple[int, int, int]]]:
     """Rows of queries sorted by the lists that they visit, and (list, begin, end) of each list.
 
     lists: (n, p), −1 for none.
@@ -112,7 +112,7 @@ class ListJoin:
         index: Any,
         queries: Integers,
         vectors: Floats | Halves,
-        probes: Integers,
+        probes: npt.NDArray[np.int32],
         options: SearchOptions,
         floors: Floats | None = None,
     ) -> None:

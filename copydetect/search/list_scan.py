@@ -13,6 +13,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.partitions import Floats, Integers
@@ -47,7 +48,7 @@ class ListScan:
         index: Any,
         queries: Integers,
         vectors: Floats,
-        probes: Integers,
+        probes: npt.NDArray[np.int32],
         options: SearchOptions,
         floors: Floats | None = None,
     ) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from copydetect.index.partitions import Floats, Integers
@@ -81,9 +82,6 @@ def search_task(
         counts.append(end - begin)
     records = np.concatenate(pieces)
     parts = np.repeat(np.arange(first, stop), counts)
-    # Neighbouring queries read the same lists: what one has read, the next finds in the cache.
-    order = np.lexsort((records["query"], records["lists"][:, 0]))
-    records, parts = records[order], parts[order]
     floors = None
     if round_:
         floors = _floors_of(storage, folder, range(first, stop), records["query"])
@@ -105,7 +103,7 @@ def search_shard(
     floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
     """
     partition = reader.partition
-    probes = _probes_inside(reader, shard, records["lists"].astype(np.int64))
+    probes = _probes_inside(reader, shard, records["lists"])
     held, finer = reader.shard(shard), reader.finer(shard)
     wanted = proposing(options) if finer else options
     queries, vectors, whole = records["query"], records["vector"], is_exact(held)
@@ -124,7 +122,9 @@ def search_shard(
     return rows, results
 
 
-def _probes_inside(reader: ShardReader, shard: int, probes: Integers) -> Integers:
+def _probes_inside(
+    reader: ShardReader, shard: int, probes: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
     """The probed lists that the shard may hold, nearest first, then −1.
 
     So that the first list that is searched is a near one, and tells what is worth a second look.
@@ -134,7 +134,7 @@ def _probes_inside(reader: ShardReader, shard: int, probes: Integers) -> Integer
     order = np.argsort(outside, axis=1, kind="stable")
     inside = np.take_along_axis(np.where(outside, -1, probes), order, axis=1)
     widest = int((~outside).sum(axis=1).max(initial=1))
-    kept: Integers = np.ascontiguousarray(inside[:, :widest])
+    kept: npt.NDArray[np.int32] = np.ascontiguousarray(inside[:, :widest])
     return kept
 
 

@@ -99,15 +99,23 @@ def route_queries(
         probes = read_arrays(storage, known_lists)[1]["lists"].astype(np.int64)
     else:
         probes = partition.nearest_lists(vectors, options.probes_in(partition))
-    visits = index.shards_of(probes)
-    rows = np.concatenate([rows for _, rows in visits] or [np.empty(0, np.int64)])
+    rows, destinations = _destinations(probes, index)
     records = np.empty(len(rows), dtype=_query_type(vectors, probes.shape[1]))
     records["query"], records["lists"], records["vector"] = ids[rows], probes[rows], vectors[rows]
+    write_spill(storage, uri, destinations, records, {"queries": len(ids)})
+    return uri
+
+
+def _destinations(probes: Integers, index: Index) -> tuple[Integers, Integers]:
+    """Which queries go where, as `route_queries` says: (rows, destinations), in their order."""
+    visits = index.shards_of(probes)
+    rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in visits)])
     counts = [len(rows) for _, rows in visits]
     shards = np.repeat(np.array([shard for shard, _ in visits], dtype=np.int64), counts)
     away = (index.homes_of(probes)[rows] != shards).astype(np.int64)
-    write_spill(storage, uri, away * len(index.shards) + shards, records, {"queries": len(ids)})
-    return uri
+    destinations = away * len(index.shards) + shards
+    order = np.argsort(destinations, kind="stable")
+    return rows[order], destinations[order]
 
 
 def _travelling(vectors: Vectors, partition: Partition) -> Vectors:
