@@ -19,6 +19,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load as load_tensors
+from scipy.spatial import KDTree
 
 from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
@@ -262,8 +263,8 @@ def _worthiest(points: npt.NDArray[np.float32], width: int, height: int) -> npt.
     x, y, diameter, angle, response = points.T
     across, down = (x + 0.5) / width, (y + 0.5) / height
     from_middle = 2 * np.maximum(np.abs(across - 0.5), np.abs(down - 0.5))
-    apart = np.hypot(x[:, None] - x, y[:, None] - y)
-    overlapping = np.count_nonzero(apart < 2 * diameter[:, None], axis=1) - 1
+    places = np.stack([x, y], axis=1)
+    overlapping = KDTree(places).query_ball_point(places, 2 * diameter, return_length=True) - 1
     strength = (
         np.log(np.maximum(response, 1e-9))
         + _DIAMETER_WORTH * np.log(diameter)
