@@ -23,6 +23,7 @@ from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, Role
 
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 64, 4096, 256
+_PARTS_HELD = 256
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,17 @@ def fold_duplicates(listed: Iterable[ListedImage]) -> list[tuple[ListedImage, st
 
 
 class ImageNumbers:
-    """image_no → row of the `images` tables of one role; reads a part when it is first wanted."""
+    """image_no → row of the `images` tables of one role; parts are read when they are wanted.
+
+    Those wanted last are held, as tables, so that memory has a bound: about 1 MB a part.
+    """
 
     def __init__(self, storage: Storage, uris: Sequence[str], counts: Sequence[int]) -> None:
         """`uris`: the parts of `images` in order; `counts`: their rows."""
         self._storage = storage
         self._uris = list(uris)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self._parts: dict[int, list[ImageRow]] = {}
+        self._held: dict[int, pa.Table] = {}
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -140,7 +144,14 @@ class ImageNumbers:
         if not 0 <= number < len(self):
             raise IndexError(f"image_no {number} is not in 0 … {len(self) - 1}")
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        if part not in self._parts:
+        (row,) = self._table(part).slice(number - self.start_of(part), 1).to_pylist()
+        return ImageRow(**row)
+
+    def _table(self, part: int) -> pa.Table:
+        table = self._held.pop(part, None)
+        if table is None:
             table = tables.read_table(self._storage, self._uris[part])
-            self._parts[part] = [ImageRow(**row) for row in table.to_pylist()]
-        return self._parts[part][number - self.start_of(part)]
+        self._held[part] = table  # behind those that were wanted before
+        if len(self._held) > _PARTS_HELD:
+            del self._held[next(iter(self._held))]
+        return table

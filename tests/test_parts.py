@@ -84,21 +84,43 @@ def test_numbers_do_not_depend_on_the_number_of_parts() -> None:
     assert order(1) == order(3) == order(17)
 
 
-def test_numbers_lead_to_rows(tmp_path) -> None:
-    storage = LocalStorage()
+@pytest.fixture
+def five(tmp_path) -> tuple[list[ImageRow], list[str]]:
+    """Five images in two parts, of 2 and 3."""
     rows = [
         ImageRow(str(i), "image", f"in/{i}", "", None, "JPEG", 4, 3, 10, None, None, "ok")
         for i in range(5)
     ]
     uris = [str(tmp_path / "0.parquet"), str(tmp_path / "1.parquet")]
-    tables.write_table(storage, uris[0], tables.rows_to_table(rows[:2], tables.IMAGES))
-    tables.write_table(storage, uris[1], tables.rows_to_table(rows[2:], tables.IMAGES))
-    numbers = ImageNumbers(storage, uris, [2, 3])
+    tables.write_table(LocalStorage(), uris[0], tables.rows_to_table(rows[:2], tables.IMAGES))
+    tables.write_table(LocalStorage(), uris[1], tables.rows_to_table(rows[2:], tables.IMAGES))
+    return rows, uris
+
+
+def test_numbers_lead_to_rows(five) -> None:
+    rows, uris = five
+    numbers = ImageNumbers(LocalStorage(), uris, [2, 3])
     assert len(numbers) == 5
     assert [numbers.row(i) for i in (4, 0, 1, 2, 3)] == [rows[i] for i in (4, 0, 1, 2, 3)]
     assert numbers.start_of(1) == 2
     with pytest.raises(IndexError, match="5"):
         numbers.row(5)
+
+
+@pytest.mark.parametrize(("held", "reads"), [(1, 4), (2, 2)])
+def test_only_so_many_parts_are_held(five, monkeypatch, held: int, reads: int) -> None:
+    rows, uris = five
+    read = []
+
+    def counted(storage, uri):
+        read.append(uri)
+        return tables.read_table(storage, uri)
+
+    monkeypatch.setattr(parts, "_PARTS_HELD", held)
+    monkeypatch.setattr(parts, "tables", type("Counted", (), {"read_table": counted}))
+    numbers = ImageNumbers(LocalStorage(), uris, [2, 3])
+    assert [numbers.row(i) for i in (0, 1, 4, 3, 0, 2)] == [rows[i] for i in (0, 1, 4, 3, 0, 2)]
+    assert len(read) == reads
 
 
 def test_listing_schema_holds_every_field() -> None:
