@@ -147,7 +147,7 @@ def fit(
         **_plain(_trees(_rows(given, chosen), truth, inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
-        "unseen": _figures(unseen, truth, int(labels.sum())),
+        "unseen": {"pairs": len(labels), **_figures(unseen, truth, int(labels.sum()))},
     }
 
 
@@ -161,7 +161,7 @@ def _figures(
         for wanted in (0.9, 0.99)
     }
     micro_ap = round(micro_average_precision(curve), 4)
-    return {"pairs": len(truth), "copies": copies, "micro_ap": micro_ap, **recalls}
+    return {"copies": copies, "micro_ap": micro_ap, **recalls}
 
 
 def out_of_fold(
@@ -207,8 +207,8 @@ def _trees(
     return HistGradientBoostingClassifier(
         max_iter=140,
         learning_rate=0.07,
-        max_leaf_nodes=10,
-        min_samples_leaf=15,
+        max_leaf_nodes=16,
+        min_samples_leaf=30,
         l2_regularization=2.0,
         monotonic_cst=monotonic,
         random_state=0,
