@@ -38,7 +38,7 @@ class PairOptions:
     through for neighbours of originals.
     """
 
-    originals: int = 400
+    originals: int = 340
     copied: float = 0.9
     made_look_alikes: int = 240
     proposals: int = 1
