@@ -4,6 +4,12 @@ A matrix product of decoded codes compares several times faster than a scan of c
 query. Its rounding depends on the shape of the block, so it only proposes: whatever comes near a
 query's k-th best is compared again, pair by pair, in one fixed order of summation. The nearest
 list is visited first, so that of the others only little comes near.
+
+Two vectors that visit each other's lists are compared from both sides. Doing such pairs of lists
+once would save an eighth of the products among 250,000 vectors and a fifth among a million, and
+products are a quarter of the work; against it stands that each block falls apart into those who
+are visited from one side and from both, and that shards would have to tell each other's queries
+what they found. So it is not done.
 """
 
 from __future__ import annotations
