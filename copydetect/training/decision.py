@@ -4,12 +4,13 @@
 
 Each PICTURES is whatever `copydetect` takes as input. One pile of pairs is made of each, and what
 was learnt from the others is calibrated and measured on it, so give them apart by where they come
-from: then the figures are those of sources that the decision has not seen; the bundled one was made
-of four. Of a single one, pairs of like origin are kept together instead. Evidence is collected as verification does it; of a pair
-with several alignments the best one counts, under the decision of the round before. Strangers that
-`near_copies` takes for one picture are left out. Trees are constrained to be monotonic where the
-direction is known (more agreement never speaks against a copy), which keeps them from learning the
-training pictures by heart.
+from: then the figures are those of sources that the decision has not seen. The bundled one was made
+of four. Of a single one, pairs of like origin are kept together instead.
+
+Evidence is collected as verification does it; of a pair with several alignments the best one
+counts, under the decision of the round before. Strangers that `near_copies` takes for one picture
+are left out. Trees are constrained to be monotonic where the direction is known (more agreement
+never speaks against a copy), which keeps them from learning the training pictures by heart.
 """
 
 from __future__ import annotations
