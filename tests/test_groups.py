@@ -350,3 +350,13 @@ def test_crops_of_one_picture_that_lie_apart_stay_with_it():
     members = group_copies(images_table("Olr"), pa.Table.from_pylist(rows, schema=tables.MATCHES))
     assert len({member.group_id for member in members}) == 1
     assert len(members) == 3
+
+
+def test_a_heavy_edit_that_matches_one_of_many_copies_is_one_of_them():
+    """The others are all copies of each other; the edit was recognised in one of them only."""
+    copies = "oabcdefgh"
+    pairs = [(a, b, 0.99) for a in copies for b in copies if a < b]
+    heavy = [("o", "x", 0.8), *((copy, "x", 0.02) for copy in copies[1:])]
+    assert grouped(f"{copies}x", pairs + heavy) == [sorted(f"{copies}x")]
+    doubtful = [("o", "x", 0.6), *heavy[1:]]
+    assert grouped(f"{copies}x", pairs + doubtful) == [sorted(copies)]

@@ -71,6 +71,9 @@ class Path(NamedTuple):
     similarity: float
 
 
+_SUCCESS_OF_ANY = 1 / 3
+"""The share of its copies that an image matches of which nothing is known."""
+
 Verdicts = dict[int, dict[int, Verdict]]
 """The verified pairs among some images, both ways: image → partner → verdict."""
 
@@ -118,6 +121,9 @@ def agglomerate(verdicts: Verdicts) -> list[list[int]]:
     two parts sum to more than 0 (greedy additive edge contraction, Keuper et al., ICCV 2015).
     An accepted pair gives log(c / (1 − c)). Any other gives −r·r′ ≈ log(1 − r·r′), whether it was
     refused or never proposed, where r is the share of its own part that an image matched, smoothed.
+    Of an image alone no r is known: a heavy edit that matches one of ten is no stranger to the
+    other nine. There all of its misses together give −log(1 + Σ r′/3), the mean of exp(−r Σ r′)
+    over r of exponential distribution and mean 1/3.
     """
     parts = _Parts(verdicts)
     partners = {
@@ -187,12 +193,14 @@ class _Parts:
 
     def evidence(self, a: int, b: int) -> float:
         """Log-odds that the parts of images a and b are one, from all pairs between them."""
-        total = -self._successes(self.number[a]) * self._successes(self.number[b])
+        large, small = self._by_size(a, b)
+        alone = len(self.members[small]) == 1
+        total, missed = 0.0, self._successes(large) * (1.0 if alone else self._successes(small))
         for image, other, verdict in self._accepted_between(a, b):
             odds = verdict.confidence / max(1.0 - verdict.confidence, 0.01)
             total += max(math.log(max(odds, 1e-9)), 0.1)
-            total += self._success(image) * self._success(other)
-        return total
+            missed -= self._success(other) * (1.0 if alone else self._success(image))
+        return total - (math.log1p(max(missed, 0.0) * _SUCCESS_OF_ANY) if alone else missed)
 
     def join(self, a: int, b: int) -> None:
         """Make the parts of a and b one."""
