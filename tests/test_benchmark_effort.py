@@ -39,6 +39,23 @@ def test_fast_finds_planted_copies(
     assert "| recall@1 by edit | copies | fast local |" in printed
 
 
+def test_further_references_are_counted_and_found_around(
+    planted: Planted, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for manifest, numbers in (("references", range(6)), ("others", range(6, 8))):
+        rows = [f"{planted.folder / f'{n}.jpg'},{n}.jpg" for n in numbers]
+        (tmp_path / f"{manifest}.csv").write_text("\n".join(["uri,image_id", *rows]))
+    queries = tmp_path / "queries.csv"
+    copy = next(name for name in planted.names if "copies" in name)
+    queries.write_text(f"uri,image_id\n{planted.folder / copy},{copy}")
+    arguments = ["--queries", str(queries), "--references", str(tmp_path / "references.csv")]
+    arguments += ["--others", str(tmp_path / "others.csv"), "--truth", str(truth)]
+    assert effort.main([*arguments, "--efforts", "fast", ONE_WORKER[0]]) == 0
+    printed = capsys.readouterr().out
+    (found,) = json.loads(printed[printed.index("\n[") :])
+    assert found["images"] == 1 + 6 + 2
+
+
 def test_an_unknown_effort_is_refused(
     planted: Planted, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

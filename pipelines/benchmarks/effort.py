@@ -1,7 +1,8 @@
 """`copydetect benchmark effort`: what each effort and each channel finds, and what it costs.
 
 Candidates only: nothing is verified. Where the truth says what was done to each query, a second
-table has what each finds by kind of edit.
+table has what each finds by kind of edit. Further references, among which there are no originals,
+tell how all of it grows with the collection.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from copydetect import runs
 from copydetect.errors import OptionError
 from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
+from copydetect.inputs.sources import Sources, find_sources
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
@@ -33,11 +35,13 @@ _STORAGE = LocalStorage()
 class Cost:
     """One setting: what its candidates are worth, and what they cost.
 
-    cpu_msec: of this process, an image, all stages; seconds: by the clock, of each stage.
+    images: queries and references; cpu_msec: of this process, an image, all stages; seconds: by the
+    clock, of each stage.
     """
 
     effort: str
     channels: str
+    images: int
     figures: dict[str, Any]
     images_per_second: float
     cpu_msec: float
@@ -51,6 +55,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--queries", required=True, help="any input that match takes")
     parser.add_argument("--references", required=True, help="any input that match takes")
     parser.add_argument("--truth", required=True, help="ground_truth.csv")
+    parser.add_argument("--others", default="", help="further references, of other pictures (none)")
     parser.add_argument("--efforts", default=",".join(EFFORTS), help="which to measure (all)")
     add_job_options(parser, with_output=False)
     parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
@@ -88,7 +93,11 @@ def _measure(
         arguments.effort, arguments.channels = effort, channels
         inputs: dict[Role, str] = {"query": arguments.queries, "reference": arguments.references}
         started, worked = time.monotonic(), time.process_time()
-        run_job(checked_job("match", inputs, arguments, beam_flags))
+        job = checked_job("match", inputs, arguments, beam_flags)
+        if arguments.others:
+            together = _with_others(job.inputs["reference"], arguments.others)
+            job = replace(job, inputs={**job.inputs, "reference": together})
+        run_job(job)
         seconds, worked = time.monotonic() - started, time.process_time() - worked
         manifest = Manifest.load(_STORAGE, arguments.output)
         images = manifest.counts["images"]
@@ -102,12 +111,23 @@ def _measure(
         return Cost(
             effort,
             channels,
+            images,
             ranking_figures(ranking),
             round(images / seconds, 1),
             round(1000 * worked / images, 1),
             round(sum(described) / images, 1),
             {name: round(value, 2) for name, value in manifest.seconds.items()},
         )
+
+
+def _with_others(references: Sources, spec: str) -> Sources:
+    """The references and further ones; InputError where there are none."""
+    others = find_sources(_STORAGE, spec)
+    return replace(
+        references,
+        pieces=references.pieces + others.pieces,
+        file_count=references.file_count + others.file_count,
+    )
 
 
 def _table(costs: list[Cost]) -> str:
