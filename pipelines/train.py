@@ -34,7 +34,7 @@ _HELP = {
     "mixed": "share of images blended with another one",
     "look_alikes": "share of a batch that look like its others",
     "mix": f"edits of the training views, of {', '.join(MIXES)}",
-    "held_out": "kinds of edits that choose the best checkpoint and are not trained on",
+    "held_out": "kinds of edits that are not trained on, but help to choose the best checkpoint",
     "validation_mix": "how many of them in a row, and how strong",
     "validation_images": "pictures held out, at most a fifth",
     "validate_every": "steps between reports and checkpoints",

@@ -51,7 +51,13 @@ from copydetect.training.targets import (
     teacher_targets,
     whiten_targets,
 )
-from copydetect.training.validation import POWERS, ValidationSet, best_whitening, validation_set
+from copydetect.training.validation import (
+    POWERS,
+    ValidationSet,
+    best_whitening,
+    together,
+    validation_set,
+)
 from copydetect.training.views import Numbers, ViewBatches, split, square
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
@@ -329,8 +335,8 @@ def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], 
     """Validate the averaged weights, keep them if they are the best, write everything down."""
     state = run.state
     judged, familiar = run.validation.measure(run.averaged(), run.device)
-    if judged.normalized_micro_ap > state.best:
-        state.best, state.best_weights = judged.normalized_micro_ap, _copy(state.average)
+    if (score := together(judged, familiar)) > state.best:
+        state.best, state.best_weights = score, _copy(state.average)
     mean = sum(losses) / len(losses) if losses else 0.0
     rate = learning_rate(run.options, state.step)
     report = Report(state.step, mean, rate, speed, state.skipped, judged, familiar)
@@ -355,7 +361,7 @@ def _finish(run: _Run, start: Start) -> Path:
     chosen = best_whitening(run.validation.embed(network, run.device), background, powers)
     model = network.model.cpu()
     turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
-    best = max(run.reports, key=lambda report: report.validation.normalized_micro_ap)
+    best = max(run.reports, key=lambda report: together(report.validation, report.familiar))
     card = ModelCard(
         start.name,
         options.search_px,
@@ -363,7 +369,8 @@ def _finish(run: _Run, start: Start) -> Path:
         network=network_of(model, options),
         notes=(
             f"{start.notes} Trained with {options}; whitened to the power {chosen.power:g}. "
-            f"Validation at step {best.step} by edits held out: {chosen.validation}"
+            f"Validation at step {best.step} by edits held out: {chosen.validation}; by others: "
+            f"{chosen.familiar}"
         ).strip(),
     )
     (run.folder / DRAWING).write_bytes(history.draw(run.reports))

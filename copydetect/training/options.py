@@ -30,8 +30,8 @@ class TrainingOptions:
     average: decay of the moving average of the weights, which is what is kept.
     mix: edits of the training views, names of `edits.MIXES` that are drawn from evenly.
     held_out: kinds of edits that are not trained on; the best checkpoint is the one that copes
-    best with them, at the lengths and strengths of `validation_mix`. Where none is held out, it
-    is judged by all kinds of `validation_mix`.
+    best with them, at the lengths and strengths of `validation_mix`, and with those trained on.
+    Where none is held out, it is judged by all kinds of `validation_mix` instead.
     workers: processes that make the views; 0 makes them in between.
     """
 
