@@ -11,7 +11,7 @@ import pytest
 
 from copydetect.index.partitions import IndexOptions
 from copydetect.search.neighbors import Neighbors
-from pipelines.benchmarks import plan, search
+from pipelines.benchmarks import features, plan, search
 from pipelines.benchmarks.vectors import (
     Planted,
     fit_mixture,
@@ -97,9 +97,10 @@ def test_rates_are_at_least_those_that_made_the_runs() -> None:
     assert 1e-3 < rates.vector < 2e-3
     assert 5 < rates.coarse < 10
     for line in plan.check_table(runs, rates, 64).splitlines()[2:]:
-        _, _, index, explained, searched, too, _ = (word.strip() for word in line.split("|"))
+        _, _, index, explained, searched, too, ratio, _ = (word.strip() for word in line.split("|"))
         assert float(index) <= float(explained)
         assert float(searched) <= float(too)
+        assert 1 <= float(ratio) < 2
 
 
 def test_the_plan_grows_with_the_collection_and_is_printed(
@@ -114,8 +115,34 @@ def test_the_plan_grows_with_the_collection_and_is_printed(
         text = capsys.readouterr().out
         line = next(line for line in text.splitlines() if line.startswith("search"))
         hours.append(float(line.split()[1].replace(",", "")))
-    assert "1,000,000,000 vectors" in text
+    assert "1,000,000,000 descriptors of 256 components" in text
     assert hours[0] < hours[1] / 50 < hours[2] / 500
+
+
+def test_features_are_joined_and_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    pictures = (
+        rng.integers(0, 256, (24, 32, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        for _ in range(6)
+    )
+    files = features.write_features(str(tmp_path / "features"), pictures)
+    codes, ids = files(files.parts()[0][1])
+    assert files.images == 6
+    assert len(codes) == len(ids) == files.features > 100
+    joined = features.join_features(str(tmp_path / "join"), files)
+    run = asdict(features.FeatureFigures(**joined))
+    assert run["search_cpu_seconds"] > 0
+    curve = [asdict(figures(size)) for size in (10_000, 100_000)]
+    path = tmp_path / "search.json"
+    path.write_text(json.dumps({"curve": curve, "features": [run]}))
+    arguments = ["--images", "1e8", "--measured", str(path), "--measured_dim", "64"]
+    assert plan.main(arguments) == 0
+    text = capsys.readouterr().out
+    planned = round(1e8 * run["features"] / 6)
+    assert f"{planned:,} local features of {run['dimension']} components" in text
+    assert f"{round(2.5 * planned**0.5):,}, " in text
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"curve": []}', "no json"])

@@ -28,6 +28,7 @@ class Work:
     """
 
     vectors: int
+    dimension: int
     lists: int
     shards: int
     coarse: float
@@ -59,19 +60,26 @@ class Rates:
 
 
 def work_of(
-    vectors: int, dimension: int, probes: int, copies: float, options: IndexOptions, k: int
+    vectors: int,
+    dimension: int,
+    probes: int,
+    copies: float,
+    options: IndexOptions,
+    k: int,
+    searches: int = 1,
 ) -> Work:
-    """Count what a self-join does. copies: shards that a query visits, on average."""
+    """Count what a self-join does. copies: shards that a query visits, on average; searches: how
+    often each vector is a query, as local features are, upright and mirrored."""
     lists = lists_for(vectors, options)
     code = sum(options.coding.bytes(dimension))
     stored = vectors * (code + 8)
     shards = options.shards or max(1, math.ceil(stored / options.shard_bytes))
     copies = min(copies, shards, probes)
     query = 2 * dimension + 8 + 4 * probes
-    shuffled = vectors * (code + _ID_BYTES + copies * (query + k * _RESULT_BYTES))
+    shuffled = vectors * (code + _ID_BYTES + searches * copies * (query + k * _RESULT_BYTES))
     coarse = vectors * lists * dimension
-    scanned = vectors * probes * (vectors / lists) * dimension
-    return Work(vectors, lists, shards, float(coarse), float(scanned), stored, shuffled)
+    scanned = searches * vectors * probes * (vectors / lists) * dimension
+    return Work(vectors, dimension, lists, shards, float(coarse), float(scanned), stored, shuffled)
 
 
 def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int) -> Rates:
@@ -93,6 +101,24 @@ def fit_rates(runs: Sequence[Mapping[str, Any]], dimension: int) -> Rates:
     )
 
 
+def feature_work(
+    run: Mapping[str, Any], features: int, copies: float, lists: int = 0, shards: int = 0
+) -> Work:
+    """What the search of local features does, upright and mirrored; run: a measured one."""
+    options = IndexOptions(codes="PQ16", metric="l2", lists=lists, shards=shards)
+    return work_of(features, run["dimension"], run["probes"], copies, options, run["k"], 2)
+
+
+def feature_rates(run: Mapping[str, Any]) -> Rates:
+    """Rates of the search of local features from one run, as `fit_rates` finds them."""
+    work = feature_work(run, run["features"], run["shards"], run["lists"], run["shards"])
+    return Rates(
+        run["index_cpu_seconds"] / work.vectors,
+        run["index_cpu_seconds"] / work.coarse * 1e9,
+        run["search_cpu_seconds"] / work.scanned * 1e9,
+    )
+
+
 def _large(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Runs whose fixed costs don't count; all where there are none."""
     return [run for run in runs if run["vectors"] >= _LARGE] or list(runs)
@@ -111,17 +137,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the plan and how well the rates explain the measured runs; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        runs = _read_runs(Path(arguments.measured))
-        vectors = _count(arguments.images) * arguments.views
+        measured = _read_measured(Path(arguments.measured))
+        images = _count(arguments.images)
         options = IndexOptions(codes=arguments.codes, lists=arguments.lists)
     except (InputError, OptionError) as error:
         print(f"copydetect: {error}", file=sys.stderr)
         return 2
+    runs, copies = measured["curve"], arguments.copies
     rates = fit_rates(runs, arguments.measured_dim)
     print(check_table(runs, rates, arguments.measured_dim))
     probes = arguments.probes or max(runs, key=lambda run: run["vectors"])["probes"]
-    work = work_of(vectors, arguments.dim, probes, arguments.copies, options, arguments.k)
-    print(plan_text(work, rates, probes, arguments))
+    vectors = images * arguments.views
+    work = work_of(vectors, arguments.dim, probes, copies, options, arguments.k)
+    head = f"{vectors:,} descriptors of {arguments.dim} components, codes {arguments.codes}"
+    print(head, plan_text(work, rates, probes, arguments.cores), sep="\n")
+    for run in measured.get("features", []):
+        features = round(images * run["features"] / run["images"])
+        work = feature_work(run, features, copies)
+        head = f"{features:,} local features of {run['dimension']} components, upright and mirrored"
+        print(head, plan_text(work, feature_rates(run), run["probes"], arguments.cores), sep="\n")
     return 0
 
 
@@ -153,32 +187,35 @@ def _count(text: str) -> int:
     return count
 
 
-def _read_runs(path: Path) -> list[dict[str, Any]]:
+def _read_measured(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        runs: list[dict[str, Any]] = json.loads(path.read_text())["curve"]
+        measured: dict[str, list[dict[str, Any]]] = json.loads(path.read_text())
+        runs = measured["curve"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a search.json of `benchmark search`: {error}") from error
     if len(runs) < 2:
         raise InputError(f"{path} has {len(runs)} runs; rates need at least two sizes")
-    return runs
+    return measured
 
 
 def check_table(runs: Sequence[Mapping[str, Any]], rates: Rates, dimension: int) -> str:
     """Measured and explained CPU seconds of each run, as Markdown."""
     rows = [
-        "| vectors | index CPU s | by rates | search CPU s | by rates |",
-        "|---|---|---|---|---|",
+        "| vectors | index CPU s | by rates | search CPU s | by rates | rates over measured |",
+        "|---|---|---|---|---|---|",
     ]
     for run in runs:
         work = _measured_work(run, dimension)
+        index, search = rates.index_seconds(work), rates.search_seconds(work, False)
+        indexed, searched = _index_seconds(run), run["search_cpu_seconds"]
         rows.append(
-            f"| {run['vectors']:,} | {_index_seconds(run):.1f} | {rates.index_seconds(work):.1f} "
-            f"| {run['search_cpu_seconds']:.1f} | {rates.search_seconds(work, False):.1f} |"
+            f"| {run['vectors']:,} | {indexed:.1f} | {index:.1f} | {searched:.1f} | {search:.1f} "
+            f"| {(index + search) / (indexed + searched):.2f} |"
         )
     return "\n".join(rows)
 
 
-def plan_text(work: Work, rates: Rates, probes: int, arguments: argparse.Namespace) -> str:
+def plan_text(work: Work, rates: Rates, probes: int, cores: int) -> str:
     """The plan, and what drives its cost."""
     index, search = rates.index_seconds(work), rates.search_seconds(work, True)
     drivers = {
@@ -188,17 +225,16 @@ def plan_text(work: Work, rates: Rates, probes: int, arguments: argparse.Namespa
     }
     sample = min(work.vectors, work.lists * IndexOptions().training_per_list, 1 << 22)
     lines = [
-        f"{work.vectors:,} vectors of {arguments.dim} components, codes {arguments.codes}",
         f"lists            {work.lists:,}, {work.vectors / work.lists:.0f} vectors each",
         f"probes           {probes}, {probes * work.vectors / work.lists:,.0f} vectors compared",
         f"shards           {work.shards:,} of {work.stored_bytes / work.shards / 1e6:.0f} MB",
         f"stored           {_bytes(work.stored_bytes)}",
         f"shuffled         {_bytes(work.shuffled_bytes)}, through files",
-        f"training         {sample:,} vectors, {_bytes(4.0 * sample * arguments.dim)}, one worker",
+        f"training         {sample:,} vectors, {_bytes(4.0 * sample * work.dimension)}, one worker",
         f"index            {index / _SECONDS_PER_HOUR:,.2f} core-hours",
         f"search           {search / _SECONDS_PER_HOUR:,.2f} core-hours",
-        f"wall             {(index + search) / arguments.cores / _SECONDS_PER_HOUR:,.2g} hours "
-        f"on {arguments.cores} cores",
+        f"wall             {(index + search) / cores / _SECONDS_PER_HOUR:,.2g} hours "
+        f"on {cores} cores",
     ]
     lines += [
         f"  {seconds / (index + search):5.0%}  {name}"

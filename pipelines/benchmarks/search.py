@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from copydetect.search.recall import exact_neighbors, recall_of, sample_queries
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from pipelines.benchmarks.features import FeatureFigures, join_features, write_features
 from pipelines.benchmarks.vectors import (
     Planted,
     VectorFiles,
+    decoded,
     describe,
     shortened,
     write_vectors,
@@ -92,14 +95,17 @@ def _run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     sizes, options = _sizes(arguments.vectors), _codes(arguments.codes)
     real = shortened(_descriptors(arguments, output), arguments.dim)
-    curve: list[Figures] = []
-    codes: list[Figures] = []
+    measured: dict[str, list[Any]] = {"curve": [], "codes": [], "features": []}
     for size in sizes:
-        curve.append(_measure(output, real, size, IndexOptions(), True))
-        _save(output, curve, codes)
+        measured["curve"].append(_measure(output, real, size, IndexOptions(), True))
+        _save(output, measured)
     for coded in options:
-        codes.append(_measure(output, real, arguments.codes_vectors, coded, False))
-        _save(output, curve, codes)
+        measured["codes"].append(_measure(output, real, arguments.codes_vectors, coded, False))
+        _save(output, measured)
+    if arguments.features and arguments.pictures:
+        measured["features"].append(_measure_features(output, arguments))
+        _save(output, measured)
+    curve, codes = measured["curve"], measured["codes"]
     if curve:
         print(curve_table(curve))
     if codes:
@@ -125,9 +131,9 @@ def _codes(text: str) -> list[IndexOptions]:
     return [IndexOptions(codes=name) for name in text.split()]
 
 
-def _save(output: Path, curve: Sequence[Figures], codes: Sequence[Figures]) -> None:
+def _save(output: Path, measured: dict[str, list[Any]]) -> None:
     """Keep what is measured so far: the largest runs come last and take longest."""
-    figures = {"curve": [asdict(f) for f in curve], "codes": [asdict(f) for f in codes]}
+    figures = {name: [asdict(one) for one in some] for name, some in measured.items()}
     (output / "search.json").write_text(json.dumps(figures, indent=1))
 
 
@@ -142,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dim", type=int, default=256, help="dimension")
     parser.add_argument("--codes", default=_CODES, help="codes to compare, with spaces between")
     parser.add_argument("--codes_vectors", type=int, default=100_000, help="on so many vectors")
+    parser.add_argument("--features", type=int, default=2000, help="pictures for local features")
     return parser
 
 
@@ -182,6 +189,19 @@ def _measure(
         alone = _in_a_process(_faiss_alone, work, files, figures.probes)
         figures = Figures(**{**asdict(figures), **alone})
         print(figures, flush=True)
+    shutil.rmtree(work)
+    shutil.rmtree(files.folder)
+    return figures
+
+
+def _measure_features(output: Path, arguments: argparse.Namespace) -> FeatureFigures:
+    """Join the local features of some pictures, in a process of its own."""
+    pictures = islice(decoded(_STORAGE, arguments.pictures), arguments.features)
+    files = write_features(str(output / "features"), pictures)
+    work = str(output / "join-features")
+    shutil.rmtree(work, ignore_errors=True)
+    figures = FeatureFigures(**_in_a_process(join_features, work, files))
+    print(figures, flush=True)
     shutil.rmtree(work)
     shutil.rmtree(files.folder)
     return figures

@@ -30,7 +30,7 @@ _SIDE_PX = 448
 def describe(storage: Storage, pictures: str) -> Floats:
     """Descriptors (n, d) of all pictures of an input, by the bundled model."""
     embedder = load_model()
-    images = _pictures(storage, pictures)
+    images = decoded(storage, pictures)
     batches = []
     while batch := list(islice(images, _BATCH_IMAGES)):
         batches.append(embedder.embed(batch))
@@ -39,7 +39,8 @@ def describe(storage: Storage, pictures: str) -> Floats:
     return np.concatenate(batches)
 
 
-def _pictures(storage: Storage, pictures: str) -> Iterator[Pixels]:
+def decoded(storage: Storage, pictures: str) -> Iterator[Pixels]:
+    """The pictures of an input that can be decoded, at most 448 px."""
     for source in find_sources(storage, pictures).pieces:
         for _, content in read_source(storage, source):
             if isinstance(content, Failure):
