@@ -32,6 +32,7 @@ def figures(vectors: int, **changes: object) -> search.Figures:
         "lists": vectors // 256,
         "probes": 8,
         "shards": 4,
+        "k": 10,
         "train_seconds": 1.0,
         "index_seconds": (1e-3 * vectors + 5e-9 * work.coarse) / 2,
         "search_seconds": 5e-9 * work.scanned / 2,
@@ -73,6 +74,8 @@ def test_planted_pairs_have_their_similarity_and_are_counted() -> None:
     pairs = Planted(np.array([1, 2, 3]), np.array([7, 8, 9]), np.array([0.5, 0.6, 0.6]))
     found = Neighbors(np.array([1, 8]), np.array([9, 2]), np.ones(2, np.float32))
     assert search.planted_found(found, pairs) == {"0.5": 0.0, "0.6": 0.5}
+    many = Neighbors(np.array([1, 1, 1, 8]), np.array([9, 4, 2, 2]), np.ones(4, np.float32))
+    np.testing.assert_array_equal(search.nearest(many, 2).ids, [9, 4, 2])
 
 
 def test_vectors_are_written_in_parts_that_read_back(

@@ -10,8 +10,8 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from copydetect.errors import IndexFileError
-from copydetect.index import building
+from copydetect.errors import IndexFileError, InputError
+from copydetect.index import building, maintenance
 from copydetect.index.building import build_index
 from copydetect.index.maintenance import compact_index, grow_index, list_sizes
 from copydetect.index.partitions import imbalance
@@ -83,6 +83,38 @@ def test_adding_touches_no_old_shard(tmp_path: Path) -> None:
     assert grow_index(job, everything.numbered()[2:]) == after
     with pytest.raises(IndexFileError, match="made by model"):
         grow_index(replace(job, model="other"), everything.numbered()[2:])
+
+
+def test_ids_that_may_be_there_already_are_not_added(tmp_path: Path) -> None:
+    grown(tmp_path)
+    again = Collection(unit_vectors(40, seed=2), np.arange(880, 920), 1)
+    job = index_job(tmp_path, again, lists=12, shards=2)
+    before = load_index(STORAGE, str(tmp_path))
+    with pytest.raises(InputError, match="id 880 is added to an index of ids up to 899"):
+        grow_index(job, [(7, "0/1")])
+    assert load_index(STORAGE, str(tmp_path)) == before
+
+
+def test_an_interrupted_addition_leaves_the_index_as_it_was_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = Collection(unit_vectors(900), np.arange(900), 3)
+    job = index_job(tmp_path, everything, lists=12, shards=2, probes=4)
+    before = build_index(job, everything.numbered()[:2])
+    answers = searched(tmp_path, everything, SELF)
+
+    def full(*arguments: Any) -> Shard:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(maintenance, "build_shard", full)
+    with pytest.raises(OSError, match="no space"):
+        grow_index(job, everything.numbered()[2:])
+    assert load_index(STORAGE, str(tmp_path)) == before
+    assert_same(searched(tmp_path, everything, SELF), answers)
+    monkeypatch.undo()
+    assert grow_index(job, everything.numbered()[2:]).vectors == 900
+    found = searched(tmp_path, everything, SELF)
+    assert_same(found, flat_neighbors(tmp_path, everything, everything, SELF))
 
 
 @pytest.mark.parametrize("codes", ["SQfp16", "PQ8", "Flat", "OPQ8,PQ8,Refine(SQfp16)"])

@@ -39,6 +39,7 @@ class Shard:
     """A shard file, as the index names it; `name` is relative to the index's folder.
 
     first_list, last_list: both ends are held, in part where a list is larger than a shard;
+    lowest_id, highest_id: of its vectors;
     finer_bytes, finer_sha256: of the file of finer codes beside it, 0 and empty without one.
     """
 
@@ -48,6 +49,8 @@ class Shard:
     sha256: str
     first_list: int
     last_list: int
+    lowest_id: int
+    highest_id: int
     finer_bytes: int = 0
     finer_sha256: str = ""
 
@@ -168,6 +171,8 @@ def write_shard(
         digest,
         int(lists[0]),
         int(lists[-1]),
+        int(records["id"].min()),
+        int(records["id"].max()),
         finer * len(records),
         finer_digest,
     )
@@ -182,10 +187,18 @@ def commit_index(
 ) -> Index:
     """Make an index of finished shards, after those of the index that they are added to.
 
-    The same shards added again change nothing: their names follow from their content.
+    The same shards added again change nothing: their names follow from their content. InputError
+    where an id is not beyond those that are there: it may be there already.
     """
     if before and {shard.name for shard in shards} <= {shard.name for shard in before.shards}:
         return before
+    if before:
+        highest = max(shard.highest_id for shard in before.shards)
+        lowest = min(shard.lowest_id for shard in shards)
+        if lowest <= highest:
+            raise InputError(
+                f"id {lowest} is added to an index of ids up to {highest}: ids must be beyond it"
+            )
     ordered = tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name)))
     old = before.shards if before else ()
     index = Index(

@@ -35,6 +35,8 @@ _LIST_BLOCK = 8192
 _EXACT_PAIRS = 1 << 14
 _ROUNDING = 8e-6
 _CROWDED = 8
+_MOST_HELD = 1 << 22
+_NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.NDArray[np.bool_]:
@@ -140,16 +142,32 @@ class ListJoin:
 
     def run(self) -> Found:
         """The neighbours, ordered by row and rank; then those that connect crowds."""
-        best: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         widest = self._probes.shape[1]
         # Where floors are known, there is nothing to learn from the nearest list first.
         first = widest if self._told else 1
-        for start, stop in [(0, first), (first, widest)] if first < widest else [(0, widest)]:
-            found = [best, *self._round(start, stop)]
-            columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-            best = best_of((columns[0], columns[1], columns[2]), self._options.k)
-            self._raise_floor(best)
+        best = self._best_after(0, first, _NOTHING)
+        if first < widest:
+            best = self._best_after(first, widest, best)
         return self._with_lowest(best)
+
+    def _best_after(self, start: int, stop: int, best: Found) -> Found:
+        """The best, once lists of rank `start` … `stop` − 1 are visited too.
+
+        What is found is cut to the best whenever it has become much.
+        """
+        found, held = [best], 0
+        for piece in self._round(start, stop):
+            found.append(piece)
+            held += len(piece[0])
+            if held > _MOST_HELD:
+                found, held = [self._cut(found)], 0
+        return self._cut(found)
+
+    def _cut(self, found: list[Found]) -> Found:
+        rows, ids, scores = (np.concatenate(column) for column in zip(*found, strict=True))
+        best = best_of((rows, ids, scores), self._options.k)
+        self._raise_floor(best)
+        return best
 
     def _round(self, start: int, stop: int) -> Iterator[Found]:
         """Visit each query's lists of rank `start` … `stop` − 1."""

@@ -130,7 +130,7 @@ def _index_seconds(run: Mapping[str, Any]) -> float:
 
 def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
     options = IndexOptions(codes=run["codes"], lists=run["lists"], shards=run["shards"])
-    return work_of(run["vectors"], dimension, run["probes"], run["shards"], options, 10)
+    return work_of(run["vectors"], dimension, run["probes"], run["shards"], options, run["k"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,7 +41,8 @@ from pipelines.benchmarks.vectors import (
 )
 from pipelines.engine import Engine, engine_of, exit_code_of
 
-_K = 10
+_NEIGHBORS = 32
+_RECALL_AT = 10
 _FLAT_QUERIES = 1024
 _RECALL_QUERIES = 500
 _CODES = "SQfp16 SQ8 SQ4 PQ64 PQ64,Refine(SQfp16) OPQ64,PQ64,Refine(SQfp16) PQ32,Refine(SQfp16)"
@@ -52,10 +53,10 @@ _STORAGE = LocalStorage()
 class Figures:
     """What one self-join measured; seconds are wall time, without training where not said.
 
-    cpu_seconds: of all threads, for training, building and searching, which a busy machine changes
-    little; faiss_cpu_seconds: for building and searching; exact_seconds, exact_cpu_seconds: of
-    IndexFlatIP over all pairs, from a sample of queries; planted: share of planted pairs found, by
-    similarity.
+    k: neighbours of a query; cpu_seconds: of all threads, for training, building and searching,
+    which a busy machine changes little; faiss_cpu_seconds: for building and searching;
+    exact_seconds, exact_cpu_seconds: of IndexFlatIP over all pairs, from a sample of queries;
+    planted: share of planted pairs found, by similarity.
     """
 
     vectors: int
@@ -63,6 +64,7 @@ class Figures:
     lists: int
     probes: int
     shards: int
+    k: int
     train_seconds: float
     index_seconds: float
     search_seconds: float
@@ -173,14 +175,14 @@ def _measure(
     shutil.rmtree(work, ignore_errors=True)
     joined = _in_a_process(_join, work, files, options)
     partition = load_partition(_STORAGE, f"{work}/index/partition.npz")
-    search = SearchOptions(k=_K, exclude="self", threads=os.cpu_count() or 1)
+    search = SearchOptions(k=_RECALL_AT, exclude="self", threads=os.cpu_count() or 1)
     found = _found(work, files)
     queries = sample_queries(files, files.parts(), partition, size, _RECALL_QUERIES)
     exact = exact_neighbors(files, files.parts(), queries, partition, search)
     figures = Figures(
         vectors=size,
         codes=options.codes,
-        recall=recall_of(found, exact, _K).value,
+        recall=recall_of(nearest(found, _RECALL_AT), exact, _RECALL_AT).value,
         planted=planted_found(found, planted),
         **joined,
     )
@@ -222,7 +224,7 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
     job = IndexJob(
         _STORAGE, job.folder, files, files.vectors, options, self_probes=partition.probes
     )
-    options_of_search = SearchOptions(k=_K, exclude="self")
+    options_of_search = SearchOptions(k=_NEIGHBORS, exclude="self")
     search = SearchJob(_STORAGE, f"{work}/search", files, job.folder, options_of_search, True)
     parts = files.parts()
     engine.run("index", lambda p: p | beam.Create(parts) | DescriptorsToShards(job))
@@ -238,6 +240,7 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
         "lists": partition.lists,
         "probes": partition.probes,
         "shards": len(index.shards),
+        "k": _NEIGHBORS,
         "train_seconds": trained,
         "index_seconds": engine.seconds["index"],
         "search_seconds": engine.seconds["search"],
@@ -260,6 +263,13 @@ def _found(work: str, files: VectorFiles) -> Neighbors:
     return Neighbors(queries, ids, scores)
 
 
+def nearest(found: Neighbors, k: int) -> Neighbors:
+    """The k nearest of each query."""
+    _, starts, counts = np.unique(found.queries, return_index=True, return_counts=True)
+    kept = np.arange(len(found.queries)) - np.repeat(starts, counts) < k
+    return Neighbors(found.queries[kept], found.ids[kept], found.scores[kept])
+
+
 def planted_found(found: Neighbors, planted: Planted) -> dict[str, float]:
     """Share of the planted pairs that either of the two found, by similarity."""
     pairs = found.queries << 32 | found.ids
@@ -279,14 +289,14 @@ def _faiss_alone(work: str, files: VectorFiles, probes: int) -> dict[str, Any]:
         index.add(files(part[1])[0])
     index.nprobe = probes
     for part in files.parts():
-        index.search(files(part[1])[0], _K + 1)
+        index.search(files(part[1])[0], _NEIGHBORS + 1)
     alone, alone_cpu = time.monotonic() - started, time.process_time() - started_cpu
     flat = faiss.IndexFlatIP(files.dimension)
     for part in files.parts():
         flat.add(files(part[1])[0])
     queries = files(files.parts()[0][1])[0][:_FLAT_QUERIES]
     started, started_cpu = time.monotonic(), time.process_time()
-    flat.search(queries, _K + 1)
+    flat.search(queries, _NEIGHBORS + 1)
     share = files.vectors / len(queries)
     return {
         "faiss_seconds": alone,
