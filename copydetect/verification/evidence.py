@@ -77,6 +77,7 @@ _DIFFERS = 0.3
 _NOTHING_AGREES, _NOTHING_AGREES_DIRECTLY = 0.1, 0.4
 """Mean correlation of the cells of small copies below which nobody needs a closer look; and where
 an alignment comes from the same pixels, so that chance agrees too."""
+_FEWEST_CELLS_DIRECTLY = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def measure(
     regions: int,
 ) -> Evidence | None:
     """Warp, refine, compare. None where the images hardly overlap under the alignment, or where
-    already their small copies have nothing in common.
+    already their small copies have nothing in common, or chance explains what they have.
 
     rival_inliers: of the best alignment in the other orientation, which is chance; regions: how
     many alignments were found together, 0 for that of the search's correspondences.
@@ -134,6 +135,8 @@ def measure(
         "blur_px": blur_px,
         "chroma_correlation": _chroma_correlation(matrix, query, reference),
     }
+    if _may_be_chance(values):
+        return None
     refined = Alignment(
         matrix,
         alignment.model,
@@ -144,6 +147,13 @@ def measure(
         alignment.inlier_query_px,
     )
     return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, pair, cells)
+
+
+def _may_be_chance(values: dict[str, float]) -> bool:
+    """Whether a direct alignment rests on a few cells of a picture: of the thousands of places
+    where thumbnails are tried, some line of text or edge always fits."""
+    small = min(values["query_covered"], values["reference_covered"]) < 0.5
+    return values["direct"] > 0 and small and values["agree_cells"] < _FEWEST_CELLS_DIRECTLY
 
 
 def agreeing_box(matrix: Matrix, query: PairImage, reference: PairImage) -> npt.NDArray[np.float64]:
