@@ -42,7 +42,7 @@ def test_parts_of_one_picture_in_another_are_two_regions() -> None:
     whole, ground = scene(7, 420, 300), scene(8, 420, 300)
     ground[2:150, 5:265] = whole[10:158, 155:415]
     ground[155:298, 155:415] = whole[155:298, 5:265]
-    match = verify(ground, whole)
+    match = verify(ground, whole, MatchOptions(min_confidence=0.3))
     assert match.is_copy
     assert len(match.query_region) == 2
     assert len({y > 150 for _, y in centres(match.query_region)}) == 2
