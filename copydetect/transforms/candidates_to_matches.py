@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
+from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Side
@@ -35,6 +37,13 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
         return parts
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The images of queries and references, which all threads of a worker open once."""
+
+    images: tuple[PairImages, PairImages]
+
+
 class _VerifyPart(beam.DoFn):
     def __init__(
         self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
@@ -43,21 +52,25 @@ class _VerifyPart(beam.DoFn):
         self._sides = sides
         self._options = options
         self._folder = folder
+        self._shared = Shared()
         self._pairs = Metrics.counter("copydetect", "pairs_verified")
 
     def setup(self) -> None:
-        queries, references = self._sides
-        opened = self._opened(queries)
-        # What is in both sides is opened once.
-        self._images = opened, opened if references == queries else self._opened(references)
+        self._opened = self._shared.acquire(self._open)
 
-    def _opened(self, side: Side) -> PairImages:
+    def _open(self) -> _Opened:
+        queries, references = self._sides
+        opened = self._images_of(queries)
+        return _Opened((opened, opened if references == queries else self._images_of(references)))
+
+    def _images_of(self, side: Side) -> PairImages:
         return PairImages(self._storage, side.numbers(self._storage), self._options)
 
     def process(self, work: MatchWork) -> Iterator[int]:
         work_in_one_thread()
         part, candidates, pairs = work
-        verified = verify_part(self._storage, candidates, pairs, self._images, self._options)
+        images = self._opened.images
+        verified = verify_part(self._storage, candidates, pairs, images, self._options)
         # `matches` is written last: where it is, the part is complete.
         for name, table in (
             ("verify-failures", verified.failures),

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
 
-_IMAGES_KEPT = 256
+_IMAGES_KEPT = 512
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,28 @@ class VerifyOptions:
 
 
 class PairImages:
-    """Opens the images of one side for verification, and keeps the last few."""
+    """Opens the images of one side for verification, and keeps the last few, for any thread."""
 
     def __init__(self, storage: Storage, numbers: ImageNumbers, options: VerifyOptions) -> None:
         self._storage = storage
         self._numbers = numbers
         self._options = options
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
+        self._lock = Lock()
 
     def open(self, number: int) -> PairImage | Failure:
         """The image with this image_no, or why it cannot be opened any more."""
-        if number not in self._kept:
-            self._kept[number] = self._opened(self._numbers.row(number))
+        with self._lock:
+            found = self._kept.get(number) or self._numbers.row(number)
+        if isinstance(found, ImageRow):
+            # Not under the lock: two threads may open the same image, and the later one stays.
+            found = self._opened(found)
+        with self._lock:
+            self._kept[number] = found
+            self._kept.move_to_end(number)
             if len(self._kept) > _IMAGES_KEPT:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
+        return found
 
     def _opened(self, row: ImageRow) -> PairImage | Failure:
         ((_, content),) = read_refs(self._storage, [row.ref])
