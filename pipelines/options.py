@@ -22,7 +22,7 @@ from copydetect.grouping.keepers import KeepPolicy
 from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")
-DEFAULT_PRECISION = 0.98
+DEFAULT_PRECISION = 0.97
 NO_CALIBRATION = "none"
 EVEN_ODDS = 0.5
 
