@@ -15,6 +15,7 @@ from typing import TextIO
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
 
 from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
@@ -24,6 +25,7 @@ from pipelines.progress import progress_bar
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_TOO_MANY_FAILURES = 0, 1, 2, 3
 
 _LOCAL_RUNNER = "FnApiRunner"
+_NEVER_MSEC = 10**9
 
 
 class StageError(CopydetectError):
@@ -80,6 +82,9 @@ def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
     if not any(flag.split("=")[0] == "--runner" for flag in flags):
         flags.append(f"--runner={_LOCAL_RUNNER}")
     _check_runner(flags)
+    # Every second Beam's in-process runner sends what its buffers hold, even half an element, which
+    # cannot be read. Full and finished buffers are sent between elements, and are all it takes.
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
     given = {flag.split("=")[0] for flag in flags}
     if "--direct_num_workers" not in given:
         flags.append(f"--direct_num_workers={os.cpu_count() or 1}")

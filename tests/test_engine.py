@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import apache_beam as beam
 import pytest
@@ -32,6 +33,29 @@ def test_a_failing_stage_names_itself_and_the_cause() -> None:
     engine = engine_of([], quiet=True, verbose=False)
     with pytest.raises(StageError, match=r"stage count failed: .*no such number: 7"):
         engine.run("count", lambda p: p | beam.Create([7]) | beam.Map(fail))
+
+
+class SlowlyPickled:
+    """Takes longer to pickle than the in-process runner keeps what is in its buffers."""
+
+    def __reduce__(self) -> tuple[type[SlowlyPickled], tuple[()]]:
+        time.sleep(1.5)
+        return SlowlyPickled, ()
+
+
+def test_elements_that_take_long_to_write_arrive_whole(tmp_path) -> None:
+    engine = engine_of(["--direct_num_workers=1"], quiet=True, verbose=False)
+    target = tmp_path / "out"
+
+    def write(element: tuple[str, list[SlowlyPickled]]) -> None:
+        target.write_text(f"{element[0]} {len(list(element[1]))}")
+
+    def build(pipeline: beam.Pipeline) -> None:
+        pairs = pipeline | beam.Create([0]) | beam.Map(lambda _: ("slow", SlowlyPickled()))
+        _ = pairs | beam.GroupByKey() | beam.Map(write)
+
+    engine.run("write", build)
+    assert target.read_text() == "slow 1"
 
 
 @pytest.mark.parametrize("flags", [["--nonsense=1"], ["--nonsense", "1"], ["stray"]])
