@@ -329,7 +329,7 @@ def test_wrong_mixes_are_refused(weights, lengths, strength, message: str) -> No
 
 
 def test_an_unknown_mix_is_refused() -> None:
-    with pytest.raises(OptionError, match="mild, default, severe"):
+    with pytest.raises(OptionError, match="mild, default, framed, severe"):
         mix_named("wild")
 
 
