@@ -172,7 +172,7 @@ class DescriptorModel(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """Features (n, f) float32 of normalised images (n, 3, h, w), before the projection."""
-        maps = self.trunk.stages(images)
+        maps = self.trunk.stages(images.to(self.trunk.stem.conv.weight.dtype))
         pooled = [gem(maps[stage], self.gem_p) for stage in self.pooled_stages]
         if len(pooled) > 1:
             pooled = [functional.normalize(features) for features in pooled]

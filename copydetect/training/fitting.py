@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import Pictures
 from copydetect.training.student import (
     Student,
+    for_inference,
     network_of,
     normalised,
     save_model,
@@ -109,14 +109,13 @@ def train(
 
 @dataclass
 class _Run:
-    """A run under way. `judged` is a copy of the student that carries the averaged weights."""
+    """A run under way."""
 
     pictures: Pictures
     options: TrainingOptions
     folder: Path
     device: torch.device
     student: Student
-    judged: Student
     optimizer: torch.optim.Optimizer
     numbers: Numbers
     held_out: Numbers
@@ -126,10 +125,15 @@ class _Run:
     state: Checkpoint
     reports: list[Report] = field(default_factory=list)
 
-    def averaged(self) -> Student:
+    def averaged(self) -> DescriptorModel:
         """The network with averaged weights, ready to embed."""
-        self.judged.model.load_state_dict(self.state.average, strict=False)
-        return self.judged.eval()
+        return for_inference(self.network(self.state.average), self.options, self.device)
+
+    def network(self, weights: Weights) -> DescriptorModel:
+        """A network of the student's form that carries these weights."""
+        model = network_of(self.student.model, self.options).build(self.options.dimension)
+        model.load_state_dict(self.student.model.state_dict() | weights, strict=False)
+        return model.eval()
 
 
 def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: Start) -> _Run:
@@ -151,7 +155,7 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     reports = history.read(folder / LOG, state.step)
     history.rewrite(folder / LOG, reports)
     return _Run(
-        pictures, options, folder, device, student, deepcopy(student), optimizer, numbers,
+        pictures, options, folder, device, student, optimizer, numbers,
         held_out, nearest_targets(targets.cpu(), numbers),
         validation_set(pictures, held_out, options), start.teacher is None, state, reports,
     )  # fmt: skip
@@ -172,8 +176,7 @@ def _model_and_targets(
     if start.teacher is None:
         if not ready:
             fit_projection(model, pictures, some, side, options.seed)
-        embed = Student(deepcopy(model), 0, multiplies_bfloat16(device)).to(device)
-        targets = clean_targets(embed, pictures, side, device)
+        targets = clean_targets(for_inference(model, options, device), pictures, side, device)
         views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
         targets = whiten_targets(model, targets, views, options.target_power)
         return model, spread_targets(targets, options.target_spread)
@@ -352,14 +355,13 @@ def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], 
 def _finish(run: _Run, start: Start) -> Path:
     """Write the best weights, whitened as validation likes them, with card and background."""
     options = run.options
-    run.judged.model.load_state_dict(run.state.best_weights, strict=False)
-    network = run.judged.eval()
+    model = run.network(run.state.best_weights)
+    network = for_inference(model, options, run.device)
     some = np.random.default_rng(options.seed).permutation(run.numbers)[:_BACKGROUND_PICTURES]
     views = [square(run.pictures[int(i)], options.search_px) for i in np.sort(some)]
     background = embed_views(network, np.stack(views), run.device).cpu().numpy()
     powers = POWERS if start.teacher is None else POWERS[:1]  # a teacher's space is not turned
     chosen = best_whitening(run.validation.embed(network, run.device), background, powers)
-    model = network.model.cpu()
     turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
     best = max(run.reports, key=lambda report: together(report.validation, report.familiar))
     card = ModelCard(

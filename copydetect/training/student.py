@@ -19,6 +19,7 @@ from copydetect.description.descriptors import (
     NetworkConfig,
 )
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, gem, same_padding
+from copydetect.devices import multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.training.options import TrainingOptions
 
@@ -140,6 +141,21 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
     model = card.network.build(card.dimension)
     load_weights(model, path)
     return model, True
+
+
+def for_inference(
+    model: DescriptorModel, options: TrainingOptions, device: torch.device
+) -> DescriptorModel:
+    """A copy that only embeds, folded and as precise as a search's: in half of the time."""
+    network = network_of(model, options).build(model.projection.out_features)
+    network.load_state_dict(model.state_dict(), strict=False)
+    network.fold()
+    if multiplies_bfloat16(device):
+        network.trunk.to(torch.bfloat16)
+    for parameter in network.trunk.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network.to(device)
 
 
 def load_weights(model: DescriptorModel, path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from copydetect.description.descriptors import BATCH_SIZE
 from copydetect.description.normalization import fit_discriminant, fit_whitening
 from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
@@ -34,9 +35,10 @@ def embed_views(
 ) -> Tensor:
     """What `embed` makes of views (n, s, s, 3) uint8: (n, d) float32, on the device."""
     parts = []
+    size = BATCH_SIZE if device.type == "cpu" else _BATCH
     with torch.no_grad():
-        for start in range(0, len(views), _BATCH):
-            pixels = torch.from_numpy(views[start : start + _BATCH]).to(device)
+        for start in range(0, len(views), size):
+            pixels = torch.from_numpy(views[start : start + size]).to(device)
             parts.append(embed(normalised(pixels)).float())
     return torch.cat(parts)
 
