@@ -50,20 +50,23 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     os.replace(partial, path)
 
 
-def load(path: Path, options: dict[str, Any], weights: Weights) -> Checkpoint:
-    """Read a checkpoint of a run with these options and a network with these weights' shapes.
-
-    ModelError where the file is damaged or of another network, OptionError where an option that
-    counts has changed.
-    """
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; ModelError where the file is damaged or no checkpoint."""
     try:
         fields: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         fields["options"] = json.loads(fields["options"])
-        checkpoint = Checkpoint(**fields)
+        return Checkpoint(**fields)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
         raise ModelError(f"{path} is not a checkpoint of a training run: {error}") from error
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} holds more than tensors, and is not read") from error
+
+
+def check(path: Path, checkpoint: Checkpoint, options: dict[str, Any], weights: Weights) -> None:
+    """Whether a run with these options and a network with these weights' shapes can go on from it.
+
+    ModelError where it is of another network, OptionError where an option that counts has changed.
+    """
     _check_shapes(path, checkpoint.weights, weights)
     wanted = json.loads(json.dumps(options))
     changed = sorted(n for n in wanted if checkpoint.options.get(n) != wanted[n])
@@ -72,7 +75,6 @@ def load(path: Path, options: dict[str, Any], weights: Weights) -> Checkpoint:
             f"{path} is of a run with {changed[0]} {checkpoint.options.get(changed[0])!r}, not "
             f"{wanted[changed[0]]!r}; continue with the same options, or write elsewhere"
         )
-    return checkpoint
 
 
 def _check_shapes(path: Path, given: Weights, wanted: Weights) -> None:

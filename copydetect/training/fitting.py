@@ -119,7 +119,6 @@ class _Run:
     optimizer: torch.optim.Optimizer
     numbers: Numbers
     held_out: Numbers
-    neighbours: Numbers
     validation: ValidationSet
     own_targets: bool
     state: Checkpoint
@@ -140,13 +139,17 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     device = checked_device(options.device)
     torch.manual_seed(options.seed)
     numbers, held_out = split(len(pictures), options.validation_images, options.seed)
-    model, targets = _model_and_targets(pictures, options, start, numbers, device)
+    path = folder / CHECKPOINT
+    saved = checkpoints.load(path) if path.exists() else None
+    if saved:
+        model, targets = _model_of(saved, start, options), saved.targets
+    else:
+        model, targets = _model_and_targets(pictures, options, start, numbers, device)
     options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
     student = Student(model, options.frozen_stages, fast=multiplies_bfloat16(device)).to(device)
-    state = _first_state(student, targets, options)
-    path = folder / CHECKPOINT
-    if path.exists():
-        state = checkpoints.load(path, options.fixed(), student.model.state_dict())
+    if saved:
+        checkpoints.check(path, saved, options.fixed(), student.model.state_dict())
+    state = saved or _first_state(student, targets, options)
     student.model.load_state_dict(state.weights)
     optimizer = _optimizer(student, options)
     if state.optimizer:
@@ -155,10 +158,17 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     reports = history.read(folder / LOG, state.step)
     history.rewrite(folder / LOG, reports)
     return _Run(
-        pictures, options, folder, device, student, optimizer, numbers,
-        held_out, nearest_targets(targets.cpu(), numbers),
+        pictures, options, folder, device, student, optimizer, numbers, held_out,
         validation_set(pictures, held_out, options), start.teacher is None, state, reports,
     )  # fmt: skip
+
+
+def _model_of(saved: Checkpoint, start: Start, options: TrainingOptions) -> DescriptorModel:
+    """A network of the form that a checkpoint has the weights of."""
+    model, _ = starting_model(start.init, options)
+    if model.projection.out_features != saved.targets.shape[1]:
+        model.projection = nn.Linear(model.projection.in_features, saved.targets.shape[1])
+    return model
 
 
 def _model_and_targets(
@@ -217,9 +227,8 @@ def _optimizer(student: Student, options: TrainingOptions) -> torch.optim.Optimi
 
 def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
     options, state = run.options, run.state
-    renewals = _renewal_steps(options) if run.own_targets else set()
     began, views = time.perf_counter(), 0
-    for pixels, numbers in _batches(run, state.step, last):
+    for pixels, numbers in _batches(run, last):
         loss = _step(run, pixels, numbers)
         state.step += 1
         views += len(numbers)
@@ -228,32 +237,36 @@ def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
             _refuse_divergence(state)
         else:
             state.losses.append(loss)
-        if state.step in renewals:
+        if run.own_targets and state.step in _renewal_steps(options):
             _renew_targets(run)
         if state.step % options.validate_every == 0 or state.step == last:
             _report(run, state.losses, views / (time.perf_counter() - began), tell)
             began, views = time.perf_counter(), 0
 
 
-def _batches(run: _Run, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(run: _Run, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches up to step `last`; look-alikes are told by the targets as they are by then."""
     options = run.options
-    batches = ViewBatches(
-        run.pictures,
-        run.numbers,
-        run.neighbours,
-        options.training_mixes,
-        (options.image_px, options.final_px),
-        options.last_small_step,
-        options.batch_size,
-        options.look_alikes,
-        views=2 if options.loss == "infonce" else 1,
-        steps=last,
-        seed=options.seed,
-    )
-    loader = DataLoader(
-        batches, batch_size=None, sampler=range(first, last), num_workers=options.workers
-    )
-    yield from loader
+    renewals = _renewal_steps(options) if run.own_targets else set()
+    first = run.state.step
+    for stop in sorted({step for step in renewals if first < step < last} | {last}):
+        batches = ViewBatches(
+            run.pictures,
+            run.numbers,
+            nearest_targets(run.state.targets.cpu(), run.numbers),
+            options.training_mixes,
+            (options.image_px, options.final_px),
+            options.last_small_step,
+            options.batch_size,
+            options.look_alikes,
+            views=2 if options.loss == "infonce" else 1,
+            steps=last,
+            seed=options.seed,
+        )
+        yield from DataLoader(
+            batches, batch_size=None, sampler=range(first, stop), num_workers=options.workers
+        )
+        first = stop
 
 
 def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
