@@ -22,6 +22,7 @@ setup(
         "apache-beam>=2.69,<2.80",
         "faiss-cpu>=1.10,<2",
         "jinja2>=3.1,<4",
+        "loky>=3.4,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
         "opencv-python-headless>=4.10,<6",

@@ -14,12 +14,17 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
 
 from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
 from copydetect.transforms.downloads import DEFAULT_LIMIT_GB, LIMIT_VARIABLE
+from copydetect.transforms.processes import Processes
 from pipelines.progress import progress_bar
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_TOO_MANY_FAILURES = 0, 1, 2, 3
@@ -43,6 +48,15 @@ class Engine:
     quiet: bool = False
     verbose: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> Processes:
+        """As many as there are threads, where a job runs in threads of this process."""
+        options = PipelineOptions(self.flags)
+        direct = options.view_as(DirectOptions)
+        local = options.view_as(StandardOptions).runner == _LOCAL_RUNNER
+        threads = local and direct.direct_running_mode == "multi_threading"
+        return Processes(direct.direct_num_workers if threads else 0)
 
     def run(
         self,

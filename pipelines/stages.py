@@ -28,6 +28,7 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -37,6 +38,10 @@ from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
+
+_FEATURES_WORTH_PROCESSES = 200_000
+_PAIRS_WORTH_PROCESSES = 4_000
+"""Candidates; a fifth of them is verified."""
 
 _PLURAL: dict[Role, str] = {"image": "images", "query": "queries", "reference": "references"}
 
@@ -83,6 +88,10 @@ class Workplace:
     def done(self, uris: Sequence[str], total: int) -> int:
         """How much of `total` is done when some of the files of a stage are written."""
         return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
+
+    def processes(self, work: int, worth: int) -> Processes:
+        """Processes for so much work, where it is worth the seconds that they take to start."""
+        return self.engine.processes if work >= worth else Processes()
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
@@ -210,12 +219,13 @@ def search_keypoints(
         self_probes=index.probes if search.symmetric else 0,
     )
     found = runs.join(place.folder, "search", "keypoints")
+    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
 
     def build(pipeline: beam.Pipeline) -> None:
         built = (
             pipeline
             | "references" >> beam.Create(references.parts())
-            | DescriptorsToShards(index_job)
+            | DescriptorsToShards(index_job, processes=processes)
         )
         parts = pipeline | "queries" >> beam.Create(queries.parts())
         neighbors = tuple(
@@ -231,11 +241,17 @@ def search_keypoints(
                     same_parts=search.symmetric and name == "upright",
                 ),
                 built,
+                processes,
             )
             for name in ("upright", "mirrored")
         )
         _ = neighbors | NeighborsToVotes(
-            place.storage, queries, VoteOptions(), search.symmetric, runs.join(found, "votes")
+            place.storage,
+            queries,
+            VoteOptions(),
+            search.symmetric,
+            runs.join(found, "votes"),
+            processes,
         )
 
     place.engine.run("search keypoints", build)
@@ -282,7 +298,8 @@ def verify(
     uris = [runs.join(place.folder, "matches", runs.part_name(part)) for part, _, _ in work]
     todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
     pairs = sum(place.rows(uri) for uri in candidates)
-    transform = CandidatesToMatches(place.storage, sides, options, place.folder)
+    processes = place.processes(pairs, _PAIRS_WORTH_PROCESSES)
+    transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     place.engine.run(
         "verify",
         lambda pipeline: pipeline | beam.Create(todo) | transform,

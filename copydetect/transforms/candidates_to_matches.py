@@ -14,26 +14,37 @@ from apache_beam.utils.shared import Shared
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Side
 from copydetect.storage import Storage
-from copydetect.transforms.threads import work_in_one_thread
+from copydetect.transforms.processes import Processes, WorkOnParts
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
 
 MatchWork = tuple[int, str, str]
 """A part: its number, its candidates and its file of pair numbers."""
+
+Verified = tuple[int, int]
+"""A part's number, and how many pairs it has."""
 
 
 class CandidatesToMatches(beam.PTransform[Any, Any]):
     """`MatchWork` → part numbers, once the part's files are in `folder`."""
 
     def __init__(
-        self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
+        self,
+        storage: Storage,
+        sides: tuple[Side, Side],
+        options: VerifyOptions,
+        folder: str,
+        processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._verify = _VerifyPart(storage, sides, options, folder)
+        self._verifier = _Verifier(storage, sides, options, folder)
+        self._processes = processes or Processes()
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
-        parts: PCollection[int] = (
-            work | "spread" >> beam.Reshuffle() | "verify" >> beam.ParDo(self._verify)
+        verify = WorkOnParts(self._verifier.verify, self._processes)
+        verified: PCollection[Verified] = (
+            work | "spread" >> beam.Reshuffle() | "verify" >> beam.ParDo(verify)
         )
+        parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts
 
 
@@ -44,7 +55,19 @@ class _Opened:
     images: tuple[PairImages, PairImages]
 
 
-class _VerifyPart(beam.DoFn):
+class _CountPairs(beam.DoFn):
+    def __init__(self) -> None:
+        self._pairs = Metrics.counter("copydetect", "pairs_verified")
+
+    def process(self, verified: Verified) -> Iterator[int]:
+        part, pairs = verified
+        self._pairs.inc(pairs)
+        yield part
+
+
+class _Verifier:
+    """Verifies parts, in whatever process it is."""
+
     def __init__(
         self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
     ) -> None:
@@ -53,10 +76,6 @@ class _VerifyPart(beam.DoFn):
         self._options = options
         self._folder = folder
         self._shared = Shared()
-        self._pairs = Metrics.counter("copydetect", "pairs_verified")
-
-    def setup(self) -> None:
-        self._opened = self._shared.acquire(self._open)
 
     def _open(self) -> _Opened:
         queries, references = self._sides
@@ -66,10 +85,10 @@ class _VerifyPart(beam.DoFn):
     def _images_of(self, side: Side) -> PairImages:
         return PairImages(self._storage, side.numbers(self._storage), self._options)
 
-    def process(self, work: MatchWork) -> Iterator[int]:
-        work_in_one_thread()
+    def verify(self, work: MatchWork) -> Verified:
+        """Write the files of a part."""
         part, candidates, pairs = work
-        images = self._opened.images
+        images = self._shared.acquire(self._open).images
         verified = verify_part(self._storage, candidates, pairs, images, self._options)
         # `matches` is written last: where it is, the part is complete.
         for name, table in (
@@ -78,5 +97,4 @@ class _VerifyPart(beam.DoFn):
         ):
             uri = runs.join(self._folder, name, runs.part_name(part))
             tables.write_table(self._storage, uri, table)
-        self._pairs.inc(verified.matches.num_rows)
-        yield part
+        return part, verified.matches.num_rows

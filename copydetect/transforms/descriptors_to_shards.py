@@ -15,6 +15,7 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
+from copydetect.transforms.processes import Processes, WorkOnParts
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
@@ -24,21 +25,25 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
     transform run again continues a build that was interrupted.
     """
 
-    def __init__(self, job: IndexJob, grows: bool = False) -> None:
+    def __init__(
+        self, job: IndexJob, grows: bool = False, processes: Processes | None = None
+    ) -> None:
         """grows: the parts, of new numbers, are added to the index that is in the folder."""
         super().__init__()
         self._job = job
         self._grows = grows
+        self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
         job = self._job
+        route = WorkOnParts(_Router(job).route, self._processes)
         once = parts.pipeline | "Once" >> beam.Create([None])
         samples = parts | "SpreadSample" >> beam.Reshuffle() | "Sample" >> beam.Map(_sample, job)
         trained = once | "Train" >> beam.Map(_train, job, AsIter(samples))
         spills = (
             parts
             | "SpreadParts" >> beam.Reshuffle()
-            | "Route" >> beam.ParDo(_Route(job), AsIter(trained))
+            | "Route" >> beam.ParDo(route, AsIter(trained))
         )
         numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(_Build(job))
@@ -56,15 +61,15 @@ class _Loaded:
     plan: Plan
 
 
-class _Route(beam.DoFn):
+class _Router:
+    """Sends the vectors of parts to their lists, in whatever process it is."""
+
     def __init__(self, job: IndexJob) -> None:
         self._job = job
         self._shared = Shared()
 
-    def process(self, part: Part, trained: Iterable[str]) -> Iterator[str]:
-        identity = next(iter(trained))
-        partition = self._shared.acquire(self._load, tag=identity)
-        yield route_step(self._job, partition, part)
+    def route(self, part: Part) -> str:
+        return route_step(self._job, self._shared.acquire(self._load), part)
 
     def _load(self) -> Partition:
         return load_partition(self._job.storage, self._job.partition_uri)

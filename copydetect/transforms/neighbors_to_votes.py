@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -13,7 +14,7 @@ from copydetect.index.channels import PartFiles
 from copydetect.search.hits import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
-from copydetect.transforms.threads import work_in_one_thread
+from copydetect.transforms.processes import Processes, WorkOnParts
 
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):
@@ -29,9 +30,11 @@ class NeighborsToVotes(beam.PTransform[Any, Any]):
         options: VoteOptions,
         exclude_self: bool,
         folder: str,
+        processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._arguments = (storage, files, options, exclude_self, folder)
+        self._voter = _Voter(storage, files, options, exclude_self, folder)
+        self._processes = processes or Processes()
 
     def expand(
         self, neighbors: tuple[PCollection[tuple[int, str]], PCollection[tuple[int, str]]]
@@ -39,23 +42,33 @@ class NeighborsToVotes(beam.PTransform[Any, Any]):
         uris: PCollection[str] = (
             neighbors
             | "by part" >> beam.CoGroupByKey()
-            | "vote" >> beam.Map(_vote, *self._arguments)
+            | "both" >> beam.MapTuple(_both)
+            | "vote" >> beam.ParDo(WorkOnParts(self._voter.vote, self._processes))
         )
         return uris
 
 
-def _vote(
-    work: tuple[int, tuple[Iterable[str], Iterable[str]]],
-    storage: Storage,
-    files: PartFiles,
-    options: VoteOptions,
-    exclude_self: bool,
-    folder: str,
-) -> str:
-    work_in_one_thread()
-    part, ((upright,), (mirrored,)) = work
-    uri = runs.join(folder, runs.part_name(part, "npz"))
-    if not storage.exists(uri):
-        votes = vote_part(storage, files, part, upright, mirrored, options, exclude_self)
-        write_votes(storage, uri, votes)
-    return uri
+def _both(part: int, uris: tuple[Iterable[str], Iterable[str]]) -> tuple[int, str, str]:
+    (upright,), (mirrored,) = uris
+    return part, upright, mirrored
+
+
+@dataclass(frozen=True)
+class _Voter:
+    """Lets the hits of parts vote, in whatever process it is."""
+
+    storage: Storage
+    files: PartFiles
+    options: VoteOptions
+    exclude_self: bool
+    folder: str
+
+    def vote(self, found: tuple[int, str, str]) -> str:
+        part, upright, mirrored = found
+        uri = runs.join(self.folder, runs.part_name(part, "npz"))
+        if not self.storage.exists(uri):
+            votes = vote_part(
+                self.storage, self.files, part, upright, mirrored, self.options, self.exclude_self
+            )
+            write_votes(self.storage, uri, votes)
+        return uri

@@ -22,6 +22,7 @@ from copydetect.search.queries import (
     plan_search,
     save_search_plan,
 )
+from copydetect.transforms.processes import Processes, WorkOnParts
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):
@@ -31,26 +32,33 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
     given as `index`: the one-element output of `DescriptorsToShards`.
     """
 
-    def __init__(self, job: SearchJob, index: PCollection[str] | None = None) -> None:
+    def __init__(
+        self,
+        job: SearchJob,
+        index: PCollection[str] | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__()
-        self._job = job
+        self._searcher = _Searcher(job)
         self._index = index
+        self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
-        job = self._job
+        searcher, processes = self._searcher, self._processes
+        job, search = searcher.job, WorkOnParts(searcher.search, processes)
         once = parts.pipeline | "Once" >> beam.Create([None])
         ready = self._index if self._index is not None else once
         spills = (
             parts
             | "SpreadParts" >> beam.Reshuffle()
-            | "Route" >> beam.ParDo(_Route(job), AsIter(ready))
+            | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes), AsIter(ready))
         )
         tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         first = (
             tasks
             | "NearestShards" >> beam.Filter(lambda task: task[0] == 0)
             | "SpreadTasks" >> beam.Reshuffle()
-            | "Search" >> beam.ParDo(_Search(job), AsIter(once))
+            | "Search" >> beam.ParDo(search, AsIter(once))
         )
         floors = (
             parts
@@ -61,7 +69,7 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
             tasks
             | "OtherShards" >> beam.Filter(lambda task: task[0] > 0)
             | "SpreadOthers" >> beam.Reshuffle()
-            | "SearchOthers" >> beam.ParDo(_Search(job), AsIter(floors))
+            | "SearchOthers" >> beam.ParDo(search, AsIter(floors))
         )
         searched = (first, others) | "Searched" >> beam.Flatten()
         merged: PCollection[Part] = (
@@ -74,42 +82,33 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What the searchers in one process share."""
+    """What the searches in one process share."""
 
     reader: ShardReader
     plan: SearchPlan
 
 
-class _Route(beam.DoFn):
+class _Searcher:
+    """Routes queries and searches shards, in whatever process it is."""
+
     def __init__(self, job: SearchJob) -> None:
-        self._job = job
-        self._shared = Shared()
+        self.job = job
+        self._index, self._search = Shared(), Shared()
 
-    def process(self, part: Part, ready: Iterable[str | None]) -> Iterator[str]:
-        list(ready)
-        reader = self._shared.acquire(self._load, tag=self._job.index_folder)
-        yield query_step(self._job, reader, part)
+    def route(self, part: Part) -> str:
+        reader = self._index.acquire(self._load_index, tag=self.job.index_folder)
+        return query_step(self.job, reader, part)
 
-    def _load(self) -> ShardReader:
-        return ShardReader(self._job.storage, self._job.index_folder)
-
-
-class _Search(beam.DoFn):
-    def __init__(self, job: SearchJob) -> None:
-        self._job = job
-        self._shared = Shared()
-
-    def process(self, task: Task, ready: Iterable[int | None]) -> Iterator[Task]:
-        list(ready)
-        loaded = self._shared.acquire(self._load, tag=self._job.folder)
-        job = self._job
+    def search(self, task: Task) -> Task:
+        job, loaded = self.job, self._search.acquire(self._load_search, tag=self.job.folder)
         search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
-        yield task
+        return task
 
-    def _load(self) -> _Loaded:
-        job = self._job
-        reader = ShardReader(job.storage, job.index_folder)
-        return _Loaded(reader, load_search_plan(job.storage, job.folder))
+    def _load_index(self) -> ShardReader:
+        return ShardReader(self.job.storage, self.job.index_folder)
+
+    def _load_search(self) -> _Loaded:
+        return _Loaded(self._load_index(), load_search_plan(self.job.storage, self.job.folder))
 
 
 class _Merge(beam.DoFn):

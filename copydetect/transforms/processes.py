@@ -1,0 +1,113 @@
+"""Parts of a job in processes of this machine.
+
+A job that runs here has a thread a processor, but Python runs one thread at a time. Libraries let
+others run while they compute; what they compute is too small in the search of features and in
+verification, where two threads are hardly faster than one. Threads then hand their parts to as many
+processes, which take them one after the other, whichever is free. On an engine every worker is a
+process already.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+from loky import ProcessPoolExecutor
+from loky.process_executor import TerminatedWorkerError
+
+from copydetect.errors import CopydetectError
+from copydetect.transforms.threads import work_in_one_thread
+
+_LOCK = threading.Lock()
+
+
+class WorkerError(CopydetectError):
+    """A process that worked on a part has gone."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where parts are worked on. count: of processes; below 2, it is done by who asks."""
+
+    count: int = 0
+
+    def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
+        """`work` on a part, in the next process that is free."""
+        with _LOCK:
+            future: Future[Any] = _pool(self.count).submit(_alone, work, part)
+            return future
+
+    def result(self, future: Future[Any]) -> Any:
+        """What came of it, once it is done; WorkerError where its process was ended."""
+        try:
+            return future.result()
+        except TerminatedWorkerError as error:
+            self.stop()
+            raise WorkerError(
+                "a process of this job was ended, by a person or for want of memory; "
+                "the same command continues where it stopped"
+            ) from error
+
+    def stop(self) -> None:
+        """End the processes, where there are any, and wait until they have gone."""
+        with _LOCK:
+            if _pool.cache_info().currsize:
+                _pool(self.count).shutdown(wait=True, kill_workers=True)
+                _pool.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _pool(count: int) -> Any:
+    return ProcessPoolExecutor(count, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone, however it went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alone(work: Callable[[Any], Any], part: Any) -> Any:
+    work_in_one_thread()
+    return work(part)
+
+
+class WorkOnParts(beam.DoFn):
+    """Each part → what `work` returns for it, here or in processes.
+
+    ready: a side input that is only waited for.
+    """
+
+    def __init__(self, work: Callable[[Any], Any], processes: Processes) -> None:
+        self._work = work
+        self._processes = processes
+        self._started: list[Future[Any]] = []
+
+    def start_bundle(self) -> None:
+        self._started = []
+
+    def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
+        list(ready)
+        if self._processes.count < 2:
+            yield _alone(self._work, part)
+        else:
+            self._started.append(self._processes.start(self._work, part))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for future in self._started:
+            yield WindowedValue(self._processes.result(future), MIN_TIMESTAMP, (GlobalWindow(),))
