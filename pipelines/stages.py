@@ -261,10 +261,12 @@ def search_keypoints(
 def side(place: Workplace, role: Role, parts: int, channels: Sequence[str]) -> Side:
     """One side of a search, as candidates are made from it."""
     images = place.part_uris("images", role, parts)
-    descriptors = (
-        part_files(place, role, "descriptors", parts) if "descriptor" in channels else None
+    counts = tuple(place.rows(uri) for uri in images)
+    descriptors, keypoints = (
+        part_files(place, role, table, parts) if channel in channels else None
+        for channel, table in (("descriptor", "descriptors"), ("local", "keypoints"))
     )
-    return Side(images, tuple(place.rows(uri) for uri in images), descriptors)
+    return Side(images, counts, descriptors, keypoints)
 
 
 def propose(

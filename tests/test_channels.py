@@ -19,6 +19,7 @@ from copydetect.index.channels import (
     DescriptorReader,
     KeypointReader,
     PartFiles,
+    StoredKeypoints,
     feature_ids,
     image_numbers,
     read_keypoints,
@@ -158,6 +159,21 @@ def test_a_part_of_keypoints_upright_and_mirrored(tmp_path: Path, images: tuple[
     np.testing.assert_array_equal(mirrored[:5], feature_ids(2, features[0], mirrored=True))
     nothing, no_ids = KeypointReader(STORAGE, files)(uris[0])
     assert (nothing.shape, no_ids.shape) == ((0, quantiser.code_bytes), (0,))
+
+
+def test_the_features_of_single_images(tmp_path: Path, images: tuple[str, ...]) -> None:
+    features = [keypoints(name, 3 + row) for row, name in enumerate("edc")]
+    uris = tuple(str(tmp_path / f"keypoints-{part}.parquet") for part in range(2))
+    tables.write_table(STORAGE, uris[0], keypoint_table([keypoints("a", 2)]), rows_together=2)
+    tables.write_table(STORAGE, uris[1], keypoint_table(features), rows_together=2)
+    stored = StoredKeypoints(STORAGE, PartFiles(images, uris, (0, 2)))
+    for number, name in ((4, "e"), (0, "a"), (2, "c"), (3, "d"), (2, "c")):
+        found = stored.of(number, name)
+        assert found is not None
+        assert found.image_id == name
+        (expected,) = (one for one in [keypoints("a", 2), *features] if one.image_id == name)
+        np.testing.assert_array_equal(found.codes, expected.codes)
+    assert stored.of(1, "b") is None, "it has no row"
 
 
 def test_parts_are_numbered() -> None:

@@ -104,12 +104,12 @@ def test_points_in_one_place_count_once(image: PairImage) -> None:
     ],
 )
 def test_degenerate_transforms_are_refused(image: PairImage, matrix: np.ndarray) -> None:
-    assert not is_plausible(matrix, image)
+    assert not is_plausible(matrix, image, image)
 
 
 def test_orientation_is_checked(image: PairImage) -> None:
-    assert is_plausible(MIRRORED, image, mirrored=True)
-    assert not is_plausible(MIRRORED, image, mirrored=False)
+    assert is_plausible(MIRRORED, image, image, mirrored=True)
+    assert not is_plausible(MIRRORED, image, image, mirrored=False)
 
 
 def test_matching_an_image_with_itself_is_the_identity(image: PairImage) -> None:

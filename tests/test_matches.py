@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import ImageError, OptionError
-from copydetect.types import Candidate, Match, Pixels
+from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.geometry import apply
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
@@ -115,19 +116,45 @@ def test_unlikely_pairs_are_matched_in_full_only_where_the_search_speaks_for_the
     assert match.is_copy == (score > -6.5) == ("features" in query.__dict__)
 
 
-def test_two_correspondences_are_followed_where_the_pixels_under_them_agree() -> None:
+@pytest.mark.parametrize("transform", ["turned", "mirrored"])
+def test_unlikely_pairs_are_proven_by_the_features_that_the_search_compared(
+    transform: str,
+) -> None:
     picture = scene(13, 320, 240)
-    mirrored = np.ascontiguousarray(picture[:, ::-1])
     unlikely = replace(CANDIDATE, score=-7.0)
-    places = np.array([[0.2, 0.3], [0.8, 0.5]])
-    for reference, end, followed in (
-        (mirrored, [1, 0] + [-1, 1] * places, True),
-        (scene(21, 320, 240), places[::-1], False),
+    for other, proven in (
+        (warp(picture, TRANSFORMS[transform], (320, 240)), True),
+        (scene(21, 320, 240), False),
     ):
-        query = prepare_image("q", picture)
-        points = np.column_stack([places, end]).astype(np.float32)
-        match = verify_pair(query, prepare_image("r", reference), unlikely, points)
-        assert match.is_copy == followed == ("features" in query.__dict__)
+        query, reference = (
+            prepare_image(name, pixels, keypoints=searched(pixels))
+            for name, pixels in (("q", picture), ("r", other))
+        )
+        match = verify_pair(query, reference, unlikely, None)
+        assert match.is_copy == proven
+        assert "features" not in query.__dict__, "they would be extracted for nothing"
+
+
+def searched(pixels: Pixels) -> Keypoints:
+    return quantise(extract(pixels), load_quantiser(), "")
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        [[60, 20], [250, 60], [300, 200], [20, 220]],
+        [[0, 0], [319, 70], [319, 170], [0, 239]],
+        [[70, 40], [250, 40], [319, 239], [0, 239]],
+    ],
+)
+def test_a_picture_turned_in_space_is_proven_by_one_homography(corners: list[list[int]]) -> None:
+    picture = scene(13, 320, 240)
+    frame = np.array([[0, 0], [319, 0], [319, 239], [0, 239]], np.float32)
+    there = cv2.getPerspectiveTransform(frame, np.array(corners, np.float32))
+    match = verify(warp(picture, there, (320, 240)), picture)
+    assert match.is_copy
+    found = apply(np.reshape(match.transform, (3, 3)), np.array(corners))
+    assert np.abs(found - frame).max() < 4
 
 
 def test_identical_pixels_are_a_copy_and_one_colour_is_none() -> None:

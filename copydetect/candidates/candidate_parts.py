@@ -12,7 +12,7 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.index.channels import PartFiles
+from copydetect.index.channels import PartFiles, StoredKeypoints
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import ImageNumbers
 from copydetect.storage import Storage
@@ -27,13 +27,14 @@ _BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
 class Side:
     """One side of a search: the parts of its descriptors, and image_no → images.
 
-    image_files: parts of `images`; image_counts: their rows; descriptors: None where that channel
-    is off.
+    image_files: parts of `images`; image_counts: their rows; descriptors, keypoints: None where
+    that channel is off.
     """
 
     image_files: tuple[str, ...]
     image_counts: tuple[int, ...]
     descriptors: PartFiles | None
+    keypoints: PartFiles | None = None
 
     @property
     def images(self) -> int:
@@ -53,6 +54,10 @@ class Side:
     def parts_of(self, numbers: Ints) -> Ints:
         """The part of each image_no."""
         return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
+
+    def stored_keypoints(self, storage: Storage) -> StoredKeypoints | None:
+        """Looks local features up by the number of their image, where there are any."""
+        return StoredKeypoints(storage, self.keypoints) if self.keypoints else None
 
     def numbers(self, storage: Storage) -> ImageNumbers:
         """Looks images up by their number."""

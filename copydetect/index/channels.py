@@ -6,13 +6,18 @@ image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from threading import Lock
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import parquet
 
 from copydetect import tables
 from copydetect.description.keypoints import (
@@ -31,6 +36,7 @@ Integers = npt.NDArray[np.int64]
 ReadAs = Literal["query", "reference", "half_query", "half_reference"]
 
 IMAGE_SHIFT = 32
+_PARTS_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,57 @@ class KeypointReader:
         if not self.mirrored:
             return together, np.concatenate(ids)
         return mirror_vectors(reconstruct(together, quantiser), quantiser), np.concatenate(ids)
+
+
+class StoredKeypoints:
+    """image_no → the local features of that image; files are read where they are wanted.
+
+    Those of the last few parts stay open. May be asked by several threads.
+    """
+
+    def __init__(self, storage: Storage, files: PartFiles) -> None:
+        self._storage = storage
+        self._files = files
+        self._opened: OrderedDict[int, _OpenedPart] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, number: int, image_id: str) -> Keypoints | None:
+        """The features of an image; None where it has no row."""
+        part = bisect_right(self._files.starts, number) - 1
+        with self._lock:
+            if part not in self._opened:
+                self._opened[part] = _OpenedPart.open(self._storage, self._files.channel[part])
+            self._opened.move_to_end(part)
+            if len(self._opened) > _PARTS_OPEN:
+                self._opened.popitem(last=False)
+            table = self._opened[part].row(image_id)
+        return read_keypoints(table)[0] if table.num_rows else None
+
+
+@dataclass(frozen=True)
+class _OpenedPart:
+    """A file of keypoints. rows: of each image_id; starts: first rows of its groups of rows."""
+
+    file: parquet.ParquetFile
+    rows: dict[str, int]
+    starts: list[int]
+
+    @classmethod
+    def open(cls, storage: Storage, uri: str) -> _OpenedPart:
+        file = parquet.ParquetFile(storage.open(uri))
+        image_ids = file.read(["image_id"])["image_id"].to_pylist()
+        groups = range(file.num_row_groups)
+        sizes = [file.metadata.row_group(group).num_rows for group in groups]
+        starts = [0, *accumulate(sizes)][:-1]
+        return cls(file, {image_id: row for row, image_id in enumerate(image_ids)}, starts)
+
+    def row(self, image_id: str) -> pa.Table:
+        """The row of an image, or none."""
+        row = self.rows.get(image_id)
+        if row is None:
+            return tables.KEYPOINTS.empty_table()
+        group = bisect_right(self.starts, row) - 1
+        return self.file.read_row_group(group).slice(row - self.starts[group], 1)
 
 
 def read_vectors(table: pa.Table) -> tuple[Floats, Floats]:

@@ -91,7 +91,7 @@ def collect(pile: Pile, pairs: LabelledPairs, options: MatchOptions) -> list[Flo
 
     @lru_cache(maxsize=_IMAGES_KEPT)
     def image(row: int) -> PairImage:
-        return prepare_image(str(row), pile.images[row], options)
+        return prepare_image(str(row), pile.images[row], options, keypoints=pairs.keypoints[row])
 
     collected = []
     for (i, j), points in zip(pairs.rows.tolist(), pairs.points, strict=True):

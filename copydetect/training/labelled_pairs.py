@@ -74,12 +74,14 @@ class LabelledPairs:
     """Pairs of a pile; row i of each belongs together.
 
     rows: (m, 2) int64, i < j; copies: (m,) bool; points: m arrays of correspondences that the
-    search found, (p, 4) float32 as in `votes.Votes`, or None.
+    search found, (p, 4) float32 as in `votes.Votes`, or None; keypoints: of every image of the
+    pile, which the search compared.
     """
 
     rows: npt.NDArray[np.int64]
     copies: npt.NDArray[np.bool_]
     points: list[npt.NDArray[np.float32] | None]
+    keypoints: list[Keypoints]
 
 
 def make_pile(
@@ -131,7 +133,9 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPa
     """
     vectors = embedder.embed(pile.images)
     similarity = vectors @ vectors.T
-    votes = _votes(pile.images)
+    quantiser = load_quantiser()
+    keypoints = [quantise(extract(image), quantiser, str(i)) for i, image in enumerate(pile.images)]
+    votes = _votes(keypoints)
     strangers = pile.origins[:, None] != pile.origins[None]
     pairs = {(int(i), int(j)) for i, j in np.argwhere(~strangers) if i < j}
     made = np.isin(np.arange(len(pile.images)), pile.rivals)
@@ -144,7 +148,8 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPa
     pairs.update((int(i), int(j)) for i, j in pile.rivals)
     rows = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     points = [votes.points.get((int(i), int(j))) for i, j in rows]
-    return LabelledPairs(rows, pile.origins[rows[:, 0]] == pile.origins[rows[:, 1]], points)
+    copies = pile.origins[rows[:, 0]] == pile.origins[rows[:, 1]]
+    return LabelledPairs(rows, copies, points, keypoints)
 
 
 def _with_neighbours(pictures: list[Pixels], count: int, embedder: Embedder) -> list[int]:
@@ -189,14 +194,11 @@ class _Votes:
     points: dict[tuple[int, int], npt.NDArray[np.float32]]
 
 
-def _votes(images: list[Pixels]) -> _Votes:
+def _votes(images: list[Keypoints]) -> _Votes:
     quantiser = load_quantiser()
-    points: list[Keypoints] = [
-        quantise(extract(image), quantiser, str(i)) for i, image in enumerate(images)
-    ]
-    features, vectors = query_features(list(range(len(images))), points, quantiser)
+    features, vectors = query_features(list(range(len(images))), images, quantiser)
     own = len(vectors) // 2
-    ids = np.concatenate([hit_ids(i, found) for i, found in enumerate(points)])
+    ids = np.concatenate([hit_ids(i, found) for i, found in enumerate(images)])
     index = faiss.IndexIVFFlat(
         faiss.IndexFlatL2(quantiser.dimension),
         quantiser.dimension,

@@ -83,7 +83,9 @@ class _Verifier:
         return _Opened((opened, opened if references == queries else self._images_of(references)))
 
     def _images_of(self, side: Side) -> PairImages:
-        return PairImages(self._storage, side.numbers(self._storage), self._options)
+        storage = self._storage
+        stored = side.stored_keypoints(storage)
+        return PairImages(storage, side.numbers(storage), self._options, stored)
 
     def verify(self, work: MatchWork) -> Verified:
         """Write the files of a part."""

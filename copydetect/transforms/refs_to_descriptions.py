@@ -23,6 +23,9 @@ from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Role
 
+_ROWS_TOGETHER = {"keypoints": 32}
+"""Verification reads the features of single images."""
+
 
 @dataclass(frozen=True)
 class DescriberSetup:
@@ -111,7 +114,7 @@ class _DescribePart(beam.DoFn):
             table = getattr(described, name)
             if table is not None:
                 uri = part_uri(self._folder, name, self._role, part)
-                tables.write_table(self._storage, uri, table)
+                tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name, len(table)))
         self._images.inc(described.images.num_rows)
         self._failures.inc(described.failures.num_rows)
         yield part

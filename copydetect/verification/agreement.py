@@ -28,6 +28,8 @@ _SMALLEST_CELL_PX = 8
 _FLAT_STD = 4.0
 """Cells with less contrast than this, in grey levels, say nothing by their correlation."""
 _SMALLEST_SIDE_PX = 12
+_STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
+"""Of a plane's motion: what holds each of its parameters back where little asks for it."""
 _BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
 
 
@@ -188,28 +190,36 @@ def compare_details(pair: Overlap, cells: Cells) -> Details:
 def refine(
     matrix: Matrix, query: PairImage, reference: PairImage, cells: Cells, pair: Overlap
 ) -> Matrix:
-    """One step of direct alignment: the affine motion that the cells' displacements ask for.
+    """One step of direct alignment: the motion of a plane that the cells' displacements ask for.
 
-    Cells count by contrast and agreement (a robust, cell-wise form of Lucas and Kanade's method).
-    The matrix comes back unchanged where too few cells say anything.
+    Cells count by contrast and agreement (a robust, cell-wise form of Lucas and Kanade's method);
+    the motion has the eight parameters of Bergen et al. (1992). The matrix comes back unchanged
+    where too few cells say anything.
     """
     weight = np.where(cells.used, cells.weight * np.maximum(cells.correlation - 0.2, 0), 0).ravel()
     if (weight > 0).sum() < 4:
         return matrix
     rows, columns = cells.correlation.shape
-    places = _places(rows, columns)
-    weighted = places * weight[:, None]
-    ridge = np.diag([0.5, 0.5, 0.02]) * weight.sum() / 10
-    solved = np.linalg.solve(
-        places.T @ weighted + ridge, weighted.T @ cells.shift_px.reshape(-1, 2)
+    places = _motions(rows, columns)
+    # In cells, as places are; what moves a cell far by little, the horizon, is held back most.
+    asked = (cells.shift_px / pair.cell_px).reshape(-1)
+    weighted = places * np.repeat(weight, 2)[:, None]
+    ridge = np.diag(_STIFFNESS) * weight.sum() / 10
+    a, b, across, c, d, down, e, f = np.linalg.solve(
+        places.T @ weighted + ridge, weighted.T @ asked
     )
-    middle = np.array([columns, rows]) * pair.cell_px / 2
-    motion = np.eye(3)
-    motion[:2, :2] += solved[:2].T / pair.cell_px
-    motion[:2, 2] = solved[2] - (motion[:2, :2] - np.eye(2)) @ middle
+    motion = np.array([[1 + a, b, across], [c, 1 + d, down], [-e, -f, 1]])
+    centred = np.array(
+        [
+            [1 / pair.cell_px, 0, -columns / 2],
+            [0, 1 / pair.cell_px, -rows / 2],
+            [0, 0, 1],
+        ]
+    )
+    motion = np.linalg.inv(centred) @ motion @ centred
     refined = inverse(pair.reference_to_frame) @ motion @ pair.to_frame
     refined = np.asarray(refined / refined[2, 2], np.float64)
-    return refined if is_plausible(refined, query) else matrix
+    return refined if is_plausible(refined, query, reference) else matrix
 
 
 def _sharpness(grey: Floats, pair: Overlap) -> float:
@@ -264,10 +274,17 @@ def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
 
 
 @lru_cache(maxsize=128)
-def _places(rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """(rows · columns, 3): x and y of each cell from the middle of all, in cells, and 1."""
+def _motions(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """(rows · columns · 2, 8): how each parameter of a plane's motion moves each cell in x and y.
+
+    Places are counted from the middle of all, in cells.
+    """
     y, x = np.mgrid[0:rows, 0:columns] - np.array([rows - 1, columns - 1])[:, None, None] / 2
-    return np.column_stack([x.ravel(), y.ravel(), np.ones(rows * columns)])
+    x, y = x.ravel(), y.ravel()
+    one, none = np.ones_like(x), np.zeros_like(x)
+    in_x = np.stack([x, y, one, none, none, none, x * x, x * y], axis=1)
+    in_y = np.stack([none, none, none, x, y, one, x * y, y * y], axis=1)
+    return np.stack([in_x, in_y], axis=1).reshape(-1, 8)
 
 
 @lru_cache(maxsize=512)

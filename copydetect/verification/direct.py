@@ -65,7 +65,7 @@ def align_directly(query: PairImage, reference: PairImage, count: int = 2) -> li
     found = []
     for place in places[:count]:
         matrix = place.matrix() if place.part is query else inverse(place.matrix())
-        if is_plausible(matrix, query):
+        if is_plausible(matrix, query, reference):
             refined = refine_coarse_to_fine(matrix, query, reference)
             found.append(DirectAlignment(refined, place.mirrored, place.correlation))
     return found

@@ -27,7 +27,10 @@ INLIER_PX = 3.0
 MAX_SCALE = 16.0
 MAX_STRETCH = 4.0
 """The largest ratio of scales along two directions: a wilder one is no edit that people make."""
+_MAX_FORESHORTENING = 8.0
+"""The largest ratio of scales anywhere in the query to those anywhere else."""
 _MAX_MATCHES = 400
+_GROWTHS = 6
 _MAX_LOG2_SCALE = 0.7
 _MAX_TURN_RAD = 0.45
 
@@ -88,15 +91,18 @@ def match_features(
     """
     if len(query) < 2 or len(reference) < 2:
         return _no_correspondences(mirrored)
-    described = query.mirrored_descriptors() if mirrored else query.descriptors
-    cosine = described @ reference.descriptors.T
+    described = query.mirrored if mirrored else query.descriptors
+    others = reference.descriptors
+    squares = np.einsum("ij,ij->i", described, described)[:, None]
+    distance = squares + np.einsum("ij,ij->i", others, others) - 2 * (described @ others.T)
     rows = np.arange(len(query))
-    nearest = cosine.argmax(axis=1)
-    best = cosine[rows, nearest]
-    mutual = cosine.argmax(axis=0)[nearest] == rows
-    cosine[rows, nearest] = -1
-    second = cosine.max(axis=1)
-    distinctness = np.sqrt(np.maximum(1 - best, 0) / np.maximum(1 - second, 1e-6))
+    nearest = distance.argmin(axis=1)
+    best = distance[rows, nearest]
+    mutual = distance.argmin(axis=0)[nearest] == rows
+    distance[rows, nearest] = np.inf
+    second = distance.min(axis=1)
+    # Features of equal codes have equal distances, which are 0 or next to it.
+    distinctness = np.sqrt((np.maximum(best, 0) + 1e-6) / (np.maximum(second, 0) + 1e-6))
     kept = np.flatnonzero(mutual & (distinctness < ratio))
     kept = kept[np.argsort(distinctness[kept], kind="stable")][:_MAX_MATCHES]
     partner = nearest[kept]
@@ -119,7 +125,7 @@ def align(
     best: tuple[int, Matrix] | None = None
     for start in _best_hypotheses(correspondences, count=6):
         matrix = _optimise(start, correspondences)
-        if matrix is None or not is_plausible(matrix, query, correspondences.mirrored):
+        if matrix is None or not is_plausible(matrix, query, reference, correspondences.mirrored):
             continue
         close = _residuals_px(matrix, correspondences) < INLIER_PX
         inliers = _distinct_places(correspondences, close)
@@ -127,7 +133,7 @@ def align(
             best = (inliers, matrix)
     if best is None or best[0] < min_inliers:
         return None
-    return _choose_model(best[1], correspondences, query)
+    return _choose_model(best[1], correspondences, query, reference)
 
 
 def align_regions(
@@ -148,16 +154,35 @@ def align_regions(
     return sorted(found, key=lambda alignment: -alignment.inliers)
 
 
-def is_plausible(matrix: Matrix, query: PairImage, mirrored: bool | None = None) -> bool:
+def is_plausible(
+    matrix: Matrix, query: PairImage, reference: PairImage, mirrored: bool | None = None
+) -> bool:
     """Whether an edit could have done this: no collapse, wild scale, shear or horizon in the image.
 
-    The Jacobian is looked at in the corners and the middle of the query; `mirrored`, where given,
-    is the orientation that it must have there.
+    It need be moderate all over one of the images only: around a picture that was turned in space,
+    there is a border where scales say nothing. `mirrored`, where given, is the orientation that it
+    must have.
     """
-    if not np.isfinite(matrix).all():
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
         return False
-    width, height = query.width_px, query.height_px
-    places = np.array([[0, 0], [width, 0], [0, height], [width, height], [width / 2, height / 2]])
+    bottom = _places(query) @ matrix[2, :2] + matrix[2, 2]
+    if bottom.min() * np.sign(bottom.max()) <= 0:
+        return False
+    reflects = bool(np.linalg.det(matrix) * bottom.max() < 0)
+    if mirrored not in (None, reflects):
+        return False
+    return _is_moderate(matrix, query) or _is_moderate(inverse(matrix), reference)
+
+
+def _places(image: PairImage) -> Matrix:
+    """(5, 2): the corners and the middle."""
+    width, height = image.width_px, image.height_px
+    return np.array([[0, 0], [width, 0], [0, height], [width, height], [width / 2, height / 2]])
+
+
+def _is_moderate(matrix: Matrix, image: PairImage) -> bool:
+    """Whether scales and shear are within bounds in the corners and the middle of the image."""
+    places = _places(image)
     bottom = places @ matrix[2, :2] + matrix[2, 2]
     if bottom.min() * np.sign(bottom.max()) <= 0:
         return False
@@ -165,12 +190,11 @@ def is_plausible(matrix: Matrix, query: PairImage, mirrored: bool | None = None)
     jacobians = (matrix[None, :2, :2] - mapped[:, :, None] * matrix[None, None, 2, :2]) / bottom[
         :, None, None
     ]
-    large, small, reflected = singular_values(jacobians)
+    large, small, _ = singular_values(jacobians)
     if large.max() > MAX_SCALE or small.min() < 1 / MAX_SCALE:
         return False
-    if (large / small).max() > MAX_STRETCH or large.max() > 5 * small.min():
-        return False
-    return bool((reflected == reflected[0]).all() and mirrored in (None, bool(reflected[0])))
+    in_shape = (large / np.maximum(small, 1e-12)).max() <= MAX_STRETCH
+    return bool(in_shape and large.max() <= _MAX_FORESHORTENING * small.min())
 
 
 def apply(matrix: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -300,7 +324,9 @@ def _near_first_guess(matrix: Matrix, correspondences: Correspondences) -> npt.N
     return np.asarray(near)
 
 
-def _choose_model(matrix: Matrix, correspondences: Correspondences, query: PairImage) -> Alignment:
+def _choose_model(
+    matrix: Matrix, correspondences: Correspondences, query: PairImage, reference: PairImage
+) -> Alignment:
     """Similarity, affine or homography: the smallest truncated error, more freedom at a price.
 
     A form of GRIC (Torr 1998): each inlier costs its squared error in units of 1 px, at most
@@ -312,11 +338,12 @@ def _choose_model(matrix: Matrix, correspondences: Correspondences, query: PairI
         ("affine", matrix, 6),
         ("similarity", fit_similarity(source, target, correspondences.mirrored), 4),
     ]
-    if len(source) >= 10:
-        options.append(("homography", _fit_homography(source, target), 8))
+    options.append(("homography", _grown_homography(matrix, correspondences, query, reference), 8))
     best: tuple[float, Model, Matrix] = (np.inf, "affine", matrix)
     for name, candidate, parameters in options:
-        if candidate is None or not is_plausible(candidate, query, correspondences.mirrored):
+        if candidate is None or not is_plausible(
+            candidate, query, reference, correspondences.mirrored
+        ):
             continue
         error = np.minimum(_residuals_px(candidate, correspondences), INLIER_PX) ** 2
         cost = float(error.sum()) + 4.0 * parameters
@@ -334,6 +361,27 @@ def _choose_model(matrix: Matrix, correspondences: Correspondences, query: PairI
         error_px=float(np.sqrt(np.mean(residual[inside] ** 2))) if inside.any() else INLIER_PX,
         inlier_query_px=correspondences.query_px[inside],
     )
+
+
+def _grown_homography(
+    matrix: Matrix, correspondences: Correspondences, query: PairImage, reference: PairImage
+) -> Matrix | None:
+    """A homography of what the transform explains, then of what that explains, and so on.
+
+    Under strong perspective an affine transform holds for a part of the picture only.
+    """
+    best, explained = None, 9
+    for _ in range(_GROWTHS):
+        close = _residuals_px(matrix, correspondences) < 1.5 * INLIER_PX
+        if close.sum() <= explained:
+            break
+        explained = int(close.sum())
+        source, target = correspondences.query_px[close], correspondences.reference_px[close]
+        fitted = _fit_homography(source, target)
+        if fitted is None or not is_plausible(fitted, query, reference, correspondences.mirrored):
+            break
+        best = matrix = fitted
+    return best
 
 
 def _fit_homography(source: Floats, target: Floats) -> Matrix | None:
@@ -361,8 +409,9 @@ def _residuals_px(matrix: Matrix, correspondences: Correspondences) -> npt.NDArr
     mapped = apply(matrix, correspondences.query_px)
     distance = np.linalg.norm(mapped - correspondences.reference_px, axis=1)
     # Where the query is enlarged, its own px are the coarser ones.
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-    return np.asarray(distance / max(scale, 1.0), np.float64)
+    depth = np.abs(correspondences.query_px @ matrix[2, :2] + matrix[2, 2])
+    scale = np.sqrt(abs(np.linalg.det(matrix)) / np.maximum(depth, 1e-9) ** 3)
+    return np.asarray(distance / np.maximum(scale, 1.0), np.float64)
 
 
 def _distinct_places(correspondences: Correspondences, close: npt.NDArray[np.bool_]) -> int:

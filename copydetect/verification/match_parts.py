@@ -17,6 +17,7 @@ from copydetect.candidates.candidate_parts import read_pairs
 from copydetect.errors import ImageError
 from copydetect.evaluation.calibration import IDENTITY, Calibration
 from copydetect.images import DecodeOptions, decode
+from copydetect.index.channels import StoredKeypoints
 from copydetect.inputs.sources import read_refs
 from copydetect.parts import ImageNumbers
 from copydetect.storage import Storage
@@ -44,10 +45,18 @@ class VerifyOptions:
 class PairImages:
     """Opens the images of one side for verification, and keeps the last few, for any thread."""
 
-    def __init__(self, storage: Storage, numbers: ImageNumbers, options: VerifyOptions) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        numbers: ImageNumbers,
+        options: VerifyOptions,
+        stored: StoredKeypoints | None = None,
+    ) -> None:
+        """stored: the local features that the search has compared, None where it has not."""
         self._storage = storage
         self._numbers = numbers
         self._options = options
+        self._stored = stored
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
         self._lock = Lock()
 
@@ -57,7 +66,7 @@ class PairImages:
             found = self._kept.get(number) or self._numbers.row(number)
         if isinstance(found, ImageRow):
             # Not under the lock: two threads may open the same image, and the later one stays.
-            found = self._opened(found)
+            found = self._opened(number, found)
         with self._lock:
             self._kept[number] = found
             self._kept.move_to_end(number)
@@ -65,7 +74,7 @@ class PairImages:
                 self._kept.popitem(last=False)
         return found
 
-    def _opened(self, row: ImageRow) -> PairImage | Failure:
+    def _opened(self, number: int, row: ImageRow) -> PairImage | Failure:
         ((_, content),) = read_refs(self._storage, [row.ref])
         if isinstance(content, Failure):
             return replace(content, stage="verify")
@@ -77,7 +86,10 @@ class PairImages:
             side = options.matching.working_px * 2
             decoded = decode(content, side, options.decoding)
             size = (decoded.width_px, decoded.height_px)
-            return prepare_image(row.image_id, decoded.pixels, options.matching, size)
+            keypoints = (
+                self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
+            )
+            return prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
         except ImageError as error:
             return _failure(row, str(error))
 

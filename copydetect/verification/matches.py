@@ -10,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import OptionError
-from copydetect.types import Candidate, Match, Pixels
+from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
 from copydetect.verification.geometry import Matrix
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
-from copydetect.verification.proposals import few_agree, of_features, of_pixels, of_search
+from copydetect.verification.proposals import (
+    of_features,
+    of_pixels,
+    of_search,
+    of_searched_features,
+)
 from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
 
 
@@ -27,8 +32,8 @@ class MatchOptions:
 
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
-    match_score: candidates below, in log-odds, are matched in full only where the search's
-    correspondences speak for them;
+    match_score: candidates below, in log-odds, are matched in full only where the search's features
+    speak for them;
     working_px: longest side at which pixels are compared; feature_px: and at which features are
     sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
     limit_msec: after which a pair is decided by what is known so far.
@@ -66,6 +71,7 @@ def prepare_image(
     pixels: Pixels,
     options: MatchOptions | None = None,
     full_size_px: tuple[int, int] | None = None,
+    keypoints: Keypoints | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs; see `pair_images.prepare`."""
     options = options or MatchOptions()
@@ -76,6 +82,7 @@ def prepare_image(
         options.working_px,
         options.feature_px,
         options.max_features,
+        keypoints,
     )
 
 
@@ -144,17 +151,16 @@ def collect_evidence(
 ) -> list[Evidence]:
     """What speaks for the pair: one `Evidence` for each alignment that was tried.
 
-    First the search's own correspondences, then full matching in both orientations, then direct
-    alignment; each only while the pair is undecided and in time. Without a decision everything is
-    tried. score: the candidate's, in log-odds.
+    First the search's own correspondences, then the features that it compared, then full matching,
+    then direct alignment; each only while the pair is undecided and in time. Without a decision
+    everything is tried. score: the candidate's, in log-odds.
     """
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
-    for propose in (of_search, of_features, of_pixels):
-        # Features cost most by far, and the search has compared two hundred of each image.
-        doubted = propose is of_features and not collected and score < options.match_score
-        if doubted and not few_agree(query, reference, correspondences):
+    for propose in (of_search, of_searched_features, of_features, of_pixels):
+        # Features cost most by far, and two hundred of each image have been compared by now.
+        if propose is of_features and not collected and score < options.match_score:
             continue
         found = [
             evidence

@@ -13,8 +13,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.description.keypoints import (
+    ANGLE_STEPS_PER_TURN,
+    SCALE_STEPS_PER_OCTAVE,
+    UNITS_PER_SIDE,
+    load_quantiser,
+    mirror_order,
+    mirror_vectors,
+    reconstruct,
+)
 from copydetect.errors import ImageError
-from copydetect.types import Pixels
+from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 
 Floats = npt.NDArray[np.float32]
@@ -29,25 +38,18 @@ class LocalFeatures:
     """RootSIFT features (Lowe 2004; Arandjelović and Zisserman 2012), strongest first.
 
     xy_px: (n, 2) positions in px of `PairImage.pixels`, a pixel's centre at whole numbers;
-    size_px: (n,) diameters; angle_rad: (n,); descriptors: (n, 128) unit rows. All float32.
+    size_px: (n,) diameters; angle_rad: (n,); descriptors: (n, d), that are near where features look
+    alike; mirrored: (n, d), what the mirrored image has at the same places. All float32.
     """
 
     xy_px: Floats
     size_px: Floats
     angle_rad: Floats
     descriptors: Floats
+    mirrored: Floats
 
     def __len__(self) -> int:
         return len(self.xy_px)
-
-    def mirrored_descriptors(self) -> Floats:
-        """(n, 128): the descriptors that the mirrored image has at the same places.
-
-        Mirroring keeps the axis along a feature's orientation and turns the other one round: rows
-        of the 4×4 grid are reversed and orientations negated, so nothing is extracted twice.
-        """
-        grid = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, (-np.arange(8)) % 8]
-        return np.ascontiguousarray(grid.reshape(-1, 128))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; feature_px: longest side at which features are sought; max_features: how many of them
-    are kept.
+    are kept; keypoints: those that the search has compared, None where it has none.
     """
 
     image_id: str
@@ -65,6 +67,7 @@ class PairImage:
     full_height_px: int
     feature_px: int
     max_features: int
+    keypoints: Keypoints | None
 
     @property
     def width_px(self) -> int:
@@ -120,6 +123,13 @@ class PairImage:
         """At most `max_features` of them; none for an image without structure."""
         return extract_features(self.levels[0].astype(np.uint8), self.feature_px, self.max_features)
 
+    @lazy
+    def searched_features(self) -> LocalFeatures:
+        """Those that the search has compared; none where it has none."""
+        if self.keypoints is None:
+            return _no_features()
+        return features_of(self.keypoints, max(self.width_px, self.height_px))
+
 
 def prepare(
     image_id: str,
@@ -128,6 +138,7 @@ def prepare(
     working_px: int = 448,
     feature_px: int = 288,
     max_features: int = 400,
+    keypoints: Keypoints | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs.
 
@@ -143,7 +154,22 @@ def prepare(
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, feature_px, max_features)
+    return PairImage(image_id, pixels, full_width, full_height, feature_px, max_features, keypoints)
+
+
+def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
+    """The search's features of an image whose longer side is `longest_px`, as it compares them."""
+    quantiser = load_quantiser()
+    vectors = reconstruct(keypoints.codes, quantiser)
+    zoom = longest_px / max(keypoints.width_px, keypoints.height_px)
+    places = np.stack([keypoints.x, keypoints.y], axis=1) + 0.5
+    return LocalFeatures(
+        xy_px=(places * (longest_px / UNITS_PER_SIDE) - 0.5).astype(np.float32),
+        size_px=(np.exp2(keypoints.scale / SCALE_STEPS_PER_OCTAVE) * zoom).astype(np.float32),
+        angle_rad=(keypoints.angle * (2 * np.pi / ANGLE_STEPS_PER_TURN)).astype(np.float32),
+        descriptors=vectors,
+        mirrored=mirror_vectors(vectors, quantiser),
+    )
 
 
 def extract_features(
@@ -162,23 +188,27 @@ def extract_features(
         grey = np.asarray(cv2.resize(grey, size, interpolation=how), np.uint8)
     points, histograms = _sift(max_features).detectAndCompute(grey, None)
     if not points or histograms is None:
-        empty = np.zeros(0, np.float32)
-        return LocalFeatures(
-            np.zeros((0, 2), np.float32), empty, empty, np.zeros((0, 128), np.float32)
-        )
+        return _no_features()
     table = np.array([(*p.pt, p.size, p.angle, p.response) for p in points], np.float32)
     # Ties are broken by position: equal corners must not depend on the detector's order.
     order = np.lexsort((table[:, 3], table[:, 0], table[:, 1], -table[:, 4]))[:max_features]
     table = table[order]
     found = histograms[order]
     rooted = np.sqrt(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-9))
+    rooted = np.ascontiguousarray(rooted, np.float32)
     ratio = np.array([grey.shape[1] / width, grey.shape[0] / height], np.float32)
     return LocalFeatures(
         xy_px=(table[:, :2] + 0.5) / ratio - 0.5,
         size_px=table[:, 2] / np.float32(ratio.mean()),
         angle_rad=np.deg2rad(table[:, 3]),
-        descriptors=np.ascontiguousarray(rooted, np.float32),
+        descriptors=rooted,
+        mirrored=np.ascontiguousarray(rooted[:, mirror_order()]),
     )
+
+
+def _no_features() -> LocalFeatures:
+    none = np.zeros(0, np.float32)
+    return LocalFeatures(np.zeros((0, 2), np.float32), none, none, none[:, None], none[:, None])
 
 
 def _sift(max_features: int) -> Any:

@@ -6,24 +6,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.verification.agreement import compare, overlap, refine
 from copydetect.verification.direct import align_directly
 from copydetect.verification.geometry import (
     Alignment,
-    Matrix,
     align_regions,
     apply,
-    fit_similarity,
     is_plausible,
     match_features,
 )
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.pair_images import LocalFeatures, PairImage
 
 SearchPoints = npt.NDArray[np.float32] | None
 """(n, 4) query x, y, reference x, y in fractions of each image's longer side, if searched for."""
-
-_AGREES_SOMEWHAT = 0.2
-"""Mean correlation of the cells of small copies from which on a closer look is worth its cost."""
 
 Proposal = tuple[Alignment, int, int]
 """An alignment, the inliers of the best one in the other orientation, and how many full matching
@@ -40,20 +34,15 @@ def of_search(
     return [(given, 0, 0)] if given else []
 
 
-def few_agree(query: PairImage, reference: PairImage, correspondences: SearchPoints) -> bool:
-    """Whether two or three correspondences, too few to prove anything, lead to pixels that agree.
+def of_searched_features(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """Alignments of the features that the search has compared with all, now with each other.
 
-    False where there are fewer, or more: `of_search` tells of those.
+    It tells of each feature the nearest few of the collection, and a pair may not be among them.
     """
-    if correspondences is None or len(correspondences) not in (2, 3):
-        return False
-    source, target = _working_px(correspondences, query, reference)
-    found = (fit_similarity(source, target, mirrored) for mirrored in (False, True))
-    return any(
-        matrix is not None
-        and is_plausible(matrix, query)
-        and _agrees_somewhat(matrix, query, reference)
-        for matrix in found
+    return _in_both_orientations(
+        query, reference, query.searched_features, reference.searched_features, max_regions
     )
 
 
@@ -61,16 +50,7 @@ def of_features(
     query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
 ) -> list[Proposal]:
     """Alignments of all features of both images, in both orientations."""
-    both = [
-        align_regions(
-            match_features(query.features, reference.features, mirrored),
-            query,
-            reference,
-            max_regions,
-        )
-        for mirrored in (False, True)
-    ]
-    return _with_rivals(*both) + _with_rivals(*reversed(both))
+    return _in_both_orientations(query, reference, query.features, reference.features, max_regions)
 
 
 def of_pixels(
@@ -83,6 +63,20 @@ def of_pixels(
         (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
         for found in direct
     ]
+
+
+def _in_both_orientations(
+    query: PairImage,
+    reference: PairImage,
+    ours: LocalFeatures,
+    theirs: LocalFeatures,
+    max_regions: int,
+) -> list[Proposal]:
+    both = [
+        align_regions(match_features(ours, theirs, mirrored), query, reference, max_regions)
+        for mirrored in (False, True)
+    ]
+    return _with_rivals(*both) + _with_rivals(*reversed(both))
 
 
 def _with_rivals(alignments: list[Alignment], rivals: list[Alignment]) -> list[Proposal]:
@@ -100,7 +94,7 @@ def _alignment_of_points(
     if found is None or inside is None or int(inside.sum()) < 4:
         return None
     matrix = np.vstack([found, [0, 0, 1]])
-    if not is_plausible(matrix, query):
+    if not is_plausible(matrix, query, reference):
         return None
     kept = inside.ravel().astype(bool)
     error = np.linalg.norm(apply(matrix, source[kept]) - target[kept], axis=1)
@@ -113,19 +107,6 @@ def _alignment_of_points(
         error_px=float(np.sqrt(np.mean(error**2))),
         inlier_query_px=source[kept],
     )
-
-
-def _agrees_somewhat(matrix: Matrix, query: PairImage, reference: PairImage) -> bool:
-    """Whether small copies agree at all, while the transform is refined."""
-    for frame_px in (96, 192, 192):
-        pair = overlap(matrix, query, reference, frame_px)
-        if pair is None:
-            return False
-        cells = compare(pair)
-        if cells.mean_correlation > _AGREES_SOMEWHAT:
-            return True
-        matrix = refine(matrix, query, reference, cells, pair)
-    return False
 
 
 def _working_px(

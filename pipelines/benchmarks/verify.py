@@ -172,8 +172,13 @@ def _collect(
     options = VerifyOptions(
         min_score=job.options.verify_score, decoding=DecodeOptions(job.options.max_megapixels)
     )
-    sides = [stages.side(place, role, parts[role], ()) for role in job.roles]
-    images = [PairImages(job.storage, side.numbers(job.storage), options) for side in sides]
+    sides = [stages.side(place, role, parts[role], job.options.channels) for role in job.roles]
+    images = [
+        PairImages(
+            job.storage, one.numbers(job.storage), options, one.stored_keypoints(job.storage)
+        )
+        for one in sides
+    ]
     for part, uri in enumerate(manifest.table_uris(job.output, "candidates")):
         pairs_uri = runs.join(place.folder, "pairs", runs.part_name(part, "npz"))
         for candidate, query, reference, points in opened_pairs(

@@ -1,0 +1,98 @@
+"""Parts in processes: the same results, errors that name their cause, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+from copydetect.errors import InputError
+from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
+from pipelines.engine import engine_of
+
+PROCESSES = Processes(2)
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    yield
+    PROCESSES.stop()
+
+
+def twice(part: int) -> int:
+    return 2 * part
+
+
+def where(part: int) -> int:
+    return os.getpid()
+
+
+def refuse(part: int) -> int:
+    raise InputError(f"part {part} is damaged")
+
+
+def end_itself(part: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+@pytest.mark.parametrize("processes", [Processes(), PROCESSES])
+def test_every_part_comes_out_once(processes: Processes) -> None:
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        parts = pipeline | beam.Create(range(20)) | beam.ParDo(WorkOnParts(twice, processes))
+        assert_that(parts, equal_to([2 * part for part in range(20)]))
+
+
+def test_work_is_done_elsewhere_and_by_the_same_ones() -> None:
+    found = {PROCESSES.result(PROCESSES.start(where, part)) for part in range(8)}
+    assert os.getpid() not in found
+    assert len(found) <= 2
+
+
+def test_an_error_is_that_of_the_part() -> None:
+    with pytest.raises(InputError, match="part 3 is damaged"):
+        PROCESSES.result(PROCESSES.start(refuse, 3))
+
+
+def test_a_killed_process_is_an_error_and_the_next_one_works() -> None:
+    with pytest.raises(WorkerError, match="continues where it stopped"):
+        PROCESSES.result(PROCESSES.start(end_itself, 1))
+    assert PROCESSES.result(PROCESSES.start(twice, 4)) == 8
+
+
+def test_processes_end_with_who_started_them() -> None:
+    program = """
+        import os
+        from copydetect.transforms.processes import Processes
+        from tests.test_processes import where
+        print(Processes(2).result(Processes(2).start(where, 0)), flush=True)
+        os._exit(0)
+    """
+    shown = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=True
+    )
+    (worker,) = map(int, shown.stdout.split())
+    until = time.monotonic() + 20
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not os.path.exists(f"/proc/{worker}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"),
+    [
+        (["--direct_num_workers=3"], 3),
+        (["--direct_num_workers=3", "--direct_running_mode=multi_processing"], 0),
+        (["--runner=PortableRunner", "--job_endpoint=localhost:1"], 0),
+    ],
+)
+def test_only_threads_of_this_process_hand_work_over(flags: list[str], count: int) -> None:
+    assert engine_of(flags, quiet=True, verbose=False).processes.count == count
