@@ -112,11 +112,8 @@ def test_a_file_that_changed_is_a_failure(
     assert "changed while the run went on" in opened.message
 
 
-def test_few_images_are_kept_open(
-    part: tuple[ImageNumbers, str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(match_parts, "_IMAGES_KEPT", 2)
-    images = PairImages(STORAGE, part[0], VerifyOptions())
+def test_few_images_are_kept_open(part: tuple[ImageNumbers, str, str]) -> None:
+    images = PairImages(STORAGE, part[0], VerifyOptions(), kept=2)
     first = images.open(0)
     images.open(1)
     assert images.open(0) is first
@@ -137,7 +134,6 @@ def test_an_image_in_all_pairs_is_opened_once(
     part: tuple[ImageNumbers, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many others pass through: there is no key that its pairs would be gathered by."""
-    monkeypatch.setattr(match_parts, "_IMAGES_KEPT", 2)
     rows = [ImageRow(**{**vars(part[0].row(1)), "image_id": f"{n}"}) for n in range(12)]
     uri, table, pairs = (str(tmp_path / name) for name in ("many", "hot", "hot.npz"))
     tables.write_table(STORAGE, uri, tables.rows_to_table(rows, tables.IMAGES))
@@ -148,7 +144,7 @@ def test_an_image_in_all_pairs_is_opened_once(
         np.arange(1, 12), np.zeros(11, np.int64), np.zeros(12, np.int64), POINTS[:0]
     )
     write_pairs(STORAGE, pairs, numbers)
-    one = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [len(rows)]), VerifyOptions())
+    one = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [len(rows)]), VerifyOptions(), kept=2)
     opened: list[str] = []
 
     def counted(image_id: str, *rest: Any) -> PairImage:

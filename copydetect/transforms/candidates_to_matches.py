@@ -15,7 +15,14 @@ from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Side
 from copydetect.storage import Storage
 from copydetect.transforms.processes import Processes, WorkOnParts
-from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.verification.match_parts import (
+    IMAGES_KEPT,
+    PairImages,
+    VerifyOptions,
+    verify_part,
+)
+
+_FEWEST_IMAGES_KEPT = 128
 
 MatchWork = tuple[int, str, str]
 """A part: its number, its candidates and its file of pair numbers."""
@@ -36,8 +43,9 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
         processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._verifier = _Verifier(storage, sides, options, folder)
         self._processes = processes or Processes()
+        kept = max(IMAGES_KEPT // max(self._processes.count, 1), _FEWEST_IMAGES_KEPT)
+        self._verifier = _Verifier(storage, sides, options, folder, kept)
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
         verify = WorkOnParts(self._verifier.verify, self._processes)
@@ -69,8 +77,14 @@ class _Verifier:
     """Verifies parts, in whatever process it is."""
 
     def __init__(
-        self, storage: Storage, sides: tuple[Side, Side], options: VerifyOptions, folder: str
+        self,
+        storage: Storage,
+        sides: tuple[Side, Side],
+        options: VerifyOptions,
+        folder: str,
+        images_kept: int,
     ) -> None:
+        self._images_kept = images_kept
         self._storage = storage
         self._sides = sides
         self._options = options
@@ -85,7 +99,8 @@ class _Verifier:
     def _images_of(self, side: Side) -> PairImages:
         storage = self._storage
         stored = side.stored_keypoints(storage)
-        return PairImages(storage, side.numbers(storage), self._options, stored)
+        numbers = side.numbers(storage)
+        return PairImages(storage, numbers, self._options, stored, self._images_kept)
 
     def verify(self, work: MatchWork) -> Verified:
         """Write the files of a part."""

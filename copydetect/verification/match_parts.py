@@ -25,7 +25,7 @@ from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
 
-_IMAGES_KEPT = 512
+IMAGES_KEPT = 512
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ class PairImages:
         numbers: ImageNumbers,
         options: VerifyOptions,
         stored: StoredKeypoints | None = None,
+        kept: int = IMAGES_KEPT,
     ) -> None:
-        """stored: the local features that the search has compared, None where it has not."""
+        """stored: the local features that the search has compared, None where it has not; kept: how
+        many images stay open, of 1 to 2 MB each."""
         self._storage = storage
         self._numbers = numbers
         self._options = options
         self._stored = stored
+        self._most = kept
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
         self._lock = Lock()
 
@@ -70,7 +73,7 @@ class PairImages:
         with self._lock:
             self._kept[number] = found
             self._kept.move_to_end(number)
-            if len(self._kept) > _IMAGES_KEPT:
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return found
 

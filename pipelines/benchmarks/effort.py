@@ -1,6 +1,7 @@
 """`copydetect benchmark effort`: what each effort and each channel finds, and what it costs.
 
-Candidates only: nothing is verified. Where the truth says what was done to each query, a second
+Candidates only: nothing is verified. One worker does all, in this process, whose processor time
+tells the cost. Where the truth says what was done to each query, a second
 table has what each finds by kind of edit. Further references, among which there are no originals,
 tell how all of it grows with the collection.
 """
@@ -35,8 +36,8 @@ _STORAGE = LocalStorage()
 class Cost:
     """One setting: what its candidates are worth, and what they cost.
 
-    images: queries and references; cpu_msec: of this process, an image, all stages; seconds: by the
-    clock, of each stage.
+    images: queries and references; images_per_second: of one worker; cpu_msec: an image, all
+    stages; seconds: by the clock, of each stage.
     """
 
     effort: str
@@ -63,6 +64,7 @@ def main(argv: list[str]) -> int:
         arguments, beam_flags = parser.parse_known_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    beam_flags.append("--direct_num_workers=1")
 
     def measure() -> int:
         settings = _settings(arguments.efforts.split(","))

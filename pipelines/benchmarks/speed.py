@@ -87,7 +87,7 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         "descriptors_only_over_resnet50": round(resnet * images / embedding, 2),
         "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
         "whole_seconds": round(whole, 2),
-        "peak_memory_gb": round(_peak_gb(), 2),
+        "peak_memory_gb": round(_peak_gb(job.engine.processes.count), 2),
     }
 
 
@@ -134,7 +134,13 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-def _peak_gb() -> float:
-    """Of this process so far; Linux counts kilobytes, macOS bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+def _peak_gb(processes: int) -> float:
+    """Of this process so far and, as if all were at their peaks at once, of those that it started.
+
+    Linux counts kilobytes, macOS bytes.
+    """
+    own, largest = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return (own + processes * largest) / (1e9 if sys.platform == "darwin" else 1e6)
