@@ -118,10 +118,12 @@ def descriptors(dimension: int) -> pa.Schema:
     )
 
 
-def write_table(storage: Storage, uri: str, table: pa.Table, rows_together: int = 1 << 20) -> None:
+def write_table(
+    storage: Storage, uri: str, table: pa.Table, rows_together: int | None = None
+) -> None:
     """Write a Parquet file, whole or not at all; the folders that it needs are made.
 
-    rows_together: the rows that are read at once at least; fewer make single ones cheaper to read.
+    rows_together: that are read at once at least; few make single ones cheaper to read.
     """
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, rows_together, compression="zstd")

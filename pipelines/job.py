@@ -228,6 +228,8 @@ def _proposals(
     neighbors: list[str] = []
     votes: list[str] = []
     quality: dict[str, float] = {}
+    if "local" in options.channels:
+        stages.prepare_processes(place, search)
     if "descriptor" in options.channels:
         searching = SearchOptions(
             k=_DESCRIPTOR_NEIGHBORS,

@@ -44,8 +44,8 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5, -6.5),
-    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2, -6.5),
+    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5, -4.0),
+    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2, -4.0),
     "thorough": Effort(CHANNELS, "whole,crops,frames", keypoints.THOROUGH, -9.0, -math.inf),
 }
 

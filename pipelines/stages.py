@@ -23,6 +23,7 @@ from copydetect.parts import LISTING, content_digest, part_count, refuse_duplica
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
+from copydetect.transforms import descriptors_to_shards, neighbors_to_votes, shards_to_neighbors
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
@@ -195,6 +196,15 @@ def search_descriptors(
 
     place.engine.run("search descriptors", build)
     return place.files(found, "neighbors")
+
+
+def prepare_processes(place: Workplace, search: Search) -> None:
+    """Start the processes that will search many local features, and load what they need."""
+    references = part_files(place, search.references, "keypoints", search.reference_parts)
+    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
+    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
+    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
+    processes.prepare([module.__name__ for module in modules])
 
 
 def search_keypoints(

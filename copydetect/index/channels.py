@@ -7,9 +7,9 @@ image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
 from threading import Lock
 from typing import Literal
@@ -36,7 +36,7 @@ Integers = npt.NDArray[np.int64]
 ReadAs = Literal["query", "reference", "half_query", "half_reference"]
 
 IMAGE_SHIFT = 32
-_PARTS_OPEN = 64
+_PARTS_OPEN, _GROUPS_HELD = 64, 256
 
 
 @dataclass(frozen=True)
@@ -120,26 +120,30 @@ class KeypointReader:
 class StoredKeypoints:
     """image_no → the local features of that image; files are read where they are wanted.
 
-    Those of the last few parts stay open. May be asked by several threads.
+    The last few parts stay open, and the last groups of rows are held. May be asked by several
+    threads.
     """
 
     def __init__(self, storage: Storage, files: PartFiles) -> None:
-        self._storage = storage
         self._files = files
-        self._opened: OrderedDict[int, _OpenedPart] = OrderedDict()
         self._lock = Lock()
+        self._opened = lru_cache(_PARTS_OPEN)(partial(_OpenedPart.open, storage))
+        self._group = lru_cache(_GROUPS_HELD)(self._read_group)
 
     def of(self, number: int, image_id: str) -> Keypoints | None:
         """The features of an image; None where it has no row."""
-        part = bisect_right(self._files.starts, number) - 1
+        uri = self._files.channel[bisect_right(self._files.starts, number) - 1]
         with self._lock:
-            if part not in self._opened:
-                self._opened[part] = _OpenedPart.open(self._storage, self._files.channel[part])
-            self._opened.move_to_end(part)
-            if len(self._opened) > _PARTS_OPEN:
-                self._opened.popitem(last=False)
-            table = self._opened[part].row(image_id)
-        return read_keypoints(table)[0] if table.num_rows else None
+            opened = self._opened(uri)
+            row = opened.rows.get(image_id)
+            if row is None:
+                return None
+            group = bisect_right(opened.starts, row) - 1
+            table = self._group(uri, group).slice(row - opened.starts[group], 1)
+        return read_keypoints(table)[0]
+
+    def _read_group(self, uri: str, group: int) -> pa.Table:
+        return self._opened(uri).file.read_row_group(group)
 
 
 @dataclass(frozen=True)
@@ -158,14 +162,6 @@ class _OpenedPart:
         sizes = [file.metadata.row_group(group).num_rows for group in groups]
         starts = [0, *accumulate(sizes)][:-1]
         return cls(file, {image_id: row for row, image_id in enumerate(image_ids)}, starts)
-
-    def row(self, image_id: str) -> pa.Table:
-        """The row of an image, or none."""
-        row = self.rows.get(image_id)
-        if row is None:
-            return tables.KEYPOINTS.empty_table()
-        group = bisect_right(self.starts, row) - 1
-        return self.file.read_row_group(group).slice(row - self.starts[group], 1)
 
 
 def read_vectors(table: pa.Table) -> tuple[Floats, Floats]:

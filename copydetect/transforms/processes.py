@@ -9,10 +9,11 @@ process already.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,12 @@ class Processes:
     """Where parts are worked on. count: of processes; below 2, it is done by who asks."""
 
     count: int = 0
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Let the processes start, and load what they will need, while there is other work."""
+        if self.count > 1:
+            for _ in range(self.count):
+                self.start(_load, modules)
 
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
         """`work` on a part, in the next process that is free."""
@@ -80,6 +87,11 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _load(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _alone(work: Callable[[Any], Any], part: Any) -> Any:

@@ -114,7 +114,7 @@ class _DescribePart(beam.DoFn):
             table = getattr(described, name)
             if table is not None:
                 uri = part_uri(self._folder, name, self._role, part)
-                tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name, len(table)))
+                tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name))
         self._images.inc(described.images.num_rows)
         self._failures.inc(described.failures.num_rows)
         yield part
