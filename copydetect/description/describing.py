@@ -61,6 +61,14 @@ class Describer:
     background: Vectors
     quantiser: Quantiser | None
 
+    @property
+    def side_px(self) -> int:
+        """Longer side of the pixels that are described; small thumbnails alone need fewer."""
+        options = self.options
+        if self.embedder is not None or options.views != ViewOptions():
+            return DESCRIBED_SIDE_PX
+        return min(2 * options.keypoints.thumbnail_px, DESCRIBED_SIDE_PX)
+
 
 @dataclass(frozen=True)
 class PartTables:
@@ -122,7 +130,7 @@ def _describe_batch(
     pixels: list[Pixels] = []
     for ref, content in contents.items():
         try:
-            decoded = decode(content, DESCRIBED_SIDE_PX, options.decoding)
+            decoded = decode(content, describer.side_px, options.decoding)
         except ImageError as error:
             gathered.fail(ref, "decode", "ImageError", str(error))
             continue

@@ -23,7 +23,7 @@ from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Role
 
-_ROWS_TOGETHER = {"keypoints": 32}
+_ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
 
 
