@@ -124,6 +124,8 @@ def exit_code_of(job: Callable[[], int], verbose: bool) -> int:
         )
     except KeyboardInterrupt:
         code, message = EXIT_FAILED, "interrupted; the same command continues where it stopped"
+    finally:
+        Processes().stop()
     if verbose:
         traceback.print_exc()
     print(f"copydetect: {message}", file=sys.stderr)

@@ -137,7 +137,6 @@ def run_job(job: Job) -> int:
         place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
         parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
         manifest = search_and_verify(job, place, folder, parts, listings)
-        job.engine.processes.stop()
         manifest.commit(job.storage, job.output)
         _tidy(job, folder)
         page = write_report(job.storage, job.output) if job.report else None

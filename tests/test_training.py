@@ -326,6 +326,19 @@ def test_an_interrupted_run_goes_on_exactly(pictures: Pictures, tmp_path: Path, 
     assert [r.loss for r in one] == [r.loss for r in other]
 
 
+def test_a_continued_run_has_its_targets(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of many pictures take many minutes to make."""
+    train(pictures, TINY, tmp_path, Start(init="random", steps_now=1), quiet)
+
+    def again(*_: object) -> None:
+        raise AssertionError("targets are made again")
+
+    monkeypatch.setattr(fitting, "_model_and_targets", again)
+    train(pictures, TINY, tmp_path, Start(init="random", steps_now=1), quiet)
+
+
 class Averages(nn.Module):
     """A stand-in for a teacher: the mean colours of the four quarters."""
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
@@ -30,6 +29,8 @@ from copydetect.errors import CopydetectError
 from copydetect.transforms.threads import work_in_one_thread
 
 _LOCK = threading.Lock()
+_POOLS: dict[int, ProcessPoolExecutor] = {}
+"""Of this process, by their size: there is one, unless jobs of other sizes run here, too."""
 
 
 class WorkerError(CopydetectError):
@@ -51,7 +52,11 @@ class Processes:
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
         """`work` on a part, in the next process that is free."""
         with _LOCK:
-            future: Future[Any] = _pool(self.count).submit(_alone, work, part)
+            pool = _POOLS.get(self.count) or ProcessPoolExecutor(
+                self.count, initializer=_end_with, initargs=(os.getpid(),)
+            )
+            _POOLS[self.count] = pool
+            future: Future[Any] = pool.submit(_alone, work, part)
             return future
 
     def result(self, future: Future[Any]) -> Any:
@@ -66,16 +71,11 @@ class Processes:
             ) from error
 
     def stop(self) -> None:
-        """End the processes, where there are any, and wait until they have gone."""
+        """End the processes that were started, however many, and wait until they have gone."""
         with _LOCK:
-            if _pool.cache_info().currsize:
-                _pool(self.count).shutdown(wait=True, kill_workers=True)
-                _pool.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _pool(count: int) -> Any:
-    return ProcessPoolExecutor(count, initializer=_end_with, initargs=(os.getpid(),))
+            for pool in _POOLS.values():
+                pool.shutdown(wait=True, kill_workers=True)
+            _POOLS.clear()
 
 
 def _end_with(parent: int) -> None:

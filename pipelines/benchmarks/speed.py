@@ -59,6 +59,7 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
     started = time.monotonic()
     run_job(job)
     whole = time.monotonic() - started
+    job.engine.processes.stop()
     manifest = Manifest.load(job.storage, job.output)
     images = manifest.counts["images"]
     listed = [
