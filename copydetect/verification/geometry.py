@@ -31,6 +31,7 @@ _MAX_FORESHORTENING = 8.0
 """The largest ratio of scales anywhere in the query to those anywhere else."""
 _MAX_MATCHES = 400
 _GROWTHS = 6
+_ROUGH_RATIO = 0.95
 _MAX_LOG2_SCALE = 0.7
 _MAX_TURN_RAD = 0.45
 
@@ -113,6 +114,15 @@ def match_features(
         log2_scale=np.log2(reference.size_px[partner] / query.size_px[kept]),
         turn_rad=(reference.angle_rad[partner] - angle).astype(np.float32),
         mirrored=mirrored,
+    )
+
+
+def some_agree(query: LocalFeatures, reference: LocalFeatures) -> bool:
+    """Whether three pairs of features agree on one similarity: chance in a third of all pairs that
+    a search proposes, and found in nearly all copies."""
+    return any(
+        _best_hypotheses(match_features(query, reference, mirrored, _ROUGH_RATIO), count=1)
+        for mirrored in (False, True)
     )
 
 
@@ -256,6 +266,8 @@ def _no_correspondences(mirrored: bool) -> Correspondences:
 
 def _best_hypotheses(correspondences: Correspondences, count: int) -> list[Matrix]:
     """The similarities of single correspondences that most others agree with."""
+    if not len(correspondences):
+        return []
     sign = -1 if correspondences.mirrored else 1
     start = correspondences.query_px * np.array([sign, 1], np.float32)
     end = correspondences.reference_px

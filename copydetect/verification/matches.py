@@ -13,7 +13,7 @@ from copydetect.errors import OptionError
 from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
-from copydetect.verification.geometry import Matrix
+from copydetect.verification.geometry import Matrix, some_agree
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
@@ -25,6 +25,9 @@ from copydetect.verification.proposals import (
 )
 from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
 
+_HOPELESS = 2.5
+"""How far below `match_score`, in log-odds, that some features agree says too little."""
+
 
 @dataclass(frozen=True)
 class MatchOptions:
@@ -32,8 +35,8 @@ class MatchOptions:
 
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
-    match_score: candidates below, in log-odds, are matched in full only where the search's features
-    speak for them;
+    match_score: candidates below, in log-odds, are matched in full only where some of the search's
+    features agree, and those far below only where these lead to pixels that do;
     working_px: longest side at which pixels are compared; feature_px: and at which features are
     sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
     limit_msec: after which a pair is decided by what is known so far.
@@ -160,8 +163,10 @@ def collect_evidence(
     collected: list[Evidence] = []
     for propose in (of_search, of_searched_features, of_features, of_pixels):
         # Features cost most by far, and two hundred of each image have been compared by now.
-        if propose is of_features and not collected and score < options.match_score:
-            continue
+        if propose is of_features and not collected:
+            short = options.match_score - score
+            if short > _HOPELESS or (short > 0 and not _searched_agree(query, reference)):
+                continue
         found = [
             evidence
             for alignment, rival_inliers, regions in propose(
@@ -174,6 +179,13 @@ def collect_evidence(
         if late or any(one.confidence >= options.decided for one in collected):
             break
     return collected
+
+
+def _searched_agree(query: PairImage, reference: PairImage) -> bool:
+    """Whether some features that the search has compared agree."""
+    if query.keypoints is None or reference.keypoints is None:
+        return False
+    return some_agree(query.searched_features, reference.searched_features)
 
 
 def _identical(query: PairImage, reference: PairImage) -> bool:
