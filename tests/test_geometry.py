@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from copydetect.verification.correspondences import Correspondences, match_features
 from copydetect.verification.geometry import (
-    Correspondences,
     align,
     align_regions,
     apply,
     inverse,
     is_plausible,
-    match_features,
     scale_of,
 )
 from copydetect.verification.pair_images import PairImage, prepare

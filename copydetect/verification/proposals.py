@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.correspondences import match_features
 from copydetect.verification.direct import align_directly
 from copydetect.verification.geometry import (
     Alignment,
     align_regions,
     apply,
     is_plausible,
-    match_features,
 )
 from copydetect.verification.pair_images import LocalFeatures, PairImage
 

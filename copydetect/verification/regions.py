@@ -15,15 +15,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.correspondences import Correspondences, match_features
 from copydetect.verification.decisions import Decision
 from copydetect.verification.evidence import Evidence, agreeing_box, measure
 from copydetect.verification.geometry import (
-    Correspondences,
     Matrix,
     align_regions,
     apply,
     inverse,
-    match_features,
 )
 from copydetect.verification.pair_images import PairImage
 
