@@ -227,8 +227,6 @@ def _proposals(
     neighbors: list[str] = []
     votes: list[str] = []
     quality: dict[str, float] = {}
-    if "local" in options.channels:
-        stages.prepare_processes(place, search)
     if "descriptor" in options.channels:
         searching = SearchOptions(
             k=_DESCRIPTOR_NEIGHBORS,
@@ -237,8 +235,9 @@ def _proposals(
             capped_score=_COPY_SCORE,
         )
         index = _descriptor_index(options)
+        local_is_next = "local" in options.channels
         neighbors = stages.search_descriptors(
-            place, search, index, searching, job.models["descriptor"]
+            place, search, index, searching, job.models["descriptor"], local_is_next
         )
         quality = search_quality(place, search, neighbors, searching)
         # With so many likely copies there may be more, which only others' lists can tell.

@@ -161,10 +161,27 @@ class Search:
         return self.queries == self.references
 
 
+def _prepare_processes(place: Workplace, search: Search) -> None:
+    """Start the processes that will search many local features, and load what they need."""
+    references = part_files(place, search.references, "keypoints", search.reference_parts)
+    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
+    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
+    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
+    processes.prepare([module.__name__ for module in modules])
+
+
 def search_descriptors(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions, model: str
+    place: Workplace,
+    search: Search,
+    index: IndexOptions,
+    options: SearchOptions,
+    model: str,
+    local_is_next: bool,
 ) -> list[str]:
-    """Index the descriptors of the references and search them; neighbours files, by part."""
+    """Index the descriptors of the references and search them; neighbours files, by part.
+
+    local_is_next: local features will be searched, for which processes may start meanwhile.
+    """
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.folder, "index", "descriptors")
@@ -183,6 +200,8 @@ def search_descriptors(
     search_job = SearchJob(place.storage, found, asked, folder, options)
 
     def build(pipeline: beam.Pipeline) -> None:
+        if local_is_next:
+            _prepare_processes(place, search)
         built = (
             pipeline
             | "references" >> beam.Create(references.parts())
@@ -196,15 +215,6 @@ def search_descriptors(
 
     place.engine.run("search descriptors", build)
     return place.files(found, "neighbors")
-
-
-def prepare_processes(place: Workplace, search: Search) -> None:
-    """Start the processes that will search many local features, and load what they need."""
-    references = part_files(place, search.references, "keypoints", search.reference_parts)
-    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
-    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
-    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
-    processes.prepare([module.__name__ for module in modules])
 
 
 def search_keypoints(
