@@ -23,7 +23,12 @@ from copydetect.verification.proposals import (
     of_search,
     of_searched_features,
 )
-from copydetect.verification.regions import further_alignments, overlapping_frames, polygons
+from copydetect.verification.regions import (
+    further_alignments,
+    joint_confidence,
+    overlapping_frames,
+    polygons,
+)
 
 _HOPELESS = 2.5
 """How far below `match_score`, in log-odds, that some features agree says too little."""
@@ -112,7 +117,7 @@ def verify_pair(
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return _no_match(candidate)
-    confidence = best.confidence
+    confidence = joint_confidence(best, evidence)
     is_copy = confidence >= options.min_confidence
     signs = signs_of(best, query, reference) if is_copy else None
     regions = [best]

@@ -9,6 +9,7 @@ takes them for copies by themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -28,11 +29,24 @@ from copydetect.verification.pair_images import PairImage
 
 _EXPLAINED = 0.75
 """Of either picture: where so much of it agrees, no other part is looked for."""
+_SAYS_NOTHING = 0.05
+"""Confidence up to which an alignment is that of a chance."""
 _ONE_PLACE = 0.3
 """Of the smaller polygon: those that share more are at one place."""
 
 Polygon = npt.NDArray[np.float64]
 """(n, 2) corners in px."""
+
+
+def joint_confidence(best: Evidence, collected: Sequence[Evidence]) -> float:
+    """0…1: that at least one of the parts that follow transforms of their own proves a copy.
+
+    best: the surest of `collected`, all that was tried. Each part of a picture whose parts changed
+    places leaves the rest unexplained, and none is sure by itself.
+    """
+    others = [one for one in collected if one is not best and one.confidence > _SAYS_NOTHING]
+    doubts = [1 - one.confidence for one in (best, *_at_other_places(best, others))]
+    return 1 - math.prod(doubts)
 
 
 def further_alignments(
