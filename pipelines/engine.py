@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -184,7 +185,7 @@ def _first_cause(error: BaseException) -> str:
     text = str(cause).strip() or type(cause).__name__
     lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Traceback"))]
     line = (lines[-1] if lines else text).split(" [while running")[0]
-    return line.removeprefix("RuntimeError: ")
+    return re.sub(r"^(RuntimeError|copydetect\.[\w.]+): ", "", line)
 
 
 @contextlib.contextmanager
