@@ -111,7 +111,10 @@ def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
 def exit_code_of(job: Callable[[], int], verbose: bool) -> int:
     """Run a job; expected errors become one line on standard error and an exit code."""
     try:
-        return job()
+        code = job()
+        # After an error, others may be at work yet: they end with this process.
+        Processes().stop()
+        return code
     except (InputError, OptionError, ModelError) as error:
         code = EXIT_BAD_ARGUMENTS
         message = str(error)
@@ -125,8 +128,6 @@ def exit_code_of(job: Callable[[], int], verbose: bool) -> int:
         )
     except KeyboardInterrupt:
         code, message = EXIT_FAILED, "interrupted; the same command continues where it stopped"
-    finally:
-        Processes().stop()
     if verbose:
         traceback.print_exc()
     print(f"copydetect: {message}", file=sys.stderr)

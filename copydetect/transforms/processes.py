@@ -74,6 +74,8 @@ class Processes:
     def stop(self) -> None:
         """End the processes that were started, however many, and wait until they have gone."""
         with _LOCK:
+            if not _POOLS:
+                return
             while _POOLS:
                 _POOLS.popitem()[1].shutdown(wait=True, kill_workers=True)
         # What a pool leaves is reported on standard error unless it is collected before the end.
