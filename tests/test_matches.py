@@ -147,14 +147,19 @@ def searched(pixels: Pixels) -> Keypoints:
         [[70, 40], [250, 40], [319, 239], [0, 239]],
     ],
 )
-def test_a_picture_turned_in_space_is_proven_by_one_homography(corners: list[list[int]]) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_turned_in_space_is_proven_by_one_homography(
+    corners: list[list[int]], mirrored: bool
+) -> None:
     picture = scene(13, 320, 240)
     frame = np.array([[0, 0], [319, 0], [319, 239], [0, 239]], np.float32)
     there = cv2.getPerspectiveTransform(frame, np.array(corners, np.float32))
-    match = verify(warp(picture, there, (320, 240)), picture)
+    shown = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
+    match = verify(warp(shown, there, (320, 240)), picture)
     assert match.is_copy
     found = apply(np.reshape(match.transform, (3, 3)), np.array(corners))
-    assert np.abs(found - frame).max() < 4
+    original = frame[[1, 0, 3, 2]] if mirrored else frame
+    assert np.abs(found - original).max() < 4
 
 
 def test_identical_pixels_are_a_copy_and_one_colour_is_none() -> None:

@@ -320,17 +320,22 @@ def _grown_homography(
             break
         explained = int(close.sum())
         source, target = correspondences.query_px[close], correspondences.reference_px[close]
-        fitted = _fit_homography(source, target)
+        fitted = _fit_homography(source, target, correspondences.mirrored)
         if fitted is None or not is_plausible(fitted, query, reference, correspondences.mirrored):
             break
         best = matrix = fitted
     return best
 
 
-def _fit_homography(source: Floats, target: Floats) -> Matrix | None:
-    """MAGSAC++ as OpenCV has it; its random numbers start from a fixed state."""
-    found, _ = cv2.findHomography(source, target, cv2.USAC_MAGSAC, INLIER_PX / 2, None, 300, 0.99)
-    return None if found is None else np.asarray(found, np.float64)
+def _fit_homography(source: Floats, target: Floats, mirrored: bool) -> Matrix | None:
+    """MAGSAC++ as OpenCV has it; its random numbers start from a fixed state.
+
+    OpenCV refuses what reflects: mirrored places are turned over before, and the transform after.
+    """
+    over = np.diag([-1.0 if mirrored else 1.0, 1, 1])
+    turned = source * np.diagonal(over)[:2].astype(np.float32)
+    found, _ = cv2.findHomography(turned, target, cv2.USAC_MAGSAC, INLIER_PX / 2, None, 300, 0.99)
+    return None if found is None else np.asarray(found @ over, np.float64)
 
 
 def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
