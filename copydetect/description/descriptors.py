@@ -55,6 +55,7 @@ class NetworkConfig:
     width: float = 1.0
     pooled_stages: tuple[int, ...] = (7,)
     gem_p: float = 3.0
+    attends: bool = False
 
     def __post_init__(self) -> None:
         if self.trunk != "efficientnet-lite":
@@ -65,7 +66,7 @@ class NetworkConfig:
     def build(self, dimension: int) -> DescriptorModel:
         """A model of this form with random weights."""
         trunk = Trunk(self.width, last_stage=max(self.pooled_stages))
-        return DescriptorModel(trunk, dimension, self.gem_p, self.pooled_stages)
+        return DescriptorModel(trunk, dimension, self.gem_p, self.pooled_stages, self.attends)
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,9 @@ class DescriptorModel(nn.Module):
     """SSCD's head on a trunk: GeM pooling, a linear projection, L2 (arXiv 2202.10261).
 
     `pooled_stages` are the trunk's stages whose pooled features are concatenated; each stage is
-    L2-normalised first where there are several, so that none drowns the others.
+    L2-normalised first where there are several, so that none drowns the others. Where the model
+    `attends`, the highest of them weighs the positions, for each stage apart, so that a picture
+    counts for more than the screen, the page or the other picture around it.
     """
 
     def __init__(
@@ -162,18 +164,33 @@ class DescriptorModel(nn.Module):
         dimension: int,
         gem_p: float = 3.0,
         pooled_stages: Sequence[int] = (7,),
+        attends: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.gem_p = gem_p
         self.pooled_stages = tuple(pooled_stages)
+        self.attention = None
+        if attends:
+            highest = trunk.channels[max(self.pooled_stages)]
+            self.attention = nn.Conv2d(highest, len(self.pooled_stages), 1)
+            for parameter in self.attention.parameters():
+                nn.init.zeros_(parameter)  # every position counts the same
         features = sum(trunk.channels[stage] for stage in self.pooled_stages)
         self.projection = nn.Linear(features, dimension)
 
     def pooled(self, images: Tensor) -> Tensor:
         """Features (n, f) float32 of normalised images (n, 3, h, w), before the projection."""
-        maps = self.trunk.stages(images.to(self.trunk.stem.conv.weight.dtype))
-        pooled = [gem(maps[stage], self.gem_p) for stage in self.pooled_stages]
+        return self.pool(self.trunk.stages(images.to(self.trunk.stem.conv.weight.dtype)))
+
+    def pool(self, maps: Sequence[Tensor]) -> Tensor:
+        """Features (n, f) float32 of the feature maps of all stages, before the projection."""
+        chosen = [maps[stage].float() for stage in self.pooled_stages]
+        weights: Sequence[Tensor | None] = [None] * len(chosen)
+        if self.attention is not None:
+            logits = self.attention(maps[max(self.pooled_stages)].float())
+            weights = [_weights(logits[:, i], features) for i, features in enumerate(chosen)]
+        pooled = [gem(f, self.gem_p, w) for f, w in zip(chosen, weights, strict=True)]
         if len(pooled) > 1:
             pooled = [functional.normalize(features) for features in pooled]
         return torch.cat(pooled, dim=1)
@@ -199,12 +216,23 @@ def same_padding(features: Tensor, kernel: int, stride: int) -> list[int]:
     return paddings
 
 
-def gem(features: Tensor, p: float) -> Tensor:
+def gem(features: Tensor, p: float, weights: Tensor | None = None) -> Tensor:
     """Generalised mean over positions (Radenović et al., arXiv 1711.02512): (n, c) float32.
 
-    features: (n, c, h, w). Negative values count as none, as after a ReLU.
+    features: (n, c, h, w). Negative values count as none, as after a ReLU. weights: (n, h, w)
+    float32 of the positions, sums of 1; None where all count the same.
     """
-    return features.float().clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1.0 / p)
+    powers = features.float().clamp(min=1e-6).pow(p)
+    if weights is None:
+        return powers.mean(dim=(2, 3)).pow(1.0 / p)
+    return (powers.flatten(2) @ weights.flatten(1)[:, :, None])[:, :, 0].pow(1.0 / p)
+
+
+def _weights(logits: Tensor, features: Tensor) -> Tensor:
+    """Softmax over the positions of features (n, c, h, w) of logits (n, h', w'): (n, h, w)."""
+    size = features.shape[2:]
+    scaled = functional.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)
+    return scaled.flatten(1).softmax(dim=1).view(len(features), *size)
 
 
 def _fuses(features: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Screenshots that show the picture: a feed, a chat, a web page, a photo viewer. All drawn here."""
+"""Screenshots that show the picture: feeds, a chat, a web page, a photo viewer. All drawn here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from copydetect.types import Pixels
 Box = tuple[int, int, int, int]
 """left, top, width, height in px."""
 
-Layout = Literal["feed", "chat", "page", "viewer"]
+Layout = Literal["feed", "chat", "page", "viewer", "dashboard"]
 
 _MAX_SCREEN_PIXELS = 16_000_000
 _DEVICES = 12
@@ -47,9 +47,9 @@ class Screenshot(Edit):
         # A pile's screenshots come from few devices: half of them have a frame that others have.
         device = int(rng.integers(_DEVICES if rng.random() < 0.5 else 2**31))
         screen = np.random.default_rng(device)
-        layouts: tuple[Layout, ...] = ("feed", "chat", "page", "viewer")
-        layout = layouts[screen.integers(4)]
-        wide = layout == "page" or (layout != "chat" and screen.random() < 0.3)
+        layouts: tuple[Layout, ...] = ("feed", "chat", "page", "viewer", "dashboard")
+        layout = layouts[screen.integers(len(layouts))]
+        wide = layout in ("page", "dashboard") or (layout != "chat" and screen.random() < 0.3)
         shape = screen.uniform(1.3, 1.8) if wide else screen.uniform(0.46, 0.65)
         dark = screen.random() < 0.35
         return cls(layout, float(shape), float(size), bool(dark), bool(cut), device)
@@ -266,11 +266,60 @@ def _viewer(screen: _Screen, shape: float) -> Box:
     return 0, round(y), screen.width, max(round(bottom - y), 1)
 
 
+def _dashboard(screen: _Screen, shape: float) -> Box:
+    """A network's page on a wide screen: menu, stories, adverts, and the picture in a post below.
+
+    The picture is small, and mostly letterboxed.
+    """
+    unit, right, rng = screen.unit * 0.7, float(screen.width), screen.rng
+    screen.box(0, 0, right, unit * 3.4, screen.paper)
+    screen.dot(unit * 1.8, unit * 1.8, unit * 1.1, screen.accent)
+    screen.card(unit * 4, unit * 0.9, unit * 14, unit * 2.6, screen.bar)
+    screen.portrait(right - unit * 6, unit * 1.8, unit * 1.1)
+    left, width = right * float(rng.uniform(0.15, 0.24)), right * float(rng.uniform(0.4, 0.52))
+    screen.box(0, unit * 3.6, left - unit, screen.height, screen.bar)
+    for row in range(int(rng.integers(6, 11))):
+        y = unit * (5.5 + row * 2.7)
+        screen.dot(unit * 2, y, unit * 0.7, screen.accent if row == 0 else screen.faint)
+        screen.line(unit * 3.4, y - unit * 0.6, screen.ink, 0.9, 2)
+    y = unit * 4.5
+    screen.line(left + unit, y, screen.ink, 0.9, 2)
+    stories = int(rng.integers(4, 10))
+    radius = min(unit * 1.6, width / (2.5 * stories))
+    for story in range(stories):
+        x = left + width * (story + 0.5) / stories
+        screen.portrait(x, y + unit * 2 + radius, radius)
+    y += unit * 6.5
+    screen.card(left, y, left + width, y + unit * 5, screen.bar)
+    screen.portrait(left + unit * 2, y + unit * 1.6, unit)
+    screen.line(left + unit * 4, y + unit, screen.faint, 0.9, 4)
+    y += unit * float(rng.uniform(6, 9))
+    screen.portrait(left + unit * 2, y + unit, unit)
+    screen.line(left + unit * 4, y, screen.ink, 0.9, 2)
+    screen.line(left + unit * 4, y + unit * 1.2, screen.faint, 0.8, 2)
+    y += unit * 2.8
+    column = left + width + unit * 1.5
+    advert = Image.fromarray(made_up(int(rng.integers(2**31))))
+    across, down = (right - column - unit) * 0.7, unit * float(rng.uniform(6, 9))
+    size = max(round(across), 1), max(round(down), 1)
+    screen.image.paste(advert.resize(size), (round(column), round(unit * 6)))
+    screen.line(column, unit * 4.5, screen.faint, 0.9, 2)
+    screen.line(column, unit * 7 + size[1], screen.ink, 0.9, 2)
+    screen.dot(column + size[0] / 2, unit * 16 + size[1], unit * 1.5, screen.accent)
+    indent = unit * float(rng.uniform(0, 2))
+    room = screen.height - y - unit * float(rng.uniform(0.5, 3))
+    slot = left + indent, y, width - 2 * indent, max(min(room, width / 1.5), unit * 6)
+    behind: Colour = (0, 0, 0) if rng.random() < 0.5 else screen.bar
+    screen.box(slot[0], slot[1], slot[0] + slot[2], slot[1] + slot[3], behind)
+    return round(slot[0]), round(slot[1]), max(round(slot[2]), 1), max(round(slot[3]), 1)
+
+
 _LAYOUTS: dict[Layout, Callable[[_Screen, float], Box]] = {
     "feed": _feed,
     "chat": _chat,
     "page": _page,
     "viewer": _viewer,
+    "dashboard": _dashboard,
 }
 
 

@@ -18,7 +18,7 @@ from copydetect.description.descriptors import (
     ModelCard,
     NetworkConfig,
 )
-from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, gem, same_padding
+from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, same_padding
 from copydetect.devices import multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.training.options import TrainingOptions
@@ -106,10 +106,7 @@ class Student(nn.Module):
         for group in model.trunk.groups[self.frozen_stages :]:
             features = group(features)
             maps.append(features)
-        pooled = [gem(maps[stage], model.gem_p) for stage in model.pooled_stages]
-        if len(pooled) > 1:
-            pooled = [functional.normalize(values) for values in pooled]
-        return functional.normalize(model.projection(torch.cat(pooled, dim=1)))
+        return functional.normalize(model.projection(model.pool(maps)))
 
     def trainable(self) -> list[nn.Parameter]:
         """The parameters that training changes."""
@@ -133,14 +130,25 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
         trunk = Trunk(options.width, last_stage=max(options.pooled_stages))
         if init == "imagenet":
             _load_imagenet(trunk)
-        return DescriptorModel(trunk, options.dimension, 3.0, options.pooled_stages), False
+        model = DescriptorModel(trunk, options.dimension, 3.0, options.pooled_stages, attends=True)
+        return model, False
     path = BUNDLED_MODELS / f"{DEFAULT_MODEL}.safetensors" if init == "bundled" else Path(init)
     card = _read_card(path)
     if card.network is None:
         raise ModelError(f"{path} is no model of this project's own that training can start from")
     model = card.network.build(card.dimension)
     load_weights(model, path)
+    if model.attention is None:
+        model = _attending(model)
     return model, True
+
+
+def _attending(model: DescriptorModel) -> DescriptorModel:
+    """The same network with attention, which for now weighs every position alike."""
+    dimension, stages = model.projection.out_features, model.pooled_stages
+    attending = DescriptorModel(model.trunk, dimension, model.gem_p, stages, attends=True)
+    attending.projection = model.projection
+    return attending
 
 
 def for_inference(
@@ -199,7 +207,12 @@ def save_model(
 
 def network_of(model: DescriptorModel, options: TrainingOptions) -> NetworkConfig:
     """The form of a model, as its card tells it."""
-    return NetworkConfig(width=options.width, pooled_stages=model.pooled_stages, gem_p=model.gem_p)
+    return NetworkConfig(
+        width=options.width,
+        pooled_stages=model.pooled_stages,
+        gem_p=model.gem_p,
+        attends=model.attention is not None,
+    )
 
 
 def _read_card(path: Path) -> ModelCard:

@@ -31,6 +31,10 @@ _SMALLEST_SIDE_PX = 12
 _STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
 """Of a plane's motion: what holds each of its parameters back where little asks for it."""
 _BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
+_NOISY_STD, _NOISIER = 5.0, 2.0
+"""Noise in grey levels, and over the other image's, from which on both are compared blurred."""
+_NOISE_BLUR_PX = 1.5
+_NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +133,18 @@ def overlap(
     inside = _inside(to_frame, query, box) * _inside(reference_to_frame, reference, box)
     cell = int(max(_SMALLEST_CELL_PX, round(max(box) / _CELLS_ACROSS)))
     return Overlap(warped_query, warped_reference, inside, to_frame, reference_to_frame, cell)
+
+
+def suppress_noise(pair: Overlap) -> Overlap:
+    """Blur both images a little where one of them is far noisier: noise hides what agrees."""
+    quieter, noisier = sorted(_noise(grey, pair) for grey in (pair.query, pair.reference))
+    if noisier < max(_NOISY_STD, _NOISIER * quieter):
+        return pair
+    query, reference = (
+        np.asarray(cv2.GaussianBlur(grey, (0, 0), _NOISE_BLUR_PX), np.float32)
+        for grey in (pair.query, pair.reference)
+    )
+    return replace(pair, query=query, reference=reference)
 
 
 def equalise_sharpness(pair: Overlap) -> tuple[Overlap, float]:
@@ -231,6 +247,16 @@ def _sharpness(grey: Floats, pair: Overlap) -> float:
     centred = (grey - float((grey * pair.inside).sum()) / count) * pair.inside
     energy = float(np.vdot(across, across)) + float(np.vdot(down, down))
     return math.sqrt(energy / (float(np.vdot(centred, centred)) + count))
+
+
+def _noise(grey: Floats, pair: Overlap) -> float:
+    """Standard deviation of white noise in grey levels (Immerkær 1996), inside the overlap.
+
+    By the median of a ninth of the places, so that edges and glyphs count for little.
+    """
+    differences = np.abs(cv2.filter2D(grey, cv2.CV_32F, _NOISE_MASK))[1:-1:3, 1:-1:3]
+    inside = pair.inside[1:-1:3, 1:-1:3] > 0
+    return float(np.median(differences[inside])) / (0.6745 * 6) if inside.any() else 0.0
 
 
 def _corners(image: PairImage) -> npt.NDArray[np.float64]:

@@ -18,6 +18,7 @@ from copydetect.verification.agreement import (
     equalise_sharpness,
     overlap,
     refine,
+    suppress_noise,
 )
 from copydetect.verification.geometry import (
     Alignment,
@@ -123,7 +124,7 @@ def measure(
     found = overlap(matrix, query, reference)
     if found is None:
         return None
-    pair, blur_px = equalise_sharpness(found)
+    pair, blur_px = equalise_sharpness(suppress_noise(found))
     cells = compare(pair)
     values = {
         **_geometry(alignment, matrix, query, reference),

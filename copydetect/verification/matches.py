@@ -31,7 +31,10 @@ from copydetect.verification.regions import (
 )
 
 _HOPELESS = 2.5
-"""How far below `match_score`, in log-odds, that some features agree says too little."""
+"""How far below `match_score`, in log-odds, that some features agree says too little; with the
+log-odds of what they have shown where they led to pixels."""
+_TOO_FAR_TO_LAY = 2.0
+"""How far below it thumbnails are no longer laid over each other: some always fit by chance."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class MatchOptions:
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
     match_score: candidates below, in log-odds, are matched in full only where some of the search's
-    features agree, and those far below only where these lead to pixels that do;
+    features agree, those far below only where these lead to pixels that do, and none of either is
+    laid over the other directly;
     working_px: longest side at which pixels are compared; feature_px: and at which features are
     sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
     limit_msec: after which a pair is decided by what is known so far.
@@ -168,10 +172,11 @@ def collect_evidence(
     collected: list[Evidence] = []
     for propose in (of_search, of_searched_features, of_features, of_pixels):
         # Features cost most by far, and two hundred of each image have been compared by now.
-        if propose is of_features and not collected:
-            short = options.match_score - score
-            if short > _HOPELESS or (short > 0 and not _searched_agree(query, reference)):
-                continue
+        short = options.match_score - score
+        if propose is of_features and not _promises(collected, query, reference, short):
+            continue
+        if propose is of_pixels and short > _TOO_FAR_TO_LAY:
+            continue
         found = [
             evidence
             for alignment, rival_inliers, regions in propose(
@@ -186,9 +191,21 @@ def collect_evidence(
     return collected
 
 
-def _searched_agree(query: PairImage, reference: PairImage) -> bool:
-    """Whether some features that the search has compared agree."""
-    if query.keypoints is None or reference.keypoints is None:
+def _promises(
+    collected: list[Evidence], query: PairImage, reference: PairImage, short: float
+) -> bool:
+    """Whether full matching may find what the search's features have not.
+
+    short: by how much the score falls short of matching in full whatever these have shown.
+    """
+    if short == -math.inf:
+        return True
+    if collected:
+        best = max(one.confidence for one in collected)
+        return short - math.log(max(best, 1e-9) / max(1 - best, 1e-9)) <= _HOPELESS
+    if short <= 0:
+        return True
+    if short > _HOPELESS or query.keypoints is None or reference.keypoints is None:
         return False
     return some_agree(query.searched_features, reference.searched_features)
 

@@ -7,7 +7,6 @@ RootSIFT features. An image in ten thousand pairs is decoded and described once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,8 @@ from copydetect.description.keypoints import (
     ANGLE_STEPS_PER_TURN,
     SCALE_STEPS_PER_OCTAVE,
     UNITS_PER_SIDE,
+    KeypointOptions,
+    extract,
     load_quantiser,
     mirror_order,
     mirror_vectors,
@@ -29,8 +30,6 @@ from copydetect.verification.lazy import lazy
 Floats = npt.NDArray[np.float32]
 _SMALLEST_LEVEL_PX = 24
 _CHROMA_PX = 64
-_ENLARGED_PX = 224
-"""Below this long side an image is enlarged before features are sought: SIFT needs room."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +120,7 @@ class PairImage:
     @lazy
     def features(self) -> LocalFeatures:
         """At most `max_features` of them; none for an image without structure."""
-        return extract_features(self.levels[0].astype(np.uint8), self.feature_px, self.max_features)
+        return extract_features(self.pixels, self.feature_px, self.max_features)
 
     @lazy
     def searched_features(self) -> LocalFeatures:
@@ -172,53 +171,22 @@ def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
     )
 
 
-def extract_features(
-    grey: npt.NDArray[np.uint8], feature_px: int, max_features: int
-) -> LocalFeatures:
-    """RootSIFT of grey levels (h, w), the strongest `max_features`.
-
-    The longer side is brought down to `feature_px`, and small images are enlarged.
-    """
-    height, width = grey.shape
-    longest = max(height, width)
-    zoom = min(feature_px / longest, max(1.0, min(3.0, _ENLARGED_PX / longest)))
-    if zoom != 1:
-        size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-        grey = np.asarray(cv2.resize(grey, size, interpolation=how), np.uint8)
-    points, histograms = _sift(max_features).detectAndCompute(grey, None)
-    if not points or histograms is None:
-        return _no_features()
-    table = np.array([(*p.pt, p.size, p.angle, p.response) for p in points], np.float32)
-    # Ties are broken by position: equal corners must not depend on the detector's order.
-    order = np.lexsort((table[:, 3], table[:, 0], table[:, 1], -table[:, 4]))[:max_features]
-    table = table[order]
-    found = histograms[order]
-    rooted = np.sqrt(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-9))
-    rooted = np.ascontiguousarray(rooted, np.float32)
-    ratio = np.array([grey.shape[1] / width, grey.shape[0] / height], np.float32)
+def extract_features(pixels: Pixels, feature_px: int, max_features: int) -> LocalFeatures:
+    """At most `max_features` of pixels (h, w, 3), whose longer side is brought to `feature_px`."""
+    found = extract(pixels, KeypointOptions(feature_px, max_features))
+    zoom = np.float32(max(pixels.shape[:2]) / max(found.width_px, found.height_px))
     return LocalFeatures(
-        xy_px=(table[:, :2] + 0.5) / ratio - 0.5,
-        size_px=table[:, 2] / np.float32(ratio.mean()),
-        angle_rad=np.deg2rad(table[:, 3]),
-        descriptors=rooted,
-        mirrored=np.ascontiguousarray(rooted[:, mirror_order()]),
+        xy_px=np.stack([found.x_px, found.y_px], axis=1) * zoom - np.float32(0.5),
+        size_px=found.diameter_px * zoom,
+        angle_rad=np.deg2rad(found.angle_deg),
+        descriptors=found.descriptors,
+        mirrored=np.ascontiguousarray(found.descriptors[:, mirror_order()]),
     )
 
 
 def _no_features() -> LocalFeatures:
     none = np.zeros(0, np.float32)
     return LocalFeatures(np.zeros((0, 2), np.float32), none, none, none[:, None], none[:, None])
-
-
-def _sift(max_features: int) -> Any:
-    """A detector that also finds faint features: blurred and flat copies have no others."""
-    return cv2.SIFT.create(
-        nfeatures=max_features,
-        contrastThreshold=0.015,
-        edgeThreshold=12,
-        enable_precise_upscale=True,
-    )
 
 
 def _resizing(across: float, down: float) -> npt.NDArray[np.float64]:
