@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from copydetect.types import Pixels
-from copydetect.verification.agreement import compare, equalise_sharpness, overlap, refine
+from copydetect.verification.agreement import (
+    compare,
+    equalise_sharpness,
+    overlap,
+    refine,
+    suppress_noise,
+)
 from copydetect.verification.geometry import apply
 from copydetect.verification.pair_images import PairImage, prepare
 from tests.scenes import scene
@@ -66,6 +72,23 @@ def test_blur_is_equalised_and_its_side_told() -> None:
     swapped = overlap(IDENTITY, prepared(picture), prepared(soft))
     assert swapped is not None
     assert equalise_sharpness(swapped)[1] < -1.5
+
+
+def test_noise_hides_nothing_and_only_noise_is_suppressed() -> None:
+    picture = scene(8, 300, 220)
+    rng = np.random.default_rng(0)
+    soft = cv2.GaussianBlur(picture, (0, 0), 1.5)
+    noisy = np.clip(soft + rng.normal(0, 60, soft.shape), 0, 255).astype(np.uint8)
+    pair = overlap(IDENTITY, prepared(noisy), prepared(picture))
+    assert pair is not None
+    before, after = compare(pair), compare(suppress_noise(pair))
+    assert after.agree.sum() > 1.5 * before.agree.sum()
+    other = overlap(IDENTITY, prepared(noisy), prepared(scene(9, 300, 220)))
+    assert other is not None
+    assert compare(suppress_noise(other)).agree.sum() < 0.2 * after.agree.sum()
+    clean = overlap(IDENTITY, prepared(soft), prepared(picture))
+    assert clean is not None
+    assert suppress_noise(clean) is clean
 
 
 def test_the_coarser_image_sets_the_frame() -> None:

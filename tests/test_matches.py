@@ -72,6 +72,40 @@ def test_blurred_turned_crop_without_features_is_proven_directly() -> None:
     assert match.direction == "query_is_copy"
 
 
+@pytest.mark.parametrize(
+    ("match_score", "proven"), [(-6.5, True), (-4.0, False), (-math.inf, True)]
+)
+def test_thumbnails_of_unlikely_pairs_are_not_laid_over_each_other(
+    match_score: float, proven: bool
+) -> None:
+    picture = scene(5, 320, 240)
+    copy = np.ascontiguousarray(np.rot90(cv2.GaussianBlur(picture, (0, 0), 6)[20:220, 40:300]))
+    match = verify_pair(
+        prepare_image("q", copy),
+        prepare_image("r", picture),
+        replace(CANDIDATE, score=-6.4),
+        None,
+        MatchOptions(match_score=match_score),
+    )
+    assert match.is_copy == proven
+
+
+@pytest.mark.parametrize(("score", "matched"), [(5.0, True), (-3.0, False)])
+def test_what_aligned_features_have_refuted_is_matched_in_full_only_where_the_score_speaks_for_it(
+    score: float, matched: bool
+) -> None:
+    """The pictures share a border of 40 px, and the search's features agree on it."""
+    picture, other = scene(13, 320, 240), scene(13, 320, 240)
+    other[40:200, 40:280] = scene(40, 320, 240)[40:200, 40:280]
+    places = np.random.default_rng(0).uniform(0, 1, (30, 2)) * [1, 0.12]
+    query, reference = prepare_image("q", picture), prepare_image("r", other)
+    candidate = replace(CANDIDATE, score=score)
+    agreeing = np.column_stack([places, places]).astype(np.float32)
+    options = MatchOptions(match_score=-4.0)
+    assert not verify_pair(query, reference, candidate, agreeing, options).is_copy
+    assert ("features" in query.__dict__) == matched
+
+
 def test_crop_is_the_copy_in_both_orders() -> None:
     picture = scene(9, 320, 240)
     crop = np.ascontiguousarray(picture[30:190, 60:260])

@@ -398,6 +398,7 @@ def test_the_command_fine_tunes_the_bundled_model(folder: Path, tmp_path: Path) 
     assert code == 0
     card = json.loads((tmp_path / "mine.json").read_text(encoding="utf-8"))
     assert card["dimension"] == load_model().dimension
+    assert card["network"]["attends"]
     model = load_model(str(tmp_path / "mine.safetensors"))
     assert model.embed([picture(3)]).shape == (1, card["dimension"])
 

@@ -62,3 +62,22 @@ def test_gem_is_the_power_mean_of_what_is_positive():
     features = torch.tensor([[[[1.0, 2.0], [3.0, -5.0]]]])
     expected = np.mean([1.0, 8.0, 27.0, 0.0]) ** (1 / 3)
     assert gem(features, 3.0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gem_with_weights_counts_positions_by_them():
+    features = torch.rand(2, 3, 4, 5)
+    weights = torch.zeros(2, 4, 5)
+    weights[:, 1, 2] = weights[:, 3, 0] = 0.5
+    seen = torch.stack([features[:, :, 1, 2], features[:, :, 3, 0]])
+    torch.testing.assert_close(gem(features, 3.0, weights), seen.pow(3).mean(dim=0).pow(1 / 3))
+
+
+def test_attention_starts_from_equal_weights_and_then_tells_places_apart():
+    plain = DescriptorModel(Trunk(0.25, last_stage=4), 8, 3.0, (3, 4)).eval()
+    attending = DescriptorModel(plain.trunk, 8, 3.0, (3, 4), attends=True).eval()
+    attending.projection = plain.projection
+    maps = [torch.rand(2, channels, 12, 8) for channels in plain.trunk.channels]
+    with torch.inference_mode():
+        torch.testing.assert_close(attending.pool(maps), plain.pool(maps), atol=1e-5, rtol=1e-4)
+        torch.nn.init.normal_(attending.attention.weight)
+        assert not torch.allclose(attending.pool(maps), plain.pool(maps), atol=1e-3)
