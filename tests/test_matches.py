@@ -97,7 +97,9 @@ def test_what_aligned_features_have_refuted_is_matched_in_full_only_where_the_sc
     """The pictures share a border of 40 px, and the search's features agree on it."""
     picture, other = scene(13, 320, 240), scene(13, 320, 240)
     other[40:200, 40:280] = scene(40, 320, 240)[40:200, 40:280]
-    places = np.random.default_rng(0).uniform(0, 1, (30, 2)) * [1, 0.12]
+    places = np.random.default_rng(0).uniform(0, [320, 240], (400, 2))
+    beside = np.minimum(places, [320, 240] - places).min(axis=1)
+    places = places[beside < 40][:30] / 320
     query, reference = prepare_image("q", picture), prepare_image("r", other)
     candidate = replace(CANDIDATE, score=score)
     agreeing = np.column_stack([places, places]).astype(np.float32)
