@@ -31,22 +31,26 @@ EVEN_ODDS = 0.5
 class Effort:
     """What one level of `--effort` sets.
 
-    channels; views of an image; its local features; verify_score: from which score up, in
+    channels; views of the images of a pile; query_views: and of queries, of which there are fewer
+    and which are copies more often; the local features; verify_score: from which score up, in
     log-odds, candidates are looked at; match_score: and matched in full whatever the search found
     them to share.
     """
 
     channels: tuple[str, ...]
     views: str
+    query_views: str
     keypoints: KeypointOptions
     verify_score: float
     match_score: float
 
 
+_ALL_VIEWS = "whole,crops,frames"
+
 EFFORTS = {
-    "fast": Effort(("local",), "whole", keypoints.FAST, -6.5, -4.0),
-    "standard": Effort(CHANNELS, "whole", keypoints.STANDARD, -7.2, -4.0),
-    "thorough": Effort(CHANNELS, "whole,crops,frames", keypoints.THOROUGH, -9.0, -math.inf),
+    "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.5, -4.0),
+    "standard": Effort(CHANNELS, "whole", "whole,frames", keypoints.STANDARD, -7.2, -4.0),
+    "thorough": Effort(CHANNELS, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH, -9.0, -math.inf),
 }
 
 
@@ -219,10 +223,11 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         arguments.calibration, channels, arguments.task, arguments.effort
     )
     precision, min_confidence = _threshold(arguments, calibration)
+    views = effort.query_views if arguments.task == "match" else effort.views
     return JobOptions(
         effort=arguments.effort,
         channels=channels,
-        views=arguments.views or effort.views,
+        views=arguments.views or views,
         model=arguments.model,
         background=arguments.background,
         index=arguments.index,

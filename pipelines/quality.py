@@ -169,7 +169,7 @@ def _sample(place: Workplace, channel: _Channel, partition: Partition, share: fl
     folder = channel.scratch(place)
     work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
     parts = channel.asked.files.parts()
-    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Reshuffle() | beam.Map(work))
+    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Map(work))
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     order = np.lexsort((-columns["found_scores"], columns["found_queries"]))
@@ -189,6 +189,6 @@ def _exact(
     queries = (sample.vectors, sample.ids)
     work = _SearchExactly(place.storage, folder, channel.sought, queries, partition, options)
     parts = channel.sought.files.parts()
-    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Reshuffle() | beam.Map(work))
+    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Map(work))
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "exact")]
     return merge_results(np.concatenate([piece["results"] for piece in pieces]), options)

@@ -14,6 +14,8 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
 from copydetect.description.keypoints import load_quantiser
+from copydetect.description.views import ViewOptions, view_names
+from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
@@ -39,10 +41,10 @@ from pipelines.options import JobOptions, add_job_options, job_options
 STORAGE = LocalStorage()
 
 
-def default_options() -> JobOptions:
+def default_options(task: Task = "dedup") -> JobOptions:
     """The options of a command line that says nothing."""
-    parser: argparse.ArgumentParser = parser_of("dedup", "")
-    add_job_options(parser)
+    parser: argparse.ArgumentParser = parser_of(task, "")
+    add_job_options(parser, task=task)
     return job_options(parser.parse_args(["--output", "out"]))
 
 
@@ -138,7 +140,7 @@ class Composition:
             (self.votes(options),),
             sides[0],
             None if self.symmetric else sides[1],
-            ("whole",),
+            view_names(ViewOptions.parse(options.views)),
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         candidate_options = _candidate_options(options)

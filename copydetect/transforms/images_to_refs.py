@@ -32,7 +32,6 @@ class ImagesToRefs(beam.PTransform[Any, Any]):
         uris: PCollection[str] = (
             begin
             | "pieces" >> beam.Create(list(enumerate(self._sources.pieces)))
-            | "spread" >> beam.Reshuffle()
             | "list and hash" >> beam.ParDo(self._list_and_hash)
         )
         return uris

@@ -35,7 +35,6 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         described = (
             parts.pipeline
             | "Descriptors" >> beam.Create(job.described_parts())
-            | "SpreadDescriptors" >> beam.Reshuffle()
             | "Describe" >> beam.Map(_describe, job)
         )
         sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
@@ -54,7 +53,6 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         scored = (
             parts.pipeline
             | "Blocks" >> beam.Create(range(job.blocks))
-            | "SpreadScores" >> beam.Reshuffle()
             | "Score" >> beam.Map(_score, job, AsIter(densities))
         )
         uris: PCollection[str] = (

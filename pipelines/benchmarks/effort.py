@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--truth", required=True, help="ground_truth.csv")
     parser.add_argument("--others", default="", help="further references, of other pictures (none)")
     parser.add_argument("--efforts", default=",".join(EFFORTS), help="which to measure (all)")
-    add_job_options(parser, with_output=False)
+    add_job_options(parser, with_output=False, task="match")
     parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
     try:
         arguments, beam_flags = parser.parse_known_args(argv)

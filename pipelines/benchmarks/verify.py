@@ -135,7 +135,7 @@ def main(argv: list[str]) -> int:
             inputs = {"query": arguments.queries, "reference": arguments.references}
         with tempfile.TemporaryDirectory(prefix="copydetect-verify-") as folder:
             arguments.output = runs.join(folder, "out")
-            command = "dedup" if arguments.references is None else "match"
+            arguments.task = command = "dedup" if arguments.references is None else "match"
             figures = _figures(checked_job(command, inputs, arguments, beam_flags), truth)
         print(_table(figures))
         print(json.dumps(figures, indent=1))
