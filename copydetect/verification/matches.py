@@ -55,8 +55,8 @@ class MatchOptions:
     decided: float = 0.9
     match_score: float = -6.5
     working_px: int = 448
-    feature_px: int = 288
-    max_features: int = 400
+    feature_px: int = 256
+    max_features: int = 300
     max_regions: int = 3
     limit_msec: int = 2000
 

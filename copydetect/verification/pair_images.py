@@ -135,8 +135,8 @@ def prepare(
     pixels: Pixels,
     full_size_px: tuple[int, int] | None = None,
     working_px: int = 448,
-    feature_px: int = 288,
-    max_features: int = 400,
+    feature_px: int = 256,
+    max_features: int = 300,
     keypoints: Keypoints | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs.
