@@ -21,6 +21,7 @@ from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
+from copydetect.description.keypoints import KeypointOptions
 from copydetect.description.normalization import background_biases
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
@@ -335,10 +336,18 @@ def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOpti
         min_score = match_score = -math.inf
     return VerifyOptions(
         min_score=min_score,
-        matching=MatchOptions(min_confidence=options.min_confidence, match_score=match_score),
+        matching=MatchOptions(
+            min_confidence=options.min_confidence,
+            match_score=match_score,
+            features=max(MatchOptions().features, options.keypoints, key=_features_kept),
+        ),
         decoding=DecodeOptions(options.max_megapixels),
         calibration=calibration,
     )
+
+
+def _features_kept(options: KeypointOptions) -> int:
+    return options.max_keypoints
 
 
 def _output_folder(given: str) -> str:

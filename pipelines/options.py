@@ -31,10 +31,10 @@ EVEN_ODDS = 0.5
 class Effort:
     """What one level of `--effort` sets.
 
-    channels; views of the images of a pile; query_views: and of queries, of which there are fewer
-    and which are copies more often; the local features; verify_score: from which score up, in
-    log-odds, candidates are looked at; match_score: and matched in full whatever the search found
-    them to share.
+    channels; views: of the images of a pile; query_views: where queries meet references, of these,
+    and of queries, which are fewer and more often copies; keypoints: the local features;
+    verify_score: from which score up, in log-odds, candidates are looked at; match_score: and from
+    which up they are matched in full.
     """
 
     channels: tuple[str, ...]
@@ -98,7 +98,7 @@ class JobOptions:
 
     @property
     def match_score(self) -> float:
-        """From which score up pairs are matched in full, whatever the search found in common."""
+        """From which score up pairs are matched in full."""
         return EFFORTS[self.effort].match_score if "local" in self.channels else -math.inf
 
     def as_settings(self) -> dict[str, Any]:

@@ -41,11 +41,11 @@ from pipelines.options import JobOptions, add_job_options, job_options
 STORAGE = LocalStorage()
 
 
-def default_options(task: Task = "dedup") -> JobOptions:
-    """The options of a command line that says nothing."""
+def default_options(task: Task = "dedup", *flags: str) -> JobOptions:
+    """The options of a command line that says nothing but `flags`."""
     parser: argparse.ArgumentParser = parser_of(task, "")
     add_job_options(parser, task=task)
-    return job_options(parser.parse_args(["--output", "out"]))
+    return job_options(parser.parse_args(["--output", "out", *flags]))
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ def test_noise_hides_nothing_and_only_noise_is_suppressed() -> None:
     other = overlap(IDENTITY, prepared(noisy), prepared(scene(9, 300, 220)))
     assert other is not None
     assert compare(suppress_noise(other)).agree.sum() < 0.2 * after.agree.sum()
+    both = overlap(IDENTITY, prepared(noisy), prepared(noisy))
+    assert both is not None
+    assert suppress_noise(both) is both, "what both have is structure"
     clean = overlap(IDENTITY, prepared(soft), prepared(picture))
     assert clean is not None
     assert suppress_noise(clean) is clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ from copydetect.edits.geometry import (
     inner_size,
 )
 from copydetect.edits.pasted import Collage, Onto
+from copydetect.edits.screenshots import Layout, Screenshot
 from copydetect.errors import OptionError
 from copydetect.types import Pixels
 
@@ -170,6 +172,17 @@ def test_what_covers_the_original_moves_with_it() -> None:
     assert edited.covered is not None
     assert np.array_equal(edited.covered, (edited.pixels == 0).all(axis=2))
     assert edited.mask().mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_a_screenshot_shows_the_picture_in_its_place(layout: Layout) -> None:
+    pixels = smooth()
+    for seed in range(8):
+        shot = Screenshot(layout, 1.5, 1.8, dark=bool(seed % 2), cut=False, seed=seed)
+        edited = apply([shot], pixels)
+        shown = area(edited.region) / (edited.pixels.shape[0] * edited.pixels.shape[1])
+        assert 0.05 < shown < 0.9
+        assert difference_inside(pixels, edited) < 6
 
 
 @given(

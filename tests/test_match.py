@@ -82,3 +82,5 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
 def test_queries_are_looked_into_and_piles_are_not_unless_told() -> None:
     assert default_options("match").views == "whole,frames"
     assert default_options("dedup").views == "whole"
+    assert default_options("match", "--views=whole").views == "whole"
+    assert default_options("dedup", "--views=whole,frames").views == "whole,frames"

@@ -73,7 +73,7 @@ def test_blurred_turned_crop_without_features_is_proven_directly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("match_score", "proven"), [(-6.5, True), (-4.0, False), (-math.inf, True)]
+    ("match_score", "proven"), [(-6.5, True), (-5.0, True), (-4.0, False), (-math.inf, True)]
 )
 def test_thumbnails_of_unlikely_pairs_are_not_laid_over_each_other(
     match_score: float, proven: bool

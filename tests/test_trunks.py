@@ -75,8 +75,8 @@ def test_gem_with_weights_counts_positions_by_them():
 def test_attention_starts_from_equal_weights_and_then_tells_places_apart():
     plain = DescriptorModel(Trunk(0.25, last_stage=4), 8, 3.0, (3, 4)).eval()
     attending = DescriptorModel(plain.trunk, 8, 3.0, (3, 4), attends=True).eval()
-    attending.projection = plain.projection
     maps = [torch.rand(2, channels, 12, 8) for channels in plain.trunk.channels]
+    maps[3] = torch.rand(2, plain.trunk.channels[3], 23, 16)
     with torch.inference_mode():
         torch.testing.assert_close(attending.pool(maps), plain.pool(maps), atol=1e-5, rtol=1e-4)
         torch.nn.init.normal_(attending.attention.weight)

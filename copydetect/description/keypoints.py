@@ -72,6 +72,8 @@ class KeypointOptions:
 FAST = KeypointOptions(thumbnail_px=104, max_keypoints=100)
 STANDARD = KeypointOptions(thumbnail_px=224, max_keypoints=200)
 THOROUGH = KeypointOptions(thumbnail_px=288, max_keypoints=400)
+MATCHED = KeypointOptions(thumbnail_px=256, max_keypoints=300)
+"""What verification compares where those that were searched leave a doubt."""
 
 
 @dataclass(frozen=True)

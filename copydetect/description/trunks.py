@@ -170,14 +170,17 @@ class DescriptorModel(nn.Module):
         self.trunk = trunk
         self.gem_p = gem_p
         self.pooled_stages = tuple(pooled_stages)
-        self.attention = None
+        self.attention: nn.Conv2d | None = None
         if attends:
-            highest = trunk.channels[max(self.pooled_stages)]
-            self.attention = nn.Conv2d(highest, len(self.pooled_stages), 1)
-            for parameter in self.attention.parameters():
-                nn.init.zeros_(parameter)  # every position counts the same
+            self.attend()
         features = sum(trunk.channels[stage] for stage in self.pooled_stages)
         self.projection = nn.Linear(features, dimension)
+
+    def attend(self) -> None:
+        """Weigh positions from now on; to begin with, all the same."""
+        highest = self.trunk.channels[max(self.pooled_stages)]
+        self.attention = nn.Conv2d(highest, len(self.pooled_stages), 1, bias=False)
+        nn.init.zeros_(self.attention.weight)
 
     def pooled(self, images: Tensor) -> Tensor:
         """Features (n, f) float32 of normalised images (n, 3, h, w), before the projection."""
@@ -189,7 +192,7 @@ class DescriptorModel(nn.Module):
         weights: Sequence[Tensor | None] = [None] * len(chosen)
         if self.attention is not None:
             logits = self.attention(maps[max(self.pooled_stages)].float())
-            weights = [_weights(logits[:, i], features) for i, features in enumerate(chosen)]
+            weights = [_shares(logits[:, i], f.shape[2:]) for i, f in enumerate(chosen)]
         pooled = [gem(f, self.gem_p, w) for f, w in zip(chosen, weights, strict=True)]
         if len(pooled) > 1:
             pooled = [functional.normalize(features) for features in pooled]
@@ -228,11 +231,10 @@ def gem(features: Tensor, p: float, weights: Tensor | None = None) -> Tensor:
     return (powers.flatten(2) @ weights.flatten(1)[:, :, None])[:, :, 0].pow(1.0 / p)
 
 
-def _weights(logits: Tensor, features: Tensor) -> Tensor:
-    """Softmax over the positions of features (n, c, h, w) of logits (n, h', w'): (n, h, w)."""
-    size = features.shape[2:]
+def _shares(logits: Tensor, size: torch.Size) -> Tensor:
+    """Logits (n, h', w') → (n, h, w) of this size, a softmax over positions."""
     scaled = functional.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)
-    return scaled.flatten(1).softmax(dim=1).view(len(features), *size)
+    return scaled.flatten(1).softmax(dim=1).view(len(logits), *size)
 
 
 def _fuses(features: Tensor) -> bool:

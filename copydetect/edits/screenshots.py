@@ -1,10 +1,12 @@
-"""Screenshots that show the picture: feeds, a chat, a web page, a photo viewer. All drawn here."""
+"""Screenshots that show the picture: a feed, a chat, a web page, a photo viewer, a
+network's page on a wide screen. All drawn here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -17,7 +19,7 @@ from copydetect.types import Pixels
 Box = tuple[int, int, int, int]
 """left, top, width, height in px."""
 
-Layout = Literal["feed", "chat", "page", "viewer", "dashboard"]
+Layout = Literal["feed", "chat", "page", "viewer", "network"]
 
 _MAX_SCREEN_PIXELS = 16_000_000
 _DEVICES = 12
@@ -47,9 +49,9 @@ class Screenshot(Edit):
         # A pile's screenshots come from few devices: half of them have a frame that others have.
         device = int(rng.integers(_DEVICES if rng.random() < 0.5 else 2**31))
         screen = np.random.default_rng(device)
-        layouts: tuple[Layout, ...] = ("feed", "chat", "page", "viewer", "dashboard")
+        layouts: tuple[Layout, ...] = get_args(Layout)
         layout = layouts[screen.integers(len(layouts))]
-        wide = layout in ("page", "dashboard") or (layout != "chat" and screen.random() < 0.3)
+        wide = layout in ("page", "network") or (layout != "chat" and screen.random() < 0.3)
         shape = screen.uniform(1.3, 1.8) if wide else screen.uniform(0.46, 0.65)
         dark = screen.random() < 0.35
         return cls(layout, float(shape), float(size), bool(dark), bool(cut), device)
@@ -266,8 +268,8 @@ def _viewer(screen: _Screen, shape: float) -> Box:
     return 0, round(y), screen.width, max(round(bottom - y), 1)
 
 
-def _dashboard(screen: _Screen, shape: float) -> Box:
-    """A network's page on a wide screen: menu, stories, adverts, and the picture in a post below.
+def _network(screen: _Screen, shape: float) -> Box:
+    """A social network on a wide screen: menu, stories, adverts, and the picture in a post below.
 
     The picture is small, and mostly letterboxed.
     """
@@ -319,7 +321,7 @@ _LAYOUTS: dict[Layout, Callable[[_Screen, float], Box]] = {
     "chat": _chat,
     "page": _page,
     "viewer": _viewer,
-    "dashboard": _dashboard,
+    "network": _network,
 }
 
 

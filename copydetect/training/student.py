@@ -139,16 +139,8 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
     model = card.network.build(card.dimension)
     load_weights(model, path)
     if model.attention is None:
-        model = _attending(model)
+        model.attend()
     return model, True
-
-
-def _attending(model: DescriptorModel) -> DescriptorModel:
-    """The same network with attention, which for now weighs every position alike."""
-    dimension, stages = model.projection.out_features, model.pooled_stages
-    attending = DescriptorModel(model.trunk, dimension, model.gem_p, stages, attends=True)
-    attending.projection = model.projection
-    return attending
 
 
 def for_inference(

@@ -31,8 +31,10 @@ _SMALLEST_SIDE_PX = 12
 _STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
 """Of a plane's motion: what holds each of its parameters back where little asks for it."""
 _BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
-_NOISY_STD, _NOISIER = 5.0, 2.0
-"""Noise in grey levels, and over the other image's, from which on both are compared blurred."""
+_NOISY_STD = 5.0
+"""Noise in grey levels from which on it matters, where the other image has little."""
+_NOISIER = 2.0
+"""How often the other image's noise it is: what both have is no noise but structure."""
 _NOISE_BLUR_PX = 1.5
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
@@ -252,7 +254,7 @@ def _sharpness(grey: Floats, pair: Overlap) -> float:
 def _noise(grey: Floats, pair: Overlap) -> float:
     """Standard deviation of white noise in grey levels (Immerkær 1996), inside the overlap.
 
-    By the median of a ninth of the places, so that edges and glyphs count for little.
+    By the median, so that edges and glyphs count for little; a ninth of the places is enough.
     """
     differences = np.abs(cv2.filter2D(grey, cv2.CV_32F, _NOISE_MASK))[1:-1:3, 1:-1:3]
     inside = pair.inside[1:-1:3, 1:-1:3] > 0

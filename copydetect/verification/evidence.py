@@ -86,7 +86,8 @@ class Evidence:
     """One alignment of a pair with everything that speaks for and against it.
 
     values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair,
-    cells: the overlap's pixels and cells; confidence: 0…1, what a decision makes of it, else NaN.
+    cells: the overlap's pixels, as they were compared, and its cells; confidence: 0…1, what a
+    decision makes of it, else NaN.
     """
 
     values: npt.NDArray[np.float32]

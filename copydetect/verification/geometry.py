@@ -332,10 +332,10 @@ def _fit_homography(source: Floats, target: Floats, mirrored: bool) -> Matrix | 
 
     OpenCV refuses what reflects: mirrored places are turned over before, and the transform after.
     """
-    over = np.diag([-1.0 if mirrored else 1.0, 1, 1])
-    turned = source * np.diagonal(over)[:2].astype(np.float32)
+    sign = -1 if mirrored else 1
+    turned = source * np.array([sign, 1], np.float32)
     found, _ = cv2.findHomography(turned, target, cv2.USAC_MAGSAC, INLIER_PX / 2, None, 300, 0.99)
-    return None if found is None else np.asarray(found @ over, np.float64)
+    return None if found is None else np.asarray(found @ np.diag([sign, 1, 1]), np.float64)
 
 
 def _fit_affine(source: Floats, target: Floats) -> Matrix | None:

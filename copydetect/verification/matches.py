@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
+from copydetect.evaluation.calibration import log_odds
 from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
@@ -31,10 +33,10 @@ from copydetect.verification.regions import (
 )
 
 _HOPELESS = 2.5
-"""How far below `match_score`, in log-odds, that some features agree says too little; with the
-log-odds of what they have shown where they led to pixels."""
+"""How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
+what the pixels say to which the search's features have led."""
 _TOO_FAR_TO_LAY = 2.0
-"""How far below it thumbnails are no longer laid over each other: some always fit by chance."""
+"""How far below it thumbnails are not laid over each other: some always fit by chance."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,10 @@ class MatchOptions:
 
     min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
     of the search are proof enough from this confidence on, and full matching is skipped;
-    match_score: candidates below, in log-odds, are matched in full only where some of the search's
-    features agree, those far below only where these lead to pixels that do, and none of either is
-    laid over the other directly;
-    working_px: longest side at which pixels are compared; feature_px: and at which features are
-    sought; max_features: of an image; max_regions: transforms of one pair, 1 for its best alone;
+    match_score: from here up, in log-odds, candidates are matched in full unless the search's
+    features led to pixels that differ; those below only where some of these features agree, and
+    those far below not at all; working_px: longest side at which pixels are compared; features:
+    that full matching compares; max_regions: transforms of one pair, 1 for its best alone;
     limit_msec: after which a pair is decided by what is known so far.
     """
 
@@ -55,8 +56,7 @@ class MatchOptions:
     decided: float = 0.9
     match_score: float = -6.5
     working_px: int = 448
-    feature_px: int = 256
-    max_features: int = 300
+    features: KeypointOptions = MATCHED
     max_regions: int = 3
     limit_msec: int = 2000
 
@@ -64,18 +64,11 @@ class MatchOptions:
         for name in ("min_confidence", "decided"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be 0 to 1")
-        for name in ("working_px", "feature_px"):
-            if not 64 <= getattr(self, name) <= 2048:
-                raise OptionError(f"{name} is {getattr(self, name)}, must be 64 to 2048")
-        for name in ("max_features", "max_regions", "limit_msec"):
+        if not 64 <= self.working_px <= 2048:
+            raise OptionError(f"working_px is {self.working_px}, must be 64 to 2048")
+        for name in ("max_regions", "limit_msec"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be at least 1")
-
-    def __str__(self) -> str:
-        return (
-            f"{self.working_px}px-sift{self.feature_px}px{self.max_features}"
-            f"r{self.max_regions}p{self.min_confidence:g}s{self.match_score:g}"
-        )
 
 
 def prepare_image(
@@ -92,8 +85,7 @@ def prepare_image(
         pixels,
         full_size_px,
         options.working_px,
-        options.feature_px,
-        options.max_features,
+        options.features,
         keypoints,
     )
 
@@ -170,9 +162,9 @@ def collect_evidence(
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
+    short = -math.inf if decision is None else options.match_score - score
     for propose in (of_search, of_searched_features, of_features, of_pixels):
-        # Features cost most by far, and two hundred of each image have been compared by now.
-        short = options.match_score - score
+        # More features cost most by far, and those of the search have been compared by now.
         if propose is of_features and not _promises(collected, query, reference, short):
             continue
         if propose is of_pixels and short > _TOO_FAR_TO_LAY:
@@ -198,16 +190,11 @@ def _promises(
 
     short: by how much the score falls short of matching in full whatever these have shown.
     """
-    if short == -math.inf:
-        return True
-    if collected:
-        best = max(one.confidence for one in collected)
-        return short - math.log(max(best, 1e-9) / max(1 - best, 1e-9)) <= _HOPELESS
-    if short <= 0:
-        return True
-    if short > _HOPELESS or query.keypoints is None or reference.keypoints is None:
+    shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
+    if short - shown > _HOPELESS:
         return False
-    return some_agree(query.searched_features, reference.searched_features)
+    agree = bool(collected) or short <= 0
+    return agree or some_agree(query.searched_features, reference.searched_features)
 
 
 def _identical(query: PairImage, reference: PairImage) -> bool:

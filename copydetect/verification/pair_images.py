@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import (
     ANGLE_STEPS_PER_TURN,
+    MATCHED,
     SCALE_STEPS_PER_OCTAVE,
     UNITS_PER_SIDE,
     KeypointOptions,
@@ -56,16 +57,15 @@ class PairImage:
     """One image as verification sees it.
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
-    full size; feature_px: longest side at which features are sought; max_features: how many of them
-    are kept; keypoints: those that the search has compared, None where it has none.
+    full size; wanted: which `features` full matching compares; keypoints: those that the search has
+    compared, None where it has none.
     """
 
     image_id: str
     pixels: Pixels
     full_width_px: int
     full_height_px: int
-    feature_px: int
-    max_features: int
+    wanted: KeypointOptions
     keypoints: Keypoints | None
 
     @property
@@ -119,8 +119,8 @@ class PairImage:
 
     @lazy
     def features(self) -> LocalFeatures:
-        """At most `max_features` of them; none for an image without structure."""
-        return extract_features(self.pixels, self.feature_px, self.max_features)
+        """Those of full matching; none for an image without structure."""
+        return extract_features(self.pixels, self.wanted)
 
     @lazy
     def searched_features(self) -> LocalFeatures:
@@ -135,8 +135,7 @@ def prepare(
     pixels: Pixels,
     full_size_px: tuple[int, int] | None = None,
     working_px: int = 448,
-    feature_px: int = 256,
-    max_features: int = 300,
+    wanted: KeypointOptions = MATCHED,
     keypoints: Keypoints | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs.
@@ -153,7 +152,7 @@ def prepare(
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, feature_px, max_features, keypoints)
+    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints)
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
@@ -171,13 +170,14 @@ def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
     )
 
 
-def extract_features(pixels: Pixels, feature_px: int, max_features: int) -> LocalFeatures:
-    """At most `max_features` of pixels (h, w, 3), whose longer side is brought to `feature_px`."""
-    found = extract(pixels, KeypointOptions(feature_px, max_features))
-    zoom = np.float32(max(pixels.shape[:2]) / max(found.width_px, found.height_px))
+def extract_features(pixels: Pixels, wanted: KeypointOptions) -> LocalFeatures:
+    """Features of pixels (h, w, 3), in their px."""
+    found = extract(pixels, wanted)
+    height, width = pixels.shape[:2]
+    zoom = np.array([width / found.width_px, height / found.height_px], np.float32)
     return LocalFeatures(
         xy_px=np.stack([found.x_px, found.y_px], axis=1) * zoom - np.float32(0.5),
-        size_px=found.diameter_px * zoom,
+        size_px=found.diameter_px * zoom.mean(),
         angle_rad=np.deg2rad(found.angle_deg),
         descriptors=found.descriptors,
         mirrored=np.ascontiguousarray(found.descriptors[:, mirror_order()]),
