@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
-from copydetect.description.keypoints import KeypointOptions
+from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import background_biases
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
@@ -339,15 +340,11 @@ def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOpti
         matching=MatchOptions(
             min_confidence=options.min_confidence,
             match_score=match_score,
-            features=max(MatchOptions().features, options.keypoints, key=_features_kept),
+            features=max(MATCHED, options.keypoints, key=attrgetter("max_keypoints")),
         ),
         decoding=DecodeOptions(options.max_megapixels),
         calibration=calibration,
     )
-
-
-def _features_kept(options: KeypointOptions) -> int:
-    return options.max_keypoints
 
 
 def _output_folder(given: str) -> str:

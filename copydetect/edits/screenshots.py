@@ -1,6 +1,4 @@
-"""Screenshots that show the picture: a feed, a chat, a web page, a photo viewer, a
-network's page on a wide screen. All drawn here.
-"""
+"""Screenshots that show the picture: a feed, a chat, a page, a viewer, a network. Drawn here."""
 
 from __future__ import annotations
 
