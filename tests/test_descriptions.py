@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from copydetect import tables
 from copydetect.description import describing as descriptions
 from copydetect.description.describing import Describer, DescriberOptions, PartTables, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import extract, load_quantiser, quantise
-from copydetect.description.views import ViewOptions, view_names
+from copydetect.description.views import ViewOptions, view_names, views_of
 from copydetect.images import decode
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import ListedImage, list_images
 from copydetect.types import Failure, ImageRef
 from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted
+from tests.scenes import scene
 
 VIEWS = ViewOptions(("whole", "crops"))
 
@@ -141,3 +143,19 @@ def test_files_that_change_vanish_or_could_not_be_listed(
     assert described.images["status"].to_pylist() == ["failed"] * 3
     (row,) = (r for r in described.images.to_pylist() if r["image_id"] == "no.jpg")
     assert (row["sha256"], row["bytes"]) == (None, None)
+
+
+def test_pictures_inside_take_their_features_from_the_same_few(tmp_path: Path) -> None:
+    """Four pictures side by side: no more bytes than of a whole picture, and each has some."""
+    tiles = [scene(seed, 300, 220) for seed in range(4)]
+    collage = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+    Image.fromarray(collage).save(tmp_path / "collage.png")
+    (piece,) = find_sources(STORAGE, str(tmp_path)).pieces
+    listed = list(list_images(read_source(STORAGE, piece, "query")))
+    options = DescriberOptions(views=ViewOptions(("whole", "frames")))
+    describer = Describer(options, None, np.empty((0, 0), np.float32), load_quantiser())
+    (row,) = describe_part(STORAGE, listed, describer).keypoints.to_pylist()
+    most = options.keypoints.max_keypoints
+    assert most // 2 < len(row["x"]) <= most
+    assert len(row["codes"]) + 4 * len(row["x"]) <= 4096
+    assert len(views_of(collage, options.views)) > 1
