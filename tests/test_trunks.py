@@ -81,3 +81,16 @@ def test_attention_starts_from_equal_weights_and_then_tells_places_apart():
         torch.testing.assert_close(attending.pool(maps), plain.pool(maps), atol=1e-5, rtol=1e-4)
         torch.nn.init.normal_(attending.attention.weight)
         assert not torch.allclose(attending.pool(maps), plain.pool(maps), atol=1e-3)
+
+
+def test_attention_sums_alike_on_any_number_of_threads():
+    model = DescriptorModel(Trunk(), 8, 3.0, (6, 7), attends=True).eval()
+    maps = [6 * torch.rand(4, channels, 8, 8) for channels in model.trunk.channels]
+    torch.nn.init.normal_(model.attention.weight, std=0.01)
+    threads, pooled = torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        with torch.inference_mode():
+            pooled.append(model.pool(maps))
+    torch.set_num_threads(threads)
+    assert torch.equal(*pooled)

@@ -191,8 +191,10 @@ class DescriptorModel(nn.Module):
         chosen = [maps[stage].float() for stage in self.pooled_stages]
         weights: Sequence[Tensor | None] = [None] * len(chosen)
         if self.attention is not None:
-            logits = self.attention(maps[max(self.pooled_stages)].float())
-            weights = [_shares(logits[:, i], f.shape[2:]) for i, f in enumerate(chosen)]
+            # Not as a convolution, whose sums depend on the number of threads.
+            highest = maps[max(self.pooled_stages)].float()
+            logits = [(highest * row).sum(dim=1) for row in self.attention.weight]
+            weights = [_shares(own, f.shape[2:]) for own, f in zip(logits, chosen, strict=True)]
         pooled = [gem(f, self.gem_p, w) for f, w in zip(chosen, weights, strict=True)]
         if len(pooled) > 1:
             pooled = [functional.normalize(features) for features in pooled]
@@ -228,7 +230,8 @@ def gem(features: Tensor, p: float, weights: Tensor | None = None) -> Tensor:
     powers = features.float().clamp(min=1e-6).pow(p)
     if weights is None:
         return powers.mean(dim=(2, 3)).pow(1.0 / p)
-    return (powers.flatten(2) @ weights.flatten(1)[:, :, None])[:, :, 0].pow(1.0 / p)
+    # Not as a matrix product, whose sums depend on the number of threads.
+    return (powers * weights[:, None]).sum(dim=(2, 3)).pow(1.0 / p)
 
 
 def _shares(logits: Tensor, size: torch.Size) -> Tensor:
