@@ -112,7 +112,7 @@ def descriptors(dimension: int) -> pa.Schema:
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("view", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float16(), dimension), nullable=False),
-            pa.field("bias", pa.float32(), nullable=False),
+            pa.field("weight", pa.float32(), nullable=False),
             pa.field("model", pa.string(), nullable=False),
         ]
     )

@@ -76,22 +76,6 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Descriptors:
-    """Descriptors of many views; row i of each field belongs together.
-
-    image_ids: n strings; views: n names of views ("whole", "crop-0-0", …);
-    vectors: (n, d) float32, L2-normalised rows; biases: (n,) float32, what score normalisation
-    against the background subtracts for this row; model: identity of the model that made them.
-    """
-
-    image_ids: list[str]
-    views: list[str]
-    vectors: npt.NDArray[np.float32]
-    biases: npt.NDArray[np.float32]
-    model: str
-
-
-@dataclass(frozen=True)
 class Keypoints:
     """Local features of one image's thumbnail, at most a few hundred, strongest first.
 

@@ -23,7 +23,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED
-from copydetect.description.normalization import background_biases
+from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
 from copydetect.evaluation.calibration import bundled_calibration
@@ -294,7 +294,7 @@ def _models(setup: DescriberSetup) -> dict[str, str]:
     if describer.embedder is not None:
         found["descriptor"] = describer.embedder.identity
         background = describer.background
-        background_biases(background[:0], background, setup.options.background)
+        normalize_vectors(background[:0], background, setup.options.background)
         found["background"] = hashlib.sha256(background.tobytes()).hexdigest()[:12]
     if describer.quantiser is not None:
         found["local"] = describer.quantiser.identity

@@ -9,7 +9,7 @@ import apache_beam as beam
 import numpy as np
 
 from copydetect import runs
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.index.partitions import Floats, Integers, Partition, load_partition
 from copydetect.index.routing import Part, sample_part
 from copydetect.index.shards import PARTITION
@@ -112,12 +112,8 @@ def search_quality(
     """
     if not neighbors:
         return {}
-    sides: tuple[ReadAs, ReadAs] = (
-        ("half_query", "half_reference") if search.symmetric else ("query", "reference")
-    )
     asked, sought = (
-        DescriptorReader(place.storage, files, read_as)
-        for files, read_as in zip(_files(place, search, "descriptors"), sides, strict=True)
+        DescriptorReader(place.storage, files) for files in _files(place, search, "descriptors")
     )
     channel = _Channel("descriptors", asked, sought, tuple(neighbors))
     partition = channel.partition(place)

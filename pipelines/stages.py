@@ -16,7 +16,7 @@ from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.keypoints import load_quantiser
 from copydetect.errors import InputError
 from copydetect.index.building import IndexJob, SearchJob
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles, ReadAs
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.sources import Sources
 from copydetect.parts import LISTING, content_digest, part_count, refuse_duplicate_ids
@@ -185,13 +185,7 @@ def search_descriptors(
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.folder, "index", "descriptors")
-    sides: tuple[ReadAs, ReadAs] = (
-        ("half_query", "half_reference") if search.symmetric else ("query", "reference")
-    )
-    asked, searched = (
-        DescriptorReader(place.storage, files, side)
-        for files, side in zip((queries, references), sides, strict=True)
-    )
+    asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
     vectors = sum(place.rows(uri) for uri in references.channel)
     if not vectors:
         return []

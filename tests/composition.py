@@ -96,10 +96,9 @@ class Composition:
 
     def neighbors(self, options: JobOptions, model: str) -> str:
         """Descriptors' neighbours."""
-        half = "half_" if self.symmetric else ""
-        asked = DescriptorReader(STORAGE, self.queries.files("descriptors"), f"{half}query")
+        asked = DescriptorReader(STORAGE, self.queries.files("descriptors"))
         sought = self.references.files("descriptors")
-        read = DescriptorReader(STORAGE, sought, f"{half}reference")
+        read = DescriptorReader(STORAGE, sought)
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
         index = _descriptor_index(options)

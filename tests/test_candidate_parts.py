@@ -23,7 +23,7 @@ from tests.conftest import STORAGE
 PARTS = (["a", "b"], ["c", "d"])
 VIEWS = ("whole", "flip")
 ANGLES = {"a": 0.0, "b": 0.3, "c": 0.9, "d": 2.0}
-BIASES = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}
+WEIGHTS = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
 
 
 def vectors_of(name: str) -> np.ndarray:
@@ -92,7 +92,7 @@ class Scene:
                 "image_id": names,
                 "view": list(VIEWS) * len(PARTS[part]),
                 "vector": pa.FixedSizeListArray.from_arrays(pa.array(flat), 2),
-                "bias": np.array([BIASES[name] for name in names], np.float32),
+                "weight": np.array([WEIGHTS[name] for name in names], np.float32),
                 "model": ["m"] * len(names),
             },
             schema=tables.descriptors(2),
@@ -159,7 +159,7 @@ def test_the_best_views_speak_for_a_pair_and_similarity_is_the_cosine(scene: Sce
             cosine = vectors_of("a")[query_view].astype(np.float32) @ vectors_of("b")[
                 reference_view
             ].astype(np.float32)
-            scores.append(cosine - BIASES["a"])
+            scores.append(cosine)
     order = np.lexsort((-np.array(scores), queries))
     columns = [np.array(values)[order] for values in (queries, ids)]
     uris = tuple(str(scene.folder / f"neighbors-{part}") for part in range(2))

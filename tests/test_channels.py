@@ -23,13 +23,12 @@ from copydetect.index.channels import (
     feature_ids,
     image_numbers,
     read_keypoints,
-    read_vectors,
 )
 from copydetect.types import ImageRow, Keypoints
 from tests.conftest import STORAGE
 
 NAMES = (["a", "b"], ["c", "d", "e"])
-BIASES = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+WEIGHTS = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
 
 
 def unit_rows(count: int, seed: int) -> np.ndarray:
@@ -62,7 +61,7 @@ def descriptors(tmp_path: Path, images: tuple[str, ...]) -> PartFiles:
                 "image_id": names,
                 "view": ["whole"] * count,
                 "vector": pa.FixedSizeListArray.from_arrays(vectors, 8),
-                "bias": BIASES[part : part + count],
+                "weight": WEIGHTS[part : part + count],
                 "model": ["m"] * count,
             },
             schema=tables.descriptors(8),
@@ -86,36 +85,18 @@ def keypoint_table(features: list[Keypoints]) -> pa.Table:
 
 
 def test_ids_are_the_number_of_the_image_and_which_of_its_views(descriptors: PartFiles) -> None:
-    read = DescriptorReader(STORAGE, descriptors, "query")
+    read = DescriptorReader(STORAGE, descriptors)
     assert read(descriptors.channel[0])[1].tolist() == [0]
     assert read(descriptors.channel[1])[1].tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
 
 
-def test_an_inner_product_is_the_similarity_less_the_querys_bias(descriptors: PartFiles) -> None:
-    uri = descriptors.channel[1]
-    vectors, biases = read_vectors(tables.read_table(STORAGE, uri))
-    queries, _ = DescriptorReader(STORAGE, descriptors, "query")(uri)
-    references, _ = DescriptorReader(STORAGE, descriptors, "reference")(uri)
-    expected = vectors @ vectors.T - biases[:, None]
-    np.testing.assert_allclose(queries @ references.T, expected, atol=1e-6)
-
-
-def test_a_collection_in_itself_takes_off_half_of_both(descriptors: PartFiles) -> None:
-    uri = descriptors.channel[1]
-    vectors, biases = read_vectors(tables.read_table(STORAGE, uri))
-    queries, _ = DescriptorReader(STORAGE, descriptors, "half_query")(uri)
-    references, _ = DescriptorReader(STORAGE, descriptors, "half_reference")(uri)
-    found = queries @ references.T
-    expected = vectors @ vectors.T - (biases[:, None] + biases[None, :]) / 2
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(found, found.T, atol=1e-6)
-
-
-def test_ids_and_biases_belong_together(descriptors: PartFiles) -> None:
-    read = DescriptorReader(STORAGE, descriptors, "reference")
-    ids, biases = read.ids_and_biases(descriptors.channel[1])
+def test_vectors_weights_and_ids_belong_together(descriptors: PartFiles) -> None:
+    read = DescriptorReader(STORAGE, descriptors)
+    vectors, weights, ids = read.weighted(descriptors.channel[1])
     assert ids.tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
-    np.testing.assert_array_equal(biases, BIASES[1:4])
+    np.testing.assert_array_equal(weights, WEIGHTS[1:4])
+    np.testing.assert_array_equal(vectors, unit_rows(3, 1))
+    np.testing.assert_array_equal(read(descriptors.channel[1])[0], vectors)
 
 
 def test_image_numbers_follow_the_rows_of_images(descriptors: PartFiles) -> None:

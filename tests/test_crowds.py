@@ -43,7 +43,7 @@ def candidates(
     folder: Path, vectors: np.ndarray, found: Neighbors, connect_similarity: float
 ) -> np.ndarray:
     """(n, 2) pairs of images that are candidates, of descriptors only."""
-    searched = Found(vectors, np.zeros(len(vectors), np.float32), found, NO_VOTES)
+    searched = Found(vectors, np.ones(len(vectors), np.float32), found, NO_VOTES)
     job = job_of(folder, searched, 5, symmetric=True)
     job = replace(
         job,

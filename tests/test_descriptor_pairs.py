@@ -38,7 +38,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> DescribedSide:
                 "image_id": np.repeat(ids, VIEWS),
                 "view": ["whole", "flip"] * count,
                 "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
-                "bias": rng.random(count * VIEWS).astype(np.float32),
+                "weight": rng.random(count * VIEWS).astype(np.float32),
                 "model": ["m"] * (count * VIEWS),
             },
             schema=tables.descriptors(DIMENSION),
@@ -67,16 +67,15 @@ def test_ids_are_ascending_and_known(side: DescribedSide) -> None:
     assert side.rows(np.array([3 << 32 | 1])).tolist() == [7]
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_the_best_views_of_a_pair_and_its_cosine(side: DescribedSide, symmetric: bool) -> None:
+def test_the_best_views_of_a_pair_its_cosine_and_its_weight(side: DescribedSide) -> None:
     query = np.array([0, 0, 1, 0], np.int64)  # rows of the side: image 0 twice, and its flip
     reference = np.array([4, 5, 4, 8], np.int64)
-    taken = side.biases[query] + (side.biases[reference] if symmetric else 0)
-    taken = taken / 2 if symmetric else taken
-    cosines = [cosine(side, int(q), int(r)) for q, r in zip(query, reference, strict=True)]
-    scores = (np.array(cosines) - taken).astype(np.float32)
-    found = Neighbors(side.ids[query], side.ids[reference], scores)
-    pairs, views = neighbor_pairs(found, side, side, symmetric)
+    cosines = np.float32(
+        [cosine(side, int(q), int(r)) for q, r in zip(query, reference, strict=True)]
+    )
+    scores = cosines * (side.weights[query] * side.weights[reference])
+    found = Neighbors(side.ids[query], side.ids[reference], cosines)
+    pairs, views = neighbor_pairs(found, side, side)
     assert pairs.query.tolist() == [0, 0]
     assert pairs.reference.tolist() == [2, 4]
     best = int(np.argmax(scores[:3]))
@@ -87,12 +86,13 @@ def test_the_best_views_of_a_pair_and_its_cosine(side: DescribedSide, symmetric:
 
 def test_what_votes_propose_gets_its_exact_cosine_once(side: DescribedSide) -> None:
     found = Neighbors(side.ids[[0]], side.ids[[4]], np.array([0.5], np.float32))
-    known = neighbor_pairs(found, side, side, False)
+    known = neighbor_pairs(found, side, side)
     votes = np.array([0, 0, 6], np.int64), np.array([2, 3, 99], np.int64)
-    new = proposed_pairs(votes, known[0], side, side, False)
+    new = proposed_pairs(votes, known[0], side, side)
     assert (new[0].query.tolist(), new[0].reference.tolist()) == ([0], [3])
     assert new[0].similarity[0] == pytest.approx(cosine(side, 0, 6), abs=1e-6)
-    assert new[0].score[0] == pytest.approx(cosine(side, 0, 6) - side.biases[0], abs=1e-6)
+    weight = side.weights[0] * side.weights[6]
+    assert new[0].score[0] == pytest.approx(cosine(side, 0, 6) * weight, abs=1e-6)
     assert new[1].tolist() == [[0, 0]]
     together, views = joined(known, new)
     assert together.reference.tolist() == [2, 3]

@@ -42,20 +42,19 @@ OPTIONS = CandidateOptions(k=4, min_score=6.0)
 
 @dataclass
 class Found:
-    """What a search of 120 images for themselves found: vectors, biases, neighbours and votes."""
+    """What a search of 120 images for themselves found: vectors, weights, neighbours and votes."""
 
     vectors: np.ndarray
-    biases: np.ndarray
+    weights: np.ndarray
     neighbors: Neighbors
     votes: Votes
 
     @staticmethod
-    def random(symmetric: bool) -> Found:
+    def random() -> Found:
         rng = np.random.default_rng(3)
         vectors = rng.normal(size=(IMAGES, DIMENSION)).astype(np.float16)
-        biases = rng.random(IMAGES).astype(np.float32) / 10
+        weights = rng.uniform(0.5, 1, IMAGES).astype(np.float32)
         scores = vectors.astype(np.float32) @ vectors.astype(np.float32).T
-        scores -= (biases[:, None] + biases) / 2 if symmetric else biases[:, None]
         np.fill_diagonal(scores, -np.inf)
         nearest = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBORS]
         query = np.repeat(np.arange(IMAGES), NEIGHBORS)
@@ -63,7 +62,7 @@ class Found:
         # One image in ten has no neighbour, as if it had no descriptor to be found by.
         kept = query % 10 != 3
         neighbors = Neighbors(query[kept] << 32, nearest.ravel()[kept] << 32, values[kept])
-        return Found(vectors, biases, neighbors, _random_votes(rng))
+        return Found(vectors, weights, neighbors, _random_votes(rng))
 
     def part(self, first: int, last: int) -> tuple[Neighbors, Votes]:
         """The neighbours and votes of images first … last − 1."""
@@ -114,7 +113,7 @@ def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> Candidate
             "image_id": pa.array(ids, pa.string()),
             "view": ["whole"] * count,
             "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
-            "bias": found.biases[rows],
+            "weight": found.weights[rows],
             "model": ["m"] * count,
         }
         channel.append(str(folder / f"descriptors-{part}"))
@@ -145,10 +144,8 @@ def together(job: CandidateJob, uris: list[str]) -> tuple[pa.Table, list[PairNum
 def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[float, int]]:
     """Score and rank by pair, of the functions that see every pair."""
     query, reference = found.neighbors.queries >> 32, found.neighbors.ids >> 32
-    biases = found.biases[query]
-    if symmetric:
-        biases = (biases + found.biases[reference]) / np.float32(2)
-    scores = found.neighbors.scores
+    weights = found.weights
+    scores = found.neighbors.scores * (weights[query] * weights[reference])
     crowd = similarity_densities(query, scores, IMAGES)
     votes = LocalPairs(found.votes.query, found.votes.reference, found.votes.votes)
     voted = vote_densities(votes.query, votes.votes, IMAGES)
@@ -157,14 +154,11 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
     asked, other = votes.query[new], votes.reference[new]
     floats = found.vectors.astype(np.float32)
     cosines = np.einsum("nd,nd->n", floats[asked], floats[other])
-    taken = found.biases[asked]
-    if symmetric:
-        taken = (taken + found.biases[other]) / np.float32(2)
     pairs = DescriptorPairs(
         np.concatenate([query, asked]),
         np.concatenate([reference, other]),
-        np.concatenate([scores + biases, cosines]),
-        np.concatenate([scores, cosines - taken]),
+        np.concatenate([found.neighbors.scores, cosines]),
+        np.concatenate([scores, cosines * (weights[asked] * weights[other])]),
     )
     merged = (merge_duplicates if symmetric else merge_matches)(
         pairs, votes, (crowd, voted), OPTIONS
@@ -180,7 +174,7 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidate_parts, "_LEAST_BLOCKS", 3)
-    found = Found.random(symmetric)
+    found = Found.random()
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES
     whole: pa.Table | None = None
@@ -210,7 +204,7 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
 
 
 def test_the_pipeline_gives_what_its_steps_give(tmp_path: Path) -> None:
-    found = Found.random(True)
+    found = Found.random()
     jobs = []
     for name in ("steps", "pipeline"):
         (tmp_path / name).mkdir()
@@ -229,7 +223,7 @@ def test_a_sample_of_the_images_tells_what_holds_for_all(
     for parts in (1, 3):
         monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES // 2)
         (tmp_path / str(parts)).mkdir()
-        job = job_of(tmp_path / str(parts), Found.random(True), parts, True)
+        job = job_of(tmp_path / str(parts), Found.random(), parts, True)
         merging.sides_step(
             job, [(one, merging.described_step(job, one)) for one in job.described_parts()]
         )

@@ -40,7 +40,7 @@ def described(folder: Path) -> tuple[Workplace, np.ndarray]:
             "image_id": names,
             "view": ["whole"] * len(rows),
             "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
-            "bias": np.zeros(len(rows), np.float32),
+            "weight": np.ones(len(rows), np.float32),
             "model": ["random"] * len(rows),
         }
         uris = [place.part_uris(name, "image", PARTS)[part] for name in ("images", "descriptors")]

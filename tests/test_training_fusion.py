@@ -77,7 +77,7 @@ def test_a_study_is_read_as_calibrate_left_it(tmp_path: Path) -> None:
         {
             "image_id": [names[2], names[0]],
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 4),
-            "bias": np.zeros(2, np.float32),
+            "weight": np.ones(2, np.float32),
         }
     )
     copy = {"query_id": "a.jpg.0.jpg", "reference_id": "a.jpg", "edits": "crop"}

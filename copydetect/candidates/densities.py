@@ -110,8 +110,8 @@ def similarity_densities(
     """Densities of the descriptor channel.
 
     queries: (n,) int64 image_no below `images`, scores: (n,) float32 similarity to one neighbour
-    that is not the image itself, in any order; fallback: (images,) float32, such as background
-    biases, for images with too few neighbours.
+    that is not the image itself, in any order; fallback: (images,) float32, for images
+    with too few neighbours.
     """
     options = options or DensityOptions()
     values, slopes = _densities(queries, scores, images, options, None)

@@ -25,10 +25,7 @@ _BLOCK_PAIRS = 65_536
 
 
 def neighbor_pairs(
-    neighbors: Neighbors,
-    queries: DescribedSide,
-    references: DescribedSide,
-    symmetric: bool,
+    neighbors: Neighbors, queries: DescribedSide, references: DescribedSide
 ) -> tuple[DescriptorPairs, Views]:
     """Each query's best pair of views with each reference it found, and these views: (n, 2).
 
@@ -36,9 +33,8 @@ def neighbor_pairs(
     """
     whole = ((neighbors.queries & _VIEW_MASK) == 0) | ((neighbors.ids & _VIEW_MASK) == 0)
     query, reference = neighbors.queries[whole], neighbors.ids[whole]
-    scores = neighbors.scores[whole]
-    # A search returns similarities less biases; with these, similarities come back.
-    similarities = scores + _biases(query, reference, queries, references, symmetric)
+    similarities = neighbors.scores[whole]
+    scores = similarities * _weights(query, reference, queries, references)
     order = np.lexsort((reference, query, -scores, reference >> IMAGE_SHIFT, query >> IMAGE_SHIFT))
     images = np.stack([query >> IMAGE_SHIFT, reference >> IMAGE_SHIFT], axis=1)[order]
     first = np.ones(len(order), bool)
@@ -52,7 +48,6 @@ def proposed_pairs(
     known: DescriptorPairs,
     queries: DescribedSide,
     references: DescribedSide,
-    symmetric: bool,
 ) -> tuple[DescriptorPairs, Views]:
     """What the search has not returned of `pairs` (query and reference image_no): whole images."""
     ids = [np.asarray(images, np.int64) << IMAGE_SHIFT for images in pairs]
@@ -68,8 +63,8 @@ def proposed_pairs(
     similarities = np.concatenate(
         [np.empty(0, np.float32), *_cosines(query, reference, queries, references)]
     )
-    biases = _biases(query, reference, queries, references, symmetric)
-    return _pairs(query, reference, similarities, similarities - biases)
+    weights = _weights(query, reference, queries, references)
+    return _pairs(query, reference, similarities, similarities * weights)
 
 
 def joined(
@@ -91,18 +86,12 @@ def _pairs(
     return pairs, views
 
 
-def _biases(
-    query: Ints,
-    reference: Ints,
-    queries: DescribedSide,
-    references: DescribedSide,
-    symmetric: bool,
+def _weights(
+    query: Ints, reference: Ints, queries: DescribedSide, references: DescribedSide
 ) -> Floats:
-    """(n,) float32: what score normalisation takes off each pair."""
-    taken = queries.biases[queries.rows(query)]
-    if symmetric:
-        taken = (taken + references.biases[references.rows(reference)]) / np.float32(2)
-    return np.asarray(taken, np.float32)
+    """(n,) float32: what the cosine of each pair counts."""
+    ours, theirs = queries.rows(query), references.rows(reference)
+    return np.asarray(queries.weights[ours] * references.weights[theirs], np.float32)
 
 
 def _cosines(

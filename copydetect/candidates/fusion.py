@@ -74,8 +74,8 @@ class DescriptorPairs:
     """Neighbours of the descriptor channel, in any order; row i of each field belongs together.
 
     query, reference: (n,) int64 image_no; similarity: (n,) float32 cosine; score: (n,) float32,
-    similarity less the background's bias, as the index returned it. A pair may appear once for
-    each combination of views, and in dedup once from each side.
+    similarity times the weights of both. A pair may appear once for each combination of views, and
+    in dedup once from each side.
     """
 
     query: Ints

@@ -137,7 +137,7 @@ def _sides(job: CandidateJob) -> tuple[DescribedSide, DescribedSide]:
 def _described_pairs(job: CandidateJob, part: int, votes: Votes | None) -> Records:
     """`FOUND` records: what the search of descriptors found, and what only votes propose."""
     neighbors = read_neighbors(job.storage, job.proposals.neighbors[part])
-    sides = (*_sides(job), job.proposals.symmetric)
+    sides = _sides(job)
     found = neighbor_pairs(neighbors, *sides)
     searched = len(found[1])
     if votes is not None:

@@ -1,6 +1,6 @@
 """What merging candidates needs of any image of a side, in files that are mapped into memory.
 
-    descriptors of a part → its vectors, ids and biases → ids and biases of all parts
+    descriptors of a part → its vectors, ids and weights → ids and weights of all parts
     images of all parts → their ids
 
 A part of candidates has partners in every other part. So what is looked up lies in files that all
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.index.channels import DescriptorReader, PartFiles, read_vectors
+from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage import Storage
 
@@ -58,15 +58,15 @@ def mapped_rows(storage: Storage, uri: str) -> npt.NDArray[Any]:
 class DescribedSide:
     """The descriptors of one side, by id: image_no << 32 | number of the view.
 
-    ids: (n,) int64, ascending; biases: (n,) float32, what the background takes off their scores;
-    both mapped. folder: of the files of vectors, one a part; starts: (parts + 1,) row of the
-    first vector of each part.
+    ids: (n,) int64, ascending; weights: (n,) float32, what their scores count; both mapped.
+    folder: of the files of vectors, one a part; starts: (parts + 1,) row of the first vector of
+    each part.
     """
 
     storage: Storage
     folder: str
     ids: Ints
-    biases: Floats
+    weights: Floats
     starts: Ints
 
     def rows(self, ids: Ints) -> Ints:
@@ -97,21 +97,20 @@ def write_described_part(storage: Storage, files: PartFiles, part: int, folder: 
     described = runs.join(folder, "ids", runs.part_name(part, "npz"))
     if not storage.exists(described):
         uri = files.channel[part]
-        ids, biases = DescriptorReader(storage, files, "reference").ids_and_biases(uri)
+        vectors, weights, ids = DescriptorReader(storage, files).weighted(uri)
         order = np.argsort(ids)
-        vectors, _ = read_vectors(tables.read_table(storage, uri, ["vector", "bias"]))
         halves = vectors.astype(np.float16)[order]
         write_rows(storage, _vectors_uri(folder, part), halves.shape, np.float16, [halves])
-        write_arrays(storage, described, uri, ids=ids[order], biases=biases[order])
+        write_arrays(storage, described, uri, ids=ids[order], weights=weights[order])
     return len(read_arrays(storage, described)[1]["ids"])
 
 
 def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -> None:
-    """Gather ids and biases of all parts; counts: what `write_described_part` returned for each."""
+    """Gather ids and weights of all parts; counts: what `write_described_part` returned."""
     if storage.exists(runs.join(folder, "starts.npz")):
         return
     starts = np.cumsum([0, *counts]).astype(np.int64)
-    for name, dtype in (("ids", np.int64), ("biases", np.float32)):
+    for name, dtype in (("ids", np.int64), ("weights", np.float32)):
         pieces = (
             read_arrays(storage, runs.join(folder, "ids", runs.part_name(part, "npz")))[1][name]
             for part in range(len(counts))
@@ -123,9 +122,9 @@ def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -
 
 def load_described_side(storage: Storage, folder: str) -> DescribedSide:
     """Map what `write_described_side` wrote."""
-    ids, biases = (mapped_rows(storage, runs.join(folder, f"{n}.npy")) for n in ("ids", "biases"))
+    ids, weights = (mapped_rows(storage, runs.join(folder, f"{n}.npy")) for n in ("ids", "weights"))
     starts = read_arrays(storage, runs.join(folder, "starts.npz"))[1]["starts"]
-    return DescribedSide(storage, folder, ids, biases, starts)
+    return DescribedSide(storage, folder, ids, weights, starts)
 
 
 def _vectors_uri(folder: str, part: int) -> str:

@@ -18,11 +18,7 @@ from copydetect import tables
 from copydetect.description import keypoints
 from copydetect.description.descriptors import Embedder, Vectors
 from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
-from copydetect.description.normalization import (
-    BackgroundOptions,
-    background_biases,
-    normalize_vectors,
-)
+from copydetect.description.normalization import BackgroundOptions, normalize_vectors
 from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError
 from copydetect.images import DecodedImage, DecodeOptions, decode
@@ -116,6 +112,7 @@ class _Gathered:
     keypoints: list[Keypoints] = field(default_factory=list)
     views: list[tuple[str, str]] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
+    weights: list[Vectors] = field(default_factory=list)
 
     def fail(self, ref: ImageRef, stage: str, error_type: str, message: str) -> None:
         self.failures[ref.image_id] = Failure(
@@ -146,9 +143,9 @@ def _describe_batch(
         gathered.decoded[ref.image_id] = replace(decoded, pixels=_NO_PIXELS)
     if describer.embedder is not None:
         vectors = describer.embedder.embed(pixels)
-        gathered.vectors.append(
-            normalize_vectors(vectors, describer.background, options.background)
-        )
+        vectors, weights = normalize_vectors(vectors, describer.background, options.background)
+        gathered.vectors.append(vectors)
+        gathered.weights.append(weights)
 
 
 def _features_of(pixels: Pixels, views: Sequence[View], options: KeypointOptions) -> Features:
@@ -226,14 +223,14 @@ def _descriptor_table(describer: Describer, gathered: _Gathered) -> pa.Table | N
         return None
     dimension = describer.embedder.dimension
     vectors = np.concatenate([np.empty((0, dimension), np.float32), *gathered.vectors])
-    biases = background_biases(vectors, describer.background, describer.options.background)
+    weights = np.concatenate([np.empty(0, np.float32), *gathered.weights])
     flat = pa.array(vectors.astype(np.float16).reshape(-1))
     return pa.table(
         {
             "image_id": [image_id for image_id, _ in gathered.views],
             "view": [view for _, view in gathered.views],
             "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
-            "bias": biases,
+            "weight": weights,
             "model": [describer.embedder.identity] * len(vectors),
         },
         schema=tables.descriptors(dimension),

@@ -1,10 +1,10 @@
 """Whitening, and scores that mean the same for every image.
 
 A cosine of 0.6 is a copy among photos and nothing among pages of text, which all look alike. Two
-corrections, both subtracted from the similarity of a pair:
+corrections:
 
-- **background**: how similar the image is to pictures that are in nobody's collection
-  (SSCD, arXiv 2202.10261, section 4.3). Baked into the vectors, an index then returns it.
+- **background**: what an image has in common with pictures that are in nobody's collection is
+  taken out of its vector (Yokoo, arXiv 2112.04323), or out of its scores (SSCD, arXiv 2202.10261).
 - **density**: how similar the image is to its own neighbours in the collection (the idea of CSLS,
   arXiv 1710.04087). Needs nothing but the neighbour lists that the search returns anyway.
 """
@@ -25,6 +25,9 @@ Floats = npt.NDArray[np.float32]
 Method = Literal["none", "bias", "negatives", "stretch"]
 
 _ROWS_TOGETHER = 256
+_WHOLE = np.float32(2048)
+"""Of unit vectors times this, products of whole numbers stay below 2²⁴, where float32 ends to be
+exact."""
 _SPELLED = re.compile(r"(\w+),beta=(\d+\.?\d*),ranks=(\d+)-(\d+)")
 
 
@@ -32,16 +35,18 @@ _SPELLED = re.compile(r"(\w+),beta=(\d+\.?\d*),ranks=(\d+)-(\d+)")
 class BackgroundOptions:
     """How descriptors are normalised against the background.
 
-    method: "bias" subtracts from every score of a vector beta times the mean of its similarities
-    to its first_rank…last_rank nearest background vectors (counted from 1); "negatives" subtracts
-    these vectors, averaged, from the vector itself (Yokoo, arXiv 2112.04323) and "stretch" divides
-    its length by their mean similarity (Wang et al., arXiv 2111.09113).
+    method: "negatives" subtracts from a vector beta times the mean of its first_rank…last_rank
+    nearest background vectors (counted from 1; Yokoo, arXiv 2112.04323). What is left has length
+    1 again, and the scores of its pairs are weighed by the square of the length that it had: a
+    picture like many others says less. "stretch" weighs only, by the reciprocal of the mean
+    similarity to these neighbours, to the power beta (Wang et al., arXiv 2111.09113); "bias"
+    subtracts beta times this similarity from the scores of a query (SSCD, arXiv 2202.10261).
     """
 
-    method: Method = "bias"
-    beta: float = 1.0
+    method: Method = "negatives"
+    beta: float = 0.35
     first_rank: int = 1
-    last_rank: int = 3
+    last_rank: int = 10
 
     def __post_init__(self) -> None:
         if self.method not in ("none", "bias", "negatives", "stretch"):
@@ -54,7 +59,7 @@ class BackgroundOptions:
 
     @classmethod
     def parse(cls, text: str) -> BackgroundOptions:
-        """What `str` gives, such as "bias,beta=1,ranks=1-3"; OptionError."""
+        """What `str` gives, such as "negatives,beta=0.35,ranks=1-10"; OptionError."""
         found = _SPELLED.fullmatch(text.replace(" ", ""))
         if not found:
             raise OptionError(f"a background is written as {str(cls())!r}, not {text!r}")
@@ -149,43 +154,22 @@ def background_biases(
 
 def normalize_vectors(
     vectors: Floats, background: Floats, options: BackgroundOptions | None = None
-) -> Floats:
-    """Vectors (n, d) after "negatives" or "stretch"; the other methods leave them as they are.
+) -> tuple[Floats, Floats]:
+    """Vectors (n, d) and weights (n,) ≥ 0, both float32, after "negatives" or "stretch".
 
-    Stretched vectors are no longer unit vectors: their inner products are the normalised scores.
+    The score of a pair is its cosine times both weights. The other methods leave vectors as they
+    are and weights at 1, as does a background of none. vectors, background: as above; OptionError
+    where the background is too small for the ranks.
     """
     options = options or BackgroundOptions()
-    if options.method not in ("negatives", "stretch"):
-        return vectors
+    if options.method not in ("negatives", "stretch") or not len(background):
+        return vectors, np.ones(len(vectors), np.float32)
     similarities, rows = _nearest(vectors, background, options)
-    if options.method == "negatives":
-        return unit_rows(vectors - options.beta * background[rows].mean(axis=1))
-    crowding = np.maximum(similarities.mean(axis=1, keepdims=True), 0.05)
-    stretched: Floats = (vectors / crowding**options.beta).astype(np.float32)
-    return stretched
-
-
-def with_query_biases(vectors: Floats, biases: Floats) -> Floats:
-    """Queries (n, d + 1): their inner product with `with_constant` is similarity − bias."""
-    return np.concatenate([vectors, -biases[:, None]], axis=1).astype(np.float32)
-
-
-def with_constant(vectors: Floats) -> Floats:
-    """References (n, d + 1) for `with_query_biases`."""
-    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
-
-
-def with_half_biases(vectors: Floats, biases: Floats) -> tuple[Floats, Floats]:
-    """Both sides (n, d + 2) of a collection against itself, for dedup.
-
-    The inner product of row a of the first with row b of the second is
-    similarity − ½·bias(a) − ½·bias(b).
-    """
-    half = biases[:, None] / 2
-    ones = np.ones((len(vectors), 1), np.float32)
-    queries = np.concatenate([vectors, -half, ones], axis=1)
-    references = np.concatenate([vectors, ones, -half], axis=1)
-    return queries.astype(np.float32), references.astype(np.float32)
+    if options.method == "stretch":
+        crowding = np.maximum(similarities.mean(axis=1), 0.05)
+        return vectors, np.asarray(crowding**-options.beta, np.float32)
+    left = vectors - np.float32(options.beta) * background[rows].mean(axis=1)
+    return unit_rows(left), np.einsum("nd,nd->n", left, left)
 
 
 def unit_rows(vectors: Floats) -> Floats:
@@ -205,12 +189,12 @@ def _nearest(
             f"{options.last_rank} need at least {options.last_rank}, and hundreds are better"
         )
     similarities, rows = [], []
-    # A product sums in another order when it has another shape or a row another place in it. In
-    # double precision that is rounded away: a result depends on nothing but its vector.
-    others = background.T.astype(np.float64)
+    # A product sums in another order when it has another shape or a row another place in it. Sums
+    # of small whole numbers are exact in any order: a result depends on nothing but its vector.
+    others = np.rint(background.T * _WHOLE)
     for start in range(0, len(vectors), _ROWS_TOGETHER):
-        block = vectors[start : start + _ROWS_TOGETHER].astype(np.float64)
-        scores = (block @ others).astype(np.float32)
+        block = np.rint(vectors[start : start + _ROWS_TOGETHER] * _WHOLE)
+        scores = (block @ others) / _WHOLE**2
         order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
         values = np.take_along_axis(scores, order, axis=1)
         ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +25,11 @@ from copydetect.description.keypoints import (
     mirror_vectors,
     reconstruct,
 )
-from copydetect.description.normalization import with_constant, with_half_biases, with_query_biases
 from copydetect.storage import Storage
 from copydetect.types import Keypoints
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
-
-ReadAs = Literal["query", "reference", "half_query", "half_reference"]
 
 IMAGE_SHIFT = 32
 _PARTS_OPEN, _GROUPS_HELD = 64, 256
@@ -57,36 +53,21 @@ class PartFiles:
 
 @dataclass(frozen=True)
 class DescriptorReader:
-    """Reads a part of descriptors for an index: (n, d + 1 or 2) float32 vectors, (n,) int64 ids.
-
-    read_as: "query" and "reference" bake the query's bias into the inner product, "half_query" and
-    "half_reference" half of both, for a collection searched for itself.
-    """
+    """Reads a part of descriptors for an index: (n, d) float32 vectors, (n,) int64 ids."""
 
     storage: Storage
     files: PartFiles
-    read_as: ReadAs
 
     def __call__(self, uri: str) -> tuple[Floats, Integers]:
-        table = tables.read_table(self.storage, uri, ["image_id", "vector", "bias"])
-        return self._augmented(*read_vectors(table)), self._ids(uri, table)
+        vectors, _, ids = self.weighted(uri)
+        return vectors, ids
 
-    def ids_and_biases(self, uri: str) -> tuple[Integers, Floats]:
-        """(n,) ids of a part, and (n,) float32 what the background takes off their scores."""
-        table = tables.read_table(self.storage, uri, ["image_id", "bias"])
-        return self._ids(uri, table), table["bias"].to_numpy().astype(np.float32)
-
-    def _ids(self, uri: str, table: pa.Table) -> Integers:
+    def weighted(self, uri: str) -> tuple[Floats, Floats, Integers]:
+        """Vectors and ids of a part, and between them (n,) float32, what their scores count."""
+        table = tables.read_table(self.storage, uri, ["image_id", "vector", "weight"])
         numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
-        return numbers << IMAGE_SHIFT | _places_among_equals(numbers)
-
-    def _augmented(self, vectors: Floats, biases: Floats) -> Floats:
-        if self.read_as == "query":
-            return with_query_biases(vectors, biases)
-        if self.read_as == "reference":
-            return with_constant(vectors)
-        queries, references = with_half_biases(vectors, biases)
-        return queries if self.read_as == "half_query" else references
+        ids = numbers << IMAGE_SHIFT | _places_among_equals(numbers)
+        return read_vectors(table), table["weight"].to_numpy().astype(np.float32), ids
 
 
 @dataclass(frozen=True)
@@ -164,12 +145,12 @@ class _OpenedPart:
         return cls(file, {image_id: row for row, image_id in enumerate(image_ids)}, starts)
 
 
-def read_vectors(table: pa.Table) -> tuple[Floats, Floats]:
-    """vectors (n, d) float32 and biases (n,) float32 of a descriptors table."""
+def read_vectors(table: pa.Table) -> Floats:
+    """The vectors (n, d) float32 of a descriptors table."""
     column = table["vector"].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    vectors = flat.reshape(len(table), column.type.list_size)
-    return vectors, table["bias"].to_numpy().astype(np.float32)
+    vectors: Floats = flat.reshape(len(table), column.type.list_size)
+    return vectors
 
 
 def read_keypoints(table: pa.Table) -> list[Keypoints]:

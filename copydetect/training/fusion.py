@@ -45,8 +45,8 @@ class Study:
     """A searched collection of originals and their made copies, by image_no.
 
     originals: (n,) int64, of a copy the image that it was made of, of any other image itself;
-    vectors: (n, d) float32, unit rows, of zeros where there is no descriptor; votes: of all images
-    for each other.
+    vectors: (n, d) float32, as long as their weights, of zeros where there is no descriptor; votes:
+    of all images for each other.
     """
 
     originals: Ints
@@ -75,7 +75,9 @@ def read_study(folder: Path) -> Study:
     tables = [parquet.read_table(file) for file in _files(run, "descriptors")]
     if not tables:
         raise InputError(f"{folder} holds no descriptors: both channels are needed")
-    described = np.concatenate([read_vectors(table)[0] for table in tables])
+    described = np.concatenate(
+        [read_vectors(table) * table["weight"].to_numpy()[:, None] for table in tables]
+    )
     vectors = np.zeros((len(ids), described.shape[1]), np.float32)
     vectors[[number[name] for table in tables for name in table["image_id"].to_pylist()]] = (
         described

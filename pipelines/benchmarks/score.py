@@ -3,7 +3,7 @@
 Descriptors only and exact search, so that the forms are compared and nothing else. A form is what
 the background takes off, then what the collection does, joined by "+":
 
-    bias,beta=1,ranks=1-3 + density=2-6,tail=8-30,slack=1.5
+    negatives,beta=0.35,ranks=1-10 + density=2-6,tail=8-30,slack=1.5
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ FORMS = (
     "bias,beta=1,ranks=1-10",
     "bias,beta=0.5,ranks=1-3",
     "negatives,beta=0.35,ranks=1-10",
+    "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100",
     "stretch,beta=1,ranks=1-3",
     "density=2-4,tail=5-9,slack=100",
     "density=2-6,tail=8-30,slack=100",
@@ -83,8 +84,8 @@ FORMS = (
     "density=2-6,tail=8-30,slack=1.5",
     str(DEFAULT_FORM),
 )
-"""Raw cosine; the background alone; the mean of the collection's ranks, however far copies raise
-it; that under the line of its tail; and the last together with the background."""
+"""Raw cosine; the background alone, once with the mean of the collection's ranks; this mean alone,
+however far copies raise it; that under the line of its tail; and the last with the background."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,11 @@ def _figures(
     symmetric = references is None
     others = references or queries
     start = time.process_time()
-    left, right, biases = _against_background(form, queries.vectors, others.vectors, background)
+    left, right = (
+        _weighed(normalize_vectors(side.vectors, background, form.background))
+        for side in (queries, others)
+    )
+    biases = background_biases(queries.vectors, background, form.background)
     seconds = time.process_time() - start
     scores = left @ right.T - (
         (biases[:, None] + biases[None]) / 2 if symmetric else biases[:, None]
@@ -184,15 +189,10 @@ def _figures(
     return {"normalization": cost, **ranking_figures(ranking)}
 
 
-def _against_background(
-    form: Form, queries: Floats, references: Floats, background: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Vectors of both sides, and biases of the queries."""
-    left = normalize_vectors(queries, background, form.background)
-    # A stretched query has all its similarities stretched; stretching both sides would do it twice.
-    stretched = form.background.method == "stretch"
-    right = references if stretched else normalize_vectors(references, background, form.background)
-    return left, right, background_biases(queries, background, form.background)
+def _weighed(normalized: tuple[Floats, Floats]) -> Floats:
+    """Vectors (n, d) as long as their weights: their inner products are scores."""
+    vectors, weights = normalized
+    return vectors * weights[:, None]
 
 
 def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:
