@@ -237,10 +237,8 @@ def _proposals(
             capped_score=_COPY_SCORE,
         )
         index = _descriptor_index(options)
-        local_is_next = "local" in options.channels
-        neighbors = stages.search_descriptors(
-            place, search, index, searching, job.models["descriptor"], local_is_next
-        )
+        model = job.models["descriptor"]
+        neighbors = stages.search_descriptors(place, search, index, searching, model)
         quality = search_quality(place, search, neighbors, searching)
         # With so many likely copies there may be more, which only others' lists can tell.
         capped = saturated_queries(place.storage, neighbors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -117,7 +118,14 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
-    """Describe the listed images in parts; returns how many parts. Parts that are done stay."""
+    """Describe the listed images in parts; returns how many parts. Parts that are done stay.
+
+    The processes that will search many local features start as soon as a worker is idle.
+    """
+    features = listing.images * setup.options.keypoints.max_keypoints if setup.local else 0
+    searched = 0 if listing.role == "query" else features
+    processes = place.processes(searched, _FEATURES_WORTH_PROCESSES)
+    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
     parts = part_count(listing.images)
     images = place.part_uris("images", listing.role, parts)
     done = {part for part, uri in enumerate(images) if place.storage.exists(uri)}
@@ -128,6 +136,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         place.folder,
         parts,
         set(range(parts)) - done,
+        partial(processes.prepare, [module.__name__ for module in modules]),
     )
     place.engine.run(
         f"describe {_PLURAL[listing.role]}",
@@ -161,27 +170,10 @@ class Search:
         return self.queries == self.references
 
 
-def _prepare_processes(place: Workplace, search: Search) -> None:
-    """Start the processes that will search many local features, and load what they need."""
-    references = part_files(place, search.references, "keypoints", search.reference_parts)
-    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
-    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
-    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
-    processes.prepare([module.__name__ for module in modules])
-
-
 def search_descriptors(
-    place: Workplace,
-    search: Search,
-    index: IndexOptions,
-    options: SearchOptions,
-    model: str,
-    local_is_next: bool,
+    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions, model: str
 ) -> list[str]:
-    """Index the descriptors of the references and search them; neighbours files, by part.
-
-    local_is_next: local features will be searched, for which processes may start meanwhile.
-    """
+    """Index the descriptors of the references and search them; neighbours files, by part."""
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.folder, "index", "descriptors")
@@ -194,8 +186,6 @@ def search_descriptors(
     search_job = SearchJob(place.storage, found, asked, folder, options)
 
     def build(pipeline: beam.Pipeline) -> None:
-        if local_is_next:
-            _prepare_processes(place, search)
         built = (
             pipeline
             | "references" >> beam.Create(references.parts())

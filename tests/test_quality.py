@@ -56,7 +56,7 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     search = Search("image", PARTS, "image", PARTS)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = stages.search_descriptors(place, search, index, options, "random", False)
+    neighbors = stages.search_descriptors(place, search, index, options, "random")
     quality = search_quality(place, search, neighbors, options)
     if probes == 12:
         recalls = {"search_recall_at_1": 1.0, "search_recall_at_10": 1.0}

@@ -35,6 +35,9 @@ SCALE_STEPS_PER_OCTAVE = 16
 ANGLE_STEPS_PER_TURN = 256
 _SPREAD_CELLS = 8
 _DETECTED_PER_KEPT = 3
+_LAYERS_PER_OCTAVE = 2
+_SIGMA_PX = 1.3
+"""Lowe's 3 layers and 1.6 px find no more copies, and take a third longer."""
 
 # What a feature is worth, in logarithms: fitted to which features are found again in edited copies
 # of pictures, nearer than those of strangers.
@@ -65,7 +68,8 @@ class KeypointOptions:
             raise OptionError(f"contrast_threshold is {self.contrast_threshold}, must be 0 to 1")
 
     def __str__(self) -> str:
-        return f"siftgrid{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
+        detector = f"sift{_LAYERS_PER_OCTAVE}s{_SIGMA_PX}grid"
+        return f"{detector}{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
 
 
 # On one core, they take about 1.5, 5 and 9 ms an image, and on average 1.6, 3.8 and 6.9 KB.
@@ -294,6 +298,8 @@ def _sift(options: KeypointOptions) -> Any:
         nfeatures=_DETECTED_PER_KEPT * options.max_keypoints,
         contrastThreshold=options.contrast_threshold,
         enable_precise_upscale=True,
+        nOctaveLayers=_LAYERS_PER_OCTAVE,
+        sigma=_SIGMA_PX,
     )
 
 
