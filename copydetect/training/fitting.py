@@ -62,7 +62,7 @@ from copydetect.training.views import Numbers, ViewBatches, split, square
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
 _FITTED_PICTURES = 4000
-_BACKGROUND_PICTURES = 2000
+_BACKGROUND_PICTURES, _HELD_VIEWS = 10_000, 1000
 _MEASURED_PICTURES = 256
 _GRADIENT_NORM = 5.0
 _ALLOWED_SKIPS = 0.05
@@ -371,8 +371,10 @@ def _finish(run: _Run, start: Start) -> Path:
     model = run.network(run.state.best_weights)
     network = for_inference(model, options, run.device)
     some = np.random.default_rng(options.seed).permutation(run.numbers)[:_BACKGROUND_PICTURES]
-    views = [square(run.pictures[int(i)], options.search_px) for i in np.sort(some)]
-    background = embed_views(network, np.stack(views), run.device).cpu().numpy()
+    blocks = np.split(np.sort(some), range(_HELD_VIEWS, len(some), _HELD_VIEWS))
+    views = (np.stack([square(run.pictures[i], options.search_px) for i in b]) for b in blocks)
+    embedded = [embed_views(network, block, run.device).cpu().numpy() for block in views]
+    background = np.concatenate(embedded)
     powers = POWERS if start.teacher is None else POWERS[:1]  # a teacher's space is not turned
     chosen = best_whitening(run.validation.embed(network, run.device), background, powers)
     turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
