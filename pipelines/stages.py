@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -30,7 +29,7 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
-from copydetect.transforms.processes import Processes
+from copydetect.transforms.processes import PrepareWhenIdle, Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -136,11 +135,13 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         place.folder,
         parts,
         set(range(parts)) - done,
-        partial(processes.prepare, [module.__name__ for module in modules]),
     )
+    prepare = PrepareWhenIdle(processes, [module.__name__ for module in modules])
     place.engine.run(
         f"describe {_PLURAL[listing.role]}",
-        lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
+        lambda pipeline: (
+            pipeline | beam.Create(listing.uris) | transform | "idle" >> beam.ParDo(prepare)
+        ),
         total=listing.images,
         done=lambda: place.done(images, listing.images),
     )

@@ -15,7 +15,13 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.errors import InputError
-from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
+from copydetect.transforms.processes import (
+    _POOLS,
+    PrepareWhenIdle,
+    Processes,
+    WorkerError,
+    WorkOnParts,
+)
 from pipelines.engine import engine_of
 
 PROCESSES = Processes(2)
@@ -49,6 +55,13 @@ def test_every_part_comes_out_once(processes: Processes) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
         parts = pipeline | beam.Create(range(20)) | beam.ParDo(WorkOnParts(twice, processes))
         assert_that(parts, equal_to([2 * part for part in range(20)]))
+
+
+def test_processes_start_when_a_worker_has_no_more_to_do() -> None:
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        prepare = PrepareWhenIdle(PROCESSES, [textwrap.__name__])
+        assert_that(pipeline | beam.Create([1, 2]) | beam.ParDo(prepare), equal_to([1, 2]))
+    assert set(_POOLS) == {PROCESSES.count}
 
 
 def test_work_is_done_elsewhere_and_by_the_same_ones() -> None:

@@ -103,6 +103,23 @@ def _alone(work: Callable[[Any], Any], part: Any) -> Any:
     return work(part)
 
 
+class PrepareWhenIdle(beam.DoFn):
+    """Each element as it is; a worker that has no more of them lets processes start.
+
+    What others have yet to do is then done beside it.
+    """
+
+    def __init__(self, processes: Processes, modules: Sequence[str]) -> None:
+        self._processes = processes
+        self._modules = modules
+
+    def process(self, element: Any) -> Iterator[Any]:
+        yield element
+
+    def finish_bundle(self) -> None:
+        self._processes.prepare(self._modules)
+
+
 class WorkOnParts(beam.DoFn):
     """Each part → what `work` returns for it, here or in processes.
 

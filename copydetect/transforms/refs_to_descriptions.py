@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,7 @@ def part_uri(folder: str, table: str, role: Role, part: int) -> str:
 class RefsToDescriptions(beam.PTransform[Any, Any]):
     """URIs of listing files → part numbers, once the part's files are written.
 
-    parts: how many there are; wanted: those still to be described; meanwhile: what a worker does
-    that has no more of them, while others have.
+    parts: how many there are; wanted: those still to be described.
     """
 
     def __init__(
@@ -80,11 +79,10 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         folder: str,
         parts: int,
         wanted: Collection[int],
-        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self._gather = RefsToParts(storage, parts, wanted)
-        self._describe = _DescribePart(storage, setup, role, folder, meanwhile)
+        self._describe = _DescribePart(storage, setup, role, folder)
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
         described: PCollection[int] = (
@@ -94,19 +92,11 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
 
 
 class _DescribePart(beam.DoFn):
-    def __init__(
-        self,
-        storage: Storage,
-        setup: DescriberSetup,
-        role: Role,
-        folder: str,
-        meanwhile: Callable[[], None] | None,
-    ) -> None:
+    def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
         self._storage = storage
         self._setup = setup
         self._role = role
         self._folder = folder
-        self._meanwhile = meanwhile
         self._shared = Shared()
         self._images = Metrics.counter("copydetect", "images_described")
         self._failures = Metrics.counter("copydetect", "images_failed")
@@ -128,7 +118,3 @@ class _DescribePart(beam.DoFn):
         self._images.inc(described.images.num_rows)
         self._failures.inc(described.failures.num_rows)
         yield part
-
-    def finish_bundle(self) -> None:
-        if self._meanwhile is not None:
-            self._meanwhile()
