@@ -163,10 +163,9 @@ def _figures(
     symmetric = references is None
     others = references or queries
     start = time.process_time()
-    left, right = (
-        _weighed(normalize_vectors(side.vectors, background, form.background))
-        for side in (queries, others)
-    )
+    left = right = _weighed(normalize_vectors(queries.vectors, background, form.background))
+    if references is not None:
+        right = _weighed(normalize_vectors(references.vectors, background, form.background))
     biases = background_biases(queries.vectors, background, form.background)
     seconds = time.process_time() - start
     scores = left @ right.T - (
