@@ -59,6 +59,11 @@ class Engine:
         threads = local and direct.direct_running_mode == "multi_threading"
         return Processes(direct.direct_num_workers if threads else 0)
 
+    def start_processes(self) -> None:
+        """Start the processes for a large job, before anything else runs in this one."""
+        with _muted(self.verbose):
+            self.processes.prepare()
+
     def run(
         self,
         stage: str,

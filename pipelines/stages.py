@@ -23,13 +23,12 @@ from copydetect.parts import LISTING, content_digest, part_count, refuse_duplica
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
-from copydetect.transforms import descriptors_to_shards, neighbors_to_votes, shards_to_neighbors
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
-from copydetect.transforms.processes import PrepareWhenIdle, Processes
+from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -40,6 +39,7 @@ from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
+IMAGES_WORTH_PROCESSES = 500
 _FEATURES_WORTH_PROCESSES = 200_000
 _PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
@@ -117,17 +117,13 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
-    """Describe the listed images in parts; returns how many parts. Parts that are done stay.
-
-    The processes that will search many local features start as soon as a worker is idle.
-    """
-    features = listing.images * setup.options.keypoints.max_keypoints if setup.local else 0
-    searched = 0 if listing.role == "query" else features
-    processes = place.processes(searched, _FEATURES_WORTH_PROCESSES)
-    modules = (descriptors_to_shards, shards_to_neighbors, neighbors_to_votes)
+    """Describe the listed images in parts; returns how many parts. Parts that are done stay."""
+    # Processes of their own cannot share another device with this one.
+    images = listing.images if setup.device == "cpu" else 0
+    processes = place.processes(images, IMAGES_WORTH_PROCESSES)
     parts = part_count(listing.images)
-    images = place.part_uris("images", listing.role, parts)
-    done = {part for part, uri in enumerate(images) if place.storage.exists(uri)}
+    uris = place.part_uris("images", listing.role, parts)
+    done = {part for part, uri in enumerate(uris) if place.storage.exists(uri)}
     transform = RefsToDescriptions(
         place.storage,
         setup.of(listing.role),
@@ -135,15 +131,13 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         place.folder,
         parts,
         set(range(parts)) - done,
+        processes,
     )
-    prepare = PrepareWhenIdle(processes, [module.__name__ for module in modules])
     place.engine.run(
         f"describe {_PLURAL[listing.role]}",
-        lambda pipeline: (
-            pipeline | beam.Create(listing.uris) | transform | "idle" >> beam.ParDo(prepare)
-        ),
+        lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
-        done=lambda: place.done(images, listing.images),
+        done=lambda: place.done(uris, listing.images),
     )
     return parts
 

@@ -15,16 +15,11 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.errors import InputError
-from copydetect.transforms.processes import (
-    _POOLS,
-    PrepareWhenIdle,
-    Processes,
-    WorkerError,
-    WorkOnParts,
-)
+from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
 from pipelines.engine import engine_of
 
 PROCESSES = Processes(2)
+LOADED: list[int] = []
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +36,10 @@ def where(part: int) -> int:
     return os.getpid()
 
 
+def loaded(part: int) -> bool:
+    return bool(LOADED)
+
+
 def refuse(part: int) -> int:
     raise InputError(f"part {part} is damaged")
 
@@ -53,15 +52,8 @@ def end_itself(part: int) -> int:
 @pytest.mark.parametrize("processes", [Processes(), PROCESSES])
 def test_every_part_comes_out_once(processes: Processes) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        parts = pipeline | beam.Create(range(20)) | beam.ParDo(WorkOnParts(twice, processes))
-        assert_that(parts, equal_to([2 * part for part in range(20)]))
-
-
-def test_processes_start_when_a_worker_has_no_more_to_do() -> None:
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        prepare = PrepareWhenIdle(PROCESSES, [textwrap.__name__])
-        assert_that(pipeline | beam.Create([1, 2]) | beam.ParDo(prepare), equal_to([1, 2]))
-    assert set(_POOLS) == {PROCESSES.count}
+        parts = pipeline | beam.Create(range(40)) | beam.ParDo(WorkOnParts(twice, processes))
+        assert_that(parts, equal_to([2 * part for part in range(40)]))
 
 
 def test_work_is_done_elsewhere_and_by_the_same_ones() -> None:
@@ -81,6 +73,12 @@ def test_a_killed_process_is_an_error_and_the_next_one_works() -> None:
     assert PROCESSES.result(PROCESSES.start(twice, 4)) == 8
 
 
+def printed_by(program: str) -> str:
+    """What a Python program prints that may use this module's functions."""
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
 def test_processes_end_with_who_started_them() -> None:
     program = """
         import os
@@ -89,14 +87,31 @@ def test_processes_end_with_who_started_them() -> None:
         print(Processes(2).result(Processes(2).start(where, 0)), flush=True)
         os._exit(0)
     """
-    shown = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=True
-    )
-    (worker,) = map(int, shown.stdout.split())
+    worker = int(printed_by(program))
     until = time.monotonic() + 20
     while os.path.exists(f"/proc/{worker}") and time.monotonic() < until:
         time.sleep(0.2)
     assert not os.path.exists(f"/proc/{worker}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks are made on Linux only")
+@pytest.mark.parametrize(("threads", "shared"), [(0, True), (1, False)])
+def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
+    threads: int, shared: bool
+) -> None:
+    program = f"""
+        import threading
+        from copydetect.transforms.processes import Processes
+        from tests import test_processes
+        for _ in range({threads}):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        test_processes.LOADED.append(1)
+        processes = Processes(2)
+        processes.prepare()
+        print(processes.result(processes.start(test_processes.loaded, 0)))
+        processes.stop()
+    """
+    assert printed_by(program).strip() == str(shared)
 
 
 @pytest.mark.parametrize(

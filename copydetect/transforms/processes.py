@@ -5,16 +5,22 @@ others run while they compute; what they compute is too small in the search of f
 verification, where two threads are hardly faster than one. Threads then hand their parts to as many
 processes, which take them one after the other, whichever is free. On an engine every worker is a
 process already.
+
+On Linux the processes of a job are forks of it, made before it does anything else: they share the
+memory of the libraries that are loaded, and start at once. Those that are asked for while other
+threads run, whose locks a fork would hold for ever, start from nothing, in seconds.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
+import multiprocessing
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +34,9 @@ from loky.process_executor import TerminatedWorkerError
 
 from copydetect.errors import CopydetectError
 from copydetect.transforms.threads import work_in_one_thread
+
+_WAITING = 8
+"""Parts that one thread has handed over and not got back, for each process."""
 
 _LOCK = threading.Lock()
 _POOLS: dict[int, ProcessPoolExecutor] = {}
@@ -44,32 +53,35 @@ class Processes:
 
     count: int = 0
 
-    def prepare(self, modules: Sequence[str]) -> None:
-        """Let the processes start, and load what they will need, while there is other work."""
+    def prepare(self) -> None:
+        """Start the processes, best before anything else runs in this one."""
         if self.count > 1:
-            for _ in range(self.count):
-                self.start(_load, modules)
+            self.start(int, 0)
 
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
-        """`work` on a part, in the next process that is free."""
-        with _LOCK:
-            pool = _POOLS.get(self.count) or ProcessPoolExecutor(
-                self.count, initializer=_end_with, initargs=(os.getpid(),)
-            )
-            _POOLS[self.count] = pool
-            future: Future[Any] = pool.submit(_alone, work, part)
-            return future
+        """`work` on a part, in the next process that is free; WorkerError where one was ended."""
+        try:
+            with _LOCK:
+                if self.count not in _POOLS:
+                    _POOLS[self.count] = _new_pool(self.count)
+                future: Future[Any] = _POOLS[self.count].submit(_alone, work, part)
+                return future
+        except TerminatedWorkerError as error:
+            raise self._ended() from error
 
     def result(self, future: Future[Any]) -> Any:
         """What came of it, once it is done; WorkerError where its process was ended."""
         try:
             return future.result()
         except TerminatedWorkerError as error:
-            self.stop()
-            raise WorkerError(
-                "a process of this job was ended, by a person or for want of memory; "
-                "the same command continues where it stopped"
-            ) from error
+            raise self._ended() from error
+
+    def _ended(self) -> WorkerError:
+        self.stop()
+        return WorkerError(
+            "a process of this job was ended, by a person or for want of memory; "
+            "the same command continues where it stopped"
+        )
 
     def stop(self) -> None:
         """End the processes that were started, however many, and wait until they have gone."""
@@ -80,6 +92,19 @@ class Processes:
                 _POOLS.popitem()[1].shutdown(wait=True, kill_workers=True)
         # What a pool leaves is reported on standard error unless it is collected before the end.
         gc.collect()
+
+
+def _new_pool(count: int) -> ProcessPoolExecutor:
+    alone = sys.platform == "linux" and threading.active_count() == 1
+    if alone:
+        # Else each search for garbage, one a second, goes through all that is loaded already.
+        gc.freeze()
+    return ProcessPoolExecutor(
+        count,
+        context=multiprocessing.get_context("fork") if alone else None,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
 
 
 def _end_with(parent: int) -> None:
@@ -93,31 +118,9 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _load(modules: Sequence[str]) -> None:
-    for module in modules:
-        importlib.import_module(module)
-
-
 def _alone(work: Callable[[Any], Any], part: Any) -> Any:
     work_in_one_thread()
     return work(part)
-
-
-class PrepareWhenIdle(beam.DoFn):
-    """Each element as it is; a worker that has no more of them lets processes start.
-
-    What others have yet to do is then done beside it.
-    """
-
-    def __init__(self, processes: Processes, modules: Sequence[str]) -> None:
-        self._processes = processes
-        self._modules = modules
-
-    def process(self, element: Any) -> Iterator[Any]:
-        yield element
-
-    def finish_bundle(self) -> None:
-        self._processes.prepare(self._modules)
 
 
 class WorkOnParts(beam.DoFn):
@@ -129,17 +132,20 @@ class WorkOnParts(beam.DoFn):
     def __init__(self, work: Callable[[Any], Any], processes: Processes) -> None:
         self._work = work
         self._processes = processes
-        self._started: list[Future[Any]] = []
+        self._started: deque[Future[Any]] = deque()
 
     def start_bundle(self) -> None:
-        self._started = []
+        self._started = deque()
 
     def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
         list(ready)
         if self._processes.count < 2:
             yield _alone(self._work, part)
-        else:
-            self._started.append(self._processes.start(self._work, part))
+            return
+        # Parts may be large: no more of them wait than keep the processes busy.
+        if len(self._started) >= _WAITING * self._processes.count:
+            yield self._processes.result(self._started.popleft())
+        self._started.append(self._processes.start(self._work, part))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for future in self._started:

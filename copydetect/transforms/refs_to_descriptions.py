@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
 from copydetect.parts import ListedImage
 from copydetect.storage import Storage
+from copydetect.transforms.processes import Processes, WorkOnParts
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Role
 
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
+
+Described = tuple[int, int, int]
+"""A part's number, how many images it has, and how many of them failed."""
 
 
 @dataclass(frozen=True)
@@ -79,42 +83,56 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         folder: str,
         parts: int,
         wanted: Collection[int],
+        processes: Processes | None = None,
     ) -> None:
         super().__init__()
         self._gather = RefsToParts(storage, parts, wanted)
-        self._describe = _DescribePart(storage, setup, role, folder)
+        self._describer = _PartDescriber(storage, setup, role, folder)
+        self._processes = processes or Processes()
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        described: PCollection[int] = (
-            uris | "parts" >> self._gather | "describe" >> beam.ParDo(self._describe)
+        describe = WorkOnParts(self._describer.describe, self._processes)
+        described: PCollection[Described] = (
+            uris
+            | "parts" >> self._gather
+            | "join" >> beam.MapTuple(lambda part, lists: (part, list(chain.from_iterable(lists))))
+            | "describe" >> beam.ParDo(describe)
         )
-        return described
+        parts: PCollection[int] = described | "count" >> beam.ParDo(_CountImages())
+        return parts
 
 
-class _DescribePart(beam.DoFn):
+class _CountImages(beam.DoFn):
+    def __init__(self) -> None:
+        self._images = Metrics.counter("copydetect", "images_described")
+        self._failures = Metrics.counter("copydetect", "images_failed")
+
+    def process(self, described: Described) -> Iterator[int]:
+        part, images, failures = described
+        self._images.inc(images)
+        self._failures.inc(failures)
+        yield part
+
+
+class _PartDescriber:
+    """Describes parts, in whatever process it is."""
+
     def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
         self._storage = storage
         self._setup = setup
         self._role = role
         self._folder = folder
         self._shared = Shared()
-        self._images = Metrics.counter("copydetect", "images_described")
-        self._failures = Metrics.counter("copydetect", "images_failed")
 
-    def setup(self) -> None:
-        self._describer = self._shared.acquire(self._setup.load)
-
-    def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
-        work_in_one_thread()
-        part, batches = element
-        listed = [image for batch in batches for image in batch]
-        described = describe_part(self._storage, listed, self._describer)
+    def describe(self, work: tuple[int, list[ListedImage]]) -> Described:
+        """Write the files of a part."""
+        part, listed = work
+        describer = self._shared.acquire(self._setup.load)
+        described = describe_part(self._storage, listed, describer)
         # `images` is written last: where it is, the part is complete.
         for name in ("descriptors", "keypoints", "failures", "images"):
             table = getattr(described, name)
             if table is not None:
                 uri = part_uri(self._folder, name, self._role, part)
                 tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name))
-        self._images.inc(described.images.num_rows)
-        self._failures.inc(described.failures.num_rows)
-        yield part
+        return part, described.images.num_rows, described.failures.num_rows

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 
 import cv2
 from threadpoolctl import threadpool_limits
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
+_THIS_THREAD = threading.local()
+
 
 def work_in_one_thread() -> None:
     """Limit OpenCV, BLAS and OpenMP (torch, FAISS) to the calling thread.
 
     OpenMP keeps its limit by thread, and engines don't promise that `setup` and `process` run in
-    the same one: call it where the work is done.
+    the same one: call it where the work is done. Only the first call in a thread takes time.
     """
+    if hasattr(_THIS_THREAD, "limited"):
+        return
+    _THIS_THREAD.limited = True
     _keep_freed_memory()
     cv2.setNumThreads(1)
     threadpool_limits(1)
