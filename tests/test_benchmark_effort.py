@@ -50,9 +50,11 @@ def test_further_references_are_counted_and_found_around(
     queries.write_text(f"uri,image_id\n{planted.folder / copy},{copy}")
     arguments = ["--queries", str(queries), "--references", str(tmp_path / "references.csv")]
     arguments += ["--others", str(tmp_path / "others.csv"), "--truth", str(truth)]
-    assert effort.main([*arguments, "--efforts", "fast", ONE_WORKER[0]]) == 0
+    arguments += ["--efforts", "standard", "--channels", "descriptor", ONE_WORKER[0]]
+    assert effort.main(arguments) == 0
     printed = capsys.readouterr().out
     (found,) = json.loads(printed[printed.index("\n[") :])
+    assert found["channels"] == "descriptor"
     assert found["images"] == 1 + 6 + 2
 
 

@@ -57,7 +57,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--references", required=True, help="any input that match takes")
     parser.add_argument("--truth", required=True, help="ground_truth.csv")
     parser.add_argument("--others", default="", help="further references, of other pictures (none)")
-    parser.add_argument("--efforts", default=",".join(EFFORTS), help="which to measure (all)")
+    parser.add_argument(
+        "--efforts",
+        default=",".join(EFFORTS),
+        help="which to measure (all), with "
+        "their own channels and alone, unless --channels says which",
+    )
     add_job_options(parser, with_output=False, task="match")
     parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
     try:
@@ -67,7 +72,7 @@ def main(argv: list[str]) -> int:
     beam_flags.append("--direct_num_workers=1")
 
     def measure() -> int:
-        settings = _settings(arguments.efforts.split(","))
+        settings = _settings(arguments.efforts.split(","), arguments.channels)
         costs = [_measure(arguments, beam_flags, *setting) for setting in settings]
         print(_table(costs))
         print(_edits_table(costs))
@@ -77,11 +82,16 @@ def main(argv: list[str]) -> int:
     return exit_code_of(measure, arguments.verbose)
 
 
-def _settings(efforts: list[str]) -> list[tuple[str, str]]:
-    """The efforts with their channels, and those of `standard` one by one; OptionError."""
+def _settings(efforts: list[str], channels: str | None) -> list[tuple[str, str]]:
+    """The efforts with these channels; without, with their own, and those of `standard` one by one.
+
+    OptionError where an effort is unknown.
+    """
     unknown = set(efforts) - set(EFFORTS)
     if unknown:
         raise OptionError(f"--efforts: {min(unknown)!r} is none of {', '.join(EFFORTS)}")
+    if channels is not None:
+        return [(effort, channels) for effort in efforts]
     together = [(effort, ",".join(EFFORTS[effort].channels)) for effort in efforts]
     alone = [(e, channel) for e in efforts for channel in _CHANNELS_ALONE.get(e, ())]
     return together + alone
