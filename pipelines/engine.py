@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
+from loky import cpu_count
 
 from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
 from copydetect.transforms.downloads import DEFAULT_LIMIT_GB, LIMIT_VARIABLE
@@ -107,7 +108,7 @@ def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
     given = {flag.split("=")[0] for flag in flags}
     if "--direct_num_workers" not in given:
-        flags.append(f"--direct_num_workers={os.cpu_count() or 1}")
+        flags.append(f"--direct_num_workers={cpu_count()}")
     if "--direct_running_mode" not in given:
         flags.append("--direct_running_mode=multi_threading")
     return Engine(flags, quiet, verbose)

@@ -39,7 +39,7 @@ from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
-IMAGES_WORTH_PROCESSES = 500
+IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 _PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""

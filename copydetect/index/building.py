@@ -6,11 +6,11 @@ small collection needs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import faiss
+from loky import cpu_count
 from threadpoolctl import threadpool_limits
 
 from copydetect.index.partitions import (
@@ -103,7 +103,7 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
         sample = read_sample(job.storage, sorted(samples))
         # All else waits for this one worker, so it takes the whole machine where that pays.
         large = len(sample) > _LARGE_SAMPLE
-        workers = (os.cpu_count() or 1) if large else job.options.threads
+        workers = cpu_count() if large else job.options.threads
         _limit_threads(workers)
         partition = train_partition(
             sample, job.vectors, job.options, job.model, job.codebook, workers

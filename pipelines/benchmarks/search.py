@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import shutil
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import apache_beam as beam
 import faiss
 import numpy as np
+from loky import cpu_count
 
 from copydetect.errors import OptionError
 from copydetect.index.building import IndexJob, SearchJob, sample_step, train_step
@@ -175,7 +175,7 @@ def _measure(
     shutil.rmtree(work, ignore_errors=True)
     joined = _in_a_process(_join, work, files, options)
     partition = load_partition(_STORAGE, f"{work}/index/partition.npz")
-    search = SearchOptions(k=_RECALL_AT, exclude="self", threads=os.cpu_count() or 1)
+    search = SearchOptions(k=_RECALL_AT, exclude="self", threads=cpu_count())
     found = _found(work, files)
     queries = sample_queries(files, files.parts(), partition, size, _RECALL_QUERIES)
     exact = exact_neighbors(files, files.parts(), queries, partition, search)
@@ -282,7 +282,7 @@ def planted_found(found: Neighbors, planted: Planted) -> dict[str, float]:
 def _faiss_alone(work: str, files: VectorFiles, probes: int) -> dict[str, Any]:
     """One index in one process with the same centroids, codes and probes; and IndexFlatIP."""
     partition = load_partition(_STORAGE, f"{work}/index/partition.npz")
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    faiss.omp_set_num_threads(cpu_count())
     started, started_cpu = time.monotonic(), time.process_time()
     index = _plain_index(partition)
     for part in files.parts():
