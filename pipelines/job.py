@@ -134,36 +134,50 @@ def checked_job(
 def run_job(job: Job) -> int:
     """Run every stage, commit the manifest, draw the report; returns the exit code.
 
-    Files of an interrupted run over the same content with the same settings are used again.
+    Files of an interrupted run over the same content with the same settings are used again, and of
+    a finished one nothing but the report is made again.
     """
     with alone_in(job.output):
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.settings}, digest)
-        _forget_passing_failures(job, folder)
-        place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
-        parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-        manifest = search_and_verify(job, place, folder, parts, listings)
-        manifest.commit(job.storage, job.output)
+        finished = _finished(job, folder)
+        manifest = finished or _work(job, folder, listings)
         _tidy(job, folder)
         page = write_report(job.storage, job.output) if job.report else None
     if not job.engine.quiet:
-        print(summary_of(job.storage, job.output, manifest, page))
+        print(summary_of(job.storage, job.output, manifest, page, bool(finished)))
     return _verdict(job, manifest)
 
 
-def _forget_passing_failures(job: Job, folder: str) -> None:
-    """Begin anew where this very run is finished, but files that were listed could not be read."""
-    if not job.storage.exists(runs.join(job.output, runs.MANIFEST)):
-        return
+def _finished(job: Job, folder: str) -> Manifest | None:
+    """The manifest of this very run, where all of it is there and nothing is to be tried again.
+
+    Where files that were listed could not be read, all of it goes, to begin anew.
+    """
     try:
         manifest = Manifest.load(job.storage, job.output)
+        if manifest.folder != folder:
+            return None
         failures = manifest.table(job.storage, job.output, "failures", ["stage"])
     except InputError:
-        return  # another version's or a damaged run: this one replaces it
-    if manifest.folder == folder and {"read", "verify"} & set(failures["stage"].to_pylist()):
+        return None  # no run, or another version's or a damaged one, which this one replaces
+    if {"read", "verify"} & set(failures["stage"].to_pylist()):
         job.storage.delete(runs.join(job.output, runs.MANIFEST))
         job.storage.delete(runs.join(job.output, folder))
+        return None
+    wanted = {uri for name in manifest.tables for uri in manifest.table_uris(job.output, name)}
+    there = {file.uri for file in job.storage.files_under(runs.join(job.output, folder))}
+    return manifest if wanted <= there else None
+
+
+def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
+    """Describe, search, verify and group; the manifest, committed."""
+    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, folder, parts, listings)
+    manifest.commit(job.storage, job.output)
+    return manifest
 
 
 def listings_of(job: Job) -> list[Listing]:

@@ -9,12 +9,18 @@ from copydetect.runs import Manifest
 from copydetect.storage import Storage
 
 
-def summary_of(storage: Storage, output: str, manifest: Manifest, page: str | None) -> str:
-    """What a finished run found, in a few lines; page: of the report, None without one."""
+def summary_of(
+    storage: Storage, output: str, manifest: Manifest, page: str | None, again: bool = False
+) -> str:
+    """What a finished run found, in a few lines.
+
+    page: of the report, None without one; again: it was finished already.
+    """
     images = manifest.table(storage, output, "images", ["image_id", "status", "bytes"])
     failed = manifest.counts["failures"]
+    took = "as in the run before" if again else f"in {_duration(sum(manifest.seconds.values()))}"
     lines = [
-        f"{_counted(len(images), 'image')} in {_duration(sum(manifest.seconds.values()))}"
+        f"{_counted(len(images), 'image')} {took}"
         + (f"; {failed:,} failed, see the failures table" if failed else "")
     ]
     if manifest.tables.get("groups"):

@@ -113,11 +113,25 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
         assert run.table(name).equals(table), name
 
 
-def test_a_second_run_gives_the_same_and_leaves_nothing_stale(
+def test_a_second_run_has_nothing_to_do(
+    planted: Planted, run: Run, tmp_path: Path, monkeypatch: Patch, capsys
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(run.output, output)
+    before = {f: f.stat().st_mtime_ns for f in output.glob("run-*/*/*")}
+    monkeypatch.setattr("pipelines.stages.describe", None)
+    flags = ["--max_failed_fraction=1", ONE_WORKER[0]]
+    assert dedup.main([str(planted.folder), "--output", str(output), *flags]) == 0
+    assert "as in the run before" in capsys.readouterr().out
+    assert {f: f.stat().st_mtime_ns for f in output.glob("run-*/*/*")} == before
+
+
+def test_a_second_run_mends_what_is_gone_and_leaves_nothing_stale(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     shutil.copytree(run.output, output)
+    next(output.glob("run-*/matches/*")).unlink()
     again = dedup_run(planted.folder, output)
     first, second = (
         json.loads((folder / runs.MANIFEST).read_text()) for folder in (run.output, output)
