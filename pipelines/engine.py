@@ -60,10 +60,10 @@ class Engine:
         threads = local and direct.direct_running_mode == "multi_threading"
         return Processes(direct.direct_num_workers if threads else 0)
 
-    def start_processes(self) -> None:
-        """Start the processes for a large job, before anything else runs in this one."""
+    def fork(self) -> None:
+        """Start the processes, if nothing else runs in this one yet: later it takes seconds."""
         with _muted(self.verbose):
-            self.processes.prepare()
+            self.processes.fork()
 
     def run(
         self,

@@ -112,11 +112,7 @@ def checked_job(
     for one in sources.values():
         _refuse_input_in_output(one, output)
     _check_writable(output)
-    if any(
-        one.kind != "files" or one.file_count >= stages.IMAGES_WORTH_PROCESSES
-        for one in sources.values()
-    ):
-        engine.start_processes()
+    engine.fork()
     return Job(
         command=command,
         inputs=sources,

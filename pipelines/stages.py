@@ -39,7 +39,7 @@ from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
-IMAGES_WORTH_PROCESSES = 1_000
+_IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 _PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
@@ -91,8 +91,9 @@ class Workplace:
         return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
 
     def processes(self, work: int, worth: int) -> Processes:
-        """Processes for so much work, where it is worth the seconds that they take to start."""
-        return self.engine.processes if work >= worth else Processes()
+        """Processes, where they are there or so much work is worth the seconds until they are."""
+        processes = self.engine.processes
+        return processes if processes.started or work >= worth else Processes()
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
@@ -118,9 +119,9 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
     """Describe the listed images in parts; returns how many parts. Parts that are done stay."""
-    # Processes of their own cannot share another device with this one.
-    images = listing.images if setup.device == "cpu" else 0
-    processes = place.processes(images, IMAGES_WORTH_PROCESSES)
+    # Processes cannot share another device with this one.
+    on_cpu = setup.device == "cpu"
+    processes = place.processes(listing.images, _IMAGES_WORTH_PROCESSES) if on_cpu else Processes()
     parts = part_count(listing.images)
     uris = place.part_uris("images", listing.role, parts)
     done = {part for part, uri in enumerate(uris) if place.storage.exists(uri)}

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -49,6 +50,19 @@ def end_itself(part: int) -> int:
     return part
 
 
+def end_first(part: tuple[Path, int]) -> int:
+    """Ends whoever comes first."""
+    flag, number = part
+    if not flag.exists():
+        flag.touch()
+        end_itself(number)
+    return number
+
+
+def end_at_odd(part: int) -> int:
+    return end_itself(part) if part % 2 else part
+
+
 @pytest.mark.parametrize("processes", [Processes(), PROCESSES])
 def test_every_part_comes_out_once(processes: Processes) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
@@ -79,6 +93,24 @@ def printed_by(program: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
+def test_what_a_process_was_at_work_on_when_one_was_ended_is_tried_again(tmp_path: Path) -> None:
+    numbers = list(range(20))
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        parts = pipeline | beam.Create([(tmp_path / "ended", number) for number in numbers])
+        assert_that(parts | beam.ParDo(WorkOnParts(end_first, PROCESSES)), equal_to(numbers))
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_part_that_ends_every_process_is_mended_or_ends_the_job() -> None:
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        work = WorkOnParts(end_at_odd, PROCESSES, mend=twice)
+        assert_that(pipeline | beam.Create([2, 3, 4]) | beam.ParDo(work), equal_to([2, 6, 4]))
+    pipeline = beam.Pipeline("FnApiRunner")
+    _ = pipeline | beam.Create([3]) | beam.ParDo(WorkOnParts(end_at_odd, PROCESSES))
+    with pytest.raises(Exception, match="continues where it stopped"):
+        pipeline.run()
+
+
 def test_processes_end_with_who_started_them() -> None:
     program = """
         import os
@@ -107,7 +139,7 @@ def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         test_processes.LOADED.append(1)
         processes = Processes(2)
-        processes.prepare()
+        processes.fork()
         print(processes.result(processes.start(test_processes.loaded, 0)))
         processes.stop()
     """

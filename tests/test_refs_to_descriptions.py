@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import apache_beam as beam
 import pytest
@@ -13,6 +17,8 @@ from copydetect import tables
 from copydetect.description.describing import DescriberOptions
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import LISTING, list_images
+from copydetect.storage import LocalStorage
+from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -22,6 +28,17 @@ from tests.conftest import STORAGE, Planted
 
 SETUP = DescriberSetup(DescriberOptions(), None, "", "cpu", local=True)
 RUNNER = PipelineOptions(["--runner=FnApiRunner"])
+
+
+class DeadlyStorage(LocalStorage):
+    """Whoever opens a file of this name is ended."""
+
+    name = "deadly.jpg"
+
+    def open(self, uri: str) -> BinaryIO:
+        if uri.endswith(self.name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().open(uri)
 
 
 @pytest.fixture
@@ -60,3 +77,32 @@ def test_only_wanted_parts_are_written_and_empty_ones_have_files(
     rows = [tables.read_table(STORAGE, uri).num_rows for uri in uris[::2]]
     assert 0 in rows
     assert 0 < sum(rows) < 13
+
+
+def test_an_image_that_ends_its_process_is_a_failure_and_the_others_are_described(
+    planted: Planted, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("0.jpg", "1.jpg", "2.jpg"):
+        shutil.copy(planted.folder / name, folder)
+    shutil.copy(planted.folder / "3.jpg", folder / DeadlyStorage.name)
+    (piece,) = find_sources(STORAGE, str(folder)).pieces
+    uri = str(tmp_path / "listing.parquet")
+    listed = list_images(read_source(STORAGE, piece, "image"))
+    tables.write_table(STORAGE, uri, tables.rows_to_table(listed, LISTING))
+    processes = Processes(2)
+    storage = DeadlyStorage()
+    out = str(tmp_path / "out")
+    transform = RefsToDescriptions(storage, SETUP, "image", out, 2, {0, 1}, processes)
+    with beam.Pipeline(options=RUNNER) as pipeline:
+        _ = pipeline | beam.Create([uri]) | transform
+    processes.stop()
+    parts = [part_uri(out, "failures", "image", part) for part in range(2)]
+    (failure,) = tables.read_tables(STORAGE, parts, tables.FAILURES).to_pylist()
+    assert failure["image_id"] == DeadlyStorage.name
+    assert (failure["stage"], failure["error_type"]) == ("decode", "WorkerError")
+    images = [part_uri(out, "images", "image", part) for part in range(2)]
+    rows = tables.read_tables(STORAGE, images, tables.IMAGES).to_pylist()
+    statuses = {row["image_id"]: row["status"] for row in rows}
+    assert statuses == {"0.jpg": "ok", "1.jpg": "ok", "2.jpg": "ok", DeadlyStorage.name: "failed"}

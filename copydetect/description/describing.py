@@ -6,7 +6,7 @@ Pixels live only as long as one batch; what stays is a few kilobytes an image.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -31,6 +31,7 @@ DESCRIBED_SIDE_PX = 448
 """Longer side of the pixels that views and local features are made of."""
 
 _BATCH_IMAGES = 32
+_DEADLY = "its process was ended: it breaks a library, or is too large for the memory"
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -77,19 +78,25 @@ class PartTables:
 
 
 def describe_part(
-    storage: Storage, listed: Iterable[ListedImage], describer: Describer
+    storage: Storage,
+    listed: Iterable[ListedImage],
+    describer: Describer,
+    deadly: Collection[str] = (),
 ) -> PartTables:
     """Describe the images of one part; whatever fails becomes a row of failures.
 
     Byte-identical images are decoded once. Rows are in the order of `parts.fold_duplicates`.
+    deadly: image_ids of those that are failures without a look.
     """
     folded = fold_duplicates(listed)
     wanted = {image.image_id: image for image, twin in folded if twin is None}
     gathered = _Gathered()
-    for image, _ in folded:
+    for image, twin in folded:
         if image.error_type:
             gathered.fail(image.ref, "list", image.error_type, image.message)
-    refs = [image.ref for image in wanted.values() if not image.error_type]
+        elif twin is None and image.image_id in deadly:
+            gathered.fail(image.ref, "decode", "WorkerError", _DEADLY)
+    refs = [image.ref for name, image in wanted.items() if name not in gathered.failures]
     for batch in _batches(read_refs(storage, refs), _BATCH_IMAGES):
         opened = {}
         for ref, content in batch:

@@ -9,10 +9,15 @@ process already.
 On Linux the processes of a job are forks of it, made before it does anything else: they share the
 memory of the libraries that are loaded, and start at once. Those that are asked for while other
 threads run, whose locks a fork would hold for ever, start from nothing, in seconds.
+
+Where a process is ended, by a person, by a picture that is too large for the memory or by one that
+breaks a library, all of them are. What they were at work on is tried again, each part in a process
+of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -38,9 +43,9 @@ from copydetect.transforms.threads import work_in_one_thread
 _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""
 
-_LOCK = threading.Lock()
+_LOCK, _LAST_TRY = threading.Lock(), threading.Lock()
 _POOLS: dict[int, ProcessPoolExecutor] = {}
-"""Of this process, by their size: there is one, unless jobs of other sizes run here, too."""
+"""Of this process, by their size: that of the job, and one of a single process for last tries."""
 
 
 class WorkerError(CopydetectError):
@@ -53,35 +58,56 @@ class Processes:
 
     count: int = 0
 
-    def prepare(self) -> None:
-        """Start the processes, best before anything else runs in this one."""
-        if self.count > 1:
+    @property
+    def started(self) -> bool:
+        """Whether they are there already."""
+        return self.count in _POOLS
+
+    def fork(self) -> None:
+        """Start the processes as forks of this one, if nothing else runs in it."""
+        if self.count > 1 and _may_fork():
             self.start(int, 0)
 
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
-        """`work` on a part, in the next process that is free; WorkerError where one was ended."""
-        try:
-            with _LOCK:
-                if self.count not in _POOLS:
-                    _POOLS[self.count] = _new_pool(self.count)
-                future: Future[Any] = _POOLS[self.count].submit(_alone, work, part)
-                return future
-        except TerminatedWorkerError as error:
-            raise self._ended() from error
+        """`work` on a part, in the next process that is free."""
+        with _LOCK:
+            pool = _POOLS.get(self.count) or self._new_pool()
+            try:
+                future: Future[Any] = pool.submit(_alone, work, part)
+            except TerminatedWorkerError:
+                pool.shutdown(kill_workers=True)
+                future = self._new_pool().submit(_alone, work, part)
+            return future
 
     def result(self, future: Future[Any]) -> Any:
-        """What came of it, once it is done; WorkerError where its process was ended."""
+        """What came of it, once it is done; WorkerError where any of the processes was ended."""
         try:
             return future.result()
         except TerminatedWorkerError as error:
-            raise self._ended() from error
+            raise WorkerError(
+                "a process of this job was ended, by a person or for want of memory; "
+                "the same command continues where it stopped"
+            ) from error
 
-    def _ended(self) -> WorkerError:
-        self.stop()
-        return WorkerError(
-            "a process of this job was ended, by a person or for want of memory; "
-            "the same command continues where it stopped"
+    def last_try(self, work: Callable[[Any], Any], part: Any) -> Any:
+        """What comes of `work` on a part in a process that has no other; WorkerError where that is
+        ended, too."""
+        with _LAST_TRY:
+            one = Processes(1)
+            return one.result(one.start(work, part))
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        forks = _may_fork()
+        if forks:
+            # Else each search for garbage, one a second, goes through all that is loaded already.
+            gc.freeze()
+        _POOLS[self.count] = ProcessPoolExecutor(
+            self.count,
+            context=multiprocessing.get_context("fork") if forks else None,
+            initializer=_end_with,
+            initargs=(os.getpid(),),
         )
+        return _POOLS[self.count]
 
     def stop(self) -> None:
         """End the processes that were started, however many, and wait until they have gone."""
@@ -94,17 +120,8 @@ class Processes:
         gc.collect()
 
 
-def _new_pool(count: int) -> ProcessPoolExecutor:
-    alone = sys.platform == "linux" and threading.active_count() == 1
-    if alone:
-        # Else each search for garbage, one a second, goes through all that is loaded already.
-        gc.freeze()
-    return ProcessPoolExecutor(
-        count,
-        context=multiprocessing.get_context("fork") if alone else None,
-        initializer=_end_with,
-        initargs=(os.getpid(),),
-    )
+def _may_fork() -> bool:
+    return sys.platform == "linux" and threading.active_count() == 1
 
 
 def _end_with(parent: int) -> None:
@@ -126,13 +143,20 @@ def _alone(work: Callable[[Any], Any], part: Any) -> Any:
 class WorkOnParts(beam.DoFn):
     """Each part → what `work` returns for it, here or in processes.
 
-    ready: a side input that is only waited for.
+    mend: gives what can be done of a part that has ended a process by itself; without, such a part
+    ends the job. ready: a side input that is only waited for.
     """
 
-    def __init__(self, work: Callable[[Any], Any], processes: Processes) -> None:
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        processes: Processes,
+        mend: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._work = work
         self._processes = processes
-        self._started: deque[Future[Any]] = deque()
+        self._mend = mend
+        self._started: deque[tuple[Any, Future[Any]]] = deque()
 
     def start_bundle(self) -> None:
         self._started = deque()
@@ -144,9 +168,20 @@ class WorkOnParts(beam.DoFn):
             return
         # Parts may be large: no more of them wait than keep the processes busy.
         if len(self._started) >= _WAITING * self._processes.count:
-            yield self._processes.result(self._started.popleft())
-        self._started.append(self._processes.start(self._work, part))
+            yield self._next()
+        self._started.append((part, self._processes.start(self._work, part)))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for future in self._started:
-            yield WindowedValue(self._processes.result(future), MIN_TIMESTAMP, (GlobalWindow(),))
+        while self._started:
+            yield WindowedValue(self._next(), MIN_TIMESTAMP, (GlobalWindow(),))
+
+    def _next(self) -> Any:
+        part, future = self._started.popleft()
+        with contextlib.suppress(WorkerError):
+            return self._processes.result(future)
+        try:
+            return self._processes.last_try(self._work, part)
+        except WorkerError:
+            if self._mend is None:
+                raise
+            return self._processes.last_try(self._work, self._mend(part))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -20,12 +20,15 @@ from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
 from copydetect.parts import ListedImage
 from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.types import Role
 
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
+
+PartWork = tuple[int, list[ListedImage], frozenset[str]]
+"""A part's number, its images, and the image_ids of those that end who decodes them."""
 
 Described = tuple[int, int, int]
 """A part's number, how many images it has, and how many of them failed."""
@@ -91,15 +94,20 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        describe = WorkOnParts(self._describer.describe, self._processes)
+        describer = self._describer
+        describe = WorkOnParts(describer.describe, self._processes, describer.mend)
         described: PCollection[Described] = (
             uris
             | "parts" >> self._gather
-            | "join" >> beam.MapTuple(lambda part, lists: (part, list(chain.from_iterable(lists))))
+            | "join" >> beam.MapTuple(_joined)
             | "describe" >> beam.ParDo(describe)
         )
         parts: PCollection[int] = described | "count" >> beam.ParDo(_CountImages())
         return parts
+
+
+def _joined(part: int, lists: Iterable[list[ListedImage]]) -> PartWork:
+    return part, list(chain.from_iterable(lists)), frozenset()
 
 
 class _CountImages(beam.DoFn):
@@ -124,11 +132,10 @@ class _PartDescriber:
         self._folder = folder
         self._shared = Shared()
 
-    def describe(self, work: tuple[int, list[ListedImage]]) -> Described:
+    def describe(self, work: PartWork) -> Described:
         """Write the files of a part."""
-        part, listed = work
-        describer = self._shared.acquire(self._setup.load)
-        described = describe_part(self._storage, listed, describer)
+        part, listed, deadly = work
+        described = describe_part(self._storage, listed, self._load(), deadly)
         # `images` is written last: where it is, the part is complete.
         for name in ("descriptors", "keypoints", "failures", "images"):
             table = getattr(described, name)
@@ -136,3 +143,22 @@ class _PartDescriber:
                 uri = part_uri(self._folder, name, self._role, part)
                 tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name))
         return part, described.images.num_rows, described.failures.num_rows
+
+    def mend(self, work: PartWork) -> PartWork:
+        """The part with those of its images named that end a process by themselves."""
+        part, listed, _ = work
+        return part, listed, frozenset(one.image_id for one in listed if self._is_deadly(one))
+
+    def _is_deadly(self, image: ListedImage) -> bool:
+        try:
+            Processes().last_try(self._try, image)
+        except WorkerError:
+            return True
+        return False
+
+    def _try(self, image: ListedImage) -> None:
+        describe_part(self._storage, [image], self._load())
+
+    def _load(self) -> Describer:
+        describer: Describer = self._shared.acquire(self._setup.load)
+        return describer
