@@ -19,18 +19,29 @@ def progress_bar(
     """Show how far a stage is, with rate and remaining time, while the block runs.
 
     `done` says how many of `total` are finished; it is asked twice a second from a thread of its
-    own. Nothing is shown when `quiet`, or where `terminal` is a file or a pipe.
+    own. Without a total, only the time that the stage has taken is shown. Nothing is when `quiet`,
+    or where `terminal` is a file or a pipe.
     """
-    if quiet or total == 0 or not terminal.isatty():
+    if quiet or not terminal.isatty():
         yield
         return
     stop = threading.Event()
     begun = min(done(), total)
-    with tqdm(total=total, desc=label, unit=unit, initial=begun, leave=False, file=terminal) as bar:
+    shown = None if total else "{desc}: {elapsed}"
+    with tqdm(
+        total=total or None,
+        desc=label,
+        unit=unit,
+        initial=begun,
+        bar_format=shown,
+        leave=False,
+        file=terminal,
+    ) as bar:
 
         def follow() -> None:
             while not stop.wait(_POLL_SECONDS):
                 bar.update(min(done(), total) - bar.n)
+                bar.refresh()
 
         follower = threading.Thread(target=follow, daemon=True)
         follower.start()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from copydetect.errors import InputError, ModelError, OptionError
 from pipelines import cli
 from pipelines.engine import StageError, engine_of, exit_code_of, parser_of
+from pipelines.progress import progress_bar
 
 
 def test_a_stage_runs_and_is_timed(tmp_path) -> None:
@@ -120,3 +122,23 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     finally:
         os.close(write)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("total", "shown"), [(10, "3/10"), (0, "search: 00:00")])
+def test_a_stage_shows_how_far_it_is_or_at_least_how_long_it_takes(total: int, shown: str) -> None:
+    terminal = Terminal()
+    with progress_bar("search", total, "images", lambda: 3, False, terminal):
+        assert shown in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r")
+
+
+def test_a_file_gets_no_progress() -> None:
+    file = io.StringIO()
+    with progress_bar("search", 10, "images", lambda: 3, False, file):
+        pass
+    assert not file.getvalue()
