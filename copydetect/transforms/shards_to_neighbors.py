@@ -63,7 +63,7 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         floors = (
             parts
             | "SpreadFloors" >> beam.Reshuffle()
-            | "Floors" >> beam.Map(_floors, job, AsIter(first))
+            | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes), AsIter(first))
         )
         others = (
             tasks
@@ -75,7 +75,8 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         merged: PCollection[Part] = (
             parts
             | "SpreadMerge" >> beam.Reshuffle()
-            | "Merge" >> beam.ParDo(_Merge(job), AsIter(searched))
+            | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes), AsIter(searched))
+            | "Count" >> beam.ParDo(_Count())
         )
         return merged
 
@@ -88,8 +89,12 @@ class _Loaded:
     plan: SearchPlan
 
 
+Merged = tuple[int, str, int, int]
+"""A part's number, its neighbours file, how many neighbours it holds, and saturated queries."""
+
+
 class _Searcher:
-    """Routes queries and searches shards, in whatever process it is."""
+    """Routes queries, searches shards and merges results, in whatever process it is."""
 
     def __init__(self, job: SearchJob) -> None:
         self.job = job
@@ -100,9 +105,26 @@ class _Searcher:
         return query_step(self.job, reader, part)
 
     def search(self, task: Task) -> Task:
-        job, loaded = self.job, self._search.acquire(self._load_search, tag=self.job.folder)
+        job, loaded = self.job, self._loaded()
         search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
         return task
+
+    def floors(self, part: Part) -> int:
+        job, loaded = self.job, self._loaded()
+        if len(loaded.reader.index.shards) > 1:
+            tasks = loaded.plan.tasks(job.options)
+            write_floors(job.storage, job.folder, part[0], tasks, job.options)
+        return part[0]
+
+    def merge(self, part: Part) -> Merged:
+        job, tasks = self.job, self._loaded().plan.tasks(self.job.options)
+        uri = merge_part(job.storage, job.folder, part[0], tasks, job.options)
+        neighbors = read_neighbors(job.storage, uri)
+        return part[0], uri, len(neighbors.queries), neighbors.saturated
+
+    def _loaded(self) -> _Loaded:
+        loaded: _Loaded = self._search.acquire(self._load_search, tag=self.job.folder)
+        return loaded
 
     def _load_index(self) -> ShardReader:
         return ShardReader(self.job.storage, self.job.index_folder)
@@ -111,26 +133,16 @@ class _Searcher:
         return _Loaded(self._load_index(), load_search_plan(self.job.storage, self.job.folder))
 
 
-class _Merge(beam.DoFn):
-    def __init__(self, job: SearchJob) -> None:
-        self._job = job
+class _Count(beam.DoFn):
+    def __init__(self) -> None:
         self._pairs = Metrics.counter("search", "neighbors")
         self._saturated = Metrics.counter("search", "saturated_queries")
 
-    def process(self, part: Part, searched: Iterable[Task]) -> Iterator[Part]:
-        job, number = self._job, part[0]
-        uri = merge_part(job.storage, job.folder, number, list(searched), job.options)
-        neighbors = read_neighbors(job.storage, uri)
-        self._pairs.inc(len(neighbors.queries))
-        self._saturated.inc(neighbors.saturated)
+    def process(self, merged: Merged) -> Iterator[Part]:
+        number, uri, pairs, saturated = merged
+        self._pairs.inc(pairs)
+        self._saturated.inc(saturated)
         yield number, uri
-
-
-def _floors(part: Part, job: SearchJob, searched: Iterable[Task]) -> int:
-    tasks = list(searched)
-    if len(load_index(job.storage, job.index_folder).shards) > 1:
-        write_floors(job.storage, job.folder, part[0], tasks, job.options)
-    return part[0]
 
 
 def _plan(_: None, job: SearchJob, spills: Iterable[str]) -> list[Task]:
