@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,34 +65,27 @@ if (field && list) {
 
 @dataclass
 class _Pictures:
-    """The thumbnails of one page, each embedded once and drawn wherever it is named.
-
-    Keys are (role, image_id).
-    """
+    """The thumbnails of one page, each embedded once and drawn wherever it is named."""
 
     thumbnails: Thumbnails
     symbols: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     missing: set[tuple[str, str]] = field(default_factory=set)
     size_bytes: int = 0
 
-    def embed(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Make the thumbnails that are not there yet, several at a time."""
-        known = self.symbols.keys() | self.missing
-        new = [key for key in dict.fromkeys(keys) if key not in known]
-        with ThreadPoolExecutor() as pool:
-            made = list(pool.map(lambda key: self.thumbnails(key[1], key[0]), new))
-        for key, data in zip(new, made, strict=True):
+    def symbol(self, image_id: str, role: str) -> str | None:
+        """The id to draw an image by; None where it has no thumbnail."""
+        key = (role, image_id)
+        if key in self.missing:
+            return None
+        if key not in self.symbols:
+            data = self.thumbnails(image_id, role)
             if data is None:
                 self.missing.add(key)
-                continue
+                return None
             uri = f"data:{_mime(data)};base64,{base64.b64encode(data).decode()}"
             self.symbols[key] = (f"t{len(self.symbols)}", uri)
             self.size_bytes += len(uri)
-
-    def symbol(self, image_id: str, role: str) -> str | None:
-        """The id to draw an embedded image by; None where it has no thumbnail."""
-        symbol, _ = self.symbols.get((role, image_id), (None, ""))
-        return symbol
+        return self.symbols[key][0]
 
 
 def render_report(
@@ -126,7 +118,7 @@ def render_report(
         yield names[number], text.encode("utf-8", "replace")
     groups, pictures = pages[0] if pages else ([], _Pictures(thumbnails))
     front = _front(manifest, run, view, plots or {})
-    pictures.embed(_keys_of(front["near_misses"]))
+    _draw_all(pictures, front["near_misses"])
     text = template.render(**common, page=0, groups=groups, pictures=pictures, front=front)
     yield names[0], text.encode("utf-8", "replace")
 
@@ -139,9 +131,9 @@ def _paged(
     pictures = _Pictures(thumbnails)
     for group in groups:
         page.append(group)
-        members = [(member.facts.role, member.facts.image_id) for member in group.members]
-        pairs = [member.evidence for member in group.members if member.evidence]
-        pictures.embed([*members, *_keys_of(pairs)])
+        for member in group.members:
+            pictures.symbol(member.facts.image_id, member.facts.role)
+            _draw_all(pictures, [member.evidence] if member.evidence else [])
         if pictures.size_bytes > _PAGE_BYTES:
             yield page, pictures
             page, pictures = [], _Pictures(thumbnails)
@@ -149,10 +141,11 @@ def _paged(
         yield page, pictures
 
 
-def _keys_of(pairs: Iterable[PairEvidence]) -> list[tuple[str, str]]:
-    """Role and image_id of both pictures of each pair."""
-    pictures = [picture for pair in pairs for picture in (pair.query, pair.reference)]
-    return [(picture.role, picture.image_id) for picture in pictures]
+def _draw_all(pictures: _Pictures, pairs: Iterable[PairEvidence]) -> None:
+    """Embed both pictures of each pair: the template must find them before it lists them."""
+    for pair in pairs:
+        for picture in (pair.query, pair.reference):
+            pictures.symbol(picture.image_id, picture.role)
 
 
 def _front(
