@@ -50,7 +50,12 @@ from pipelines.summary import summary_of
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
-_SCRATCH = ("search", "pairs")
+_INDEX_SPILLS = ("sample", "vectors")
+_SCRATCH = (
+    "search",
+    "pairs",
+    *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in _INDEX_SPILLS),
+)
 _DESCRIPTOR_NEIGHBORS = 50
 _FEATURE_NEIGHBORS = 8
 _FEATURE_PROBES = 4
