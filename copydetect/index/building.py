@@ -6,6 +6,7 @@ small collection needs.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ from copydetect.search.queries import (
 from copydetect.storage import Storage
 
 _LARGE_SAMPLE = 1 << 20
+_THIS_THREAD = threading.local()
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
             sample, job.vectors, job.options, job.model, job.codebook, workers
         )
         save_partition(job.storage, job.partition_uri, partition)
+        _limit_threads(job.options.threads)
     return load_partition(job.storage, job.partition_uri)
 
 
@@ -171,6 +174,9 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
 
 
 def _limit_threads(threads: int) -> None:
-    """Of FAISS and of torch, in this worker."""
+    """Of FAISS and of torch, in this worker; only a change takes time."""
+    if getattr(_THIS_THREAD, "limit", 0) == threads:
+        return
+    _THIS_THREAD.limit = threads
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads)
