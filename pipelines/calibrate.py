@@ -43,8 +43,9 @@ from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from pipelines import stages
 from pipelines.cli import end_with
 from pipelines.engine import EXIT_DONE, exit_code_of, parser_of
-from pipelines.job import Job, alone_in, checked_job, listings_of, search_and_verify
+from pipelines.job import Job, checked_job, listings_of, search_and_verify
 from pipelines.options import DEFAULT_PRECISION, NO_CALIBRATION, add_job_options
+from pipelines.outputs import alone_in
 from pipelines.stages import Listing, Workplace
 
 _PLOT, _PAIRS = "calibration.svg", "pairs.parquet"

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import hashlib
 import math
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from copydetect import runs, tables
@@ -43,6 +38,7 @@ from pipelines import stages
 from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
 from pipelines.lost_copies import lost_copies
 from pipelines.options import JobOptions, job_options
+from pipelines.outputs import alone_in, check_writable, output_folder, refuse_input_in_output
 from pipelines.quality import feature_quality, search_quality
 from pipelines.report import write_report
 from pipelines.stages import Listing, Search, Workplace
@@ -103,7 +99,7 @@ def checked_job(
     inputs: one role, or queries and references in this order. InputError, OptionError or
     ModelError name what is wrong.
     """
-    output = _output_folder(arguments.output)
+    output = output_folder(arguments.output)
     storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
     options = job_options(arguments)
@@ -115,8 +111,8 @@ def checked_job(
         check(options)
     models = _models(setup)
     for one in sources.values():
-        _refuse_input_in_output(one, output)
-    _check_writable(output)
+        refuse_input_in_output(one, output)
+    check_writable(output)
     engine.fork()
     return Job(
         command=command,
@@ -363,66 +359,6 @@ def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOpti
         decoding=DecodeOptions(options.max_megapixels),
         calibration=calibration,
     )
-
-
-def _output_folder(given: str) -> str:
-    """The output as a path, or a URI of another scheme, that ends without a slash."""
-    if not given:
-        raise OptionError("--output is empty: name a folder")
-    path = given.removeprefix("file://") if given.startswith("file:///") else given
-    return path.rstrip("/") or "/"
-
-
-def _refuse_input_in_output(sources: Sources, output: str) -> None:
-    """InputError where the input holds files of the output, as of an earlier run."""
-    if "://" in output or "://" in sources.root:
-        return
-    folder = os.path.realpath(output) + "/"
-    if not folder.startswith(os.path.realpath(sources.root).rstrip("/") + "/"):
-        return
-    for uri in (uri for piece in sources.pieces for uri in piece.uris()):
-        if os.path.realpath(uri).startswith(folder):
-            raise InputError(f"the input {uri} is in --output {output}: choose another folder")
-
-
-@contextlib.contextmanager
-def alone_in(output: str) -> Iterator[None]:
-    """Keep other runs out of a local output folder; one made for nothing does not stay."""
-    if "://" in output:
-        yield
-        return
-    existed = os.path.isdir(output)
-    os.makedirs(output, exist_ok=True)
-    folder = os.open(output, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise InputError(f"another run is writing to --output {output}") from error
-    except OSError:
-        # Some network file systems have no locks.
-        pass
-    try:
-        yield
-    finally:
-        os.close(folder)
-        if not existed and not os.listdir(output):
-            os.rmdir(output)
-
-
-def _check_writable(output: str) -> None:
-    """InputError where the output folder is none or cannot be written; makes nothing."""
-    if "://" in output:
-        return
-    path = Path(output)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--output {output} is a file, not a folder")
-    existing = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write to --output {output}: {error.strerror}") from error
 
 
 def _tidy(job: Job, folder: str) -> None:
