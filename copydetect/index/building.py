@@ -6,13 +6,10 @@ small collection needs.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 from loky import cpu_count
-from threadpoolctl import threadpool_limits
 
 from copydetect.index.partitions import (
     Floats,
@@ -43,9 +40,9 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.storage import Storage
+from copydetect.threads import limit_threads
 
 _LARGE_SAMPLE = 1 << 20
-_THIS_THREAD = threading.local()
 
 
 @dataclass(frozen=True)
@@ -106,18 +103,18 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
         # All else waits for this one worker, so it takes the whole machine where that pays.
         large = len(sample) > _LARGE_SAMPLE
         workers = cpu_count() if large else job.options.threads
-        _limit_threads(workers)
+        limit_threads(workers)
         partition = train_partition(
             sample, job.vectors, job.options, job.model, job.codebook, workers
         )
         save_partition(job.storage, job.partition_uri, partition)
-        _limit_threads(job.options.threads)
+        limit_threads(job.options.threads)
     return load_partition(job.storage, job.partition_uri)
 
 
 def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
     """Route one part into the index."""
-    _limit_threads(job.options.threads)
+    limit_threads(job.options.threads)
     probes = max(1, min(job.self_probes, partition.lists))
     return route_part(job.storage, job.folder, job.read, part, partition, probes)
 
@@ -132,7 +129,7 @@ def commit_step(
 
 def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     """Route one part of queries."""
-    _limit_threads(job.options.threads)
+    limit_threads(job.options.threads)
     # Routing into a single list leaves nothing to know.
     same_lists = job.same_parts and reader.partition.lists > 1
     known = probes_uri(job.index_folder, part[0]) if same_lists else ""
@@ -171,12 +168,3 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
         for number, _ in parts:
             write_floors(job.storage, job.folder, number, tasks, job.options)
     return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]
-
-
-def _limit_threads(threads: int) -> None:
-    """Of FAISS and of torch, in this worker; only a change takes time."""
-    if getattr(_THIS_THREAD, "limit", 0) == threads:
-        return
-    _THIS_THREAD.limit = threads
-    faiss.omp_set_num_threads(threads)
-    threadpool_limits(threads)

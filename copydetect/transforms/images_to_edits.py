@@ -18,8 +18,8 @@ from copydetect.errors import ImageError
 from copydetect.inputs.sources import read_refs
 from copydetect.parts import ListedImage, fold_duplicates
 from copydetect.storage import Storage
+from copydetect.threads import work_in_one_thread
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Failure, ImageRef, Pixels
 
 

@@ -38,7 +38,7 @@ from loky import ProcessPoolExecutor
 from loky.process_executor import TerminatedWorkerError
 
 from copydetect.errors import CopydetectError
-from copydetect.transforms.threads import work_in_one_thread
+from copydetect.threads import work_in_one_thread
 
 _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""

@@ -21,7 +21,7 @@ from copydetect.images import decode
 from copydetect.inputs.sources import read_refs, read_source
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
-from copydetect.transforms.threads import work_in_one_thread
+from copydetect.threads import work_in_one_thread
 from copydetect.types import Failure
 from pipelines.benchmarks.resnet import INPUT_PX, ResNet50
 from pipelines.engine import exit_code_of, parser_of

@@ -31,8 +31,8 @@ from copydetect.images import DecodeOptions, decode
 from copydetect.inputs.sources import read_source
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
+from copydetect.threads import work_in_one_thread
 from copydetect.training.decision import FOLDS, first_choice, out_of_fold
-from copydetect.transforms.threads import work_in_one_thread
 from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs

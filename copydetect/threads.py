@@ -15,17 +15,21 @@ _THIS_THREAD = threading.local()
 
 
 def work_in_one_thread() -> None:
-    """Limit OpenCV, BLAS and OpenMP (torch, FAISS) to the calling thread.
+    """Limit OpenCV and what `limit_threads` limits to the calling thread.
 
-    OpenMP keeps its limit by thread, and engines don't promise that `setup` and `process` run in
-    the same one: call it where the work is done. Only the first call in a thread takes time.
+    Engines don't promise that `setup` and `process` run in the same one: call it where the work is
+    done.
     """
-    if hasattr(_THIS_THREAD, "limited"):
-        return
-    _THIS_THREAD.limited = True
     _keep_freed_memory()
     cv2.setNumThreads(1)
-    threadpool_limits(1)
+    limit_threads(1)
+
+
+def limit_threads(threads: int) -> None:
+    """Limit BLAS, and OpenMP (torch, FAISS) in the calling thread; only a change takes time."""
+    if getattr(_THIS_THREAD, "limit", 0) != threads:
+        _THIS_THREAD.limit = threads
+        threadpool_limits(threads)
 
 
 def _keep_freed_memory() -> None:
