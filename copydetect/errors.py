@@ -8,6 +8,14 @@ CopydetectError
 └── IndexFileError  a shard or partition file: missing, truncated, foreign, of other settings
 """
 
+from __future__ import annotations
+
+import errno
+
+_LASTING = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+)
+
 
 class CopydetectError(Exception):
     """Base of every expected error. The message names the value and what would have been right."""
@@ -31,3 +39,19 @@ class ImageError(CopydetectError):
 
 class IndexFileError(CopydetectError):
     """A shard or partition file is missing, truncated, foreign or was made with other settings."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same may succeed another time, with nothing done about the input.
+
+    So it is after want of memory, and where a file could not be read for another reason than that
+    it is not there or no file. The first such cause of `error` decides.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return True
+        if isinstance(cause, OSError):
+            return cause.errno not in _LASTING and not isinstance(error, ImageError)
+        cause = cause.__cause__
+    return False

@@ -103,8 +103,10 @@ FAILURES = pa.schema(
         pa.field("stage", pa.string(), nullable=False),
         pa.field("error_type", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
     ]
 )
+"""One row a file that failed, byte-identical ones each; retryable: another try may succeed."""
 
 
 def descriptors(dimension: int) -> pa.Schema:

@@ -206,13 +206,15 @@ def test_what_could_not_be_read_for_a_while_is_read_by_the_next_run(
 ) -> None:
     def unreadable(storage: Storage, refs: Iterable[ImageRef]) -> Iterator[object]:
         for ref in refs:
-            reason = Failure(ref.image_id, ref.uri, "read", "OSError", "host is down")
+            reason = Failure(
+                ref.image_id, ref.uri, "read", "OSError", "host is down", retryable=True
+            )
             yield ref, reason
 
     flags = ["--channels=local", "--max_failed_fraction=1"]
     with monkeypatch.context() as patch:
-        patch.setattr("copydetect.description.describing.read_refs", unreadable)
-        assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 12
+        patch.setattr("copydetect.parts.read_refs", unreadable)
+        assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 13
     again = dedup_run(planted.folder, tmp_path, *flags)
     assert again.manifest.counts["failures"] == len(planted.failures)
     assert again.groups() == planted.groups

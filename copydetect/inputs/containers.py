@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from copydetect.errors import InputError
+from copydetect.errors import InputError, is_transient
 from copydetect.inputs.row_copies import Place, places_of
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Role
@@ -257,4 +257,6 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _failure(ref: ImageRef, error: Exception) -> Failure:
-    return Failure(ref.image_id, ref.uri, "read", type(error).__name__, str(error), ref.role)
+    """Why an image cannot be read. What was found when it was listed may come back."""
+    kind, retryable = type(error).__name__, is_transient(error)
+    return Failure(ref.image_id, ref.uri, "read", kind, str(error), ref.role, retryable)
