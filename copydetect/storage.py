@@ -29,7 +29,8 @@ class StoredFile:
 
 
 class Storage(Protocol):
-    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist.
+    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist, and
+    on the local disk what has been written outlasts a loss of power.
 
     row_copies: the folder that `inputs.row_copies` keeps its copies in, "" for none.
     """
@@ -53,6 +54,9 @@ class Storage(Protocol):
 
     def exists(self, uri: str) -> bool:
         """Whether there is a file or a folder."""
+
+    def is_whole(self, uri: str) -> bool:
+        """Whether there is a file that holds what was written, as far as this storage can tell."""
 
     def files_under(self, uri: str) -> list[StoredFile]:
         """Every file below a folder, sorted by URI; empty where there is none."""
@@ -90,6 +94,7 @@ class LocalStorage:
         temporary = _temporary_beside(uri)
         try:
             temporary.write_bytes(data)
+            _settle(temporary)
             os.replace(temporary, uri)
         finally:
             temporary.unlink(missing_ok=True)
@@ -98,6 +103,7 @@ class LocalStorage:
         temporary = _temporary_beside(uri)
         try:
             shutil.move(local_path, temporary)
+            _settle(temporary)
             os.replace(temporary, uri)
         finally:
             temporary.unlink(missing_ok=True)
@@ -107,6 +113,9 @@ class LocalStorage:
 
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
+
+    def is_whole(self, uri: str) -> bool:
+        return self.exists(uri)
 
     def files_under(self, uri: str) -> list[StoredFile]:
         """Hidden files and folders are left out, and what vanishes meanwhile or cannot be read.
@@ -215,6 +224,15 @@ def _set(part: str) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk: only then its name may say that it is finished."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _temporary_beside(uri: str) -> Path:

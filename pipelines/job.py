@@ -30,7 +30,7 @@ from copydetect.runs import Manifest
 from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage
+from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
@@ -163,18 +163,23 @@ def _finished(job: Job, folder: str) -> Manifest | None:
         job.storage.delete(runs.join(job.output, runs.MANIFEST))
         job.storage.delete(runs.join(job.output, folder))
         return None
-    wanted = {uri for name in manifest.tables for uri in manifest.table_uris(job.output, name)}
-    there = {file.uri for file in job.storage.files_under(runs.join(job.output, folder))}
-    return manifest if wanted <= there else None
+    made = [[uri] for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
+    return manifest if not workplace_of(job, folder).unfinished(made) else None
 
 
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, committed."""
-    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    place = workplace_of(job, folder)
     parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
     manifest = search_and_verify(job, place, folder, parts, listings)
     manifest.commit(job.storage, job.output)
     return manifest
+
+
+def workplace_of(job: Job, folder: str) -> Workplace:
+    """The place of a run, whose storage keeps records of its files."""
+    place = runs.join(job.output, folder)
+    return Workplace(job.engine, RecordedStorage(place, job.storage.row_copies), place)
 
 
 def listings_of(job: Job) -> list[Listing]:
@@ -363,8 +368,9 @@ def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOpti
 
 def _tidy(job: Job, folder: str) -> None:
     """Remove what the committed run no longer needs: scratch files, and runs before it."""
+    place = workplace_of(job, folder)
     for name in _SCRATCH:
-        job.storage.delete(runs.join(job.output, folder, name))
+        place.storage.delete(runs.join(place.folder, name))
     job.storage.delete(runs.join(job.output, _LISTING))
     others = {
         uri[len(job.output) + 1 :].split("/")[0]

@@ -113,7 +113,9 @@ def build_shard(
     """
     name = f"shards/{plan.identity}-{number:05d}.faiss"
     described = f"{folder}/{name}.json"
-    if storage.exists(described) and storage.exists(f"{folder}/{name}"):
+    files = [described, f"{folder}/{name}"]
+    files += [f"{folder}/{name}{_FINER}"] if partition.coding_bytes[1] else []
+    if all(map(storage.is_whole, files)):
         return Shard(**json.loads(storage.read(described)))
     dtype = record_type(plan.code_bytes)
     pieces = [

@@ -48,6 +48,12 @@ class DescriberSetup:
     device: str
     local: bool
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that a part has a file of; `images` is written last, and named first."""
+        descriptors = ("descriptors",) if self.model else ()
+        return ("images", "failures", "keypoints", *descriptors)
+
     def of(self, role: Role) -> DescriberSetup:
         """What images of this role need: what is searched has fewer views than what is asked."""
         if role != "reference":

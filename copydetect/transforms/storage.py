@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
+from copydetect.records import Record, record_uri, records_uri
 from copydetect.storage import LocalStorage, Storage, StoredFile
 from copydetect.transforms.downloads import cached_download
 
@@ -69,6 +71,9 @@ class BeamStorage:
             return self._local.exists(uri)
         return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
 
+    def is_whole(self, uri: str) -> bool:
+        return self.exists(uri)
+
     def files_under(self, uri: str) -> list[StoredFile]:
         if _is_local(uri):
             return self._local.files_under(uri)
@@ -102,6 +107,43 @@ class BeamStorage:
         size = files[0].size_bytes
         key = hashlib.sha256(f"{uri}:{size}:{content}".encode()).hexdigest()
         return cached_download(uri, size, key, lambda: self.open(uri))
+
+
+class RecordedStorage(BeamStorage):
+    """`BeamStorage` that keeps a record of each file that it writes below the folder of a run."""
+
+    def __init__(self, folder: str, row_copies: str = "") -> None:
+        super().__init__(row_copies)
+        self._folder = folder
+
+    def write(self, uri: str, data: bytes) -> None:
+        super().write(uri, data)
+        if noted := record_uri(self._folder, uri):
+            super().write(noted, Record.of(io.BytesIO(data)).to_json())
+
+    def upload(self, local_path: str, uri: str) -> None:
+        with open(local_path, "rb") as stream:
+            record = Record.of(stream)
+        super().upload(local_path, uri)
+        if noted := record_uri(self._folder, uri):
+            super().write(noted, record.to_json())
+
+    def is_whole(self, uri: str) -> bool:
+        """Whether the file is what its record says."""
+        noted = record_uri(self._folder, uri)
+        try:
+            wanted = Record.parse(self.read(noted)) if noted else None
+            with self.open(uri) as stream:
+                return wanted is not None and wanted == Record.of(stream)
+        except (InputError, OSError):
+            return False
+
+    def delete(self, uri: str) -> None:
+        """Remove a file or a folder, and the records of it."""
+        super().delete(uri)
+        for noted in (record_uri(self._folder, uri), records_uri(self._folder, uri)):
+            if noted:
+                super().delete(noted)
 
 
 def _is_local(uri: str) -> bool:
