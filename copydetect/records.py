@@ -15,6 +15,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
+from copydetect.json_values import parse_as
+
 _FOLDER = "records"
 _BLOCK = 1 << 20
 
@@ -39,8 +41,8 @@ class Record:
     def parse(cls, data: bytes) -> Record | None:
         """What `to_json` gave; None where it is damaged."""
         try:
-            return cls(**json.loads(data))
-        except (ValueError, TypeError, RecursionError):
+            return parse_as(cls, data)
+        except ValueError:
             return None
 
     def to_json(self) -> bytes:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from copydetect import __version__, tables
 from copydetect.errors import InputError
+from copydetect.json_values import parse_as
 from copydetect.storage import Storage
 
 MANIFEST = "manifest.json"
@@ -65,8 +66,8 @@ class Manifest:
         if not storage.exists(uri):
             raise InputError(f"{output} holds no finished run: there is no {MANIFEST} in it")
         try:
-            return Manifest(**json.loads(storage.read(uri)))
-        except (ValueError, TypeError) as error:
+            return parse_as(Manifest, storage.read(uri))
+        except ValueError as error:
             raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
 
     def commit(self, storage: Storage, output: str) -> None:

@@ -80,7 +80,8 @@ def _train(arguments: argparse.Namespace) -> Path:
         f"{pictures.repeated} repeat another one"
     )
     teacher = Path(arguments.teacher) if arguments.teacher else None
-    start = Start(arguments.init, teacher, arguments.name, arguments.notes)
+    trusted = arguments.trust_model
+    start = Start(arguments.init, teacher, arguments.name, arguments.notes, trust_model=trusted)
     return train(pictures, options, output, start)
 
 
@@ -97,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
         help="bundled, imagenet, random, or the path of a .safetensors model",
     )
     parser.add_argument("--teacher", help="a TorchScript model whose vectors are to be learnt")
+    parser.add_argument(
+        "--trust_model",
+        action="store_true",
+        help="run the teacher, which is a program: it may read and write your files",
+    )
     parser.add_argument("--name", default="descriptor", help="of the model that is written")
     parser.add_argument("--notes", default="", help="for the model's card: data, licence")
     for field in dataclasses.fields(TrainingOptions):

@@ -39,7 +39,7 @@ class DescriberSetup:
     """What a worker needs to make a `Describer`: names and paths instead of loaded models.
 
     model: None makes no descriptors; background: path of a background set, "" for the model's own;
-    local: whether local features are detected.
+    local: whether local features are detected; trust_model: whether the model may be a program.
     """
 
     options: DescriberOptions
@@ -47,6 +47,7 @@ class DescriberSetup:
     background: str
     device: str
     local: bool
+    trust_model: bool = False
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -63,7 +64,9 @@ class DescriberSetup:
 
     def load(self) -> Describer:
         """Load everything; ModelError or OptionError where it does not fit."""
-        embedder = load_model(self.model, self.device) if self.model else None
+        embedder = None
+        if self.model:
+            embedder = load_model(self.model, self.device, trust_model=self.trust_model)
         background = np.empty((0, 0), np.float32)
         if embedder is not None and self.background:
             embedder = replace(embedder, background_path=Path(self.background))

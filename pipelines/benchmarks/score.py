@@ -105,6 +105,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
     parser.add_argument(
+        "--trust_model", action="store_true", help="run a TorchScript model, which is a program"
+    )
+    parser.add_argument(
         "--form",
         action="append",
         metavar="FORM",
@@ -120,7 +123,7 @@ def main(argv: list[str]) -> int:
         truth = read_truth(_STORAGE, arguments.truth)
         if isinstance(truth, GroupTruth) != (arguments.references is None):
             raise InputError("--references goes with a truth of pairs, and only with that")
-        model = load_model(arguments.model)
+        model = load_model(arguments.model, trust_model=arguments.trust_model)
         queries = _describe(arguments.queries, model)
         references = _describe(arguments.references, model) if arguments.references else None
         figures = {
