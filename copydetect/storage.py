@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
@@ -91,22 +92,12 @@ class LocalStorage:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
     def write(self, uri: str, data: bytes) -> None:
-        temporary = _temporary_beside(uri)
-        try:
+        with _finishing(uri) as temporary:
             temporary.write_bytes(data)
-            _settle(temporary)
-            os.replace(temporary, uri)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def upload(self, local_path: str, uri: str) -> None:
-        temporary = _temporary_beside(uri)
-        try:
+        with _finishing(uri) as temporary:
             shutil.move(local_path, temporary)
-            _settle(temporary)
-            os.replace(temporary, uri)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def local_path(self, uri: str) -> str:
         return uri
@@ -224,6 +215,25 @@ def _set(part: str) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@contextlib.contextmanager
+def _finishing(uri: str) -> Iterator[Path]:
+    """A hidden name beside `uri` that becomes it once it is written, and on the disk; OSError that
+    names `uri` where that cannot be."""
+    temporary = None
+    try:
+        temporary = _temporary_beside(uri)
+        yield temporary
+        _settle(temporary)
+        os.replace(temporary, uri)
+    except OSError as error:
+        # A full disk is told without a path, and that of a hidden name says little.
+        raise OSError(error.errno, error.strerror or str(error), uri) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

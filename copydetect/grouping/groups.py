@@ -272,7 +272,8 @@ def _why_copy(path: Path, ids: list[str]) -> str:
     if path.through is None:
         return f"copy of the kept image (confidence {path.confidence:.2f})"
     through = ids[path.through]
-    return f"copy of {through}, which is one of the kept image (confidence {path.confidence:.2f})"
+    both = f"confidence of both together {path.confidence:.2f}"
+    return f"copy of {through}, which is a copy of the kept image ({both})"
 
 
 def _numbers_of(images: pa.Table, ids: pa.ChunkedArray) -> _Integers:
