@@ -117,7 +117,8 @@ class PairImages:
             keypoints = (
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
-            return prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            image = prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            return replace(image, uri=row.uri)
         except ImageError as error:
             return _failure(row, str(error), is_transient(error))
 
@@ -197,7 +198,8 @@ def _verified(
     match = verify_pair(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    return replace(match, confidence=float(calibration.apply(match.confidence, match.score)))
+    confidence = float(calibration.apply(match.confidence, match.score))
+    return replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
