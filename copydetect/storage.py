@@ -11,7 +11,7 @@ import shutil
 import stat
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -91,12 +91,16 @@ class LocalStorage:
             except OSError as error:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
-    def write(self, uri: str, data: bytes) -> None:
-        with _finishing(uri) as temporary:
+    def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
+        """settled: is called once the bytes are on the disk, before they get their name."""
+        with _finishing(uri, settled) as temporary:
             temporary.write_bytes(data)
 
-    def upload(self, local_path: str, uri: str) -> None:
-        with _finishing(uri) as temporary:
+    def upload(
+        self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
+    ) -> None:
+        """settled: as in `write`."""
+        with _finishing(uri, settled) as temporary:
             shutil.move(local_path, temporary)
 
     def local_path(self, uri: str) -> str:
@@ -218,7 +222,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _finishing(uri: str) -> Iterator[Path]:
+def _finishing(uri: str, settled: Callable[[], object]) -> Iterator[Path]:
     """A hidden name beside `uri` that becomes it once it is written, and on the disk; OSError that
     names `uri` where that cannot be."""
     temporary = None
@@ -226,6 +230,7 @@ def _finishing(uri: str) -> Iterator[Path]:
         temporary = _temporary_beside(uri)
         yield temporary
         _settle(temporary)
+        settled()
         os.replace(temporary, uri)
     except OSError as error:
         # A full disk is told without a path, and that of a hidden name says little.
@@ -238,7 +243,7 @@ def _finishing(uri: str) -> Iterator[Path]:
 
 def _settle(path: Path) -> None:
     """Wait until a file is on the disk: only then its name may say that it is finished."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
