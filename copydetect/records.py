@@ -14,6 +14,7 @@ neither replaced nor deleted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -134,10 +135,8 @@ def stranger_in(folder: str) -> str:
 
 
 def _remove_file(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
 
 
 def _remove_empty(folder: str, place: str) -> None:

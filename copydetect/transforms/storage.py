@@ -22,7 +22,7 @@ from copydetect.records import (
     records_uri,
     remove_recorded,
 )
-from copydetect.storage import LocalStorage, Storage, StoredFile
+from copydetect.storage import LocalStorage, Storage, StoredFile, Survey
 from copydetect.transforms.downloads import cached_download
 
 _REMOTE_BUFFER = 1 << 20
@@ -89,6 +89,9 @@ class BeamStorage:
         if _is_local(uri):
             return self._local.files_under(uri)
         return self.matching(uri.rstrip("/") + "/**")
+
+    def survey(self, uri: str) -> Survey:
+        return self._local.survey(uri) if _is_local(uri) else Survey(self.files_under(uri))
 
     def matching(self, pattern: str) -> list[StoredFile]:
         if _is_local(pattern):
