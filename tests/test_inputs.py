@@ -19,7 +19,7 @@ from copydetect.inputs.sources import (
     read_refs,
     read_source,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage import LocalStorage, Survey
 from copydetect.types import Failure, ImageRef
 
 TRAIN = Path(__file__).parents[1] / ".." / "shared" / "train"
@@ -369,6 +369,9 @@ class Bucket:
 
     def files_under(self, uri):
         return self._files(self._local.files_under(self._path(uri)))
+
+    def survey(self, uri):
+        return Survey(self.files_under(uri))
 
     def matching(self, pattern):
         return self._files(self._local.matching(self._path(pattern)))
