@@ -211,7 +211,7 @@ def _plugin(image_format: str) -> type[ImageFile]:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise ImageError("HEIC needs pillow-heif: pip install 'copydetect[heif]'") from error
+        raise ImageError("HEIC needs pillow-heif: pip install pillow-heif") from error
     plugin: type[ImageFile] = HeifImageFile
     return plugin
 
