@@ -24,16 +24,25 @@ from loky import cpu_count
 
 from copydetect.errors import CopydetectError, OptionError
 from copydetect.options import EngineOptions
+from copydetect.scratch import adopt, remove_abandoned
+from copydetect.threads import startable_threads
 from copydetect.transforms.processes import Processes
 from pipelines.arguments import refuse_unknown_flags
+from pipelines.endings import forgiving
 from pipelines.progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MSEC = 10**9
+_THREADS = 64
+"""What Beam's runner and gRPC start on this machine, with some to spare."""
 
 
 class StageError(CopydetectError):
     """A stage's pipeline did not finish; the message says which, and the first cause."""
+
+
+class ThreadsError(CopydetectError):
+    """The system lets this process start too few threads."""
 
 
 @dataclass
@@ -53,12 +62,21 @@ class Engine:
         """As many as there are threads, where a job runs in threads of this process."""
         options = PipelineOptions(self.flags)
         direct = options.view_as(DirectOptions)
-        local = options.view_as(StandardOptions).runner == _LOCAL_RUNNER
-        threads = local and direct.direct_running_mode == "multi_threading"
+        threads = _is_local(options) and direct.direct_running_mode == "multi_threading"
         return Processes(direct.direct_num_workers if threads else 0)
 
     def fork(self) -> None:
-        """Start the processes, if nothing else runs in this one yet: later it takes seconds."""
+        """Start the processes, if nothing else runs in this one yet: later it takes seconds.
+
+        ThreadsError where the engine could not start its threads: it would wait for ever.
+        """
+        if _is_local(PipelineOptions(self.flags)):
+            started = startable_threads(_THREADS)
+            if started < _THREADS:
+                raise ThreadsError(
+                    f"this process may start only {started} threads, {_THREADS} are needed: raise "
+                    "the limit (`ulimit -u`, or that of the container)"
+                )
         with _muted(self.verbose):
             self.processes.fork()
 
@@ -78,6 +96,7 @@ class Engine:
                 progress_told(stage, total, unit, done, self.progress, terminal),
             ):
                 pipeline = beam.Pipeline(options=PipelineOptions(self.flags))
+                pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 build(pipeline)
                 result = pipeline.run()
                 state = result.wait_until_finish()
@@ -89,12 +108,17 @@ class Engine:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
 
+def _is_local(options: PipelineOptions) -> bool:
+    return bool(options.view_as(StandardOptions).runner == _LOCAL_RUNNER)
+
+
 def engine_of(options: EngineOptions) -> Engine:
     """The engine that options ask for; OptionError names a flag that Beam does not know.
 
     Without a runner the job runs here: Beam's in-process runner with a thread a processor.
     """
     _set_up_logging(options.verbose)
+    remove_abandoned()
     flags = list(options.flags)
     refuse_unknown_flags(flags, PipelineOptions([]).get_all_options())
     given = {flag.split("=")[0] for flag in flags}
@@ -149,7 +173,7 @@ def _muted(verbose: bool) -> Iterator[TextIO]:
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    with os.fdopen(kept, "w") as terminal, open(os.devnull, "w") as nowhere:
+    with forgiving(kept, close=True) as terminal, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
             with contextlib.redirect_stderr(nowhere):
