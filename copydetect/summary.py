@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class Summary:
             return "no copies were found"
         count = self.removable or 0
         subject = "1 is a copy" if count == 1 else f"{count:,} are copies"
-        size = f"{(self.removable_bytes or 0) / 1e6:,.1f} MB"
+        size = readable_bytes(self.removable_bytes or 0)
         return f"{subject} of {_counted(self.groups, 'other')} and could go, {size}"
 
     def _failures(self) -> list[str]:
@@ -138,7 +139,7 @@ def _about_input(one: RoleInput, role: str) -> list[str]:
         shown = [f"{count:,} {kind or 'without extension'}" for kind, count in kinds]
         more = len(shown) - _KINDS_SHOWN
         shown = shown[:_KINDS_SHOWN] + ([f"{more} more kinds"] if more > 0 else [])
-        lines.append(f"{head}files of other kinds were passed over: {', '.join(shown)}")
+        lines.append(f"{head}passed over: {', '.join(shown)}")
     if one.excluded:
         lines.append(f"{head}{_counted(one.excluded, 'file')} left out, as excluded")
     if one.renamed:
@@ -147,6 +148,14 @@ def _about_input(one: RoleInput, role: str) -> list[str]:
             f"starts with its shard or folder, as in {one.renamed_example}"
         )
     return lines
+
+
+def readable_bytes(count: int) -> str:
+    """ "812 B", "3.4 MB": powers of 1,000."""
+    power = 0 if count < 1000 else min(5, int(math.log10(count) / 3))
+    value = count / 1000**power
+    unit = ("B", "kB", "MB", "GB", "TB", "PB")[power]
+    return f"{value:.0f} {unit}" if power == 0 or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -20,16 +20,25 @@ from loky import cpu_count
 
 from copydetect.errors import CopydetectError, OptionError
 from copydetect.options import EngineOptions
+from copydetect.scratch import adopt, remove_abandoned
+from copydetect.threads import startable_threads
 from copydetect.transforms.processes import Processes
 from pipelines.arguments import refuse_unknown_flags
+from pipelines.endings import forgiving
 from pipelines.progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MSEC = 10**9
+_THREADS = 64
+"""What Beam's runner and gRPC start on this machine, with some to spare."""
 
 
 class StageError(CopydetectError):
     """A stage's pipeline did not finish; the message says which, and the first cause."""
+
+
+class ThreadsError(CopydetectError):
+    """The system lets this process start too few threads."""
 
 
 @dataclass
@@ -65,7 +74,17 @@ class Engine:
         return [*self.flags, "--direct_running_mode=multi_threading", number]
 
     def fork(self) -> None:
-        """Start the processes, if nothing else runs in this one yet: later it takes seconds."""
+        """Start the processes, if nothing else runs in this one yet: later it takes seconds.
+
+        ThreadsError where the engine could not start its threads: it would wait for ever.
+        """
+        if f"--runner={_LOCAL_RUNNER}" in self.flags:
+            started = startable_threads(_THREADS)
+            if started < _THREADS:
+                raise ThreadsError(
+                    f"this process may start only {started} threads, {_THREADS} are needed: raise "
+                    "the limit (`ulimit -u`, or that of the container)"
+                )
         with _muted(self.verbose):
             self.processes.fork()
 
@@ -89,6 +108,7 @@ class Engine:
                 progress_told(stage, total, unit, done, self.progress, terminal),
             ):
                 pipeline = beam.Pipeline(options=PipelineOptions(self._flags(threads)))
+                pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 build(pipeline)
                 result = pipeline.run()
                 state = result.wait_until_finish()
@@ -106,6 +126,7 @@ def engine_of(options: EngineOptions) -> Engine:
     Without a runner the job runs here, in Beam's in-process runner.
     """
     _set_up_logging(options.verbose)
+    remove_abandoned()
     refuse_unknown_flags(options.flags, PipelineOptions([]).get_all_options())
     given = dict(flag.partition("=")[::2] for flag in options.flags)
     runner = given.pop("--runner", _LOCAL_RUNNER)
@@ -165,7 +186,7 @@ def _muted(verbose: bool) -> Iterator[TextIO]:
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    with os.fdopen(kept, "w") as terminal, open(os.devnull, "w") as nowhere:
+    with forgiving(kept, close=True) as terminal, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
             with contextlib.redirect_stderr(nowhere):
