@@ -5,9 +5,10 @@ file is called does not matter, and no plugin that runs other programs is ever r
 global settings are neither used nor changed, so threads may decode side by side.
 
 What is decided here:
-- Transparency is flattened onto white, as a page or a viewer would show it.
+- Transparency is flattened onto white, as a page or a viewer would show it, and told beside it.
 - A truncated or damaged file is an ImageError: half a picture would match what it is not.
-- Of animations and multi-page files the first frame counts.
+- Of animations a few moments are decoded where they are asked for; of other files with several
+  pictures the first one.
 - Colour profiles are ignored; CMYK JPEGs are taken as Adobe writes them (inverted).
 - 16-bit samples are scaled to 8 bits; 32-bit and float samples, which have no agreed white, are
   stretched from their minimum to their maximum.
@@ -20,6 +21,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +36,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from copydetect.animations import Moments, decode_moments, frame_count
 from copydetect.errors import ImageError, OptionError
+from copydetect.transparency import Opacity
 from copydetect.types import Pixels
 
 _SIGNATURES = (
@@ -69,6 +73,9 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _MAX_JPEG_SCANS = 100
+_ORDINARY_ASPECT = 2.0
+_MOST_PIECES = 8
+_STANDS_STILL: Moments[Any] = Moments(1, None, ())
 _STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
 _TIFF_BITS_PER_SAMPLE = 258
 
@@ -79,7 +86,8 @@ class DecodeOptions:
 
     max_megapixels: the largest image that is decoded, by what its header says, before memory is
     taken for it (about 4 to 8 bytes a pixel). A JPEG that is decoded at 1/2, 1/4 or 1/8 counts
-    with its size over 2, 4 or 8, because its full picture is never in memory.
+    with its size over 2, 4 or 8, because its full picture is never in memory. Of an animation so
+    many frames are decoded, one after the other, as have these pixels together.
     """
 
     max_megapixels: float = 200.0
@@ -93,13 +101,27 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True)
+class Still:
+    """A picture as it is seen at one moment.
+
+    pixels: (h, w, 3) uint8 RGB, upright, writable, flattened onto white; opacity: (h, w) uint8 of
+    the same picture, None where nothing shows through.
+    """
+
+    pixels: Pixels
+    opacity: Opacity | None
+
+
+@dataclass(frozen=True)
 class DecodedImage:
     """One decoded image.
 
-    pixels: (h, w, 3) uint8 RGB, upright, writable; width_px, height_px: the upright size of the
+    pixels, opacity: as in `Still`, of the first frame; width_px, height_px: the upright size of the
     picture in the file, of which `pixels` may be a smaller rendering; format: "JPEG", "PNG", …;
     jpeg_quality: 1…100, estimated from the quantisation table, None for other formats;
-    captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown.
+    captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown;
+    moments: the extent of an animation and those of its moments that were asked for, of the size of
+    `pixels`.
     """
 
     pixels: Pixels
@@ -108,15 +130,33 @@ class DecodedImage:
     format: str
     jpeg_quality: int | None
     captured: str
+    opacity: Opacity | None = None
+    moments: Moments[Still] = _STANDS_STILL
+
+
+def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
+    """How long a picture's longer side may be where that of others is `side_px`.
+
+    A strip, panorama or whole page holds several pictures in a row: of a picture that is longer
+    than 2 : 1, each such piece has the px that an ordinary one has, up to eight in a row.
+    """
+    longer, shorter = max(width_px, height_px), max(min(width_px, height_px), 1)
+    return round(side_px * min(max(longer / shorter / _ORDINARY_ASPECT, 1.0), _MOST_PIECES))
 
 
 def decode(
-    data: bytes, max_side_px: int | None = None, options: DecodeOptions | None = None
+    data: bytes,
+    max_side_px: int | None = None,
+    options: DecodeOptions | None = None,
+    *,
+    in_pieces: bool = False,
+    moments: int = 1,
 ) -> DecodedImage:
-    """Decode the first frame of an image file.
+    """Decode the first frame of an image file, and further moments where it is animated.
 
     max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel,
-    and smaller images are never enlarged.
+    and smaller images are never enlarged; in_pieces: long pictures get more, see `long_side_px`;
+    moments: of an animation, the first included, spread evenly over its frames.
     Raises ImageError, naming the reason, for whatever the bytes may hold.
     """
     if max_side_px is not None and max_side_px < 1:
@@ -125,24 +165,39 @@ def decode(
     with _pillow_errors(image_format):
         image = _plugin(image_format)(io.BytesIO(data))
     header_size = image.size
-    _draft_within_limit(image, data, max_side_px, options or DecodeOptions())
+    if max_side_px is not None and in_pieces:
+        max_side_px = long_side_px(*header_size, max_side_px)
+    options = options or DecodeOptions()
+    _draft_within_limit(image, data, max_side_px, options)
+    frames = frame_count(image, image_format)
     with _pillow_errors(image_format):
         image.load()
     # Pillow turns TIFF upright while loading; a drafted JPEG has lost its size instead.
     width_px, height_px = header_size if image_format == "JPEG" else image.size
     exif = _exif(image)
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    orientation = _orientation(exif)
+    wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
-        rgb = _to_rgb(image, _long_side_size(width_px, height_px, max_side_px))
-    pixels = np.array(rgb)
-    if max_side_px is not None:
-        pixels = resize(pixels, *_long_side_size(width_px, height_px, max_side_px))
-    if orientation in _TRANSPOSE:
-        pixels = np.array(Image.fromarray(pixels).transpose(_TRANSPOSE[orientation]))
-        if orientation >= 5:
-            width_px, height_px = height_px, width_px
+        first = _still(image, wanted, orientation)
     quality = _jpeg_quality(image) if isinstance(image, JpegImageFile) else None
-    return DecodedImage(pixels, width_px, height_px, image_format, quality, _captured(exif))
+    shown = _STANDS_STILL
+    if frames > 1:
+        most = int(options.max_megapixels * 1e6 / (width_px * height_px)) if moments > 1 else 1
+        shown = decode_moments(
+            image, frames, most, moments, lambda frame: _still(frame, wanted, orientation)
+        )
+    if orientation >= 5:
+        width_px, height_px = height_px, width_px
+    return DecodedImage(
+        first.pixels,
+        width_px,
+        height_px,
+        image_format,
+        quality,
+        _captured(exif),
+        first.opacity,
+        shown,
+    )
 
 
 def sniff_format(data: bytes) -> str:
@@ -168,7 +223,7 @@ def sniff_format(data: bytes) -> str:
 
 
 def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
-    """The image at another size: cubic where it grows, else antialiased.
+    """The image, or its opacity, at another size: cubic where it grows, else antialiased.
 
     Down to half, bilinear reads every pixel: as near to an antialiased cubic as area averaging is,
     in a third of its time. Below, areas are averaged.
@@ -265,6 +320,12 @@ def _exif(image: ImageFile) -> Image.Exif:
         return Image.Exif()
 
 
+def _orientation(exif: Image.Exif) -> int:
+    """1 to 8; upright where the tag says none of these."""
+    found = exif.get(ExifTags.Base.Orientation, 1)
+    return int(found) if found in _TRANSPOSE else 1
+
+
 def _captured(exif: Image.Exif) -> str:
     if not exif:
         return ""
@@ -289,20 +350,35 @@ def _jpeg_quality(image: JpegImageFile) -> int | None:
     return int(min(100, max(1, round(quality))))
 
 
-def _to_rgb(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
-    """A loaded image of any mode as RGB on white, brought near the wanted size on the way.
+def _still(image: Image.Image, wanted: tuple[int, int], orientation: int) -> Still:
+    """A loaded image of any mode on white, of the wanted size, upright."""
+    rgb, alpha = _to_rgb(image, wanted)
+    pixels = resize(np.array(rgb), *wanted)
+    opacity = None if alpha is None else resize(np.array(alpha), *wanted)
+    if orientation in _TRANSPOSE:
+        turn = _TRANSPOSE[orientation]
+        pixels = np.array(Image.fromarray(pixels).transpose(turn))
+        opacity = None if opacity is None else np.array(Image.fromarray(opacity).transpose(turn))
+    return Still(pixels, opacity)
+
+
+def _to_rgb(image: Image.Image, wanted: tuple[int, int]) -> tuple[Image.Image, Image.Image | None]:
+    """A loaded image of any mode as RGB on white, brought near the wanted size on the way; and its
+    opacity, if anything shows through.
 
     The integer reduction comes as early as the mode allows, to save memory and time.
     """
     image = _to_8_bit(image)
     if image.mode == "RGB" and not image.has_transparency_data:
-        return _reduce(image, wanted)
+        return _reduce(image, wanted), None
     if not image.has_transparency_data:
-        return _reduce(image if image.mode == "L" else image.convert("RGB"), wanted).convert("RGB")
+        grey = image if image.mode == "L" else image.convert("RGB")
+        return _reduce(grey, wanted).convert("RGB"), None
     rgba = _reduce(image if image.mode == "RGBA" else image.convert("RGBA"), wanted)
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(rgba, mask=rgba)
-    return white
+    alpha = rgba.getchannel("A")
+    return white, alpha if np.asarray(alpha).min() < 255 else None
 
 
 def _reduce(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:

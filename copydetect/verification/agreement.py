@@ -133,7 +133,8 @@ def overlap(
     warped_query = _warp(query, to_frame, box, min(scale, 1.0) * shrink)
     warped_reference = _warp(reference, reference_to_frame, box, min(1 / scale, 1.0) * shrink)
     inside = _inside(to_frame, query, box) * _inside(reference_to_frame, reference, box)
-    cell = int(max(_SMALLEST_CELL_PX, round(max(box) / _CELLS_ACROSS)))
+    # Cells of a strip are no wider than a part of it, or none would lie inside.
+    cell = int(max(_SMALLEST_CELL_PX, round(min(max(box) / _CELLS_ACROSS, min(box) / 3))))
     return Overlap(warped_query, warped_reference, inside, to_frame, reference_to_frame, cell)
 
 
@@ -293,11 +294,13 @@ def _warp(image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float)
 
 
 def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
-    """1 where the frame shows the image, else 0."""
+    """1 where the frame shows what counts of the image, else 0."""
     mask = np.zeros(size[::-1], np.float32)
     # In 1/16 px; what lies far outside is clipped, for corners have to fit 16 bits.
     corners = np.clip(apply(matrix, _corners(image)), -30_000, 30_000)
     cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), (1.0,), shift=4)
+    if image.seen is not None:
+        mask *= np.asarray(cv2.warpPerspective(image.seen, matrix, size) > 0.5, np.float32)
     return mask
 
 

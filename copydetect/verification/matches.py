@@ -12,6 +12,7 @@ import numpy.typing as npt
 from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation.calibration import log_odds
+from copydetect.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
@@ -32,6 +33,8 @@ from copydetect.verification.regions import (
     polygons,
 )
 
+EVERY_PIXEL = "every pixel is the same"
+"""The reason where there is nothing to weigh."""
 _HOPELESS = 2.5
 """How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
 what the pixels say to which the search's features have led."""
@@ -77,6 +80,7 @@ def prepare_image(
     options: MatchOptions | None = None,
     full_size_px: tuple[int, int] | None = None,
     keypoints: Keypoints | None = None,
+    opacity: Opacity | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs; see `pair_images.prepare`."""
     options = options or MatchOptions()
@@ -87,6 +91,7 @@ def prepare_image(
         options.working_px,
         options.features,
         keypoints,
+        opacity,
     )
 
 
@@ -204,7 +209,14 @@ def _identical(query: PairImage, reference: PairImage) -> bool:
         same
         and float(query.pixels.std()) > 2
         and bool(np.array_equal(query.pixels, reference.pixels))
+        and _same_opacity(query.opacity, reference.opacity)
     )
+
+
+def _same_opacity(query: Opacity | None, reference: Opacity | None) -> bool:
+    if query is None or reference is None:
+        return not ground_matters(query) and not ground_matters(reference)
+    return bool(np.array_equal(query, reference))
 
 
 def _identical_match(query: PairImage, reference: PairImage, candidate: Candidate) -> Match:
@@ -222,7 +234,7 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
         query_region=query_region,
         reference_region=reference_region,
         edits=[],
-        reason="every pixel is the same",
+        reason=EVERY_PIXEL,
     )
 
 

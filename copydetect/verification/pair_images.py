@@ -22,9 +22,12 @@ from copydetect.description.keypoints import (
     load_quantiser,
     mirror_order,
     mirror_vectors,
+    of_long_picture,
     reconstruct,
 )
 from copydetect.errors import ImageError
+from copydetect.images import long_side_px
+from copydetect.transparency import Opacity
 from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 
@@ -58,7 +61,10 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; wanted: which `features` full matching compares; keypoints: those that the search has
-    compared, None where it has none.
+    compared, None where it has none. opacity: (h, w) uint8 of `pixels`, which are flattened onto
+    white, None where no ground shows through; later: the other moments of an animation, of one
+    size with this one; duration_msec: of an animation, None where it is unknown. seen: (h, w)
+    float32, 1 where `pixels` count and 0 where they do not; None where all do.
     """
 
     image_id: str
@@ -67,6 +73,10 @@ class PairImage:
     full_height_px: int
     wanted: KeypointOptions
     keypoints: Keypoints | None
+    opacity: Opacity | None = None
+    later: tuple[PairImage, ...] = ()
+    duration_msec: int | None = None
+    seen: Floats | None = None
 
     @property
     def width_px(self) -> int:
@@ -120,7 +130,8 @@ class PairImage:
     @lazy
     def features(self) -> LocalFeatures:
         """Those of full matching; none for an image without structure."""
-        return extract_features(self.pixels, self.wanted)
+        wanted = of_long_picture(self.wanted, self.width_px, self.height_px)
+        return extract_features(self.pixels, wanted)
 
     @lazy
     def searched_features(self) -> LocalFeatures:
@@ -137,22 +148,26 @@ def prepare(
     working_px: int = 448,
     wanted: KeypointOptions = MATCHED,
     keypoints: Keypoints | None = None,
+    opacity: Opacity | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs.
 
     pixels: (h, w, 3) uint8 upright RGB, at full size or already reduced; full_size_px: (width,
     height) of the upright image at full size, where `pixels` are not; the longer side is scaled
-    down to `working_px`, never up. ImageError where there are no pixels.
+    down to `working_px`, of long pictures to more (see `images.long_side_px`), never up; opacity:
+    of the same pixels. ImageError where there are no pixels.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are no RGB image")
     height, width = pixels.shape[:2]
     full_width, full_height = full_size_px or (width, height)
-    scale = working_px / max(height, width)
+    scale = long_side_px(full_width, full_height, working_px) / max(height, width)
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints)
+        if opacity is not None:
+            opacity = np.asarray(cv2.resize(opacity, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity)
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:

@@ -1,0 +1,230 @@
+"""A candidate pair of images, animated or transparent ones too → the verdict on it.
+
+Two animations are copies where the moments of one of them are found in the other: all, or more
+than half of those that look different. A title card or a black frame that two clips share is one
+moment of each. An animation and a picture that shows any of its moments are copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.description.renderings import most_different
+from copydetect.images import DecodedImage, Still
+from copydetect.transparency import ground_matters
+from copydetect.types import Candidate, Direction, Keypoints, Match
+from copydetect.verification.agreement import overlap
+from copydetect.verification.evidence import masked_correlation
+from copydetect.verification.geometry import Matrix
+from copydetect.verification.matches import EVERY_PIXEL, MatchOptions, prepare_image, verify_pair
+from copydetect.verification.pair_images import PairImage
+from copydetect.verification.proposals import SearchPoints, of_search, of_searched_features
+from copydetect.verification.transparent_pairs import Verify, verify_on_grounds
+
+_SKETCH_PX = 64
+_FLAT_STD = 3.0
+_PAIRS_TRIED = 4
+_SAME_MOMENT = 0.9
+_AS_SURE = 0.05
+_SHARED = 0.5
+_ALL = 0.99
+_SAME_DURATION = 1.15
+_BACKWARDS = -0.5
+
+
+def prepare_decoded(
+    image_id: str,
+    decoded: DecodedImage,
+    options: MatchOptions | None = None,
+    keypoints: Keypoints | None = None,
+) -> PairImage:
+    """A decoded image, with its opacity and its moments, ready for any number of pairs."""
+    size = (decoded.width_px, decoded.height_px)
+    stills = [Still(decoded.pixels, decoded.opacity), *decoded.moments.later]
+    first, *later = (
+        prepare_image(image_id, still.pixels, options, size, keypoints, still.opacity)
+        for still in stills
+    )
+    return replace(first, later=tuple(later), duration_msec=decoded.moments.duration_msec)
+
+
+def verify_images(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    correspondences: npt.NDArray[np.float32] | None = None,
+    options: MatchOptions | None = None,
+) -> Match:
+    """As `matches.verify_pair`, of images that may be transparent or animated."""
+    options = options or MatchOptions()
+
+    def verify_stills(one: PairImage, other: PairImage) -> Match:
+        return verify_pair(one, other, candidate, correspondences, options)
+
+    def verify(one: PairImage, other: PairImage) -> Match:
+        if ground_matters(one.opacity) or ground_matters(other.opacity):
+            return verify_on_grounds(one, other, verify_stills)
+        return verify_stills(one, other)
+
+    if query.later or reference.later:
+        clips = _Clips.of(query, reference, correspondences, options)
+        return clips.verdict(verify, options) if clips.nearest else verify(query, reference)
+    return verify(query, reference)
+
+
+@dataclass(frozen=True, eq=False)
+class _Clips:
+    """The moments of two images, one of which may stand still.
+
+    query, reference: their moments in the order of time; telling: numbers of those of each that are
+    different pictures; nearest: (query moment, reference moment), the most alike first.
+    """
+
+    query: Sequence[PairImage]
+    reference: Sequence[PairImage]
+    telling: tuple[list[int], list[int]]
+    nearest: list[tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls,
+        query: PairImage,
+        reference: PairImage,
+        correspondences: SearchPoints,
+        options: MatchOptions,
+    ) -> _Clips:
+        clips = [(image, *image.later) for image in (query, reference)]
+        ours, theirs = (_telling(clip) for clip in clips)
+        alike = np.max(
+            [
+                _alikeness(clips[0], clips[1], matrix)
+                for matrix in _placements(query, reference, correspondences, options)
+            ],
+            axis=0,
+        )
+        pairs = sorted(
+            ((i, j) for i in range(len(clips[0])) for j in range(len(clips[1]))),
+            key=lambda pair: (-alike[pair], pair),
+        )
+        plain = [{n for n, still in enumerate(clip) if _is_plain(still)} for clip in clips]
+        nearest = [(i, j) for i, j in pairs if i not in plain[0] and j not in plain[1]]
+        return cls(clips[0], clips[1], (ours, theirs), nearest)
+
+    def verdict(self, verify: Verify, options: MatchOptions) -> Match:
+        """Of the moments that are most alike, the first that are copies decide."""
+        best: Match | None = None
+        for i, j in islice(_apart(self.nearest), _PAIRS_TRIED):
+            match = verify(self.query[i], self.reference[j])
+            if match.is_copy:
+                return self._judged(match, (i, j), options)
+            if best is None or match.confidence > best.confidence:
+                best = match
+        return best or verify(self.query[0], self.reference[0])
+
+    def _judged(self, match: Match, at: tuple[int, int], options: MatchOptions) -> Match:
+        """What copies of one moment mean for the whole."""
+        if len(self.query) == 1 or len(self.reference) == 1:
+            return self._of_a_still(match)
+        to_working = np.linalg.inv(self.reference[0].to_full)
+        matrix = to_working @ np.reshape(match.transform, (3, 3)) @ self.query[0].to_full
+        alike = _alikeness(self.query, self.reference, np.asarray(matrix, np.float64))
+        same = alike >= min(_SAME_MOMENT, float(alike[at]) - _AS_SURE)
+        shares = [float(same.max(axis=1 - side)[self.telling[side]].mean()) for side in (0, 1)]
+        if max(shares) <= _SHARED:
+            counts = [len(numbers) for numbers in self.telling]
+            return replace(
+                match,
+                is_copy=False,
+                confidence=min(match.confidence, options.min_confidence / 2),
+                direction="unknown",
+                edits=[],
+                reason=f"two animations with a moment in common: of {counts[0]} and {counts[1]} "
+                f"that look different {max(shares):.0%} are shared",
+            )
+        if match.reason == EVERY_PIXEL and not self._is_identical():
+            match = replace(match, reason="moments of both animations are the same")
+        return replace(match, edits=[*self._edits(shares, alike), *match.edits])
+
+    def _of_a_still(self, match: Match) -> Match:
+        copied: Direction = "query_is_copy" if len(self.query) == 1 else "reference_is_copy"
+        return replace(
+            match,
+            direction=copied,
+            edits=["one moment of an animation", *match.edits],
+            reason=f"a moment of the animation: {match.reason}",
+        )
+
+    def _is_identical(self) -> bool:
+        return len(self.query) == len(self.reference) and all(
+            np.array_equal(one.pixels, other.pixels)
+            for one, other in zip(self.query, self.reference, strict=True)
+        )
+
+    def _edits(self, shares: list[float], alike: npt.NDArray[np.float64]) -> list[str]:
+        edits = []
+        durations = [clip[0].duration_msec or 0 for clip in (self.query, self.reference)]
+        longer, shorter = max(durations), min(durations)
+        if min(shares) < _ALL or len(self.query) != len(self.reference):
+            edits.append("other moments added or cut")
+        elif shorter and longer > _SAME_DURATION * shorter:
+            edits.append("another speed or duration")
+        if len(self.query) > 2 and len(self.reference) > 2:
+            order = np.corrcoef(np.arange(len(alike)), alike.argmax(axis=1))[0, 1]
+            if order < _BACKWARDS:
+                edits.append("played backwards")
+        return edits
+
+
+def _placements(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, options: MatchOptions
+) -> list[Matrix]:
+    """Where the one may lie in the other: as the search's features say, and edge on edge."""
+    stretched = np.diag(
+        [reference.width_px / query.width_px, reference.height_px / query.height_px, 1.0]
+    )
+    found = [
+        alignment.matrix
+        for propose in (of_search, of_searched_features)
+        for alignment, _, _ in propose(query, reference, correspondences, options.max_regions)[:1]
+    ]
+    return [stretched, *found]
+
+
+def _alikeness(
+    query: Sequence[PairImage], reference: Sequence[PairImage], matrix: Matrix
+) -> npt.NDArray[np.float64]:
+    """(moments of the query, of the reference): correlation of grey levels, −1…1."""
+    alike = np.full((len(query), len(reference)), -1.0)
+    for i, one in enumerate(query):
+        for j, other in enumerate(reference):
+            pair = overlap(matrix, one, other, _SKETCH_PX)
+            if pair is not None:
+                alike[i, j] = masked_correlation(pair)
+    return alike
+
+
+def _apart(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs, each moment in one of them, and then the rest."""
+    first, rest = [], []
+    used: tuple[set[int], set[int]] = (set(), set())
+    for i, j in pairs:
+        if i in used[0] or j in used[1]:
+            rest.append((i, j))
+        else:
+            first.append((i, j))
+            used[0].add(i)
+            used[1].add(j)
+    return first + rest
+
+
+def _telling(clip: Sequence[PairImage]) -> list[int]:
+    return most_different([still.pixels for still in clip], len(clip))
+
+
+def _is_plain(still: PairImage) -> bool:
+    return float(still.levels[-1].std()) < _FLAT_STD
