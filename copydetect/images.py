@@ -7,6 +7,7 @@ global settings are neither used nor changed, so threads may decode side by side
 What is decided here:
 - Transparency is flattened onto white, as a page or a viewer would show it, and told beside it.
 - A truncated or damaged file is an ImageError: half a picture would match what it is not.
+- Of a camera's RAW file the embedded preview counts.
 - Of animations a few moments are decoded where they are asked for; of other files with several
   pictures the first one.
 - Colour profiles are ignored; CMYK JPEGs are taken as Adobe writes them (inverted).
@@ -38,6 +39,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from copydetect.animations import Moments, decode_moments, frame_count
 from copydetect.errors import ImageError, OptionError
+from copydetect.raw import is_raw, preview_of
 from copydetect.transparency import Opacity
 from copydetect.types import Pixels
 
@@ -161,7 +163,11 @@ def decode(
     """
     if max_side_px is not None and max_side_px < 1:
         raise OptionError(f"max_side_px is {max_side_px}; it must be at least 1")
-    image_format = sniff_format(data)
+    image_format = named = sniff_format(data)
+    turned = 1
+    if image_format == "RAW":
+        data, turned = preview_of(data)
+        image_format = sniff_format(data)
     with _pillow_errors(image_format):
         image = _plugin(image_format)(io.BytesIO(data))
     header_size = image.size
@@ -175,7 +181,7 @@ def decode(
     # Pillow turns TIFF upright while loading; a drafted JPEG has lost its size instead.
     width_px, height_px = header_size if image_format == "JPEG" else image.size
     exif = _exif(image)
-    orientation = _orientation(exif)
+    orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else turned
     wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
         first = _still(image, wanted, orientation)
@@ -192,7 +198,7 @@ def decode(
         first.pixels,
         width_px,
         height_px,
-        image_format,
+        named,
         quality,
         _captured(exif),
         first.opacity,
@@ -204,6 +210,8 @@ def sniff_format(data: bytes) -> str:
     """The image format that the first bytes announce; ImageError where it is none of ours."""
     if not data:
         raise ImageError("the file is empty")
+    if is_raw(data):
+        return "RAW"
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -217,7 +225,7 @@ def sniff_format(data: bytes) -> str:
         if brands & _HEIF_BRANDS:
             return "HEIF"
     raise ImageError(
-        f"not an image of a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC): "
+        f"not an image of a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, RAW): "
         f"it starts with {data[:8]!r}"
     )
 

@@ -39,6 +39,7 @@ from copydetect.inputs.containers import (
 )
 from copydetect.inputs.manifests import list_manifest
 from copydetect.inputs.row_copies import copy_rows
+from copydetect.raw import RAW_EXTENSIONS, can_read_raw
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Role
 
@@ -55,6 +56,11 @@ _CONTAINER_KINDS: dict[str, SourceKind] = {
 _PRECEDENCE: tuple[SourceKind, ...] = ("files", "tar", "parquet", "manifest")
 _FILES_TOGETHER = 256
 _CONTAINERS_CHECKED = 8
+
+
+def image_extensions() -> frozenset[str]:
+    """Extensions of what can be read here: RAW files only where `rawpy` is installed."""
+    return IMAGE_EXTENSIONS | RAW_EXTENSIONS if can_read_raw() else IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,12 @@ def find_sources(storage: Storage, spec: str) -> Sources:
     claim. InputError where there is nothing to read.
     """
     root, names = _names_of(storage, _without_file_scheme(spec))
+    extensions = image_extensions()
     by_kind: dict[SourceKind, list[str]] = {kind: [] for kind in _PRECEDENCE}
     others: Counter[str] = Counter()
     for name in names:
         extension = posixpath.splitext(name)[1].lower()
-        if extension in IMAGE_EXTENSIONS:
+        if extension in extensions:
             by_kind["files"].append(name)
         elif extension in _CONTAINER_KINDS:
             by_kind[_CONTAINER_KINDS[extension]].append(name)
@@ -136,7 +143,7 @@ def list_source(
         if source.kind == "manifest":
             return list_manifest(storage, uri, role)
         if source.kind == "tar":
-            return list_tar(storage, uri, name, role, IMAGE_EXTENSIONS)
+            return list_tar(storage, uri, name, role, image_extensions())
         return list_parquet(storage, uri, name, role)
     except InputError as error:
         return [], [Failure(name, uri, "list", "InputError", str(error), role)]
@@ -251,7 +258,7 @@ def _check_container(storage: Storage, piece: Source) -> InputError | None:
     uri = piece.uris()[0]
     try:
         if piece.kind == "tar":
-            check_tar(storage, uri, IMAGE_EXTENSIONS)
+            check_tar(storage, uri, image_extensions())
         elif piece.kind == "parquet":
             check_parquet(storage, uri)
         elif piece.kind == "manifest" and not any(list_manifest(storage, uri, "image")):

@@ -224,7 +224,7 @@ def _pixels(pair: Overlap, cells: Cells, details: Details) -> dict[str, float]:
         "fine_share": float((telling & (details.correlation > 0.4)).sum()) / count,
         "lowest_quarter": float(correlation[len(correlation) // 4]) if len(correlation) else 0.0,
         "flat_share": float(flat.sum()) / max(int(used.sum()), 1),
-        "global_correlation": masked_correlation(pair),
+        "global_correlation": _masked_correlation(pair),
         "shift_px": float((shift * agree_weight).sum()) / agree_total,
         "shift_spread_px": float((spread * agree_weight).sum()) / agree_total,
         "fine_ratio": float(ratio[len(ratio) // 2]) if len(ratio) else 0.0,
@@ -267,7 +267,7 @@ def _shape(
     }
 
 
-def masked_correlation(pair: Overlap) -> float:
+def _masked_correlation(pair: Overlap) -> float:
     """Correlation of all pixels inside both images."""
     count = max(float(pair.inside.sum()), 1.0)
     query, reference = (

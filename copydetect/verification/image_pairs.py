@@ -7,9 +7,9 @@ moment of each. An animation and a picture that shows any of its moments are cop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +19,20 @@ from copydetect.images import DecodedImage, Still
 from copydetect.transparency import ground_matters
 from copydetect.types import Candidate, Direction, Keypoints, Match
 from copydetect.verification.agreement import overlap
-from copydetect.verification.evidence import masked_correlation
 from copydetect.verification.geometry import Matrix
 from copydetect.verification.matches import EVERY_PIXEL, MatchOptions, prepare_image, verify_pair
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.proposals import SearchPoints, of_search, of_searched_features
-from copydetect.verification.transparent_pairs import Verify, verify_on_grounds
+from copydetect.verification.transparent_pairs import (
+    Verify,
+    on_other_grounds,
+    verify_on_grounds,
+    verify_relaid,
+)
 
 _SKETCH_PX = 64
 _FLAT_STD = 3.0
-_PAIRS_TRIED = 4
+_MOST_TRIED, _ALIKE = 4, 0.5
 _SAME_MOMENT = 0.9
 _AS_SURE = 0.05
 _SHARED = 0.5
@@ -66,10 +70,18 @@ def verify_images(
     def verify_stills(one: PairImage, other: PairImage) -> Match:
         return verify_pair(one, other, candidate, correspondences, options)
 
+    def verify_in_full(one: PairImage, other: PairImage) -> Match:
+        # The score is of the pictures on their own grounds, where edges differ all around.
+        in_full = replace(options, match_score=-math.inf)
+        return verify_pair(one, other, candidate, correspondences, in_full)
+
     def verify(one: PairImage, other: PairImage) -> Match:
         if ground_matters(one.opacity) or ground_matters(other.opacity):
             return verify_on_grounds(one, other, verify_stills)
-        return verify_stills(one, other)
+        match = verify_stills(one, other)
+        if match.is_copy or not on_other_grounds(one, other):
+            return match
+        return verify_relaid(one, other, match, verify_in_full)
 
     if query.later or reference.later:
         clips = _Clips.of(query, reference, correspondences, options)
@@ -82,7 +94,8 @@ class _Clips:
     """The moments of two images, one of which may stand still.
 
     query, reference: their moments in the order of time; telling: numbers of those of each that are
-    different pictures; nearest: (query moment, reference moment), the most alike first.
+    different pictures; nearest: (query moment, reference moment) of those worth a look, the most
+    alike first.
     """
 
     query: Sequence[PairImage]
@@ -112,13 +125,16 @@ class _Clips:
             key=lambda pair: (-alike[pair], pair),
         )
         plain = [{n for n, still in enumerate(clip) if _is_plain(still)} for clip in clips]
-        nearest = [(i, j) for i, j in pairs if i not in plain[0] and j not in plain[1]]
-        return cls(clips[0], clips[1], (ours, theirs), nearest)
+        pairs = [(i, j) for i, j in pairs if i not in plain[0] and j not in plain[1]]
+        if min(map(len, clips)) > 1:
+            pairs = _apart(pairs)
+        hopeful = sum(float(alike[pair]) > _ALIKE for pair in pairs)
+        return cls(clips[0], clips[1], (ours, theirs), pairs[: max(1, min(hopeful, _MOST_TRIED))])
 
     def verdict(self, verify: Verify, options: MatchOptions) -> Match:
         """Of the moments that are most alike, the first that are copies decide."""
         best: Match | None = None
-        for i, j in islice(_apart(self.nearest), _PAIRS_TRIED):
+        for i, j in self.nearest:
             match = verify(self.query[i], self.reference[j])
             if match.is_copy:
                 return self._judged(match, (i, j), options)
@@ -198,28 +214,40 @@ def _placements(
 def _alikeness(
     query: Sequence[PairImage], reference: Sequence[PairImage], matrix: Matrix
 ) -> npt.NDArray[np.float64]:
-    """(moments of the query, of the reference): correlation of grey levels, −1…1."""
-    alike = np.full((len(query), len(reference)), -1.0)
-    for i, one in enumerate(query):
-        for j, other in enumerate(reference):
-            pair = overlap(matrix, one, other, _SKETCH_PX)
-            if pair is not None:
-                alike[i, j] = masked_correlation(pair)
-    return alike
+    """(moments of the query, of the reference): correlation of grey levels, −1…1.
+
+    All moments of an image lie in one place, so each is warped once.
+    """
+    sketches: tuple[list[Floats], list[Floats]] = ([], [])
+    for number in range(max(len(query), len(reference))):
+        one, other = query[min(number, len(query) - 1)], reference[min(number, len(reference) - 1)]
+        pair = overlap(matrix, one, other, _SKETCH_PX)
+        if pair is None:
+            return np.full((len(query), len(reference)), -1.0)
+        inside = pair.inside > 0
+        sketches[0].append(_unit(pair.query[inside]))
+        sketches[1].append(_unit(pair.reference[inside]))
+    ours, theirs = np.stack(sketches[0][: len(query)]), np.stack(sketches[1][: len(reference)])
+    return np.asarray(ours @ theirs.T, np.float64)
+
+
+def _unit(levels: Floats) -> Floats:
+    """Levels with mean 0 and length 1; 0 where they are all one."""
+    centred = levels - levels.mean() if len(levels) else levels
+    length = float(np.linalg.norm(centred))
+    return centred / np.float32(length) if length > 0 else centred
 
 
 def _apart(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs, each moment in one of them, and then the rest."""
-    first, rest = [], []
+    """Of the pairs in their order, those whose moments are in none before."""
+    apart = []
     used: tuple[set[int], set[int]] = (set(), set())
     for i, j in pairs:
-        if i in used[0] or j in used[1]:
-            rest.append((i, j))
-        else:
-            first.append((i, j))
+        if i not in used[0] and j not in used[1]:
+            apart.append((i, j))
             used[0].add(i)
             used[1].add(j)
-    return first + rest
+    return apart
 
 
 def _telling(clip: Sequence[PairImage]) -> list[int]:

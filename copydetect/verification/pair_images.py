@@ -27,13 +27,15 @@ from copydetect.description.keypoints import (
 )
 from copydetect.errors import ImageError
 from copydetect.images import long_side_px
-from copydetect.transparency import Opacity
+from copydetect.transparency import Colour, Opacity
 from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 
 Floats = npt.NDArray[np.float32]
 _SMALLEST_LEVEL_PX = 24
 _CHROMA_PX = 64
+_GROUND_SHARE = 0.85
+_GROUND_TOLERANCE = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,29 @@ class PairImage:
         """(3, 3): px of `chroma` → working px."""
         height, width = self.chroma.shape[:2]
         return _resizing(self.width_px / width, self.height_px / height)
+
+    @lazy
+    def ground(self) -> Colour | None:
+        """The plain colour that nearly all of the border has; None where it has none."""
+        pixels = self.pixels
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        middle = np.median(border, axis=0)
+        near = np.abs(border - middle).max(axis=1) <= _GROUND_TOLERANCE
+        if float(near.mean()) < _GROUND_SHARE:
+            return None
+        red, green, blue = (round(float(value)) for value in middle)
+        return red, green, blue
+
+    @lazy
+    def drawn(self) -> npt.NDArray[np.bool_]:
+        """(h, w): what is no part of the plain ground, which reaches in from the border."""
+        if self.ground is None:
+            return np.ones(self.pixels.shape[:2], np.bool_)
+        away = np.abs(self.pixels.astype(np.int16) - np.array(self.ground, np.int16)).max(axis=2)
+        plain = (away <= _GROUND_TOLERANCE).astype(np.uint8)
+        _, labels = cv2.connectedComponents(plain)
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        return ~np.isin(labels, border[border > 0])
 
     @lazy
     def features(self) -> LocalFeatures:

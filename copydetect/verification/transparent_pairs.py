@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from copydetect.transparency import (
@@ -28,8 +29,11 @@ from copydetect.verification.pair_images import PairImage
 Verify = Callable[[PairImage, PairImage], Match]
 
 RECOLOURED = "recoloured"
-_GROUND_SHARE = 0.85
-_GROUND_TOLERANCE = 24
+ON_ANOTHER_GROUND = "on another ground"
+_SAME_COLOUR = 24
+_OTHER_GROUND = 40
+_SOFT_EDGE_PX = 0.7
+_DRAWN_ALIKE = 0.6
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -64,16 +68,55 @@ def verify_on_grounds(query: PairImage, reference: PairImage, verify: Verify) ->
     return best or verify(query, reference)
 
 
-def ground_of(image: PairImage) -> Colour | None:
-    """The plain colour that nearly all of the picture's border has; None where it has none."""
-    pixels = image.pixels
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    middle = np.median(border, axis=0)
-    near = np.abs(border - middle).max(axis=1) <= _GROUND_TOLERANCE
-    if float(near.mean()) < _GROUND_SHARE:
-        return None
-    red, green, blue = (round(float(value)) for value in middle)
-    return red, green, blue
+def on_other_grounds(query: PairImage, reference: PairImage) -> bool:
+    """Whether both are drawn on plain grounds, and on two different ones."""
+    ours, theirs = query.ground, reference.ground
+    return (
+        ours is not None
+        and theirs is not None
+        and max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) > _OTHER_GROUND
+    )
+
+
+def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify: Verify) -> Match:
+    """Whether two opaque pictures on plain grounds are copies but for these; `refused`, the verdict
+    on them as they are, where they are not.
+
+    First by what is drawn alone, which must be at the same places; then, for what is drawn may be
+    of one colour and have nothing but its outline, with one of them laid on the other's ground.
+    """
+    if query.ground is None or reference.ground is None:
+        return refused
+    for one, other in (
+        (_drawn_alone(query), _drawn_alone(reference)),
+        (_relaid(query, reference.ground), reference),
+        (query, _relaid(reference, query.ground)),
+    ):
+        match = verify(one, other)
+        if match.is_copy and _drawn_alike(match, query, reference):
+            return replace(match, edits=[ON_ANOTHER_GROUND, *match.edits], direction="unknown")
+    return refused
+
+
+def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
+    """Whether what is drawn in one picture lies on what is drawn in the other."""
+    matrix = np.linalg.inv(reference.to_full) @ np.reshape(match.transform, (3, 3)) @ query.to_full
+    size = (reference.width_px, reference.height_px)
+    moved = cv2.warpPerspective(query.drawn.astype(np.float32), matrix, size) > 0.5
+    both = float((moved & reference.drawn).sum())
+    return both > _DRAWN_ALIKE * float((moved | reference.drawn).sum())
+
+
+def _drawn_alone(image: PairImage) -> PairImage:
+    return replace(image, seen=image.drawn.astype(np.float32))
+
+
+def _relaid(image: PairImage, ground: Colour) -> PairImage:
+    """The picture with its plain ground in another colour; softly, so that edges stay edges."""
+    softly = cv2.GaussianBlur(image.drawn.astype(np.float32), (0, 0), _SOFT_EDGE_PX)[..., None]
+    mixed = image.pixels * softly + np.asarray(ground, np.float32) * (1 - softly)
+    pixels = np.where(image.drawn[..., None], image.pixels, mixed)
+    return replace(image, pixels=np.rint(pixels).astype(np.uint8))
 
 
 def _attempts(query: PairImage, reference: PairImage) -> Iterator[_Attempt]:
@@ -107,7 +150,7 @@ def _flattened(
         pair = (rendering, opaque) if query_is_transparent else (opaque, rendering)
         return _Attempt(*pair, edits, copied if is_copy else None)
 
-    ground = ground_of(opaque)
+    ground = opaque.ground
     if ground is not None:
         edits = (f"flattened onto {_name(ground)}",)
         yield attempt(_laid_on(transparent, ground), edits, True)
@@ -117,7 +160,7 @@ def _flattened(
             return
     yield attempt(transparent, ("flattened",), False)
     yield attempt(_laid_on(transparent, BLACK), ("flattened",), False)
-    yield attempt(_opaque_alone(transparent), ("on another ground",), False)
+    yield attempt(_opaque_alone(transparent), (ON_ANOTHER_GROUND,), False)
 
 
 def _is_shape(image: PairImage) -> bool:
@@ -130,7 +173,7 @@ def _same_colour(query: PairImage, reference: PairImage) -> bool:
         for image in (query, reference)
         if image.opacity is not None
     ]
-    return bool(np.abs(colours[0] - colours[1]).max() <= _GROUND_TOLERANCE)
+    return bool(np.abs(colours[0] - colours[1]).max() <= _SAME_COLOUR)
 
 
 def _laid_on(image: PairImage, colour: Colour) -> PairImage:
