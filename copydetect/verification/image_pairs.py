@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.description.renderings import most_different
 from copydetect.images import DecodedImage, Still
 from copydetect.transparency import ground_matters
 from copydetect.types import Candidate, Direction, Keypoints, Match
@@ -112,7 +111,6 @@ class _Clips:
         options: MatchOptions,
     ) -> _Clips:
         clips = [(image, *image.later) for image in (query, reference)]
-        ours, theirs = (_telling(clip) for clip in clips)
         alike = np.max(
             [
                 _alikeness(clips[0], clips[1], matrix)
@@ -129,7 +127,8 @@ class _Clips:
         if min(map(len, clips)) > 1:
             pairs = _apart(pairs)
         hopeful = sum(float(alike[pair]) > _ALIKE for pair in pairs)
-        return cls(clips[0], clips[1], (ours, theirs), pairs[: max(1, min(hopeful, _MOST_TRIED))])
+        telling = (query.telling, reference.telling)
+        return cls(clips[0], clips[1], telling, pairs[: max(1, min(hopeful, _MOST_TRIED))])
 
     def verdict(self, verify: Verify, options: MatchOptions) -> Match:
         """Of the moments that are most alike, the first that are copies decide."""
@@ -248,10 +247,6 @@ def _apart(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
             used[0].add(i)
             used[1].add(j)
     return apart
-
-
-def _telling(clip: Sequence[PairImage]) -> list[int]:
-    return most_different([still.pixels for still in clip], len(clip))
 
 
 def _is_plain(still: PairImage) -> bool:

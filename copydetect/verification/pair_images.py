@@ -25,6 +25,7 @@ from copydetect.description.keypoints import (
     of_long_picture,
     reconstruct,
 )
+from copydetect.description.renderings import most_different
 from copydetect.errors import ImageError
 from copydetect.images import long_side_px
 from copydetect.transparency import Colour, Opacity
@@ -151,6 +152,12 @@ class PairImage:
         _, labels = cv2.connectedComponents(plain)
         border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
         return ~np.isin(labels, border[border > 0])
+
+    @lazy
+    def telling(self) -> list[int]:
+        """Numbers of the moments that are different pictures; 0 is this one, the first."""
+        moments = [moment.pixels for moment in (self, *self.later)]
+        return most_different(moments, len(moments))
 
     @lazy
     def features(self) -> LocalFeatures:
