@@ -44,6 +44,7 @@ def test_a_flattened_picture_is_the_copy_of_the_transparent_one(
     assert match.is_copy
     assert match.direction == "reference_is_copy"
     assert any(edit.startswith("flattened onto ") for edit in match.edits)
+    assert match.relation == ("same_picture" if name == "white" else "edited")
     if name in ("white", "black"):
         assert f"flattened onto {name}" in match.edits
     assert verdict(flat, encode(picture, "PNG")).direction == "query_is_copy"
@@ -69,11 +70,11 @@ def test_transparent_pictures_are_identical_where_all_that_is_seen_is() -> None:
     hidden = picture.copy()
     hidden[hidden[..., 3] == 0] = (1, 200, 3, 0)
     seen, unseen = (encode(Image.fromarray(p), "PNG") for p in (picture, hidden))
-    assert verdict(seen, unseen).reason == "every pixel is the same"
+    assert verdict(seen, unseen).relation == "identical"
     flat = encode(flattened(Image.fromarray(picture), WHITE), "PNG")
     match = verdict(seen, flat)
     assert match.is_copy
-    assert match.reason != "every pixel is the same"
+    assert match.relation != "identical"
 
 
 def test_a_shape_in_another_colour_is_a_copy_and_another_shape_is_none() -> None:
@@ -102,6 +103,7 @@ def test_clips_are_copies_when_cut_and_when_played_backwards(
     for part in (clips[0][2:], clips[0][:4], [title_card(), *clips[0]]):
         match = verdict(whole, animated(part, "WEBP"))
         assert match.is_copy
+        assert match.relation == "edited"
         assert "other moments added or cut" in match.edits
     backwards = verdict(whole, animated(clips[0][::-1], "GIF"))
     assert backwards.is_copy
@@ -115,8 +117,9 @@ def test_a_shared_title_card_or_black_frame_makes_no_copies(
         one, other = (animated([first, *clip], "GIF") for clip in clips[:2])
         match = verdict(one, other)
         assert not match.is_copy
+        assert match.relation == "changed_content"
         assert match.confidence < 0.5
-        assert match.reason != "every pixel is the same"
+        assert match.relation != "identical"
     cards = [animated([title_card(), clip[0]], "PNG") for clip in clips[:2]]
     assert not verdict(*cards).is_copy
 
@@ -128,6 +131,7 @@ def test_any_moment_of_a_clip_is_a_copy_of_it(clips: list[list[Image.Image]]) ->
         match = verdict(whole, still)
         assert match.is_copy
         assert match.direction == "reference_is_copy"
+        assert match.relation == "edited"
         assert match.edits[0] == "one moment of an animation"
     cropped = encode(clips[0][3].crop((30, 20, 220, 160)), "JPEG", quality=90)
     assert verdict(cropped, whole).is_copy
@@ -139,15 +143,15 @@ def test_the_first_frame_as_a_file_of_its_own_is_not_the_animation(
 ) -> None:
     match = verdict(animated(clips[2], "PNG"), encode(clips[2][0], "PNG"))
     assert match.is_copy
-    assert match.reason != "every pixel is the same"
+    assert match.relation != "identical"
 
 
 def test_animations_are_identical_where_every_moment_is(clips: list[list[Image.Image]]) -> None:
     one = animated(clips[1], "PNG")
-    assert verdict(one, animated(clips[1], "PNG")).reason == "every pixel is the same"
+    assert verdict(one, animated(clips[1], "PNG")).relation == "identical"
     changed = [*clips[1][:-1], clips[1][-1].rotate(180)]
     match = verdict(one, animated(changed, "PNG"))
-    assert match.reason != "every pixel is the same"
+    assert match.relation != "identical"
 
 
 def test_a_slice_is_a_copy_of_its_strip_and_the_small_strip_of_the_large_one() -> None:

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from copydetect.images import DecodedImage, Still
 from copydetect.transparency import ground_matters
-from copydetect.types import Candidate, Direction, Keypoints, Match
+from copydetect.types import Candidate, Direction, Keypoints, Match, Relation
 from copydetect.verification.agreement import overlap
 from copydetect.verification.geometry import Matrix
-from copydetect.verification.matches import EVERY_PIXEL, MatchOptions, prepare_image, verify_pair
+from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.proposals import SearchPoints, of_search, of_searched_features
 from copydetect.verification.transparent_pairs import (
@@ -155,20 +155,25 @@ class _Clips:
             return replace(
                 match,
                 is_copy=False,
+                relation="changed_content",
                 confidence=min(match.confidence, options.min_confidence / 2),
                 direction="unknown",
                 edits=[],
                 reason=f"two animations with a moment in common: of {counts[0]} and {counts[1]} "
                 f"that look different {max(shares):.0%} are shared",
             )
-        if match.reason == EVERY_PIXEL and not self._is_identical():
-            match = replace(match, reason="moments of both animations are the same")
-        return replace(match, edits=[*self._edits(shares, alike), *match.edits])
+        edits = self._edits(shares, alike)
+        if match.relation == "identical" and not self._is_identical():
+            reason = "moments of both animations are the same"
+            match = replace(match, relation="same_picture", reason=reason)
+        relation: Relation = "edited" if edits else match.relation
+        return replace(match, relation=relation, edits=[*edits, *match.edits])
 
     def _of_a_still(self, match: Match) -> Match:
         copied: Direction = "query_is_copy" if len(self.query) == 1 else "reference_is_copy"
         return replace(
             match,
+            relation="edited",
             direction=copied,
             edits=["one moment of an animation", *match.edits],
             reason=f"a moment of the animation: {match.reason}",

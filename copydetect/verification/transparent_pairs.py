@@ -29,6 +29,7 @@ from copydetect.verification.pair_images import PairImage
 Verify = Callable[[PairImage, PairImage], Match]
 
 RECOLOURED = "recoloured"
+_ON_WHITE = "flattened onto white"
 ON_ANOTHER_GROUND = "on another ground"
 _SAME_COLOUR = 24
 _OTHER_GROUND = 40
@@ -51,6 +52,11 @@ class _Attempt:
     edits: tuple[str, ...] = ()
     direction: Direction | None = None
 
+    @property
+    def is_edited(self) -> bool:
+        """A picture on white is what every program makes of a transparent one: nothing else is."""
+        return bool(self.edits) and self.edits != (_ON_WHITE,)
+
 
 def verify_on_grounds(query: PairImage, reference: PairImage, verify: Verify) -> Match:
     """The first attempt that finds copies, else the nearest to it."""
@@ -60,6 +66,7 @@ def verify_on_grounds(query: PairImage, reference: PairImage, verify: Verify) ->
         if match.is_copy:
             return replace(
                 match,
+                relation="edited" if attempt.is_edited else match.relation,
                 edits=[*attempt.edits, *match.edits],
                 direction=attempt.direction or match.direction,
             )
@@ -94,7 +101,8 @@ def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify
     ):
         match = verify(one, other)
         if match.is_copy and _drawn_alike(match, query, reference):
-            return replace(match, edits=[ON_ANOTHER_GROUND, *match.edits], direction="unknown")
+            edits = [ON_ANOTHER_GROUND, *match.edits]
+            return replace(match, relation="edited", edits=edits, direction="unknown")
     return refused
 
 
@@ -158,7 +166,7 @@ def _flattened(
             dark = float(np.mean(ground)) > _LIGHT
             yield attempt(_shape(transparent, dark), (*edits, RECOLOURED), True)
             return
-    yield attempt(transparent, ("flattened",), False)
+    yield attempt(transparent, (_ON_WHITE,), False)
     yield attempt(_laid_on(transparent, BLACK), ("flattened",), False)
     yield attempt(_opaque_alone(transparent), (ON_ANOTHER_GROUND,), False)
 
