@@ -75,8 +75,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _MAX_JPEG_SCANS = 100
-_ORDINARY_ASPECT = 2.0
-_MOST_PIECES = 8
+_MOST_PIECES = 8.0
 _STANDS_STILL: Moments[Any] = Moments(1, None, ())
 _STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
 _TIFF_BITS_PER_SAMPLE = 258
@@ -136,14 +135,19 @@ class DecodedImage:
     moments: Moments[Still] = _STANDS_STILL
 
 
-def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
-    """How long a picture's longer side may be where that of others is `side_px`.
+def pieces_of(width_px: float, height_px: float) -> float:
+    """How many pictures of ordinary shape a strip, panorama or whole page holds in a row.
 
-    A strip, panorama or whole page holds several pictures in a row: of a picture that is longer
-    than 2 : 1, each such piece has the px that an ordinary one has, up to eight in a row.
+    1 for what is no longer than 2 : 1, and at most 8.
     """
     longer, shorter = max(width_px, height_px), max(min(width_px, height_px), 1)
-    return round(side_px * min(max(longer / shorter / _ORDINARY_ASPECT, 1.0), _MOST_PIECES))
+    return min(max((longer / shorter - 0.5) / 1.5, 1.0), _MOST_PIECES)
+
+
+def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
+    """How long a picture's longer side may be where that of others is `side_px`: so much for each
+    of its pieces."""
+    return round(side_px * pieces_of(width_px, height_px))
 
 
 def decode(
