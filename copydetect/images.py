@@ -5,14 +5,10 @@ file is called does not matter, and no plugin that runs other programs is ever r
 global settings are neither used nor changed, so threads may decode side by side.
 
 What is decided here:
-- Transparency is flattened onto white, as a page or a viewer would show it, and told beside it.
 - A truncated or damaged file is an ImageError: half a picture would match what it is not.
 - Of a camera's RAW file the embedded preview counts.
 - Of animations a few moments are decoded where they are asked for; of other files with several
   pictures the first one.
-- Colour profiles are ignored; CMYK JPEGs are taken as Adobe writes them (inverted).
-- 16-bit samples are scaled to 8 bits; 32-bit and float samples, which have no agreed white, are
-  stretched from their minimum to their maximum.
 """
 
 from __future__ import annotations
@@ -24,10 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -40,6 +33,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from copydetect.animations import Moments, decode_moments, frame_count
 from copydetect.errors import ImageError, OptionError
 from copydetect.raw import is_raw, preview_of
+from copydetect.stills import Still, still_of
 from copydetect.transparency import Opacity
 from copydetect.types import Pixels
 
@@ -65,20 +59,10 @@ _PLUGINS: dict[str, type[ImageFile]] = {
     "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
 }
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _MAX_JPEG_SCANS = 100
 _MOST_PIECES = 8.0
 _STANDS_STILL: Moments[Any] = Moments(1, None, ())
 _STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
-_TIFF_BITS_PER_SAMPLE = 258
 
 
 @dataclass(frozen=True)
@@ -99,18 +83,6 @@ class DecodeOptions:
 
     def __str__(self) -> str:
         return f"max_megapixels={self.max_megapixels:g}"
-
-
-@dataclass(frozen=True)
-class Still:
-    """A picture as it is seen at one moment.
-
-    pixels: (h, w, 3) uint8 RGB, upright, writable, flattened onto white; opacity: (h, w) uint8 of
-    the same picture, None where nothing shows through.
-    """
-
-    pixels: Pixels
-    opacity: Opacity | None
 
 
 @dataclass(frozen=True)
@@ -188,13 +160,13 @@ def decode(
     orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else turned
     wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
-        first = _still(image, wanted, orientation)
+        first = still_of(image, wanted, orientation)
     quality = _jpeg_quality(image) if isinstance(image, JpegImageFile) else None
     shown = _STANDS_STILL
     if frames > 1:
         most = int(options.max_megapixels * 1e6 / (width_px * height_px)) if moments > 1 else 1
         shown = decode_moments(
-            image, frames, most, moments, lambda frame: _still(frame, wanted, orientation)
+            image, frames, most, moments, lambda frame: still_of(frame, wanted, orientation)
         )
     if orientation >= 5:
         width_px, height_px = height_px, width_px
@@ -232,22 +204,6 @@ def sniff_format(data: bytes) -> str:
         f"not an image of a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, RAW): "
         f"it starts with {data[:8]!r}"
     )
-
-
-def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
-    """The image, or its opacity, at another size: cubic where it grows, else antialiased.
-
-    Down to half, bilinear reads every pixel: as near to an antialiased cubic as area averaging is,
-    in a third of its time. Below, areas are averaged.
-    """
-    height, width = pixels.shape[:2]
-    if (width, height) == (width_px, height_px):
-        return pixels
-    ratio = max(width / width_px, height / height_px)
-    method = cv2.INTER_AREA
-    if ratio <= 2:
-        method = cv2.INTER_CUBIC if width_px > width or height_px > height else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width_px, height_px), interpolation=method), np.uint8)
 
 
 def _long_side_size(width: int, height: int, side_px: int | None) -> tuple[int, int]:
@@ -335,7 +291,7 @@ def _exif(image: ImageFile) -> Image.Exif:
 def _orientation(exif: Image.Exif) -> int:
     """1 to 8; upright where the tag says none of these."""
     found = exif.get(ExifTags.Base.Orientation, 1)
-    return int(found) if found in _TRANSPOSE else 1
+    return int(found) if found in range(1, 9) else 1
 
 
 def _captured(exif: Image.Exif) -> str:
@@ -360,79 +316,3 @@ def _jpeg_quality(image: JpegImageFile) -> int | None:
     percent = max(1.0, 100.0 * sum(table) / _STANDARD_LUMINANCE_SUM)
     quality = (200.0 - percent) / 2.0 if percent <= 100.0 else 5000.0 / percent
     return int(min(100, max(1, round(quality))))
-
-
-def _still(image: Image.Image, wanted: tuple[int, int], orientation: int) -> Still:
-    """A loaded image of any mode on white, of the wanted size, upright."""
-    rgb, alpha = _to_rgb(image, wanted)
-    pixels = resize(np.array(rgb), *wanted)
-    opacity = None if alpha is None else resize(np.array(alpha), *wanted)
-    if orientation in _TRANSPOSE:
-        turn = _TRANSPOSE[orientation]
-        pixels = np.array(Image.fromarray(pixels).transpose(turn))
-        opacity = None if opacity is None else np.array(Image.fromarray(opacity).transpose(turn))
-    return Still(pixels, opacity)
-
-
-def _to_rgb(image: Image.Image, wanted: tuple[int, int]) -> tuple[Image.Image, Image.Image | None]:
-    """A loaded image of any mode as RGB on white, brought near the wanted size on the way; and its
-    opacity, if anything shows through.
-
-    The integer reduction comes as early as the mode allows, to save memory and time.
-    """
-    image = _to_8_bit(image)
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return _reduce(image, wanted), None
-    if not image.has_transparency_data:
-        grey = image if image.mode == "L" else image.convert("RGB")
-        return _reduce(grey, wanted).convert("RGB"), None
-    rgba = _reduce(image if image.mode == "RGBA" else image.convert("RGBA"), wanted)
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba)
-    alpha = rgba.getchannel("A")
-    return white, alpha if np.asarray(alpha).min() < 255 else None
-
-
-def _reduce(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
-    factor = max(image.size) // max(wanted)
-    return image.reduce(factor) if factor > 1 else image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Modes that Pillow's own conversion to RGB clips or refuses, as L or RGB; others unchanged."""
-    if image.mode.startswith("I;16"):
-        return _scale_16_bit(image)
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_stretch(np.asarray(image)))
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        if converted is None:
-            raise ImageError("Lab colours cannot be converted")
-        return converted
-    return image
-
-
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 (or, in TIFF, 12) bits as 8, rounded; a transparent value becomes white."""
-    bits = 16
-    if isinstance(image, TiffImageFile):
-        bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
-    white = (1 << bits) - 1
-    table = np.minimum((np.arange(1 << 16) * 255 + white // 2) // white, 255).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        table[transparent] = 255
-    return Image.fromarray(table[np.asarray(image)])
-
-
-def _stretch(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Numbers of any range to 0…255, minimum to maximum; what is not finite becomes 0."""
-    numbers = values.astype(np.float32)
-    finite = np.isfinite(numbers)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = numbers[finite].min(), numbers[finite].max()
-    scale = 255.0 / (high - low) if high > low else 1.0
-    stretched = np.where(finite, (numbers - low) * scale, 0.0)
-    return np.rint(stretched).clip(0, 255).astype(np.uint8)
