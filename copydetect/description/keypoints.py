@@ -23,7 +23,7 @@ from scipy.spatial import KDTree
 
 from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
-from copydetect.images import long_side_px
+from copydetect.images import pieces_of
 from copydetect.models import MODELS
 from copydetect.types import Keypoints, Pixels
 
@@ -35,6 +35,7 @@ CODEBOOK_STEP = 2.0**-11
 SCALE_STEPS_PER_OCTAVE = 16
 ANGLE_STEPS_PER_TURN = 256
 _LONGEST_THUMBNAIL_PX = 2048
+_SHARE_OF_PIECE = 0.8
 _SAME_PLACE_PX, _SAME_LOOK = 2.0, 0.9
 _SPREAD_CELLS = 8
 _DETECTED_PER_KEPT = 3
@@ -190,14 +191,13 @@ def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
 
 
 def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> KeypointOptions:
-    """The options for a picture of this shape: a strip has as much in each piece as others have."""
-    side = long_side_px(width_px, height_px, options.thumbnail_px)
-    if side == options.thumbnail_px:
-        return options
+    """The options for a picture of this shape: a strip has so much in each piece as others have,
+    or nearly, for every further feature makes those that agree count less."""
+    pieces = max(1.0, _SHARE_OF_PIECE * pieces_of(width_px, height_px))
     return replace(
         options,
-        thumbnail_px=min(side, _LONGEST_THUMBNAIL_PX),
-        max_keypoints=round(options.max_keypoints * side / options.thumbnail_px),
+        thumbnail_px=min(round(options.thumbnail_px * pieces), _LONGEST_THUMBNAIL_PX),
+        max_keypoints=round(options.max_keypoints * pieces),
     )
 
 

@@ -33,6 +33,7 @@ from copydetect.verification.transparent_pairs import (
 _SKETCH_PX = 64
 _FLAT_STD = 3.0
 _MOST_TRIED, _ALIKE = 4, 0.5
+_NEARLY_ALIKE = 0.8
 _SAME_MOMENT = 0.9
 _AS_SURE = 0.05
 _SHARED = 0.5
@@ -70,20 +71,22 @@ def verify_images(
     def verify_stills(one: PairImage, other: PairImage) -> Match:
         return verify_pair(one, other, candidate, correspondences, options)
 
-    def verify_in_full(one: PairImage, other: PairImage) -> Match:
-        # The score is of the pictures on their own grounds, where edges differ all around.
-        in_full = replace(options, match_score=-math.inf)
-        return verify_pair(one, other, candidate, correspondences, in_full)
+    def verify_closely(one: PairImage, other: PairImage) -> Match:
+        # The candidate's score is of what the images show first, and says little of these two.
+        alike = _alikeness([one], [other], _edge_on_edge(one, other))[0, 0] > _NEARLY_ALIKE
+        wanted = replace(options, match_score=-math.inf) if alike else options
+        return verify_pair(one, other, candidate, correspondences, wanted)
 
     def verify(one: PairImage, other: PairImage) -> Match:
         if ground_matters(one.opacity) or ground_matters(other.opacity):
-            return verify_on_grounds(one, other, verify_stills)
-        match = verify_stills(one, other)
+            return verify_on_grounds(one, other, verify_closely)
+        match = verify_closely(one, other) if moving else verify_stills(one, other)
         if match.is_copy or not on_other_grounds(one, other):
             return match
-        return verify_relaid(one, other, match, verify_in_full)
+        return verify_relaid(one, other, match, verify_closely)
 
-    if query.later or reference.later:
+    moving = bool(query.later or reference.later)
+    if moving:
         clips = _Clips.of(query, reference, correspondences, options)
         return clips.verdict(verify, options) if clips.nearest else verify(query, reference)
     return verify(query, reference)
@@ -195,8 +198,9 @@ class _Clips:
         elif shorter and longer > _SAME_DURATION * shorter:
             edits.append("another speed or duration")
         if len(self.query) > 2 and len(self.reference) > 2:
-            order = np.corrcoef(np.arange(len(alike)), alike.argmax(axis=1))[0, 1]
-            if order < _BACKWARDS:
+            order = alike.argmax(axis=1)
+            moves = float(order.std()) > 0
+            if moves and np.corrcoef(np.arange(len(order)), order)[0, 1] < _BACKWARDS:
                 edits.append("played backwards")
         return edits
 
@@ -205,15 +209,18 @@ def _placements(
     query: PairImage, reference: PairImage, correspondences: SearchPoints, options: MatchOptions
 ) -> list[Matrix]:
     """Where the one may lie in the other: as the search's features say, and edge on edge."""
-    stretched = np.diag(
-        [reference.width_px / query.width_px, reference.height_px / query.height_px, 1.0]
-    )
     found = [
         alignment.matrix
         for propose in (of_search, of_searched_features)
         for alignment, _, _ in propose(query, reference, correspondences, options.max_regions)[:1]
     ]
-    return [stretched, *found]
+    return [_edge_on_edge(query, reference), *found]
+
+
+def _edge_on_edge(query: PairImage, reference: PairImage) -> Matrix:
+    """The whole of the one stretched over the whole of the other."""
+    across, down = reference.width_px / query.width_px, reference.height_px / query.height_px
+    return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
 
 
 def _alikeness(
