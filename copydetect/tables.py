@@ -72,6 +72,8 @@ MATCHES = pa.schema(
     [
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("reference_id", pa.string(), nullable=False),
+        pa.field("query_uri", pa.string(), nullable=False),
+        pa.field("reference_uri", pa.string(), nullable=False),
         pa.field("similarity", pa.float32()),
         pa.field("score", pa.float32(), nullable=False),
         pa.field("confidence", pa.float32(), nullable=False),
@@ -93,11 +95,15 @@ GROUPS = pa.schema(
     [
         pa.field("group_id", pa.string(), nullable=False),
         pa.field("image_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
         pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("kept_id", pa.string(), nullable=False),
+        pa.field("kept_uri", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("similarity_to_kept", pa.float32()),
     ]
 )
+"""One row a member of a group; kept_id and kept_uri name the member that is kept."""
 
 FAILURES = pa.schema(
     [

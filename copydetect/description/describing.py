@@ -149,7 +149,7 @@ def _describe_batch(
         renderings = renderings_of(decoded)
         views = views_of(renderings, options.views)
         if describer.quantiser is not None:
-            features = _features_of(renderings, views, options.keypoints)
+            features = local_features(renderings, views, options.keypoints)
             gathered.keypoints.append(
                 keypoints.quantise(features, describer.quantiser, ref.image_id, options.keypoints)
             )
@@ -171,7 +171,7 @@ def _without_pixels(decoded: DecodedImage) -> DecodedImage:
     return replace(decoded, pixels=_NO_PIXELS, opacity=opacity, moments=extent)
 
 
-def _features_of(
+def local_features(
     renderings: Sequence[Rendering], views: Sequence[View], options: KeypointOptions
 ) -> Features:
     """As many local features as the options say: an eighth of each picture inside, seen larger.

@@ -97,7 +97,8 @@ class PairImages:
             keypoints = (
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
-            return prepare_decoded(row.image_id, decoded, options.matching, keypoints)
+            image = prepare_decoded(row.image_id, decoded, options.matching, keypoints)
+            return replace(image, uri=row.uri)
         except ImageError as error:
             return _failure(row, str(error))
 
@@ -171,7 +172,8 @@ def _verified(
     match = verify_images(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    return replace(match, confidence=float(calibration.apply(match.confidence, match.score)))
+    confidence = float(calibration.apply(match.confidence, match.score))
+    return replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:

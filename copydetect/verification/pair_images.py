@@ -64,10 +64,10 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; wanted: which `features` full matching compares; keypoints: those that the search has
-    compared, None where it has none. opacity: (h, w) uint8 of `pixels`, which are flattened onto
-    white, None where no ground shows through; later: the other moments of an animation, of one
-    size with this one; duration_msec: of an animation, None where it is unknown. seen: (h, w)
-    float32, 1 where `pixels` count and 0 where they do not; None where all do.
+    compared, None where it has none; uri: where the image is. opacity: (h, w) uint8 of `pixels`,
+    which are flattened onto white, None where no ground shows through; later: the other moments of
+    an animation, of one size with this one; duration_msec: of an animation, None where it is
+    unknown. seen: (h, w) float32, 1 where `pixels` count and 0 where they do not; None where all do.
     """
 
     image_id: str
@@ -76,6 +76,7 @@ class PairImage:
     full_height_px: int
     wanted: KeypointOptions
     keypoints: Keypoints | None
+    uri: str = ""
     opacity: Opacity | None = None
     later: tuple[PairImage, ...] = ()
     duration_msec: int | None = None
@@ -199,7 +200,7 @@ def prepare(
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         if opacity is not None:
             opacity = np.asarray(cv2.resize(opacity, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity)
+    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity=opacity)
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
