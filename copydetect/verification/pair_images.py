@@ -67,7 +67,7 @@ class PairImage:
     compared, None where it has none; uri: where the image is. opacity: (h, w) uint8 of `pixels`,
     which are flattened onto white, None where no ground shows through; later: the other moments of
     an animation, of one size with this one; duration_msec: of an animation, None where it is
-    unknown. seen: (h, w) float32, 1 where `pixels` count and 0 where they do not; None where all do.
+    unknown. seen: (h, w) float32, 1 where `pixels` count, else 0; None where all of them do.
     """
 
     image_id: str
