@@ -27,6 +27,7 @@ from copydetect.description.keypoints import (
     reconstruct,
 )
 from copydetect.description.views import VIEW_NAMES
+from copydetect.errors import InputError
 from copydetect.storage import Storage
 from copydetect.types import Keypoints
 
@@ -69,6 +70,8 @@ class DescriptorReader:
         table = tables.read_table(self.storage, uri, ["image_id", "view", "vector", "weight"])
         numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
         views = pc.index_in(table["view"], value_set=pa.array(VIEW_NAMES))
+        if views.null_count:
+            raise InputError(f"{uri} has a view that is none of {', '.join(VIEW_NAMES)}")
         ids = numbers << IMAGE_SHIFT | views.to_numpy().astype(np.int64)
         return read_vectors(table), table["weight"].to_numpy().astype(np.float32), ids
 
