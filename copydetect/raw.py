@@ -61,7 +61,7 @@ def preview_of(data: bytes) -> tuple[bytes, int]:
     try:
         import rawpy
     except ImportError as error:
-        raise ImageError("RAW needs rawpy: pip install 'copydetect[raw]'") from error
+        raise ImageError("RAW needs rawpy: pip install rawpy") from error
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             preview = raw.extract_thumb()

@@ -63,7 +63,7 @@ class ImageRow:
     ground shows through anywhere; frames: of an animation, else 1; duration_msec: of an animation,
     None where it is not one or too long to be decoded as a whole; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
-    stands for this one.
+    stands for this one, where both can be read.
     """
 
     image_id: str
@@ -90,7 +90,11 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that could not be processed: where, and why."""
+    """One image that could not be processed: where, and why.
+
+    retryable: whether another try may succeed although nothing is done about the image, as after
+    want of memory or a time-out.
+    """
 
     image_id: str
     uri: str
@@ -98,6 +102,7 @@ class Failure:
     error_type: str
     message: str
     role: Role = "image"
+    retryable: bool = False
 
 
 @dataclass(frozen=True)

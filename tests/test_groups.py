@@ -145,7 +145,9 @@ def test_a_weak_path_does_not_hold():
 def test_a_member_through_another_says_so():
     pairs = [("a", "b", 0.95), ("b", "c", 0.95)]
     members = group_copies(images_table("abc"), matches_table(pairs))
-    assert members[2].reason == "copy of b, which is one of the kept image (confidence 0.90)"
+    assert members[2].reason == (
+        "copy of b, which is a copy of the kept image (confidence of both together 0.90)"
+    )
     assert members[2].similarity_to_kept == pytest.approx(0.475)
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -79,12 +79,16 @@ Verdicts = dict[int, dict[int, Verdict]]
 
 
 def group_copies(
-    images: pa.Table, matches: pa.Table, options: GroupOptions | None = None
+    images: pa.Table,
+    matches: pa.Table,
+    options: GroupOptions | None = None,
+    unreadable: Collection[str] = (),
 ) -> list[GroupMember]:
     """Groups of at least two images, by group_id; in a group the kept image, then by image_id.
 
     images: the `images` table; byte-identical files (`duplicate_of`) belong to the group of the
-    image that they repeat. matches: the `matches` table. Neither's row order matters.
+    image that they repeat. matches: the `matches` table. Neither's row order matters. unreadable:
+    image_ids of files that could not be read, which are in no group.
     InputError where an image_id is not unique or a match or duplicate names no image.
     """
     options = options or GroupOptions()
@@ -92,12 +96,16 @@ def group_copies(
     if pc.count_distinct(images["image_id"]).as_py() != len(images):
         raise InputError("the images table has an image_id twice; image_ids are unique in a pile")
     originals = _numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
-    pairs = _Pairs.of(images, originals, matches)
-    repeated = originals[originals != np.arange(len(originals))]
+    failed = pc.is_in(images["image_id"], pa.array(list(unreadable), pa.string()))
+    readable = ~pc.or_(failed, pc.equal(images["status"], "failed")).to_numpy()
+    files = np.bincount(originals[readable], minlength=len(originals))
+    pairs = _Pairs.of(images, originals, matches).among(files > 0)
+    repeated = np.flatnonzero(files > 1)
     wanted = np.unique(np.concatenate([repeated, pairs.first, pairs.second]))
     preference = Preference.of(images, options.keep, pairs.standing(originals))
     files_of: dict[int, list[int]] = {}
-    for file in preference.order[np.isin(originals[preference.order], wanted)].tolist():
+    chosen = readable & np.isin(originals, wanted)
+    for file in preference.order[chosen[preference.order]].tolist():
         files_of.setdefault(int(originals[file]), []).append(file)
     places = {original: place for place, original in enumerate(files_of)}
 
@@ -264,7 +272,8 @@ def _why_copy(path: Path, ids: list[str]) -> str:
     if path.through is None:
         return f"copy of the kept image (confidence {path.confidence:.2f})"
     through = ids[path.through]
-    return f"copy of {through}, which is one of the kept image (confidence {path.confidence:.2f})"
+    both = f"confidence of both together {path.confidence:.2f}"
+    return f"copy of {through}, which is a copy of the kept image ({both})"
 
 
 def _numbers_of(images: pa.Table, ids: pa.ChunkedArray) -> _Integers:
@@ -338,6 +347,11 @@ class _Pairs:
             is_copy[kept],
             known[kept],
         )
+
+    def among(self, images: npt.NDArray[np.bool_]) -> _Pairs:
+        """The pairs of which both are among these, given for every image number."""
+        chosen = images[self.first] & images[self.second]
+        return _Pairs(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def standing(self, originals: _Integers) -> _Integers:
         """1 for an image that more accepted pairs call the original than the copy, −1 or 0."""

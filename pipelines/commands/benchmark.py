@@ -18,6 +18,7 @@ from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
 from pipelines.arguments import (
     INPUTS,
+    TRUST_MODEL,
     CommandParser,
     add_run_options,
     names,
@@ -68,6 +69,7 @@ def _score(parser: CommandParser) -> None:
     parser.add_argument("--queries", required=True, help="any input; for groups, all images")
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
+    parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
     parser.add_argument(
         "--form",
         action="append",
