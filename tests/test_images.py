@@ -302,7 +302,7 @@ def test_same_size_is_the_same_array():
 
 def test_heic_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"pip install 'copydetect\[heif\]'"):
+    with pytest.raises(ImageError, match=r"pip install pillow-heif"):
         decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
 
 
