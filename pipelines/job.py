@@ -20,7 +20,7 @@ from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import ViewOptions, view_names
+from copydetect.description.views import VIEW_NAMES, ViewOptions
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import bundled_calibration
 from copydetect.grouping.groups import GroupOptions, group_copies
@@ -351,7 +351,7 @@ def _proposals(
         votes=tuple(votes),
         queries=sides[0],
         references=None if search.symmetric else sides[1],
-        views=view_names(job.setup.options.views),
+        views=VIEW_NAMES,
     )
     return proposals, quality
 
