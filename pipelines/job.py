@@ -338,7 +338,7 @@ def _feature_search(symmetric: bool) -> SearchOptions:
 
 def _candidate_options(options: JobOptions) -> CandidateOptions:
     floor = float("inf") if options.min_score is None else options.min_score
-    return CandidateOptions(options.k, floor, _COPY_SCORE)
+    return CandidateOptions(options.k, floor, connect_similarity=_COPY_SCORE)
 
 
 def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:

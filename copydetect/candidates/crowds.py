@@ -14,7 +14,12 @@ import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_parts import CandidateJob
-from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
+from copydetect.candidates.densities import (
+    USUAL_DENSITY,
+    Densities,
+    similarity_densities,
+    vote_densities,
+)
 from copydetect.candidates.exchanges import FOUND, receive
 from copydetect.candidates.side_tables import mapped_rows, write_rows
 from copydetect.index.routing import in_sample
@@ -58,7 +63,7 @@ def scale_step(job: CandidateJob) -> Scale:
         nothing = np.full(images, np.inf, np.float32)
         found = similarity_densities(number, scores, images, job.density, fallback=nothing)
         known = found.values[np.isfinite(found.values)]
-        usual = float(np.median(known)) if len(known) else 0.0
+        usual = float(np.median(known)) if len(known) else USUAL_DENSITY
         scale = replace(scale, usual=usual, similarity_spread=found.spread)
     if job.proposals.votes:
         number, votes, images = _lists(samples, "voted")

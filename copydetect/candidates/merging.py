@@ -29,7 +29,12 @@ from copydetect.candidates.crowds import (
     sampled_lists,
     scale_step,
 )
-from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
+from copydetect.candidates.descriptor_pairs import (
+    joined,
+    neighbor_pairs,
+    of_full_lists,
+    proposed_pairs,
+)
 from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, receive, send
 from copydetect.candidates.fusion import (
     CandidatePairs,
@@ -148,7 +153,7 @@ def _described_pairs(job: CandidateJob, part: int, votes: Votes | None) -> Recor
         records[name] = getattr(found[0], name)
     records["views"] = found[1]
     # Only what the search returned tells how crowded it is around an image.
-    records["searched"][:searched] = True
+    records["searched"][:searched] = ~of_full_lists(found[0], searched)
     return records
 
 
@@ -188,7 +193,7 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
         everything,
     )
     ranks = _ranks_inside(job, block, pairs)
-    wanted = (ranks <= job.options.k) | (pairs.score >= job.options.min_score)
+    wanted = job.options.keeps(ranks, pairs.score)
     wanted[_connecting(job, block, pairs)] = True
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
