@@ -72,11 +72,13 @@ MATCHES = pa.schema(
         pa.field("score", pa.float32(), nullable=False),
         pa.field("confidence", pa.float32(), nullable=False),
         pa.field("is_copy", pa.bool_(), nullable=False),
+        pa.field("relation", pa.string(), nullable=False),
         pa.field("direction", pa.string(), nullable=False),
         pa.field("transform", _MATRIX, nullable=False),
         pa.field("inliers", pa.int32(), nullable=False),
         pa.field("query_region", _POLYGONS, nullable=False),
         pa.field("reference_region", _POLYGONS, nullable=False),
+        pa.field("differs_region", _POLYGONS, nullable=False),
         pa.field("edits", pa.list_(pa.string()), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
     ]

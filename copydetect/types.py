@@ -17,6 +17,26 @@ Role = Literal["image", "query", "reference"]
 
 Direction = Literal["query_is_copy", "reference_is_copy", "unknown"]
 
+Relation = Literal[
+    "identical",
+    "same_picture",
+    "edited",
+    "changed_content",
+    "same_scene",
+    "same_layout",
+    "none",
+]
+"""What two pictures are to each other, from the closest on.
+
+identical: the same pixels; same_picture: one is the other in another format, quality or size;
+edited: one was made from the other by cropping, turning, recolouring, drawing over, pasting;
+changed_content: like that, but a part of what both show says something else; same_scene: two photos
+of one scene; same_layout: one page, form, window or design with other content; none: strangers.
+"""
+
+COPY_RELATIONS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
+"""Those of copies."""
+
 
 @dataclass(frozen=True)
 class ImageRef:
@@ -116,11 +136,13 @@ class Candidate:
 class Match:
     """The verdict on one candidate, with its evidence.
 
-    confidence: probability in [0, 1] that the pair are copies; transform: 9 numbers, row-major
-    3×3, query px → reference px of the upright images at full size, empty where none was found;
-    query_region, reference_region: polygons, each a flat list x, y, x, y, … in px of its image; the
-    n-th of both show the same. There is one, that of `transform`, and more after it where parts
-    moved or are shown apart.
+    confidence: probability in [0, 1] that the pair are copies; is_copy: whether that is enough;
+    relation: one of `COPY_RELATIONS` where is_copy, else one of the others; transform: 9 numbers,
+    row-major 3×3, query px → reference px of the upright images at full size, empty where none was
+    found; query_region, reference_region: polygons, each a flat list x, y, x, y, … in px of its
+    image; the n-th of both show the same. There is one, that of `transform`, and more after it
+    where parts moved or are shown apart. differs_region: polygons alike, in px of the query, around
+    what both pictures show at one place with other content.
     """
 
     query_id: str
@@ -129,11 +151,13 @@ class Match:
     score: float
     confidence: float
     is_copy: bool
+    relation: Relation
     direction: Direction
     transform: list[float]
     inliers: int
     query_region: list[list[float]]
     reference_region: list[list[float]]
+    differs_region: list[list[float]]
     edits: list[str]
     reason: str
 

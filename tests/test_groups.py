@@ -50,11 +50,13 @@ def matches_table(pairs):
             "score": confidence,
             "confidence": confidence,
             "is_copy": confidence >= 0.5,
+            "relation": "edited" if confidence >= 0.5 else "none",
             "direction": "unknown",
             "transform": [],
             "inliers": 0,
             "query_region": [],
             "reference_region": [],
+            "differs_region": [],
             "edits": [],
             "reason": "",
         }

@@ -59,11 +59,13 @@ def match(query, reference, confidence=0.9, transform=(1, 0, 0, 0, 1, 0, 0, 0, 1
         "score": 0.5,
         "confidence": confidence,
         "is_copy": confidence >= 0.5,
+        "relation": "edited" if confidence >= 0.5 else "none",
         "direction": "query_is_copy",
         "transform": list(map(float, transform)),
         "inliers": 40,
         "query_region": [square],
         "reference_region": [square],
+        "differs_region": [],
         "edits": ["crop"],
         "reason": f"why {query} & {reference}",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from copydetect.verification.regions import (
     overlapping_frames,
     polygons,
 )
+from copydetect.verification.relations import relation_of_copies
 
 _HOPELESS = 2.5
 """How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
@@ -112,10 +113,11 @@ def verify_pair(
     )
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
-        return _no_match(candidate)
+        return _strangers(candidate)
     confidence = joint_confidence(best, evidence)
     is_copy = confidence >= options.min_confidence
     signs = signs_of(best, query, reference) if is_copy else None
+    edits = probable_edits(best, signs) if signs else []
     regions = [best]
     if is_copy:
         regions += further_alignments(
@@ -128,19 +130,17 @@ def verify_pair(
             options.max_regions - 1,
         )
     query_region, reference_region = polygons(regions, query, reference)
-    return Match(
-        query_id=candidate.query_id,
-        reference_id=candidate.reference_id,
-        similarity=candidate.similarity,
-        score=candidate.score,
+    return replace(
+        _strangers(candidate),
         confidence=confidence,
         is_copy=is_copy,
+        relation=relation_of_copies(best, edits) if is_copy else "none",
         direction=direction_of(signs) if signs else "unknown",
         transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
         inliers=best.alignment.inliers,
         query_region=query_region,
         reference_region=reference_region,
-        edits=probable_edits(best, signs) if signs else [],
+        edits=edits,
         reason=explain(best, is_copy),
     )
 
@@ -209,24 +209,20 @@ def _identical(query: PairImage, reference: PairImage) -> bool:
 
 def _identical_match(query: PairImage, reference: PairImage, candidate: Candidate) -> Match:
     query_region, reference_region = overlapping_frames(np.eye(3), query, reference)
-    return Match(
-        query_id=candidate.query_id,
-        reference_id=candidate.reference_id,
-        similarity=candidate.similarity,
-        score=candidate.score,
+    return replace(
+        _strangers(candidate),
         confidence=1.0,
         is_copy=True,
-        direction="unknown",
+        relation="identical",
         transform=_full_size(np.eye(3), query, reference).ravel().tolist(),
-        inliers=0,
         query_region=query_region,
         reference_region=reference_region,
-        edits=[],
         reason="every pixel is the same",
     )
 
 
-def _no_match(candidate: Candidate) -> Match:
+def _strangers(candidate: Candidate) -> Match:
+    """The verdict on a pair of which nothing is known but that it was proposed."""
     return Match(
         query_id=candidate.query_id,
         reference_id=candidate.reference_id,
@@ -234,11 +230,13 @@ def _no_match(candidate: Candidate) -> Match:
         score=candidate.score,
         confidence=0.0,
         is_copy=False,
+        relation="none",
         direction="unknown",
         transform=[],
         inliers=0,
         query_region=[],
         reference_region=[],
+        differs_region=[],
         edits=[],
         reason=explain(None, False),
     )

@@ -1,0 +1,50 @@
+"""What two pictures are to each other: planted edits get the relation that they make."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from copydetect.types import COPY_RELATIONS, Match, Pixels
+from copydetect.verification.matches import prepare_image, verify_pair
+from tests.scenes import scene
+from tests.test_matches import CANDIDATE
+
+
+def verify(query: Pixels, reference: Pixels) -> Match:
+    return verify_pair(prepare_image("q", query), prepare_image("r", reference), CANDIDATE)
+
+
+def as_jpeg(pixels: Pixels, quality: int) -> Pixels:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "jpeg", quality=quality)
+    return np.array(Image.open(stream))
+
+
+def resized(pixels: Pixels, width: int, height: int) -> Pixels:
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+MADE = {
+    "identical": ("identical", lambda picture: picture.copy()),
+    "jpeg": ("same_picture", lambda picture: as_jpeg(picture, 60)),
+    "smaller": ("same_picture", lambda picture: as_jpeg(resized(picture, 240, 180), 85)),
+    "crop": ("edited", lambda picture: np.ascontiguousarray(picture[20:200, 30:280])),
+    "mirrored": ("edited", lambda picture: np.ascontiguousarray(picture[:, ::-1])),
+    "turned": ("edited", lambda picture: np.ascontiguousarray(np.rot90(picture))),
+    "grey": ("edited", lambda picture: np.repeat(picture.mean(axis=2, keepdims=True), 3, 2)),
+    "stranger": ("none", lambda picture: scene(104, 320, 240)),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_planted_edits_get_their_relation(name: str) -> None:
+    relation, make = MADE[name]
+    picture = scene(3, 320, 240)
+    match = verify(np.asarray(make(picture), np.uint8), picture)
+    assert match.relation == relation
+    assert match.is_copy == (relation in COPY_RELATIONS)
