@@ -26,10 +26,10 @@ _EVEN_ODDS = 0.0
 class CandidateOptions:
     """How many candidates are kept: the best `k` a query, and every one over `min_score`.
 
-    family: of pairs with even odds or better so many an image, so that all pairs of a family of
-    ordinary size are there. connect_similarity: an image of a collection searched for itself, which has more than k others
-    from this similarity up, also keeps the first of them, so that a crowd whose members are each
-    nearest to a few of their own kind is not torn apart.
+    family: so many pairs an image are kept while they have even odds or better, so that a family of
+    ordinary size keeps all of its pairs. connect_similarity: an image of a collection searched for
+    itself, which has more than k others from this similarity up, also keeps the first of them, so
+    that a crowd whose members are each nearest to a few of their own kind is not torn apart.
     """
 
     k: int = 10
@@ -50,7 +50,7 @@ class CandidateOptions:
         return f"{limits},connect={self.connect_similarity:g}"
 
     def keeps(self, ranks: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
-        """(n,) bool: which pairs are kept for their rank among those of an image, or their score."""
+        """(n,) bool: which pairs are kept, by their rank among those of an image, or by score."""
         likely = (ranks <= self.family) & (scores >= _EVEN_ODDS)
         return np.asarray((ranks <= self.k) | likely | (scores >= self.min_score), np.bool_)
 
