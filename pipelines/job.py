@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
@@ -22,7 +25,7 @@ from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.errors import InputError, OptionError
 from copydetect.evaluation.calibration import bundled_calibration
-from copydetect.grouping.groups import GroupOptions, group_copies
+from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.images import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.sources import Sources, find_sources
@@ -31,7 +34,7 @@ from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import BeamStorage
-from copydetect.types import Role
+from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from pipelines import stages
@@ -58,6 +61,7 @@ _FEATURE_PROBES = 4
 _FEATURES_PER_LIST = 20
 _FEATURE_QUERIES = 65_536
 _CROWD = 100
+_REF = ["image_id", "uri", "member", "role"]
 _COPY_SCORE = 0.8
 
 
@@ -223,7 +227,7 @@ def search_and_verify(
     }
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["groups"] = [_group(job, place, uris)] if search.symmetric else []
+    uris["histories"], uris["groups"] = _group(job, place, uris) if search.symmetric else ([], [])
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -273,16 +277,27 @@ def _proposals(
     return proposals, quality
 
 
-def _group(job: Job, place: Workplace, uris: Mapping[str, list[str]]) -> str:
-    """Group the verified pairs, in one step: only edges and image rows are held."""
+def _group(
+    job: Job, place: Workplace, uris: Mapping[str, list[str]]
+) -> tuple[list[str], list[str]]:
+    """Group the verified pairs, in one step: only edges and image rows are held.
+
+    The tables of the histories of copies, and of groups.
+    """
     images, matches = (
         tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
         for name in ("images", "matches")
     )
-    members = group_copies(images, matches, GroupOptions(keep=job.options.keep))
+    wanted = pa.array(images_to_look_at(images, matches), pa.string())
+    copies = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
+    refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
+    looked = stages.look_back(place, refs, DecodeOptions(job.options.max_megapixels))
+    histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
+    options = GroupOptions(keep=job.options.keep, neighbors=job.options.k)
+    members = group_copies(images, matches, options, histories)
     uri = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, uri, tables.rows_to_table(members, tables.GROUPS))
-    return uri
+    return looked, [uri]
 
 
 def _described_tables(options: JobOptions) -> list[str]:

@@ -18,7 +18,7 @@ from copydetect.evaluation.calibration import (
     Task,
     bundled_calibration,
 )
-from copydetect.grouping.keepers import KeepPolicy
+from copydetect.grouping.keepers import KeepOptions, Suggest
 from copydetect.transforms.storage import storage_for
 
 CHANNELS = ("descriptor", "local")
@@ -77,7 +77,7 @@ class JobOptions:
     calibration: Calibration
     precision: float | None
     min_confidence: float
-    keep: KeepPolicy
+    keep: KeepOptions
     max_megapixels: float
 
     def __post_init__(self) -> None:
@@ -122,6 +122,8 @@ def add_job_options(
     find.add_argument("--min_score", type=float, help="keep every candidate from this score up")
     find.add_argument("--verify_score", type=float, help="verify candidates from this score up")
     _add_threshold_options(parser)
+    if task == "dedup":
+        _add_keep_options(parser)
     model = parser.add_argument_group("descriptor")
     model.add_argument("--model", default=DEFAULT_MODEL, help="bundled name, or path of a model")
     model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
@@ -141,7 +143,6 @@ def add_job_options(
     index.add_argument("--shards", type=int, default=0, help="shard files (by size)")
     index.add_argument("--probes", type=int, default=0, help="lists a query visits (by recall)")
     run = parser.add_argument_group("run")
-    run.add_argument("--keep", choices=get_args(KeepPolicy), default="largest")
     run.add_argument("--max_megapixels", type=float, default=200.0, help="larger images fail (200)")
     run.add_argument(
         "--max_failed_fraction", type=float, default=0.1, help="more failures: exit code 3 (0.1)"
@@ -167,6 +168,44 @@ def _add_threshold_options(parser: argparse.ArgumentParser) -> None:
         metavar="CAL",
         help="what `copydetect calibrate` wrote (the bundled one); none: the decision as it is",
     )
+
+
+def _add_keep_options(parser: argparse.ArgumentParser) -> None:
+    keep = parser.add_argument_group("what is kept of each group")
+    keep.add_argument(
+        "--keep",
+        default="original",
+        metavar="RULES",
+        help="original, largest, oldest, newest, raw, metadata, shortest-path, first, or several "
+        "with commas between: the first that tells images apart decides (original)",
+    )
+    keep.add_argument(
+        "--prefer",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="keep these files rather than others, such as 'originals/*'; may be repeated",
+    )
+    keep.add_argument(
+        "--protect",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="never suggest these files for removal; may be repeated",
+    )
+    keep.add_argument(
+        "--suggest",
+        choices=get_args(Suggest),
+        default="same_picture",
+        help="suggest for removal: the same picture in another size, quality or format; edited "
+        "copies too, of which the kept image shows everything; identical ones only (same_picture)",
+    )
+
+
+def _keep_options(arguments: argparse.Namespace) -> KeepOptions:
+    if arguments.task != "dedup":
+        return KeepOptions()
+    return KeepOptions.parse(arguments.keep, arguments.prefer, arguments.protect, arguments.suggest)
 
 
 def loaded_calibration(
@@ -242,6 +281,6 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         calibration=calibration,
         precision=precision,
         min_confidence=min_confidence,
-        keep=arguments.keep,
+        keep=_keep_options(arguments),
         max_megapixels=arguments.max_megapixels,
     )

@@ -30,6 +30,7 @@ from copydetect.errors import OptionError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 _BLOCK_IMAGES = 65_536
 _FARTHEST = 2
@@ -97,12 +98,14 @@ class Densities:
     values: (images,) float32, in the unit of `evidence`; floors: (images,) float32, evidence that
     a pair that is not on the image's list has at most; spread: > 0, by how much the evidence of
     strangers falls when there are e times fewer of them, the median over the images;
-    unit: votes that strangers get, 0 where the channel's scores are similarities.
+    crowded: (images,) bool, whether a family or a crowd of look-alikes reached into the tail of the
+    image's list; unit: votes that strangers get, 0 where the channel's scores are similarities.
     """
 
     values: Floats
     floors: Floats
     spread: float
+    crowded: Bools
     unit: float = 0.0
 
     def evidence(self, scores: Floats) -> Floats:
@@ -132,14 +135,13 @@ def similarity_densities(
     """
     options = options or DensityOptions()
     step = options.step * _USUAL_SIMILARITY_SPREAD
-    values, slopes = _densities(queries, scores, images, options, step, None)
+    values, slopes, crowded = _densities(queries, scores, images, options, step, None)
     lonely = np.isnan(values)
-    replacement = np.zeros(images, np.float32) if fallback is None else fallback
-    if fallback is None and not lonely.all():
-        replacement = np.full(images, np.median(values[~lonely]), np.float32)
+    usual = USUAL_DENSITY if lonely.all() else np.median(values[~lonely])
+    replacement = np.full(images, usual, np.float32) if fallback is None else fallback
     values = np.where(lonely, replacement, values).astype(np.float32)
     spread = _spread(slopes, _USUAL_SIMILARITY_SPREAD)
-    return Densities(values, _floors(queries, scores, values), spread)
+    return Densities(values, _floors(queries, scores, values), spread, crowded)
 
 
 def vote_densities(
@@ -158,10 +160,10 @@ def vote_densities(
     unit = unit or _stranger_votes(queries, votes, images, options)
     evidence = np.log1p(votes / np.float32(unit))
     step = options.step * _USUAL_VOTE_SPREAD
-    values, slopes = _densities(queries, evidence, images, options, step, 0.0)
+    values, slopes, crowded = _densities(queries, evidence, images, options, step, 0.0)
     values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))
     spread = _spread(slopes, _USUAL_VOTE_SPREAD)
-    return Densities(values, _floors(queries, evidence, values), spread, unit)
+    return Densities(values, _floors(queries, evidence, values), spread, crowded, unit)
 
 
 def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
@@ -198,22 +200,27 @@ def _densities(
     options: DensityOptions,
     step: float,
     absent: float | None,
-) -> tuple[Floats, Floats]:
-    """Density and tail slope (images,), NaN where an image has too few neighbours."""
+) -> tuple[Floats, Floats, Bools]:
+    """Density and tail slope (images,), NaN where an image has too few neighbours; crowded."""
     order, starts, sizes = _ranked(queries, scores, images)
     values = np.full(images, np.nan, np.float32)
     slopes = np.full(images, np.nan, np.float32)
+    crowded = np.zeros(images, np.bool_)
     for first in range(0, images, _BLOCK_IMAGES):
         block = slice(first, min(images, first + _BLOCK_IMAGES))
         ranks = _FARTHEST * options.tail_last
         ranked = _matrix(scores[order], starts[block], sizes[block], ranks, options, absent)
-        ranked = without_family(ranked, options, step)
+        ranked, members = without_family(ranked, options, step)
         values[block], slopes[block] = density_of_lists(ranked, options)
-    return values, slopes
+        crowded[block] = members > 0
+    return values, slopes, crowded
 
 
-def without_family(ranked: Floats, options: DensityOptions, step: float) -> Floats:
-    """Neighbour lists (n, tail_last) that begin behind a family, where one reaches into the tail.
+def without_family(
+    ranked: Floats, options: DensityOptions, step: float
+) -> tuple[Floats, npt.NDArray[np.integer]]:
+    """Neighbour lists (n, tail_last) that begin behind a family, where one reaches into the tail,
+    and how many members it has: (n,), 0 where there is none.
 
     ranked: (n, ranks) scores, descending, NaN where a list has ended; step: by how much they fall
     behind a family.
@@ -225,7 +232,7 @@ def without_family(ranked: Floats, options: DensityOptions, step: float) -> Floa
     columns = np.arange(options.tail_last) + members[:, None]
     beyond = columns >= ranked.shape[1]
     found = np.take_along_axis(ranked, np.where(beyond, 0, columns), axis=1)
-    return np.where(beyond, np.float32(np.nan), found).astype(np.float32)
+    return np.where(beyond, np.float32(np.nan), found).astype(np.float32), members
 
 
 def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, Floats]:

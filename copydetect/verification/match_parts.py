@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -24,6 +24,7 @@ from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
+from copydetect.verification.proved_families import counted_score, in_proved_families
 
 IMAGES_KEPT = 512
 
@@ -121,16 +122,27 @@ def verify_part(
     sides: images of the queries and of the references. A pair with an image that cannot be opened
     is a failure of that image, named once.
     """
-    matches: list[Match] = []
+    verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    for candidate, query, reference, points in opened_pairs(
-        storage, candidates_uri, pairs_uri, sides, options
-    ):
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options)
+    for row, (candidate, query, reference, points) in opened:
         for image in (query, reference):
             if isinstance(image, Failure):
                 failures[image.role, image.image_id] = image
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            matches.append(_verified(query, reference, candidate, points, options))
+            counted = counted_score(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, counted, options)
+    candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
+    copies = [verdict.match.is_copy for verdict in verdicts.values()]
+    families = in_proved_families(list(candidates.values()), copies)
+    for row in np.array(list(verdicts))[families].tolist():
+        verdicts[row] = verdicts[row].counting(candidates[row].score, options)
+    again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
+    for row, (candidate, query, reference, points) in opened if again else ():
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            verdicts[row] = _verdict(query, reference, candidate, points, candidate.score, options)
+    matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
@@ -143,30 +155,58 @@ def opened_pairs(
     pairs_uri: str,
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
-) -> Iterator[OpenedPair]:
-    """The candidates of one part that are verified, in the order of their table."""
+    rows: Collection[int] | None = None,
+) -> Iterator[tuple[int, OpenedPair]]:
+    """The candidates of one part that are verified, with their rows, in the order of their table.
+
+    rows: of those that are wanted, None for all.
+    """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
     for row, candidate in _chosen(table, options):
-        query = sides[0].open(int(pairs.query[row]))
-        reference = sides[1].open(int(pairs.reference[row]))
-        yield candidate, query, reference, pairs.correspondences(row)
+        if rows is None or row in rows:
+            query = sides[0].open(int(pairs.query[row]))
+            reference = sides[1].open(int(pairs.reference[row]))
+            yield row, (candidate, query, reference, pairs.correspondences(row))
 
 
-def _verified(
+@dataclass(frozen=True)
+class _Verdict:
+    """A match with a calibrated confidence, and what it was made from.
+
+    proof: the decision's own confidence; overturned: whether it is a copy by a score that has come
+    to count, which the rest of the match does not show yet.
+    """
+
+    candidate: Candidate
+    match: Match
+    proof: float
+    overturned: bool = False
+
+    def counting(self, score: float, options: VerifyOptions) -> _Verdict:
+        """The same with another score."""
+        confidence = float(options.calibration.apply(self.proof, score))
+        is_copy = self.proof >= options.calibration.needed(options.matching.min_confidence, score)
+        match = replace(self.match, confidence=confidence)
+        return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
+
+
+def _verdict(
     query: PairImage,
     reference: PairImage,
     candidate: Candidate,
     points: npt.NDArray[np.float32],
+    score: float,
     options: VerifyOptions,
-) -> Match:
-    """A verdict whose confidence is calibrated."""
+) -> _Verdict:
+    """The verdict on a pair by its pixels and this score, in log-odds."""
     calibration, matching = options.calibration, options.matching
-    needed = calibration.needed(matching.min_confidence, candidate.score)
+    needed = calibration.needed(matching.min_confidence, score)
     match = verify_pair(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    return replace(match, confidence=float(calibration.apply(match.confidence, match.score)))
+    calibrated = replace(match, confidence=float(calibration.apply(match.confidence, score)))
+    return _Verdict(candidate, calibrated, match.confidence)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
