@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 _FAVOURITES = 16
 """So many of the most preferred images of a part stand for election."""
+_NEAR, _FAR_CONFIDENCE = 2, 0.95
+"""Steps that `min_path_confidence` is for, and what is asked of who is farther."""
 _SHARED = 0.1
 """Of the smaller picture: who shows less of what the kept image shows is no copy of it."""
 
@@ -121,6 +123,8 @@ def paths_to(
         path = _surest_path(image, kept, paths, verdicts, pairs, sizes)
         if path is None:
             outside.add(image)
+            continue
+        if len(path.steps) > _NEAR and 1.0 - doubt < _FAR_CONFIDENCE:
             continue
         paths[image] = replace(path, confidence=1.0 - doubt)
         go_on_from(image)
