@@ -154,7 +154,8 @@ def test_the_best_k_and_everything_over_min_score():
     fusion = Fusion(0, 1, 1)
     two = merge_matches(descriptor, None, sides, CandidateOptions(k=2, family=0), fusion)
     np.testing.assert_array_equal(two.reference, [0, 3])
-    over = merge_matches(descriptor, None, sides, CandidateOptions(k=1, min_score=0.9, family=0), fusion)
+    options = CandidateOptions(k=1, min_score=0.9, family=0)
+    over = merge_matches(descriptor, None, sides, options, fusion)
     np.testing.assert_array_equal(over.reference, [0, 3, 1, 2])  # ties by reference
     np.testing.assert_array_equal(over.rank, [1, 2, 3, 4])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +134,7 @@ def test_a_wrong_pair_of_two_originals_does_not_join_their_families():
 def test_a_chain_ends_where_it_is_no_longer_sure():
     """.95 each: two steps are .90, three .86."""
     ids = "abcdefghijkl"
-    chain = [(a, b, 0.95) for a, b in zip(ids, ids[1:], strict=False)]
+    chain = [(a, b, 0.95) for a, b in pairwise(ids)]
     members = group_copies(images_table(ids), matches_table(chain))
     assert len({member.group_id for member in members}) > 1
     for member in members:

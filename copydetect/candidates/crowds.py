@@ -67,7 +67,8 @@ def scale_step(job: CandidateJob) -> Scale:
         scale = replace(scale, usual=usual, similarity_spread=found.spread)
     if job.proposals.votes:
         number, votes, images = _lists(samples, "voted")
-        voted = vote_densities(number, votes, images, job.density)
+        nobody = np.zeros(images, np.bool_) if job.proposals.described else None
+        voted = vote_densities(number, votes, images, job.density, may_be_crowded=nobody)
         scale = replace(scale, vote_spread=voted.spread, unit=voted.unit)
     return scale
 
@@ -102,8 +103,9 @@ def crowd_step(job: CandidateJob, part: int, scale: Scale) -> None:
         crowds[full, 4] = 1
     if job.proposals.votes:
         voted = read_votes(job.storage, job.proposals.votes[part])
+        crowded = crowds[:, 4] > 0 if job.proposals.described else None
         other = vote_densities(
-            voted.query - start, voted.votes, images, job.density, unit=scale.unit
+            voted.query - start, voted.votes, images, job.density, scale.unit, crowded
         )
         crowds[:, 2], crowds[:, 3] = other.values, other.floors
     write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)

@@ -134,8 +134,8 @@ def similarity_densities(
     with too few neighbours.
     """
     options = options or DensityOptions()
-    step = options.step * _USUAL_SIMILARITY_SPREAD
-    values, slopes, crowded = _densities(queries, scores, images, options, step, None)
+    steps = np.full(images, options.step * _USUAL_SIMILARITY_SPREAD, np.float32)
+    values, slopes, crowded = _densities(queries, scores, images, options, steps, None)
     lonely = np.isnan(values)
     usual = USUAL_DENSITY if lonely.all() else np.median(values[~lonely])
     replacement = np.full(images, usual, np.float32) if fallback is None else fallback
@@ -150,17 +150,22 @@ def vote_densities(
     images: int,
     options: DensityOptions | None = None,
     unit: float | None = None,
+    may_be_crowded: Bools | None = None,
 ) -> Densities:
     """Densities of the local channel; arguments as in `similarity_densities`.
 
     An image that is not on the list has no vote, so that lists may be short. unit: as in
-    `Densities`, where it is known from more of the collection than these images.
+    `Densities`, where it is known from more of the collection than these images. may_be_crowded:
+    (images,) bool, of which a family is looked for, None for all: what pictures share with others
+    of one template shows as a step in votes too, so descriptors are asked first.
     """
     options = options or DensityOptions()
     unit = unit or _stranger_votes(queries, votes, images, options)
     evidence = np.log1p(votes / np.float32(unit))
-    step = options.step * _USUAL_VOTE_SPREAD
-    values, slopes, crowded = _densities(queries, evidence, images, options, step, 0.0)
+    steps = np.full(images, options.step * _USUAL_VOTE_SPREAD, np.float32)
+    if may_be_crowded is not None:
+        steps[~may_be_crowded] = np.inf
+    values, slopes, crowded = _densities(queries, evidence, images, options, steps, 0.0)
     values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))
     spread = _spread(slopes, _USUAL_VOTE_SPREAD)
     return Densities(values, _floors(queries, evidence, values), spread, crowded, unit)
@@ -198,7 +203,7 @@ def _densities(
     scores: Floats,
     images: int,
     options: DensityOptions,
-    step: float,
+    steps: Floats,
     absent: float | None,
 ) -> tuple[Floats, Floats, Bools]:
     """Density and tail slope (images,), NaN where an image has too few neighbours; crowded."""
@@ -210,25 +215,25 @@ def _densities(
         block = slice(first, min(images, first + _BLOCK_IMAGES))
         ranks = _FARTHEST * options.tail_last
         ranked = _matrix(scores[order], starts[block], sizes[block], ranks, options, absent)
-        ranked, members = without_family(ranked, options, step)
+        ranked, members = without_family(ranked, options, steps[block])
         values[block], slopes[block] = density_of_lists(ranked, options)
         crowded[block] = members > 0
     return values, slopes, crowded
 
 
 def without_family(
-    ranked: Floats, options: DensityOptions, step: float
+    ranked: Floats, options: DensityOptions, steps: Floats
 ) -> tuple[Floats, npt.NDArray[np.integer]]:
     """Neighbour lists (n, tail_last) that begin behind a family, where one reaches into the tail,
     and how many members it has: (n,), 0 where there is none.
 
-    ranked: (n, ranks) scores, descending, NaN where a list has ended; step: by how much they fall
-    behind a family.
+    ranked: (n, ranks) scores, descending, NaN where a list has ended; steps: (n,) by how much they
+    fall behind a family.
     """
     before = options.tail_first - 1
-    steps = ranked[:, before:-1] - ranked[:, before + 1 :] > step
-    last = ranked.shape[1] - 1 - np.argmax(steps[:, ::-1], axis=1)
-    members = np.where(steps.any(axis=1), last, 0)
+    falls = ranked[:, before:-1] - ranked[:, before + 1 :] > steps[:, None]
+    last = ranked.shape[1] - 1 - np.argmax(falls[:, ::-1], axis=1)
+    members = np.where(falls.any(axis=1), last, 0)
     columns = np.arange(options.tail_last) + members[:, None]
     beyond = columns >= ranked.shape[1]
     found = np.take_along_axis(ranked, np.where(beyond, 0, columns), axis=1)

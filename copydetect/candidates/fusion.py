@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.candidates.densities import Densities, Floats, Ints
+from copydetect.candidates.densities import Bools, Densities, Floats, Ints
 from copydetect.errors import OptionError
 
 Integers32 = npt.NDArray[np.int32]
@@ -26,10 +26,11 @@ _EVEN_ODDS = 0.0
 class CandidateOptions:
     """How many candidates are kept: the best `k` a query, and every one over `min_score`.
 
-    family: so many pairs an image are kept while they have even odds or better, so that a family of
-    ordinary size keeps all of its pairs. connect_similarity: an image of a collection searched for
-    itself, which has more than k others from this similarity up, also keeps the first of them, so
-    that a crowd whose members are each nearest to a few of their own kind is not torn apart.
+    family: so many pairs an image are kept while they have even odds or better, or are crowded, so
+    that a family of ordinary size keeps all of its pairs. connect_similarity: an image of a
+    collection searched for itself, which has more than k others from this similarity up, also keeps
+    the first of them, so that a crowd whose members are each nearest to a few of their own kind is
+    not torn apart.
     """
 
     k: int = 10
@@ -49,9 +50,13 @@ class CandidateOptions:
         limits = f"k={self.k},family={self.family},min_score={self.min_score:g}"
         return f"{limits},connect={self.connect_similarity:g}"
 
-    def keeps(self, ranks: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
-        """(n,) bool: which pairs are kept, by their rank among those of an image, or by score."""
-        likely = (ranks <= self.family) & (scores >= _EVEN_ODDS)
+    def keeps(self, ranks: Ints, scores: Floats, crowded: Bools | None = None) -> Bools:
+        """(n,) bool: which pairs are kept, by their rank among those of an image, or by score.
+
+        crowded: (n,) bool, pairs whose score cannot tell; see `types.Candidate`.
+        """
+        likely = scores >= _EVEN_ODDS
+        likely = (ranks <= self.family) & (likely if crowded is None else likely | crowded)
         return np.asarray((ranks <= self.k) | likely | (scores >= self.min_score), np.bool_)
 
 

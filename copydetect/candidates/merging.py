@@ -194,21 +194,22 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
     ranks = _ranks_inside(job, block, pairs)
-    wanted = job.options.keeps(ranks, pairs.score)
+    crowded = _crowded(job, densities[0], pairs.query, pairs.reference)
+    wanted = job.options.keeps(ranks, pairs.score, crowded)
     wanted[_connecting(job, block, pairs)] = True
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
-    kept.records["crowded"] = _crowded(job, densities[0], kept.records)
+    kept.records["crowded"] = crowded[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
 
 
-def _crowded(job: CandidateJob, densities: Densities | None, pairs: Records) -> Bools:
+def _crowded(job: CandidateJob, densities: Densities | None, query: Ints, reference: Ints) -> Bools:
     """(n,) bool: pairs whose images have so many near neighbours that only proof tells copies."""
     if densities is None:
-        return np.zeros(len(pairs), np.bool_)
-    crowded = densities.crowded[pairs["query"]]
+        return np.zeros(len(query), np.bool_)
+    crowded = densities.crowded[query]
     if job.proposals.symmetric:
-        crowded = crowded & densities.crowded[pairs["reference"]]
+        crowded = crowded & densities.crowded[reference]
     return np.asarray(crowded, np.bool_)
 
 

@@ -22,7 +22,7 @@ from copydetect.grouping.file_history import FileHistory
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-CERTAIN = 0.9
+CERTAIN = 0.95
 """From this probability on the original counts as known."""
 
 _MADE_NAME = re.compile(
@@ -57,24 +57,24 @@ class Sign:
 
 
 SIGNS = (
-    Sign("camera", 1.0, "it has its camera's data", ""),
-    Sign("taken", 1.0, "it says when it was taken", ""),
-    Sign("located", 1.0, "it says where it was taken", ""),
-    Sign("editor", -1.0, "", "saved by an editor"),
-    Sign("changed", -1.0, "", "saved again after it was taken"),
-    Sign("resized", -1.0, "", "says that it had another size"),
-    Sign("retouched", -1.0, "", "its thumbnail shows another picture"),
-    Sign("detail", 1.0, "it shows most detail", ""),
-    Sign("enlarged", -1.0, "", "enlarged or blurred"),
-    Sign("coarseness", -1.0, "", "compressed more"),
-    Sign("earlier", -1.0, "", "compressed before"),
-    Sign("shifted", -1.0, "", "cut out or mirrored"),
-    Sign("padded", -1.0, "", "padded with zeros"),
-    Sign("made_name", -1.0, "", "named as a copy"),
-    Sign("camera_name", 1.0, "it is named as by a camera", ""),
-    Sign("made_folder", -1.0, "", "in a folder of copies"),
-    Sign("source", 1.0, "others were made from it", ""),
-    Sign("made", -1.0, "", "made from another one"),
+    Sign("camera", 2.8, "it has its camera's data", ""),
+    Sign("taken", 0.8, "it says when it was taken", ""),
+    Sign("located", 0.4, "it says where it was taken", ""),
+    Sign("editor", -1.6, "", "saved by an editor"),
+    Sign("changed", -0.9, "", "saved again after it was taken"),
+    Sign("resized", -0.7, "", "says that it had another size"),
+    Sign("retouched", -2.0, "", "its thumbnail shows another picture"),
+    Sign("detail", 0.0, "it shows most detail", ""),
+    Sign("enlarged", -3.4, "", "enlarged or blurred"),
+    Sign("coarseness", 0.0, "", "compressed more"),
+    Sign("earlier", -0.8, "", "compressed before"),
+    Sign("shifted", -0.4, "", "cut out or mirrored"),
+    Sign("padded", -2.0, "", "padded with zeros"),
+    Sign("made_name", -3.5, "", "named as a copy"),
+    Sign("camera_name", 1.2, "it is named as by a camera", ""),
+    Sign("made_folder", -0.4, "", "in a folder of copies"),
+    Sign("source", 3.0, "others were made from it", ""),
+    Sign("made", -1.4, "", "made from another one"),
 )
 
 
