@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 setup(
-    name="copydetect",
+    name="copydetect-images",
     version="0.1.0",
     description="Finds edited copies of images in large collections, with proof",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),

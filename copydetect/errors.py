@@ -1,12 +1,22 @@
 """The errors that a caller may want to tell apart.
 
 CopydetectError
-├── InputError      what the user pointed at: missing, empty, unreadable, not what it claims to be
-├── OptionError     a setting out of range, or settings that contradict each other
-├── ModelError      a model file that is none, or one that does not fit the data it is used with
-├── ImageError      one image that cannot be used; becomes a row of the failures table
-└── IndexFileError  a shard or partition file: missing, truncated, foreign, of other settings
+├── InputError            what the user pointed at: missing, empty, not what it claims to be
+├── OptionError           a setting out of range, or settings that contradict each other
+├── ModelError            a model file that is none, or that does not fit the data it is used with
+├── ImageError            one image that cannot be used; in a run it becomes a row of `failures`
+├── IndexFileError        a shard or partition file: missing, truncated, foreign, of other settings
+├── RunError              a finished run whose files are missing or damaged
+├── TransientError        trouble that another try may mend: a lock is held, storage is busy
+└── TooManyFailuresError  a run that ended, but could not read more of its input than is allowed
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from copydetect.results import Result
 
 
 class CopydetectError(Exception):
@@ -26,8 +36,28 @@ class ModelError(CopydetectError):
 
 
 class ImageError(CopydetectError):
-    """One image cannot be used; the run goes on and the image becomes a row of `failures`."""
+    """One image cannot be used; a run goes on, and the image becomes a row of `failures`."""
 
 
 class IndexFileError(CopydetectError):
     """A shard or partition file is missing, truncated, foreign or was made with other settings."""
+
+
+class RunError(CopydetectError):
+    """A finished run cannot be read: some of its files are missing or damaged."""
+
+
+class TransientError(CopydetectError):
+    """Another try may succeed: a lock is held by another run, or storage does not answer."""
+
+
+class TooManyFailuresError(CopydetectError):
+    """A run could not read more of its input than `max_failed_fraction` allows.
+
+    result: what `dedup` or `match` found all the same, else None. It replaces no earlier result
+    that was within the limit.
+    """
+
+    def __init__(self, message: str, result: Result | None = None) -> None:
+        super().__init__(message)
+        self.result = result

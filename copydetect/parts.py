@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.errors import InputError
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, Role
 
@@ -31,7 +30,7 @@ class ListedImage:
     """An image of the input whose bytes have been read once: sha256 in hex, size in bytes.
 
     Where reading failed, `error_type` and `message` say why, sha256 is that of the image_id and
-    `bytes` is 0.
+    `bytes` is 0. origin: the container or folder of the input that it was found in.
     """
 
     image_id: str
@@ -42,6 +41,7 @@ class ListedImage:
     bytes: int
     error_type: str = ""
     message: str = ""
+    origin: str = ""
 
     @property
     def ref(self) -> ImageRef:
@@ -58,15 +58,19 @@ LISTING = pa.schema(
 """Schema of the listing: the fields of `ListedImage`."""
 
 
-def list_images(contents: Iterable[tuple[ImageRef, bytes | Failure]]) -> Iterator[ListedImage]:
+def list_images(
+    contents: Iterable[tuple[ImageRef, bytes | Failure]], origin: str = ""
+) -> Iterator[ListedImage]:
     """Hash the bytes of each image; one that could not be read keeps its reason."""
     for ref, content in contents:
         place = (ref.image_id, ref.role, ref.uri, ref.member)
         if isinstance(content, Failure):
             stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
-            yield ListedImage(*place, stand_in, 0, content.error_type, content.message)
+            reason = (content.error_type, content.message)
+            yield ListedImage(*place, stand_in, 0, *reason, origin)
         else:
-            yield ListedImage(*place, hashlib.sha256(content).hexdigest(), len(content))
+            digest = hashlib.sha256(content).hexdigest()
+            yield ListedImage(*place, digest, len(content), origin=origin)
 
 
 def content_digest(listing: pa.Table) -> str:
@@ -84,14 +88,6 @@ def content_digest(listing: pa.Table) -> str:
     for key in keys:
         digest.update(repr(key).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def refuse_duplicate_ids(listing: pa.Table) -> None:
-    """InputError that names an image_id which two images of one role share."""
-    counts = listing.group_by(["role", "image_id"]).aggregate([([], "count_all")])
-    for row in counts.to_pylist():
-        if row["count_all"] > 1:
-            raise InputError(f"{row['count_all']} images share the image_id {row['image_id']!r}")
 
 
 def part_count(images: int) -> int:

@@ -19,8 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from copydetect import __version__, tables
-from copydetect.errors import InputError
+from copydetect.errors import InputError, RunError
 from copydetect.storage import Storage
+from copydetect.types import Role
 
 MANIFEST = "manifest.json"
 
@@ -42,11 +43,30 @@ def run_folder_name(settings: Mapping[str, Any], content_digest: str) -> str:
 
 
 @dataclass(frozen=True)
+class RoleInput:
+    """What was read of the input of one role, in files.
+
+    named: what the user pointed at; images: how many were listed; failed: how many of these could
+    not be used; skipped: files of other kinds, by extension; excluded: files that a glob left out;
+    renamed: images whose id repeated and got its shard or folder in front; renamed_example: one.
+    """
+
+    named: str
+    images: int
+    failed: int
+    skipped: dict[str, int]
+    excluded: int = 0
+    renamed: int = 0
+    renamed_example: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a finished run left: tables by name (URIs relative to OUT), settings and figures.
 
     counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
-    such as the recall of the search against exact search.
+    such as the recall of the search against exact search; inputs: what was read, by role; accepted:
+    whether no more of it failed than was allowed.
     """
 
     command: str
@@ -56,6 +76,8 @@ class Manifest:
     counts: dict[str, int]
     seconds: dict[str, float]
     quality: dict[str, float] = field(default_factory=dict)
+    inputs: dict[Role, RoleInput] = field(default_factory=dict)
+    accepted: bool = True
     version: str = __version__
 
     @staticmethod
@@ -65,8 +87,11 @@ class Manifest:
         if not storage.exists(uri):
             raise InputError(f"{output} holds no finished run: there is no {MANIFEST} in it")
         try:
-            return Manifest(**json.loads(storage.read(uri)))
-        except (ValueError, TypeError) as error:
+            fields = json.loads(storage.read(uri))
+            inputs = fields.pop("inputs", {})
+            read = {role: RoleInput(**one) for role, one in inputs.items()}
+            return Manifest(**fields, inputs=read)
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
 
     def commit(self, storage: Storage, output: str) -> None:
@@ -81,11 +106,14 @@ class Manifest:
     def table(
         self, storage: Storage, output: str, name: str, columns: list[str] | None = None
     ) -> pa.Table:
-        """All rows of one table; InputError where a file is missing or rows have been lost."""
+        """All rows of one table; RunError where a file is missing or rows have been lost."""
         schema = tables.SCHEMAS[name]
-        table = tables.read_tables(storage, self.table_uris(output, name), schema, columns)
+        try:
+            table = tables.read_tables(storage, self.table_uris(output, name), schema, columns)
+        except InputError as error:
+            raise RunError(f"the run in {output} is damaged: {error}") from error
         if table.num_rows != self.counts[name]:
-            raise InputError(
+            raise RunError(
                 f"{output}: table {name} has {table.num_rows} rows, its manifest says "
                 f"{self.counts[name]}"
             )

@@ -69,6 +69,8 @@ MATCHES = pa.schema(
     [
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("reference_id", pa.string(), nullable=False),
+        pa.field("query_uri", pa.string(), nullable=False),
+        pa.field("reference_uri", pa.string(), nullable=False),
         pa.field("similarity", pa.float32()),
         pa.field("score", pa.float32(), nullable=False),
         pa.field("confidence", pa.float32(), nullable=False),
@@ -90,16 +92,18 @@ GROUPS = pa.schema(
     [
         pa.field("group_id", pa.string(), nullable=False),
         pa.field("image_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
         pa.field("keep", pa.bool_(), nullable=False),
         pa.field("suggested", pa.bool_(), nullable=False),
-        pa.field("relation", pa.string(), nullable=False),
         pa.field("kept_id", pa.string(), nullable=False),
+        pa.field("kept_uri", pa.string(), nullable=False),
+        pa.field("relation", pa.string(), nullable=False),
         pa.field("certain", pa.bool_(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("similarity_to_kept", pa.float32()),
     ]
 )
-"""One row a member of a group; fields as in `types.GroupMember`."""
+"""One row a member of a group; fields as in `types.GroupMember`, kept_uri: where `kept_id` is."""
 
 HISTORIES = pa.schema(
     [

@@ -165,6 +165,8 @@ class Match:
     differs_region: list[list[float]]
     edits: list[str]
     reason: str
+    query_uri: str = ""
+    reference_uri: str = ""
 
 
 @dataclass(frozen=True)

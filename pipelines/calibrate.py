@@ -1,4 +1,4 @@
-"""`copydetect calibrate`: the threshold for a wanted precision, on the user's own images.
+"""The threshold for a wanted precision, on the user's own images.
 
 A sample of the collection is edited, originals and copies are searched and verified as `dedup`
 does it, and the decision's confidence is mapped to the share of pairs that are copies. OUT holds
@@ -8,10 +8,9 @@ pair and its label, and the run's files, from which the same command continues o
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,13 +37,11 @@ from copydetect.evaluation.calibration_pairs import (
     label_pairs,
 )
 from copydetect.inputs.sources import find_sources
+from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from pipelines import stages
-from pipelines.cli import end_with
-from pipelines.engine import EXIT_DONE, exit_code_of, parser_of
 from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.options import DEFAULT_PRECISION, NO_CALIBRATION, add_job_options
 from pipelines.outputs import alone_in
 from pipelines.stages import Listing, Workplace
 
@@ -52,40 +49,45 @@ _PLOT, _PAIRS = "calibration.svg", "pairs.parquet"
 _FEW_IMAGES = 200
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line; returns the exit code."""
-    try:
-        arguments, beam_flags = _parser().parse_known_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return exit_code_of(lambda: _calibrate(arguments, beam_flags), arguments.verbose)
+@dataclass(frozen=True)
+class Calibrated:
+    """What `calibrate` found for each task, and the folder that it is in."""
+
+    output: str
+    precision: float
+    found: Mapping[Task, Calibration]
+
+    def __str__(self) -> str:
+        return "\n".join(_report(self.output, self.found))
+
+    @property
+    def threshold(self) -> str:
+        """Where the wanted precision starts, in words; OptionError where it cannot be had."""
+        point = self.found["dedup"].point_for(self.precision)
+        return f"precision {self.precision:g} starts at a confidence of {point.threshold:.3f}"
 
 
-def _calibrate(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
-    precision = DEFAULT_PRECISION if arguments.precision is None else arguments.precision
-    if not 0 < precision < 1:
-        raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")
-    mixes = tuple(name.strip() for name in arguments.mix.split(","))
-    options = StudyOptions(
-        min(arguments.sample, arguments.collection),
-        arguments.collection,
-        arguments.copies,
-        mixes,
-        arguments.seed,
-        arguments.distinct,
-    )
-    arguments.calibration, arguments.precision = NO_CALIBRATION, None
-    job = checked_job("calibrate", {"image": arguments.photos}, arguments, beam_flags)
+def calibrate(
+    photos: Sequence[str],
+    output: str,
+    study: StudyOptions,
+    options: RunOptions,
+    engine_options: EngineOptions,
+    use_score: bool = True,
+) -> Calibrated:
+    """Find what confidences mean on a collection; the files are in `output`.
+
+    options: of the search and verification; their calibration is not used. Its `precision` is the
+    one that is wanted. use_score: whether the search's score counts beside the confidence.
+    """
+    precision = DEFAULT_PRECISION if options.precision is None else options.precision
+    uncalibrated = options.changed(calibration=NO_CALIBRATION, precision=None)
+    job = checked_job("calibrate", {"image": photos}, output, uncalibrated, engine_options)
     with alone_in(job.output):
-        pairs, sample = _labelled(job, options)
-        found = _fitted(job, pairs, sample, arguments.score)
+        pairs, sample = _labelled(job, study)
+        found = _fitted(job, pairs, sample, use_score)
         _write(job, pairs, found)
-    if not job.engine.quiet:
-        print("\n".join(_report(job, found)))
-    point = found["dedup"].point_for(precision)
-    if not job.engine.quiet:
-        print(f"--precision {precision:g} starts at a confidence of {point.threshold:.3f}")
-    return EXIT_DONE
+    return Calibrated(job.output, precision, found)
 
 
 def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str, Any]]:
@@ -95,12 +97,12 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     chosen = choose_images((ListedImage(**row) for row in listed), options)
     if len(chosen.collection) < _FEW_IMAGES:
         # Few images have few strangers worth a look, and without any there is nothing to learn.
-        job = replace(job, options=replace(job.options, verify_score=-math.inf))
+        job = replace(job, settings=replace(job.settings, verify_score=-math.inf))
     study = _listing(chosen.collection)
     digest = content_digest(study)
     # How pairs are labelled changes nothing in what is searched.
     searched = str(replace(options, distinct=False))
-    folder = runs.run_folder_name({**job.settings, "study": searched}, digest)
+    folder = runs.run_folder_name({**job.decisive, "study": searched}, digest)
     place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
     _forget_verdicts(place)
     made = _make_copies(place, chosen, options)
@@ -123,7 +125,7 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
         "mixes": options.mixes,
         "copies_by_each_mix": options.copies,
         "distinct": options.distinct,
-        "effort": job.options.effort,
+        "effort": job.settings.effort,
         "models": job.models,
         "originals": sorted({copy.original_id for copy in made}),
     }
@@ -193,7 +195,7 @@ def _fitted(
     found: dict[Task, Calibration] = {}
     for task in FILE_NAMES:
         try:
-            fitted = fit_calibration(pairs.of(task), job.options.channels, use_score)
+            fitted = fit_calibration(pairs.of(task), job.settings.channels, use_score)
         except OptionError:
             if task == "dedup":
                 raise
@@ -217,7 +219,7 @@ def _write(job: Job, pairs: LabelledPairs, found: Mapping[Task, Calibration]) ->
         fitted.save(job.storage, runs.join(job.output, FILE_NAMES[task]))
 
 
-def _report(job: Job, found: Mapping[Task, Calibration]) -> list[str]:
+def _report(output: str, found: Mapping[Task, Calibration]) -> list[str]:
     """What was found, in a few lines."""
     sample = found["dedup"].sample
     lines = [
@@ -234,7 +236,7 @@ def _report(job: Job, found: Mapping[Task, Calibration]) -> list[str]:
         lines += _thresholds(task, calibration)
     if "match" not in found:
         lines.append("match: too few pairs for a calibration of its own; it takes dedup's")
-    return [*lines, f"calibration {runs.join(job.output, FILE_NAMES['dedup'])}"]
+    return [*lines, f"calibration {runs.join(output, FILE_NAMES['dedup'])}"]
 
 
 def _thresholds(task: Task, calibration: Calibration) -> list[str]:
@@ -251,43 +253,3 @@ def _thresholds(task: Task, calibration: Calibration) -> list[str]:
             f"{point['precision_high']:.3f}), recall {point['recall']:.3f}"
         )
     return lines
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("calibrate", "Find the threshold for a wanted precision on your own images.")
-    parser.add_argument("photos", metavar="PHOTOS", help="any input that dedup takes")
-    study = parser.add_argument_group("what is searched")
-    defaults = StudyOptions()
-    study.add_argument(
-        "--sample", type=int, default=defaults.sample, help=f"images to edit ({defaults.sample})"
-    )
-    study.add_argument(
-        "--collection",
-        type=int,
-        default=defaults.collection,
-        help=f"images to search in at most, the sample among them ({defaults.collection})",
-    )
-    study.add_argument("--copies", type=int, default=defaults.copies, help="by each mix (1)")
-    study.add_argument(
-        "--mix",
-        default=",".join(defaults.mixes),
-        help=f"mixes of edits, of which an image gets one, two, … ({','.join(defaults.mixes)})",
-    )
-    study.add_argument("--seed", type=int, default=0, help="another one draws others (0)")
-    study.add_argument(
-        "--distinct",
-        action="store_true",
-        help="the collection holds no copies: nothing of doubt is left out",
-    )
-    study.add_argument(
-        "--no_score",
-        dest="score",
-        action="store_false",
-        help="use the decision's confidence alone, so that it fits all channels",
-    )
-    add_job_options(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    end_with(main)

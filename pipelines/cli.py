@@ -1,24 +1,25 @@
-"""The `copydetect` command: one subcommand a job."""
+"""The `copydetect` command: finds the module of a subcommand, and ends the process."""
 
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
-from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
 from copydetect import __version__
+from copydetect.spelling import suggestion
+from pipelines import exit_codes
 
 COMMANDS = {
-    "dedup": "find the copies inside one collection",
+    "dedup": "find the copies inside a collection",
     "match": "find the queries that are copies of references",
-    "edits": "make labelled edited copies of a collection",
-    "calibrate": "find the threshold for a wanted precision",
-    "evaluate": "score a run against a ground truth",
+    "export": "write lists and tables of a finished run for other programs",
     "report": "draw the pages of a finished run again",
+    "evaluate": "score a run against a ground truth",
+    "calibrate": "find the threshold for a wanted precision on your own pictures",
+    "edits": "make labelled edited copies of a collection",
     "train": "train or fine-tune a descriptor",
     "benchmark": "measure accuracy, speed and scale",
 }
@@ -36,7 +37,8 @@ def usage() -> str:
             *lines,
             "",
             "`copydetect COMMAND --help` tells the options of a command.",
-            "Exit codes: 0 done; 1 failed; 2 bad arguments; 3 too many inputs failed.",
+            "Exit codes: 0 done; 1 failed; 2 bad arguments; 3 finished, but too many inputs",
+            "failed; 75 trouble that another try may mend.",
         ]
     )
 
@@ -44,21 +46,21 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line, by default that of the process, which then ends with its exit code."""
     if argv is None:
-        end_with(_run)
+        _end_process()
     return _run(argv)
 
 
-def end_with(command: Callable[[list[str]], int]) -> NoReturn:
-    """Run a command on the process's arguments, and end the process with its exit code."""
+def _end_process() -> NoReturn:
+    """Run the command on the process's arguments, and end the process with its exit code."""
     try:
-        code = command(sys.argv[1:])
+        code = _run(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("copydetect: interrupted", file=sys.stderr)
-        code = 1
+        code = exit_codes.FAILED
     except BrokenPipeError:
         # Who read the output, such as `head`, has seen enough: the job is done all the same.
-        code = 0
+        code = exit_codes.DONE
     sys.stderr.flush()
     # Workers may be busy for minutes yet, and Python would wait; or their libraries, whose threads
     # it ends anywhere, abort. Files are whole or not there.
@@ -68,29 +70,25 @@ def end_with(command: Callable[[list[str]], int]) -> NoReturn:
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
-        return 0 if arguments else 2
+        return exit_codes.DONE if arguments else exit_codes.BAD_ARGUMENTS
     if arguments[0] == "--version":
         print(f"copydetect {__version__}")
-        return 0
+        return exit_codes.DONE
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
+        near = suggestion(command, COMMANDS)
         print(
-            f"copydetect: there is no command {command!r}; choose from {', '.join(COMMANDS)}",
+            f"copydetect: there is no command {command!r}{near}\n"
+            f"The commands are {', '.join(COMMANDS)}.",
             file=sys.stderr,
         )
-        return 2
-    result: int = imported(command).main(rest)
+        return exit_codes.BAD_ARGUMENTS
+    result: int = _module_of(command).main(rest)
     return result
 
 
-def imported(command: str) -> ModuleType:
-    """The job of a command, without what its libraries say of each other when imported."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        return importlib.import_module(f"pipelines.{command}")
-    finally:
-        logging.disable(before)
+def _module_of(command: str) -> ModuleType:
+    return importlib.import_module(f"pipelines.commands.{command}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`copydetect edits`: labelled edited copies of a collection.
+"""Labelled edited copies of a collection.
 
 OUT/images/ holds the copies; OUT/ground_truth.csv says of which image each is a copy, OUT/edits.csv
 what was done to it and where the image went. They are written last, when every copy is there.
@@ -6,67 +6,91 @@ what was done to it and where the image went. They are written last, when every 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import io
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import apache_beam as beam
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.edits import MIXES
 from copydetect.edits.copies import COPIES, CopyOptions, choose_others
-from copydetect.errors import InputError, OptionError
+from copydetect.errors import InputError, OptionError, TooManyFailuresError
 from copydetect.inputs.sources import find_sources
+from copydetect.options import EngineOptions
 from copydetect.parts import part_count
 from copydetect.storage import Storage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.storage import BeamStorage
-from pipelines.cli import end_with
-from pipelines.engine import (
-    EXIT_DONE,
-    EXIT_TOO_MANY_FAILURES,
-    Engine,
-    engine_of,
-    exit_code_of,
-    parser_of,
-)
+from pipelines.engine import Engine, engine_of
+from pipelines.outputs import output_folder
 from pipelines.stages import Listing, Workplace, list_images
 
 _RESULTS = ("ground_truth.csv", "edits.csv", "failures.csv")
 _LISTING = "run-listing"
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments, 3 failures."""
-    try:
-        arguments, beam_flags = _parser().parse_known_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return exit_code_of(lambda: _edits(arguments, beam_flags), arguments.verbose)
+@dataclass(frozen=True)
+class EditsMade:
+    """What `make_edits` left in `output`: labelled copies of `images` images.
+
+    failed: how many images could not be edited; max_failed_fraction: how large a share may be.
+    """
+
+    output: str
+    images: int
+    copies: int
+    failed: int
+    max_failed_fraction: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.copies:,} copies of {self.images:,} images in "
+            f"{runs.join(self.output, 'images')}",
+            f"what is a copy of what: {runs.join(self.output, 'ground_truth.csv')}",
+        ]
+        if self.failed:
+            lines.append(f"{self.failed:,} images failed: {runs.join(self.output, 'failures.csv')}")
+        return "\n".join(lines)
+
+    def check(self) -> None:
+        """TooManyFailuresError where more images failed than may."""
+        if self.failed > self.max_failed_fraction * self.images:
+            raise TooManyFailuresError(
+                f"{self.failed:,} of {self.images:,} images failed, more than max_failed_fraction "
+                f"{self.max_failed_fraction:g} allows"
+            )
 
 
-def _edits(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
-    engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
-    options = CopyOptions(arguments.copies, arguments.seed, arguments.mix, arguments.max_side)
-    if not 0 <= arguments.max_failed_fraction <= 1:
-        raise OptionError(
-            f"--max_failed_fraction is {arguments.max_failed_fraction}; it must be in [0, 1]"
-        )
-    output: str = arguments.output.rstrip("/") or "/"
+def make_edits(
+    photos: Sequence[str],
+    output: str,
+    options: CopyOptions,
+    engine_options: EngineOptions,
+    others: str = "",
+    max_failed_fraction: float = 0.1,
+) -> EditsMade:
+    """Edit every image of a collection; the same call continues what was interrupted.
+
+    others: an input with pictures to paste with, none for made-up patterns. InputError where there
+    are no images, or the folder holds files of others.
+    """
+    if not 0 <= max_failed_fraction <= 1:
+        raise OptionError(f"max_failed_fraction is {max_failed_fraction:g}; it must be 0 to 1")
+    engine = engine_of(engine_options)
+    output = output_folder(output)
     storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
-    sources = find_sources(storage, arguments.photos)
-    others = choose_others(storage, arguments.others) if arguments.others else []
+    sources = find_sources(storage, photos)
+    pasted = choose_others(storage, others) if others else []
     _refuse_foreign(storage, output)
     listing_place = Workplace(engine, storage, runs.join(output, _LISTING))
     storage.delete(listing_place.folder)
     listing = list_images(listing_place, sources, "image")
-    settings = {**dataclasses.asdict(options), "others": [ref.uri for ref in others]}
+    settings = {**dataclasses.asdict(options), "others": [ref.uri for ref in pasted]}
     folder = runs.join(output, runs.run_folder_name(settings, listing.digest))
-    job = EditsJob(storage, options, runs.join(output, "images"), folder, tuple(others))
+    job = EditsJob(storage, options, runs.join(output, "images"), folder, tuple(pasted))
     _remove_earlier(storage, output, folder)
     parts = _make(engine, job, listing)
     copies = _part_tables(job, "copies", parts, COPIES)
@@ -74,7 +98,8 @@ def _edits(arguments: argparse.Namespace, beam_flags: list[str]) -> int:
     _write_results(storage, output, copies, failures)
     storage.delete(listing_place.folder)
     storage.delete(folder)
-    return _report(arguments, output, listing, copies, failures)
+    made = len(copies["query_id"].unique())
+    return EditsMade(output, listing.images, made, failures.num_rows, max_failed_fraction)
 
 
 def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
@@ -143,48 +168,3 @@ def _write_csv(
 
 def _numbers(values: list[float]) -> str:
     return " ".join(f"{value:.9g}" for value in values)
-
-
-def _report(
-    arguments: argparse.Namespace,
-    output: str,
-    listing: Listing,
-    copies: pa.Table,
-    failures: pa.Table,
-) -> int:
-    if not arguments.quiet:
-        made = len(copies["query_id"].unique())
-        print(f"{made} copies of {listing.images} images in {runs.join(output, 'images')}")
-        print(f"what is a copy of what: {runs.join(output, 'ground_truth.csv')}")
-        if failures.num_rows:
-            print(f"{failures.num_rows} images failed: {runs.join(output, 'failures.csv')}")
-    if failures.num_rows > arguments.max_failed_fraction * listing.images:
-        print(
-            f"copydetect: {failures.num_rows} of {listing.images} images failed, "
-            f"more than --max_failed_fraction allows",
-            file=sys.stderr,
-        )
-        return EXIT_TOO_MANY_FAILURES
-    return EXIT_DONE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("edits", "Make labelled edited copies of a collection.")
-    parser.add_argument("photos", metavar="PHOTOS", help="folder, glob, manifest, .tar or .parquet")
-    parser.add_argument("--output", required=True, metavar="OUT", help="folder of the copies")
-    parser.add_argument("--copies", type=int, default=1, help="copies of each image (1)")
-    parser.add_argument("--seed", type=int, default=0, help="another one draws other edits (0)")
-    parser.add_argument("--mix", choices=MIXES, default="default", help="which edits, how strong")
-    parser.add_argument(
-        "--others",
-        default="",
-        help="pictures to paste with, none of PHOTOS: what shows one would be a copy of it as well "
-        "(made-up patterns)",
-    )
-    parser.add_argument("--max_side", type=int, default=1024, help="larger ones are reduced (1024)")
-    parser.add_argument("--max_failed_fraction", type=float, default=0.1, help="else exit 3 (0.1)")
-    return parser
-
-
-if __name__ == "__main__":
-    end_with(main)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -24,12 +22,11 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
 from loky import cpu_count
 
-from copydetect.errors import CopydetectError, InputError, ModelError, OptionError
-from copydetect.transforms.downloads import DEFAULT_LIMIT_GB, LIMIT_VARIABLE
+from copydetect.errors import CopydetectError, OptionError
+from copydetect.options import EngineOptions
 from copydetect.transforms.processes import Processes
-from pipelines.progress import progress_bar
-
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_TOO_MANY_FAILURES = 0, 1, 2, 3
+from pipelines.arguments import refuse_unknown_flags
+from pipelines.progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MSEC = 10**9
@@ -43,11 +40,11 @@ class StageError(CopydetectError):
 class Engine:
     """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
 
-    flags: Beam's own options as given on the command line; seconds: wall time by stage.
+    flags: Beam's own options; progress: whether it is told; seconds: wall time by stage.
     """
 
     flags: list[str]
-    quiet: bool = False
+    progress: bool = False
     verbose: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -78,7 +75,7 @@ class Engine:
         try:
             with (
                 _muted(self.verbose) as terminal,
-                progress_bar(stage, total, unit, done, self.quiet, terminal),
+                progress_told(stage, total, unit, done, self.progress, terminal),
             ):
                 pipeline = beam.Pipeline(options=PipelineOptions(self.flags))
                 build(pipeline)
@@ -92,81 +89,26 @@ class Engine:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
 
-def engine_of(beam_flags: list[str], quiet: bool, verbose: bool) -> Engine:
-    """The engine for Beam's options on the command line; OptionError names one that Beam lacks.
+def engine_of(options: EngineOptions) -> Engine:
+    """The engine that options ask for; OptionError names a flag that Beam does not know.
 
-    Without `--runner` the job runs here: Beam's in-process runner with a thread a processor.
+    Without a runner the job runs here: Beam's in-process runner with a thread a processor.
     """
-    _set_up_logging(verbose)
-    _refuse_unknown(beam_flags)
-    flags = list(beam_flags)
-    if not any(flag.split("=")[0] == "--runner" for flag in flags):
+    _set_up_logging(options.verbose)
+    flags = list(options.flags)
+    refuse_unknown_flags(flags, PipelineOptions([]).get_all_options())
+    given = {flag.split("=")[0] for flag in flags}
+    if "--runner" not in given:
         flags.append(f"--runner={_LOCAL_RUNNER}")
     _check_runner(flags)
     # Every second Beam's in-process runner sends what its buffers hold, even half an element, which
     # cannot be read. Full and finished buffers are sent between elements, and are all it takes.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
-    given = {flag.split("=")[0] for flag in flags}
     if "--direct_num_workers" not in given:
-        flags.append(f"--direct_num_workers={cpu_count()}")
+        flags.append(f"--direct_num_workers={options.workers or cpu_count()}")
     if "--direct_running_mode" not in given:
         flags.append("--direct_running_mode=multi_threading")
-    return Engine(flags, quiet, verbose)
-
-
-def exit_code_of(job: Callable[[], int], verbose: bool) -> int:
-    """Run a job; expected errors become one line on standard error and an exit code."""
-    try:
-        code = job()
-        # After an error, others may be at work yet: they end with this process.
-        Processes().stop()
-        return code
-    except (InputError, OptionError, ModelError) as error:
-        code = EXIT_BAD_ARGUMENTS
-        message = str(error)
-    except CopydetectError as error:
-        code = EXIT_FAILED
-        message = str(error)
-    except OSError as error:
-        code, message = (
-            EXIT_FAILED,
-            f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
-        )
-    except KeyboardInterrupt:
-        code, message = EXIT_FAILED, "interrupted; the same command continues where it stopped"
-    if verbose:
-        traceback.print_exc()
-    print(f"copydetect: {message}", file=sys.stderr)
-    return code
-
-
-def parser_of(command: str, description: str) -> argparse.ArgumentParser:
-    """A parser that takes no abbreviations and has the options that every job shares."""
-    parser = argparse.ArgumentParser(
-        prog=f"copydetect {command}",
-        description=description,
-        allow_abbrev=False,
-        epilog="Options of Apache Beam (--runner, --temp_location, …) are passed through. Workers "
-        f"keep what they download in their temporary folder, {DEFAULT_LIMIT_GB:g} GB at most, or "
-        f"as many as the environment variable {LIMIT_VARIABLE} says.",
-    )
-    volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("--quiet", action="store_true", help="print errors only")
-    volume.add_argument("--verbose", action="store_true", help="say what happens, with tracebacks")
-    return parser
-
-
-def _refuse_unknown(beam_flags: list[str]) -> None:
-    stray = [flag for flag in beam_flags if not flag.startswith("--")]
-    values = {beam_flags[i + 1] for i, flag in enumerate(beam_flags[:-1]) if flag.startswith("--")}
-    for word in stray:
-        if word not in values:
-            raise OptionError(f"unknown argument: {word}")
-    options = PipelineOptions(beam_flags)
-    everything = options.get_all_options(retain_unknown_options=True)
-    unknown = sorted(set(everything) - set(options.get_all_options()))
-    if unknown:
-        raise OptionError(f"unknown option: --{unknown[0]}")
+    return Engine(flags, options.progress, options.verbose)
 
 
 def _check_runner(flags: list[str]) -> None:

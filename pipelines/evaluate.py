@@ -1,10 +1,8 @@
-"""`copydetect evaluate`: a run, or a file of predictions, against a ground truth."""
+"""A run, or a file of predictions, against a ground truth."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from copydetect.errors import CopydetectError, InputError
+from copydetect.errors import InputError
 from copydetect.evaluation import ground_truth, plots
 from copydetect.evaluation import rankings as evaluation
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
@@ -20,7 +18,6 @@ from copydetect.evaluation.rankings import CandidateRule, Ranking
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for
-from pipelines.cli import end_with
 
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
 
@@ -43,36 +40,22 @@ class _Evaluation:
     reliability_svg: bytes | None = None
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
-    try:
-        options = _parser().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        result = _evaluate(options)
-    except CopydetectError as error:
-        print(f"copydetect evaluate: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"copydetect evaluate: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(result.figures, indent=2))
-    return 0
+def evaluate(
+    run: str, truth_uri: str, rule: CandidateRule, output: str | None = None
+) -> dict[str, Any]:
+    """Score a run, or a CSV of predictions; the figures, as JSON values.
 
-
-def _evaluate(options: argparse.Namespace) -> _Evaluation:
-    rule = CandidateRule(options.top_k, options.top_n)
-    truth = ground_truth.read_truth(storage_for(options.truth), options.truth)
-    folder = options.output
-    if options.run.lower().endswith(".csv"):
-        result = evaluate_predictions(storage_for(options.run), options.run, truth, rule)
+    output: folder for the figures and plots; of a run it is OUT/evaluation unless it is given.
+    """
+    truth = ground_truth.read_truth(storage_for(truth_uri), truth_uri)
+    if run.lower().endswith(".csv"):
+        result = evaluate_predictions(storage_for(run), run, truth, rule)
     else:
-        result = evaluate_run(storage_for(options.run), options.run, truth, rule)
-        folder = folder or join(options.run, "evaluation")
-    if folder:
-        _write(storage_for(folder), folder, result)
-    return result
+        result = evaluate_run(storage_for(run), run, truth, rule)
+        output = output or join(run, "evaluation")
+    if output:
+        _write(storage_for(output), output, result)
+    return result.figures
 
 
 def evaluate_predictions(
@@ -201,28 +184,3 @@ def _write(storage: Storage, folder: str, result: _Evaluation) -> None:
     storage.write(join(folder, "precision_recall.svg"), plots.precision_recall_svg(curves))
     if result.reliability_svg is not None:
         storage.write(join(folder, "reliability.svg"), result.reliability_svg)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="copydetect evaluate",
-        description="Score a run, or a CSV of predictions, against a ground truth.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "run", metavar="OUT", help="output folder of a run, or query_id,reference_id,score CSV"
-    )
-    parser.add_argument(
-        "--truth",
-        required=True,
-        help="CSV of query_id,reference_id or image_id,group_id, or a folder in the layout of "
-        "DISC21, NDEC or Copydays",
-    )
-    parser.add_argument("--output", help="folder for the JSON and the plots; OUT/evaluation")
-    parser.add_argument("--top_k", type=int, help="judge only the best pairs of each query")
-    parser.add_argument("--top_n", type=int, help="judge only the best pairs of all queries")
-    return parser
-
-
-if __name__ == "__main__":
-    end_with(main)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import json
 import math
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -23,29 +22,33 @@ from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import ViewOptions, view_names
-from copydetect.errors import InputError, OptionError
+from copydetect.errors import InputError, RunError, TooManyFailuresError
 from copydetect.evaluation.calibration import bundled_calibration
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.places import groups_table
 from copydetect.images import DecodeOptions
 from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources, find_sources
-from copydetect.runs import Manifest
+from copydetect.options import EngineOptions, RunOptions
+from copydetect.results import Result
+from copydetect.runs import Manifest, RoleInput
 from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
+from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import BeamStorage
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from pipelines import stages
-from pipelines.engine import EXIT_DONE, EXIT_TOO_MANY_FAILURES, Engine, engine_of
+from pipelines.engine import Engine, engine_of
 from pipelines.lost_copies import lost_copies
-from pipelines.options import JobOptions, job_options
 from pipelines.outputs import alone_in, check_writable, output_folder, refuse_input_in_output
 from pipelines.quality import feature_quality, search_quality
 from pipelines.report import write_report
+from pipelines.settings import Settings
 from pipelines.stages import Listing, Search, Workplace
-from pipelines.summary import summary_of
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
@@ -67,18 +70,17 @@ _COPY_SCORE = 0.8
 
 @dataclass(frozen=True)
 class Job:
-    """A checked command line: nothing has been written yet."""
+    """A job whose inputs and options are checked: no run has been written yet."""
 
     command: str
     inputs: dict[Role, Sources]
     output: str
-    options: JobOptions
+    options: RunOptions
+    settings: Settings
     setup: DescriberSetup
     models: dict[str, str]
     engine: Engine
     storage: BeamStorage
-    max_failed_fraction: float
-    report: bool
 
     @property
     def roles(self) -> tuple[Role, Role]:
@@ -87,68 +89,86 @@ class Job:
         return roles[0], roles[-1]
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What decides the results, for the manifest: options, and which models they name."""
-        return {**self.options.as_settings(), "models": self.models}
+    def decisive(self) -> dict[str, Any]:
+        """What decides the results, for the manifest: settings, and which models they name."""
+        return {**self.settings.for_manifest(), "models": self.models}
 
 
 def checked_job(
     command: str,
-    inputs: Mapping[Role, str],
-    arguments: argparse.Namespace,
-    beam_flags: list[str],
+    inputs: Mapping[Role, Inputs],
+    output: str,
+    options: RunOptions,
+    engine_options: EngineOptions,
 ) -> Job:
     """Check everything that can be checked before work begins.
 
     inputs: one role, or queries and references in this order. InputError, OptionError or
     ModelError name what is wrong.
     """
-    output = output_folder(arguments.output)
+    output = output_folder(output)
     storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
-    engine = engine_of(beam_flags, arguments.quiet, arguments.verbose)
-    options = job_options(arguments)
-    if not 0 <= arguments.max_failed_fraction <= 1:
-        raise OptionError(f"--max_failed_fraction is {arguments.max_failed_fraction}, not 0 to 1")
-    sources = {role: find_sources(storage, spec) for role, spec in inputs.items()}
-    setup = _describer_setup(options, arguments.device)
-    for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
-        check(options)
-    models = _models(setup)
-    for one in sources.values():
-        refuse_input_in_output(one, output)
+    engine = engine_of(engine_options)
+    settings = Settings.of(options, "match" if "query" in inputs else "dedup")
     check_writable(output)
+    setup = _describer_setup(settings, options.device)
+    for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
+        check(settings)
+    sources = {}
+    for role, given in inputs.items():
+        specs = specs_of(storage, output, role, given)
+        sources[role] = find_sources(storage, specs, options.exclude)
+        refuse_input_in_output(sources[role], output)
+    models = _models(setup)
     engine.fork()
-    return Job(
-        command=command,
-        inputs=sources,
-        output=output,
-        options=options,
-        setup=setup,
-        models=models,
-        engine=engine,
-        storage=storage,
-        max_failed_fraction=arguments.max_failed_fraction,
-        report=not arguments.no_report,
-    )
+    return Job(command, sources, output, options, settings, setup, models, engine, storage)
 
 
-def run_job(job: Job) -> int:
-    """Run every stage, commit the manifest, draw the report; returns the exit code.
+def run_job(job: Job) -> Result:
+    """Run every stage, commit the manifest, draw the report.
 
     Files of an interrupted run over the same content with the same settings are used again, and of
-    a finished one nothing but the report is made again.
+    a finished one nothing but the report is made again. InputError where OUT holds another run that
+    may not be replaced; TooManyFailuresError where too much of an input could not be read.
     """
     with alone_in(job.output):
+        _refuse_other_run(job)
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
-        folder = runs.run_folder_name({"command": job.command, **job.settings}, digest)
+        folder = runs.run_folder_name({"command": job.command, **job.decisive}, digest)
+        _refuse_other_run(job, folder)
         finished = _finished(job, folder)
         manifest = finished or _work(job, folder, listings)
+        if not finished and not _commit(job, manifest):
+            raise _too_many_failures(job, manifest)
         _tidy(job, folder)
-        page = write_report(job.storage, job.output) if job.report else None
-    if not job.engine.quiet:
-        print(summary_of(job.storage, job.output, manifest, page, bool(finished)))
-    return _verdict(job, manifest)
+        if job.options.report:
+            write_report(job.storage, job.output)
+    result = Result(job.storage, job.output, manifest, made_before=bool(finished))
+    if not manifest.accepted:
+        raise TooManyFailuresError(_failed_shares(job, manifest), result)
+    return result
+
+
+def _refuse_other_run(job: Job, folder: str | None = None) -> None:
+    """InputError where OUT holds a good run that is not this one, unless it may be replaced.
+
+    folder: of this run, once it is known; before that, settings alone tell runs apart.
+    """
+    if job.options.overwrite or not job.storage.exists(runs.join(job.output, runs.MANIFEST)):
+        return
+    earlier = Manifest.load(job.storage, job.output)
+    settings = json.loads(json.dumps(job.decisive))
+    if (earlier.command, earlier.settings) != (job.command, settings):
+        why = "with other settings"
+    elif folder is None or folder == earlier.folder or not earlier.accepted:
+        return
+    else:
+        why = "over other pictures"
+    raise InputError(
+        f"{job.output} holds a finished run of `{earlier.command}` {why}. Add --overwrite to "
+        f"replace it, or choose another folder, such as --output {job.output}-2"
+    )
 
 
 def _finished(job: Job, folder: str) -> Manifest | None:
@@ -161,7 +181,7 @@ def _finished(job: Job, folder: str) -> Manifest | None:
         if manifest.folder != folder:
             return None
         failures = manifest.table(job.storage, job.output, "failures", ["stage"])
-    except InputError:
+    except (InputError, RunError):
         return None  # no run, or another version's or a damaged one, which this one replaces
     if {"read", "verify"} & set(failures["stage"].to_pylist()):
         job.storage.delete(runs.join(job.output, runs.MANIFEST))
@@ -173,12 +193,64 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 
 
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
-    """Describe, search, verify and group; the manifest, committed."""
+    """Describe, search, verify and group; the manifest, not yet committed."""
     place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
     parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
     manifest = search_and_verify(job, place, folder, parts, listings)
+    inputs = {
+        listing.role: _role_input(job, manifest, listing, job.inputs[listing.role])
+        for listing in listings
+    }
+    allowed = job.options.max_failed_fraction
+    accepted = all(one.failed <= allowed * one.images for one in inputs.values())
+    return replace(manifest, inputs=inputs, accepted=accepted)
+
+
+def _role_input(job: Job, manifest: Manifest, listing: Listing, sources: Sources) -> RoleInput:
+    failures = manifest.table(job.storage, job.output, "failures", ["role", "image_id"])
+    images = manifest.table(job.storage, job.output, "images", ["role", "image_id", "status"])
+    named = failures.filter(pc.equal(failures["role"], listing.role))["image_id"]
+    unread = images.filter(
+        pc.and_(pc.equal(images["role"], listing.role), pc.equal(images["status"], "failed"))
+    )["image_id"]
+    failed = len({*named.to_pylist(), *unread.to_pylist()})
+    return RoleInput(
+        named=sources.named,
+        images=listing.images,
+        failed=failed,
+        skipped=sources.skipped,
+        excluded=sources.excluded,
+        renamed=listing.renamed,
+        renamed_example=listing.example,
+    )
+
+
+def _commit(job: Job, manifest: Manifest) -> bool:
+    """Make the run visible, unless it failed too often and an earlier one is there."""
+    if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
+        manifest.commit(job.storage, runs.join(job.output, manifest.folder))
+        return False
     manifest.commit(job.storage, job.output)
-    return manifest
+    return True
+
+
+def _too_many_failures(job: Job, manifest: Manifest) -> TooManyFailuresError:
+    """What is said where an earlier result stays; this run's files stay beside it."""
+    message = (
+        f"{_failed_shares(job, manifest)}. The earlier result in {job.output} stays; the tables of "
+        f"this run are in {runs.join(job.output, manifest.folder)}"
+    )
+    return TooManyFailuresError(message, Result(job.storage, job.output, manifest))
+
+
+def _failed_shares(job: Job, manifest: Manifest) -> str:
+    allowed = job.options.max_failed_fraction
+    shares = [
+        f"{one.failed:,} of {one.images:,} {PLURAL[role]}"
+        for role, one in manifest.inputs.items()
+        if one.failed > allowed * one.images
+    ]
+    return f"{' and '.join(shares)} failed, more than max_failed_fraction {allowed:g} allows"
 
 
 def listings_of(job: Job) -> list[Listing]:
@@ -192,19 +264,6 @@ def listings_of(job: Job) -> list[Listing]:
         raise
 
 
-def _verdict(job: Job, manifest: Manifest) -> int:
-    """The exit code of a finished run."""
-    failed, images = manifest.counts["failures"], manifest.counts["images"]
-    if failed <= job.max_failed_fraction * images:
-        return EXIT_DONE
-    print(
-        f"copydetect: {failed} of {images} images failed, more than --max_failed_fraction "
-        f"{job.max_failed_fraction:g} allows",
-        file=sys.stderr,
-    )
-    return EXIT_TOO_MANY_FAILURES
-
-
 def search_and_verify(
     job: Job,
     place: Workplace,
@@ -215,15 +274,19 @@ def search_and_verify(
     """Search, verify and group what is described; the manifest that names all tables."""
     asked, searched = job.roles
     search = Search(asked, parts[asked], searched, parts[searched])
-    sides = tuple(stages.side(place, role, parts[role], job.options.channels) for role in job.roles)
+    sides = tuple(
+        stages.side(place, role, parts[role], job.settings.channels) for role in job.roles
+    )
     proposals, quality = _proposals(job, place, search, sides)
-    candidates = stages.propose(place, proposals, _candidate_options(job.options), DensityOptions())
-    verifying = _verify_options(job.options, sides[1].images)
+    candidates = stages.propose(
+        place, proposals, _candidate_options(job.settings), DensityOptions()
+    )
+    verifying = _verify_options(job.settings, sides[1].images)
     matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
     quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
     uris = {
         name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
-        for name in _described_tables(job.options)
+        for name in _described_tables(job.settings)
     }
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
@@ -232,7 +295,7 @@ def search_and_verify(
     return Manifest(
         command=job.command,
         folder=folder,
-        settings=job.settings,
+        settings=job.decisive,
         tables=relative,
         counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
@@ -244,28 +307,28 @@ def _proposals(
     job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]
 ) -> tuple[Proposals, dict[str, float]]:
     """What both channels find, and what the search of descriptors loses."""
-    options = job.options
+    settings = job.settings
     exclude: Any = "image" if search.symmetric else "none"
     neighbors: list[str] = []
     votes: list[str] = []
     quality: dict[str, float] = {}
-    if "descriptor" in options.channels:
+    if "descriptor" in settings.channels:
         searching = SearchOptions(
             k=_DESCRIPTOR_NEIGHBORS,
             exclude=exclude,
             connect_score=_COPY_SCORE if search.symmetric else float("inf"),
             capped_score=_COPY_SCORE,
         )
-        index = _descriptor_index(options)
+        index = _descriptor_index(settings)
         model = job.models["descriptor"]
         neighbors = stages.search_descriptors(place, search, index, searching, model)
         quality = search_quality(place, search, neighbors, searching)
         # With so many likely copies there may be more, which only others' lists can tell.
         capped = saturated_queries(place.storage, neighbors)
         quality["search_capped_queries"] = float(capped)
-    if "local" in options.channels:
+    if "local" in settings.channels:
         searching = _feature_search(search.symmetric)
-        votes = stages.search_keypoints(place, search, _feature_index(options), searching)
+        votes = stages.search_keypoints(place, search, _feature_index(settings), searching)
         quality |= feature_quality(place, search, searching)
     proposals = Proposals(
         neighbors=tuple(neighbors),
@@ -291,28 +354,30 @@ def _group(
     wanted = pa.array(images_to_look_at(images, matches), pa.string())
     copies = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
     refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
-    looked = stages.look_back(place, refs, DecodeOptions(job.options.max_megapixels))
+    looked = stages.look_back(place, refs, DecodeOptions(job.settings.max_megapixels))
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    options = GroupOptions(keep=job.options.keep, neighbors=job.options.k)
+    options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
     members = group_copies(images, matches, options, histories)
     uri = runs.join(place.folder, "groups", runs.part_name(0))
-    tables.write_table(place.storage, uri, tables.rows_to_table(members, tables.GROUPS))
+    tables.write_table(place.storage, uri, groups_table(members, images))
     return looked, [uri]
 
 
-def _described_tables(options: JobOptions) -> list[str]:
+def _described_tables(settings: Settings) -> list[str]:
     by_channel = {"descriptor": "descriptors", "local": "keypoints"}
-    return ["images", "failures", *(by_channel[channel] for channel in options.channels)]
+    return ["images", "failures", *(by_channel[channel] for channel in settings.channels)]
 
 
-def _describer_setup(options: JobOptions, device: str) -> DescriberSetup:
+def _describer_setup(settings: Settings, device: str) -> DescriberSetup:
     described = DescriberOptions(
-        views=ViewOptions.parse(options.views),
-        keypoints=options.keypoints,
-        decoding=DecodeOptions(options.max_megapixels),
+        views=ViewOptions.parse(settings.views),
+        keypoints=settings.keypoints,
+        decoding=DecodeOptions(settings.max_megapixels),
     )
-    model = options.model if "descriptor" in options.channels else None
-    return DescriberSetup(described, model, options.background, device, "local" in options.channels)
+    model = settings.model if "descriptor" in settings.channels else None
+    return DescriberSetup(
+        described, model, settings.background, device, "local" in settings.channels
+    )
 
 
 def _models(setup: DescriberSetup) -> dict[str, str]:
@@ -330,17 +395,17 @@ def _models(setup: DescriberSetup) -> dict[str, str]:
     return found
 
 
-def _descriptor_index(options: JobOptions) -> IndexOptions:
+def _descriptor_index(settings: Settings) -> IndexOptions:
     return IndexOptions(
-        codes=options.index, lists=options.lists, shards=options.shards, probes=options.probes
+        codes=settings.index, lists=settings.lists, shards=settings.shards, probes=settings.probes
     )
 
 
-def _feature_index(options: JobOptions) -> IndexOptions:
+def _feature_index(settings: Settings) -> IndexOptions:
     return IndexOptions(
         codes="PQ16",
         metric="l2",
-        shards=options.shards,
+        shards=settings.shards,
         probes=_FEATURE_PROBES,
         training_per_list=_FEATURES_PER_LIST,
     )
@@ -351,14 +416,14 @@ def _feature_search(symmetric: bool) -> SearchOptions:
     return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
 
-def _candidate_options(options: JobOptions) -> CandidateOptions:
-    floor = float("inf") if options.min_score is None else options.min_score
-    return CandidateOptions(options.k, floor, connect_similarity=_COPY_SCORE)
+def _candidate_options(settings: Settings) -> CandidateOptions:
+    floor = float("inf") if settings.min_score is None else settings.min_score
+    return CandidateOptions(settings.k, floor, connect_similarity=_COPY_SCORE)
 
 
-def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOptions:
-    calibration = options.calibration
-    min_score, match_score = options.verify_score, options.match_score
+def _verify_options(settings: Settings, references: int = _CROWD) -> VerifyOptions:
+    calibration = settings.calibration
+    min_score, match_score = settings.verify_score, settings.match_score
     if references < _CROWD:
         # Too few images to tell how crowded it is around one: their scores mean nothing. All may
         # be copies of each other, and then none stands out.
@@ -367,11 +432,11 @@ def _verify_options(options: JobOptions, references: int = _CROWD) -> VerifyOpti
     return VerifyOptions(
         min_score=min_score,
         matching=MatchOptions(
-            min_confidence=options.min_confidence,
+            min_confidence=settings.min_confidence,
             match_score=match_score,
-            features=max(MATCHED, options.keypoints, key=attrgetter("max_keypoints")),
+            features=max(MATCHED, settings.keypoints, key=attrgetter("max_keypoints")),
         ),
-        decoding=DecodeOptions(options.max_megapixels),
+        decoding=DecodeOptions(settings.max_megapixels),
         calibration=calibration,
     )
 
@@ -381,10 +446,12 @@ def _tidy(job: Job, folder: str) -> None:
     for name in _SCRATCH:
         job.storage.delete(runs.join(job.output, folder, name))
     job.storage.delete(runs.join(job.output, _LISTING))
-    others = {
-        uri[len(job.output) + 1 :].split("/")[0]
-        for uri in (file.uri for file in job.storage.files_under(job.output))
-    }
+    files = [file.uri for file in job.storage.files_under(job.output)]
+    others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}
     for other in sorted(others - {folder}):
         if _RUN_FOLDER.fullmatch(other):
             job.storage.delete(runs.join(job.output, other))
+    read = {uri for one in job.inputs.values() for piece in one.pieces for uri in piece.uris()}
+    for uri in files:
+        if uri.startswith(runs.join(job.output, INPUTS, "")) and uri not in read:
+            job.storage.delete(uri)

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from copydetect.errors import InputError, OptionError
+from copydetect.errors import InputError, OptionError, TransientError
+from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 
 def output_folder(given: str) -> str:
     """The output as a path, or a URI of another scheme, that ends without a slash."""
     if not given:
-        raise OptionError("--output is empty: name a folder")
+        raise OptionError("the output is empty: name a folder")
     path = given.removeprefix("file://") if given.startswith("file:///") else given
     return path.rstrip("/") or "/"
 
 
 def refuse_input_in_output(sources: Sources, output: str) -> None:
-    """InputError where the input holds files of the output, as of an earlier run."""
-    if "://" in output or "://" in sources.root:
+    """InputError where an input holds files of the output, as of an earlier run.
+
+    Images that were given as bytes, and are kept there, are no such files.
+    """
+    if "://" in output:
         return
     folder = os.path.realpath(output) + "/"
-    if not folder.startswith(os.path.realpath(sources.root).rstrip("/") + "/"):
-        return
-    for uri in (uri for piece in sources.pieces for uri in piece.uris()):
-        if os.path.realpath(uri).startswith(folder):
-            raise InputError(f"the input {uri} is in --output {output}: choose another folder")
+    given = f"{folder}{INPUTS}/"
+    for piece in sources.pieces:
+        root = os.path.realpath(piece.root).rstrip("/") + "/"
+        if "://" in piece.root or not (folder.startswith(root) or root.startswith(folder)):
+            continue
+        for uri in map(os.path.realpath, piece.uris()):
+            if uri.startswith(folder) and not uri.startswith(given):
+                raise InputError(f"the input {uri} is in the output folder {output}")
 
 
 @contextlib.contextmanager
@@ -43,10 +54,11 @@ def alone_in(output: str) -> Iterator[None]:
     os.makedirs(output, exist_ok=True)
     folder = os.open(output, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is not None:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(folder)
-        raise InputError(f"another run is writing to --output {output}") from error
+        raise TransientError(f"another run is writing to the output folder {output}") from error
     except OSError:
         # Some network file systems have no locks.
         pass
@@ -64,10 +76,10 @@ def check_writable(output: str) -> None:
         return
     path = Path(output)
     if path.exists() and not path.is_dir():
-        raise InputError(f"--output {output} is a file, not a folder")
+        raise InputError(f"the output {output} is a file, not a folder")
     existing = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"cannot write to --output {output}: {error.strerror}") from error
+        raise InputError(f"cannot write to the output folder {output}: {error.strerror}") from error

@@ -1,8 +1,9 @@
-"""A progress bar for a stage that runs on any engine: it counts what the stage has written."""
+"""How far a stage is, on any engine: it counts what the stage has written."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -10,43 +11,79 @@ from typing import TextIO
 from tqdm import tqdm
 
 _POLL_SECONDS = 0.5
+_LINE_SECONDS = 30.0
 
 
 @contextmanager
-def progress_bar(
-    label: str, total: int, unit: str, done: Callable[[], int], quiet: bool, terminal: TextIO
+def progress_told(
+    label: str, total: int, unit: str, done: Callable[[], int], wanted: bool, terminal: TextIO
 ) -> Iterator[None]:
-    """Show how far a stage is, with rate and remaining time, while the block runs.
+    """Tell how far a stage is while the block runs: a bar on a terminal, else a line every 30 s.
 
-    `done` says how many of `total` are finished; it is asked twice a second from a thread of its
-    own. Without a total, only the time that the stage has taken is shown. Nothing is when `quiet`,
-    or where `terminal` is a file or a pipe.
+    done: how many of `total` are finished; it is asked from a thread of its own. Without a total,
+    only the time that the stage has taken is told. Nothing is unless it is `wanted`.
     """
-    if quiet or not terminal.isatty():
+    if not wanted:
         yield
-        return
-    stop = threading.Event()
-    begun = min(done(), total)
-    shown = None if total else "{desc}: {elapsed}"
+    elif terminal.isatty():
+        with _bar(label, total, unit, done, terminal):
+            yield
+    else:
+        with _lines(label, total, unit, done, terminal):
+            yield
+
+
+@contextmanager
+def _bar(
+    label: str, total: int, unit: str, done: Callable[[], int], terminal: TextIO
+) -> Iterator[None]:
     with tqdm(
         total=total or None,
         desc=label,
         unit=unit,
-        initial=begun,
-        bar_format=shown,
+        initial=min(done(), total),
+        bar_format=None if total else "{desc}: {elapsed}",
         leave=False,
         file=terminal,
     ) as bar:
 
-        def follow() -> None:
-            while not stop.wait(_POLL_SECONDS):
-                bar.update(min(done(), total) - bar.n)
-                bar.refresh()
+        def show() -> None:
+            bar.update(min(done(), total) - bar.n)
+            bar.refresh()
 
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
+        with _repeated(show, _POLL_SECONDS):
             yield
-        finally:
-            stop.set()
-            follower.join()
+
+
+@contextmanager
+def _lines(
+    label: str, total: int, unit: str, done: Callable[[], int], terminal: TextIO
+) -> Iterator[None]:
+    started = time.monotonic()
+
+    def tell() -> None:
+        now = min(done(), total)
+        part = f" {now:,} of {total:,} {unit} ({now / total:.0%})," if total else ""
+        seconds = time.monotonic() - started
+        print(f"{label}:{part} {seconds:.0f} s so far", file=terminal, flush=True)
+
+    with _repeated(tell, _LINE_SECONDS):
+        yield
+
+
+@contextmanager
+def _repeated(act: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do something again and again, from a thread of its own, while the block runs."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(seconds):
+            act()
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        follower.join()

@@ -1,48 +1,21 @@
-"""`copydetect report`: the pages of a finished run, from its tables and its images."""
+"""The pages of a finished run, from its tables and its images."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-
 from copydetect import images
-from copydetect.errors import CopydetectError, ImageError
+from copydetect.errors import ImageError
 from copydetect.inputs.sources import read_refs
 from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for
 from copydetect.types import Failure, ImageRef
-from pipelines.cli import end_with
 
 _THUMBNAIL_PX = 280
 _PLOTS = {
     "Reliability: how often a confidence comes true": "evaluation/reliability.svg",
     "Precision over recall": "evaluation/precision_recall.svg",
 }
-
-
-def main(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
-    parser = argparse.ArgumentParser(
-        prog="copydetect report",
-        description="Draw the pages of a finished run: OUT/report/index.html.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("run", metavar="OUT", help="output folder of a run")
-    try:
-        output = parser.parse_args(argv).run
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        print(write_report(storage_for(output), output))
-    except CopydetectError as error:
-        print(f"copydetect report: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"copydetect report: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def write_report(storage: Storage, output: str) -> str:
@@ -87,7 +60,3 @@ def _thumbnails_of(run: RunTables) -> Thumbnails:
             return None
 
     return thumbnail
-
-
-if __name__ == "__main__":
-    end_with(main)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from copydetect import runs, tables
@@ -19,11 +21,13 @@ from copydetect.images import DecodeOptions
 from copydetect.index.building import IndexJob, SearchJob
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
-from copydetect.parts import LISTING, content_digest, part_count, refuse_duplicate_ids
+from copydetect.parts import content_digest, part_count
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
+from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -48,17 +52,21 @@ _PAIRS_WORTH_PROCESSES = 4_000
 _COPIES_WORTH_PROCESSES = 200
 _COPIES_TOGETHER = 64
 
-_PLURAL: dict[Role, str] = {"image": "images", "query": "queries", "reference": "references"}
-
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one role: how many, a digest of their content, and the listing files."""
+    """The images of one role: how many, a digest of their content, and the listing files.
+
+    renamed: how many image_ids repeated and got the name of their shard or folder in front;
+    example: one of them.
+    """
 
     role: Role
     images: int
     digest: str
     uris: tuple[str, ...]
+    renamed: int = 0
+    example: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,17 +116,45 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
     """List an input and hash its images; InputError where there are none, or ids repeat."""
     uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
     place.engine.run(
-        f"list {_PLURAL[role]}",
+        f"list {PLURAL[role]}",
         lambda pipeline: pipeline | ImagesToRefs(place.storage, sources, role, place.folder),
         total=sources.file_count,
         unit="files",
         done=lambda: place.done(uris, sources.file_count),
     )
-    listing = tables.read_tables(place.storage, uris, LISTING)
+    pieces = [tables.read_table(place.storage, uri) for uri in uris]
+    renamed = _tell_apart(place.storage, uris, pieces)
+    listing = pa.concat_tables(pieces)
     if not listing.num_rows:
-        raise InputError(f"{sources.root} holds no images")
-    refuse_duplicate_ids(listing)
-    return Listing(role, listing.num_rows, content_digest(listing), tuple(uris))
+        raise InputError(f"{sources.named} holds no images")
+    digest = content_digest(listing)
+    example = renamed[0] if renamed else ""
+    return Listing(role, listing.num_rows, digest, tuple(uris), len(renamed), example)
+
+
+def _tell_apart(storage: Storage, uris: Sequence[str], pieces: list[pa.Table]) -> list[str]:
+    """Give repeated image_ids names of their own, in the pieces and their files; the new names."""
+    everything = pa.concat_tables(pieces)
+    if pc.count_distinct(everything["image_id"]).as_py() == everything.num_rows:
+        return []
+    found = [
+        FoundImage(image_id, origin, member or uri)
+        for image_id, origin, member, uri in zip(
+            *(everything[name].to_pylist() for name in ("image_id", "origin", "member", "uri")),
+            strict=True,
+        )
+    ]
+    ids = distinct_ids(found)
+    renamed = [new for new, one in zip(ids, found, strict=True) if new != one.image_id]
+    start = 0
+    for number, (uri, piece) in enumerate(zip(uris, pieces, strict=True)):
+        own = pa.array(ids[start : start + piece.num_rows], pa.string())
+        start += piece.num_rows
+        if not own.equals(piece["image_id"].combine_chunks()):
+            at = piece.column_names.index("image_id")
+            pieces[number] = piece.set_column(at, piece.schema.field(at), own)
+            tables.write_table(storage, uri, pieces[number])
+    return renamed
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
@@ -139,7 +175,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         processes,
     )
     place.engine.run(
-        f"describe {_PLURAL[listing.role]}",
+        f"describe {PLURAL[listing.role]}",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
         done=lambda: place.done(uris, listing.images),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,9 +17,11 @@ from copydetect.description.keypoints import load_quantiser
 from copydetect.description.views import ViewOptions, view_names
 from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies
+from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.inputs.sources import find_sources, read_source
+from copydetect.options import RunOptions
 from copydetect.parts import list_images
 from copydetect.search.hits import vote_part, write_votes
 from copydetect.search.queries import SearchOptions
@@ -27,7 +29,6 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
 from copydetect.verification.match_parts import PairImages, verify_part
-from pipelines.engine import parser_of
 from pipelines.job import (
     _DESCRIPTOR_NEIGHBORS,
     _candidate_options,
@@ -36,16 +37,14 @@ from pipelines.job import (
     _feature_search,
     _verify_options,
 )
-from pipelines.options import JobOptions, add_job_options, job_options
+from pipelines.settings import Settings
 
 STORAGE = LocalStorage()
 
 
-def default_options(task: Task = "dedup", *flags: str) -> JobOptions:
-    """The options of a command line that says nothing but `flags`."""
-    parser: argparse.ArgumentParser = parser_of(task, "")
-    add_job_options(parser, task=task)
-    return job_options(parser.parse_args(["--output", "out", *flags]))
+def default_settings(task: Task = "dedup", **changes: Any) -> Settings:
+    """The settings of a run that is told nothing but `changes`."""
+    return Settings.of(RunOptions(**changes), task)
 
 
 @dataclass(frozen=True)
@@ -94,27 +93,27 @@ class Composition:
     def exclude(self) -> str:
         return "image" if self.symmetric else "none"
 
-    def neighbors(self, options: JobOptions, model: str) -> str:
+    def neighbors(self, settings: Settings, model: str) -> str:
         """Descriptors' neighbours."""
         asked = DescriptorReader(STORAGE, self.queries.files("descriptors"))
         sought = self.references.files("descriptors")
         read = DescriptorReader(STORAGE, sought)
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
-        index = _descriptor_index(options)
+        index = _descriptor_index(settings)
         build_index(IndexJob(STORAGE, folder, read, count, index, model), list(sought.parts()))
         search = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=self.exclude)
         job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
         (uri,) = search_index(job, asked.files.parts())
         return uri
 
-    def votes(self, options: JobOptions) -> str:
+    def votes(self, settings: Settings) -> str:
         """Local features' votes."""
         sought, files = self.references.files("keypoints"), self.queries.files("keypoints")
         quantiser = load_quantiser()
         count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
         folder = str(self.folder / "keypoints-index")
-        index = _feature_index(options)
+        index = _feature_index(settings)
         read = KeypointReader(STORAGE, sought)
         build_index(
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
@@ -131,27 +130,27 @@ class Composition:
         write_votes(STORAGE, uri, votes)
         return uri
 
-    def run(self, options: JobOptions, model: str) -> dict[str, pa.Table]:
+    def run(self, settings: Settings, model: str) -> dict[str, pa.Table]:
         """The tables of candidates, matches and groups."""
         sides = self.queries.side(), self.references.side()
         proposals = Proposals(
-            (self.neighbors(options, model),),
-            (self.votes(options),),
+            (self.neighbors(settings, model),),
+            (self.votes(settings),),
             sides[0],
             None if self.symmetric else sides[1],
-            view_names(ViewOptions.parse(options.views)),
+            view_names(ViewOptions.parse(settings.views)),
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        candidate_options = _candidate_options(options)
+        candidate_options = _candidate_options(settings)
         job = CandidateJob(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
         (uri,) = write_candidates(job)
-        verify = _verify_options(options, sides[1].images)
+        verify = _verify_options(settings, sides[1].images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)
         found = {"candidates": tables.read_table(STORAGE, uri), "matches": verified.matches}
         if self.symmetric:
             images = self.queries.table("images")
-            members = group_copies(images, verified.matches, GroupOptions(keep=options.keep))
-            found["groups"] = tables.rows_to_table(members, tables.GROUPS)
+            members = group_copies(images, verified.matches, GroupOptions(keep=settings.keep))
+            found["groups"] = groups_table(members, images)
         return found

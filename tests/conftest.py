@@ -18,7 +18,7 @@ from copydetect.edits.geometry import Crop, FlipHorizontal, QuarterTurn
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import Pixels
-from pipelines import dedup
+from pipelines.commands import dedup
 from tests.scenes import scene
 
 STORAGE = LocalStorage()
@@ -65,8 +65,14 @@ class Run:
         return self.manifest.table(STORAGE, str(self.output), name)
 
     def results(self) -> dict[str, list[dict[str, object]]]:
-        """Every table that does not depend on where the files are."""
-        return {name: self.rows(name) for name in ("candidates", "matches", "groups")}
+        """Every table, but for where the files are."""
+        return {
+            name: [
+                {key: value for key, value in row.items() if not key.endswith("uri")}
+                for row in self.rows(name)
+            ]
+            for name in ("candidates", "matches", "groups")
+        }
 
     def groups(self) -> frozenset[frozenset[str]]:
         members: dict[object, set[str]] = {}

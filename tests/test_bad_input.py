@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
+from pipelines.exit_codes import TRY_AGAIN
 from tests.conftest import ONE_WORKER, Planted, encoded
 from tests.scenes import scene
 
@@ -99,7 +100,7 @@ def test_bad_inputs(
         (["--device=cuda:7"], "cuda:7"),
         (["--device=abacus"], "abacus"),
         (["--nonsense=1"], "--nonsense"),
-        (["stray"], "stray"),
+        (["stray"], "stray does not exist"),
         (["--channels=smell"], "smell"),
         (["--views=inside"], "inside"),
         (["--effort=none"], "none"),
@@ -124,7 +125,8 @@ def test_bad_options(flags: list[str], named: str, tmp_path: Path, capsys: Captu
     (tmp_path / "notes.txt").write_text("no model")
     given = [flag.format(file=tmp_path / "notes.txt") for flag in flags]
     message = refused(["dedup", str(photos), *given], place / "out", capsys)
-    assert named in message.splitlines()[-1]
+    assert named in message
+    assert len(message.splitlines()) <= 2
 
 
 def test_an_output_that_cannot_be_written(
@@ -138,18 +140,18 @@ def test_an_output_that_cannot_be_written(
     ):
         assert cli.main(["dedup", str(planted.folder), "--output", str(output), *ONE_WORKER]) == 2
         message = capsys.readouterr().err
-        assert f"--output {output}" in message
+        assert str(output) in message
         assert named in message
         assert len(message.splitlines()) == 1
     assert cli.main(["dedup", str(planted.folder), "--output", "", *ONE_WORKER]) == 2
-    assert "--output is empty" in capsys.readouterr().err
+    assert "the output is empty" in capsys.readouterr().err
 
 
 def test_an_input_inside_the_output(tmp_path: Path, capsys: Capture) -> None:
     inside = tmp_path / "out" / "photos"
     inside.mkdir(parents=True)
     (inside / "a.jpg").write_bytes(encoded(scene(0, 40, 30)))
-    assert "choose another folder" in refused(["dedup", str(tmp_path)], tmp_path / "out", capsys)
+    assert "is in the output folder" in refused(["dedup", str(tmp_path)], tmp_path / "out", capsys)
 
 
 def test_two_runs_into_one_folder(planted: Planted, tmp_path: Path, capsys: Capture) -> None:
@@ -158,7 +160,9 @@ def test_two_runs_into_one_folder(planted: Planted, tmp_path: Path, capsys: Capt
     other = os.open(output, os.O_RDONLY)
     try:
         fcntl.flock(other, fcntl.LOCK_EX)
-        message = refused(["dedup", str(planted.folder)], output, capsys)
+        code = cli.main(["dedup", str(planted.folder), "--output", str(output), *ONE_WORKER])
     finally:
         os.close(other)
-    assert f"another run is writing to --output {output}" in message
+    assert code == TRY_AGAIN
+    assert f"another run is writing to the output folder {output}" in capsys.readouterr().err
+    assert not list(output.iterdir())

@@ -15,12 +15,13 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import runs, tables
+from copydetect.runs import Manifest
 from copydetect.storage import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure, ImageRef
-from pipelines import dedup
+from pipelines.commands import dedup
 from pipelines.job import _describer_setup
-from tests.composition import Composition, Described, default_options
+from tests.composition import Composition, Described, default_settings
 from tests.conftest import (
     BROKEN,
     EDITS,
@@ -101,14 +102,16 @@ def test_the_manifest_counts_what_the_tables_hold(run: Run) -> None:
 def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
-    options = default_options()
-    setup: DescriberSetup = _describer_setup(options, "cpu")
+    settings = default_settings()
+    setup: DescriberSetup = _describer_setup(settings, "cpu")
     describer = setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):
         (uri,) = run.manifest.table_uris(str(run.output), name)[:1]
         assert tables.read_table(STORAGE, uri).equals(described.table(name)), name
-    expected = Composition(described, described, tmp_path).run(options, describer.embedder.identity)
+    expected = Composition(described, described, tmp_path).run(
+        settings, describer.embedder.identity
+    )
     for name, table in expected.items():
         assert run.table(name).equals(table), name
 
@@ -141,22 +144,29 @@ def test_a_second_run_mends_what_is_gone_and_leaves_nothing_stale(
     assert again.results() == run.results()
 
 
-def test_other_content_replaces_a_run(planted: Planted, run: Run, tmp_path: Path) -> None:
+def test_other_content_replaces_a_run_only_where_it_may(
+    planted: Planted, run: Run, tmp_path: Path
+) -> None:
     output, photos = tmp_path / "out", tmp_path / "photos"
     shutil.copytree(run.output, output)
     shutil.copytree(planted.folder, photos)
     (photos / TWIN).unlink()
     (photos / "2.jpg").unlink()
-    again = dedup_run(photos, output)
+    dedup_run(photos, output, expected=2)
+    assert Run(output, Manifest.load(STORAGE, str(output))).results() == run.results()
+    again = dedup_run(photos, output, "--overwrite")
     assert [f.name for f in output.glob("run-*")] == [again.manifest.folder]
     assert again.manifest.folder != run.manifest.folder
     assert again.groups() == {group for group in planted.groups if not {TWIN, "2.jpg"} & group}
 
 
-def test_other_settings_replace_a_run(planted: Planted, run: Run, tmp_path: Path) -> None:
+def test_other_settings_replace_a_run_only_where_they_may(
+    planted: Planted, run: Run, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     shutil.copytree(run.output, output)
-    again = dedup_run(planted.folder, output, "--channels=local", "--k=3")
+    dedup_run(planted.folder, output, "--channels=local", "--k=3", expected=2)
+    again = dedup_run(planted.folder, output, "--channels=local", "--k=3", "--overwrite")
     assert [f.name for f in output.glob("run-*")] == [again.manifest.folder]
     assert all(row["similarity"] is None for row in again.rows("candidates"))
     assert again.groups() == planted.groups

@@ -11,7 +11,7 @@ import pytest
 from copydetect import tables
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
-from pipelines import evaluate
+from pipelines.commands import evaluate
 
 TRUTH = "query_id,reference_id\nQ1,R1\nQ2,R2\nQ3,\n"
 

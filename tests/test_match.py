@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from copydetect.runs import Manifest
-from pipelines import match
+from pipelines.commands import match
 from pipelines.job import _describer_setup
-from tests.composition import Composition, Described, default_options
+from tests.composition import Composition, Described, default_settings
 from tests.conftest import BROKEN, EDITS, ONE_WORKER, STORAGE, Planted, Run, encoded
 from tests.scenes import scene
 
@@ -68,19 +68,19 @@ def test_there_are_no_groups_but_a_report(run: Run) -> None:
 def test_the_pipeline_is_the_composition_of_the_pure_functions(
     sides: tuple[Path, Path], run: Run, tmp_path: Path
 ) -> None:
-    options = default_options("match")
-    setup = _describer_setup(options, "cpu")
+    settings = default_settings("match")
+    setup = _describer_setup(settings, "cpu")
     describer = setup.load()
     queries = Described.of("query", sides[0], tmp_path, describer)
     references = Described.of("reference", sides[1], tmp_path, setup.of("reference").load())
     assert describer.embedder is not None
     composed = Composition(queries, references, tmp_path)
-    for name, table in composed.run(options, describer.embedder.identity).items():
+    for name, table in composed.run(settings, describer.embedder.identity).items():
         assert run.table(name).equals(table), name
 
 
 def test_queries_are_looked_into_and_piles_are_not_unless_told() -> None:
-    assert default_options("match").views == "whole,frames"
-    assert default_options("dedup").views == "whole"
-    assert default_options("match", "--views=whole").views == "whole"
-    assert default_options("dedup", "--views=whole,frames").views == "whole,frames"
+    assert default_settings("match").views == "whole,frames"
+    assert default_settings("dedup").views == "whole"
+    assert default_settings("match", views="whole").views == "whole"
+    assert default_settings("dedup", views="whole,frames").views == "whole,frames"

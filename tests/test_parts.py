@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from copydetect import parts, tables
-from copydetect.errors import InputError
 from copydetect.parts import LISTING, ImageNumbers, ListedImage
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, ImageRef, ImageRow
@@ -39,13 +38,6 @@ def test_content_digest_ignores_order_and_sees_content_and_names() -> None:
     for changed in (other, renamed, images[1:]):
         digest = parts.content_digest(tables.rows_to_table(changed, LISTING))
         assert digest != parts.content_digest(table)
-
-
-def test_duplicate_ids_are_named() -> None:
-    table = tables.rows_to_table([listed("a", b"1"), listed("b", b"2"), listed("a", b"3")], LISTING)
-    with pytest.raises(InputError, match="'a'"):
-        parts.refuse_duplicate_ids(table)
-    parts.refuse_duplicate_ids(table.slice(0, 2))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 256])

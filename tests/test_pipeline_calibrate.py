@@ -11,9 +11,10 @@ import pytest
 
 from copydetect.candidates import fusion
 from copydetect.evaluation.calibration import Calibration
+from copydetect.options import EngineOptions
 from copydetect.storage import LocalStorage
 from copydetect.training.bundled_calibration import bundle
-from pipelines import calibrate, dedup
+from pipelines.commands import calibrate, dedup
 from pipelines.engine import engine_of
 from pipelines.stages import Workplace
 
@@ -165,7 +166,7 @@ def test_a_calibration_of_other_channels_is_refused(
 def test_other_weights_are_judged_anew_on_what_was_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Workplace(engine_of([], True, False), LocalStorage(), str(tmp_path))
+    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(tmp_path))
     kept = [tmp_path / "keypoints" / "a", tmp_path / "search" / "keypoints" / "a"]
     judged = [tmp_path / name / "a" for name in ("candidates", "matches", "search/candidates")]
     for weights, expected in (((-7.0, 0.6, 0.5), True), ((-7.0, 0.6, 0.5), True),

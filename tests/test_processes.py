@@ -16,6 +16,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.errors import InputError
+from copydetect.options import EngineOptions
 from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
 from pipelines.engine import engine_of
 
@@ -155,4 +156,4 @@ def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
     ],
 )
 def test_only_threads_of_this_process_hand_work_over(flags: list[str], count: int) -> None:
-    assert engine_of(flags, quiet=True, verbose=False).processes.count == count
+    assert engine_of(EngineOptions(tuple(flags))).processes.count == count

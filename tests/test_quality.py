@@ -10,6 +10,7 @@ import pytest
 
 from copydetect import tables
 from copydetect.index.partitions import IndexOptions
+from copydetect.options import EngineOptions
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
@@ -28,7 +29,7 @@ def described(folder: Path) -> tuple[Workplace, np.ndarray]:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(IMAGES, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    place = Workplace(engine_of([], True, False), LocalStorage(), str(folder))
+    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(folder))
     for part, rows in enumerate(np.array_split(np.arange(IMAGES), PARTS)):
         names = [f"{row}.jpg" for row in rows]
         images = [

@@ -18,7 +18,7 @@ from copydetect.report.run_view import RunView, readable_bytes, visible
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import Match
-from pipelines import report
+from pipelines.commands import report
 
 HOSTILE = [
     "<script>alert(1)</script>.jpg",

@@ -38,7 +38,7 @@ from copydetect.training.targets import nearest_targets
 from copydetect.training.validation import best_whitening, figures
 from copydetect.training.views import ViewBatches, split
 from copydetect.types import Pixels
-from pipelines import train as command
+from pipelines.commands import train as command
 
 TINY = TrainingOptions(
     steps=6,

@@ -31,11 +31,10 @@ from torch.nn import functional
 from copydetect.description.trunks import DescriptorModel, Trunk
 from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
-from copydetect.models import MODELS
+from copydetect.models import DEFAULT_MODEL, MODELS
 from copydetect.types import Pixels
 
 BUNDLED_MODELS = MODELS
-DEFAULT_MODEL = "descriptor-lite0"
 BATCH_SIZE = 4
 """Images a forward pass on a CPU: larger batches fall out of its cache and are slower."""
 

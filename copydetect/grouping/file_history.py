@@ -28,6 +28,8 @@ _LATER = timedelta(seconds=90)
 """Cameras write the file a little after the picture was taken."""
 _OTHER_SHAPE = 0.06
 """In logarithms of width by height: bars and rounding change it by less."""
+_SAME_ASPECT = 0.05
+_BLACK = 24
 _THUMBNAIL_PX = 24
 _SAME_PICTURE = 0.9
 """Correlation of a thumbnail with its picture: .97 and more where nothing was done to it."""
@@ -142,7 +144,8 @@ class _Tags:
             return False
         try:
             pixels = decode(self.thumbnail).pixels
-            small = _unframed(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), luma.shape)
+            grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+            small = _unframed(grey, luma.shape)
         except ImageError:
             return False
         pair = [_reduced(one) for one in (small, luma)]
@@ -174,16 +177,13 @@ _THUMBNAIL_BYTES = ExifTags.Base.JpegIFByteCount
 
 def _unframed(small: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """A thumbnail without the black bars that cameras put around a picture of another shape."""
-    bright = small > 24
-    rows, columns = bright.any(axis=1), bright.any(axis=0)
-    if not rows.any() or abs(small.shape[1] / small.shape[0] - shape[1] / shape[0]) < 0.05:
+    if abs(small.shape[1] / small.shape[0] - shape[1] / shape[0]) < _SAME_ASPECT:
         return small
-    top, left = int(np.argmax(rows)), int(np.argmax(columns))
-    bottom, right = (
-        len(rows) - int(np.argmax(rows[::-1])),
-        len(columns) - int(np.argmax(columns[::-1])),
-    )
-    return small[top:bottom, left:right]
+    bright = np.argwhere(small > _BLACK)
+    if not len(bright):
+        return small
+    (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0)
+    return small[top : bottom + 1, left : right + 1]
 
 
 def _reduced(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

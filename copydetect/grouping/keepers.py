@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,7 @@ import pyarrow.compute as pc
 
 from copydetect.errors import OptionError
 from copydetect.grouping.originality import CERTAIN, Originality
-
-KeepRule = Literal[
-    "original", "largest", "oldest", "newest", "raw", "metadata", "shortest-path", "first"
-]
-"""original: by the score of `originality`; largest: most pixels, then most bytes a pixel; oldest,
-newest: by `captured_at`, those without last; raw: a camera's raw file; metadata: says most of how
-it was taken; shortest-path: fewest characters; first: by image_id."""
-
-Suggest = Literal["nothing", "identical", "same_picture", "edited"]
-"""What may be suggested for removal: nothing; files whose pixels or bytes are in another one that
-stays; those of the same picture in another size, quality or format too; edited copies too of which
-the kept image shows all."""
+from copydetect.options import KeepRule, Suggest
 
 Integers = npt.NDArray[np.int64]
 
@@ -106,7 +95,7 @@ class Preference:
         preferred, protected = (
             _matching(images, patterns) for patterns in (options.prefer, options.protect)
         )
-        keys = [~preferred]
+        keys: list[npt.NDArray[Any]] = [~preferred]
         for rule in dict.fromkeys((*options.rules, *_BY_DEFAULT)):
             keys += _keys(rule, images, originality)
         order = np.lexsort(keys[::-1])
@@ -186,9 +175,7 @@ _WHY = {
 }
 
 
-def _keys(
-    rule: KeepRule, images: pa.Table, originality: Originality
-) -> list[npt.NDArray[np.generic]]:
+def _keys(rule: KeepRule, images: pa.Table, originality: Originality) -> list[npt.NDArray[Any]]:
     """Ascending keys of a rule, (n,) each, the more important first."""
     if rule == "original":
         return [-np.round(originality.scores, 6)]

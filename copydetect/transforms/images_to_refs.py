@@ -45,7 +45,7 @@ class _ListAndHash(beam.DoFn):
 
     def process(self, piece: tuple[int, Source]) -> Iterator[str]:
         number, source = piece
-        listed = list_images(read_source(self._storage, source, self._role))
+        listed = list_images(read_source(self._storage, source, self._role), source.origin)
         uri = listing_uri(self._folder, self._role, number)
         tables.write_table(self._storage, uri, tables.rows_to_table(listed, LISTING))
         yield uri

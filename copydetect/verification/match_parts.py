@@ -93,7 +93,8 @@ class PairImages:
             keypoints = (
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
-            return prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            image = prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            return replace(image, uri=row.uri)
         except ImageError as error:
             return _failure(row, str(error))
 
@@ -205,8 +206,9 @@ def _verdict(
     match = verify_pair(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    calibrated = replace(match, confidence=float(calibration.apply(match.confidence, score)))
-    return _Verdict(candidate, calibrated, match.confidence)
+    confidence = float(calibration.apply(match.confidence, score))
+    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    return _Verdict(candidate, found, match.confidence)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:

@@ -58,7 +58,7 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; wanted: which `features` full matching compares; keypoints: those that the search has
-    compared, None where it has none.
+    compared, None where it has none; uri: where the image is.
     """
 
     image_id: str
@@ -67,6 +67,7 @@ class PairImage:
     full_height_px: int
     wanted: KeypointOptions
     keypoints: Keypoints | None
+    uri: str = ""
 
     @property
     def width_px(self) -> int:

@@ -8,27 +8,31 @@ tell how all of it grows with the collection.
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from copydetect import runs
-from copydetect.errors import OptionError
 from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
-from copydetect.inputs.sources import Sources, find_sources
-from copydetect.runs import Manifest
+from copydetect.inputs.given import Inputs
+from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
-from pipelines.engine import exit_code_of, parser_of
+from pipelines.arguments import run_options
 from pipelines.evaluate import candidate_ranking
 from pipelines.job import checked_job, run_job
-from pipelines.options import EFFORTS, add_job_options
+from pipelines.settings import EFFORTS
 
-_CHANNELS_ALONE = {"standard": ("descriptor", "local")}
+Channels = tuple[Channel, ...]
+
+_CHANNELS_ALONE: dict[EffortName, Channels] = {"standard": ("descriptor", "local")}
+_CANDIDATES = 50
 _STORAGE = LocalStorage()
 
 
@@ -50,79 +54,63 @@ class Cost:
     seconds: dict[str, float]
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line; prints a table and JSON; returns the exit code."""
-    parser = parser_of("benchmark effort", "Measure what each effort finds, and what it costs.")
-    parser.add_argument("--queries", required=True, help="any input that match takes")
-    parser.add_argument("--references", required=True, help="any input that match takes")
-    parser.add_argument("--truth", required=True, help="ground_truth.csv")
-    parser.add_argument("--others", default="", help="further references, of other pictures (none)")
-    parser.add_argument(
-        "--efforts",
-        default=",".join(EFFORTS),
-        help="which to measure (all), with "
-        "their own channels and alone, unless --channels says which",
-    )
-    add_job_options(parser, with_output=False, task="match")
-    parser.set_defaults(k=50, verify_score=float("inf"), quiet=True, no_report=True)
-    try:
-        arguments, beam_flags = parser.parse_known_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    beam_flags.append("--direct_num_workers=1")
-
-    def measure() -> int:
-        settings = _settings(arguments.efforts.split(","), arguments.channels)
-        costs = [_measure(arguments, beam_flags, *setting) for setting in settings]
-        print(_table(costs))
-        print(_edits_table(costs))
-        print(json.dumps([vars(cost) for cost in costs], indent=1))
-        return 0
-
-    return exit_code_of(measure, arguments.verbose)
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Measure, and print a table and JSON."""
+    alone = replace(engine, workers=1, progress=False)
+    channels = getattr(arguments, "channels", None)
+    costs = [
+        _measure(arguments, alone, effort, found_by)
+        for effort, found_by in _settings(arguments.efforts, channels)
+    ]
+    print(_table(costs))
+    print(_edits_table(costs))
+    print(json.dumps([vars(cost) for cost in costs], indent=1))
 
 
-def _settings(efforts: list[str], channels: str | None) -> list[tuple[str, str]]:
+def _settings(
+    efforts: Sequence[str], channels: Channels | None
+) -> list[tuple[EffortName, Channels]]:
     """The efforts with these channels; without, with their own, and those of `standard` one by one.
 
     OptionError where an effort is unknown.
     """
-    unknown = set(efforts) - set(EFFORTS)
-    if unknown:
-        raise OptionError(f"--efforts: {min(unknown)!r} is none of {', '.join(EFFORTS)}")
+    chosen = [RunOptions(effort=cast(EffortName, effort)).effort for effort in efforts]
     if channels is not None:
-        return [(effort, channels) for effort in efforts]
-    together = [(effort, ",".join(EFFORTS[effort].channels)) for effort in efforts]
-    alone = [(e, channel) for e in efforts for channel in _CHANNELS_ALONE.get(e, ())]
+        return [(effort, channels) for effort in chosen]
+    together = [(effort, EFFORTS[effort].channels) for effort in chosen]
+    alone = [(e, (channel,)) for e in chosen for channel in _CHANNELS_ALONE.get(e, ())]
     return together + alone
 
 
 def _measure(
-    arguments: argparse.Namespace, beam_flags: list[str], effort: str, channels: str
+    arguments: Namespace, engine: EngineOptions, effort: EffortName, channels: Channels
 ) -> Cost:
+    options = run_options(
+        arguments,
+        effort=effort,
+        channels=channels,
+        k=_CANDIDATES,
+        verify_score=math.inf,
+        report=False,
+    )
+    references = [*arguments.references, *arguments.others]
+    inputs: dict[Role, Inputs] = {"query": arguments.queries, "reference": references}
     with tempfile.TemporaryDirectory(prefix="copydetect-effort-") as folder:
-        arguments.output = runs.join(folder, "out")
-        arguments.effort, arguments.channels = effort, channels
-        inputs: dict[Role, str] = {"query": arguments.queries, "reference": arguments.references}
+        output = runs.join(folder, "out")
         started, worked = time.monotonic(), time.process_time()
-        job = checked_job("match", inputs, arguments, beam_flags)
-        if arguments.others:
-            together = _with_others(job.inputs["reference"], arguments.others)
-            job = replace(job, inputs={**job.inputs, "reference": together})
-        run_job(job)
+        manifest = run_job(checked_job("match", inputs, output, options, engine)).manifest
         seconds, worked = time.monotonic() - started, time.process_time() - worked
-        manifest = Manifest.load(_STORAGE, arguments.output)
         images = manifest.counts["images"]
         described = [
             len(_STORAGE.read(uri))
             for table in ("descriptors", "keypoints")
-            for uri in manifest.table_uris(arguments.output, table)
+            for uri in manifest.table_uris(output, table)
         ]
         truth = read_truth(_STORAGE, arguments.truth)
-        ranking = candidate_ranking(_STORAGE, arguments.output, truth)
+        ranking = candidate_ranking(_STORAGE, output, truth)
         return Cost(
             effort,
-            channels,
+            ",".join(channels),
             images,
             ranking_figures(ranking),
             round(images / seconds, 1),
@@ -130,16 +118,6 @@ def _measure(
             round(sum(described) / images, 1),
             {name: round(value, 2) for name, value in manifest.seconds.items()},
         )
-
-
-def _with_others(references: Sources, spec: str) -> Sources:
-    """The references and further ones; InputError where there are none."""
-    others = find_sources(_STORAGE, spec)
-    return replace(
-        references,
-        pieces=references.pieces + others.pieces,
-        file_count=references.file_count + others.file_count,
-    )
 
 
 def _table(costs: list[Cost]) -> str:

@@ -27,6 +27,7 @@ from copydetect.index.channels import feature_ids
 from copydetect.index.partitions import IndexOptions, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shards import load_index
+from copydetect.options import EngineOptions
 from copydetect.search.queries import SearchOptions
 from copydetect.storage import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -108,7 +109,7 @@ def write_features(folder: str, pictures: Iterator[Pixels]) -> FeatureFiles:
 
 def join_features(work: str, files: FeatureFiles) -> dict[str, Any]:
     """Index features and search them, upright and mirrored; the fields of `FeatureFigures`."""
-    engine: Engine = engine_of([], quiet=True, verbose=False)
+    engine: Engine = engine_of(EngineOptions())
     quantiser = load_quantiser()
     folder, parts = f"{work}/index", files.parts()
     job = IndexJob(

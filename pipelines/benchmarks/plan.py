@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions, lists_for
+from copydetect.options import EngineOptions
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12
@@ -133,16 +133,11 @@ def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
     return work_of(run["vectors"], dimension, run["probes"], run["shards"], options, run["k"])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the plan and how well the rates explain the measured runs; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        measured = _read_measured(Path(arguments.measured))
-        images = _count(arguments.images)
-        options = IndexOptions(codes=arguments.codes, lists=arguments.lists)
-    except (InputError, OptionError) as error:
-        print(f"copydetect: {error}", file=sys.stderr)
-        return 2
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Print the plan, and how well the rates explain the measured runs."""
+    measured = _read_measured(Path(arguments.measured))
+    images = _count(arguments.images)
+    options = IndexOptions(codes=arguments.codes, lists=arguments.lists)
     runs, copies = measured["curve"], arguments.copies
     rates = fit_rates(runs, arguments.measured_dim)
     print(check_table(runs, rates, arguments.measured_dim))
@@ -151,30 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = work_of(vectors, arguments.dim, probes, copies, options, arguments.k)
     head = f"{vectors:,} descriptors of {arguments.dim} components, codes {arguments.codes}"
     print(head, plan_text(work, rates, probes, arguments.cores), sep="\n")
-    for run in measured.get("features", []):
-        features = round(images * run["features"] / run["images"])
-        work = feature_work(run, features, copies)
-        head = f"{features:,} local features of {run['dimension']} components, upright and mirrored"
-        print(head, plan_text(work, feature_rates(run), run["probes"], arguments.cores), sep="\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="copydetect benchmark plan", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--images", required=True, help="how many, as 1e9")
-    parser.add_argument("--measured", required=True, help="search.json of `benchmark search`")
-    parser.add_argument("--measured_dim", type=int, default=256, help="its dimension")
-    parser.add_argument("--views", type=int, default=1, help="vectors an image")
-    parser.add_argument("--dim", type=int, default=256, help="dimension")
-    parser.add_argument("--codes", default="SQfp16", help="as in IndexOptions")
-    parser.add_argument("--lists", type=int, default=0, help="0: by the rule")
-    parser.add_argument("--probes", type=int, default=0, help="0: those of the largest run")
-    parser.add_argument("--copies", type=float, default=6.0, help="shards that a query visits")
-    parser.add_argument("--k", type=int, default=32, help="neighbours of a query")
-    parser.add_argument("--cores", type=int, default=256, help="of all workers")
-    return parser
+    for one in measured.get("features", []):
+        features = round(images * one["features"] / one["images"])
+        work = feature_work(one, features, copies)
+        head = f"{features:,} local features of {one['dimension']} components, upright and mirrored"
+        print(head, plan_text(work, feature_rates(one), one["probes"], arguments.cores), sep="\n")
 
 
 def _count(text: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -25,7 +26,7 @@ from copydetect.candidates.fusion import (
     merge_duplicates,
     merge_matches,
 )
-from copydetect.description.descriptors import BATCH_SIZE, DEFAULT_MODEL, Embedder, load_model
+from copydetect.description.descriptors import BATCH_SIZE, Embedder, load_model
 from copydetect.description.normalization import (
     BackgroundOptions,
     background_biases,
@@ -36,9 +37,9 @@ from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.images import decode
 from copydetect.inputs.sources import find_sources, read_source
+from copydetect.options import EngineOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, Pixels
-from pipelines.engine import exit_code_of, parser_of
 
 _NEIGHBORS = 50
 _SIDE_PX = 448
@@ -97,41 +98,20 @@ class _Described:
     seconds: float
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line; prints a table and JSON; returns the exit code."""
-    parser = parser_of("benchmark score", "Compare the forms of score normalisation.")
-    parser.add_argument("--truth", required=True, help="pairs or groups; tells match from dedup")
-    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
-    parser.add_argument("--references", help="any input; not for groups")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
-    parser.add_argument(
-        "--form",
-        action="append",
-        metavar="FORM",
-        help=f"such as '{DEFAULT_FORM}', the default of dedup and match; again for more (a choice)",
-    )
-    try:
-        arguments = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-
-    def measure() -> int:
-        forms = [Form.parse(text) for text in arguments.form or FORMS]
-        truth = read_truth(_STORAGE, arguments.truth)
-        if isinstance(truth, GroupTruth) != (arguments.references is None):
-            raise InputError("--references goes with a truth of pairs, and only with that")
-        model = load_model(arguments.model)
-        queries = _describe(arguments.queries, model)
-        references = _describe(arguments.references, model) if arguments.references else None
-        figures = {
-            str(form): _figures(form, queries, references, truth, model.background())
-            for form in forms
-        }
-        print(_table(figures))
-        print(json.dumps(figures, indent=1))
-        return 0
-
-    return exit_code_of(measure, False)
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Measure, and print a table and JSON."""
+    forms = [Form.parse(text) for text in arguments.form or FORMS]
+    truth = read_truth(_STORAGE, arguments.truth)
+    if isinstance(truth, GroupTruth) != (arguments.references is None):
+        raise InputError("--references goes with a truth of pairs, and only with that")
+    model = load_model(arguments.model)
+    queries = _describe(arguments.queries, model)
+    references = _describe(arguments.references, model) if arguments.references else None
+    figures = {
+        str(form): _figures(form, queries, references, truth, model.background()) for form in forms
+    }
+    print(_table(figures))
+    print(json.dumps(figures, indent=1))
 
 
 def _describe(spec: str, model: Embedder) -> _Described:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import resource
 import shutil
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,6 +24,7 @@ from copydetect.errors import OptionError
 from copydetect.index.building import IndexJob, SearchJob, sample_step, train_step
 from copydetect.index.partitions import IndexOptions, Partition, load_partition
 from copydetect.index.shards import load_index
+from copydetect.options import EngineOptions
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import exact_neighbors, recall_of, sample_queries
@@ -39,13 +40,12 @@ from pipelines.benchmarks.vectors import (
     shortened,
     write_vectors,
 )
-from pipelines.engine import Engine, engine_of, exit_code_of
+from pipelines.engine import Engine, engine_of
 
 _NEIGHBORS = 32
 _RECALL_AT = 10
 _FLAT_QUERIES = 1024
 _RECALL_QUERIES = 500
-_CODES = "SQfp16 SQ8 SQ4 PQ64 PQ64,Refine(SQfp16) OPQ64,PQ64,Refine(SQfp16) PQ32,Refine(SQfp16)"
 _STORAGE = LocalStorage()
 
 
@@ -87,13 +87,8 @@ class Figures:
         return self.train_seconds + self.index_seconds + self.search_seconds
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    return exit_code_of(lambda: _run(arguments), verbose=False)
-
-
-def _run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Measure, print tables, and leave figures, vectors and a plot in the output folder."""
     output = Path(arguments.output)
     sizes, options = _sizes(arguments.vectors), _codes(arguments.codes)
     real = shortened(_descriptors(arguments, output), arguments.dim)
@@ -114,7 +109,6 @@ def _run(arguments: argparse.Namespace) -> int:
         print(codes_table(codes, arguments.dim))
     if len(curve) > 1:
         plot(curve, output / "search.png")
-    return 0
 
 
 def _sizes(text: str) -> list[int]:
@@ -139,22 +133,7 @@ def _save(output: Path, measured: dict[str, list[Any]]) -> None:
     (output / "search.json").write_text(json.dumps(figures, indent=1))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="copydetect benchmark search", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--pictures", help="whose descriptors the vectors are made from")
-    parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
-    parser.add_argument("--output", required=True, help="folder for vectors, figures and plot")
-    parser.add_argument("--vectors", default="1e4,3e4,1e5,2.5e5,1e6", help="sizes to measure")
-    parser.add_argument("--dim", type=int, default=256, help="dimension")
-    parser.add_argument("--codes", default=_CODES, help="codes to compare, with spaces between")
-    parser.add_argument("--codes_vectors", type=int, default=100_000, help="on so many vectors")
-    parser.add_argument("--features", type=int, default=2000, help="pictures for local features")
-    return parser
-
-
-def _descriptors(arguments: argparse.Namespace, output: Path) -> np.ndarray[Any, Any]:
+def _descriptors(arguments: Namespace, output: Path) -> np.ndarray[Any, Any]:
     kept = Path(arguments.descriptors or output / "descriptors.npy")
     if not kept.exists():
         if not arguments.pictures:
@@ -196,7 +175,7 @@ def _measure(
     return figures
 
 
-def _measure_features(output: Path, arguments: argparse.Namespace) -> FeatureFigures:
+def _measure_features(output: Path, arguments: Namespace) -> FeatureFigures:
     """Join the local features of some pictures, in a process of its own."""
     pictures = islice(decoded(_STORAGE, arguments.pictures), arguments.features)
     files = write_features(str(output / "features"), pictures)
@@ -216,7 +195,7 @@ def _in_a_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> d
 
 
 def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any]:
-    engine: Engine = engine_of([], quiet=True, verbose=False)
+    engine: Engine = engine_of(EngineOptions())
     job = IndexJob(_STORAGE, f"{work}/index", files, files.vectors, options, self_probes=0)
     started, started_cpu = time.monotonic(), time.process_time()
     partition = train_step(job, [sample_step(job, part) for part in files.parts()])

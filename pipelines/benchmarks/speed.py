@@ -7,6 +7,7 @@ import resource
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,39 +20,28 @@ from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, desc
 from copydetect.errors import ImageError
 from copydetect.images import decode
 from copydetect.inputs.sources import read_refs, read_source
+from copydetect.options import EngineOptions
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.threads import work_in_one_thread
 from copydetect.types import Failure
+from pipelines.arguments import run_options
 from pipelines.benchmarks.resnet import INPUT_PX, ResNet50
-from pipelines.engine import exit_code_of, parser_of
 from pipelines.job import Job, checked_job, run_job
-from pipelines.options import add_job_options
 
 _RESNET_IMAGES, _RESNET_BATCH = 32, 4
+_USUAL_WORKERS = 2
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line; prints JSON; returns the exit code."""
-    parser = parser_of("benchmark speed", "Measure images a second, and memory.")
-    parser.add_argument("photos", help="any input that dedup takes")
-    parser.add_argument("--workers", type=int, default=2, help="of the pipeline and the loop (2)")
-    add_job_options(parser, with_output=False)
-    try:
-        arguments, beam_flags = parser.parse_known_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    arguments.quiet = True
-    beam_flags.append(f"--direct_num_workers={arguments.workers}")
-
-    def measure() -> int:
-        with tempfile.TemporaryDirectory(prefix="copydetect-speed-") as folder:
-            arguments.output = runs.join(folder, "out")
-            job = checked_job("dedup", {"image": arguments.photos}, arguments, beam_flags)
-            print(json.dumps(_figures(job, arguments.workers), indent=2))
-        return 0
-
-    return exit_code_of(measure, arguments.verbose)
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Measure, and print JSON."""
+    workers = engine.workers or _USUAL_WORKERS
+    options = run_options(arguments, report=False)
+    with tempfile.TemporaryDirectory(prefix="copydetect-speed-") as folder:
+        output = runs.join(folder, "out")
+        silent = replace(engine, workers=workers, progress=False)
+        job = checked_job("dedup", {"image": arguments.photos}, output, options, silent)
+        print(json.dumps(_figures(job, workers), indent=2))
 
 
 def _figures(job: Job, workers: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import json
 import math
 import tempfile
 import zlib
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -28,7 +29,9 @@ from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.images import DecodeOptions, decode
+from copydetect.inputs.given import Inputs
 from copydetect.inputs.sources import read_source
+from copydetect.options import EngineOptions
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.threads import work_in_one_thread
@@ -38,11 +41,11 @@ from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
 from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
 from pipelines import stages
-from pipelines.engine import exit_code_of, parser_of
+from pipelines.arguments import run_options
 from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.options import add_job_options
 from pipelines.stages import Workplace
 
+_USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")
 GEOMETRY = (
     "inliers",
@@ -113,35 +116,20 @@ class Collected:
     scores: Floats
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line; prints a table and JSON; returns the exit code."""
-    parser = parser_of("benchmark verify", "Measure verification, and what its evidence is worth.")
-    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
-    parser.add_argument("--references", help="any input; not for groups")
-    parser.add_argument("--truth", required=True, help="pairs or groups; tells match from dedup")
-    parser.add_argument("--workers", type=int, default=2, help="of the pipeline (2)")
-    add_job_options(parser, with_output=False)
-    try:
-        arguments, beam_flags = parser.parse_known_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    arguments.quiet = arguments.no_report = True
-    beam_flags.append(f"--direct_num_workers={arguments.workers}")
-
-    def measure() -> int:
-        truth = read_truth(_STORAGE, arguments.truth)
-        inputs: dict[Role, str] = {"image": arguments.queries}
-        if arguments.references is not None:
-            inputs = {"query": arguments.queries, "reference": arguments.references}
-        with tempfile.TemporaryDirectory(prefix="copydetect-verify-") as folder:
-            arguments.output = runs.join(folder, "out")
-            arguments.task = command = "dedup" if arguments.references is None else "match"
-            figures = _figures(checked_job(command, inputs, arguments, beam_flags), truth)
-        print(_table(figures))
-        print(json.dumps(figures, indent=1))
-        return 0
-
-    return exit_code_of(measure, arguments.verbose)
+def run(arguments: Namespace, engine: EngineOptions) -> None:
+    """Measure, and print a table and JSON."""
+    truth = read_truth(_STORAGE, arguments.truth)
+    inputs: dict[Role, Inputs] = {"image": arguments.queries}
+    if arguments.references is not None:
+        inputs = {"query": arguments.queries, "reference": arguments.references}
+    command = "dedup" if arguments.references is None else "match"
+    silent = replace(engine, workers=engine.workers or _USUAL_WORKERS, progress=False)
+    options = run_options(arguments, report=False)
+    with tempfile.TemporaryDirectory(prefix="copydetect-verify-") as folder:
+        job = checked_job(command, inputs, runs.join(folder, "out"), options, silent)
+        figures = _figures(job, truth)
+    print(_table(figures))
+    print(json.dumps(figures, indent=1))
 
 
 def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
@@ -170,9 +158,9 @@ def _collect(
     """Everything that could be tried on the candidates that the job verified."""
     work_in_one_thread()
     options = VerifyOptions(
-        min_score=job.options.verify_score, decoding=DecodeOptions(job.options.max_megapixels)
+        min_score=job.settings.verify_score, decoding=DecodeOptions(job.settings.max_megapixels)
     )
-    sides = [stages.side(place, role, parts[role], job.options.channels) for role in job.roles]
+    sides = [stages.side(place, role, parts[role], job.settings.channels) for role in job.roles]
     images = [
         PairImages(
             job.storage, one.numbers(job.storage), options, one.stored_keypoints(job.storage)

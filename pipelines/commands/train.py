@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
-from pathlib import Path
+from argparse import Namespace
 
-from copydetect.edits import MIXES
-from copydetect.errors import CopydetectError, InputError, OptionError
-from copydetect.training.fitting import DRAWING, LOG, Start, train
+from copydetect.options import EngineOptions
+from copydetect.quiet_imports import quiet_imports
 from copydetect.training.options import TrainingOptions
-from copydetect.training.pictures import pack_pictures
-from copydetect.transforms.storage import storage_for
-from pipelines.cli import end_with
+from pipelines.arguments import INPUTS, CommandParser, run_command
 
 _HELP = {
     "steps": "updates of the weights",
@@ -33,7 +28,7 @@ _HELP = {
     "renewals": "how often the targets are made anew by the student",
     "mixed": "share of images blended with another one",
     "look_alikes": "share of a batch that look like its others",
-    "mix": f"edits of the training views, of {', '.join(MIXES)}",
+    "mix": "edits of the training views: mild, default, severe, framed, …",
     "held_out": "kinds of edits that are not trained on, but help to choose the best checkpoint",
     "validation_mix": "how many of them in a row, and how strong",
     "validation_images": "pictures held out, at most a fifth",
@@ -41,56 +36,18 @@ _HELP = {
     "workers": "processes that make the views",
     "device": "cpu, cuda, cuda:1 …",
 }
-_CHOICES = {"loss": ("targets", "infonce"), "validation_mix": tuple(MIXES)}
+_CHOICES = {"loss": ("targets", "infonce")}
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 1 failed, 2 bad arguments."""
-    try:
-        arguments = _parser().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        model = _train(arguments)
-    except (InputError, OptionError) as error:
-        print(f"copydetect train: {error}", file=sys.stderr)
-        return 2
-    except (CopydetectError, OSError) as error:
-        print(f"copydetect train: {error}", file=sys.stderr)
-        return 1
-    print(f"{model} and {model.with_suffix('.json')}")
-    print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")
-    return 0
-
-
-def _train(arguments: argparse.Namespace) -> Path:
-    given = {
-        field.name: getattr(arguments, field.name)
-        for field in dataclasses.fields(TrainingOptions)
-        if getattr(arguments, field.name, None) is not None
-    }
-    options = TrainingOptions(**given)
-    output = Path(arguments.output)
-    storage = storage_for(arguments.images)
-    pictures = pack_pictures(
-        storage, arguments.images, output / "pictures", options.short_side_px, options.pages
+    """Run the command line; returns the exit code."""
+    parser = CommandParser(
+        "train", "Train or fine-tune a descriptor. Interrupted, the same command goes on."
     )
-    print(
-        f"{len(pictures)} pictures, drawn pages among them; {pictures.failed} could not be read, "
-        f"{pictures.repeated} repeat another one"
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help=INPUTS)
+    parser.add_argument(
+        "-o", "--output", required=True, help="folder for the model, log and checkpoint"
     )
-    teacher = Path(arguments.teacher) if arguments.teacher else None
-    start = Start(arguments.init, teacher, arguments.name, arguments.notes)
-    return train(pictures, options, output, start)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="copydetect train",
-        description="Train or fine-tune a descriptor. Interrupted, the same command goes on.",
-    )
-    parser.add_argument("images", help="a folder, glob, manifest, .tar shards or Parquet")
-    parser.add_argument("--output", required=True, help="folder for the model, log and checkpoint")
     parser.add_argument(
         "--init",
         default="bundled",
@@ -107,8 +64,34 @@ def _parser() -> argparse.ArgumentParser:
                 choices=_CHOICES.get(field.name),
                 help=f"{_HELP.get(field.name, '')} ({field.default})".strip(),
             )
-    return parser
+    return run_command(parser, argv, _train)
 
 
-if __name__ == "__main__":
-    end_with(main)
+def _train(arguments: Namespace, engine: EngineOptions) -> None:
+    given = {
+        field.name: getattr(arguments, field.name)
+        for field in dataclasses.fields(TrainingOptions)
+        if getattr(arguments, field.name, None) is not None
+    }
+    options = TrainingOptions(**given)
+
+    with quiet_imports():
+        from pathlib import Path
+
+        from copydetect.training.fitting import DRAWING, LOG, Start, train
+        from copydetect.training.pictures import pack_pictures
+        from copydetect.transforms.storage import BeamStorage
+
+    output = Path(arguments.output)
+    pictures = pack_pictures(
+        BeamStorage(), arguments.images, output / "pictures", options.short_side_px, options.pages
+    )
+    print(
+        f"{len(pictures)} pictures, drawn pages among them; {pictures.failed} could not be read, "
+        f"{pictures.repeated} repeat another one"
+    )
+    teacher = Path(arguments.teacher) if arguments.teacher else None
+    start = Start(arguments.init, teacher, arguments.name, arguments.notes)
+    model = train(pictures, options, output, start)
+    print(f"{model} and {model.with_suffix('.json')}")
+    print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")

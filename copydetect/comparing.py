@@ -1,0 +1,126 @@
+"""Single images without a collection: are two of them copies, and what are their descriptors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.description import keypoints
+from copydetect.description.keypoints import load_quantiser
+from copydetect.errors import ImageError
+from copydetect.evaluation.calibration import bundled_calibration
+from copydetect.image_files import ImageLike, file_bytes, named
+from copydetect.images import DecodedImage, decode
+from copydetect.models import DEFAULT_MODEL
+from copydetect.options import DEFAULT_PRECISION, RunOptions
+from copydetect.types import Candidate, Direction, Match, Relation
+from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.pair_images import PairImage
+
+Floats = npt.NDArray[np.float32]
+
+_BATCH_IMAGES = 32
+_DESCRIBED_SIDE_PX = 448
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict on two images, a and b, with its evidence.
+
+    confidence: probability in [0, 1] that they are copies; is_copy: whether it is enough for the
+    wanted precision; relation: what they are to each other, see `types.Relation`; direction:
+    "query_is_copy" where a was made from b, "reference_is_copy" where b was made from a;
+    transform: (3, 3) float64 from the pixels of a to those of b, None where none was found;
+    regions: pairs of polygons, (n, 2) float32 corners x, y in px, what a and b share; edits: what
+    was probably done; reason: in words.
+    """
+
+    is_copy: bool
+    confidence: float
+    relation: Relation
+    direction: Direction
+    transform: npt.NDArray[np.float64] | None
+    regions: tuple[tuple[Floats, Floats], ...]
+    edits: tuple[str, ...]
+    reason: str
+
+
+def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -> Comparison:
+    """Verify one pair as a run does it in a collection too small to normalise scores by.
+
+    precision: of the pairs that are called copies, 0.97 where it is None; OptionError where it is
+    out of range or out of reach. ImageError where one is no image.
+    """
+    wanted = RunOptions(precision=precision).precision or DEFAULT_PRECISION
+    calibration = bundled_calibration(())
+    threshold = max(0.5, calibration.threshold_for(wanted))
+    options = MatchOptions(min_confidence=calibration.needed(threshold, 0.0), match_score=-math.inf)
+    images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
+    match = verify_pair(images[0], images[1], _unscored(), None, options)
+    confidence = float(calibration.apply(match.confidence, 0.0))
+    return _comparison(replace(match, confidence=confidence))
+
+
+def describe_images(
+    images: ImageLike | Sequence[ImageLike], model: str | None = None, device: str = "cpu"
+) -> tuple[Floats, Floats]:
+    """Unit vectors (n, d) float32 and weights (n,) float32, as in the table `descriptors`.
+
+    model: name or path, None for the bundled one. ImageError names the image that is none.
+    """
+    from copydetect.description.descriptors import load_model
+    from copydetect.description.normalization import BackgroundOptions, normalize_vectors
+
+    listed: list[ImageLike] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
+    embedder = load_model(model or DEFAULT_MODEL, device)
+    vectors = [np.empty((0, embedder.dimension), np.float32)]
+    for start in range(0, len(listed), _BATCH_IMAGES):
+        batch = listed[start : start + _BATCH_IMAGES]
+        pixels = [
+            _decoded(image, number, _DESCRIBED_SIDE_PX).pixels
+            for number, image in enumerate(batch, start=start + 1)
+        ]
+        vectors.append(embedder.embed(pixels))
+    return normalize_vectors(np.concatenate(vectors), embedder.background(), BackgroundOptions())
+
+
+def _opened(image: ImageLike, number: int, options: MatchOptions) -> PairImage:
+    decoded = _decoded(image, number, options.working_px * 2)
+    found = keypoints.extract(decoded.pixels, keypoints.STANDARD)
+    stored = keypoints.quantise(found, load_quantiser(), str(number), keypoints.STANDARD)
+    size = (decoded.width_px, decoded.height_px)
+    return prepare_image(str(number), decoded.pixels, options, size, stored)
+
+
+def _decoded(image: ImageLike, number: int, side_px: int) -> DecodedImage:
+    try:
+        return decode(file_bytes(image), side_px)
+    except ImageError as error:
+        raise ImageError(f"{named(image, number)}: {error}") from error
+
+
+def _unscored() -> Candidate:
+    silent = (math.nan,) * 4
+    return Candidate("1", "2", *silent, 0.0, "", "", 0)
+
+
+def _comparison(match: Match) -> Comparison:
+    corners = [
+        tuple(np.array(polygon, np.float32).reshape(-1, 2) for polygon in polygons)
+        for polygons in (match.query_region, match.reference_region)
+    ]
+    transform = np.array(match.transform).reshape(3, 3) if match.transform else None
+    return Comparison(
+        is_copy=match.is_copy,
+        confidence=match.confidence,
+        relation=match.relation,
+        direction=match.direction,
+        transform=transform,
+        regions=tuple(zip(*corners, strict=True)),
+        edits=tuple(match.edits),
+        reason=match.reason,
+    )

@@ -1,0 +1,169 @@
+"""What a finished run found, in figures and in the few lines that a command ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copydetect import runs
+from copydetect.runs import Manifest, RoleInput
+from copydetect.storage import Storage
+from copydetect.types import Role
+
+_FAILURES_SHOWN = 3
+_KINDS_SHOWN = 5
+
+PLURAL: dict[Role, str] = {"image": "images", "query": "queries", "reference": "references"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in figures; `str` gives the lines for a person, `as_dict` the values for a program.
+
+    images: how many were read or tried; seconds: that the stages took; made_before: whether the run
+    was finished already, and nothing was done again; failed: how many images could not be used;
+    first_failures: up to three of them, image_id and reason; inputs: what was read, by role.
+
+    Of `dedup`, else None: groups; copies: images of groups that are not kept; removable: those
+    of them that are suggested for removal, and their bytes. Of `match`,
+    else None: copied_queries; pairs. tables: folder of the tables; report: the page to look at.
+    """
+
+    command: str
+    images: int
+    seconds: float
+    made_before: bool
+    failed: int
+    first_failures: tuple[tuple[str, str], ...]
+    inputs: Mapping[Role, RoleInput]
+    groups: int | None
+    copies: int | None
+    removable: int | None
+    removable_bytes: int | None
+    copied_queries: int | None
+    pairs: int | None
+    tables: str
+    report: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values, by the names of the fields."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        took = "as in the run before" if self.made_before else f"in {_duration(self.seconds)}"
+        lines = [f"{_counted(self.images, 'image')} {took}", self._found(), *self._failures()]
+        for role, one in self.inputs.items():
+            lines += _about_input(one, PLURAL[role] if len(self.inputs) > 1 else "")
+        lines.append(f"tables  {self.tables}")
+        if self.report:
+            lines.append(f"look at {self.report}")
+        return "\n".join(lines)
+
+    def _found(self) -> str:
+        if self.command == "match":
+            count = self.copied_queries or 0
+            found = "1 query is a copy" if count == 1 else f"{count:,} queries are copies"
+            return f"{found} of references, {_counted(self.pairs or 0, 'pair')}"
+        if not self.groups:
+            return "no copies were found"
+        count, going = self.copies or 0, self.removable or 0
+        subject = "1 is a copy" if count == 1 else f"{count:,} are copies"
+        said = f"{subject} of {_counted(self.groups, 'other')}"
+        if not going:
+            return f"{said}, none of which is suggested for removal"
+        size = f"{(self.removable_bytes or 0) / 1e6:,.1f} MB"
+        return f"{said}; {going:,} of them could go, {size}"
+
+    def _failures(self) -> list[str]:
+        if not self.failed:
+            return []
+        lines = [f"{_counted(self.failed, 'image')} could not be used:"]
+        lines += [f"  {image_id}: {reason}" for image_id, reason in self.first_failures]
+        more = self.failed - len(self.first_failures)
+        return [*lines, f"  and {more:,} more, see the failures table"] if more > 0 else lines
+
+
+def summary_of(
+    storage: Storage, output: str, manifest: Manifest, report: str | None, made_before: bool
+) -> Summary:
+    """Read what a summary needs from the tables of a finished run; RunError where they are not."""
+    images = manifest.table(storage, output, "images", ["image_id", "status", "bytes"])
+    failures = manifest.table(storage, output, "failures", ["image_id", "message"])
+    by_role = [one.failed for one in manifest.inputs.values()]
+    first = failures.slice(0, _FAILURES_SHOWN).to_pylist()
+    of_pile = _groups(storage, output, manifest, images) if manifest.tables.get("groups") else None
+    of_queries = None if of_pile else _pairs(storage, output, manifest)
+    groups, spare, removable, removable_bytes = of_pile or (None, None, None, None)
+    copied_queries, pairs = of_queries or (None, None)
+    return Summary(
+        command=manifest.command,
+        images=len(images),
+        seconds=sum(manifest.seconds.values()),
+        made_before=made_before,
+        failed=sum(by_role) if by_role else len(failures),
+        first_failures=tuple((row["image_id"], row["message"]) for row in first),
+        inputs=manifest.inputs,
+        groups=groups,
+        copies=spare,
+        removable=removable,
+        removable_bytes=removable_bytes,
+        copied_queries=copied_queries,
+        pairs=pairs,
+        tables=runs.join(output, manifest.folder),
+        report=report,
+    )
+
+
+def _groups(
+    storage: Storage, output: str, manifest: Manifest, images: pa.Table
+) -> tuple[int, int, int, int]:
+    """Groups, images in them that are not kept, those suggested for removal, and their bytes."""
+    columns = ["group_id", "image_id", "suggested"]
+    groups = manifest.table(storage, output, "groups", columns)
+    spare = groups.filter(groups["suggested"])["image_id"]
+    size = pc.sum(images.filter(pc.is_in(images["image_id"], spare))["bytes"]).as_py() or 0
+    count = pc.count_distinct(groups["group_id"]).as_py()
+    return count, len(groups) - count, len(spare), size
+
+
+def _pairs(storage: Storage, output: str, manifest: Manifest) -> tuple[int, int]:
+    """Queries that are copies, and pairs."""
+    matches = manifest.table(storage, output, "matches", ["query_id", "is_copy"])
+    copies = matches.filter(matches["is_copy"])
+    return pc.count_distinct(copies["query_id"]).as_py(), len(copies)
+
+
+def _about_input(one: RoleInput, role: str) -> list[str]:
+    """What was left out of an input, or named anew, where there is something to tell."""
+    head = f"{role}: " if role else ""
+    lines = []
+    if one.skipped:
+        kinds = sorted(one.skipped.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{count:,} {kind or 'without extension'}" for kind, count in kinds]
+        more = len(shown) - _KINDS_SHOWN
+        shown = shown[:_KINDS_SHOWN] + ([f"{more} more kinds"] if more > 0 else [])
+        lines.append(f"{head}files of other kinds were passed over: {', '.join(shown)}")
+    if one.excluded:
+        lines.append(f"{head}{_counted(one.excluded, 'file')} left out, as excluded")
+    if one.renamed:
+        lines.append(
+            f"{head}{_counted(one.renamed, 'image')} had the image_id of another one; each now "
+            f"starts with its shard or folder, as in {one.renamed_example}"
+        )
+    return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,333 @@
+"""The command line's words: options in one spelling, errors in two lines, engine options apart.
+
+Nothing heavy is imported here, so that `--help` and a typing error are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn, get_args
+
+from copydetect.errors import OptionError
+from copydetect.options import (
+    DEFAULT_PRECISION,
+    EffortName,
+    EngineOptions,
+    RunOptions,
+    Suggest,
+)
+from copydetect.spelling import suggestion
+from pipelines.exit_codes import BAD_ARGUMENTS, exit_code_of
+
+INPUTS = "folders, globs, manifests (.csv, .parquet), .tar shards, Parquet of images, or images"
+
+_LOCAL_FLAGS = ("runner", "direct_num_workers", "direct_running_mode")
+_STORAGE_FLAGS = ("s3_", "azure_", "blob_service_", "gcs_", "project")
+"""Options of Beam that say how buckets are reached: they matter on this machine, too."""
+
+_CACHE_HINT = (
+    "Options of Apache Beam (--runner and those of its engine) are passed on. Workers keep what "
+    "they download in their temporary folder, 50 GB at most, or as many as the environment "
+    "variable COPYDETECT_CACHE_GB says."
+)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes `--no-report` as `--no_report`, and explains an error in two lines.
+
+    runs: whether the command runs pipelines; then it takes options of an engine as well.
+    """
+
+    def __init__(self, command: str, description: str, runs: bool = False) -> None:
+        super().__init__(
+            prog=f"copydetect {command}",
+            description=description,
+            allow_abbrev=False,
+            epilog=_CACHE_HINT if runs else None,
+        )
+        self._runs = runs
+        if runs:
+            self.add_argument(
+                "--workers",
+                type=whole_number,
+                default=0,
+                metavar="N",
+                help="processors that it may use on this machine (all)",
+            )
+            volume = self.add_mutually_exclusive_group()
+            volume.add_argument("--quiet", action="store_true", help="print errors only")
+            volume.add_argument(
+                "--verbose", action="store_true", help="tell everything that happens"
+            )
+
+    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
+        """The arguments, and what the engine is told; SystemExit after `--help` or an error."""
+        ours, flags = self._told_apart([_one_spelling(word) for word in argv])
+        self._refuse_unknown(flags)
+        arguments = self.parse_intermixed_args(ours)
+        if not self._runs:
+            return arguments, EngineOptions()
+        engine = EngineOptions(
+            tuple(flags), arguments.workers, not arguments.quiet, arguments.verbose
+        )
+        return arguments, engine
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how to learn more, and end with the code of bad arguments."""
+        self.exit(BAD_ARGUMENTS, f"{self.prog}: {message}\n`{self.prog} --help` tells more.\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action,
+                f"{value!r} is none of {', '.join(choices)}{suggestion(str(value), choices)}",
+            )
+
+    def _told_apart(self, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Words of this parser, and options that it does not know, with their values."""
+        ours: list[str] = []
+        flags: list[str] = []
+        words = iter(range(len(argv)))
+        for at in words:
+            word = argv[at]
+            if not _is_option(word) or word.split("=")[0] in self._option_string_actions:
+                ours.append(word)
+                continue
+            has_value = "=" not in word and at + 1 < len(argv) and not _is_option(argv[at + 1])
+            flags.append(f"{word}={argv[next(words)]}" if has_value else word)
+        return ours, flags
+
+    def _refuse_unknown(self, flags: Sequence[str]) -> None:
+        """End where an option is neither ours nor one of an engine that is asked for.
+
+        Which options an engine has is checked where it is started.
+        """
+        names = [flag.split("=")[0].lstrip("-") for flag in flags]
+        if self._runs and "runner" in names:
+            return
+        for name in names:
+            if self._runs and (name in _LOCAL_FLAGS or name.startswith(_STORAGE_FLAGS)):
+                continue
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            near = suggestion(f"--{name}", known)
+            engine = ". Options of an engine need --runner" if self._runs and not near else ""
+            self.error(f"there is no option --{name}{near}{engine}")
+
+
+def run_command(
+    parser: CommandParser,
+    argv: Sequence[str],
+    job: Callable[[argparse.Namespace, EngineOptions], object],
+) -> int:
+    """Parse, run, and give the exit code; what the user is to know is printed by `job`."""
+    try:
+        arguments, engine = parser.parse(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return exit_code_of(lambda: job(arguments, engine), engine.verbose)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add where results go, and how the summary is printed."""
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="folder of the results"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
+
+
+def add_run_options(
+    parser: argparse.ArgumentParser,
+    leave_out: Collection[str] = (),
+    defaults: RunOptions | None = None,
+) -> None:
+    """Add the options of `RunOptions`, but for those that mean nothing to this command."""
+    defaults = defaults or RunOptions()
+    groups: dict[str, Any] = {}
+    for name, (title, told) in _RUN_OPTIONS.items():
+        if name in leave_out:
+            continue
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        option = f"--no_{name}" if told.get("action") == "store_false" else f"--{name}"
+        default = [] if told.get("action") == "append" else getattr(defaults, name)
+        group.add_argument(option, dest=name, default=default, **told)
+
+
+def run_options(arguments: argparse.Namespace, **settled: Any) -> RunOptions:
+    """The checked options of a parsed command line. settled: those that the command decides."""
+    names = [field.name for field in fields(RunOptions)]
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    lists = ("exclude", "prefer", "protect")
+    given |= {name: tuple(given[name]) for name in lists if name in given}
+    return RunOptions(**{**given, **settled})
+
+
+def share(text: str) -> float:
+    """A share, written as 0.97 or as 97%."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share, such as 0.97 or 97%") from None
+
+
+def whole_number(text: str) -> int:
+    """A whole number, from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words with commas between."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") and len(word) > 2
+
+
+def _one_spelling(word: str) -> str:
+    """`--no-report=x-y` as `--no_report=x-y`."""
+    if not _is_option(word):
+        return word
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+_FIND, _THRESHOLD = "what is looked at", "what counts as a copy"
+_DESCRIPTOR, _INDEX, _RUN = "descriptor", "index", "run"
+_KEEP = "what is kept of each group"
+KEEP_OPTIONS = ("keep", "prefer", "protect", "suggest")
+"""Those that mean something only where groups are made."""
+
+_RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "effort": (_FIND, {"choices": get_args(EffortName), "help": "how hard to look (standard)"}),
+    "channels": (
+        _FIND,
+        {
+            "type": names,
+            "metavar": "NAMES",
+            "help": "what candidates are found by: descriptor, local, or both with a comma between",
+        },
+    ),
+    "views": (
+        _FIND,
+        {
+            "metavar": "NAMES",
+            "help": "views of an image that get a descriptor: whole, crops, frames",
+        },
+    ),
+    "exclude": (
+        _FIND,
+        {
+            "action": "append",
+            "metavar": "GLOB",
+            "help": "leave out files whose path below the input, or name, matches; may be repeated",
+        },
+    ),
+    "k": (
+        _FIND,
+        {"type": whole_number, "help": "candidates that are kept for an image, at least (10)"},
+    ),
+    "min_score": (_FIND, {"type": float, "help": "also keep every candidate from this score up"}),
+    "verify_score": (_FIND, {"type": float, "help": "verify candidates from this score up"}),
+    "max_megapixels": (_FIND, {"type": float, "help": "larger images fail (200)"}),
+    "precision": (
+        _THRESHOLD,
+        {
+            "type": share,
+            "help": "share of the reported pairs that should be real copies. Higher: fewer false "
+            f"alarms, more misses ({DEFAULT_PRECISION})",
+        },
+    ),
+    "min_confidence": (
+        _THRESHOLD,
+        {"type": share, "help": "report pairs from this confidence up, instead of --precision"},
+    ),
+    "calibration": (
+        _THRESHOLD,
+        {
+            "metavar": "CAL",
+            "help": "what `copydetect calibrate` wrote (the bundled one); none: confidences as the "
+            "decision gives them",
+        },
+    ),
+    "model": (_DESCRIPTOR, {"help": "name of a bundled descriptor, or path of a model"}),
+    "device": (_DESCRIPTOR, {"help": "what computes descriptors: cpu, cuda, cuda:1, … (cpu)"}),
+    "background": (
+        _DESCRIPTOR,
+        {
+            "metavar": "FILE",
+            "help": "descriptors to normalise scores against, .safetensors (the model's own)",
+        },
+    ),
+    "index": (
+        _INDEX,
+        {
+            "metavar": "CODES",
+            "help": "how descriptors are coded, as in FAISS's factory: Flat, SQ8, PQ64, … (SQfp16)",
+        },
+    ),
+    "lists": (_INDEX, {"type": whole_number, "help": "inverted lists (as many as the size needs)"}),
+    "shards": (_INDEX, {"type": whole_number, "help": "shard files (as many as the size needs)"}),
+    "probes": (_INDEX, {"type": whole_number, "help": "lists that a query visits (by recall)"}),
+    "keep": (
+        _KEEP,
+        {
+            "type": names,
+            "metavar": "RULES",
+            "help": "original, largest, oldest, newest, raw, metadata, shortest-path, first, or "
+            "several with commas between: the first that tells two images apart decides (original)",
+        },
+    ),
+    "prefer": (
+        _KEEP,
+        {
+            "action": "append",
+            "metavar": "GLOB",
+            "help": "keep these files rather than others, such as 'originals/*'; may be repeated",
+        },
+    ),
+    "protect": (
+        _KEEP,
+        {
+            "action": "append",
+            "metavar": "GLOB",
+            "help": "never suggest these files for removal; may be repeated",
+        },
+    ),
+    "suggest": (
+        _KEEP,
+        {
+            "choices": get_args(Suggest),
+            "help": "what may be suggested for removal: identical files; the same picture in "
+            "another size, quality or format too; edited copies too (same_picture)",
+        },
+    ),
+    "max_failed_fraction": (
+        _RUN,
+        {
+            "type": share,
+            "help": "share of an input's files that may fail; if more do, the command ends with "
+            "exit code 3, and an earlier result stays (0.1)",
+        },
+    ),
+    "report": (_RUN, {"action": "store_false", "help": "draw no pages"}),
+    "overwrite": (
+        _RUN,
+        {"action": "store_true", "help": "replace an earlier, different run in OUT"},
+    ),
+}
+
+
+def refuse_unknown_flags(flags: Sequence[str], known: Collection[str]) -> None:
+    """OptionError, with the nearest spelling, for an engine's option that is none.
+
+    known: names of all options of the engine.
+    """
+    for flag in flags:
+        name = flag.split("=")[0].lstrip("-")
+        if name not in known:
+            raise OptionError(f"there is no option --{name}{suggestion(name, known)}")

@@ -1,0 +1,176 @@
+"""`copydetect benchmark`: every figure that is claimed, one command each.
+
+The arguments of all benchmarks are told here, where nothing heavy is imported; what a benchmark
+does is in the module of its name in `pipelines.benchmarks`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from copydetect.models import DEFAULT_MODEL
+from copydetect.options import EngineOptions
+from copydetect.quiet_imports import quiet_imports
+from copydetect.spelling import suggestion
+from pipelines.arguments import (
+    INPUTS,
+    KEEP_OPTIONS,
+    CommandParser,
+    add_run_options,
+    names,
+    run_command,
+    whole_number,
+)
+from pipelines.exit_codes import BAD_ARGUMENTS, DONE
+
+_NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
+"""Options of a run that change nothing in a benchmark."""
+
+_TRUTH = "pairs or groups; tells match from dedup"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """arguments: adds its options to a parser; runs: whether it takes options of an engine."""
+
+    purpose: str
+    arguments: Callable[[CommandParser], None]
+    runs: bool = True
+
+
+def _speed(parser: CommandParser) -> None:
+    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
+    add_run_options(parser, leave_out=_NOT_MEASURED)
+
+
+def _effort(parser: CommandParser) -> None:
+    parser.add_argument("--queries", required=True, nargs="+", help="any input that match takes")
+    parser.add_argument("--references", required=True, nargs="+", help="any input that match takes")
+    parser.add_argument("--truth", required=True, help="ground_truth.csv")
+    parser.add_argument(
+        "--others", default=[], nargs="+", help="further references, of other pictures (none)"
+    )
+    parser.add_argument(
+        "--efforts",
+        type=names,
+        default=("fast", "standard", "thorough"),
+        help="which to measure (all); each channel alone as well, unless --channels is given",
+    )
+    skipped = (*_NOT_MEASURED, "effort", "k", "verify_score")
+    add_run_options(parser, leave_out=skipped)
+
+
+def _score(parser: CommandParser) -> None:
+    parser.add_argument("--truth", required=True, help=_TRUTH)
+    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
+    parser.add_argument("--references", help="any input; not for groups")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
+    parser.add_argument(
+        "--form",
+        action="append",
+        metavar="FORM",
+        help="a form of normalisation, as the table names it; again for more (a choice of them)",
+    )
+
+
+def _verify(parser: CommandParser) -> None:
+    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
+    parser.add_argument("--references", help="any input; not for groups")
+    parser.add_argument("--truth", required=True, help=_TRUTH)
+    add_run_options(parser, leave_out=_NOT_MEASURED)
+
+
+def _search(parser: CommandParser) -> None:
+    parser.add_argument("--pictures", help="whose descriptors the vectors are made from")
+    parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
+    parser.add_argument(
+        "-o", "--output", required=True, help="folder for vectors, figures and plot"
+    )
+    parser.add_argument("--vectors", default="1e4,3e4,1e5,2.5e5,1e6", help="sizes to measure")
+    parser.add_argument("--dim", type=whole_number, default=256, help="dimension (256)")
+    parser.add_argument(
+        "--codes",
+        default="SQfp16 SQ8 SQ4 PQ64 PQ64,Refine(SQfp16)",
+        help="codes to compare, with spaces between",
+    )
+    parser.add_argument(
+        "--codes_vectors", type=whole_number, default=100_000, help="on so many vectors (100000)"
+    )
+    parser.add_argument(
+        "--features", type=whole_number, default=2000, help="pictures for local features (2000)"
+    )
+
+
+def _plan(parser: CommandParser) -> None:
+    parser.add_argument("--images", required=True, help="how many, as 1e9")
+    parser.add_argument("--measured", required=True, help="search.json of `benchmark search`")
+    parser.add_argument(
+        "--measured_dim", type=whole_number, default=256, help="its dimension (256)"
+    )
+    parser.add_argument("--views", type=whole_number, default=1, help="vectors an image (1)")
+    parser.add_argument("--dim", type=whole_number, default=256, help="dimension (256)")
+    parser.add_argument("--codes", default="SQfp16", help="as --index of dedup (SQfp16)")
+    parser.add_argument(
+        "--lists", type=whole_number, default=0, help="inverted lists (by the rule)"
+    )
+    parser.add_argument(
+        "--probes", type=whole_number, default=0, help="lists a query visits (those measured)"
+    )
+    parser.add_argument("--copies", type=float, default=6.0, help="shards that a query visits (6)")
+    parser.add_argument("--k", type=whole_number, default=32, help="neighbours of a query (32)")
+    parser.add_argument("--cores", type=whole_number, default=256, help="of all workers (256)")
+
+
+BENCHMARKS = {
+    "speed": Benchmark(
+        "images a second of decode, describe and all of dedup, against a bare loop", _speed
+    ),
+    "effort": Benchmark(
+        "recall, time and bytes of fast, standard and thorough side by side", _effort
+    ),
+    "score": Benchmark(
+        "raw cosine and every form of score normalisation, on a truth of pairs or groups",
+        _score,
+        runs=False,
+    ),
+    "verify": Benchmark(
+        "pairs a second, accuracy, and what each part of the evidence is worth", _verify
+    ),
+    "search": Benchmark(
+        "sharded search up to a million descriptors, against FAISS alone", _search, runs=False
+    ),
+    "plan": Benchmark(
+        "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
+    ),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name:<8} {one.purpose}" for name, one in BENCHMARKS.items()]
+        print("\n".join(["usage: copydetect benchmark NAME ...", "", *lines]))
+        return DONE if argv else BAD_ARGUMENTS
+    name = argv[0]
+    if name not in BENCHMARKS:
+        near = suggestion(name, BENCHMARKS)
+        print(
+            f"copydetect benchmark: there is no {name!r}{near}\n"
+            f"The benchmarks are {', '.join(BENCHMARKS)}.",
+            file=sys.stderr,
+        )
+        return BAD_ARGUMENTS
+    benchmark = BENCHMARKS[name]
+    parser = CommandParser(f"benchmark {name}", f"Measure {benchmark.purpose}.", benchmark.runs)
+    benchmark.arguments(parser)
+
+    def run(arguments: Namespace, engine: EngineOptions) -> None:
+        with quiet_imports():
+            module = importlib.import_module(f"pipelines.benchmarks.{name}")
+        module.run(arguments, engine)
+
+    return run_command(parser, argv[1:], run)

@@ -1,0 +1,89 @@
+"""`copydetect calibrate`: find the threshold for a wanted precision on one's own images."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, Namespace
+from typing import Any
+
+from copydetect.options import EngineOptions
+from copydetect.quiet_imports import quiet_imports
+from pipelines.arguments import (
+    INPUTS,
+    KEEP_OPTIONS,
+    CommandParser,
+    add_run_options,
+    names,
+    run_command,
+    run_options,
+    whole_number,
+)
+
+_MEANINGLESS = (
+    "min_confidence",
+    "calibration",
+    *KEEP_OPTIONS,
+    "max_failed_fraction",
+    "report",
+    "overwrite",
+)
+"""Options of a run that change nothing here."""
+
+_STUDY: dict[str, dict[str, Any]] = {
+    "sample": {"type": whole_number, "help": "images to edit (300)"},
+    "collection": {
+        "type": whole_number,
+        "help": "images to search in at most, the sample among them (3000)",
+    },
+    "copies": {"type": whole_number, "help": "copies of an image by each mix (1)"},
+    "mixes": {
+        "type": names,
+        "metavar": "NAMES",
+        "help": "mixes of edits, of which an image gets one, two, … (mild,default,severe)",
+    },
+    "seed": {"type": whole_number, "help": "another one draws others (0)"},
+    "distinct": {
+        "action": "store_true",
+        "help": "the collection holds no copies: nothing of doubt is left out",
+    },
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    parser = CommandParser(
+        "calibrate", "Find the threshold for a wanted precision on your own images.", runs=True
+    )
+    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="CAL", help="folder of the calibration"
+    )
+    study = parser.add_argument_group("what is edited and searched")
+    for name, told in _STUDY.items():
+        option = "--mix" if name == "mixes" else f"--{name}"
+        study.add_argument(option, dest=name, default=SUPPRESS, **told)
+    study.add_argument(
+        "--no_score",
+        dest="score",
+        action="store_false",
+        help="use the decision's confidence alone, so that the calibration fits all channels",
+    )
+    add_run_options(parser, leave_out=_MEANINGLESS)
+    return run_command(parser, argv, _calibrate)
+
+
+def _calibrate(arguments: Namespace, engine: EngineOptions) -> None:
+    options = run_options(arguments)
+
+    with quiet_imports():
+        from copydetect.evaluation.calibration_pairs import StudyOptions
+        from pipelines.calibrate import calibrate
+
+    study = StudyOptions(
+        **{name: getattr(arguments, name) for name in _STUDY if hasattr(arguments, name)}
+    )
+    made = calibrate(arguments.photos, arguments.output, study, options, engine, arguments.score)
+    if not arguments.quiet:
+        print(made)
+    threshold = made.threshold
+    if not arguments.quiet:
+        print(threshold)

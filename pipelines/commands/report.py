@@ -1,0 +1,25 @@
+"""`copydetect report`: draw the pages of a finished run again."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from copydetect.options import EngineOptions
+from copydetect.quiet_imports import quiet_imports
+from pipelines.arguments import CommandParser, run_command
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    parser = CommandParser("report", "Draw the pages of a finished run: OUT/report/index.html.")
+    parser.add_argument("run", metavar="OUT", help="output folder of a run")
+    return run_command(parser, argv, _report)
+
+
+def _report(arguments: Namespace, engine: EngineOptions) -> None:
+    with quiet_imports():
+        from copydetect.transforms.storage import storage_for
+        from pipelines.report import write_report
+
+    output = arguments.run.rstrip("/") or "/"
+    print(write_report(storage_for(output), output))

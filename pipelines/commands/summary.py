@@ -1,0 +1,31 @@
+"""What `dedup` and `match` print at their end: the summary, for a person or as JSON."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from copydetect.errors import TooManyFailuresError
+
+if TYPE_CHECKING:
+    from copydetect.results import Result
+
+
+def tell(job: Callable[[], Result], arguments: Namespace) -> None:
+    """Run a job and print its summary; TooManyFailuresError is raised again after that."""
+    try:
+        _print(job(), arguments)
+    except TooManyFailuresError as error:
+        if error.result is not None:
+            _print(error.result, arguments)
+        raise
+
+
+def _print(result: Result, arguments: Namespace) -> None:
+    summary = result.summary
+    if arguments.json:
+        print(json.dumps(summary.as_dict(), indent=2))
+    elif not arguments.quiet:
+        print(summary)

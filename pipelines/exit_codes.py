@@ -1,0 +1,48 @@
+"""How a command ends: its exit code, and one line on standard error that says why."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+from copydetect.errors import (
+    CopydetectError,
+    InputError,
+    ModelError,
+    OptionError,
+    TooManyFailuresError,
+    TransientError,
+)
+
+DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
+TRY_AGAIN = 75
+"""EX_TEMPFAIL of sysexits.h: a scheduler may run the same command again."""
+
+
+def exit_code_of(job: Callable[[], object], verbose: bool = False) -> int:
+    """Run a job; an expected error becomes one message on standard error and an exit code."""
+    try:
+        job()
+        return DONE
+    except (CopydetectError, OSError, KeyboardInterrupt) as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"copydetect: {_message(error)}", file=sys.stderr)
+        return _code(error)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command continues where it stopped"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    return str(error)
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, (InputError, OptionError, ModelError)):
+        return BAD_ARGUMENTS
+    if isinstance(error, TooManyFailuresError):
+        return TOO_MANY_FAILURES
+    return TRY_AGAIN if isinstance(error, TransientError) else FAILED
