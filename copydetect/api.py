@@ -117,12 +117,17 @@ def compare(a: ImageLike, b: ImageLike, precision: float | None = None) -> Compa
 
 
 def describe(
-    images: ImageLike | Sequence[ImageLike], model: str | None = None, device: str = "cpu"
+    images: ImageLike | Sequence[ImageLike],
+    model: str | None = None,
+    device: str = "cpu",
+    trust_model: bool = False,
 ) -> tuple[Vectors, Vectors]:
     """The descriptors of images, normalised as in a run.
 
     images: as in `compare`, one or a list; model: name or path of a descriptor model (the bundled
-    one). Returns unit vectors (n, d) float32 and their weights (n,) float32: the similarity of two
+    one); trust_model: whether it may be TorchScript, which is a program.
+
+    Returns unit vectors (n, d) float32 and their weights (n,) float32: the similarity of two
     images is the inner product of their vectors times both weights. ImageError names the image that
     is none.
 
@@ -134,7 +139,7 @@ def describe(
     with quiet_imports():
         from copydetect.comparing import describe_images
 
-    return describe_images(images, model, device)
+    return describe_images(images, model, device, trust_model)
 
 
 def export(

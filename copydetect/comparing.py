@@ -66,17 +66,21 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
 
 
 def describe_images(
-    images: ImageLike | Sequence[ImageLike], model: str | None = None, device: str = "cpu"
+    images: ImageLike | Sequence[ImageLike],
+    model: str | None = None,
+    device: str = "cpu",
+    trust_model: bool = False,
 ) -> tuple[Floats, Floats]:
     """Unit vectors (n, d) float32 and weights (n,) float32, as in the table `descriptors`.
 
-    model: name or path, None for the bundled one. ImageError names the image that is none.
+    model: name or path, None for the bundled one; trust_model: whether it may be TorchScript, which
+    is a program. ImageError names the image that is none.
     """
     from copydetect.description.descriptors import load_model
     from copydetect.description.normalization import BackgroundOptions, normalize_vectors
 
     listed: list[ImageLike] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
-    embedder = load_model(model or DEFAULT_MODEL, device)
+    embedder = load_model(model or DEFAULT_MODEL, device, trust_model=trust_model)
     vectors = [np.empty((0, embedder.dimension), np.float32)]
     for start in range(0, len(listed), _BATCH_IMAGES):
         batch = listed[start : start + _BATCH_IMAGES]

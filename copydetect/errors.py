@@ -13,10 +13,15 @@ CopydetectError
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from copydetect.results import Result
+
+_LASTING = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+)
 
 
 class CopydetectError(Exception):
@@ -61,3 +66,19 @@ class TooManyFailuresError(CopydetectError):
     def __init__(self, message: str, result: Result | None = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same may succeed another time, with nothing done about the input.
+
+    So it is after want of memory, and where a file could not be read for another reason than that
+    it is not there or no file. The first such cause of `error` decides.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return True
+        if isinstance(cause, OSError):
+            return cause.errno not in _LASTING and not isinstance(error, ImageError)
+        cause = cause.__cause__
+    return False

@@ -50,13 +50,24 @@ _SIGNATURES = (
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+class _TiffFile(TiffImageFile):
+    """Without Pillow's own limit of 179 megapixels, whatever the caller allows: ours is checked."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
+        super().load_prepare()
+
+
 _PLUGINS: dict[str, type[ImageFile]] = {
     "AVIF": AvifImageFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
-    "TIFF": TiffImageFile,
+    "TIFF": _TiffFile,
     "WEBP": WebPImageFile,
 }
 _TRANSPOSE = {
@@ -69,6 +80,10 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _MAX_JPEG_SCANS = 100
+_COSTS = {"WEBP": 2.0, "AVIF": 1.25, "HEIF": 1.25}
+_FLOAT_COST = 3.0
+"""Measured memory of a pixel while it is decoded, in units of 8 bytes: WebP's decoder keeps four
+canvases, numbers of 32 bits are stretched in floats."""
 _STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
 _TIFF_BITS_PER_SAMPLE = 258
 
@@ -78,7 +93,8 @@ class DecodeOptions:
     """Limits of decoding.
 
     max_megapixels: the largest image that is decoded, by what its header says, before memory is
-    taken for it (about 4 to 8 bytes a pixel). A JPEG that is decoded at 1/2, 1/4 or 1/8 counts
+    taken for it, 8 bytes a pixel at most; one of a format that takes more counts as several. A JPEG
+    that is decoded at 1/2, 1/4 or 1/8 counts
     with its size over 2, 4 or 8, because its full picture is never in memory.
     """
 
@@ -202,7 +218,7 @@ def _plugin(image_format: str) -> type[ImageFile]:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise ImageError("HEIC needs pillow-heif: pip install 'copydetect[heif]'") from error
+        raise ImageError("HEIC needs pillow-heif: pip install pillow-heif") from error
     plugin: type[ImageFile] = HeifImageFile
     return plugin
 
@@ -233,7 +249,8 @@ def _draft_within_limit(
     The scaled inverse DCT never goes below the size that is wanted.
     """
     width, height = image.size
-    counted = width * height / 1e6
+    cost = _FLOAT_COST if image.mode in ("I", "F") else _COSTS.get(image.format or "", 1.0)
+    counted = _decoded_pixels(image) * cost / 1e6
     if isinstance(image, JpegImageFile):
         one_pass = _is_one_pass(image, data)
         scans = 1 if one_pass else data.count(b"\xff\xda")
@@ -246,9 +263,19 @@ def _draft_within_limit(
         if one_pass:
             counted = counted * image.size[0] / width
     if counted > options.max_megapixels:
+        counting = f", each of which counts {cost:g} for its memory," if cost > 1 else ""
         raise ImageError(
-            f"{width} × {height} pixels are over the limit of {options.max_megapixels:g} megapixels"
+            f"{width} × {height} pixels{counting} are over the limit of "
+            f"{options.max_megapixels:g} megapixels"
         )
+
+
+def _decoded_pixels(image: ImageFile) -> int:
+    """How many are decoded: of a TIFF in tiles, which may be larger than the picture, a tile."""
+    width, height = image.size
+    if isinstance(image, TiffImageFile):
+        width, height = (max(sides) for sides in zip(image.size, image._tile_size, strict=True))
+    return width * height
 
 
 def _is_one_pass(image: JpegImageFile, data: bytes) -> bool:

@@ -49,11 +49,12 @@ class RunOptions:
     confidence up instead, 0…1. calibration: path of what `copydetect calibrate` wrote, "" for the
     bundled one, "none" for confidences as the decision gives them.
 
-    model: name of a bundled descriptor, or path of a model. device: what computes descriptors,
-    "cpu", "cuda", "cuda:1", … background: path of the descriptors to normalise against, "" for the
-    model's own. index: how descriptors are coded, as in FAISS's factory. lists, shards, probes:
-    inverted lists, shard files, and lists that a query visits; 0 lets the size of the collection
-    decide.
+    model: name of a bundled descriptor, or path of a model. trust_model: whether it may be
+    TorchScript, which is a program that can read and write files. device: what computes
+    descriptors, "cpu", "cuda", "cuda:1", … background: path of the descriptors to normalise
+    against, "" for the model's own. index: how descriptors are coded, as in FAISS's factory. lists,
+    shards, probes: inverted lists, shard files, and lists that a query visits; 0 lets the size of
+    the collection decide.
 
     keep: which image of a group is kept, by the first of these rules that tells two apart. prefer,
     protect: globs of files that are kept rather than others, and that are never suggested for
@@ -73,6 +74,7 @@ class RunOptions:
     min_confidence: float | None = None
     calibration: str = ""
     model: str = DEFAULT_MODEL
+    trust_model: bool = False
     device: str = "cpu"
     background: str = ""
     index: str = "SQfp16"
@@ -145,6 +147,7 @@ class RunChanges(TypedDict, total=False):
     min_confidence: float | None
     calibration: str
     model: str
+    trust_model: bool
     device: str
     background: str
     index: str

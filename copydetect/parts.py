@@ -12,14 +12,19 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 
 from copydetect import tables
+from copydetect.inputs.sources import read_refs
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, Role
+
+Content = bytes | Failure
+"""What reading a file gave."""
+
+CHANGED = "the file changed while the run went on"
 
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 64, 4096, 256
 _PARTS_HELD = 256
@@ -29,8 +34,9 @@ _PARTS_HELD = 256
 class ListedImage:
     """An image of the input whose bytes have been read once: sha256 in hex, size in bytes.
 
-    Where reading failed, `error_type` and `message` say why, sha256 is that of the image_id and
-    `bytes` is 0. origin: the container or folder of the input that it was found in.
+    Where reading failed, `error_type`, `message` and `retryable` say why and whether another try
+    may help, sha256 is that of the image_id and `bytes` is 0. origin: the container or folder of
+    the input that it was found in.
     """
 
     image_id: str
@@ -42,16 +48,31 @@ class ListedImage:
     error_type: str = ""
     message: str = ""
     origin: str = ""
+    retryable: bool = False
 
     @property
     def ref(self) -> ImageRef:
         """Where the bytes are."""
         return ImageRef(self.image_id, self.uri, self.member, self.role)
 
+    def checked(self, content: Content) -> Content:
+        """What has been read of it, if it is what was there when it was listed."""
+        if isinstance(content, Failure) or hashlib.sha256(content).hexdigest() == self.sha256:
+            return content
+        return self.failure("read", "ImageError", CHANGED, retryable=True)
 
+    def failure(
+        self, stage: str, error_type: str, message: str, retryable: bool = False
+    ) -> Failure:
+        """A failure of this file."""
+        place = (self.image_id, self.uri)
+        return Failure(*place, stage, error_type, message, self.role, retryable)
+
+
+_NO_TEXT = {"bytes": pa.int64(), "retryable": pa.bool_()}
 LISTING = pa.schema(
     [
-        pa.field(name, pa.int64() if name == "bytes" else pa.string(), nullable=False)
+        pa.field(name, _NO_TEXT.get(name, pa.string()), nullable=False)
         for name in ListedImage.__dataclass_fields__
     ]
 )
@@ -59,15 +80,15 @@ LISTING = pa.schema(
 
 
 def list_images(
-    contents: Iterable[tuple[ImageRef, bytes | Failure]], origin: str = ""
+    contents: Iterable[tuple[ImageRef, Content]], origin: str = ""
 ) -> Iterator[ListedImage]:
     """Hash the bytes of each image; one that could not be read keeps its reason."""
     for ref, content in contents:
         place = (ref.image_id, ref.role, ref.uri, ref.member)
         if isinstance(content, Failure):
             stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
-            reason = (content.error_type, content.message)
-            yield ListedImage(*place, stand_in, 0, *reason, origin)
+            why = (content.error_type, content.message, origin, content.retryable)
+            yield ListedImage(*place, stand_in, 0, *why)
         else:
             digest = hashlib.sha256(content).hexdigest()
             yield ListedImage(*place, digest, len(content), origin=origin)
@@ -101,18 +122,37 @@ def part_of(sha256: str, parts: int) -> int:
     return int(sha256[:16], 16) * parts >> 64
 
 
-def fold_duplicates(listed: Iterable[ListedImage]) -> list[tuple[ListedImage, str | None]]:
-    """One part's images in their order, each with the image_id that it duplicates byte for byte.
+def byte_identical(listed: Iterable[ListedImage]) -> list[list[ListedImage]]:
+    """One part's images in their order, those of equal content together.
 
-    The first image_id of equal content stands for the others; None marks it.
+    What could not be read when it was listed is alone: nothing is known of its content.
     """
-    ordered = sorted(listed, key=lambda image: (image.sha256, image.image_id))
-    folded: list[tuple[ListedImage, str | None]] = []
-    for _, same in groupby(ordered, key=lambda image: image.sha256):
-        first, *others = same
-        folded.append((first, None))
-        folded += [(other, None if first.error_type else first.image_id) for other in others]
-    return folded
+    twins: dict[tuple[str, str], list[ListedImage]] = {}
+    for image in sorted(listed, key=lambda image: (image.sha256, image.image_id)):
+        alone = image.image_id if image.error_type else ""
+        twins.setdefault((image.sha256, alone), []).append(image)
+    return list(twins.values())
+
+
+def read_in_turn(
+    storage: Storage, families: Iterable[Sequence[ListedImage]]
+) -> Iterator[tuple[Sequence[ListedImage], Content]]:
+    """The bytes of one file of each family of byte-identical ones: the first that can be read.
+
+    With the bytes come that file and its twins after it; with a Failure the file that it is of,
+    first, and those that are tried in its place. A file that holds something else by now is not
+    readable.
+    """
+    waiting = list(families)
+    while waiting:
+        firsts = {twins[0].ref: twins for twins in waiting}
+        waiting = []
+        for ref, content in read_refs(storage, firsts):
+            twins = firsts[ref]
+            content = twins[0].checked(content)
+            if isinstance(content, Failure) and len(twins) > 1:
+                waiting.append(twins[1:])
+            yield twins, content
 
 
 class ImageNumbers:
@@ -142,6 +182,16 @@ class ImageNumbers:
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
         (row,) = self._table(part).slice(number - self.start_of(part), 1).to_pylist()
         return ImageRow(**row)
+
+    def twins(self, number: int) -> list[ImageRow]:
+        """The row with this number, and those of files that it stands for, byte for byte."""
+        rows = [self.row(number)]
+        while number + len(rows) < len(self):
+            twin = self.row(number + len(rows))
+            if twin.duplicate_of != rows[0].image_id or twin.sha256 != rows[0].sha256:
+                break
+            rows.append(twin)
+        return rows
 
     def _table(self, part: int) -> pa.Table:
         table = self._held.pop(part, None)

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from copydetect import __version__, tables
 from copydetect.errors import InputError, RunError
+from copydetect.json_values import parse_as
 from copydetect.storage import Storage
 from copydetect.types import Role
 
@@ -87,11 +88,8 @@ class Manifest:
         if not storage.exists(uri):
             raise InputError(f"{output} holds no finished run: there is no {MANIFEST} in it")
         try:
-            fields = json.loads(storage.read(uri))
-            inputs = fields.pop("inputs", {})
-            read = {role: RoleInput(**one) for role, one in inputs.items()}
-            return Manifest(**fields, inputs=read)
-        except (ValueError, TypeError, AttributeError) as error:
+            return parse_as(Manifest, storage.read(uri))
+        except ValueError as error:
             raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
 
     def commit(self, storage: Storage, output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
@@ -29,7 +30,8 @@ class StoredFile:
 
 
 class Storage(Protocol):
-    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist.
+    """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist, and
+    on the local disk what has been written outlasts a loss of power.
 
     row_copies: the folder that `inputs.row_copies` keeps its copies in, "" for none.
     """
@@ -53,6 +55,9 @@ class Storage(Protocol):
 
     def exists(self, uri: str) -> bool:
         """Whether there is a file or a folder."""
+
+    def is_whole(self, uri: str) -> bool:
+        """Whether there is a file that holds what was written, as far as this storage can tell."""
 
     def files_under(self, uri: str) -> list[StoredFile]:
         """Every file below a folder, sorted by URI; empty where there is none."""
@@ -87,26 +92,21 @@ class LocalStorage:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
     def write(self, uri: str, data: bytes) -> None:
-        temporary = _temporary_beside(uri)
-        try:
+        with _finishing(uri) as temporary:
             temporary.write_bytes(data)
-            os.replace(temporary, uri)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def upload(self, local_path: str, uri: str) -> None:
-        temporary = _temporary_beside(uri)
-        try:
+        with _finishing(uri) as temporary:
             shutil.move(local_path, temporary)
-            os.replace(temporary, uri)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def local_path(self, uri: str) -> str:
         return uri
 
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
+
+    def is_whole(self, uri: str) -> bool:
+        return self.exists(uri)
 
     def files_under(self, uri: str) -> list[StoredFile]:
         """Hidden files and folders are left out, and what vanishes meanwhile or cannot be read.
@@ -215,6 +215,34 @@ def _set(part: str) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@contextlib.contextmanager
+def _finishing(uri: str) -> Iterator[Path]:
+    """A hidden name beside `uri` that becomes it once it is written, and on the disk; OSError that
+    names `uri` where that cannot be."""
+    temporary = None
+    try:
+        temporary = _temporary_beside(uri)
+        yield temporary
+        _settle(temporary)
+        os.replace(temporary, uri)
+    except OSError as error:
+        # A full disk is told without a path, and that of a hidden name says little.
+        raise OSError(error.errno, error.strerror or str(error), uri) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk: only then its name may say that it is finished."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _temporary_beside(uri: str) -> Path:

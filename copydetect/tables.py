@@ -133,8 +133,10 @@ FAILURES = pa.schema(
         pa.field("stage", pa.string(), nullable=False),
         pa.field("error_type", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
     ]
 )
+"""One row a file that failed, byte-identical ones each; retryable: another try may succeed."""
 
 
 def descriptors(dimension: int) -> pa.Schema:
@@ -148,6 +150,15 @@ def descriptors(dimension: int) -> pa.Schema:
             pa.field("model", pa.string(), nullable=False),
         ]
     )
+
+
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError)
+"""What reading a damaged Parquet file raises."""
+
+
+def first_line(error: BaseException) -> str:
+    """The reason, without the pages that libraries append to it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def write_table(
@@ -166,8 +177,8 @@ def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> 
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
         return parquet.read_table(io.BytesIO(storage.read(uri)), columns=columns)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{uri} is not a readable Parquet file: {error}") from error
+    except DAMAGED as error:
+        raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
 
 
 def read_tables(

@@ -32,6 +32,28 @@ def limit_threads(threads: int) -> None:
         threadpool_limits(threads)
 
 
+def startable_threads(wanted: int) -> int:
+    """How many threads this process can start at once, up to `wanted`.
+
+    A limit of the user (`ulimit -u`) or of a container may be lower; libraries that run into it
+    inside one of their own threads wait for ever.
+    """
+    stop = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(wanted):
+            thread = threading.Thread(target=stop.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        pass
+    finally:
+        stop.set()
+        for thread in started:
+            thread.join()
+    return len(started)
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep what arrays free, up to 64 MB, instead of asking the kernel for it again.
 

@@ -61,7 +61,7 @@ class ImageRow:
 
     sha256 in hex; width, height in px, upright; bytes: size of the file; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
-    stands for this one.
+    stands for this one, where both can be read.
     """
 
     image_id: str
@@ -85,7 +85,11 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that could not be processed: where, and why."""
+    """One image that could not be processed: where, and why.
+
+    retryable: whether another try may succeed although nothing is done about the image, as after
+    want of memory or a time-out.
+    """
 
     image_id: str
     uri: str
@@ -93,6 +97,7 @@ class Failure:
     error_type: str
     message: str
     role: Role = "image"
+    retryable: bool = False
 
 
 @dataclass(frozen=True)

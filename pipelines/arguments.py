@@ -23,6 +23,11 @@ from pipelines.exit_codes import BAD_ARGUMENTS, exit_code_of
 
 INPUTS = "folders, globs, manifests (.csv, .parquet), .tar shards, Parquet of images, or images"
 
+TRUST_MODEL = (
+    "run a TorchScript model: it is a program that can read and write your files. Weights in "
+    "safetensors need no trust"
+)
+
 _LOCAL_FLAGS = ("runner", "direct_num_workers", "direct_running_mode")
 _STORAGE_FLAGS = ("s3_", "azure_", "blob_service_", "gcs_", "project")
 """Options of Beam that say how buckets are reached: they matter on this machine, too."""
@@ -255,6 +260,7 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "model": (_DESCRIPTOR, {"help": "name of a bundled descriptor, or path of a model"}),
+    "trust_model": (_DESCRIPTOR, {"action": "store_true", "help": TRUST_MODEL}),
     "device": (_DESCRIPTOR, {"help": "what computes descriptors: cpu, cuda, cuda:1, … (cpu)"}),
     "background": (
         _DESCRIPTOR,

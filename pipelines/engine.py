@@ -108,6 +108,7 @@ def engine_of(options: EngineOptions) -> Engine:
         flags.append(f"--direct_num_workers={options.workers or cpu_count()}")
     if "--direct_running_mode" not in given:
         flags.append("--direct_running_mode=multi_threading")
+    flags.append("--no_pipeline_type_check")
     return Engine(flags, options.progress, options.verbose)
 
 

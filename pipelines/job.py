@@ -37,7 +37,7 @@ from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage
+from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
@@ -111,7 +111,7 @@ def checked_job(
     engine = engine_of(engine_options)
     settings = Settings.of(options, "match" if "query" in inputs else "dedup")
     check_writable(output)
-    setup = _describer_setup(settings, options.device)
+    setup = _describer_setup(settings, options.device, options.trust_model)
     for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
         check(settings)
     sources = {}
@@ -187,14 +187,13 @@ def _finished(job: Job, folder: str) -> Manifest | None:
         job.storage.delete(runs.join(job.output, runs.MANIFEST))
         job.storage.delete(runs.join(job.output, folder))
         return None
-    wanted = {uri for name in manifest.tables for uri in manifest.table_uris(job.output, name)}
-    there = {file.uri for file in job.storage.files_under(runs.join(job.output, folder))}
-    return manifest if wanted <= there else None
+    made = [[uri] for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
+    return manifest if not workplace_of(job, folder).unfinished(made) else None
 
 
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
-    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    place = workplace_of(job, folder)
     parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
     manifest = search_and_verify(job, place, folder, parts, listings)
     inputs = {
@@ -251,6 +250,12 @@ def _failed_shares(job: Job, manifest: Manifest) -> str:
         if one.failed > allowed * one.images
     ]
     return f"{' and '.join(shares)} failed, more than max_failed_fraction {allowed:g} allows"
+
+
+def workplace_of(job: Job, folder: str) -> Workplace:
+    """The place of a run, whose storage keeps records of its files."""
+    place = runs.join(job.output, folder)
+    return Workplace(job.engine, RecordedStorage(place, job.storage.row_copies), place)
 
 
 def listings_of(job: Job) -> list[Listing]:
@@ -368,16 +373,15 @@ def _described_tables(settings: Settings) -> list[str]:
     return ["images", "failures", *(by_channel[channel] for channel in settings.channels)]
 
 
-def _describer_setup(settings: Settings, device: str) -> DescriberSetup:
+def _describer_setup(settings: Settings, device: str, trust_model: bool = False) -> DescriberSetup:
     described = DescriberOptions(
         views=ViewOptions.parse(settings.views),
         keypoints=settings.keypoints,
         decoding=DecodeOptions(settings.max_megapixels),
     )
     model = settings.model if "descriptor" in settings.channels else None
-    return DescriberSetup(
-        described, model, settings.background, device, "local" in settings.channels
-    )
+    local = "local" in settings.channels
+    return DescriberSetup(described, model, settings.background, device, local, trust_model)
 
 
 def _models(setup: DescriberSetup) -> dict[str, str]:
@@ -443,8 +447,9 @@ def _verify_options(settings: Settings, references: int = _CROWD) -> VerifyOptio
 
 def _tidy(job: Job, folder: str) -> None:
     """Remove what the committed run no longer needs: scratch files, and runs before it."""
+    place = workplace_of(job, folder)
     for name in _SCRATCH:
-        job.storage.delete(runs.join(job.output, folder, name))
+        place.storage.delete(runs.join(place.folder, name))
     job.storage.delete(runs.join(job.output, _LISTING))
     files = [file.uri for file in job.storage.files_under(job.output)]
     others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}

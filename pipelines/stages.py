@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from loky import cpu_count
 from pyarrow import parquet
 
 from copydetect import runs, tables
@@ -80,6 +82,37 @@ class Workplace:
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
         """The files of a table, one a part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
+
+    def part_uri(self, table: str, part: int) -> str:
+        """The file of one part of a table that has no roles."""
+        return runs.join(self.folder, table, runs.part_name(part))
+
+    @property
+    def index(self) -> str:
+        """The folder of the indexes."""
+        return runs.join(self.folder, "index")
+
+    def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
+        """The numbers of parts that are to be made, or made again.
+
+        parts: the files of each, of which none may be missing or damaged; failures: where these,
+        one a part, name one that another try may help, the part is made again.
+        """
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            whole = list(pool.map(self._is_whole, parts))
+            wanted = {part for part, is_whole in enumerate(whole) if not is_whole}
+            retried = [part for part in range(len(failures)) if part not in wanted]
+            found = pool.map(self.has_retryable, (failures[part] for part in retried))
+            return wanted | {part for part, again in zip(retried, found, strict=True) if again}
+
+    def _is_whole(self, uris: Sequence[str]) -> bool:
+        # The one that is written last goes first: it is missing where nothing has been done yet.
+        return all(map(self.storage.is_whole, uris))
+
+    def has_retryable(self, uri: str) -> bool:
+        """Whether a table of failures names one that another try may help."""
+        table = tables.read_table(self.storage, uri, ["retryable"])
+        return bool(pc.any(table["retryable"]).as_py())
 
     def rows(self, uri: str) -> int:
         """How many rows a part file has."""
@@ -164,14 +197,18 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
     processes = place.processes(listing.images, _IMAGES_WORTH_PROCESSES) if on_cpu else Processes()
     parts = part_count(listing.images)
     uris = place.part_uris("images", listing.role, parts)
-    done = {part for part, uri in enumerate(uris) if place.storage.exists(uri)}
+    made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
+    failures = place.part_uris("failures", listing.role, parts)
+    # What comes later is made of all parts as they are: they are not tried again in its middle.
+    retried = failures if not place.storage.exists(place.index) else ()
+    wanted = place.unfinished(list(zip(*made, strict=True)), retried)
     transform = RefsToDescriptions(
         place.storage,
         setup.of(listing.role),
         listing.role,
         place.folder,
         parts,
-        set(range(parts)) - done,
+        wanted,
         processes,
     )
     place.engine.run(
@@ -212,7 +249,7 @@ def search_descriptors(
     """Index the descriptors of the references and search them; neighbours files, by part."""
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
-    folder = runs.join(place.folder, "index", "descriptors")
+    folder = runs.join(place.index, "descriptors")
     asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
     vectors = sum(place.rows(uri) for uri in references.channel)
     if not vectors:
@@ -247,7 +284,7 @@ def search_keypoints(
     vectors = sum(place.leaves(uri, "x") for uri in references.channel)
     if not vectors:
         return []
-    folder = runs.join(place.folder, "index", "keypoints")
+    folder = runs.join(place.index, "keypoints")
     index_job = IndexJob(
         storage=place.storage,
         folder=folder,
@@ -337,8 +374,10 @@ def verify(
         (part, uri, runs.join(place.folder, "pairs", runs.part_name(part, "npz")))
         for part, uri in enumerate(candidates)
     ]
-    uris = [runs.join(place.folder, "matches", runs.part_name(part)) for part, _, _ in work]
-    todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
+    uris = [place.part_uri("matches", part) for part, _, _ in work]
+    failures = [place.part_uri("verify-failures", part) for part, _, _ in work]
+    wanted = place.unfinished(list(zip(uris, failures, strict=True)), failures)
+    todo = [one for one in work if one[0] in wanted]
     pairs = sum(place.rows(uri) for uri in candidates)
     processes = place.processes(pairs, _PAIRS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)

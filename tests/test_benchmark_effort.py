@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.benchmarks import effort
+from pipelines.commands import benchmark
 from tests.conftest import EDITS, ONE_WORKER, Planted
 
 
@@ -30,7 +30,7 @@ def test_fast_finds_planted_copies(
         rows = [f"{planted.folder / name},{name}" for name in names]
         manifest.write_text("\n".join(["uri,image_id", *rows]))
     arguments = ["--queries", str(queries), "--references", str(references), "--truth", str(truth)]
-    assert effort.main([*arguments, "--efforts", "fast", ONE_WORKER[0]]) == 0
+    assert benchmark.main(["effort", *arguments, "--efforts", "fast", ONE_WORKER[0]]) == 0
     printed = capsys.readouterr().out
     found = json.loads(printed[printed.index("\n[") :])
     assert [(one["effort"], one["channels"]) for one in found] == [("fast", "local")]
@@ -51,7 +51,7 @@ def test_further_references_are_counted_and_found_around(
     arguments = ["--queries", str(queries), "--references", str(tmp_path / "references.csv")]
     arguments += ["--others", str(tmp_path / "others.csv"), "--truth", str(truth)]
     arguments += ["--efforts", "standard", "--channels", "descriptor", ONE_WORKER[0]]
-    assert effort.main(arguments) == 0
+    assert benchmark.main(["effort", *arguments]) == 0
     printed = capsys.readouterr().out
     (found,) = json.loads(printed[printed.index("\n[") :])
     assert found["channels"] == "descriptor"
@@ -63,5 +63,5 @@ def test_an_unknown_effort_is_refused(
 ) -> None:
     folder = str(planted.folder)
     arguments = ["--queries", folder, "--references", folder, "--truth", str(truth)]
-    assert effort.main([*arguments, "--efforts", "lazy"]) == 2
+    assert benchmark.main(["effort", *arguments, "--efforts", "lazy"]) == 2
     assert "'lazy' is none of fast, standard, thorough" in capsys.readouterr().err

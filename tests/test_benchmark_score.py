@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import OptionError
-from pipelines.benchmarks import score
 from pipelines.benchmarks.score import DEFAULT_FORM, FORMS, Form
+from pipelines.commands import benchmark
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
 
@@ -34,7 +34,7 @@ def test_the_sample_is_ranked_better_when_normalised(
     arguments = ["--truth", str(SAMPLE / "ground_truth.csv"), "--references", str(originals)]
     forms = ("none", str(DEFAULT_FORM))
     arguments += ["--queries", str(photos / "downloads"), *(f"--form={form}" for form in forms)]
-    assert score.main(arguments) == 0
+    assert benchmark.main(["score", *arguments]) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {form}" for form in forms]
@@ -49,5 +49,5 @@ def test_references_go_with_pairs_only(capsys: pytest.CaptureFixture[str], tmp_p
     groups.write_text("image_id,group_id\na.jpg,1\nb.jpg,1\n")
     photos = str(SAMPLE / "photos")
     arguments = ["--truth", str(groups), "--queries", photos, "--references", photos]
-    assert score.main(arguments) == 2
+    assert benchmark.main(["score", *arguments]) == 2
     assert "--references goes with a truth of pairs" in capsys.readouterr().err

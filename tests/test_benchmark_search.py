@@ -19,6 +19,7 @@ from pipelines.benchmarks.vectors import (
     shortened,
     write_vectors,
 )
+from pipelines.commands import benchmark
 from tests.collections_for_search import unit_vectors
 
 
@@ -114,7 +115,7 @@ def test_the_plan_grows_with_the_collection_and_is_printed(
     hours = []
     for images in ("1e6", "1e8", "1e9"):
         arguments = ["--images", images, "--measured", str(path), "--measured_dim", "64"]
-        assert plan.main(arguments) == 0
+        assert benchmark.main(["plan", *arguments]) == 0
         text = capsys.readouterr().out
         line = next(line for line in text.splitlines() if line.startswith("search"))
         hours.append(float(line.split()[1].replace(",", "")))
@@ -141,7 +142,7 @@ def test_features_are_joined_and_planned(
     path = tmp_path / "search.json"
     path.write_text(json.dumps({"curve": curve, "features": [run]}))
     arguments = ["--images", "1e8", "--measured", str(path), "--measured_dim", "64"]
-    assert plan.main(arguments) == 0
+    assert benchmark.main(["plan", *arguments]) == 0
     text = capsys.readouterr().out
     planned = round(1e8 * run["features"] / 6)
     assert f"{planned:,} local features of {run['dimension']} components" in text
@@ -155,7 +156,7 @@ def test_a_plan_without_measured_runs_is_refused(
     path = tmp_path / "search.json"
     if content is not None:
         path.write_text(content)
-    assert plan.main(["--images", "1e6", "--measured", str(path)]) == 2
+    assert benchmark.main(["plan", "--images", "1e6", "--measured", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
 
 
@@ -171,7 +172,7 @@ def test_a_plan_without_measured_runs_is_refused(
 def test_bad_arguments_of_the_search_benchmark_are_refused(
     tmp_path: Path, arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert search.main([*arguments, "--output", f"{tmp_path}/out"]) == 2
+    assert benchmark.main(["search", *arguments, "--output", f"{tmp_path}/out"]) == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

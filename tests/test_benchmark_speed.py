@@ -8,6 +8,7 @@ import torch
 
 from pipelines.benchmarks import speed
 from pipelines.benchmarks.resnet import ResNet50
+from pipelines.commands import benchmark
 
 
 def test_resnet_50_has_its_size_and_shape():
@@ -28,7 +29,7 @@ def test_figures_of_a_small_run(tmp_path, capsys, monkeypatch):
         small = rng.integers(0, 256, (5, 7, 3), np.uint8)
         picture = cv2.resize(small, (140, 100), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
-    assert speed.main([str(tmp_path), "--workers=1"]) == 0
+    assert benchmark.main(["speed", str(tmp_path), "--workers=1"]) == 0
     figures = json.loads(capsys.readouterr().out)
     rates = figures["images_per_second"]
     assert figures["images"] == 6

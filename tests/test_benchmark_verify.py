@@ -14,6 +14,7 @@ from copydetect.evaluation.ground_truth import PairTruth
 from copydetect.verification.evidence import NAMES
 from pipelines.benchmarks import verify
 from pipelines.benchmarks.verify import DETAIL, SCORES, SHAPE, VARIANTS, Collected, Variant
+from pipelines.commands import benchmark
 from tests.scenes import scene
 
 
@@ -65,7 +66,9 @@ def test_a_small_run(
             cv2.imwrite(str(tmp_path / "queries" / f"{i}.png"), shown)
             rows.writerow([f"{i}.png", f"{i}.png" if i < 7 else ""])
     arguments = [f"--{name}={tmp_path / name}" for name in ("queries", "references")]
-    code = verify.main([*arguments, f"--truth={tmp_path / 'truth.csv'}", "--verify_score=-99"])
+    code = benchmark.main(
+        ["verify", *arguments, f"--truth={tmp_path / 'truth.csv'}", "--verify_score=-99"]
+    )
     table, _, rest = capsys.readouterr().out.partition("\n{")
     assert code == 0
     assert table.count("\n") == 2 + 4

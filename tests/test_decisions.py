@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from copydetect.errors import ModelError
-from copydetect.verification.decisions import load_decision
-from copydetect.verification.evidence import NAMES
+from copydetect.verification.decisions import explain, load_decision
+from copydetect.verification.evidence import NAMES, Evidence
+from copydetect.verification.geometry import Alignment
 
 STUMP = {
     "feature": [0, 0, 0],
@@ -71,3 +72,19 @@ def test_more_agreement_never_lowers_the_bundled_confidence() -> None:
         more[NAMES.index("inliers")] += 20
         lower, higher = decision.confidences(np.stack([values, more]))
         assert higher >= lower - 1e-9
+
+
+@pytest.mark.parametrize("agrees", [1.0, 0.98, 0.7, 0.3])
+def test_a_refusal_names_what_was_too_little(agrees: float) -> None:
+    """Never "but only 98 %": a share is named where it is small."""
+    values = np.full(len(NAMES), np.nan, np.float32)
+    whole = ("fine_share", "query_covered", "reference_covered", "solidity", "fine_correlation")
+    for name in whole:
+        values[NAMES.index(name)] = 0.9
+    for name, value in {"agree_weighted": agrees, "direct": 0, "inliers": 12}.items():
+        values[NAMES.index(name)] = value
+    alignment = Alignment(np.eye(3), "affine", False, 12, 20, 1.0, np.zeros((12, 2), np.float32))
+    found = Evidence(values, alignment, None, None)  # type: ignore[arg-type]
+    said = explain(found, is_copy=False)
+    assert ("only" in said) == (agrees < 0.5)
+    assert "100%" not in said

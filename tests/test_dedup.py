@@ -144,6 +144,39 @@ def test_a_second_run_mends_what_is_gone_and_leaves_nothing_stale(
     assert again.results() == run.results()
 
 
+def damage(file: Path, how: int) -> None:
+    """Remove, empty, cut or change a file."""
+    data = file.read_bytes()
+    if how == 0:
+        file.unlink()
+    else:
+        middle = len(data) // 2
+        file.write_bytes([b"", data[:middle], data[:middle] + b"?" + data[middle + 1 :]][how - 1])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_damaged_parts_are_made_again(
+    finished: bool, planted: Planted, run: Run, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    in_parts(monkeypatch, 3)
+    output = tmp_path / "out"
+    if finished:
+        dedup_run(planted.folder, output)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr("pipelines.job.group_copies", None)
+            with pytest.raises(TypeError):
+                dedup_run(planted.folder, output)
+    files = sorted(file for file in output.glob("run-*/**/*") if file.is_file())
+    assert len(files) > 20
+    for number, file in enumerate(files):
+        if number % 3:
+            damage(file, number // 3 % 4)
+    again = dedup_run(planted.folder, output)
+    assert again.results() == run.results()
+    assert again.rows("images") == run.rows("images")
+
+
 def test_other_content_replaces_a_run_only_where_it_may(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
@@ -216,13 +249,15 @@ def test_what_could_not_be_read_for_a_while_is_read_by_the_next_run(
 ) -> None:
     def unreadable(storage: Storage, refs: Iterable[ImageRef]) -> Iterator[object]:
         for ref in refs:
-            reason = Failure(ref.image_id, ref.uri, "read", "OSError", "host is down")
+            reason = Failure(
+                ref.image_id, ref.uri, "read", "OSError", "host is down", retryable=True
+            )
             yield ref, reason
 
     flags = ["--channels=local", "--max_failed_fraction=1"]
     with monkeypatch.context() as patch:
-        patch.setattr("copydetect.description.describing.read_refs", unreadable)
-        assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 12
+        patch.setattr("copydetect.parts.read_refs", unreadable)
+        assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 13
     again = dedup_run(planted.folder, tmp_path, *flags)
     assert again.manifest.counts["failures"] == len(planted.failures)
     assert again.groups() == planted.groups

@@ -15,6 +15,7 @@ from copydetect.description.describing import Describer, DescriberOptions, PartT
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.description.views import ViewOptions, view_names, views_of
+from copydetect.grouping.groups import group_copies
 from copydetect.images import decode
 from copydetect.inputs.sources import find_sources, read_source
 from copydetect.parts import ListedImage, list_images
@@ -137,12 +138,59 @@ def test_files_that_change_vanish_or_could_not_be_listed(
     (tmp_path / "changed.jpg").write_bytes(content)
     described = describe_part(STORAGE, listed, local_only(describer))
     failures = {row["image_id"]: row for row in described.failures.to_pylist()}
+    assert [failures[ref.image_id]["retryable"] for ref in refs] == [True, False, False]
     assert "changed while the run went on" in failures["changed.jpg"]["message"]
     assert failures["gone.jpg"]["stage"] == "read"
     assert (failures["no.jpg"]["stage"], failures["no.jpg"]["message"]) == ("list", "no access")
     assert described.images["status"].to_pylist() == ["failed"] * 3
     (row,) = (r for r in described.images.to_pylist() if r["image_id"] == "no.jpg")
     assert (row["sha256"], row["bytes"]) == (None, None)
+
+
+def test_each_of_several_broken_files_is_a_failure_and_none_a_copy(
+    tmp_path: Path, describer: Describer
+) -> None:
+    for number in range(5):
+        (tmp_path / f"empty{number}.jpg").write_bytes(b"")
+        (tmp_path / f"text{number}.png").write_bytes(b"no picture")
+    (piece,) = find_sources(STORAGE, str(tmp_path)).pieces
+    listed = list_images(read_source(STORAGE, piece, "image"))
+    described = describe_part(STORAGE, listed, local_only(describer))
+    assert described.failures.num_rows == 10
+    assert described.failures["retryable"].to_pylist() == [False] * 10
+    assert described.images["status"].to_pylist() == ["failed"] * 10
+    assert described.images["duplicate_of"].null_count == 10
+    assert not group_copies(described.images, tables.MATCHES.empty_table())
+
+
+def test_the_twin_of_a_file_that_vanished_stands_for_it(
+    tmp_path: Path, planted: Planted, describer: Describer
+) -> None:
+    content = (planted.folder / "0.jpg").read_bytes()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(content)
+    (piece,) = find_sources(STORAGE, str(tmp_path)).pieces
+    listed = list(list_images(read_source(STORAGE, piece, "image")))
+    (tmp_path / "a.jpg").unlink()
+    described = describe_part(STORAGE, listed, local_only(describer))
+    assert described.failures["image_id"].to_pylist() == ["a.jpg"]
+    assert described.images["status"].to_pylist() == ["failed", "ok", "duplicate"]
+    assert described.images["duplicate_of"].to_pylist() == [None, None, "b.jpg"]
+    assert described.keypoints["image_id"].to_pylist() == ["b.jpg"]
+    members = group_copies(described.images, tables.MATCHES.empty_table())
+    assert {member.image_id for member in members} == {"b.jpg", "c.jpg"}
+
+
+def test_want_of_memory_may_pass(
+    listed: list[ListedImage], describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", starved)
+    failures = describe_part(STORAGE, listed, local_only(describer)).failures.to_pylist()
+    assert {row["image_id"] for row in failures if row["retryable"]} >= {"0.jpg", TWIN}
+    assert not {row["retryable"] for row in failures if row["image_id"] == EMPTY} - {False}
 
 
 def test_pictures_inside_take_their_features_from_the_same_few(tmp_path: Path) -> None:

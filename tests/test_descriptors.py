@@ -1,6 +1,7 @@
 """Loading models of every kind, and vectors that depend on nothing but their image."""
 
 import json
+import math
 import pickle
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_torchscript_with_a_card(tmp_path):
         "mean": [0, 0, 0],
         "std": [1, 1, 1],
     }
-    model = load_model(saved_torchscript(tmp_path / "mean.pt", card))
+    model = load_model(saved_torchscript(tmp_path / "mean.pt", card), trust_model=True)
     red = np.zeros((50, 20, 3), np.uint8)
     red[..., 0] = 200
     np.testing.assert_allclose(model.embed([red]), [[1, 0, 0]], atol=1e-6)
@@ -117,17 +118,38 @@ def test_short_edge_keeps_the_aspect_ratio(tmp_path):
     card = ModelCard("mean", 32, 3, resize="short_edge")
     assert preprocess(np.zeros((64, 128, 3), np.uint8), card).shape == (32, 64, 3)
     fields = {"name": "mean", "input_size_px": 32, "dimension": 3, "resize": "short_edge"}
-    model = load_model(saved_torchscript(tmp_path / "mean.pt", fields))
+    model = load_model(saved_torchscript(tmp_path / "mean.pt", fields), trust_model=True)
     shapes = [(30, 90), (64, 32)]
     assert model.embed([np.full((*s, 3), 9, np.uint8) for s in shapes]).shape == (2, 3)
 
 
 def test_official_names_need_no_card(tmp_path):
     path = saved_torchscript(tmp_path / "sscd_disc_mixup.torchscript.pt")
-    model = load_model(path)
+    model = load_model(path, trust_model=True)
     assert (model.card.input_size_px, model.dimension) == (288, 512)
     with pytest.raises(ModelError, match="512"):  # the stand-in returns three numbers
         model.embed([np.zeros((8, 8, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("name", ["mean.pt", "sscd_disc_mixup.torchscript.pt"])
+def test_a_program_is_refused_unless_it_is_trusted(name, tmp_path):
+    path = saved_torchscript(tmp_path / name, {"name": "x", "input_size_px": 32, "dimension": 3})
+    with pytest.raises(ModelError, match="--trust_model"):
+        load_model(path)
+    load_model(path, trust_model=True)
+
+
+def test_identity_covers_what_the_card_decides(tmp_path):
+    card = {"name": "mean", "input_size_px": 32, "dimension": 3}
+    changes = [{}, {"input_size_px": 48}, {"mean": [0, 0, 0]}, {"std": [1, 1, 1]}]
+    changes += [{"resize": "short_edge"}, {"notes": "for people"}]
+    identities = []
+    for change in changes:
+        path = saved_torchscript(tmp_path / "mean.pt", card)
+        (tmp_path / "mean.json").write_text(json.dumps(card | change))
+        identities.append(load_model(path, trust_model=True).identity)
+    assert len(set(identities)) == len(changes) - 1
+    assert identities[0] == identities[-1]
 
 
 def test_identity_follows_the_weights(tmp_path):
@@ -151,7 +173,7 @@ def test_a_file_that_is_no_model(tmp_path):
         (tmp_path / name).write_bytes(content)
         (tmp_path / name).with_suffix(".json").write_text(card)
         with pytest.raises(ModelError, match=name):
-            load_model(str(tmp_path / name))
+            load_model(str(tmp_path / name), trust_model=True)
     with pytest.raises(ModelError, match="missing"):
         load_model(str(tmp_path / "missing.pt"))
 
@@ -160,7 +182,16 @@ def test_a_model_without_a_card_or_with_a_bad_one(tmp_path):
     path = saved_torchscript(tmp_path / "mean.pt")
     with pytest.raises(ModelError, match=r"mean\.json"):
         load_model(path)
-    for card in ("{", "[]", '{"name": "x"}', '{"name": "x", "input_size_px": 0, "dimension": 3}'):
+    whole = {"name": "x", "input_size_px": 32, "dimension": 3}
+    wrong = [{"input_size_px": 0}, {"dimension": 16.5}, {"mean": "red"}, {"std": [1, 1, math.nan]}]
+    wrong += [{"network": 3}, {"network": {"width": "wide"}}, {"resize": None}, {"colour": "red"}]
+    for card in (
+        "{",
+        "[]",
+        '{"name": "x"}',
+        "[" * 100_000,
+        *(json.dumps(whole | w) for w in wrong),
+    ):
         (tmp_path / "mean.json").write_text(card)
         with pytest.raises(ModelError):
             load_model(path)

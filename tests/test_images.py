@@ -315,3 +315,27 @@ def test_malformed_files_are_decoded_or_refused(max_side_px):
     assert all(result for result in results if isinstance(result, str))
     assert all(pixels.shape[2] == 3 and pixels.dtype == np.uint8 for pixels in pictures)
     assert len(pictures) > 150
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mode", "cost"),
+    [("PNG", "RGB", 1), ("TIFF", "RGB", 1), ("WEBP", "RGB", 2), ("TIFF", "F", 3)],
+)
+def test_the_limit_counts_the_memory_that_a_format_takes(image_format, mode, cost):
+    data = encode(picture(100, 100).convert(mode), image_format)
+    decode(data, options=DecodeOptions(cost * 0.01))
+    with pytest.raises(ImageError, match="over the limit"):
+        decode(data, options=DecodeOptions(cost * 0.01 - 0.001))
+
+
+def test_a_tiff_may_be_as_large_as_the_limit_says(monkeypatch):
+    data = encode(picture(100, 100), "TIFF")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert decode(data).pixels.shape == (100, 100, 3)
+
+
+def test_the_tiles_of_a_tiff_count():
+    image = images.TiffImageFile(io.BytesIO(encode(picture(16, 16), "TIFF")))
+    assert images._decoded_pixels(image) == 256
+    image._tile_size = (60_000, 8)
+    assert images._decoded_pixels(image) == 16 * 60_000

@@ -112,6 +112,25 @@ def test_a_file_that_changed_is_a_failure(
     assert "changed while the run went on" in opened.message
 
 
+def test_a_twin_is_opened_where_the_first_file_has_gone(
+    part: tuple[ImageNumbers, str, str], tmp_path: Path
+) -> None:
+    numbers = part[0]
+    rows = [vars(numbers.row(number)) for number in range(len(NAMES))]
+    gone = {**rows[1], "image_id": "lost.jpg", "uri": str(tmp_path / "lost.jpg")}
+    twin = {**rows[1], "duplicate_of": "lost.jpg", "status": "duplicate"}
+    renamed = [ImageRow(**row) for row in (gone, twin)]
+    uri = str(tmp_path / "twins")
+    tables.write_table(STORAGE, uri, tables.rows_to_table(renamed, tables.IMAGES))
+    images = PairImages(STORAGE, ImageNumbers(STORAGE, [uri], [2]), VerifyOptions())
+    opened = images.open(0)
+    assert isinstance(opened, PairImage)
+    assert opened.image_id == "lost.jpg"
+    (failure,) = images.unreadable(0)
+    assert (failure.image_id, failure.stage) == ("lost.jpg", "verify")
+    assert images.open(0) is opened
+
+
 def test_few_images_are_kept_open(part: tuple[ImageNumbers, str, str]) -> None:
     images = PairImages(STORAGE, part[0], VerifyOptions(), kept=2)
     first = images.open(0)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,9 +14,12 @@ from copydetect.storage import LocalStorage
 from copydetect.types import Failure, ImageRef, ImageRow
 
 
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def listed(image_id: str, content: bytes) -> ListedImage:
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ListedImage(image_id, "image", f"in/{image_id}", "", sha256, len(content))
+    return ListedImage(image_id, "image", f"in/{image_id}", "", sha256_of(content), len(content))
 
 
 def test_listing_hashes_the_bytes_and_keeps_what_could_not_be_read() -> None:
@@ -57,10 +62,28 @@ def test_part_count_follows_the_size(images: int, expected: int) -> None:
     assert parts.part_count(images) == expected
 
 
-def test_byte_identical_images_are_folded_onto_the_first_id() -> None:
+def ids(families: Iterable[Sequence[ListedImage]]) -> set[tuple[str, ...]]:
+    return {tuple(image.image_id for image in twins) for twins in families}
+
+
+def test_byte_identical_images_are_together_and_what_could_not_be_read_is_alone() -> None:
     images = [listed("c", b"same"), listed("a", b"same"), listed("b", b"other")]
-    folded = {image.image_id: twin for image, twin in parts.fold_duplicates(images)}
-    assert folded == {"a": None, "c": "a", "b": None}
+    failed = [ListedImage(f"f{i}", "image", "in/f", "", "0" * 64, 0, "OSError") for i in range(2)]
+    assert ids(parts.byte_identical(images + failed)) == {("a", "c"), ("b",), ("f0",), ("f1",)}
+
+
+def test_twins_are_read_in_turn_until_one_can_be(tmp_path: Path) -> None:
+    twins = [
+        ListedImage(name, "image", str(tmp_path / name), "", sha256_of(b"same"), 4)
+        for name in ("gone", "other", "good", "spare")
+    ]
+    (tmp_path / "other").write_bytes(b"else")
+    for name in ("good", "spare"):
+        (tmp_path / name).write_bytes(b"same")
+    *failures, (read, content) = parts.read_in_turn(LocalStorage(), [twins])
+    assert [tried[0].image_id for tried, _ in failures] == ["gone", "other"]
+    assert [failure.retryable for _, failure in failures] == [False, True]
+    assert ([image.image_id for image in read], content) == (["good", "spare"], b"same")
 
 
 def test_numbers_do_not_depend_on_the_number_of_parts() -> None:
@@ -68,10 +91,10 @@ def test_numbers_do_not_depend_on_the_number_of_parts() -> None:
 
     def order(count: int) -> list[str]:
         by_part = [
-            parts.fold_duplicates(i for i in images if parts.part_of(i.sha256, count) == part)
+            parts.byte_identical(i for i in images if parts.part_of(i.sha256, count) == part)
             for part in range(count)
         ]
-        return [image.image_id for part in by_part for image, _ in part]
+        return [image.image_id for part in by_part for (image,) in part]
 
     assert order(1) == order(3) == order(17)
 

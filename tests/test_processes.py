@@ -157,3 +157,21 @@ def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
 )
 def test_only_threads_of_this_process_hand_work_over(flags: list[str], count: int) -> None:
     assert engine_of(EngineOptions(tuple(flags))).processes.count == count
+
+
+def interrupt_itself(part: int) -> int:
+    os.kill(os.getpid(), signal.SIGINT)
+    return part
+
+
+def test_an_interrupt_that_reaches_only_a_child_changes_nothing() -> None:
+    assert PROCESSES.result(PROCESSES.start(interrupt_itself, 7)) == 7
+
+
+def test_shared_memory_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("copydetect.transforms.processes.ProcessPoolExecutor", full)
+    with pytest.raises(WorkerError, match="/dev/shm"):
+        PROCESSES.start(twice, 1)

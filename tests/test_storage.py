@@ -176,3 +176,14 @@ def test_delete(storage, tmp_path):
     for name in ("a", "b", "nowhere"):
         storage.delete(str(tmp_path / name))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_names_the_file(storage, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    uri = str(tmp_path / "part")
+    with pytest.raises(OSError, match=f"No space left on device: '{uri}'"):
+        storage.write(uri, b"abc")
+    assert not list(tmp_path.iterdir())

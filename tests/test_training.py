@@ -351,7 +351,9 @@ def test_a_student_learns_its_teachers_space(pictures: Pictures, tmp_path: Path)
     path = tmp_path / "teacher.pt"
     torch.jit.save(torch.jit.trace(Averages(), torch.zeros(1, 3, 32, 32)), str(path))
     options = dataclasses.replace(TINY, steps=12, validate_every=12)
-    model = load_model(str(train(pictures, options, tmp_path, Start("random", path), quiet)))
+    model = load_model(
+        str(train(pictures, options, tmp_path, Start("random", path, trust_model=True), quiet))
+    )
     assert model.dimension == 12
     seen = torch.from_numpy(np.stack([cv2.resize(pictures[i], (32, 32)) for i in range(20)]))
     wanted = functional.normalize(Averages()(fitting.normalised(seen))).numpy()
@@ -364,7 +366,13 @@ def test_a_student_learns_its_teachers_space(pictures: Pictures, tmp_path: Path)
 def test_a_teacher_that_is_none_is_refused(pictures: Pictures, tmp_path: Path) -> None:
     (tmp_path / "teacher.pt").write_bytes(b"no model")
     with pytest.raises(ModelError, match="not a TorchScript"):
-        train(pictures, TINY, tmp_path, Start("random", tmp_path / "teacher.pt"), quiet)
+        train(
+            pictures,
+            TINY,
+            tmp_path,
+            Start("random", tmp_path / "teacher.pt", trust_model=True),
+            quiet,
+        )
 
 
 def test_a_checkpoint_must_fit(pictures: Pictures, tmp_path: Path) -> None:

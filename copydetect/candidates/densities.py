@@ -13,9 +13,9 @@ the matches of a pile with up to nine copies of an image, and a worse fit on mad
 
 A family of more than `tail_first` copies would reach into the tail. It shows as a step in the list.
 Where scores fall exponentially, the step from rank r to the next is spread / r on average (Rényi
-1953), and one of three spreads from rank 8 on is no chance. So what is above the last such step is a
-family, and the list begins behind it. Of 1,221 pictures of an ordinary pile 1 in 100 has such a
-list, of 3,658 of another one none.
+1953), and one of three spreads from rank 8 on is no chance. So what is above the last such step is
+a family, and the list begins behind it. In two ordinary collections one picture in a hundred has
+such a list, or none.
 """
 
 from __future__ import annotations

@@ -79,15 +79,24 @@ def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> 
     counts = sent.records["points"].astype(np.int64)
     points = np.zeros(len(sent.points), _POINT)
     points["at"] = sent.points
-    write_spill(storage, f"{uri}.points", np.repeat(destinations, counts), points)
+    write_spill(storage, _points_uri(uri), np.repeat(destinations, counts), points)
     write_spill(storage, uri, destinations, sent.records)
+
+
+def is_sent(storage: Storage, uri: str) -> bool:
+    """Whether all of it is there."""
+    return storage.is_whole(uri) and storage.is_whole(_points_uri(uri))
+
+
+def _points_uri(uri: str) -> str:
+    return f"{uri}.points"
 
 
 def receive(storage: Storage, uris: Sequence[str], to: int, dtype: np.dtype[np.void]) -> PairRows:
     """What was sent to a destination, in the order of `uris`."""
     pieces = [PairRows(np.empty(0, dtype), np.empty((0, 4), np.float32))]
     for uri in uris:
-        records, points = (_received(storage, name, to) for name in (uri, f"{uri}.points"))
+        records, points = (_received(storage, name, to) for name in (uri, _points_uri(uri)))
         if len(records):
             pieces.append(PairRows(records, points["at"]))
     return PairRows.joined(pieces)

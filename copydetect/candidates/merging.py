@@ -36,7 +36,7 @@ from copydetect.candidates.descriptor_pairs import (
     of_full_lists,
     proposed_pairs,
 )
-from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, receive, send
+from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, is_sent, receive, send
 from copydetect.candidates.fusion import (
     CandidatePairs,
     DescriptorPairs,
@@ -115,10 +115,12 @@ def sides_step(job: CandidateJob, described: Sequence[tuple[tuple[int, int], int
 
 def found_step(job: CandidateJob, part: int) -> None:
     """Bring what was found for a part of the queries to pairs of images, and send them on."""
-    sample = job.uri("sample", part)
-    if job.storage.exists(sample):
-        return
     proposals = job.proposals
+    sample = job.uri("sample", part)
+    channels = [("found", proposals.described), ("voted", bool(proposals.votes))]
+    sent = [job.uri(name, part, "spill") for name, on in channels if on]
+    if all(is_sent(job.storage, uri) for uri in sent) and job.storage.is_whole(sample):
+        return
     votes = read_votes(job.storage, proposals.votes[part]) if proposals.votes else None
     columns: dict[str, Ints | Floats] = {}
     if proposals.described:
@@ -170,7 +172,7 @@ def _voted(votes: Votes) -> PairRows:
 def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
     """Score every pair of a block's images, and send those that are kept to their query's part."""
     uri = job.uri("kept", block, "spill")
-    if job.storage.exists(uri):
+    if is_sent(job.storage, uri):
         return
     proposals = job.proposals
     queries = proposals.queries

@@ -95,7 +95,7 @@ class DescribedSide:
 def write_described_part(storage: Storage, files: PartFiles, part: int, folder: str) -> int:
     """Write the vectors of a part where rows of them can be mapped; returns how many there are."""
     described = runs.join(folder, "ids", runs.part_name(part, "npz"))
-    if not storage.exists(described):
+    if not (storage.is_whole(described) and storage.is_whole(_vectors_uri(folder, part))):
         uri = files.channel[part]
         vectors, weights, ids = DescriptorReader(storage, files).weighted(uri)
         order = np.argsort(ids)
@@ -107,7 +107,8 @@ def write_described_part(storage: Storage, files: PartFiles, part: int, folder: 
 
 def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -> None:
     """Gather ids and weights of all parts; counts: what `write_described_part` returned."""
-    if storage.exists(runs.join(folder, "starts.npz")):
+    made = ("starts.npz", "ids.npy", "weights.npy")
+    if all(storage.is_whole(runs.join(folder, name)) for name in made):
         return
     starts = np.cumsum([0, *counts]).astype(np.int64)
     for name, dtype in (("ids", np.int64), ("weights", np.float32)):
@@ -142,7 +143,7 @@ class ImageIds:
     @staticmethod
     def write(storage: Storage, uri: str, image_files: Sequence[str]) -> None:
         """Write the file for the parts of `images`, one after the other."""
-        if storage.exists(uri):
+        if storage.is_whole(uri):
             return
         schema = pa.schema([pa.field("image_id", pa.string(), nullable=False)])
         with tempfile.TemporaryDirectory(prefix="copydetect-") as folder:

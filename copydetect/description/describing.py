@@ -5,7 +5,6 @@ Pixels live only as long as one batch; what stays is a few kilobytes an image.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,12 +19,11 @@ from copydetect.description.descriptors import Embedder, Vectors
 from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
 from copydetect.description.normalization import BackgroundOptions, normalize_vectors
 from copydetect.description.views import View, ViewOptions, views_of
-from copydetect.errors import ImageError
+from copydetect.errors import ImageError, is_transient
 from copydetect.images import DecodedImage, DecodeOptions, decode
-from copydetect.inputs.sources import read_refs
-from copydetect.parts import ListedImage, fold_duplicates
+from copydetect.parts import ListedImage, byte_identical, read_in_turn
 from copydetect.storage import Storage
-from copydetect.types import Failure, ImageRef, ImageRow, ImageStatus, Keypoints, Pixels
+from copydetect.types import Failure, ImageRow, ImageStatus, Keypoints, Pixels
 
 DESCRIBED_SIDE_PX = 448
 """Longer side of the pixels that views and local features are made of."""
@@ -85,29 +83,32 @@ def describe_part(
 ) -> PartTables:
     """Describe the images of one part; whatever fails becomes a row of failures.
 
-    Byte-identical images are decoded once. Rows are in the order of `parts.fold_duplicates`.
-    deadly: image_ids of those that are failures without a look.
+    Of byte-identical files one is decoded, the first that can be read. What cannot be decoded are
+    failures of all of them. Rows are in the order of `parts.byte_identical`. deadly: SHA-256 of
+    contents that are failures without a look.
     """
-    folded = fold_duplicates(listed)
-    wanted = {image.image_id: image for image, twin in folded if twin is None}
+    families = byte_identical(listed)
     gathered = _Gathered()
-    for image, twin in folded:
-        if image.error_type:
-            gathered.fail(image.ref, "list", image.error_type, image.message)
-        elif twin is None and image.image_id in deadly:
-            gathered.fail(image.ref, "decode", "WorkerError", _DEADLY)
-    refs = [image.ref for name, image in wanted.items() if name not in gathered.failures]
-    for batch in _batches(read_refs(storage, refs), _BATCH_IMAGES):
-        opened = {}
-        for ref, content in batch:
+    readable = []
+    for twins in families:
+        first = twins[0]
+        if first.error_type:
+            why = (first.error_type, first.message, first.retryable)
+            gathered.failures[first.image_id] = first.failure("list", *why)
+        elif first.sha256 in deadly:
+            # It may have been for want of memory, of which there may be more another time.
+            gathered.fail(twins, "decode", "WorkerError", _DEADLY, retryable=True)
+        else:
+            readable.append(twins)
+    for batch in _batches(read_in_turn(storage, readable), _BATCH_IMAGES):
+        opened = []
+        for tried, content in batch:
             if isinstance(content, Failure):
-                gathered.failures[ref.image_id] = content
-            elif hashlib.sha256(content).hexdigest() != wanted[ref.image_id].sha256:
-                gathered.fail(ref, "decode", "ImageError", "the file changed while the run went on")
+                gathered.failures[tried[0].image_id] = content
             else:
-                opened[ref] = content
+                opened.append((tried, content))
         _describe_batch(opened, describer, gathered)
-    return _tables_of(folded, describer, gathered)
+    return _tables_of(families, describer, gathered)
 
 
 @dataclass
@@ -121,33 +122,42 @@ class _Gathered:
     vectors: list[Vectors] = field(default_factory=list)
     weights: list[Vectors] = field(default_factory=list)
 
-    def fail(self, ref: ImageRef, stage: str, error_type: str, message: str) -> None:
-        self.failures[ref.image_id] = Failure(
-            ref.image_id, ref.uri, stage, error_type, message, ref.role
-        )
+    def fail(
+        self,
+        twins: Sequence[ListedImage],
+        stage: str,
+        error_type: str,
+        message: str,
+        retryable: bool,
+    ) -> None:
+        for image in twins:
+            self.failures[image.image_id] = image.failure(stage, error_type, message, retryable)
 
 
 def _describe_batch(
-    contents: dict[ImageRef, bytes], describer: Describer, gathered: _Gathered
+    contents: Sequence[tuple[Sequence[ListedImage], bytes]],
+    describer: Describer,
+    gathered: _Gathered,
 ) -> None:
     options = describer.options
     pixels: list[Pixels] = []
-    for ref, content in contents.items():
+    for twins, content in contents:
+        image_id = twins[0].image_id
         try:
             decoded = decode(content, describer.side_px, options.decoding)
         except ImageError as error:
-            gathered.fail(ref, "decode", "ImageError", str(error))
+            gathered.fail(twins, "decode", "ImageError", str(error), is_transient(error))
             continue
         views = views_of(decoded.pixels, options.views)
         if describer.quantiser is not None:
             features = _features_of(decoded.pixels, views, options.keypoints)
             gathered.keypoints.append(
-                keypoints.quantise(features, describer.quantiser, ref.image_id, options.keypoints)
+                keypoints.quantise(features, describer.quantiser, image_id, options.keypoints)
             )
         if describer.embedder is not None:
-            gathered.views += [(ref.image_id, view.name) for view in views]
+            gathered.views += [(image_id, view.name) for view in views]
             pixels += [view.pixels for view in views]
-        gathered.decoded[ref.image_id] = replace(decoded, pixels=_NO_PIXELS)
+        gathered.decoded[image_id] = replace(decoded, pixels=_NO_PIXELS)
     if describer.embedder is not None:
         vectors = describer.embedder.embed(pixels)
         vectors, weights = normalize_vectors(vectors, describer.background, options.background)
@@ -194,9 +204,14 @@ def _placed(
 
 
 def _tables_of(
-    folded: Sequence[tuple[ListedImage, str | None]], describer: Describer, gathered: _Gathered
+    families: Sequence[Sequence[ListedImage]], describer: Describer, gathered: _Gathered
 ) -> PartTables:
-    rows = [_image_row(image, twin, gathered) for image, twin in folded]
+    rows = [
+        _image_row(image, decoded, gathered)
+        for twins in families
+        for decoded in [next((i.image_id for i in twins if i.image_id in gathered.decoded), None)]
+        for image in twins
+    ]
     return PartTables(
         images=tables.rows_to_table(rows, tables.IMAGES),
         descriptors=_descriptor_table(describer, gathered),
@@ -205,9 +220,12 @@ def _tables_of(
     )
 
 
-def _image_row(image: ListedImage, twin: str | None, gathered: _Gathered) -> ImageRow:
-    decoded = gathered.decoded.get(twin or image.image_id)
-    status: ImageStatus = "failed" if decoded is None else "duplicate" if twin else "ok"
+def _image_row(image: ListedImage, described_id: str | None, gathered: _Gathered) -> ImageRow:
+    """described_id: of the byte-identical file that was decoded for all, if any was."""
+    failed = described_id is None or image.image_id in gathered.failures
+    decoded = None if failed else gathered.decoded[described_id or ""]
+    twin = None if failed or described_id == image.image_id else described_id
+    status: ImageStatus = "failed" if failed else "duplicate" if twin else "ok"
     captured = datetime.fromisoformat(decoded.captured) if decoded and decoded.captured else None
     return ImageRow(
         image_id=image.image_id,
@@ -250,9 +268,10 @@ def _keypoint_table(features: Sequence[Keypoints]) -> pa.Table:
     return pa.table(columns, schema=tables.KEYPOINTS)
 
 
-def _batches(
-    contents: Iterable[tuple[ImageRef, bytes | Failure]], size: int
-) -> Iterator[list[tuple[ImageRef, bytes | Failure]]]:
+_Read = tuple[Sequence[ListedImage], bytes | Failure]
+
+
+def _batches(contents: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
     remaining = iter(contents)
     while batch := list(islice(remaining, size)):
         yield batch

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ from torch.nn import functional
 from copydetect.description.trunks import DescriptorModel, Trunk
 from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
+from copydetect.json_values import parse_as
 from copydetect.models import DEFAULT_MODEL, MODELS
 from copydetect.types import Pixels
 
@@ -40,6 +42,7 @@ BATCH_SIZE = 4
 
 _DEVICE_BATCH_SIZE = 32
 
+_FOR_PEOPLE = ("name", "license", "notes")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,6 +64,10 @@ class NetworkConfig:
             raise ModelError(f"unknown trunk {self.trunk!r}; known is 'efficientnet-lite'")
         if not self.pooled_stages or not set(self.pooled_stages) <= set(range(8)):
             raise ModelError(f"pooled_stages must be of 0…7, not {self.pooled_stages}")
+        if not 0.05 <= self.width <= 10 or not 0 < self.gem_p <= 100:
+            raise ModelError(
+                f"width must be 0.05 to 10 and gem_p above 0, to 100: {self.width}, {self.gem_p}"
+            )
 
     def build(self, dimension: int) -> DescriptorModel:
         """A model of this form with random weights."""
@@ -94,8 +101,10 @@ class ModelCard:
             raise ModelError(f"dimension must be in 1…8192, not {self.dimension}")
         if self.resize not in ("square", "short_edge"):
             raise ModelError(f"resize must be 'square' or 'short_edge', not {self.resize!r}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
             raise ModelError("mean and std must be three numbers each, std above 0")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise ModelError("mean and std must be finite")
 
     def to_json(self) -> str:
         """The card as a file holds it."""
@@ -105,17 +114,15 @@ class ModelCard:
     def from_json(cls, text: str, path: str) -> ModelCard:
         """Read a card; ModelError, naming `path`, where it is none."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            network = fields.pop("network", None)
-            if network is not None:
-                network["pooled_stages"] = tuple(network.get("pooled_stages", (7,)))
-                network = NetworkConfig(**network)
-            for name in ("mean", "std"):
-                if name in fields:
-                    fields[name] = tuple(float(value) for value in fields[name])
-            return cls(network=network, **fields)
-        except (ValueError, TypeError, AttributeError) as error:
+            return parse_as(cls, text)
+        except (ValueError, ModelError) as error:
             raise ModelError(f"{path} is not the card of a model: {error}") from error
+
+    @property
+    def decisive(self) -> str:
+        """What of the card decides vectors: all but what is said for people, as JSON."""
+        fields = asdict(self)
+        return json.dumps({name: fields[name] for name in fields if name not in _FOR_PEOPLE})
 
 
 def _sscd_card(name: str, dimension: int, input_size_px: int) -> ModelCard:
@@ -138,7 +145,8 @@ _OFFICIAL_SSCD = {
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded model. `identity` tells vectors of different models apart: name and weights."""
+    """A loaded model. `identity` tells vectors of different models apart: the name, the weights,
+    and how pictures are made ready for them."""
 
     card: ModelCard
     identity: str
@@ -237,20 +245,23 @@ def load_model(
     path_or_name: str = DEFAULT_MODEL,
     device: str = "cpu",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    trust_model: bool = False,
 ) -> Embedder:
     """Load a bundled model by name, or a safetensors or TorchScript file by path.
 
     device: "cpu", "cuda", "cuda:1", "mps"; precision: of the trunk, "auto" takes bfloat16 where
-    the processor computes with it. Nothing is unpickled. ModelError where the file is no model
-    or has no card; OptionError where the device is not there.
+    the processor computes with it; trust_model: allows TorchScript, as `load_torchscript` says.
+    Nothing is unpickled. ModelError where the file is no model or has no card; OptionError where
+    the device is not there.
     """
     torch_device = checked_device(device)
     path = _model_path(path_or_name)
     card = _card_of(path)
     content = path.read_bytes()
-    identity = f"{card.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    digest = hashlib.sha256(hashlib.sha256(content).digest() + card.decisive.encode())
+    identity = f"{card.name}-{digest.hexdigest()[:12]}"
     if card.network is None:
-        network: nn.Module = load_torchscript(path, torch_device)
+        network: nn.Module = load_torchscript(path, torch_device, trust_model)
         dtype = torch.float32
     else:
         dtype = _trunk_dtype(precision, torch_device)
@@ -291,8 +302,17 @@ def _card_of(path: Path) -> ModelCard:
     return official
 
 
-def load_torchscript(path: Path, device: torch.device) -> nn.Module:
-    """A TorchScript network, for inference; ModelError where the file is none."""
+def load_torchscript(path: Path, device: torch.device, trusted: bool = False) -> nn.Module:
+    """A TorchScript network, for inference; ModelError where the file is none.
+
+    It is a program: it can read and write files as its user can (`torch.from_file`). So it is
+    refused unless it is trusted. Weights in safetensors are numbers, and need no trust.
+    """
+    if not trusted:
+        raise ModelError(
+            f"{path} is TorchScript, which is a program and can write files: give --trust_model if "
+            "you trust who made it (weights in .safetensors need no trust)"
+        )
     try:
         with warnings.catch_warnings():
             # TorchScript is being retired, but it is what SSCD's models are published in.

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import InputError, OptionError
+from copydetect.json_values import parse_as
 from copydetect.models import MODELS
 from copydetect.storage import Storage
 from copydetect.verification.decisions import BUNDLED_DECISION
@@ -36,6 +39,7 @@ FILE_NAMES: Mapping[Task, str] = {"dedup": "calibration.json", "match": "calibra
 _MODELS = MODELS
 _CLIP = 1e-4
 _SCORE_LIMIT = 25.0
+_ROUNDING = 1e-6
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,6 +56,13 @@ class ProbabilityMap:
     score: float = 0.0
     intercept: float = 0.0
     steps: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (self.confidence, self.score, self.intercept, *chain(*self.steps))
+        if not all(map(math.isfinite, numbers)) or min(self.confidence, self.score) < 0:
+            raise ValueError("the map's numbers must be finite, its weights at least 0")
+        if any(sorted(values) != list(values) for values in zip(*self.steps, strict=True)):
+            raise ValueError("the map's steps must ascend")
 
     def evidence(self, confidences: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
         """x of pairs, (n,)."""
@@ -102,6 +113,11 @@ class OperatingPoint:
     high: float
     recall: float
     pairs: int
+
+    def __post_init__(self) -> None:
+        shares = (self.threshold, self.precision, self.low, self.high, self.recall)
+        if not all(-_ROUNDING <= share <= 1 + _ROUNDING for share in shares) or self.pairs < 0:
+            raise ValueError(f"a point's shares must be 0 to 1: {shares}, {self.pairs} pairs")
 
 
 @dataclass(frozen=True)
@@ -234,11 +250,6 @@ def log_odds(confidences: npt.ArrayLike) -> Floats:
 
 def _parsed(data: bytes, uri: str) -> Calibration:
     try:
-        stored = json.loads(data)
-        mapped = stored.pop("map")
-        mapped["steps"] = tuple((float(x), float(odds)) for x, odds in mapped["steps"])
-        points = tuple(OperatingPoint(**point) for point in stored.pop("points"))
-        channels = tuple(stored.pop("channels"))
-        return Calibration(ProbabilityMap(**mapped), points, channels=channels, **stored)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return parse_as(Calibration, data)
+    except ValueError as error:
         raise InputError(f"{uri} is no calibration of copydetect: {error}") from error

@@ -7,10 +7,11 @@ members, and which of them may go
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -53,19 +54,23 @@ def group_copies(
     matches: pa.Table,
     options: GroupOptions | None = None,
     histories: pa.Table | None = None,
+    unreadable: Collection[str] = (),
 ) -> list[GroupMember]:
     """Groups of at least two images, by group_id; in a group the kept image, then by image_id.
 
     images: the `images` table; byte-identical files (`duplicate_of`) belong to the group of the
     image that they repeat. matches: the `matches` table; histories: the `histories` table, which
-    may lack images. No table's row order matters.
+    may lack images. No table's row order matters. unreadable: image_ids of files that could not be
+    read, which are in no group.
     InputError where an image_id is not unique or a match or duplicate names no image.
     """
     options = options or GroupOptions()
     images = images.sort_by("image_id")
     if pc.count_distinct(images["image_id"]).as_py() != len(images):
         raise InputError("the images table has an image_id twice; image_ids are unique in a pile")
-    grouping = _Grouping.of(images, matches, histories, options)
+    failed = pc.is_in(images["image_id"], pa.array(list(unreadable), pa.string()))
+    readable = ~pc.or_(failed, pc.equal(images["status"], "failed")).to_numpy()
+    grouping = _Grouping.of(images, matches, histories, readable, options)
     members = [member for group in grouping.groups() for member in group]
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
 
@@ -99,21 +104,22 @@ class _Grouping:
         images: pa.Table,
         matches: pa.Table,
         histories: pa.Table | None,
+        readable: npt.NDArray[np.bool_],
         options: GroupOptions,
     ) -> _Grouping:
         originals = numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
-        pairs = VerifiedPairs.of(images, originals, matches)
+        files = np.bincount(originals[readable], minlength=len(originals))
+        pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
         histories = tables.HISTORIES.empty_table() if histories is None else histories
         directions = pairs.directions(len(images))[originals]
         originality = Originality.of(images, originals, histories, directions)
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
         removals = Removals(pairs, sizes, originality, options.keep.suggest)
-        repeated = originals[originals != np.arange(len(originals))]
-        wanted = np.unique(np.concatenate([repeated, pairs.first, pairs.second]))
-        files = np.flatnonzero(np.isin(originals, wanted)).tolist()
+        wanted = np.concatenate([np.flatnonzero(files > 1), pairs.first, pairs.second])
+        chosen = np.flatnonzero(readable & np.isin(originals, wanted)).tolist()
         files_of: dict[int, list[int]] = {}
-        for file in preference.sorted(files):
+        for file in preference.sorted(chosen):
             files_of.setdefault(int(originals[file]), []).append(file)
         return cls(pairs, originals, preference, removals, files_of, options)
 

@@ -74,6 +74,23 @@ class VerifiedPairs:
             _transforms(chosen["transform"], a[kept] == first[kept]),
         )
 
+    def among(self, images: npt.NDArray[np.bool_]) -> VerifiedPairs:
+        """The pairs of which both are among these, given for every image number."""
+        chosen = np.flatnonzero(images[self.first] & images[self.second])
+        if len(chosen) == len(self.first):
+            return self
+        return VerifiedPairs(
+            self.first[chosen],
+            self.second[chosen],
+            self.confidence[chosen],
+            self.similarity[chosen],
+            self.is_copy[chosen],
+            self.first_is_original[chosen],
+            [self.relation[row] for row in chosen],
+            [self.edits[row] for row in chosen],
+            self.transforms[chosen],
+        )
+
     def directions(self, image_count: int) -> Floats:
         """(images, 2) how many accepted pairs call each image the original, and the copy."""
         found = np.zeros((image_count, 2))

@@ -98,7 +98,7 @@ def sample_step(job: IndexJob, part: Part) -> str:
 
 def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
     """Train the partition on all samples and write it, or load it where that is done."""
-    if not job.storage.exists(job.partition_uri):
+    if not job.storage.is_whole(job.partition_uri):
         sample = read_sample(job.storage, sorted(samples))
         # All else waits for this one worker, so it takes the whole machine where that pays.
         large = len(sample) > _LARGE_SAMPLE

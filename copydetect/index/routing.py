@@ -53,7 +53,7 @@ def in_sample(ids: Integers, share: float) -> npt.NDArray[np.bool_]:
 def write_sample(storage: Storage, folder: str, read: Read, part: Part, share: float) -> str:
     """Write the sampled vectors of a part for training; returns the URI."""
     uri = f"{folder}/sample/part-{part[0]:05d}.npz"
-    if not storage.exists(uri):
+    if not storage.is_whole(uri):
         vectors, ids = sample_part(read, part, share)
         if vectors.dtype != np.uint8:
             check_vectors(vectors.astype(np.float32), ids, part[1])
@@ -87,7 +87,7 @@ def route_part(
     """
     number, source = part
     uri = spill_uri(folder, number)
-    if storage.exists(uri) and (probes == 1 or storage.exists(probes_uri(folder, number))):
+    if storage.is_whole(uri) and (probes == 1 or storage.is_whole(probes_uri(folder, number))):
         return uri
     vectors, ids = read(source)
     check_vectors(partition.decode(vectors), ids, source, partition.dimension)

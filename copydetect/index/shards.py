@@ -27,6 +27,7 @@ from copydetect.index.partitions import Floats, Integers, Partition, load_partit
 from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
+from copydetect.json_values import parse_as, parse_json, value_of
 from copydetect.storage import Storage
 
 INDEX = "index.json"
@@ -113,8 +114,10 @@ def build_shard(
     """
     name = f"shards/{plan.identity}-{number:05d}.faiss"
     described = f"{folder}/{name}.json"
-    if storage.exists(described) and storage.exists(f"{folder}/{name}"):
-        return Shard(**json.loads(storage.read(described)))
+    files = [described, f"{folder}/{name}"]
+    files += [f"{folder}/{name}{_FINER}"] if partition.coding_bytes[1] else []
+    if all(map(storage.is_whole, files)):
+        return parse_as(Shard, storage.read(described))
     dtype = record_type(plan.code_bytes)
     pieces = [
         read_range(storage, uri, dtype, int(offset), int(start), int(stop))
@@ -222,12 +225,11 @@ def load_index(storage: Storage, folder: str, model: str | None = None) -> Index
     """Read `index.json`; IndexFileError where there is none or it is of another model."""
     uri = f"{folder}/{INDEX}"
     try:
-        content = json.loads(storage.read(uri))
-        shards = tuple(Shard(**shard) for shard in content.pop("shards"))
-        index = Index(folder=folder, shards=shards, **content)
+        content = value_of(dict[str, Any], parse_json(storage.read(uri)))
+        index: Index = value_of(Index, content | {"folder": folder})
     except InputError as error:
         raise IndexFileError(f"{folder} holds no finished index: {INDEX} is missing") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise IndexFileError(f"{uri} is damaged or not an index: {error}") from error
     if model is not None and index.model != model:
         raise IndexFileError(f"{folder} was made by model {index.model!r}, not by {model!r}")

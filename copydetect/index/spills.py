@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError
+from copydetect.json_values import parse_as, parse_json
 from copydetect.storage import Storage
 
 _MAGIC = b"CDSPILL1"
@@ -57,6 +57,16 @@ class Spill:
         return int(self.starts[position]), int(self.starts[position + 1])
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What the header of a spill says, as JSON: the records' fields, destinations and counts."""
+
+    dtype: list[list[Any]]
+    keys: list[int]
+    counts: list[int]
+    notes: dict[str, Any]
+
+
 def write_spill(
     storage: Storage,
     uri: str,
@@ -71,14 +81,9 @@ def write_spill(
     if np.any(destinations[1:] < destinations[:-1]):
         records = records[np.argsort(destinations, kind="stable")]
     keys, counts = np.unique(destinations, return_counts=True)
-    header = json.dumps(
-        {
-            "dtype": records.dtype.descr,
-            "keys": keys.tolist(),
-            "counts": counts.tolist(),
-            "notes": dict(notes or {}),
-        }
-    ).encode()
+    fields = [list(field) for field in records.dtype.descr]
+    described = _Header(fields, keys.tolist(), counts.tolist(), dict(notes or {}))
+    header = json.dumps(vars(described)).encode()
     content = np.ascontiguousarray(records).view(np.uint8)
     data = b"".join([_MAGIC, struct.pack("<I", len(header)), header, content.data])
     storage.write(uri, data)
@@ -93,20 +98,22 @@ def open_spill(storage: Storage, uri: str) -> Spill:
             if magic != _MAGIC:
                 raise IndexFileError(f"{uri} is not a spill: it begins with {magic!r}")
             (length,) = struct.unpack("<I", file.read(4))
-            header = json.loads(file.read(length))
+            header = parse_as(_Header, file.read(length))
             size = file.seek(0, 2)
+        dtype = dtype_of(header.dtype)
+        keys = np.array(header.keys, np.int64)
+        starts = np.cumsum([0, *header.counts], dtype=np.int64)
     except InputError as error:
         raise IndexFileError(f"missing spill: {error}") from error
-    except (struct.error, ValueError) as error:
-        raise IndexFileError(f"{uri} is truncated: its header is incomplete") from error
-    starts = np.concatenate([[0], np.cumsum(header["counts"])]).astype(np.int64)
-    dtype = dtype_of(header["dtype"])
+    except (struct.error, ValueError, TypeError, OverflowError) as error:
+        raise IndexFileError(f"{uri} is truncated or damaged: its header is not whole") from error
+    if len(keys) + 1 != len(starts) or np.any(np.diff(starts) < 1) or np.any(np.diff(keys) < 1):
+        raise IndexFileError(f"{uri} is damaged: its destinations don't ascend")
     offset = len(_MAGIC) + 4 + length
     wanted = offset + int(starts[-1]) * dtype.itemsize
     if size != wanted:
         raise IndexFileError(f"{uri} is truncated: {size} bytes instead of {wanted}")
-    keys = np.asarray(header["keys"], dtype=np.int64)
-    return Spill(uri, dtype, keys, starts, offset, header["notes"])
+    return Spill(uri, dtype, keys, starts, offset, header.notes)
 
 
 def read_records(storage: Storage, spill: Spill, start: int, stop: int) -> Records:
@@ -155,8 +162,8 @@ def read_arrays(storage: Storage, uri: str) -> tuple[Any, dict[str, npt.NDArray[
     try:
         with np.load(io.BytesIO(storage.read(uri)), allow_pickle=False) as file:
             arrays = dict(file)
-        return json.loads(arrays.pop("described").tobytes()), arrays
+        return parse_json(arrays.pop("described").tobytes()), arrays
     except InputError as error:
         raise IndexFileError(f"missing file: {error}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as many kinds as zip, NumPy's header and its syntax have
         raise IndexFileError(f"{uri} is damaged or of another kind: {error}") from error

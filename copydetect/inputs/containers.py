@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from copydetect.errors import InputError
+from copydetect import tables
+from copydetect.errors import InputError, is_transient
 from copydetect.inputs.row_copies import Place, places_of
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRef, Role
@@ -94,8 +95,8 @@ def open_parquet(storage: Storage, uri: str) -> Iterator[Any]:
     with storage.open(uri) as stream:
         try:
             yield parquet.ParquetFile(stream, buffer_size=1 << 20)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
+        except tables.DAMAGED as error:
+            reason = tables.first_line(error)
             raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
 
 
@@ -230,7 +231,7 @@ def _tar_images(
 def _tar_members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The plain files of a tar; tarfile.ReadError where it is no tar, damaged or cut off."""
     with tarfile.open(fileobj=stream, mode="r:") as tar:
-        while (member := tar.next()) is not None:
+        while (member := _next_member(tar)) is not None:
             if member.isreg() and not member.issparse():
                 yield member
             # tarfile keeps every header that it has seen: a shard of a million would fill memory.
@@ -240,6 +241,20 @@ def _tar_members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
         block = stream.read(_BLOCK_BYTES)
         if block and (len(block) < _BLOCK_BYTES or any(block)):
             raise tarfile.ReadError(f"there is no header at byte {tar.offset}")
+
+
+def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """The next header; tarfile.ReadError where it is damaged, whatever tarfile makes of it."""
+    begun = tar.offset
+    try:
+        member = tar.next()
+    except (tarfile.TarError, OSError):
+        raise
+    except Exception as error:  # sizes, times and maps of sparse files are parsed unchecked
+        raise tarfile.ReadError(f"the header at byte {begun} is damaged: {error}") from error
+    if member is not None and (member.size < 0 or tar.offset <= member.offset):
+        raise tarfile.ReadError(f"the header at byte {begun} gives a size of {member.size}")
+    return member
 
 
 def _read_range(stream: BinaryIO, offset: int, size: int) -> bytes:
@@ -257,4 +272,6 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _failure(ref: ImageRef, error: Exception) -> Failure:
-    return Failure(ref.image_id, ref.uri, "read", type(error).__name__, str(error), ref.role)
+    """Why an image cannot be read. What was found when it was listed may come back."""
+    kind, retryable = type(error).__name__, is_transient(error)
+    return Failure(ref.image_id, ref.uri, "read", kind, str(error), ref.role, retryable)

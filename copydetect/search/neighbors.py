@@ -69,7 +69,7 @@ def search_task(
 ) -> str:
     """Search one shard for the queries of some parts; results are sorted by part."""
     uri = result_uri(folder, task)
-    if storage.exists(uri):
+    if storage.is_whole(uri):
         return uri
     faiss.omp_set_num_threads(options.threads)
     threadpool_limits(options.threads)
@@ -146,7 +146,7 @@ def write_floors(
     A query that has found k neighbours needs none that is worse than the last of them.
     """
     uri = _floors_uri(folder, part)
-    if not storage.exists(uri):
+    if not storage.is_whole(uri):
         results = _results_of(storage, folder, part, [task for task in tasks if task[0] == 0])
         if results.dtype == REFINED:
             options, results = proposing(options), as_proposed(results)
@@ -230,7 +230,7 @@ def merge_part(
 ) -> str:
     """Merge the results of one part of queries into its neighbours file; returns the URI."""
     uri = neighbors_uri(folder, part)
-    if storage.exists(uri):
+    if storage.is_whole(uri):
         return uri
     merged = merge_results(_results_of(storage, folder, part, tasks), options)
     write_neighbors(storage, uri, merged)

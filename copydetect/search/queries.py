@@ -90,7 +90,7 @@ def route_queries(
     of the lists to visit, where routing the same part into the index has left it.
     """
     uri = f"{folder}/queries/part-{part[0]:05d}.spill"
-    if storage.exists(uri):
+    if storage.is_whole(uri):
         return uri
     vectors, ids = read(part[1])
     check_vectors(partition.decode(vectors), ids, part[1], partition.dimension)

@@ -74,7 +74,7 @@ class Start:
 
     init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
     name: of the model that is written; notes: for its card; steps_now: stop after so many steps,
-    to be continued, None for all.
+    to be continued, None for all; trust_model: whether the teacher's program may run.
     """
 
     init: str = "imagenet"
@@ -82,6 +82,7 @@ class Start:
     name: str = "descriptor"
     notes: str = ""
     steps_now: int | None = None
+    trust_model: bool = False
 
 
 def train(
@@ -190,7 +191,8 @@ def _model_and_targets(
         views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
         targets = whiten_targets(model, targets, views, options.target_power)
         return model, spread_targets(targets, options.target_spread)
-    targets = teacher_targets(load_torchscript(start.teacher, device), pictures, side, device)
+    teacher = load_torchscript(start.teacher, device, start.trust_model)
+    targets = teacher_targets(teacher, pictures, side, device)
     if not (ready and model.projection.out_features == targets.shape[1]):
         model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
         regress_projection(model, pictures, some, targets.cpu(), side)

@@ -14,9 +14,8 @@ from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
-from copydetect.errors import ImageError
-from copydetect.inputs.sources import read_refs
-from copydetect.parts import ListedImage, fold_duplicates
+from copydetect.errors import ImageError, is_transient
+from copydetect.parts import ListedImage, byte_identical, read_in_turn
 from copydetect.storage import Storage
 from copydetect.threads import work_in_one_thread
 from copydetect.transforms.refs_to_parts import RefsToParts
@@ -88,28 +87,25 @@ class _EditPart(beam.DoFn):
 
     def _edit(self, listed: list[ListedImage]) -> tuple[list[dict[str, object]], list[Failure]]:
         """Write the copies of each image; those of byte-identical files are copies of each."""
-        folded = fold_duplicates(listed)
-        chosen = [image for image, first in folded if first is None]
-        originals = {image.image_id: [image.image_id] for image in chosen}
-        for image, first in folded:
-            if first is not None:
-                originals[first].append(image.image_id)
-        refs = [image.ref for image in chosen if not image.error_type]
+        families = byte_identical(listed)
         failures = [
-            Failure(image.image_id, image.uri, "list", image.error_type, image.message)
-            for image in chosen
-            if image.error_type
+            first.failure("list", first.error_type, first.message, first.retryable)
+            for first, *_ in families
+            if first.error_type
         ]
         rows = []
-        for ref, content in read_refs(self._job.storage, refs):
+        readable = [twins for twins in families if not twins[0].error_type]
+        for twins, content in read_in_turn(self._job.storage, readable):
             if isinstance(content, Failure):
                 failures.append(content)
                 continue
             try:
-                for copy in copies_of(ref.image_id, content, self._job.options, self._others):
+                name = twins[0].image_id
+                for copy in copies_of(name, content, self._job.options, self._others):
                     uri = runs.join(self._job.images, copy.query_id)
                     self._job.storage.write(uri, copy.data)
-                    rows += [copy.row(original) for original in originals[ref.image_id]]
+                    rows += [copy.row(original.image_id) for original in twins]
             except ImageError as error:
-                failures.append(Failure(ref.image_id, ref.uri, "edit", "ImageError", str(error)))
+                why = ("edit", "ImageError", str(error), is_transient(error))
+                failures += [image.failure(*why) for image in twins]
         return rows, failures

@@ -66,7 +66,7 @@ class _Voter:
     def vote(self, found: tuple[int, str, str]) -> str:
         part, upright, mirrored = found
         uri = runs.join(self.folder, runs.part_name(part, "npz"))
-        if not self.storage.exists(uri):
+        if not self.storage.is_whole(uri):
             votes = vote_part(
                 self.storage, self.files, part, upright, mirrored, self.options, self.exclude_self
             )

@@ -21,6 +21,7 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -101,12 +102,19 @@ class Processes:
         if forks:
             # Else each search for garbage, one a second, goes through all that is loaded already.
             gc.freeze()
-        _POOLS[self.count] = ProcessPoolExecutor(
-            self.count,
-            context=multiprocessing.get_context("fork") if forks else None,
-            initializer=_end_with,
-            initargs=(os.getpid(),),
-        )
+        try:
+            _POOLS[self.count] = ProcessPoolExecutor(
+                self.count,
+                context=multiprocessing.get_context("fork") if forks else None,
+                initializer=_begin,
+                initargs=(os.getpid(),),
+            )
+        except OSError as error:
+            # What processes share lies in shared memory, of which there may be none left.
+            raise WorkerError(
+                f"cannot start {self.count} processes: {error.strerror or error} (shared memory, "
+                "/dev/shm on Linux, must be writable; --direct_num_workers=1 does without)"
+            ) from error
         return _POOLS[self.count]
 
     def stop(self) -> None:
@@ -124,8 +132,12 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent has gone, however it went."""
+def _begin(parent: int) -> None:
+    """Leave Ctrl-C to the parent, who answers for all; end when it has gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
     def watch() -> None:
         while os.getppid() == parent:

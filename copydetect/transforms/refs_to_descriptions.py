@@ -18,7 +18,7 @@ from copydetect import runs, tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
-from copydetect.parts import ListedImage
+from copydetect.parts import ListedImage, byte_identical
 from copydetect.storage import Storage
 from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
 from copydetect.transforms.refs_to_parts import RefsToParts
@@ -28,7 +28,7 @@ _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
 
 PartWork = tuple[int, list[ListedImage], frozenset[str]]
-"""A part's number, its images, and the image_ids of those that end who decodes them."""
+"""A part's number, its images, and the SHA-256 of contents that end who decodes them."""
 
 Described = tuple[int, int, int]
 """A part's number, how many images it has, and how many of them failed."""
@@ -39,7 +39,7 @@ class DescriberSetup:
     """What a worker needs to make a `Describer`: names and paths instead of loaded models.
 
     model: None makes no descriptors; background: path of a background set, "" for the model's own;
-    local: whether local features are detected.
+    local: whether local features are detected; trust_model: whether the model may be a program.
     """
 
     options: DescriberOptions
@@ -47,6 +47,13 @@ class DescriberSetup:
     background: str
     device: str
     local: bool
+    trust_model: bool = False
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that a part has a file of; `images` is written last, and named first."""
+        descriptors = ("descriptors",) if self.model else ()
+        return ("images", "failures", "keypoints", *descriptors)
 
     def of(self, role: Role) -> DescriberSetup:
         """What images of this role need: what is searched has fewer views than what is asked."""
@@ -57,7 +64,9 @@ class DescriberSetup:
 
     def load(self) -> Describer:
         """Load everything; ModelError or OptionError where it does not fit."""
-        embedder = load_model(self.model, self.device) if self.model else None
+        embedder = None
+        if self.model:
+            embedder = load_model(self.model, self.device, trust_model=self.trust_model)
         background = np.empty((0, 0), np.float32)
         if embedder is not None and self.background:
             embedder = replace(embedder, background_path=Path(self.background))
@@ -145,19 +154,21 @@ class _PartDescriber:
         return part, described.images.num_rows, described.failures.num_rows
 
     def mend(self, work: PartWork) -> PartWork:
-        """The part with those of its images named that end a process by themselves."""
+        """The part with those contents named that end a process by themselves."""
         part, listed, _ = work
-        return part, listed, frozenset(one.image_id for one in listed if self._is_deadly(one))
+        families = byte_identical(listed)
+        deadly = (twins[0].sha256 for twins in families if self._is_deadly(twins))
+        return part, listed, frozenset(deadly)
 
-    def _is_deadly(self, image: ListedImage) -> bool:
+    def _is_deadly(self, twins: list[ListedImage]) -> bool:
         try:
-            Processes().last_try(self._try, image)
+            Processes().last_try(self._try, twins)
         except WorkerError:
             return True
         return False
 
-    def _try(self, image: ListedImage) -> None:
-        describe_part(self._storage, [image], self._load())
+    def _try(self, twins: list[ListedImage]) -> None:
+        describe_part(self._storage, twins, self._load())
 
     def _load(self) -> Describer:
         describer: Describer = self._shared.acquire(self._setup.load)

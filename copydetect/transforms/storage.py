@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
+from copydetect.records import Record, record_uri, records_uri
 from copydetect.storage import LocalStorage, Storage, StoredFile
 from copydetect.transforms.downloads import cached_download
+
+_REMOTE_BUFFER = 1 << 20
+_NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
 
 
 def storage_for(uri: str) -> Storage:
@@ -35,11 +42,9 @@ class BeamStorage:
     def open(self, uri: str) -> BinaryIO:
         if _is_local(uri):
             return self._local.open(uri)
-        try:
+        with _remote_errors("read", uri):
             stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-        except (BeamIOError, OSError, ValueError) as error:
-            raise InputError(f"cannot read {uri}: {error}") from error
-        return stream
+        return io.BufferedReader(_RemoteStream(stream, uri), _REMOTE_BUFFER)
 
     def read(self, uri: str) -> bytes:
         with self.open(uri) as file:
@@ -67,7 +72,11 @@ class BeamStorage:
     def exists(self, uri: str) -> bool:
         if _is_local(uri):
             return self._local.exists(uri)
-        return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
+        with _remote_errors("look for", uri):
+            return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
+
+    def is_whole(self, uri: str) -> bool:
+        return self.exists(uri)
 
     def files_under(self, uri: str) -> list[StoredFile]:
         if _is_local(uri):
@@ -77,10 +86,8 @@ class BeamStorage:
     def matching(self, pattern: str) -> list[StoredFile]:
         if _is_local(pattern):
             return self._local.matching(pattern)
-        try:
+        with _remote_errors("list", pattern):
             found = FileSystems.match([pattern])[0].metadata_list
-        except (BeamIOError, OSError, ValueError) as error:
-            raise InputError(f"cannot list {pattern}: {error}") from error
         files = [StoredFile(entry.path, entry.size_in_bytes) for entry in found]
         return sorted(files, key=lambda file: file.uri)
 
@@ -102,6 +109,93 @@ class BeamStorage:
         size = files[0].size_bytes
         key = hashlib.sha256(f"{uri}:{size}:{content}".encode()).hexdigest()
         return cached_download(uri, size, key, lambda: self.open(uri))
+
+
+class _RemoteStream(io.RawIOBase):
+    """A stream of a remote file whose errors are InputErrors, whatever its client raises."""
+
+    def __init__(self, stream: Any, uri: str) -> None:
+        self._stream = stream
+        self._uri = uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _remote_errors("read", self._uri):
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _remote_errors("read", self._uri):
+            self._stream.seek(offset, whence)
+            return int(self._stream.tell())
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._stream.close()
+
+
+@contextlib.contextmanager
+def _remote_errors(verb: str, uri: str) -> Iterator[None]:
+    """Each client has its own errors; one that is missing is told by nearly any of them."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _NO_CLIENT as error:
+        scheme = uri.partition("://")[0]
+        raise InputError(
+            f"cannot {verb} {uri}: no client for {scheme}:// is installed or set up: {error}"
+        ) from error
+    except Exception as error:
+        trouble = error if isinstance(error, OSError) else OSError(str(error))
+        raise InputError(f"cannot {verb} {uri}: {error}") from trouble
+
+
+class RecordedStorage(BeamStorage):
+    """`BeamStorage` that keeps a record of each file that it writes below the folder of a run."""
+
+    def __init__(self, folder: str, row_copies: str = "") -> None:
+        super().__init__(row_copies)
+        self._folder = folder
+
+    def write(self, uri: str, data: bytes) -> None:
+        super().write(uri, data)
+        if noted := record_uri(self._folder, uri):
+            super().write(noted, Record.of(io.BytesIO(data)).to_json())
+
+    def upload(self, local_path: str, uri: str) -> None:
+        with open(local_path, "rb") as stream:
+            record = Record.of(stream)
+        super().upload(local_path, uri)
+        if noted := record_uri(self._folder, uri):
+            super().write(noted, record.to_json())
+
+    def is_whole(self, uri: str) -> bool:
+        """Whether the file is what its record says."""
+        noted = record_uri(self._folder, uri)
+        try:
+            wanted = Record.parse(self.read(noted)) if noted else None
+            with self.open(uri) as stream:
+                return wanted is not None and wanted == Record.of(stream)
+        except (InputError, OSError):
+            return False
+
+    def delete(self, uri: str) -> None:
+        """Remove a file or a folder, and the records of it."""
+        super().delete(uri)
+        for noted in (record_uri(self._folder, uri), records_uri(self._folder, uri)):
+            if noted:
+                super().delete(noted)
 
 
 def _is_local(uri: str) -> bool:

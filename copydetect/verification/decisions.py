@@ -115,4 +115,12 @@ def _objection(evidence: Evidence) -> str:
         return "parts are displaced by depth or movement: another photo of one scene"
     if covered < 0.2:
         return f"only {covered:.0%} of either picture agrees: a shared detail"
-    return f"only {share:.0%} of the shared structure agrees after alignment"
+    shares = {
+        "the shared structure": share,
+        "its fine details": evidence["fine_share"],
+        "either picture": covered,
+    }
+    weakest = min(shares, key=shares.__getitem__)
+    if shares[weakest] < 0.5:
+        return f"only {shares[weakest]:.0%} of {weakest} agrees after alignment"
+    return "what agrees is too little, or too plain, to tell a copy from a look-alike"

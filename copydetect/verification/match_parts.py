@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,12 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.candidates.candidate_parts import read_pairs
-from copydetect.errors import ImageError
+from copydetect.errors import ImageError, is_transient
 from copydetect.evaluation.calibration import IDENTITY, Calibration
 from copydetect.images import DecodeOptions, decode
 from copydetect.index.channels import StoredKeypoints
 from copydetect.inputs.sources import read_refs
-from copydetect.parts import ImageNumbers
+from copydetect.parts import CHANGED, ImageNumbers
 from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
@@ -62,15 +64,23 @@ class PairImages:
         self._stored = stored
         self._most = kept
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
+        self._unreadable: dict[int, list[Failure]] = {}
         self._lock = Lock()
 
+    def unreadable(self, number: int) -> Sequence[Failure]:
+        """Of an image that was opened: its byte-identical files that could not be, each once."""
+        return self._unreadable.get(number, ())
+
     def open(self, number: int) -> PairImage | Failure:
-        """The image with this image_no, or why it cannot be opened any more."""
+        """The image with this image_no, from the first of its byte-identical files that can be
+        read, or why the first cannot be opened any more."""
         with self._lock:
             found = self._kept.get(number) or self._numbers.row(number)
         if isinstance(found, ImageRow):
             # Not under the lock: two threads may open the same image, and the later one stays.
             found = self._opened(number, found)
+            if isinstance(found, Failure):
+                found = self._opened_in_its_place(number, found)
         with self._lock:
             self._kept[number] = found
             self._kept.move_to_end(number)
@@ -78,12 +88,27 @@ class PairImages:
                 self._kept.popitem(last=False)
         return found
 
+    def _opened_in_its_place(self, number: int, failure: Failure) -> PairImage | Failure:
+        """A twin of an image that failed; the failure where there is none that can be opened."""
+        with self._lock:
+            first, *others = self._numbers.twins(number)
+        failures = [failure]
+        found: PairImage | Failure = failure
+        for row in others:
+            found = self._opened(number, row)
+            if not isinstance(found, Failure):
+                found = replace(found, image_id=first.image_id)
+                break
+            failures.append(found)
+        self._unreadable[number] = failures
+        return found if not isinstance(found, Failure) else failure
+
     def _opened(self, number: int, row: ImageRow) -> PairImage | Failure:
         ((_, content),) = read_refs(self._storage, [row.ref])
         if isinstance(content, Failure):
             return replace(content, stage="verify")
         if hashlib.sha256(content).hexdigest() != row.sha256:
-            return _failure(row, "the file changed while the run went on")
+            return _failure(row, CHANGED, retryable=True)
         options = self._options
         try:
             # Twice the working size, so that the last reduction is a good one.
@@ -96,7 +121,7 @@ class PairImages:
             image = prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
             return replace(image, uri=row.uri)
         except ImageError as error:
-            return _failure(row, str(error))
+            return _failure(row, str(error), is_transient(error))
 
 
 @dataclass(frozen=True)
@@ -107,8 +132,14 @@ class MatchTables:
     failures: pa.Table
 
 
-OpenedPair = tuple[Candidate, PairImage | Failure, PairImage | Failure, npt.NDArray[np.float32]]
-"""A candidate, its two images, and the correspondences of the search."""
+class OpenedPair(NamedTuple):
+    """A candidate, its two images, the correspondences of the search, and files that failed."""
+
+    candidate: Candidate
+    query: PairImage | Failure
+    reference: PairImage | Failure
+    points: npt.NDArray[np.float32]
+    failures: tuple[Failure, ...]
 
 
 def verify_part(
@@ -120,16 +151,14 @@ def verify_part(
 ) -> MatchTables:
     """Verify the candidates of one part, from `min_score` up, in the order of their table.
 
-    sides: images of the queries and of the references. A pair with an image that cannot be opened
-    is a failure of that image, named once.
+    sides: images of the queries and of the references. A file that cannot be opened is a failure,
+    named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
     verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
     opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options)
-    for row, (candidate, query, reference, points) in opened:
-        for image in (query, reference):
-            if isinstance(image, Failure):
-                failures[image.role, image.image_id] = image
+    for row, (candidate, query, reference, points, failed) in opened:
+        failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
             counted = counted_score(candidate)
             verdicts[row] = _verdict(query, reference, candidate, points, counted, options)
@@ -140,7 +169,7 @@ def verify_part(
         verdicts[row] = verdicts[row].counting(candidates[row].score, options)
     again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
     opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
-    for row, (candidate, query, reference, points) in opened if again else ():
+    for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
             verdicts[row] = _verdict(query, reference, candidate, points, candidate.score, options)
     matches = [verdict.match for verdict in verdicts.values()]
@@ -165,10 +194,13 @@ def opened_pairs(
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
     for row, candidate in _chosen(table, options):
-        if rows is None or row in rows:
-            query = sides[0].open(int(pairs.query[row]))
-            reference = sides[1].open(int(pairs.reference[row]))
-            yield row, (candidate, query, reference, pairs.correspondences(row))
+        if rows is not None and row not in rows:
+            continue
+        numbers = int(pairs.query[row]), int(pairs.reference[row])
+        query, reference = (side.open(number) for side, number in zip(sides, numbers, strict=True))
+        failed = (side.unreadable(number) for side, number in zip(sides, numbers, strict=True))
+        points = pairs.correspondences(row)
+        yield row, OpenedPair(candidate, query, reference, points, tuple(chain(*failed)))
 
 
 @dataclass(frozen=True)
@@ -220,5 +252,5 @@ def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Cand
             yield row, Candidate(**values)
 
 
-def _failure(row: ImageRow, message: str) -> Failure:
-    return Failure(row.image_id, row.uri, "verify", "ImageError", message, row.role)
+def _failure(row: ImageRow, message: str, retryable: bool) -> Failure:
+    return Failure(row.image_id, row.uri, "verify", "ImageError", message, row.role, retryable)

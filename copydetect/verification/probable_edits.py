@@ -30,7 +30,7 @@ def _of_shape(evidence: Evidence) -> list[str]:
         edits.append("mirrored")
     turn = _turn_deg(evidence)
     if abs(turn) > _TURNED_DEG:
-        edits.append(f"rotated {turn:.0f}°")
+        edits.append(f"rotated {_shown_turn(turn)}°")
     if evidence.alignment.model == "homography" and evidence["perspective"] > _PERSPECTIVE:
         edits.append("perspective")
     elif evidence["log2_stretch"] > _STRETCHED:
@@ -75,6 +75,12 @@ def _tone_changed(signs: Signs) -> bool:
     contrast = abs(math.log2(max(abs(signs.gain), 1e-3))) > _SAME_CONTRAST
     shifts = [abs(signs.gain * level + signs.offset - level) for level in (64, 192)]
     return contrast or float(np.mean(shifts)) > _SAME_LEVEL
+
+
+def _shown_turn(turn_deg: float) -> int:
+    """−179…180: upside down is the same either way."""
+    shown = round(turn_deg)
+    return 180 if shown == -180 else shown
 
 
 def _turn_deg(evidence: Evidence) -> float:

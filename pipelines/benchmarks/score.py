@@ -104,7 +104,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     truth = read_truth(_STORAGE, arguments.truth)
     if isinstance(truth, GroupTruth) != (arguments.references is None):
         raise InputError("--references goes with a truth of pairs, and only with that")
-    model = load_model(arguments.model)
+    model = load_model(arguments.model, trust_model=arguments.trust_model)
     queries = _describe(arguments.queries, model)
     references = _describe(arguments.references, model) if arguments.references else None
     figures = {

@@ -19,6 +19,7 @@ from copydetect.spelling import suggestion
 from pipelines.arguments import (
     INPUTS,
     KEEP_OPTIONS,
+    TRUST_MODEL,
     CommandParser,
     add_run_options,
     names,
@@ -69,6 +70,7 @@ def _score(parser: CommandParser) -> None:
     parser.add_argument("--queries", required=True, help="any input; for groups, all images")
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
+    parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
     parser.add_argument(
         "--form",
         action="append",

@@ -8,7 +8,7 @@ from argparse import Namespace
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.training.options import TrainingOptions
-from pipelines.arguments import INPUTS, CommandParser, run_command
+from pipelines.arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
 
 _HELP = {
     "steps": "updates of the weights",
@@ -54,6 +54,11 @@ def main(argv: list[str]) -> int:
         help="bundled, imagenet, random, or the path of a .safetensors model",
     )
     parser.add_argument("--teacher", help="a TorchScript model whose vectors are to be learnt")
+    parser.add_argument(
+        "--trust_model",
+        action="store_true",
+        help=TRUST_MODEL,
+    )
     parser.add_argument("--name", default="descriptor", help="of the model that is written")
     parser.add_argument("--notes", default="", help="for the model's card: data, licence")
     for field in dataclasses.fields(TrainingOptions):
@@ -91,7 +96,8 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
         f"{pictures.repeated} repeat another one"
     )
     teacher = Path(arguments.teacher) if arguments.teacher else None
-    start = Start(arguments.init, teacher, arguments.name, arguments.notes)
+    trusted = arguments.trust_model
+    start = Start(arguments.init, teacher, arguments.name, arguments.notes, trust_model=trusted)
     model = train(pictures, options, output, start)
     print(f"{model} and {model.with_suffix('.json')}")
     print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")
