@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from copydetect import runs, tables
-from copydetect.errors import InputError
+from copydetect.errors import InputError, RunError
 from copydetect.grouping.places import groups_table
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
@@ -40,7 +40,7 @@ def test_a_committed_manifest_leads_to_the_rows(tmp_path: Path) -> None:
 
 
 def test_lost_rows_are_noticed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 rows, its manifest says 3"):
+    with pytest.raises(RunError, match="2 rows, its manifest says 3"):
         a_run(tmp_path, members=3).table(STORAGE, str(tmp_path), "groups")
 
 

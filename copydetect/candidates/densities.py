@@ -13,7 +13,7 @@ the matches of a pile with up to nine copies of an image, and a worse fit on mad
 
 A family of more than `tail_first` copies would reach into the tail. It shows as a step in the list.
 Where scores fall exponentially, the step from rank r to the next is spread / r on average (Rényi
-1953), and one of three spreads from rank 8 on is no chance. So what is above the last such step is
+1953), and one of two spreads from rank 8 on is no chance. So what is above the last such step is
 a family, and the list begins behind it. In two ordinary collections one picture in a hundred has
 such a list, or none.
 """
@@ -65,7 +65,7 @@ class DensityOptions:
     tail_first: int = 8
     tail_last: int = 30
     slack: float = 1.5
-    step: float = 3.0
+    step: float = 2.0
 
     def __post_init__(self) -> None:
         ranks = (self.first_rank, self.last_rank, self.tail_first, self.tail_last)
@@ -78,7 +78,7 @@ class DensityOptions:
 
     @classmethod
     def parse(cls, text: str) -> DensityOptions:
-        """What `str` gives, such as "density=2-6,tail=8-30,slack=1.5,step=3"; OptionError."""
+        """What `str` gives, such as "density=2-6,tail=8-30,slack=1.5,step=2"; OptionError."""
         found = _SPELLED.fullmatch(text.replace(" ", ""))
         if not found:
             raise OptionError(f"a density is written as {str(cls())!r}, not {text!r}")

@@ -196,23 +196,22 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
     ranks = _ranks_inside(job, block, pairs)
-    crowded = _crowded(job, densities[0], pairs.query, pairs.reference)
-    wanted = job.options.keeps(ranks, pairs.score, crowded)
+    ends = _crowded_ends(job, densities[0], pairs)
+    wanted = job.options.keeps(ranks, pairs.score, ends.any(axis=0))
     wanted[_connecting(job, block, pairs)] = True
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
-    kept.records["crowded"] = crowded[rows]
+    kept.records["crowded"] = ends.all(axis=0)[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
 
 
-def _crowded(job: CandidateJob, densities: Densities | None, query: Ints, reference: Ints) -> Bools:
-    """(n,) bool: pairs whose images have so many near neighbours that only proof tells copies."""
+def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: CandidatePairs) -> Bools:
+    """(ends, n) bool: which images of pairs have so many near neighbours that only proof tells
+    copies among them; of `match` only the queries' are known."""
+    ends = [pairs.query, pairs.reference] if job.proposals.symmetric else [pairs.query]
     if densities is None:
-        return np.zeros(len(query), np.bool_)
-    crowded = densities.crowded[query]
-    if job.proposals.symmetric:
-        crowded = crowded & densities.crowded[reference]
-    return np.asarray(crowded, np.bool_)
+        return np.zeros((len(ends), len(pairs.query)), np.bool_)
+    return np.stack([densities.crowded[end] for end in ends])
 
 
 def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:

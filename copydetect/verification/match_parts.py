@@ -26,7 +26,7 @@ from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import PairImage
-from copydetect.verification.proved_families import counted_score, in_proved_families
+from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
 
@@ -160,18 +160,19 @@ def verify_part(
     for row, (candidate, query, reference, points, failed) in opened:
         failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            counted = counted_score(candidate)
-            verdicts[row] = _verdict(query, reference, candidate, points, counted, options)
+            prior = Prior.before_proof(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     copies = [verdict.match.is_copy for verdict in verdicts.values()]
     families = in_proved_families(list(candidates.values()), copies)
     for row in np.array(list(verdicts))[families].tolist():
-        verdicts[row] = verdicts[row].counting(candidates[row].score, options)
+        verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
     again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
     opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
     for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            verdicts[row] = _verdict(query, reference, candidate, points, candidate.score, options)
+            prior = Prior.in_family(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
@@ -207,8 +208,8 @@ def opened_pairs(
 class _Verdict:
     """A match with a calibrated confidence, and what it was made from.
 
-    proof: the decision's own confidence; overturned: whether it is a copy by a score that has come
-    to count, which the rest of the match does not show yet.
+    proof: the decision's own confidence; overturned: whether another prior makes it a copy, which
+    the rest of the match does not show yet.
     """
 
     candidate: Candidate
@@ -216,10 +217,11 @@ class _Verdict:
     proof: float
     overturned: bool = False
 
-    def counting(self, score: float, options: VerifyOptions) -> _Verdict:
-        """The same with another score."""
-        confidence = float(options.calibration.apply(self.proof, score))
-        is_copy = self.proof >= options.calibration.needed(options.matching.min_confidence, score)
+    def judged_again(self, prior: Prior, options: VerifyOptions) -> _Verdict:
+        """The same by another prior."""
+        confidence = prior.confidence(self.proof, options.calibration)
+        needed = prior.needed(options.matching.min_confidence, options.calibration)
+        is_copy = self.proof >= needed
         match = replace(self.match, confidence=confidence)
         return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
 
@@ -229,16 +231,16 @@ def _verdict(
     reference: PairImage,
     candidate: Candidate,
     points: npt.NDArray[np.float32],
-    score: float,
+    prior: Prior,
     options: VerifyOptions,
 ) -> _Verdict:
-    """The verdict on a pair by its pixels and this score, in log-odds."""
+    """The verdict on a pair by its pixels and what was known before."""
     calibration, matching = options.calibration, options.matching
-    needed = calibration.needed(matching.min_confidence, score)
+    needed = prior.needed(matching.min_confidence, calibration)
     match = verify_pair(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    confidence = float(calibration.apply(match.confidence, score))
+    confidence = prior.confidence(match.confidence, calibration)
     found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
     return _Verdict(candidate, found, match.confidence)
 

@@ -3,12 +3,14 @@
 An image with a dozen near neighbours has copies, or look-alikes: pages of one form, frames of one
 camera. The search's score is the same for both, so at first it counts for nothing, and a pair must
 be proved by its pixels alone. In a family most pairs are; in a crowd of look-alikes few. So where
-most pairs of a crowd are proved, its score counts again, for the heavier edits in it.
+most pairs of a crowd are proved, its score counts again, and so do they, for the heavier edits in
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from copydetect.evaluation.calibration import Calibration
 from copydetect.types import Candidate
 
 _DOUBTED = -7.0
@@ -25,9 +28,35 @@ _MOST = 2 / 3
 .02 of pages, forms and windows of one layout, .52 of the frames of a still camera."""
 
 
-def counted_score(candidate: Candidate) -> float:
-    """The score that counts before anything is proved."""
-    return min(candidate.score, _DOUBTED) if candidate.crowded else candidate.score
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a pair beside its pixels.
+
+    score: of the search, in log-odds, as far as it counts; odds: by which the odds are multiplied.
+    """
+
+    score: float
+    odds: float = 1.0
+
+    @classmethod
+    def before_proof(cls, candidate: Candidate) -> Prior:
+        """Of a crowded pair the score counts for nothing."""
+        return cls(min(candidate.score, _DOUBTED) if candidate.crowded else candidate.score)
+
+    @classmethod
+    def in_family(cls, candidate: Candidate) -> Prior:
+        """Of a pair of a proved family, of which two in three are copies at least."""
+        return cls(candidate.score, _MOST / (1 - _MOST))
+
+    def confidence(self, proof: float, calibration: Calibration) -> float:
+        """0…1 that the pair are copies. proof: the decision's own confidence."""
+        calibrated = float(calibration.apply(proof, self.score))
+        return self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
+
+    def needed(self, confidence: float, calibration: Calibration) -> float:
+        """The proof from which on a pair has this confidence."""
+        calibrated = confidence / (self.odds - (self.odds - 1) * confidence)
+        return calibration.needed(calibrated, self.score)
 
 
 def in_proved_families(
@@ -35,7 +64,7 @@ def in_proved_families(
 ) -> npt.NDArray[np.bool_]:
     """(n,) bool: which pairs belong to a crowd of which most pairs are proved.
 
-    candidates: n pairs; proved: whether each is a copy by its counted score. A crowd is what
+    candidates: n pairs; proved: whether each is a copy by `Prior.before_proof`. A crowd is what
     crowded pairs connect.
     """
     found = np.zeros(len(candidates), np.bool_)
