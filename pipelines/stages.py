@@ -19,6 +19,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.keypoints import load_quantiser
 from copydetect.errors import InputError
+from copydetect.images import DecodeOptions
 from copydetect.index.building import IndexJob, SearchJob
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.index.partitions import IndexOptions
@@ -30,6 +31,7 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
+from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
@@ -41,7 +43,7 @@ from copydetect.transforms.refs_to_descriptions import (
     part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from copydetect.types import Role
+from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
@@ -49,6 +51,8 @@ _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 _PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
+_COPIES_WORTH_PROCESSES = 200
+_COPIES_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -392,5 +396,25 @@ def verify(
         total=pairs,
         unit="pairs",
         done=lambda: place.done(uris, pairs),
+    )
+    return uris
+
+
+def look_back(place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions) -> list[str]:
+    """Read what the files of copies tell of their past; the histories tables."""
+    folder = runs.join(place.folder, "histories")
+    work: list[HistoryWork] = [
+        (number, list(refs[start : start + _COPIES_TOGETHER]))
+        for number, start in enumerate(range(0, len(refs), _COPIES_TOGETHER))
+    ]
+    uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
+    todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
+    processes = place.processes(len(refs), _COPIES_WORTH_PROCESSES)
+    transform = CopiesToHistories(place.storage, folder, decoding, processes)
+    place.engine.run(
+        "look back",
+        lambda pipeline: pipeline | beam.Create(todo) | transform,
+        total=len(refs),
+        done=lambda: place.done(uris, len(refs)),
     )
     return uris
