@@ -53,7 +53,7 @@ from copydetect.verification.matches import MatchOptions, collect_evidence, prep
 from copydetect.verification.regions import joint_confidence
 from copydetect.verification.relations import NAMES, TOLD, closer_values
 
-_FOLDS = 5
+_FOLDS = 3
 _FRAMES, _FRAME_PX, _SHORT_SIDE_PX, _SMALLEST_PX = 18, 720, 448, 16
 _SEARCHED_PX = 192
 
@@ -62,7 +62,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """values: (n, len(NAMES)) float32; relations: (n,) names; sources: (n,) where pairs are from."""
+    """values: (n, len(NAMES)) float32; relations: (n,) names; sources: (n,) where they are from."""
 
     values: Floats
     relations: npt.NDArray[np.str_]
@@ -148,12 +148,13 @@ def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
     """Whether pairs are copies: never less likely where the small copies speak more for it."""
     monotonic = [int(name.endswith("log_odds")) for name in NAMES]
     return HistGradientBoostingClassifier(
-        max_iter=200,
-        learning_rate=0.06,
-        max_leaf_nodes=12,
+        max_iter=120,
+        learning_rate=0.08,
+        max_leaf_nodes=10,
+        max_bins=48,
         min_samples_leaf=15,
         l2_regularization=3.0,
-        max_features=0.5,
+        max_features=0.4,
         monotonic_cst=monotonic,
         random_state=0,
     ).fit(pairs.values, pairs.copies)
@@ -161,12 +162,13 @@ def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
 
 def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
-        max_iter=80,
-        learning_rate=0.08,
-        max_leaf_nodes=10,
+        max_iter=45,
+        learning_rate=0.12,
+        max_leaf_nodes=8,
+        max_bins=48,
         min_samples_leaf=15,
         l2_regularization=3.0,
-        max_features=0.5,
+        max_features=0.4,
         random_state=0,
     ).fit(pairs.values, pairs.relations)
 
