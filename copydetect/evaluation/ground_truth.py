@@ -223,8 +223,8 @@ def _relation_truth(uri: str, rows: list[list[str]]) -> PairTruth:
     for number, row in enumerate(rows, start=1):
         if len(row) != 3 or row[2] not in known:
             raise InputError(
-                f"{uri}: row {number} is not query_id, reference_id, relation: {row[:4]}; relations "
-                f"are {', '.join(known)}"
+                f"{uri}: row {number} is not query_id, reference_id, relation: {row[:4]}; "
+                f"relations are {', '.join(known)}"
             )
     copies = [row[:2] for row in rows if row[2] in COPY_RELATIONS]
     others = [[row[0], ""] for row in rows if row[2] not in COPY_RELATIONS]

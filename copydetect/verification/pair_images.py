@@ -61,12 +61,8 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; wanted: which `features` full matching compares; keypoints: those that the search has
-<<<<<<< HEAD
-    compared, None where it has none; uri: where the image is.
-=======
-    compared, None where it has none; reopen: the same image with more pixels, None where these are
-    all that can be had.
->>>>>>> 7f0c286 (Pairs are aligned to well under a pixel at full size, and what is left is measured)
+    compared, None where it has none; uri: where the image is; reopen: the same image with more
+    pixels, None where these are all that can be had.
     """
 
     image_id: str
@@ -75,16 +71,13 @@ class PairImage:
     full_height_px: int
     wanted: KeypointOptions
     keypoints: Keypoints | None
-<<<<<<< HEAD
     uri: str = ""
-=======
     reopen: Callable[[], PairImage | None] | None = None
 
     def at_full_size(self) -> PairImage:
         """The image with `LARGEST_PX` at most; itself where it cannot be had any larger."""
         is_whole = max(self.full_width_px, self.full_height_px) <= max(self.pixels.shape[:2])
         return self if is_whole or self.reopen is None else self.reopen() or self
->>>>>>> 7f0c286 (Pairs are aligned to well under a pixel at full size, and what is left is measured)
 
     @property
     def width_px(self) -> int:
