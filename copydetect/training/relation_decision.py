@@ -56,6 +56,8 @@ from copydetect.verification.relations import NAMES, TOLD, closer_values
 _FOLDS = 3
 _FRAMES, _FRAME_PX, _SHORT_SIDE_PX, _SMALLEST_PX = 18, 720, 448, 16
 _SEARCHED_PX = 192
+_ALIKE = 0.75
+"""Correlation of middle sizes in nearly all windows, from which on nothing else is there."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -108,6 +110,7 @@ def fit(pairs: Labelled) -> dict[str, Any]:
 
     OptionError where a relation has no pairs.
     """
+    pairs = _rows(pairs, ~_nothing_differs(pairs) | pairs.copies)
     missing = [one for one in TOLD if not (pairs.relations == one).any()]
     if missing:
         raise OptionError(f"no pairs that are {', '.join(missing)}: nothing to learn them from")
@@ -133,6 +136,14 @@ def fit(pairs: Labelled) -> dict[str, Any]:
         },
         "unseen": _figures(pairs, unseen, shares),
     }
+
+
+def _nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
+    """(n,) where what was to differ is gone: frames that stood still, digits in a thumbnail."""
+    limits = {"full_rest_peak": 25.0, "full_raw_ratio": 3.0, "full_colour_p98": 12.0}
+    below = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
+    alike = pairs.values[:, NAMES.index("full_middle_p2")] > _ALIKE
+    return np.asarray(np.all([*below, alike], axis=0), np.bool_)
 
 
 def _fold(source: str) -> int:
