@@ -12,9 +12,13 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 
 from copydetect import tables
 from copydetect.inputs.sources import read_refs
@@ -153,6 +157,58 @@ def read_in_turn(
             if isinstance(content, Failure) and len(twins) > 1:
                 waiting.append(twins[1:])
             yield twins, content
+
+
+class RowCounts(Sequence[int]):
+    """How many rows each part of a table has, read from its files when it is first asked for.
+
+    So a pipeline can be built before the parts are there.
+    """
+
+    def __init__(self, storage: Storage, uris: Sequence[str]) -> None:
+        self._storage = storage
+        self._uris = tuple(uris)
+
+    def __getitem__(self, part: Any) -> Any:
+        storage: Any = self._storage  # any storage can be hashed, by what it is
+        return _row_counts(storage, self._uris)[part]
+
+    def __len__(self) -> int:
+        return len(self._uris)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowCounts) and other._uris == self._uris
+
+    def __hash__(self) -> int:
+        return hash(self._uris)
+
+
+class PartStarts(Sequence[int]):
+    """The number of the first row of each part, of rows that are numbered through all parts."""
+
+    def __init__(self, counts: RowCounts) -> None:
+        self._counts = counts
+
+    def __getitem__(self, part: Any) -> Any:
+        return tuple(accumulate(self._counts, initial=0))[:-1][part]
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PartStarts) and other._counts == self._counts
+
+    def __hash__(self) -> int:
+        return hash(self._counts)
+
+
+@lru_cache(maxsize=16)
+def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
+    counts = []
+    for uri in uris:
+        with storage.open(uri) as file:
+            counts.append(int(parquet.read_metadata(file).num_rows))
+    return tuple(counts)
 
 
 class ImageNumbers:

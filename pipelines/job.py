@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -17,30 +15,23 @@ import pyarrow.compute as pc
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
-from copydetect.candidates.fusion import CandidateOptions
-from copydetect.description.describing import DescriberOptions
-from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import VIEW_NAMES, ViewOptions
+from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.evaluation.calibration import bundled_calibration
+from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
-from copydetect.images import DecodeOptions
-from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources, find_sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.search.neighbors import saturated_queries
-from copydetect.search.queries import SearchOptions
+from copydetect.settings import Settings
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import RecordedStorage
+from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import ImageRef, Role
-from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.matches import MatchOptions
 from pipelines import stages
 from pipelines.engine import Engine, engine_of
 from pipelines.lost_copies import lost_copies
@@ -54,7 +45,6 @@ from pipelines.outputs import (
 from pipelines.quality import feature_quality, search_quality
 from pipelines.report import write_report
 from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from pipelines.settings import Settings
 from pipelines.stages import Listing, Search, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
@@ -65,14 +55,7 @@ _SCRATCH = (
     "pairs",
     *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in _INDEX_SPILLS),
 )
-_DESCRIPTOR_NEIGHBORS = 50
-_FEATURE_NEIGHBORS = 8
-_FEATURE_PROBES = 4
-_FEATURES_PER_LIST = 20
-_FEATURE_QUERIES = 65_536
-_CROWD = 100
 _REF = ["image_id", "uri", "member", "role"]
-_COPY_SCORE = 0.8
 
 
 @dataclass(frozen=True)
@@ -116,12 +99,11 @@ def checked_job(
     output = output_folder(output)
     storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(engine_options)
-    settings = Settings.of(options, "match" if "query" in inputs else "dedup")
+    task: Task = "match" if "query" in inputs else "dedup"
+    settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
     refuse_foreign(output)
-    setup = _describer_setup(settings, options.device, options.trust_model)
-    for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
-        check(settings)
+    setup = _describer_setup(settings, options)
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
@@ -296,10 +278,8 @@ def search_and_verify(
         stages.side(place, role, parts[role], job.settings.channels) for role in job.roles
     )
     proposals, quality = _proposals(job, place, search, sides)
-    candidates = stages.propose(
-        place, proposals, _candidate_options(job.settings), DensityOptions()
-    )
-    verifying = _verify_options(job.settings, sides[1].images)
+    candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
+    verifying = job.settings.verification.for_collection(sides[1].images)
     matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
     quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
     uris = {
@@ -326,18 +306,12 @@ def _proposals(
 ) -> tuple[Proposals, dict[str, float]]:
     """What both channels find, and what the search of descriptors loses."""
     settings = job.settings
-    exclude: Any = "image" if search.symmetric else "none"
     neighbors: list[str] = []
     votes: list[str] = []
     quality: dict[str, float] = {}
     if "descriptor" in settings.channels:
-        searching = SearchOptions(
-            k=_DESCRIPTOR_NEIGHBORS,
-            exclude=exclude,
-            connect_score=_COPY_SCORE if search.symmetric else float("inf"),
-            capped_score=_COPY_SCORE,
-        )
-        index = _descriptor_index(settings)
+        searching = settings.descriptor_search(search.symmetric)
+        index = settings.descriptor_index
         model = job.models["descriptor"]
         neighbors = stages.search_descriptors(place, search, index, searching, model)
         quality = search_quality(place, search, neighbors, searching)
@@ -345,8 +319,8 @@ def _proposals(
         capped = saturated_queries(place.storage, neighbors)
         quality["search_capped_queries"] = float(capped)
     if "local" in settings.channels:
-        searching = _feature_search(search.symmetric)
-        votes = stages.search_keypoints(place, search, _feature_index(settings), searching)
+        searching = settings.feature_search(search.symmetric)
+        votes = stages.search_keypoints(place, search, settings.feature_index, searching)
         quality |= feature_quality(place, search, searching)
     proposals = Proposals(
         neighbors=tuple(neighbors),
@@ -374,7 +348,7 @@ def _group(
     wanted = pa.array(images_to_look_at(images, matches), pa.string())
     copies = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
     refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
-    looked = stages.look_back(place, refs, DecodeOptions(job.settings.max_megapixels))
+    looked = stages.look_back(place, refs, job.settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
     options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
     members = group_copies(images, matches, options, histories, unreadable)
@@ -388,15 +362,15 @@ def _described_tables(settings: Settings) -> list[str]:
     return ["images", "failures", *(by_channel[channel] for channel in settings.channels)]
 
 
-def _describer_setup(settings: Settings, device: str, trust_model: bool = False) -> DescriberSetup:
-    described = DescriberOptions(
-        views=ViewOptions.parse(settings.views),
-        keypoints=settings.keypoints,
-        decoding=DecodeOptions(settings.max_megapixels),
+def _describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
+    return DescriberSetup(
+        settings.describing,
+        settings.model if "descriptor" in settings.channels else None,
+        settings.background,
+        options.device,
+        "local" in settings.channels,
+        options.trust_model,
     )
-    model = settings.model if "descriptor" in settings.channels else None
-    local = "local" in settings.channels
-    return DescriberSetup(described, model, settings.background, device, local, trust_model)
 
 
 def _models(setup: DescriberSetup) -> dict[str, str]:
@@ -412,52 +386,6 @@ def _models(setup: DescriberSetup) -> dict[str, str]:
     if describer.quantiser is not None:
         found["local"] = describer.quantiser.identity
     return found
-
-
-def _descriptor_index(settings: Settings) -> IndexOptions:
-    return IndexOptions(
-        codes=settings.index, lists=settings.lists, shards=settings.shards, probes=settings.probes
-    )
-
-
-def _feature_index(settings: Settings) -> IndexOptions:
-    return IndexOptions(
-        codes="PQ16",
-        metric="l2",
-        shards=settings.shards,
-        probes=_FEATURE_PROBES,
-        training_per_list=_FEATURES_PER_LIST,
-    )
-
-
-def _feature_search(symmetric: bool) -> SearchOptions:
-    # A feature of the collection finds itself; what repeats in its picture says little.
-    return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
-
-
-def _candidate_options(settings: Settings) -> CandidateOptions:
-    floor = float("inf") if settings.min_score is None else settings.min_score
-    return CandidateOptions(settings.k, floor, connect_similarity=_COPY_SCORE)
-
-
-def _verify_options(settings: Settings, references: int = _CROWD) -> VerifyOptions:
-    calibration = settings.calibration
-    min_score, match_score = settings.verify_score, settings.match_score
-    if references < _CROWD:
-        # Too few images to tell how crowded it is around one: their scores mean nothing. All may
-        # be copies of each other, and then none stands out.
-        calibration = bundled_calibration(()) if calibration.channels else calibration
-        min_score = match_score = -math.inf
-    return VerifyOptions(
-        min_score=min_score,
-        matching=MatchOptions(
-            min_confidence=settings.min_confidence,
-            match_score=match_score,
-            features=max(MATCHED, settings.keypoints, key=attrgetter("max_keypoints")),
-        ),
-        decoding=DecodeOptions(settings.max_megapixels),
-        calibration=calibration,
-    )
 
 
 def _tidy(job: Job, folder: str) -> None:

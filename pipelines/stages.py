@@ -30,6 +30,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.summary import PLURAL
+from copydetect.tables import count_leaves
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -120,16 +121,8 @@ class Workplace:
             return int(parquet.read_metadata(file).num_rows)
 
     def leaves(self, uri: str, column: str) -> int:
-        """How many values the lists of a column hold together: about, but exact where few do."""
-        with self.storage.open(uri) as file:
-            part = parquet.ParquetFile(file)
-            at = [field.path.split(".")[0] for field in part.metadata.schema].index(column)
-            groups = map(part.metadata.row_group, range(part.metadata.num_row_groups))
-            # An empty list counts as one value.
-            values = sum(group.column(at).num_values for group in groups)
-            if values > part.metadata.num_rows:
-                return int(values)
-            return sum(len(one) for one in part.read([column])[column].to_pylist())
+        """How many values the lists of a column hold together."""
+        return count_leaves(self.storage, uri, column)
 
     def done(self, uris: Sequence[str], total: int) -> int:
         """How much of `total` is done when some of the files of a stage are written."""

@@ -25,27 +25,18 @@ from copydetect.inputs.sources import find_sources, read_source
 from copydetect.options import RunOptions
 from copydetect.parts import list_images
 from copydetect.search.hits import vote_part, write_votes
-from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
+from copydetect.settings import Settings
 from copydetect.storage import LocalStorage
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import PairImages, verify_part
-from pipelines.job import (
-    _DESCRIPTOR_NEIGHBORS,
-    _candidate_options,
-    _descriptor_index,
-    _feature_index,
-    _feature_search,
-    _verify_options,
-)
-from pipelines.settings import Settings
 
 STORAGE = LocalStorage()
 
 
 def default_settings(task: Task = "dedup", **changes: Any) -> Settings:
     """The settings of a run that is told nothing but `changes`."""
-    return Settings.of(RunOptions(**changes), task)
+    return Settings.of(RunOptions(**changes), task, STORAGE)
 
 
 @dataclass(frozen=True)
@@ -101,9 +92,9 @@ class Composition:
         read = DescriptorReader(STORAGE, sought)
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
-        index = _descriptor_index(settings)
+        index = settings.descriptor_index
         build_index(IndexJob(STORAGE, folder, read, count, index, model), list(sought.parts()))
-        search = SearchOptions(k=_DESCRIPTOR_NEIGHBORS, exclude=self.exclude)
+        search = settings.descriptor_search(self.symmetric)
         job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
         (uri,) = search_index(job, asked.files.parts())
         return uri
@@ -114,7 +105,7 @@ class Composition:
         quantiser = load_quantiser()
         count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
         folder = str(self.folder / "keypoints-index")
-        index = _feature_index(settings)
+        index = settings.feature_index
         read = KeypointReader(STORAGE, sought)
         build_index(
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
@@ -124,7 +115,7 @@ class Composition:
         for mirrored in (False, True):
             asked = KeypointReader(STORAGE, files, mirrored)
             place = str(self.folder / f"hits-{mirrored}")
-            job = SearchJob(STORAGE, place, asked, folder, _feature_search(self.symmetric))
+            job = SearchJob(STORAGE, place, asked, folder, settings.feature_search(self.symmetric))
             found += search_index(job, files.parts())
         uri = str(self.folder / "votes.npz")
         votes = vote_part(STORAGE, files, 0, *found, VoteOptions(), self.symmetric)
@@ -142,10 +133,10 @@ class Composition:
             VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        candidate_options = _candidate_options(settings)
+        candidate_options = settings.candidates
         job = CandidateJob(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
         (uri,) = write_candidates(job)
-        verify = _verify_options(settings, sides[1].images)
+        verify = settings.verification.for_collection(sides[1].images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)

@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import runs, tables
+from copydetect.options import RunOptions
 from copydetect.runs import Manifest
 from copydetect.storage import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -103,7 +104,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings()
-    setup: DescriberSetup = _describer_setup(settings, "cpu")
+    setup: DescriberSetup = _describer_setup(settings, RunOptions())
     describer = setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):

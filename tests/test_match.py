@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from copydetect.options import RunOptions
 from copydetect.runs import Manifest
 from pipelines.commands import match
 from pipelines.job import _describer_setup
@@ -69,7 +70,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     sides: tuple[Path, Path], run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings("match")
-    setup = _describer_setup(settings, "cpu")
+    setup = _describer_setup(settings, RunOptions())
     describer = setup.load()
     queries = Described.of("query", sides[0], tmp_path, describer)
     references = Described.of("reference", sides[1], tmp_path, setup.of("reference").load())

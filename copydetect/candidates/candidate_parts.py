@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Side:
     """
 
     image_files: tuple[str, ...]
-    image_counts: tuple[int, ...]
+    image_counts: Sequence[int]
     descriptors: PartFiles | None
     keypoints: PartFiles | None = None
 

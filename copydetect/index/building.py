@@ -6,7 +6,7 @@ small collection needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loky import cpu_count
@@ -49,16 +49,17 @@ _LARGE_SAMPLE = 1 << 20
 class IndexJob:
     """What an index is made of, and where.
 
-    folder: of the index; read: reads a part; vectors: how many there are, about: the number of
-    lists comes from it; model: identity of what made the vectors; codebook: (m, 256, d / m)
-    float32 where the vectors are codes; self_probes: lists that the search of the collection for
-    itself will visit, 0 where there will be none or where its queries are other vectors.
+    folder: of the index; read: reads a part; vectors: how many there are, about, or a function that
+    counts them once they are there: the number of lists comes from it; model: identity of what made
+    the vectors; codebook: (m, 256, d / m) float32 where the vectors are codes; self_probes: lists
+    that the search of the collection for itself will visit, 0 where there will be none or where its
+    queries are other vectors.
     """
 
     storage: Storage
     folder: str
     read: Read
-    vectors: int
+    vectors: int | Callable[[], int]
     options: IndexOptions
     model: str = ""
     codebook: Floats | None = None
@@ -67,7 +68,13 @@ class IndexJob:
     @property
     def sample_share(self) -> float:
         """The share of vectors that the partition is trained on."""
-        return min(1.0, training_size(self.vectors, self.options) / max(self.vectors, 1))
+        count = self.count
+        return min(1.0, training_size(count, self.options) / max(count, 1))
+
+    @property
+    def count(self) -> int:
+        """How many vectors there are, about."""
+        return self.vectors() if callable(self.vectors) else self.vectors
 
     @property
     def partition_uri(self) -> str:
@@ -105,7 +112,7 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
         workers = cpu_count() if large else job.options.threads
         limit_threads(workers)
         partition = train_partition(
-            sample, job.vectors, job.options, job.model, job.codebook, workers
+            sample, job.count, job.options, job.model, job.codebook, workers
         )
         save_partition(job.storage, job.partition_uri, partition)
         limit_threads(job.options.threads)

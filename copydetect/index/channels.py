@@ -47,7 +47,7 @@ class PartFiles:
 
     images: tuple[str, ...]
     channel: tuple[str, ...]
-    starts: tuple[int, ...]
+    starts: Sequence[int]
 
     def parts(self) -> list[tuple[int, str]]:
         """(number, URI) of each part of the channel."""

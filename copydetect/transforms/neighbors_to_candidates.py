@@ -36,8 +36,9 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         job = self._job
         once = parts.pipeline | "Once" >> beam.Create([None])
         described = (
-            parts.pipeline
-            | "Descriptors" >> beam.Create(job.described_parts())
+            once
+            | "Descriptors" >> beam.FlatMap(_described_parts, job, AsIter(parts))
+            | "SpreadDescriptors" >> beam.Reshuffle()
             | "Describe" >> self._on_parts(_describe)
         )
         sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
@@ -55,9 +56,9 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         )
         densities = once | "Densities" >> beam.Map(_densities, job, AsIter(scale), AsIter(crowds))
         scored = (
-            parts.pipeline
-            | "Blocks" >> beam.Create(range(job.blocks))
-            | "BlockScale" >> beam.Map(_with_scale, AsIter(densities))
+            densities
+            | "Blocks" >> beam.FlatMap(_blocks, job)
+            | "SpreadBlocks" >> beam.Reshuffle()
             | "Score" >> self._on_parts(_score)
         )
         uris: PCollection[str] = (
@@ -69,6 +70,11 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
 
     def _on_parts(self, step: Callable[[CandidateJob, Any], Any], *ready: AsIter) -> beam.ParDo:
         return beam.ParDo(WorkOnParts(partial(step, self._job), self._processes), *ready)
+
+
+def _described_parts(_: None, job: CandidateJob, parts: Iterable[int]) -> list[tuple[int, int]]:
+    list(parts)
+    return job.described_parts()
 
 
 def _describe(job: CandidateJob, work: tuple[int, int]) -> tuple[tuple[int, int], int]:
@@ -97,6 +103,10 @@ def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Itera
     list(crowds)
     densities_step(job)
     return next(iter(scale))
+
+
+def _blocks(scale: Scale, job: CandidateJob) -> list[tuple[int, Scale]]:
+    return [(block, scale) for block in range(job.blocks)]
 
 
 def _score(job: CandidateJob, work: tuple[int, Scale]) -> None:

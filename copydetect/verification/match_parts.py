@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from copydetect import tables
 from copydetect.candidates.candidate_parts import read_pairs
 from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
-from copydetect.evaluation.calibration import IDENTITY, Calibration
+from copydetect.evaluation.calibration import IDENTITY, Calibration, bundled_calibration
 from copydetect.images import DecodeOptions, decode
 from copydetect.index.channels import StoredKeypoints
 from copydetect.inputs.sources import read_refs
@@ -32,6 +33,7 @@ from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
 from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
+_CROWD = 100
 _LARGE_KEPT = 8
 
 
@@ -47,6 +49,18 @@ class VerifyOptions:
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
+
+    def for_collection(self, references: int) -> VerifyOptions:
+        """The same for a search in so many images.
+
+        With few it cannot be told how crowded it is around one: their scores mean nothing. All may
+        be copies of each other, and then none stands out. So all candidates are matched in full.
+        """
+        if references >= _CROWD:
+            return self
+        by_confidence = bundled_calibration(()) if self.calibration.channels else self.calibration
+        matching = replace(self.matching, match_score=-math.inf)
+        return replace(self, min_score=-math.inf, matching=matching, calibration=by_confidence)
 
 
 class PairImages:

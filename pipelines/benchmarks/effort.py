@@ -22,12 +22,12 @@ from copydetect.evaluation.rankings import ranking_figures
 from copydetect.inputs.given import Inputs
 from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
 from copydetect.scratch import scratch_folder
+from copydetect.settings import EFFORTS
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
 from pipelines.arguments import run_options
 from pipelines.evaluate import candidate_ranking
 from pipelines.job import checked_job, run_job
-from pipelines.settings import EFFORTS
 
 Channels = tuple[Channel, ...]
 

@@ -1,14 +1,18 @@
-"""The options of a run, resolved: what an effort sets, the calibration and the threshold."""
+"""The options of a run, resolved: what an effort sets, the threshold, the options of each stage."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
+from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description import keypoints
-from copydetect.description.keypoints import KeypointOptions
+from copydetect.description.describing import DescriberOptions
+from copydetect.description.keypoints import MATCHED, KeypointOptions
+from copydetect.description.views import ViewOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation.calibration import (
     IDENTITY,
@@ -17,6 +21,8 @@ from copydetect.evaluation.calibration import (
     bundled_calibration,
 )
 from copydetect.grouping.keepers import KeepOptions
+from copydetect.images import DecodeOptions
+from copydetect.index.partitions import IndexOptions
 from copydetect.options import (
     DEFAULT_PRECISION,
     NO_CALIBRATION,
@@ -26,9 +32,19 @@ from copydetect.options import (
     RunOptions,
     Suggest,
 )
-from copydetect.transforms.storage import storage_for
+from copydetect.search.queries import SearchOptions
+from copydetect.storage import Storage
+from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.matches import MatchOptions
 
 EVEN_ODDS = 0.5
+COPY_SCORE = 0.8
+"""From this similarity up, descriptors speak of a likely copy."""
+_DESCRIPTOR_NEIGHBORS = 50
+_FEATURE_NEIGHBORS = 8
+_FEATURE_PROBES = 4
+_FEATURES_PER_LIST = 20
+_FEATURE_QUERIES = 65_536
 
 
 @dataclass(frozen=True)
@@ -89,11 +105,11 @@ class Settings:
     max_megapixels: float
 
     @classmethod
-    def of(cls, options: RunOptions, task: Task) -> Settings:
-        """Resolve the options for a task; InputError or OptionError for the calibration."""
+    def of(cls, options: RunOptions, task: Task, storage: Storage) -> Settings:
+        """Resolve the options for a task; InputError or OptionError where they do not fit."""
         effort = EFFORTS[options.effort]
         channels = options.channels or effort.channels
-        calibration = _calibration(options.calibration, channels, task, options.effort)
+        calibration = _calibration(storage, options, channels, task)
         precision, min_confidence = _threshold(options, calibration)
         score = options.verify_score
         given = {field.name for field in dataclasses.fields(cls)}
@@ -106,7 +122,14 @@ class Settings:
             "precision": precision,
             "min_confidence": min_confidence,
         }
-        return cls(**{**kept, **resolved})
+        settings = cls(**{**kept, **resolved})
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """OptionError where a stage does not take its options."""
+        _ = (self.candidates, self.verification, self.descriptor_index, self.feature_index)
+        _ = self.describing
 
     @property
     def keypoints(self) -> KeypointOptions:
@@ -123,6 +146,72 @@ class Settings:
         """From which score up pairs are matched in full."""
         return EFFORTS[self.effort].match_score if "local" in self.channels else -math.inf
 
+    @property
+    def describing(self) -> DescriberOptions:
+        """What is made of each image."""
+        return DescriberOptions(
+            views=ViewOptions.parse(self.views),
+            keypoints=self.keypoints,
+            decoding=self.decoding,
+        )
+
+    @property
+    def decoding(self) -> DecodeOptions:
+        """How image files are read."""
+        return DecodeOptions(self.max_megapixels)
+
+    @property
+    def descriptor_index(self) -> IndexOptions:
+        """The index of descriptors."""
+        return IndexOptions(
+            codes=self.index, lists=self.lists, shards=self.shards, probes=self.probes
+        )
+
+    def descriptor_search(self, symmetric: bool) -> SearchOptions:
+        """The search of descriptors; symmetric: of a collection in itself."""
+        return SearchOptions(
+            k=_DESCRIPTOR_NEIGHBORS,
+            exclude="image" if symmetric else "none",
+            connect_score=COPY_SCORE if symmetric else float("inf"),
+            capped_score=COPY_SCORE,
+        )
+
+    @property
+    def feature_index(self) -> IndexOptions:
+        """The index of local features."""
+        return IndexOptions(
+            codes="PQ16",
+            metric="l2",
+            shards=self.shards,
+            probes=_FEATURE_PROBES,
+            training_per_list=_FEATURES_PER_LIST,
+        )
+
+    def feature_search(self, symmetric: bool) -> SearchOptions:
+        """The search of local features; symmetric: of a collection in itself."""
+        # A feature of the collection finds itself; what repeats in its picture says little.
+        return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
+
+    @property
+    def candidates(self) -> CandidateOptions:
+        """Which pairs become candidates."""
+        floor = float("inf") if self.min_score is None else self.min_score
+        return CandidateOptions(self.k, floor, connect_similarity=COPY_SCORE)
+
+    @property
+    def verification(self) -> VerifyOptions:
+        """Which candidates are verified, and how, in a collection that is large enough."""
+        return VerifyOptions(
+            min_score=self.verify_score,
+            matching=MatchOptions(
+                min_confidence=self.min_confidence,
+                match_score=self.match_score,
+                features=max(MATCHED, self.keypoints, key=attrgetter("max_keypoints")),
+            ),
+            decoding=self.decoding,
+            calibration=self.calibration,
+        )
+
     def for_manifest(self) -> dict[str, Any]:
         """JSON values; the calibration by its identity."""
         settings = dataclasses.asdict(dataclasses.replace(self, calibration=IDENTITY))
@@ -130,18 +219,19 @@ class Settings:
 
 
 def _calibration(
-    spec: str, channels: tuple[Channel, ...], task: Task, effort: EffortName
+    storage: Storage, options: RunOptions, channels: tuple[Channel, ...], task: Task
 ) -> Calibration:
     """The calibration that an option names, for this task.
 
     InputError where the file is none; OptionError where it was made with other channels, whose
     scores mean something else, or with another version of the verification.
     """
+    spec = options.calibration
     if spec == NO_CALIBRATION:
         return IDENTITY
     if not spec:
-        return bundled_calibration(channels, task, effort)
-    found = Calibration.load(storage_for(spec), spec, task)
+        return bundled_calibration(channels, task, options.effort)
+    found = Calibration.load(storage, spec, task)
     if found.channels and found.channels != channels:
         raise OptionError(
             f"calibration {spec} was made with the channels {','.join(found.channels)}, "

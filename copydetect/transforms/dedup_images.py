@@ -1,0 +1,310 @@
+"""Images → groups of copies, as one transform in somebody's own pipeline.
+
+`copydetect dedup` runs its stages one after the other, and decides between them by what the stage
+before has found. Here all stages are steps of one graph, each of which waits for all of the one
+before. What depends on the size of the collection is decided on workers, once it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter, PBegin, PCollection
+
+from copydetect import runs, tables
+from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
+from copydetect.candidates.densities import DensityOptions
+from copydetect.description.keypoints import load_quantiser
+from copydetect.description.views import VIEW_NAMES
+from copydetect.errors import OptionError
+from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.histories import histories_of
+from copydetect.grouping.places import groups_table
+from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.inputs.given import Inputs, specs_of
+from copydetect.inputs.sources import find_sources
+from copydetect.options import RunOptions
+from copydetect.parts import PartStarts, RowCounts
+from copydetect.search.votes import VoteOptions
+from copydetect.settings import Settings
+from copydetect.storage import Storage
+from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.images_to_refs import ImagesToRefs
+from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.refs_to_descriptions import (
+    DescriberSetup,
+    RefsToDescriptions,
+    part_uri,
+)
+from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.storage import BeamStorage
+from copydetect.types import ImageRef
+
+_PARTS = 16
+
+
+class DedupImages(beam.PTransform[Any, Any]):
+    """The start of a pipeline → {"matches", "groups", "failures"}: collections of rows.
+
+    Rows are dictionaries, with the columns of the tables of these names. The decisions are those of
+    `copydetect.dedup` with the same options.
+    """
+
+    def __init__(
+        self,
+        photos: Inputs,
+        folder: str,
+        options: RunOptions | None = None,
+        parts: int = _PARTS,
+    ) -> None:
+        """photos: as for `copydetect.dedup`; folder: new or empty, where the stages leave files, on
+        storage that all workers reach; parts: into how many the collection is cut, which is how
+        many workers can share it; a part should have at most some thousand images.
+
+        InputError, OptionError or ModelError where an argument is wrong. image_ids must not repeat.
+        """
+        super().__init__()
+        if parts < 1:
+            raise OptionError(f"parts is {parts}; it must be at least 1")
+        options = options or RunOptions()
+        self._storage = BeamStorage(row_copies=runs.join(folder, "listing", "rows"))
+        self._folder = folder
+        self._settings = Settings.of(options, "dedup", self._storage)
+        specs = specs_of(self._storage, folder, "image", photos)
+        self._sources = find_sources(self._storage, specs, options.exclude)
+        channels = self._settings.channels
+        self._setup = DescriberSetup(
+            self._settings.describing,
+            self._settings.model if "descriptor" in channels else None,
+            self._settings.background,
+            options.device,
+            "local" in channels,
+            options.trust_model,
+        )
+        self._setup.load()
+        self._parts = parts
+
+    def expand(self, begin: PBegin) -> dict[str, PCollection[Any]]:
+        place = _Place(self._storage, self._folder, self._parts, self._settings)
+        listing = runs.join(self._folder, "listing")
+        described = (
+            begin
+            | "list" >> ImagesToRefs(self._storage, self._sources, "image", listing)
+            | "describe"
+            >> RefsToDescriptions(
+                self._storage, self._setup, "image", self._folder, self._parts, range(self._parts)
+            )
+        )
+        found: list[PCollection[Any]] = []
+        if "descriptor" in self._settings.channels:
+            found.append(_search_descriptors(place, described))
+        if "local" in self._settings.channels:
+            found.append(_search_keypoints(place, described))
+        proposed = _once_done(
+            found, "searched", list(range(self._parts))
+        ) | "candidates" >> NeighborsToCandidates(place.candidate_job())
+        matches = _once_done([proposed], "proposed", place.match_work()) | "verify" >> (
+            CandidatesToMatches(
+                self._storage, (place.side, place.side), self._settings.verification, self._folder
+            )
+        )
+        grouped = _once_done([matches], "verified", [place]) | "group" >> beam.Map(_group)
+        return {
+            name: grouped
+            | f"files of {name}" >> beam.FlatMap(partial(_files, place, name))
+            | f"spread {name}" >> beam.Reshuffle()
+            | f"rows of {name}" >> beam.FlatMap(partial(_rows, self._storage))
+            for name in ("matches", "groups", "failures")
+        }
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of all stages are."""
+
+    storage: Storage
+    folder: str
+    parts: int
+    settings: Settings
+
+    def uris(self, table: str) -> tuple[str, ...]:
+        """The parts of a table of described images."""
+        return tuple(part_uri(self.folder, table, "image", part) for part in range(self.parts))
+
+    def numbered(self, *names: str, suffix: str = "parquet") -> tuple[str, ...]:
+        """The parts of what comes after."""
+        folder = runs.join(self.folder, *names)
+        return tuple(runs.join(folder, runs.part_name(n, suffix)) for n in range(self.parts))
+
+    def files(self, table: str) -> PartFiles:
+        """The parts of one channel."""
+        images = self.uris("images")
+        return PartFiles(images, self.uris(table), PartStarts(RowCounts(self.storage, images)))
+
+    @property
+    def side(self) -> Side:
+        """The images, as candidates are made from them."""
+        images, channels = self.uris("images"), self.settings.channels
+        return Side(
+            images,
+            RowCounts(self.storage, images),
+            self.files("descriptors") if "descriptor" in channels else None,
+            self.files("keypoints") if "local" in channels else None,
+        )
+
+    def candidate_job(self) -> CandidateJob:
+        """What is merged."""
+        channels, search = self.settings.channels, "search"
+        neighbors = self.numbered(search, "descriptors", "neighbors", suffix="spill")
+        votes = self.numbered(search, "keypoints", "votes", suffix="npz")
+        proposals = Proposals(
+            neighbors=neighbors if "descriptor" in channels else (),
+            votes=votes if "local" in channels else (),
+            queries=self.side,
+            references=None,
+            views=VIEW_NAMES,
+        )
+        return CandidateJob(
+            storage=self.storage,
+            proposals=proposals,
+            options=self.settings.candidates,
+            density=DensityOptions(),
+            folder=runs.join(self.folder, "candidates"),
+            pairs_folder=runs.join(self.folder, "pairs"),
+            scratch=runs.join(self.folder, search, "candidates"),
+        )
+
+    def match_work(self) -> list[MatchWork]:
+        """What is verified."""
+        pairs = self.numbered("pairs", suffix="npz")
+        return list(zip(range(self.parts), self.numbered("candidates"), pairs, strict=True))
+
+    def table_uris(self, name: str) -> tuple[str, ...]:
+        """The files of a table of results."""
+        if name == "failures":
+            return self.uris("failures") + self.numbered("verify-failures")
+        return self.numbered("matches") if name == "matches" else (self.groups_uri,)
+
+    @property
+    def groups_uri(self) -> str:
+        """The file of all groups."""
+        return runs.join(self.folder, "groups", runs.part_name(0))
+
+
+def _once_done(
+    done: Sequence[PCollection[Any]], stage: str, elements: Sequence[Any]
+) -> PCollection[Any]:
+    """`elements`, once everything is there that a stage gives."""
+    waited: PCollection[Any] = (
+        done[0].pipeline
+        | f"when {stage}" >> beam.Create([None])
+        | f"{stage}" >> beam.FlatMap(_elements, elements, *map(AsIter, done))
+        | f"spread what is {stage}" >> beam.Reshuffle()
+    )
+    return waited
+
+
+def _elements(_: None, elements: Sequence[Any], *done: Iterable[Any]) -> Sequence[Any]:
+    for one in done:
+        list(one)
+    return elements
+
+
+def _search_descriptors(place: _Place, described: PCollection[int]) -> PCollection[Any]:
+    files, settings = place.files("descriptors"), place.settings
+    folder = runs.join(place.folder, "index", "descriptors")
+    read = DescriptorReader(place.storage, files)
+    vectors: Callable[[], int] = partial(sum, RowCounts(place.storage, files.channel))
+    index = IndexJob(place.storage, folder, read, vectors, settings.descriptor_index)
+    search = SearchJob(
+        place.storage,
+        runs.join(place.folder, "search", "descriptors"),
+        read,
+        folder,
+        settings.descriptor_search(symmetric=True),
+    )
+    parts = _once_done([described], "described", files.parts())
+    built = parts | "index descriptors" >> DescriptorsToShards(index)
+    found: PCollection[Any] = parts | "search descriptors" >> ShardsToNeighbors(search, built)
+    return found
+
+
+def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection[Any]:
+    files, settings, quantiser = place.files("keypoints"), place.settings, load_quantiser()
+    folder = runs.join(place.folder, "index", "keypoints")
+    found = runs.join(place.folder, "search", "keypoints")
+    index = IndexJob(
+        storage=place.storage,
+        folder=folder,
+        read=KeypointReader(place.storage, files),
+        vectors=partial(_features, place.storage, files.channel),
+        options=settings.feature_index,
+        model=quantiser.identity,
+        codebook=quantiser.centroids,
+        self_probes=settings.feature_index.probes,
+    )
+    parts = _once_done([described], "detected", files.parts())
+    built = parts | "index keypoints" >> DescriptorsToShards(index)
+    neighbors = tuple(
+        parts
+        | f"search keypoints, {name}"
+        >> ShardsToNeighbors(
+            SearchJob(
+                place.storage,
+                runs.join(found, name),
+                KeypointReader(place.storage, files, name == "mirrored"),
+                folder,
+                settings.feature_search(symmetric=True),
+                same_parts=name == "upright",
+            ),
+            built,
+        )
+        for name in ("upright", "mirrored")
+    )
+    votes: PCollection[Any] = neighbors | "vote" >> NeighborsToVotes(
+        place.storage, files, VoteOptions(), True, runs.join(found, "votes")
+    )
+    return votes
+
+
+def _features(storage: Storage, uris: Sequence[str]) -> int:
+    return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
+
+
+def _group(place: _Place) -> None:
+    """Group all verified pairs; only edges and rows of images are held."""
+    images, matches, failures = (
+        tables.read_tables(place.storage, uris, tables.SCHEMAS[name])
+        for name, uris in (
+            ("images", place.uris("images")),
+            ("matches", place.table_uris("matches")),
+            ("failures", place.table_uris("failures")),
+        )
+    )
+    wanted = set(images_to_look_at(images, matches))
+    columns = ["image_id", "uri", "member", "role"]
+    refs = [
+        ImageRef(**row) for row in images.select(columns).to_pylist() if row["image_id"] in wanted
+    ]
+    settings = place.settings
+    histories = histories_of(place.storage, refs, settings.decoding)
+    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
+    unreadable = failures["image_id"].to_pylist()
+    members = group_copies(images, matches, options, histories, unreadable)
+    tables.write_table(place.storage, place.groups_uri, groups_table(members, images))
+
+
+def _files(place: _Place, name: str, _: None) -> tuple[str, ...]:
+    return place.table_uris(name)
+
+
+def _rows(storage: Storage, uri: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tables.read_table(storage, uri).to_pylist()
+    return rows
