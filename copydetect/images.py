@@ -198,6 +198,13 @@ def decode(
     )
 
 
+def read_header(data: bytes) -> ImageFile:
+    """An image file with its header read and no pixels decoded; ImageError where it has none."""
+    image_format = sniff_format(data)
+    with _pillow_errors(image_format):
+        return _plugin(image_format)(io.BytesIO(data))
+
+
 def sniff_format(data: bytes) -> str:
     """The image format that the first bytes announce; ImageError where it is none of ours."""
     if not data:

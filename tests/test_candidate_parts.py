@@ -67,7 +67,7 @@ class Scene:
 
     def candidates(self, proposals: Proposals, k: int = 10) -> list[pa.Table]:
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        options = CandidateOptions(k)
+        options = CandidateOptions(k, family=0)
         job = CandidateJob(STORAGE, proposals, options, DensityOptions(), *folders)
         uris = write_candidates(job)
         return [tables.read_table(STORAGE, uri) for uri in uris]

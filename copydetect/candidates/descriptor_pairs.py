@@ -23,6 +23,8 @@ Views = npt.NDArray[np.int32]
 
 _VIEW_MASK = (1 << IMAGE_SHIFT) - 1
 _BLOCK_PAIRS = 65_536
+_LIKELY_COPY = 0.7
+_FEWEST_IN_FULL_LIST = 30
 
 
 def neighbor_pairs(
@@ -43,6 +45,19 @@ def neighbor_pairs(
     first[1:] = (images[1:] != images[:-1]).any(axis=1)
     best = order[first]
     return _pairs(query[best], reference[best], similarities[best], scores[best])
+
+
+def of_full_lists(pairs: DescriptorPairs, searched: int) -> npt.NDArray[np.bool_]:
+    """(searched,) bool: which of the first rows are on lists that hold nothing but likely copies.
+
+    Such a list has no strangers that would tell how crowded it is. Of pictures that are no copies
+    hardly any has so many neighbours of this cosine, none in two ordinary collections.
+    """
+    query, similarity = pairs.query[:searched], pairs.similarity[:searched]
+    _, number, sizes = np.unique(query, return_inverse=True, return_counts=True)
+    strangers = np.bincount(number, similarity < _LIKELY_COPY, minlength=len(sizes))
+    full = (strangers == 0) & (sizes >= _FEWEST_IN_FULL_LIST)
+    return np.asarray(full[number], np.bool_)
 
 
 def proposed_pairs(

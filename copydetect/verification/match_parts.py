@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import NamedTuple
@@ -27,9 +28,11 @@ from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
+from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
+_LARGE_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class PairImages:
         self._most = kept
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
         self._unreadable: dict[int, list[Failure]] = {}
+        self._large: OrderedDict[int, PairImage | None] = OrderedDict()
         self._lock = Lock()
 
     def unreadable(self, number: int) -> Sequence[Failure]:
@@ -107,11 +111,9 @@ class PairImages:
         return found if not isinstance(found, Failure) else failure
 
     def _opened(self, number: int, row: ImageRow) -> PairImage | Failure:
-        ((_, content),) = read_refs(self._storage, [row.ref])
+        content = self._read(row)
         if isinstance(content, Failure):
-            return replace(content, stage="verify")
-        if hashlib.sha256(content).hexdigest() != row.sha256:
-            return _failure(row, CHANGED, retryable=True)
+            return content
         options = self._options
         try:
             # Twice the working size, so that the last reduction is a good one.
@@ -123,9 +125,40 @@ class PairImages:
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
             image = prepare_decoded(row.image_id, decoded, options.matching, keypoints)
-            return replace(image, uri=row.uri)
+            reopen = partial(self._at_full_size, number, row)
+            return replace(image, uri=row.uri, reopen=reopen)
         except ImageError as error:
             return _failure(row, str(error), is_transient(error))
+
+    def _at_full_size(self, number: int, row: ImageRow) -> PairImage | None:
+        """With as many pixels as are ever compared; None where it cannot be read any more."""
+        with self._lock:
+            if number in self._large:
+                self._large.move_to_end(number)
+                return self._large[number]
+        content = self._read(row)
+        image = None
+        if not isinstance(content, Failure):
+            try:
+                decoded = decode(content, LARGEST_PX, self._options.decoding)
+                size = (decoded.width_px, decoded.height_px)
+                image = prepare(row.image_id, decoded.pixels, size, LARGEST_PX)
+            except ImageError:
+                image = None  # it was decoded before, smaller: memory may be short
+        with self._lock:
+            self._large[number] = image
+            if len(self._large) > _LARGE_KEPT:
+                self._large.popitem(last=False)
+        return image
+
+    def _read(self, row: ImageRow) -> bytes | Failure:
+        """The bytes of a file, if they are what they were when the run began."""
+        ((_, content),) = read_refs(self._storage, [row.ref])
+        if isinstance(content, Failure):
+            return replace(content, stage="verify")
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            return _failure(row, CHANGED, retryable=True)
+        return content
 
 
 @dataclass(frozen=True)
@@ -158,14 +191,26 @@ def verify_part(
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
-    matches: list[Match] = []
+    verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    for candidate, query, reference, points, failed in opened_pairs(
-        storage, candidates_uri, pairs_uri, sides, options
-    ):
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options)
+    for row, (candidate, query, reference, points, failed) in opened:
         failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            matches.append(_verified(query, reference, candidate, points, options))
+            prior = Prior.before_proof(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+    candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
+    copies = [verdict.match.is_copy for verdict in verdicts.values()]
+    families = in_proved_families(list(candidates.values()), copies)
+    for row in np.array(list(verdicts))[families].tolist():
+        verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
+    again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
+    for row, (candidate, query, reference, points, _) in opened if again else ():
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            prior = Prior.in_family(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+    matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
@@ -178,33 +223,63 @@ def opened_pairs(
     pairs_uri: str,
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
-) -> Iterator[OpenedPair]:
-    """The candidates of one part that are verified, in the order of their table."""
+    rows: Collection[int] | None = None,
+) -> Iterator[tuple[int, OpenedPair]]:
+    """The candidates of one part that are verified, with their rows, in the order of their table.
+
+    rows: of those that are wanted, None for all.
+    """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
     for row, candidate in _chosen(table, options):
+        if rows is not None and row not in rows:
+            continue
         numbers = int(pairs.query[row]), int(pairs.reference[row])
         query, reference = (side.open(number) for side, number in zip(sides, numbers, strict=True))
         failed = (side.unreadable(number) for side, number in zip(sides, numbers, strict=True))
         points = pairs.correspondences(row)
-        yield OpenedPair(candidate, query, reference, points, tuple(chain(*failed)))
+        yield row, OpenedPair(candidate, query, reference, points, tuple(chain(*failed)))
 
 
-def _verified(
+@dataclass(frozen=True)
+class _Verdict:
+    """A match with a calibrated confidence, and what it was made from.
+
+    proof: the decision's own confidence; overturned: whether another prior makes it a copy, which
+    the rest of the match does not show yet.
+    """
+
+    candidate: Candidate
+    match: Match
+    proof: float
+    overturned: bool = False
+
+    def judged_again(self, prior: Prior, options: VerifyOptions) -> _Verdict:
+        """The same by another prior."""
+        confidence = prior.confidence(self.proof, options.calibration)
+        needed = prior.needed(options.matching.min_confidence, options.calibration)
+        is_copy = self.proof >= needed
+        match = replace(self.match, confidence=confidence)
+        return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
+
+
+def _verdict(
     query: PairImage,
     reference: PairImage,
     candidate: Candidate,
     points: npt.NDArray[np.float32],
+    prior: Prior,
     options: VerifyOptions,
-) -> Match:
-    """A verdict whose confidence is calibrated."""
+) -> _Verdict:
+    """The verdict on a pair by its pixels and what was known before."""
     calibration, matching = options.calibration, options.matching
-    needed = calibration.needed(matching.min_confidence, candidate.score)
+    needed = prior.needed(matching.min_confidence, calibration)
     match = verify_images(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    confidence = float(calibration.apply(match.confidence, match.score))
-    return replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    confidence = prior.confidence(match.confidence, calibration)
+    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    return _Verdict(candidate, found, match.confidence)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
