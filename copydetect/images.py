@@ -126,10 +126,10 @@ class DecodedImage:
 def pieces_of(width_px: float, height_px: float) -> float:
     """How many pictures of ordinary shape a strip, panorama or whole page holds in a row.
 
-    1 for what is no longer than 2 : 1, and at most 8.
+    1 for what is no longer than 3 : 1, and at most 8.
     """
     longer, shorter = max(width_px, height_px), max(min(width_px, height_px), 1)
-    return min(max((longer / shorter - 0.5) / 1.5, 1.0), _MOST_PIECES)
+    return min(max((longer / shorter - 1.5) / 1.5, 1.0), _MOST_PIECES)
 
 
 def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
