@@ -1,24 +1,36 @@
-"""Records of finished files: what a later run asks before it takes up what an earlier one left.
+"""Records of what was written into a folder: what is whole, and what may be deleted.
 
 A run that is killed, a disk that fills up or a machine that loses power leave files that are
-missing, empty or cut off. So each file of a run has a record, written after it: its size and its
-SHA-256. A file without a record, or one that is not what its record says, is made again.
+missing, empty or cut off; and a folder of results may hold files of somebody else. So each file
+that is written into OUT has a record, its size and its SHA-256. It is written once the file's bytes
+are on the disk and before they get their name:
 
-    run-…/matches/part-00000.parquet
-    run-…/records/matches/part-00000.parquet.json
+    OUT/run-…/matches/part-00000.parquet
+    OUT/.copydetect/run-…/matches/part-00000.parquet.json
+
+A file that is not what its record says is made again. A file without a record is not ours: it is
+neither replaced nor deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 from copydetect.json_values import parse_as
 
-_FOLDER = "records"
+RECORDS = ".copydetect"
+"""The folder of the records, which marks OUT as ours."""
+
+_SUFFIX = ".json"
 _BLOCK = 1 << 20
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Names of files that were being written, as `LocalStorage` makes them."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +63,88 @@ class Record:
 
 
 def record_uri(folder: str, uri: str) -> str:
-    """Where the record of a file below `folder` is, the folder of a run; "" for any other."""
+    """Where the record of a file below `folder` is; "" for any other file."""
     prefix = f"{folder.rstrip('/')}/"
     if not uri.startswith(prefix):
         return ""
-    return f"{prefix}{_FOLDER}/{uri[len(prefix) :]}.json"
+    return f"{prefix}{RECORDS}/{uri[len(prefix) :]}{_SUFFIX}"
 
 
 def records_uri(folder: str, below: str) -> str:
     """Where the records of all files in a folder below `folder` are; "" for any other."""
-    return record_uri(folder, below).removesuffix(".json")
+    return record_uri(folder, below).removesuffix(_SUFFIX)
+
+
+def recorded_uri(folder: str, record: str) -> str:
+    """The file that a record is of."""
+    prefix = f"{folder.rstrip('/')}/{RECORDS}/"
+    return f"{folder.rstrip('/')}/{record[len(prefix) :].removesuffix(_SUFFIX)}"
+
+
+def recorded_files(folder: str, below: str) -> list[str]:
+    """The files in a local folder below `folder` that have records, and `below` if it has one."""
+    found = []
+    if os.path.isfile(record_uri(folder, below)):
+        found.append(below)
+    for place, _, names in os.walk(records_uri(folder, below)):
+        found += [recorded_uri(folder, f"{place}/{n}") for n in names if n.endswith(_SUFFIX)]
+    return sorted(found)
+
+
+def linked_part(folder: str, uri: str) -> str:
+    """The first part of a local path below `folder` that is a symbolic link, "" where none is."""
+    path = folder.rstrip("/")
+    for name in uri[len(path) + 1 :].split("/"):
+        path = f"{path}/{name}"
+        if os.path.islink(path):
+            return path
+    return ""
+
+
+def remove_recorded(folder: str, below: str) -> None:
+    """Delete the files in a local folder that have records, never through a link, and what was left
+    half-written beside them; then their records, and folders that are empty by then."""
+    for uri in recorded_files(folder, below):
+        if not linked_part(folder, os.path.dirname(uri)):
+            _remove_file(uri)
+        _remove_file(record_uri(folder, uri))
+        _remove_empty(folder, os.path.dirname(uri))
+        _remove_empty(folder, os.path.dirname(record_uri(folder, uri)))
+
+
+def remove_unfinished(folder: str) -> None:
+    """Delete what a process that was ended was writing in a local folder of ours.
+
+    Nobody else may be writing there.
+    """
+    if not os.path.isdir(f"{folder}/{RECORDS}"):
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if _UNFINISHED.fullmatch(name):
+                _remove_file(f"{place}/{name}")
+        if place.startswith(f"{folder.rstrip('/')}/{RECORDS}"):
+            _remove_empty(folder, place)
+
+
+def stranger_in(folder: str) -> str:
+    """The first name in a local folder that is not marked as ours, "" where it is or is empty."""
+    if not os.path.isdir(folder) or os.path.isdir(f"{folder}/{RECORDS}"):
+        return ""
+    return min(os.listdir(folder), default="")
+
+
+def _remove_file(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
+def _remove_empty(folder: str, place: str) -> None:
+    """Remove a folder, and those above it up to `folder`, as long as they are empty."""
+    top = folder.rstrip("/")
+    while place.startswith(f"{top}/") and not os.path.islink(place):
+        try:
+            os.rmdir(place)
+        except OSError:
+            return
+        place = os.path.dirname(place)

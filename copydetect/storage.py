@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import logging
 import os
 import re
 import shutil
 import stat
 import uuid
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from copydetect.errors import InputError
 
-_log = logging.getLogger(__name__)
+HIDDEN, SPECIAL = "hidden", "pipes or devices"
+LINK, BROKEN_LINK = "links to listed files", "links that lead nowhere"
+"""What is passed over in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that exists: its URI and its size in bytes."""
+    """A file that exists: its URI and its size in bytes.
+
+    identity: the same for all names of one file, where it has several (hard links), else "".
+    """
 
     uri: str
     size_bytes: int
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds. unreadable: (folder, why) for those below it that cannot be listed;
+    passed_over: how many entries of other kinds there are, by what they are."""
+
+    files: list[StoredFile]
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 class Storage(Protocol):
@@ -62,6 +77,9 @@ class Storage(Protocol):
     def files_under(self, uri: str) -> list[StoredFile]:
         """Every file below a folder, sorted by URI; empty where there is none."""
 
+    def survey(self, uri: str) -> Survey:
+        """The same, and what is left out of it."""
+
     def matching(self, pattern: str) -> list[StoredFile]:
         """The files that a glob matches, sorted by URI; `**` crosses folders."""
 
@@ -91,12 +109,16 @@ class LocalStorage:
             except OSError as error:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
-    def write(self, uri: str, data: bytes) -> None:
-        with _finishing(uri) as temporary:
+    def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
+        """settled: is called once the bytes are on the disk, before they get their name."""
+        with _finishing(uri, settled) as temporary:
             temporary.write_bytes(data)
 
-    def upload(self, local_path: str, uri: str) -> None:
-        with _finishing(uri) as temporary:
+    def upload(
+        self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
+    ) -> None:
+        """settled: as in `write`."""
+        with _finishing(uri, settled) as temporary:
             shutil.move(local_path, temporary)
 
     def local_path(self, uri: str) -> str:
@@ -115,14 +137,19 @@ class LocalStorage:
         lead back or aside neither loop nor show a file twice. InputError where `uri` itself may
         not be listed.
         """
+        return self.survey(uri).files
+
+    def survey(self, uri: str) -> Survey:
         if not os.path.isdir(uri):
-            return []
+            return Survey([])
         try:
             os.scandir(uri).close()
         except OSError as error:
             raise InputError(f"cannot list {uri}: {_reason(error)}") from error
-        root = uri.rstrip("/") or "/"
-        return sorted(_walk(root), key=lambda file: file.uri)
+        found = Survey([])
+        found.files.extend(_walk(uri.rstrip("/") or "/", found))
+        found.files.sort(key=lambda file: file.uri)
+        return found
 
     def matching(self, pattern: str) -> list[StoredFile]:
         paths = _crossing(pattern) if "**" in pattern else glob.glob(pattern)
@@ -135,28 +162,32 @@ class LocalStorage:
             Path(uri).unlink(missing_ok=True)
 
 
-def _walk(root: str) -> Iterator[StoredFile]:
+def _walk(root: str, left_out: Survey) -> Iterator[StoredFile]:
     """The visible files below a folder; linked folders after all real ones."""
     seen: set[tuple[int, int]] = set()
     real_root = os.path.realpath(root)
     folders, linked = [root], deque[str]()
     while folders or linked:
         folder = folders.pop() if folders else linked.popleft()
-        for entry in _entries(folder, seen):
+        for entry in _entries(folder, seen, left_out):
             if not entry.is_symlink():
                 if entry.is_dir():
                     folders.append(entry.path)
-                elif entry.is_file() and (file := _stored(entry.path)):
+                elif not entry.is_file():
+                    left_out.passed_over[SPECIAL] += 1
+                elif file := _stored(entry.path):
                     yield file
             elif os.path.isdir(entry.path):  # unlike the entry's own, no error on a circle
                 linked.append(entry.path)
-            elif not _is_visible_below(real_root, os.path.realpath(entry.path)) and (
-                file := _stored(entry.path)
-            ):
+            elif _is_visible_below(real_root, os.path.realpath(entry.path)):
+                left_out.passed_over[LINK] += 1
+            elif file := _stored(entry.path):
                 yield file
+            else:
+                left_out.passed_over[BROKEN_LINK] += 1
 
 
-def _entries(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+def _entries(folder: str, seen: set[tuple[int, int]], left_out: Survey) -> list[os.DirEntry[str]]:
     """The visible entries of a folder by name; none where it has been seen or cannot be read."""
     try:
         status = os.stat(folder)
@@ -164,10 +195,13 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
             return []
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            everything = list(entries)
     except OSError as error:
-        _log.warning("left out %s: %s", folder, _reason(error))
+        left_out.unreadable.append((folder, _reason(error)))
         return []
+    visible = [entry for entry in everything if not entry.name.startswith(".")]
+    if len(visible) < len(everything):
+        left_out.passed_over[HIDDEN] += len(everything) - len(visible)
     return sorted(visible, key=lambda entry: entry.name)
 
 
@@ -177,7 +211,10 @@ def _stored(path: str) -> StoredFile | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return StoredFile(path, status.st_size) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    identity = f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else ""
+    return StoredFile(path, status.st_size, identity)
 
 
 def _is_visible_below(folder: str, path: str) -> bool:
@@ -218,7 +255,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _finishing(uri: str) -> Iterator[Path]:
+def _finishing(uri: str, settled: Callable[[], object]) -> Iterator[Path]:
     """A hidden name beside `uri` that becomes it once it is written, and on the disk; OSError that
     names `uri` where that cannot be."""
     temporary = None
@@ -226,6 +263,7 @@ def _finishing(uri: str) -> Iterator[Path]:
         temporary = _temporary_beside(uri)
         yield temporary
         _settle(temporary)
+        settled()
         os.replace(temporary, uri)
     except OSError as error:
         # A full disk is told without a path, and that of a hidden name says little.
@@ -238,7 +276,7 @@ def _finishing(uri: str) -> Iterator[Path]:
 
 def _settle(path: Path) -> None:
     """Wait until a file is on the disk: only then its name may say that it is finished."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

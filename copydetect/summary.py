@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,8 +76,7 @@ class Summary:
         said = f"{subject} of {_counted(self.groups, 'other')}"
         if not going:
             return f"{said}, none of which is suggested for removal"
-        size = f"{(self.removable_bytes or 0) / 1e6:,.1f} MB"
-        return f"{said}; {going:,} of them could go, {size}"
+        return f"{said}; {going:,} of them could go, {readable_bytes(self.removable_bytes or 0)}"
 
     def _failures(self) -> list[str]:
         if not self.failed:
@@ -146,7 +146,7 @@ def _about_input(one: RoleInput, role: str) -> list[str]:
         shown = [f"{count:,} {kind or 'without extension'}" for kind, count in kinds]
         more = len(shown) - _KINDS_SHOWN
         shown = shown[:_KINDS_SHOWN] + ([f"{more} more kinds"] if more > 0 else [])
-        lines.append(f"{head}files of other kinds were passed over: {', '.join(shown)}")
+        lines.append(f"{head}passed over: {', '.join(shown)}")
     if one.excluded:
         lines.append(f"{head}{_counted(one.excluded, 'file')} left out, as excluded")
     if one.renamed:
@@ -155,6 +155,14 @@ def _about_input(one: RoleInput, role: str) -> list[str]:
             f"starts with its shard or folder, as in {one.renamed_example}"
         )
     return lines
+
+
+def readable_bytes(count: int) -> str:
+    """ "812 B", "3.4 MB": powers of 1,000."""
+    power = 0 if count < 1000 else min(5, int(math.log10(count) / 3))
+    value = count / 1000**power
+    unit = ("B", "kB", "MB", "GB", "TB", "PB")[power]
+    return f"{value:.0f} {unit}" if power == 0 or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -29,9 +29,13 @@ IMAGES = pa.schema(
         pa.field("captured_at", pa.timestamp("s")),
         pa.field("duplicate_of", pa.string()),
         pa.field("status", pa.string(), nullable=False),
+        pa.field("transparent", pa.bool_()),
+        pa.field("frames", pa.int32()),
+        pa.field("duration_msec", pa.int64()),
     ]
 )
-"""One row an input image; width and height in px, upright; status: ok, duplicate or failed."""
+"""One row an input image; width and height in px, upright; status: ok, duplicate or failed; the
+others as in `types.ImageRow`."""
 
 KEYPOINTS = pa.schema(
     [

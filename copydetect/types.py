@@ -59,7 +59,9 @@ ImageStatus = Literal["ok", "duplicate", "failed"]
 class ImageRow:
     """A row of the `images` table: what is known of one image of the input.
 
-    sha256 in hex; width, height in px, upright; bytes: size of the file; captured_at: when the
+    sha256 in hex; width, height in px, upright; bytes: size of the file; transparent: whether the
+    ground shows through anywhere; frames: of an animation, else 1; duration_msec: of an animation,
+    None where it is not one or too long to be decoded as a whole; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
     stands for this one, where both can be read.
     """
@@ -76,6 +78,9 @@ class ImageRow:
     captured_at: datetime | None
     duplicate_of: str | None
     status: ImageStatus
+    transparent: bool | None = None
+    frames: int | None = None
+    duration_msec: int | None = None
 
     @property
     def ref(self) -> ImageRef:

@@ -11,6 +11,7 @@ from typing import NoReturn
 from copydetect import __version__
 from copydetect.spelling import suggestion
 from pipelines import exit_codes
+from pipelines.endings import end_cleanly_when_asked, forgive_closed_streams
 
 COMMANDS = {
     "dedup": "find the copies inside a collection",
@@ -52,15 +53,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _end_process() -> NoReturn:
     """Run the command on the process's arguments, and end the process with its exit code."""
+    forgive_closed_streams()
     try:
+        end_cleanly_when_asked()
         code = _run(sys.argv[1:])
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("copydetect: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"copydetect: {exit_codes.message_of(error)}", file=sys.stderr)
+        code = exit_codes.code_of(error)
+    except OSError as error:
+        # What was printed could not be written, as to a full disk.
+        print(f"copydetect: {exit_codes.message_of(error)}", file=sys.stderr)
         code = exit_codes.FAILED
-    except BrokenPipeError:
-        # Who read the output, such as `head`, has seen enough: the job is done all the same.
-        code = exit_codes.DONE
     sys.stderr.flush()
     # Workers may be busy for minutes yet, and Python would wait; or their libraries, whose threads
     # it ends anywhere, abort. Files are whole or not there.

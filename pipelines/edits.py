@@ -17,15 +17,15 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, choose_others
-from copydetect.errors import InputError, OptionError, TooManyFailuresError
+from copydetect.errors import OptionError, TooManyFailuresError
 from copydetect.inputs.sources import find_sources
 from copydetect.options import EngineOptions
 from copydetect.parts import part_count
 from copydetect.storage import Storage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
-from copydetect.transforms.storage import BeamStorage
+from copydetect.transforms.storage import RecordedStorage
 from pipelines.engine import Engine, engine_of
-from pipelines.outputs import output_folder
+from pipelines.outputs import output_folder, refuse_foreign
 from pipelines.stages import Listing, Workplace, list_images
 
 _RESULTS = ("ground_truth.csv", "edits.csv", "failures.csv")
@@ -80,11 +80,12 @@ def make_edits(
     if not 0 <= max_failed_fraction <= 1:
         raise OptionError(f"max_failed_fraction is {max_failed_fraction:g}; it must be 0 to 1")
     engine = engine_of(engine_options)
+    engine.fork()
     output = output_folder(output)
-    storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
+    refuse_foreign(output)
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     sources = find_sources(storage, photos)
     pasted = choose_others(storage, others) if others else []
-    _refuse_foreign(storage, output)
     listing_place = Workplace(engine, storage, runs.join(output, _LISTING))
     storage.delete(listing_place.folder)
     listing = list_images(listing_place, sources, "image")
@@ -98,6 +99,7 @@ def make_edits(
     _write_results(storage, output, copies, failures)
     storage.delete(listing_place.folder)
     storage.delete(folder)
+    engine.processes.stop()
     made = len(copies["query_id"].unique())
     return EditsMade(output, listing.images, made, failures.num_rows, max_failed_fraction)
 
@@ -106,8 +108,9 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     """Edit what is not edited yet; returns how many parts there are."""
     parts = part_count(listing.images)
     uris = [job.part_uri("copies", part) for part in range(parts)]
-    wanted = [part for part, uri in enumerate(uris) if not job.storage.exists(uri)]
-    transform = ImagesToEdits(job, parts, wanted)
+    wanted = [part for part, uri in enumerate(uris) if not job.storage.is_whole(uri)]
+    processes = engine.processes
+    transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
     engine.run(
         "edit images",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
@@ -120,14 +123,6 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
 def _part_tables(job: EditsJob, table: str, parts: int, schema: pa.Schema) -> pa.Table:
     uris = [job.part_uri(table, part) for part in range(parts)]
     return tables.read_tables(job.storage, uris, schema)
-
-
-def _refuse_foreign(storage: Storage, output: str) -> None:
-    """InputError where the folder holds files that this command did not write."""
-    files = [file.uri[len(output) + 1 :] for file in storage.files_under(output)]
-    ours = [name for name in files if name == "edits.csv" or name.startswith("run-")]
-    if files and not ours:
-        raise InputError(f"{output} holds other files ({files[0]}); give a new or an empty folder")
 
 
 def _remove_earlier(storage: Storage, output: str, folder: str) -> None:

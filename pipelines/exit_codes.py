@@ -14,6 +14,7 @@ from copydetect.errors import (
     TooManyFailuresError,
     TransientError,
 )
+from pipelines.endings import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 TRY_AGAIN = 75
@@ -28,19 +29,24 @@ def exit_code_of(job: Callable[[], object], verbose: bool = False) -> int:
     except (CopydetectError, OSError, KeyboardInterrupt) as error:
         if verbose:
             traceback.print_exc()
-        print(f"copydetect: {_message(error)}", file=sys.stderr)
-        return _code(error)
+        print(f"copydetect: {message_of(error)}", file=sys.stderr)
+        return code_of(error)
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """The one line that is said of an expected error."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command continues where it stopped"
+        what = str(error) if isinstance(error, Ended) else "interrupted"
+        return f"{what}; the same command continues where it stopped"
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
     return str(error)
 
 
-def _code(error: BaseException) -> int:
+def code_of(error: BaseException) -> int:
+    """The exit code that an expected error gives."""
+    if isinstance(error, Ended):
+        return error.exit_code
     if isinstance(error, (InputError, OptionError, ModelError)):
         return BAD_ARGUMENTS
     if isinstance(error, TooManyFailuresError):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -21,8 +21,8 @@ from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import ViewOptions, view_names
-from copydetect.errors import InputError, RunError, TooManyFailuresError
+from copydetect.description.views import VIEW_NAMES, ViewOptions
+from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import bundled_calibration
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
@@ -37,16 +37,23 @@ from copydetect.search.neighbors import saturated_queries
 from copydetect.search.queries import SearchOptions
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage, RecordedStorage
+from copydetect.transforms.storage import RecordedStorage
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from pipelines import stages
 from pipelines.engine import Engine, engine_of
 from pipelines.lost_copies import lost_copies
-from pipelines.outputs import alone_in, check_writable, output_folder, refuse_input_in_output
+from pipelines.outputs import (
+    alone_in,
+    check_writable,
+    output_folder,
+    refuse_foreign,
+    refuse_input_in_output,
+)
 from pipelines.quality import feature_quality, search_quality
 from pipelines.report import write_report
+from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
 from pipelines.settings import Settings
 from pipelines.stages import Listing, Search, Workplace
 
@@ -80,7 +87,7 @@ class Job:
     setup: DescriberSetup
     models: dict[str, str]
     engine: Engine
-    storage: BeamStorage
+    storage: RecordedStorage
 
     @property
     def roles(self) -> tuple[Role, Role]:
@@ -107,10 +114,11 @@ def checked_job(
     ModelError name what is wrong.
     """
     output = output_folder(output)
-    storage = BeamStorage(row_copies=runs.join(output, _LISTING, "rows"))
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(engine_options)
     settings = Settings.of(options, "match" if "query" in inputs else "dedup")
     check_writable(output)
+    refuse_foreign(output)
     setup = _describer_setup(settings, options.device, options.trust_model)
     for check in (_candidate_options, _verify_options, _descriptor_index, _feature_index):
         check(settings)
@@ -136,7 +144,7 @@ def run_job(job: Job) -> Result:
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.decisive}, digest)
-        _refuse_other_run(job, folder)
+        _refuse_other_run(job, folder, listings)
         finished = _finished(job, folder)
         manifest = finished or _work(job, folder, listings)
         if not finished and not _commit(job, manifest):
@@ -150,12 +158,14 @@ def run_job(job: Job) -> Result:
     return result
 
 
-def _refuse_other_run(job: Job, folder: str | None = None) -> None:
+def _refuse_other_run(
+    job: Job, folder: str | None = None, listings: Sequence[Listing] = ()
+) -> None:
     """InputError where OUT holds a good run that is not this one, unless it may be replaced.
 
     folder: of this run, once it is known; before that, settings alone tell runs apart.
     """
-    if job.options.overwrite or not job.storage.exists(runs.join(job.output, runs.MANIFEST)):
+    if job.options.overwrite or not job.storage.is_whole(runs.join(job.output, runs.MANIFEST)):
         return
     earlier = Manifest.load(job.storage, job.output)
     settings = json.loads(json.dumps(job.decisive))
@@ -164,6 +174,9 @@ def _refuse_other_run(job: Job, folder: str | None = None) -> None:
     elif folder is None or folder == earlier.folder or not earlier.accepted:
         return
     else:
+        uris = [uri for listing in listings for uri in listing.uris]
+        if only_failures_have_gone(job.storage, job.output, earlier, uris):
+            return
         why = "over other pictures"
     raise InputError(
         f"{job.output} holds a finished run of `{earlier.command}` {why}. Add --overwrite to "
@@ -174,21 +187,22 @@ def _refuse_other_run(job: Job, folder: str | None = None) -> None:
 def _finished(job: Job, folder: str) -> Manifest | None:
     """The manifest of this very run, where all of it is there and nothing is to be tried again.
 
-    Where files that were listed could not be read, all of it goes, to begin anew.
+    Where an image that failed for a passing reason can be used by now, all that is made of the
+    descriptions goes, to be made anew.
     """
     try:
         manifest = Manifest.load(job.storage, job.output)
         if manifest.folder != folder:
             return None
-        failures = manifest.table(job.storage, job.output, "failures", ["stage"])
-    except (InputError, RunError):
+    except InputError:
         return None  # no run, or another version's or a damaged one, which this one replaces
-    if {"read", "verify"} & set(failures["stage"].to_pylist()):
-        job.storage.delete(runs.join(job.output, runs.MANIFEST))
-        job.storage.delete(runs.join(job.output, folder))
-        return None
     made = [[uri] for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
-    return manifest if not workplace_of(job, folder).unfinished(made) else None
+    if workplace_of(job, folder).unfinished(made):
+        return None
+    if some_can_be_read_now(job.storage, job.output, manifest, job.setup):
+        forget_what_follows(job.storage, job.output, folder)
+        return None
+    return manifest
 
 
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
@@ -253,9 +267,8 @@ def _failed_shares(job: Job, manifest: Manifest) -> str:
 
 
 def workplace_of(job: Job, folder: str) -> Workplace:
-    """The place of a run, whose storage keeps records of its files."""
-    place = runs.join(job.output, folder)
-    return Workplace(job.engine, RecordedStorage(place, job.storage.row_copies), place)
+    """The place of a run."""
+    return Workplace(job.engine, job.storage, runs.join(job.output, folder))
 
 
 def listings_of(job: Job) -> list[Listing]:
@@ -340,7 +353,7 @@ def _proposals(
         votes=tuple(votes),
         queries=sides[0],
         references=None if search.symmetric else sides[1],
-        views=view_names(job.setup.options.views),
+        views=VIEW_NAMES,
     )
     return proposals, quality
 
@@ -361,8 +374,10 @@ def _group(
     refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
     looked = stages.look_back(place, refs, DecodeOptions(job.settings.max_megapixels))
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
+    failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
+    unreadable = failed["image_id"].to_pylist()
     options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
-    members = group_copies(images, matches, options, histories)
+    members = group_copies(images, matches, options, histories, unreadable)
     uri = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, uri, groups_table(members, images))
     return looked, [uri]

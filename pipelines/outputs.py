@@ -11,6 +11,7 @@ from pathlib import Path
 from copydetect.errors import InputError, OptionError, TransientError
 from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
+from copydetect.records import remove_unfinished, stranger_in
 
 try:
     import fcntl
@@ -63,11 +64,22 @@ def alone_in(output: str) -> Iterator[None]:
         # Some network file systems have no locks.
         pass
     try:
+        remove_unfinished(output)
         yield
     finally:
         os.close(folder)
         if not existed and not os.listdir(output):
             os.rmdir(output)
+
+
+def refuse_foreign(output: str) -> None:
+    """InputError where the folder holds files, and none that a run of ours has written."""
+    stranger = "" if "://" in output else stranger_in(output)
+    if stranger:
+        raise InputError(
+            f"the output folder {output} holds other files, such as {stranger}: give a new or an "
+            "empty one. Only what copydetect made is ever replaced or deleted"
+        )
 
 
 def check_writable(output: str) -> None:

@@ -135,6 +135,12 @@ class Workplace:
         """How much of `total` is done when some of the files of a stage are written."""
         return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
 
+    @property
+    def started(self) -> Processes:
+        """The processes, where they are there already; else none."""
+        processes = self.engine.processes
+        return processes if processes.started else Processes()
+
     def processes(self, work: int, worth: int) -> Processes:
         """Processes, where they are there or so much work is worth the seconds until they are."""
         processes = self.engine.processes
@@ -148,9 +154,10 @@ class Workplace:
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
     """List an input and hash its images; InputError where there are none, or ids repeat."""
     uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
+    transform = ImagesToRefs(place.storage, sources, role, place.folder, place.started)
     place.engine.run(
         f"list {PLURAL[role]}",
-        lambda pipeline: pipeline | ImagesToRefs(place.storage, sources, role, place.folder),
+        lambda pipeline: pipeline | transform,
         total=sources.file_count,
         unit="files",
         done=lambda: place.done(uris, sources.file_count),
@@ -216,6 +223,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
         done=lambda: place.done(uris, listing.images),
+        threads=not on_cpu,
     )
     return parts
 
@@ -262,12 +270,12 @@ def search_descriptors(
         built = (
             pipeline
             | "references" >> beam.Create(references.parts())
-            | DescriptorsToShards(index_job)
+            | DescriptorsToShards(index_job, processes=place.started)
         )
         _ = (
             pipeline
             | "queries" >> beam.Create(queries.parts())
-            | ShardsToNeighbors(search_job, built)
+            | ShardsToNeighbors(search_job, built, place.started)
         )
 
     place.engine.run("search descriptors", build)
@@ -362,7 +370,8 @@ def propose(
         pairs_folder=runs.join(place.folder, "pairs"),
         scratch=runs.join(place.folder, "search", "candidates"),
     )
-    place.engine.run("candidates", lambda p: p | beam.Create(parts) | NeighborsToCandidates(job))
+    merge = NeighborsToCandidates(job, place.started)
+    place.engine.run("candidates", lambda p: p | beam.Create(parts) | merge)
     return uris
 
 

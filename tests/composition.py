@@ -14,7 +14,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
 from copydetect.description.keypoints import load_quantiser
-from copydetect.description.views import ViewOptions, view_names
+from copydetect.description.views import VIEW_NAMES
 from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.histories import histories_of
@@ -139,7 +139,7 @@ class Composition:
             (self.votes(settings),),
             sides[0],
             None if self.symmetric else sides[1],
-            view_names(ViewOptions.parse(settings.views)),
+            VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         candidate_options = _candidate_options(settings)

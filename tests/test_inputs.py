@@ -19,7 +19,7 @@ from copydetect.inputs.sources import (
     read_refs,
     read_source,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage import LocalStorage, Survey
 from copydetect.types import Failure, ImageRef
 
 TRAIN = Path(__file__).parents[1] / ".." / "shared" / "train"
@@ -77,7 +77,7 @@ def test_folder(photos):
     sources = find_sources(STORAGE, f"{photos}/")
     (piece,) = sources.pieces
     assert (piece.kind, piece.root, sources.file_count) == ("files", str(photos), 3)
-    assert sources.skipped == {".txt": 1, "": 1}
+    assert sources.skipped == {".txt": 1, "": 1, "hidden": 1}
     assert contents(photos) == FILES
     refs, failures = list_source(STORAGE, sources.pieces[0], "query")
     assert refs[0] == ImageRef("a.png", f"{photos}/a.png", "", "query")
@@ -280,7 +280,7 @@ def test_images_win_over_a_stray_archive(photos):
     write_tar(photos / "backup.tar", FILES)
     sources = find_sources(STORAGE, str(photos))
     assert {piece.kind for piece in sources.pieces} == {"files"}
-    assert sources.skipped == {".txt": 1, "": 1, ".tar": 1}
+    assert sources.skipped == {".txt": 1, "": 1, ".tar": 1, "hidden": 1}
 
 
 def test_huge_files_are_refused_unread(photos, monkeypatch):
@@ -369,6 +369,9 @@ class Bucket:
 
     def files_under(self, uri):
         return self._files(self._local.files_under(self._path(uri)))
+
+    def survey(self, uri):
+        return Survey(self.files_under(uri))
 
     def matching(self, pattern):
         return self._files(self._local.matching(self._path(pattern)))

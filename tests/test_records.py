@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.records import Record, record_uri, records_uri
+from copydetect.records import Record, record_uri, recorded_uri, records_uri
 from copydetect.transforms.storage import RecordedStorage
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> RecordedStorage:
-    return RecordedStorage(str(tmp_path / "run"))
+    return RecordedStorage(str(tmp_path))
 
 
 def test_what_is_written_is_whole(storage: RecordedStorage, tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_what_has_changed_is_not(content: bytes, storage: RecordedStorage, tmp_p
 def test_a_damaged_record_is_none(record: bytes, storage: RecordedStorage, tmp_path: Path) -> None:
     uri = str(tmp_path / "run" / "part")
     storage.write(uri, b"abc")
-    Path(record_uri(str(tmp_path / "run"), uri)).write_bytes(record)
+    Path(record_uri(str(tmp_path), uri)).write_bytes(record)
     assert not storage.is_whole(uri)
 
 
@@ -51,11 +51,13 @@ def test_records_go_with_their_files(storage: RecordedStorage, tmp_path: Path) -
     assert not [file for file in folder.rglob("*") if file.is_file()]
 
 
-def test_only_files_of_the_run_have_records(storage: RecordedStorage, tmp_path: Path) -> None:
-    storage.write(str(tmp_path / "manifest.json"), b"{}")
-    assert [file.name for file in tmp_path.rglob("*")] == ["manifest.json"]
-    assert record_uri("/out/run", "/out/run-2/part") == ""
-    assert records_uri("/out/run", "/out/run/search") == "/out/run/records/search"
+def test_only_files_of_the_folder_have_records(tmp_path: Path) -> None:
+    storage = RecordedStorage(str(tmp_path / "out"))
+    storage.write(str(tmp_path / "elsewhere"), b"{}")
+    assert [file.name for file in tmp_path.rglob("*")] == ["elsewhere"]
+    assert record_uri("/out", "/out-2/part") == ""
+    assert records_uri("/out", "/out/run/search") == "/out/.copydetect/run/search"
+    assert recorded_uri("/out", record_uri("/out", "/out/a/b")) == "/out/a/b"
 
 
 def test_a_record_outlives_its_form() -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from copydetect import tables
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
-from copydetect.report.run_view import RunView, readable_bytes, visible
+from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
+from copydetect.summary import readable_bytes
 from copydetect.types import Match
 from pipelines.commands import report
 

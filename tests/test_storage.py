@@ -71,7 +71,7 @@ def test_special_files_are_not_listed_and_reading_them_does_not_wait(storage, tm
         storage.read(str(tmp_path))
 
 
-def test_what_vanishes_or_is_forbidden_is_left_out(storage, tmp_path, monkeypatch, caplog):
+def test_what_vanishes_is_left_out_and_what_is_forbidden_is_told(storage, tmp_path, monkeypatch):
     make(tmp_path, "a.jpg", "b.jpg", "locked/c.jpg")
     real_stat, real_scandir = os.stat, os.scandir
 
@@ -87,10 +87,9 @@ def test_what_vanishes_or_is_forbidden_is_left_out(storage, tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "stat", vanishing)
     monkeypatch.setattr(os, "scandir", guarded)
-    with caplog.at_level("WARNING"):
-        assert below(storage, tmp_path) == ["a.jpg"]
-    assert "left out" in caplog.text
-    assert "locked: Permission denied" in caplog.text
+    assert below(storage, tmp_path) == ["a.jpg"]
+    unreadable = storage.survey(str(tmp_path)).unreadable
+    assert unreadable == [(str(tmp_path / "locked"), "Permission denied")]
     with pytest.raises(InputError, match=r"cannot list .*locked: Permission denied"):
         storage.files_under(str(tmp_path / "locked"))
 

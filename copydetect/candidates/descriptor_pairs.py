@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from copydetect.candidates.fusion import DescriptorPairs
 from copydetect.candidates.side_tables import DescribedSide
+from copydetect.description.views import WHOLES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.search.neighbors import Neighbors
 
@@ -31,9 +32,10 @@ def neighbor_pairs(
 ) -> tuple[DescriptorPairs, Views]:
     """Each query's best pair of views with each reference it found, and these views: (n, 2).
 
-    One of the two is the first view, the whole image: parts of strangers are too often alike.
+    One of the two is a view of the whole image: parts of strangers are too often alike.
     """
-    whole = ((neighbors.queries & _VIEW_MASK) == 0) | ((neighbors.ids & _VIEW_MASK) == 0)
+    queried, found = neighbors.queries & _VIEW_MASK, neighbors.ids & _VIEW_MASK
+    whole = (queried < len(WHOLES)) | (found < len(WHOLES))
     query, reference = neighbors.queries[whole], neighbors.ids[whole]
     similarities = neighbors.scores[whole]
     scores = similarities * _weights(query, reference, queries, references)

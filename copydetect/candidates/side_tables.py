@@ -10,7 +10,6 @@ workers of a machine share, and only the pages that are touched are read.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.scratch import scratch_folder
 from copydetect.storage import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ def write_rows(
     pieces: Iterable[npt.NDArray[Any]],
 ) -> None:
     """Write pieces, one behind the other, as one `.npy` of this shape, without holding it."""
-    with tempfile.TemporaryDirectory(prefix="copydetect-") as folder:
+    with scratch_folder() as folder:
         local = os.path.join(folder, "rows.npy")
         rows = np.lib.format.open_memmap(local, "w+", np.dtype(dtype), shape)
         start = 0
@@ -146,7 +146,7 @@ class ImageIds:
         if storage.is_whole(uri):
             return
         schema = pa.schema([pa.field("image_id", pa.string(), nullable=False)])
-        with tempfile.TemporaryDirectory(prefix="copydetect-") as folder:
+        with scratch_folder() as folder:
             local = os.path.join(folder, "ids.arrow")
             with pa.OSFile(local, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
                 for images in image_files:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from threading import Lock
@@ -28,6 +27,7 @@ from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
 from copydetect.json_values import parse_as, parse_json, value_of
+from copydetect.scratch import scratch_folder
 from copydetect.storage import Storage
 
 INDEX = "index.json"
@@ -157,7 +157,7 @@ def write_shard(
             int(number), len(rows), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
         )
     index.ntotal = len(records)
-    with tempfile.TemporaryDirectory(prefix="copydetect-") as temporary:
+    with scratch_folder() as temporary:
         local = os.path.join(temporary, "shard")
         faiss.write_index(index, local)
         size, digest = os.path.getsize(local), _sha256(local)

@@ -15,9 +15,10 @@ bytes. `read_refs` reads images again by their references.
 Ids that repeat across shards or inputs are told apart later, see `repeated_ids`. A range in braces,
 as in `shard-{000..012}.tar`, stands for each of its numbers.
 
-Files are told by their extension alone; hidden ones are not looked at. Where a folder holds several
-kinds, images win over shards, shards over Parquet, Parquet over CSV, and the others are counted as
-skipped.
+Files are told by their extension, and those of unknown extension by their first bytes; hidden ones
+are not looked at. Where a folder holds several kinds, images win over shards, shards over Parquet,
+Parquet over CSV. What is passed over is counted by reason; a folder that cannot be listed is a
+failure. Names of one file (hard links) are one image.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import fnmatch
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from copydetect.errors import InputError
+from copydetect.errors import ImageError, InputError
+from copydetect.images import sniff_format
 from copydetect.inputs.containers import (
     check_parquet,
     check_tar,
@@ -44,7 +46,8 @@ from copydetect.inputs.containers import (
 )
 from copydetect.inputs.manifests import list_manifest
 from copydetect.inputs.row_copies import copy_rows
-from copydetect.storage import Storage
+from copydetect.raw import RAW_EXTENSIONS, can_read_raw
+from copydetect.storage import Storage, StoredFile, Survey
 from copydetect.types import Failure, ImageRef, Role
 
 SourceKind = Literal["files", "tar", "parquet", "manifest"]
@@ -52,6 +55,80 @@ SourceKind = Literal["files", "tar", "parquet", "manifest"]
 IMAGE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 ) | {".avif", ".heic", ".heif", ".hif"}
+_OTHER_EXTENSIONS = frozenset(
+    [
+        ".txt",
+        ".md",
+        ".json",
+        ".jsonl",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".html",
+        ".htm",
+        ".css",
+        ".js",
+        ".py",
+        ".log",
+        ".ini",
+        ".cfg",
+        ".sqlite",
+        ".db",
+        ".lock",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".xls",
+        ".xlsx",
+        ".ppt",
+        ".pptx",
+        ".odt",
+        ".svg",
+        ".psd",
+        ".ai",
+        ".eps",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".pickle",
+        ".pkl",
+        ".bin",
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+        ".3gp",
+        ".mp3",
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".m4a",
+        ".aac",
+        ".zip",
+        ".gz",
+        ".tgz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".rar",
+        ".exe",
+        ".dll",
+        ".so",
+        ".xmp",
+        ".thm",
+        ".aae",
+    ]
+)
+"""Known to be no images, whatever they begin with: they are not opened."""
+
+HARD_LINK = "further names of a listed file (hard links)"
+_FIRST_BYTES = 64
 _CONTAINER_KINDS: dict[str, SourceKind] = {
     ".tar": "tar",
     ".parquet": "parquet",
@@ -65,18 +142,24 @@ _LARGEST_RANGE = 1_000_000
 _BRACES = re.compile(r"\{(?:(?P<first>\d+)\.\.(?P<last>\d+)|(?P<words>[^{},]*(?:,[^{},]*)+))\}")
 
 
+def image_extensions() -> frozenset[str]:
+    """Extensions of what can be read here: RAW files only where `rawpy` is installed."""
+    return IMAGE_EXTENSIONS | RAW_EXTENSIONS if can_read_raw() else IMAGE_EXTENSIONS
+
+
 @dataclass(frozen=True)
 class Source:
     """A piece of the input, the work of one worker: up to 256 files, or one container.
 
     names: relative to `root`, with forward slashes; one name where it is a container; exclude:
-    globs of images that are left out.
+    globs of images that are left out; unreadable: folders that cannot be listed, and why.
     """
 
     kind: SourceKind
     root: str
     names: tuple[str, ...]
     exclude: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def uris(self) -> list[str]:
         """Where the files are."""
@@ -93,8 +176,8 @@ class Sources:
     """One or several inputs, cut into pieces.
 
     specs: what the user pointed at; file_count: images or containers that were found; skipped: how
-    many files of other kinds were passed over, by extension; excluded: how many files were left
-    out by a glob.
+    many files were passed over, by their extension or what else they are; excluded: how many files
+    were left out by a glob.
     """
 
     specs: tuple[str, ...]
@@ -129,6 +212,8 @@ class _Found:
     root: str
     names: list[str]
     skipped: Counter[str]
+    unreadable: tuple[tuple[str, str], ...] = ()
+    identities: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_sources(
@@ -137,8 +222,9 @@ def find_sources(
     """Find out what each input is: a folder, a glob, a manifest, shards, Parquet or an image.
 
     exclude: globs; what they match, a path below the root of an input or a bare name, is left out.
-    A file that two inputs hold is listed once. Lists names, and opens no more than the first few
-    containers to see that they are what they claim. InputError where there is nothing to read.
+    A file that two inputs hold, or one under several names, is listed once. Lists names, and opens
+    no more than the first few containers, to see that they are what they claim, and the first bytes
+    of files of unknown extension. InputError where there is nothing to read.
     """
     given = tuple(map(_without_file_scheme, [specs] if isinstance(specs, str) else specs))
     if not given:
@@ -152,13 +238,29 @@ def find_sources(
         excluded += len(found.names) - len(names)
         fresh = [name for name in names if _below(found.root, name) not in seen]
         seen.update(_below(found.root, name) for name in fresh)
-        pieces += _pieces(found.kind, found.root, fresh, tuple(exclude))
-        skipped += found.skipped
-        count += len(fresh)
+        files, links = _first_names(fresh, found.identities, seen)
+        pieces += _pieces(found.kind, found.root, files, tuple(exclude))
+        if found.unreadable:
+            pieces.append(Source("files", found.root, (), unreadable=found.unreadable))
+        skipped += found.skipped + Counter({HARD_LINK: links})
+        count += len(files)
     if not pieces:
         raise InputError(f"{', '.join(given)}: every file is excluded by {', '.join(exclude)}")
-    _check_containers(storage, pieces)
+    _check_containers(storage, [piece for piece in pieces if piece.names])
     return Sources(given, tuple(pieces), count, dict(skipped), excluded)
+
+
+def _first_names(
+    names: Sequence[str], identities: Mapping[str, str], seen: set[str]
+) -> tuple[list[str], int]:
+    """Of several names of one file the first; and how many others there were."""
+    kept = []
+    for name in names:
+        identity = identities.get(name, "")
+        if not identity or identity not in seen:
+            kept.append(name)
+            seen.add(identity)
+    return kept, len(names) - len(kept)
 
 
 def expand_braces(spec: str) -> list[str]:
@@ -205,7 +307,7 @@ def _found(storage: Storage, specs: Sequence[str]) -> Iterator[_Found]:
 
 
 def _is_image_file(storage: Storage, spec: str) -> bool:
-    if posixpath.splitext(spec)[1].lower() not in IMAGE_EXTENSIONS or _is_glob(spec):
+    if posixpath.splitext(spec)[1].lower() not in image_extensions() or _is_glob(spec):
         return False
     if not storage.exists(spec):
         raise InputError(f"{spec} does not exist")
@@ -214,12 +316,15 @@ def _is_image_file(storage: Storage, spec: str) -> bool:
 
 def _find_one(storage: Storage, spec: str) -> _Found:
     """What one input consists of; InputError where there is nothing to read."""
-    root, names = _names_of(storage, spec)
+    root, survey = _survey_of(storage, spec)
+    names = [file.uri[len(root) :].lstrip("/") for file in survey.files]
+    names = [name for name in names if not name.startswith(".") and "/." not in name]
+    extensions = image_extensions()
     by_kind: dict[SourceKind, list[str]] = {kind: [] for kind in _PRECEDENCE}
-    others: Counter[str] = Counter()
+    others = Counter(survey.passed_over)
     for name in names:
         extension = posixpath.splitext(name)[1].lower()
-        if extension in IMAGE_EXTENSIONS:
+        if extension in extensions or _starts_as_image(storage, root, name, extension):
             by_kind["files"].append(name)
         elif extension in _CONTAINER_KINDS:
             by_kind[_CONTAINER_KINDS[extension]].append(name)
@@ -227,7 +332,7 @@ def _find_one(storage: Storage, spec: str) -> _Found:
             others[extension] += 1
     kind = next((kind for kind in _PRECEDENCE if by_kind[kind]), None)
     if kind is None:
-        kinds = ", ".join(f"{n} {suffix or 'no extension'}" for suffix, n in others.most_common(5))
+        kinds = ", ".join(f"{n} {what or 'no extension'}" for what, n in others.most_common(5))
         raise InputError(
             f"{spec} holds no images, .tar shards, Parquet files or .csv manifest: "
             f"{len(names)} files of other kinds ({kinds})"
@@ -237,7 +342,21 @@ def _find_one(storage: Storage, spec: str) -> _Found:
     chosen = by_kind[kind]
     if kind == "parquet" and _is_manifest(storage, _below(root, chosen[0])):
         kind = "manifest"
-    return _Found(kind, root, chosen, others)
+    identities = {
+        file.uri[len(root) :].lstrip("/"): file.identity for file in survey.files if file.identity
+    }
+    return _Found(kind, root, chosen, others, tuple(survey.unreadable), identities)
+
+
+def _starts_as_image(storage: Storage, root: str, name: str, extension: str) -> bool:
+    """Whether a file of unknown extension begins as an image does."""
+    if extension in _OTHER_EXTENSIONS or extension in _CONTAINER_KINDS:
+        return False
+    try:
+        with storage.open(_below(root, name)) as stream:
+            return bool(sniff_format(stream.read(_FIRST_BYTES)))
+    except (InputError, ImageError, OSError):
+        return False
 
 
 def list_source(
@@ -248,13 +367,14 @@ def list_source(
     A container that is damaged gives what can be read and a failure for the rest.
     """
     if source.kind == "files":
-        return _list_files(source, role)
+        refs, failures = _list_files(source, role)
+        return refs, [*_list_unreadable(source, role), *failures]
     (uri,), (name,) = source.uris(), source.names
     try:
         if source.kind == "manifest":
             return list_manifest(storage, uri, role)
         if source.kind == "tar":
-            return list_tar(storage, uri, name, role, IMAGE_EXTENSIONS)
+            return list_tar(storage, uri, name, role, image_extensions())
         return list_parquet(storage, uri, name, role)
     except InputError as error:
         return [], [Failure(name, uri, "list", "InputError", str(error), role)]
@@ -300,24 +420,22 @@ def read_refs(
             yield from read_rows(storage, uri, in_parquet)
 
 
-def _names_of(storage: Storage, spec: str) -> tuple[str, list[str]]:
-    """The root of the input, and the names below it of its visible files, sorted."""
+def _survey_of(storage: Storage, spec: str) -> tuple[str, Survey]:
+    """The root of the input, and the files below it, sorted."""
     if not spec:
         raise InputError("the input is empty: name a folder, a glob, a manifest, .tar or .parquet")
-    files = storage.files_under(spec)
-    if files:
-        root = spec.rstrip("/") or "/"
-    elif storage.exists(spec):
+    survey = storage.survey(spec)
+    if survey.files:
+        return spec.rstrip("/") or "/", survey
+    if storage.exists(spec):
         _refuse_empty_folder(storage, spec)
-        return posixpath.dirname(spec), [posixpath.basename(spec)]
-    elif _is_glob(spec):
-        files, root = storage.matching(spec), _folder_before_wildcard(spec)
-        if not files:
-            raise InputError(f"no file matches {spec}")
-    else:
+        return posixpath.dirname(spec), Survey([StoredFile(spec, 0)])
+    if not _is_glob(spec):
         raise InputError(f"{spec} does not exist")
-    names = [file.uri[len(root) :].lstrip("/") for file in files]
-    return root, [name for name in names if not name.startswith(".") and "/." not in name]
+    files = storage.matching(spec)
+    if not files:
+        raise InputError(f"no file matches {spec}")
+    return _folder_before_wildcard(spec), Survey(files)
 
 
 def _refuse_empty_folder(storage: Storage, spec: str) -> None:
@@ -376,7 +494,7 @@ def _check_container(storage: Storage, piece: Source) -> InputError | None:
     uri = piece.uris()[0]
     try:
         if piece.kind == "tar":
-            check_tar(storage, uri, IMAGE_EXTENSIONS)
+            check_tar(storage, uri, image_extensions())
         elif piece.kind == "parquet":
             check_parquet(storage, uri)
         elif piece.kind == "manifest" and not any(list_manifest(storage, uri, "image")):
@@ -393,10 +511,24 @@ def _list_files(source: Source, role: Role) -> tuple[list[ImageRef], list[Failur
         if name.isascii() or _is_unicode(uri):
             refs.append(ImageRef(name, uri, "", role))
         else:
-            shown = [text.encode("utf-8", "backslashreplace").decode() for text in (name, uri)]
+            shown = [_spelled_out(text) for text in (name, uri)]
             reason = "the file's name is not valid UTF-8: rename it"
             failures.append(Failure(shown[0], shown[1], "list", "InputError", reason, role))
     return refs, failures
+
+
+def _list_unreadable(source: Source, role: Role) -> list[Failure]:
+    failures = []
+    for folder, why in source.unreadable:
+        name, uri = _spelled_out(folder[len(source.root) :].lstrip("/")), _spelled_out(folder)
+        reason = f"the folder cannot be listed: {why}"
+        failures.append(Failure(f"{name}/", uri, "list", "PermissionError", reason, role, True))
+    return failures
+
+
+def _spelled_out(text: str) -> str:
+    """What is no Unicode, in ASCII."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_unicode(text: str) -> bool:

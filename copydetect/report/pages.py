@@ -20,10 +20,10 @@ from copydetect.report.run_view import (
     RunTables,
     RunView,
     Thumbnails,
-    readable_bytes,
     visible,
 )
 from copydetect.runs import Manifest
+from copydetect.summary import readable_bytes
 
 _MEASURED = {
     "search_recall_at_1": "nearest neighbours that the search found",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from copydetect.report.evidence import PairEvidence, pair_evidence
+from copydetect.summary import readable_bytes
 from copydetect.types import Match, Pixels
 
 Thumbnails = Callable[[str, str], bytes | None]
@@ -85,14 +86,6 @@ def thumbnail_jpeg(pixels: Pixels, quality: int = 74) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=quality, optimize=True)
     return stream.getvalue()
-
-
-def readable_bytes(count: int) -> str:
-    """ "812 B", "3.4 MB": powers of 1,000."""
-    power = 0 if count < 1000 else min(5, int(math.log10(count) / 3))
-    value = count / 1000**power
-    unit = ("B", "kB", "MB", "GB", "TB", "PB")[power]
-    return f"{value:.0f} {unit}" if power == 0 or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def visible(text: str) -> str:

@@ -131,6 +131,15 @@ class _CountImages(beam.DoFn):
         yield part
 
 
+def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage) -> bool:
+    """Whether an image can be read and described now, in a process of its own that it may end."""
+    describer = _PartDescriber(storage, setup.of(image.role), image.role, "")
+    try:
+        return bool(Processes().last_try(describer.can_describe, image))
+    except WorkerError:
+        return False
+
+
 class _PartDescriber:
     """Describes parts, in whatever process it is."""
 
@@ -152,6 +161,10 @@ class _PartDescriber:
                 uri = part_uri(self._folder, name, self._role, part)
                 tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name))
         return part, described.images.num_rows, described.failures.num_rows
+
+    def can_describe(self, image: ListedImage) -> bool:
+        """Whether nothing fails; writes nothing."""
+        return not describe_part(self._storage, [image], self._load()).failures.num_rows
 
     def mend(self, work: PartWork) -> PartWork:
         """The part with those contents named that end a process by themselves."""

@@ -14,8 +14,15 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
-from copydetect.records import Record, record_uri, records_uri
-from copydetect.storage import LocalStorage, Storage, StoredFile
+from copydetect.records import (
+    Record,
+    linked_part,
+    record_uri,
+    recorded_uri,
+    records_uri,
+    remove_recorded,
+)
+from copydetect.storage import LocalStorage, Storage, StoredFile, Survey
 from copydetect.transforms.downloads import cached_download
 
 _REMOTE_BUFFER = 1 << 20
@@ -82,6 +89,9 @@ class BeamStorage:
         if _is_local(uri):
             return self._local.files_under(uri)
         return self.matching(uri.rstrip("/") + "/**")
+
+    def survey(self, uri: str) -> Survey:
+        return self._local.survey(uri) if _is_local(uri) else Survey(self.files_under(uri))
 
     def matching(self, pattern: str) -> list[StoredFile]:
         if _is_local(pattern):
@@ -162,28 +172,40 @@ def _remote_errors(verb: str, uri: str) -> Iterator[None]:
 
 
 class RecordedStorage(BeamStorage):
-    """`BeamStorage` that keeps a record of each file that it writes below the folder of a run."""
+    """`BeamStorage` that keeps records of what it writes into a folder, as `records` says, and
+    neither replaces nor deletes there what has none."""
 
     def __init__(self, folder: str, row_copies: str = "") -> None:
         super().__init__(row_copies)
-        self._folder = folder
+        self._folder = folder.rstrip("/")
 
     def write(self, uri: str, data: bytes) -> None:
-        super().write(uri, data)
-        if noted := record_uri(self._folder, uri):
-            super().write(noted, Record.of(io.BytesIO(data)).to_json())
+        record = Record.of(io.BytesIO(data))
+        if not self._is_inside(uri):
+            super().write(uri, data)
+        elif _is_local(uri):
+            self._refuse_foreign(uri)
+            self._local.write(uri, data, settled=lambda: self._note(uri, record))
+        else:
+            self._note(uri, record)
+            super().write(uri, data)
 
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:
             record = Record.of(stream)
-        super().upload(local_path, uri)
-        if noted := record_uri(self._folder, uri):
-            super().write(noted, record.to_json())
+        if not self._is_inside(uri):
+            super().upload(local_path, uri)
+        elif _is_local(uri):
+            self._refuse_foreign(uri)
+            self._local.upload(local_path, uri, settled=lambda: self._note(uri, record))
+        else:
+            self._note(uri, record)
+            super().upload(local_path, uri)
 
     def is_whole(self, uri: str) -> bool:
         """Whether the file is what its record says."""
-        noted = record_uri(self._folder, uri)
         try:
+            noted = record_uri(self._folder, uri)
             wanted = Record.parse(self.read(noted)) if noted else None
             with self.open(uri) as stream:
                 return wanted is not None and wanted == Record.of(stream)
@@ -191,11 +213,29 @@ class RecordedStorage(BeamStorage):
             return False
 
     def delete(self, uri: str) -> None:
-        """Remove a file or a folder, and the records of it."""
-        super().delete(uri)
-        for noted in (record_uri(self._folder, uri), records_uri(self._folder, uri)):
-            if noted:
-                super().delete(noted)
+        """Remove what has a record: a file, or those in a folder; and the records."""
+        if _is_local(uri):
+            remove_recorded(self._folder, uri)
+            return
+        noted = [record_uri(self._folder, uri)]
+        noted += [file.uri for file in self.files_under(records_uri(self._folder, uri))]
+        for record in noted:
+            if self.exists(record):
+                super().delete(recorded_uri(self._folder, record))
+                super().delete(record)
+
+    def _is_inside(self, uri: str) -> bool:
+        return bool(record_uri(self._folder, uri))
+
+    def _note(self, uri: str, record: Record) -> None:
+        super().write(record_uri(self._folder, uri), record.to_json())
+
+    def _refuse_foreign(self, uri: str) -> None:
+        """InputError where the file is somebody else's, or would be written through a link."""
+        if link := linked_part(self._folder, uri):
+            raise InputError(f"{link} is a link, through which nothing is written: remove it")
+        if os.path.exists(uri) and not os.path.exists(record_uri(self._folder, uri)):
+            raise InputError(f"{uri} was not made by copydetect and is not replaced: move it away")
 
 
 def _is_local(uri: str) -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.candidates.candidate_parts import read_pairs
+from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
 from copydetect.evaluation.calibration import IDENTITY, Calibration
 from copydetect.images import DecodeOptions, decode
@@ -24,7 +25,8 @@ from copydetect.inputs.sources import read_refs
 from copydetect.parts import CHANGED, ImageNumbers
 from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
-from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.image_pairs import prepare_decoded, verify_images
+from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import PairImage
 from copydetect.verification.proved_families import Prior, in_proved_families
 
@@ -84,8 +86,10 @@ class PairImages:
         with self._lock:
             self._kept[number] = found
             self._kept.move_to_end(number)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            held = sum(map(_pictures, self._kept.values())) if _pictures(found) > 1 else 0
+            while len(self._kept) > 1 and max(len(self._kept), held) > self._most:
+                _, dropped = self._kept.popitem(last=False)
+                held -= _pictures(dropped)
         return found
 
     def _opened_in_its_place(self, number: int, failure: Failure) -> PairImage | Failure:
@@ -113,12 +117,13 @@ class PairImages:
         try:
             # Twice the working size, so that the last reduction is a good one.
             side = options.matching.working_px * 2
-            decoded = decode(content, side, options.decoding)
-            size = (decoded.width_px, decoded.height_px)
+            decoded = decode(
+                content, side, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
+            )
             keypoints = (
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
-            image = prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            image = prepare_decoded(row.image_id, decoded, options.matching, keypoints)
             return replace(image, uri=row.uri)
         except ImageError as error:
             return _failure(row, str(error), is_transient(error))
@@ -237,7 +242,7 @@ def _verdict(
     """The verdict on a pair by its pixels and what was known before."""
     calibration, matching = options.calibration, options.matching
     needed = prior.needed(matching.min_confidence, calibration)
-    match = verify_pair(
+    match = verify_images(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
     confidence = prior.confidence(match.confidence, calibration)
@@ -252,6 +257,11 @@ def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Cand
             for name in ("similarity", "descriptor_score", "votes", "local_score"):
                 values[name] = np.nan if values[name] is None else values[name]
             yield row, Candidate(**values)
+
+
+def _pictures(image: PairImage | Failure) -> int:
+    """How many pictures are held for an image: an animation is as many as its moments."""
+    return 1 if isinstance(image, Failure) else 1 + len(image.later)
 
 
 def _failure(row: ImageRow, message: str, retryable: bool) -> Failure:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
 from copydetect.inputs.given import Inputs
 from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
+from copydetect.scratch import scratch_folder
 from copydetect.storage import LocalStorage
 from copydetect.types import Role
 from pipelines.arguments import run_options
@@ -95,7 +95,7 @@ def _measure(
     )
     references = [*arguments.references, *arguments.others]
     inputs: dict[Role, Inputs] = {"query": arguments.queries, "reference": references}
-    with tempfile.TemporaryDirectory(prefix="copydetect-effort-") as folder:
+    with scratch_folder() as folder:
         output = runs.join(folder, "out")
         started, worked = time.monotonic(), time.process_time()
         manifest = run_job(checked_job("match", inputs, output, options, engine)).manifest

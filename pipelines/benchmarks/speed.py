@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import sys
-import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from copydetect.inputs.sources import read_refs, read_source
 from copydetect.options import EngineOptions
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
+from copydetect.scratch import scratch_folder
 from copydetect.threads import work_in_one_thread
 from copydetect.types import Failure
 from pipelines.arguments import run_options
@@ -37,7 +37,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     """Measure, and print JSON."""
     workers = engine.workers or _USUAL_WORKERS
     options = run_options(arguments, report=False)
-    with tempfile.TemporaryDirectory(prefix="copydetect-speed-") as folder:
+    with scratch_folder() as folder:
         output = runs.join(folder, "out")
         silent = replace(engine, workers=workers, progress=False)
         job = checked_job("dedup", {"image": arguments.photos}, output, options, silent)

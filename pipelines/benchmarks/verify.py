@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import tempfile
 import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from copydetect.inputs.given import Inputs
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
 from copydetect.runs import Manifest
+from copydetect.scratch import scratch_folder
 from copydetect.storage import LocalStorage
 from copydetect.threads import work_in_one_thread
 from copydetect.training.decision import FOLDS, first_choice, out_of_fold
@@ -125,7 +125,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     command = "dedup" if arguments.references is None else "match"
     silent = replace(engine, workers=engine.workers or _USUAL_WORKERS, progress=False)
     options = run_options(arguments, report=False)
-    with tempfile.TemporaryDirectory(prefix="copydetect-verify-") as folder:
+    with scratch_folder() as folder:
         job = checked_job(command, inputs, runs.join(folder, "out"), options, silent)
         figures = _figures(job, truth)
     print(_table(figures))

@@ -127,6 +127,12 @@ def _plan(parser: CommandParser) -> None:
     parser.add_argument("--cores", type=whole_number, default=256, help="of all workers (256)")
 
 
+def _faults(parser: CommandParser) -> None:
+    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=f"{INPUTS}; the first six")
+    parser.add_argument("--faults", type=whole_number, default=200, help="how many (200)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="which ones (0)")
+
+
 BENCHMARKS = {
     "speed": Benchmark(
         "images a second of decode, describe and all of dedup, against a bare loop", _speed
@@ -147,6 +153,11 @@ BENCHMARKS = {
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
+    ),
+    "faults": Benchmark(
+        "what killed and failing runs leave: tables, files of the user, leftovers",
+        _faults,
+        runs=False,
     ),
 }
 

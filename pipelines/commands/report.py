@@ -18,8 +18,8 @@ def main(argv: list[str]) -> int:
 
 def _report(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
-        from copydetect.transforms.storage import storage_for
+        from copydetect.transforms.storage import RecordedStorage
         from pipelines.report import write_report
 
     output = arguments.run.rstrip("/") or "/"
-    print(write_report(storage_for(output), output))
+    print(write_report(RecordedStorage(output), output))

@@ -1,0 +1,80 @@
+"""What of a finished run is worth another try: images that failed for a reason that may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow.compute as pc
+
+from copydetect import runs, tables
+from copydetect.parts import LISTING, ListedImage
+from copydetect.runs import Manifest
+from copydetect.storage import Storage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup, can_be_described
+from copydetect.types import ImageRow
+
+_OF_DESCRIPTIONS = (
+    "index",
+    "search",
+    "candidates",
+    "pairs",
+    "matches",
+    "verify-failures",
+    "groups",
+)
+
+
+def some_can_be_read_now(
+    storage: Storage, output: str, manifest: Manifest, setup: DescriberSetup
+) -> bool:
+    """Whether an image that failed for a passing reason can be described by now.
+
+    Those that could not even be listed are listed anew by every run.
+    """
+    failures = manifest.table(storage, output, "failures", ["role", "image_id", "retryable"])
+    failed = failures.filter(failures["retryable"]).to_pylist()
+    if not failed:
+        return False
+    wanted = {(row["role"], row["image_id"]) for row in failed}
+    return any(
+        can_be_described(storage, setup, image)
+        for image in _listed_images(storage, output, manifest)
+        if (image.role, image.image_id) in wanted
+    )
+
+
+def forget_what_follows(storage: Storage, output: str, folder: str) -> None:
+    """Remove the manifest of a run, and all but its descriptions: some of these will change."""
+    storage.delete(runs.join(output, runs.MANIFEST))
+    for name in _OF_DESCRIPTIONS:
+        storage.delete(runs.join(output, folder, name))
+
+
+def only_failures_have_gone(
+    storage: Storage, output: str, manifest: Manifest, listings: Sequence[str]
+) -> bool:
+    """Whether the input is what it was in a run, but for images that could not be read then.
+
+    listings: files of the new listing, of all roles.
+    """
+    before = manifest.table(storage, output, "images", ["role", "image_id", "sha256"]).to_pylist()
+    names = ["role", "image_id", "sha256", "error_type"]
+    now = tables.read_tables(storage, listings, LISTING, names)
+    read = now.filter(pc.equal(now["error_type"], "")).to_pylist()
+    known = {(row["role"], row["image_id"]): row["sha256"] for row in before}
+    found = {(row["role"], row["image_id"]): row["sha256"] for row in read}
+    same = {key for key, sha256 in known.items() if sha256 is not None}
+    return (
+        same <= found.keys() <= known.keys()
+        and all(found[key] == known[key] for key in same)
+        and len(found) > len(same)
+    )
+
+
+def _listed_images(storage: Storage, output: str, manifest: Manifest) -> Iterator[ListedImage]:
+    for uri in manifest.table_uris(output, "images"):
+        for values in tables.read_table(storage, uri).to_pylist():
+            row = ImageRow(**values)
+            if row.sha256 is not None and row.bytes is not None:
+                place = (row.image_id, row.role, row.uri, row.member)
+                yield ListedImage(*place, row.sha256, row.bytes)
