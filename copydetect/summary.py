@@ -76,7 +76,8 @@ class Summary:
         said = f"{subject} of {_counted(self.groups, 'other')}"
         if not going:
             return f"{said}, none of which is suggested for removal"
-        return f"{said}; {going:,} of them could go, {readable_bytes(self.removable_bytes or 0)}"
+        size = readable_bytes(self.removable_bytes or 0)
+        return f"{said}; {going:,} of them could go, {size}"
 
     def _failures(self) -> list[str]:
         if not self.failed:

@@ -197,11 +197,12 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
     )
     ranks = _ranks_inside(job, block, pairs)
     ends = _crowded_ends(job, densities[0], pairs)
-    wanted = job.options.keeps(ranks, pairs.score, ends.any(axis=0))
+    either: Bools = np.asarray(ends.any(axis=0))
+    wanted = job.options.keeps(ranks, pairs.score, either)
     wanted[_connecting(job, block, pairs)] = True
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
-    kept.records["crowded"] = ends.all(axis=0)[rows]
+    kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
 
 
