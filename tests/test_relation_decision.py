@@ -12,7 +12,10 @@ from copydetect.errors import ModelError, OptionError
 from copydetect.training.relation_decision import Labelled, fit
 from copydetect.training.relation_pairs import differ, of_frames, scanned
 from copydetect.types import COPY_RELATIONS
+from copydetect.verification import residual
+from copydetect.verification.agreement import Overlap
 from copydetect.verification.relations import NAMES, TOLD, Verdict, load_relations
+from copydetect.verification.residual import Residual
 from tests.scenes import scene
 
 
@@ -53,6 +56,22 @@ def test_no_decision_is_named(tmp_path: Path) -> None:
         load_relations(tmp_path / "text.json")
 
 
+def left(middle_differs: float, patches: int) -> Residual:
+    """A residual of these numbers, and nothing else."""
+    values = np.zeros(len(residual.NAMES), np.float32)
+    values[residual.NAMES.index("middle_differs")] = middle_differs
+    values[residual.NAMES.index("patches")] = patches
+    nothing = np.zeros((1, 1), np.float32)
+    pair = Overlap(nothing, nothing, nothing, np.eye(3), np.eye(3), 8)
+    return Residual(values, np.eye(3), pair, nothing > 0)
+
+
+@pytest.mark.parametrize(("patches", "relation"), [(1, "changed_content"), (9, "same_layout")])
+def test_a_page_that_differs_in_many_places_is_filled_anew(patches: int, relation: str) -> None:
+    shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
+    assert Verdict(0.1, shares, left(0.2, patches)).relation(False, True) == relation
+
+
 @pytest.mark.parametrize("is_copy", [True, False])
 @pytest.mark.parametrize("resize", [True, False])
 def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
@@ -60,7 +79,7 @@ def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
     for best in range(len(TOLD)):
         shares = np.full(len(TOLD), 0.1)
         shares[best] = 0.5
-        relation = Verdict(0.5, shares, None).relation(is_copy, resize)  # type: ignore[arg-type]
+        relation = Verdict(0.5, shares, left(0.01, 1)).relation(is_copy, resize)
         assert (relation in COPY_RELATIONS) == is_copy
         assert resize or relation != "same_picture"
 

@@ -55,6 +55,9 @@ _SUREST = 9.0
 _RAISED_MOST = 1.0
 """By how much, in log-odds, a closer look may raise what small copies say: it has seen look-alikes
 above all, and few of the strangers that a search proposes."""
+_FILLED = 0.08
+_PLACES = 3
+"""Of a page, places that differ and the part of its texture from which on it is filled anew."""
 _WHOLE = 0.97
 """Of each picture: where both show so much of each other, nothing was cut off or added."""
 _UNMOVED = 0.02
@@ -85,7 +88,15 @@ class Verdict:
         among = [one for one in TOLD if (one in COPY_RELATIONS) == is_copy]
         if not is_resize and is_copy:
             among.remove("same_picture")
-        return max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
+        likeliest = max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
+        if likeliest == "changed_content" and self._is_filled_anew():
+            return "same_layout"
+        return likeliest
+
+    def _is_filled_anew(self) -> bool:
+        """Whether so much differs, in so many places, that what agrees is but the form."""
+        places = max(self.residual["patches"], self.residual["blobs"])
+        return places >= _PLACES and self.residual["middle_differs"] > _FILLED
 
 
 @dataclass(frozen=True, eq=False)
