@@ -12,7 +12,10 @@ from copydetect.errors import ModelError, OptionError
 from copydetect.training.relation_decision import Labelled, fit
 from copydetect.training.relation_pairs import differ, of_frames, scanned
 from copydetect.types import COPY_RELATIONS
+from copydetect.verification import residual
+from copydetect.verification.agreement import Overlap
 from copydetect.verification.relations import NAMES, TOLD, Verdict, load_relations
+from copydetect.verification.residual import Residual
 from tests.scenes import scene
 
 
@@ -22,6 +25,7 @@ def drawn(pairs: int, seed: int) -> Labelled:
     of_relation = rng.integers(0, len(TOLD), pairs)
     values = rng.normal(size=(pairs, len(NAMES))).astype(np.float32)
     values[:, NAMES.index("full_middle_p2")] = of_relation + rng.normal(0, 0.1, pairs)
+    values[:, NAMES.index("full_rest_peak")] = 90  # something differs in all of them
     sources = np.array([f"source {number % 9}" for number in range(pairs)])
     return Labelled(values, np.array(TOLD)[of_relation], sources)
 
@@ -35,7 +39,7 @@ def test_what_tells_relations_is_learnt_and_read_as_written(tmp_path: Path) -> N
     decision, others = load_relations(path), drawn(200, 2)
     said = np.array(TOLD)[decision.shares(others.values).argmax(axis=1)]
     assert (said == others.relations).mean() > 0.9
-    assert ((decision.confidences(others.values) > 0.5) == others.copies).mean() > 0.95
+    assert ((decision.log_odds(others.values) > 0) == others.copies).mean() > 0.95
     assert np.allclose(decision.shares(others.values).sum(axis=1), 1)
 
 
@@ -52,6 +56,22 @@ def test_no_decision_is_named(tmp_path: Path) -> None:
         load_relations(tmp_path / "text.json")
 
 
+def left(middle_differs: float, patches: int) -> Residual:
+    """A residual of these numbers, and nothing else."""
+    values = np.zeros(len(residual.NAMES), np.float32)
+    values[residual.NAMES.index("middle_differs")] = middle_differs
+    values[residual.NAMES.index("patches")] = patches
+    nothing = np.zeros((1, 1), np.float32)
+    pair = Overlap(nothing, nothing, nothing, np.eye(3), np.eye(3), 8)
+    return Residual(values, np.eye(3), pair, nothing > 0)
+
+
+@pytest.mark.parametrize(("patches", "relation"), [(1, "changed_content"), (9, "same_layout")])
+def test_a_page_that_differs_in_many_places_is_filled_anew(patches: int, relation: str) -> None:
+    shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
+    assert Verdict(0.1, shares, left(0.2, patches)).relation(False, True) == relation
+
+
 @pytest.mark.parametrize("is_copy", [True, False])
 @pytest.mark.parametrize("resize", [True, False])
 def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
@@ -59,7 +79,7 @@ def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
     for best in range(len(TOLD)):
         shares = np.full(len(TOLD), 0.1)
         shares[best] = 0.5
-        relation = Verdict(0.5, shares, None).relation(is_copy, resize)  # type: ignore[arg-type]
+        relation = Verdict(0.5, shares, left(0.01, 1)).relation(is_copy, resize)
         assert (relation in COPY_RELATIONS) == is_copy
         assert resize or relation != "same_picture"
 

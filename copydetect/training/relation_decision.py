@@ -168,7 +168,7 @@ def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
         max_features=0.4,
         monotonic_cst=monotonic,
         random_state=0,
-    ).fit(pairs.values, pairs.copies)
+    ).fit(pairs.values, pairs.copies, _weights(pairs))
 
 
 def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
@@ -181,7 +181,13 @@ def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
         l2_regularization=3.0,
         max_features=0.4,
         random_state=0,
-    ).fit(pairs.values, pairs.relations)
+    ).fit(pairs.values, pairs.relations, _weights(pairs))
+
+
+def _weights(pairs: Labelled) -> npt.NDArray[np.float64]:
+    """(n,) so that rare relations count: one other digit is harder to see than another scene."""
+    names, rows, counts = np.unique(pairs.relations, return_inverse=True, return_counts=True)
+    return np.asarray((len(pairs.relations) / (len(names) * counts[rows])) ** 0.75, np.float64)
 
 
 def _shares(seen: Labelled, values: Floats) -> npt.NDArray[np.float64]:

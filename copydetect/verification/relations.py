@@ -9,6 +9,7 @@ of them it is.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +51,13 @@ TOLD: tuple[Relation, ...] = (
 """The relations that need to be told apart; equal pixels need no trees."""
 
 _CLIP = 1e-4
+_SUREST = 9.0
+_RAISED_MOST = 1.0
+"""By how much, in log-odds, a closer look may raise what small copies say: it has seen look-alikes
+above all, and few of the strangers that a search proposes."""
+_FILLED = 0.08
+_PLACES = 3
+"""Of a page, places that differ and the part of its texture from which on it is filled anew."""
 _WHOLE = 0.97
 """Of each picture: where both show so much of each other, nothing was cut off or added."""
 _UNMOVED = 0.02
@@ -80,7 +88,15 @@ class Verdict:
         among = [one for one in TOLD if (one in COPY_RELATIONS) == is_copy]
         if not is_resize and is_copy:
             among.remove("same_picture")
-        return max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
+        likeliest = max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
+        if likeliest == "changed_content" and self._is_filled_anew():
+            return "same_layout"
+        return likeliest
+
+    def _is_filled_anew(self) -> bool:
+        """Whether so much differs, in so many places, that what agrees is but the form."""
+        places = max(self.residual["patches"], self.residual["blobs"])
+        return places >= _PLACES and self.residual["middle_differs"] > _FILLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +109,10 @@ class RelationDecision:
     slope: float
     intercept: float
 
-    def confidences(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(n,) probabilities of copies for vectors (n, len(NAMES))."""
-        logits = self.slope * self.copy.sums(values) + self.intercept
-        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
+    def log_odds(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n,) of being copies, for vectors (n, len(NAMES))."""
+        sums = self.slope * self.copy.sums(values) + self.intercept
+        return np.asarray(np.clip(sums, -_SUREST, _SUREST), np.float64)
 
     def shares(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """(n, len(TOLD)) probabilities."""
@@ -135,7 +151,9 @@ def look_closely(
         return None
     values, residual = closer
     decision = load_relations()
-    confidence = float(decision.confidences(values[None])[0])
+    odds = float(decision.log_odds(values[None])[0])
+    odds = min(odds, float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
+    confidence = 1 / (1 + math.exp(-odds))
     return Verdict(confidence, decision.shares(values[None])[0], residual)
 
 
