@@ -47,5 +47,5 @@ class _ListAndHash(beam.DoFn):
         number, source = piece
         listed = list_images(read_source(self._storage, source, self._role), source.origin)
         uri = listing_uri(self._folder, self._role, number)
-        tables.write_table(self._storage, uri, tables.rows_to_table(listed, LISTING))
+        tables.write_rows(self._storage, uri, listed, LISTING)
         yield uri
