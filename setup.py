@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "heif": ["pillow-heif>=0.18,<2"],
+        "raw": ["rawpy>=0.25,<0.29"],
         "test": ["hypothesis>=6.100", "mypy>=1.13", "pandas>=2", "pytest>=8", "ruff>=0.8"],
     },
     entry_points={"console_scripts": ["copydetect = pipelines.cli:main"]},

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.description import keypoints
+from copydetect.description.describing import local_features
 from copydetect.description.keypoints import load_quantiser
+from copydetect.description.renderings import MOMENTS_DECODED, renderings_of
 from copydetect.errors import ImageError
 from copydetect.evaluation.calibration import bundled_calibration
 from copydetect.image_files import ImageLike, file_bytes, named
@@ -18,7 +20,8 @@ from copydetect.images import DecodedImage, decode
 from copydetect.models import DEFAULT_MODEL
 from copydetect.options import DEFAULT_PRECISION, RunOptions
 from copydetect.types import Candidate, Direction, Match, Relation
-from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.image_pairs import prepare_decoded, verify_images
+from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import PairImage
 
 Floats = npt.NDArray[np.float32]
@@ -60,7 +63,7 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
     threshold = max(0.5, calibration.threshold_for(wanted))
     options = MatchOptions(min_confidence=calibration.needed(threshold, 0.0), match_score=-math.inf)
     images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
-    match = verify_pair(images[0], images[1], _unscored(), None, options)
+    match = verify_images(images[0], images[1], _unscored(), None, options)
     confidence = float(calibration.apply(match.confidence, 0.0))
     return _comparison(replace(match, confidence=confidence))
 
@@ -85,7 +88,7 @@ def describe_images(
     for start in range(0, len(listed), _BATCH_IMAGES):
         batch = listed[start : start + _BATCH_IMAGES]
         pixels = [
-            _decoded(image, number, _DESCRIBED_SIDE_PX).pixels
+            renderings_of(_decoded(image, number, _DESCRIBED_SIDE_PX))[0].pixels
             for number, image in enumerate(batch, start=start + 1)
         ]
         vectors.append(embedder.embed(pixels))
@@ -94,15 +97,15 @@ def describe_images(
 
 def _opened(image: ImageLike, number: int, options: MatchOptions) -> PairImage:
     decoded = _decoded(image, number, options.working_px * 2)
-    found = keypoints.extract(decoded.pixels, keypoints.STANDARD)
+    found = local_features(renderings_of(decoded), (), keypoints.STANDARD)
     stored = keypoints.quantise(found, load_quantiser(), str(number), keypoints.STANDARD)
-    size = (decoded.width_px, decoded.height_px)
-    return prepare_image(str(number), decoded.pixels, options, size, stored)
+    return prepare_decoded(str(number), decoded, options, stored)
 
 
 def _decoded(image: ImageLike, number: int, side_px: int) -> DecodedImage:
     try:
-        return decode(file_bytes(image), side_px)
+        data = file_bytes(image)
+        return decode(data, side_px, in_pieces=True, moments=MOMENTS_DECODED)
     except ImageError as error:
         raise ImageError(f"{named(image, number)}: {error}") from error
 

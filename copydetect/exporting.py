@@ -2,7 +2,7 @@
 
 | what | rows |
 |---|---|
-| drop | images that are copies of a kept one and could go; of `match`, queries that are copies |
+| drop | images that are suggested for removal; of `match`, queries that are copies |
 | keep | all other images that could be read; of `match`, all other queries |
 | pairs | pairs of copies, with their evidence |
 | groups | members of groups |
@@ -88,7 +88,7 @@ def _dropped(result: Result) -> pa.Table:
     """image_id of what could go, with the image that stays in its place."""
     if result.manifest.command != "match":
         groups = result.groups
-        return groups.filter(pc.invert(groups["keep"])).select(["image_id", *_KEPT_COLUMNS])
+        return groups.filter(groups["suggested"]).select(["image_id", *_KEPT_COLUMNS])
     matches = result.matches
     copies = matches.filter(matches["is_copy"]).sort_by([("confidence", "descending")])
     names = {"query_id": "image_id", "reference_id": "kept_id", "reference_uri": "kept_uri"}

@@ -5,12 +5,10 @@ file is called does not matter, and no plugin that runs other programs is ever r
 global settings are neither used nor changed, so threads may decode side by side.
 
 What is decided here:
-- Transparency is flattened onto white, as a page or a viewer would show it.
 - A truncated or damaged file is an ImageError: half a picture would match what it is not.
-- Of animations and multi-page files the first frame counts.
-- Colour profiles are ignored; CMYK JPEGs are taken as Adobe writes them (inverted).
-- 16-bit samples are scaled to 8 bits; 32-bit and float samples, which have no agreed white, are
-  stretched from their minimum to their maximum.
+- Of a camera's RAW file the embedded preview counts.
+- Of animations a few moments are decoded where they are asked for; of other files with several
+  pictures the first one.
 """
 
 from __future__ import annotations
@@ -20,11 +18,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -34,7 +30,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from copydetect.animations import Moments, decode_moments, frame_count
 from copydetect.errors import ImageError, OptionError
+from copydetect.raw import is_raw, preview_of
+from copydetect.stills import Still, still_of
+from copydetect.transparency import Opacity
 from copydetect.types import Pixels
 
 _SIGNATURES = (
@@ -70,22 +70,14 @@ _PLUGINS: dict[str, type[ImageFile]] = {
     "TIFF": _TiffFile,
     "WEBP": WebPImageFile,
 }
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _MAX_JPEG_SCANS = 100
+_MOST_PIECES = 8.0
+_STANDS_STILL: Moments[Any] = Moments(1, None, ())
 _COSTS = {"WEBP": 2.0, "AVIF": 1.25, "HEIF": 1.25}
 _FLOAT_COST = 3.0
 """Measured memory of a pixel while it is decoded, in units of 8 bytes: WebP's decoder keeps four
 canvases, numbers of 32 bits are stretched in floats."""
 _STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
-_TIFF_BITS_PER_SAMPLE = 258
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,9 @@ class DecodeOptions:
 
     max_megapixels: the largest image that is decoded, by what its header says, before memory is
     taken for it, 8 bytes a pixel at most; one of a format that takes more counts as several. A JPEG
-    that is decoded at 1/2, 1/4 or 1/8 counts
-    with its size over 2, 4 or 8, because its full picture is never in memory.
+    that is decoded at 1/2, 1/4 or 1/8 counts with its size over 2, 4 or 8, because its full picture
+    is never in memory. Of an animation so many frames are decoded, one after the other, as have
+    these pixels together.
     """
 
     max_megapixels: float = 200.0
@@ -112,10 +105,12 @@ class DecodeOptions:
 class DecodedImage:
     """One decoded image.
 
-    pixels: (h, w, 3) uint8 RGB, upright, writable; width_px, height_px: the upright size of the
+    pixels, opacity: as in `Still`, of the first frame; width_px, height_px: the upright size of the
     picture in the file, of which `pixels` may be a smaller rendering; format: "JPEG", "PNG", …;
     jpeg_quality: 1…100, estimated from the quantisation table, None for other formats;
-    captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown.
+    captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown;
+    moments: the extent of an animation and those of its moments that were asked for, of the size of
+    `pixels`.
     """
 
     pixels: Pixels
@@ -124,47 +119,98 @@ class DecodedImage:
     format: str
     jpeg_quality: int | None
     captured: str
+    opacity: Opacity | None = None
+    moments: Moments[Still] = _STANDS_STILL
+
+
+def pieces_of(width_px: float, height_px: float) -> float:
+    """How many pictures of ordinary shape a strip, panorama or whole page holds in a row.
+
+    1 for what is no longer than 2 : 1, and at most 8.
+    """
+    longer, shorter = max(width_px, height_px), max(min(width_px, height_px), 1)
+    return min(max((longer / shorter - 0.5) / 1.5, 1.0), _MOST_PIECES)
+
+
+def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
+    """How long a picture's longer side may be where that of others is `side_px`: so much for each
+    of its pieces."""
+    return round(side_px * pieces_of(width_px, height_px))
 
 
 def decode(
-    data: bytes, max_side_px: int | None = None, options: DecodeOptions | None = None
+    data: bytes,
+    max_side_px: int | None = None,
+    options: DecodeOptions | None = None,
+    *,
+    in_pieces: bool = False,
+    moments: int = 1,
 ) -> DecodedImage:
-    """Decode the first frame of an image file.
+    """Decode the first frame of an image file, and further moments where it is animated.
 
     max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel,
-    and smaller images are never enlarged.
+    and smaller images are never enlarged; in_pieces: long pictures get more, see `long_side_px`;
+    moments: of an animation, the first included, spread evenly over its frames.
     Raises ImageError, naming the reason, for whatever the bytes may hold.
     """
     if max_side_px is not None and max_side_px < 1:
         raise OptionError(f"max_side_px is {max_side_px}; it must be at least 1")
-    image_format = sniff_format(data)
+    image_format = named = sniff_format(data)
+    turned = 1
+    if image_format == "RAW":
+        data, turned = preview_of(data)
+        image_format = sniff_format(data)
     with _pillow_errors(image_format):
         image = _plugin(image_format)(io.BytesIO(data))
     header_size = image.size
-    _draft_within_limit(image, data, max_side_px, options or DecodeOptions())
+    if max_side_px is not None and in_pieces:
+        max_side_px = long_side_px(*header_size, max_side_px)
+    options = options or DecodeOptions()
+    _draft_within_limit(image, data, max_side_px, options)
+    frames = frame_count(image, image_format)
     with _pillow_errors(image_format):
         image.load()
     # Pillow turns TIFF upright while loading; a drafted JPEG has lost its size instead.
     width_px, height_px = header_size if image_format == "JPEG" else image.size
     exif = _exif(image)
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else turned
+    wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
-        rgb = _to_rgb(image, _long_side_size(width_px, height_px, max_side_px))
-    pixels = np.array(rgb)
-    if max_side_px is not None:
-        pixels = resize(pixels, *_long_side_size(width_px, height_px, max_side_px))
-    if orientation in _TRANSPOSE:
-        pixels = np.array(Image.fromarray(pixels).transpose(_TRANSPOSE[orientation]))
-        if orientation >= 5:
-            width_px, height_px = height_px, width_px
+        first = still_of(image, wanted, orientation)
     quality = _jpeg_quality(image) if isinstance(image, JpegImageFile) else None
-    return DecodedImage(pixels, width_px, height_px, image_format, quality, _captured(exif))
+    shown = _STANDS_STILL
+    if frames > 1:
+        most = int(options.max_megapixels * 1e6 / (width_px * height_px)) if moments > 1 else 1
+        shown = decode_moments(
+            image, frames, most, moments, lambda frame: still_of(frame, wanted, orientation)
+        )
+    if orientation >= 5:
+        width_px, height_px = height_px, width_px
+    return DecodedImage(
+        first.pixels,
+        width_px,
+        height_px,
+        named,
+        quality,
+        _captured(exif),
+        first.opacity,
+        shown,
+    )
+
+
+def read_header(data: bytes) -> ImageFile:
+    """An image file with its header read and no pixels decoded; ImageError where it has none."""
+    image_format = sniff_format(data)
+    with _pillow_errors(image_format):
+        return _plugin(image_format)(io.BytesIO(data))
 
 
 def sniff_format(data: bytes) -> str:
     """The image format that the first bytes announce; ImageError where it is none of ours."""
     if not data:
         raise ImageError("the file is empty")
+    if is_raw(data):
+        return "RAW"
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -178,25 +224,9 @@ def sniff_format(data: bytes) -> str:
         if brands & _HEIF_BRANDS:
             return "HEIF"
     raise ImageError(
-        f"not an image of a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC): "
+        f"not an image of a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, RAW): "
         f"it starts with {data[:8]!r}"
     )
-
-
-def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
-    """The image at another size: cubic where it grows, else antialiased.
-
-    Down to half, bilinear reads every pixel: as near to an antialiased cubic as area averaging is,
-    in a third of its time. Below, areas are averaged.
-    """
-    height, width = pixels.shape[:2]
-    if (width, height) == (width_px, height_px):
-        return pixels
-    ratio = max(width / width_px, height / height_px)
-    method = cv2.INTER_AREA
-    if ratio <= 2:
-        method = cv2.INTER_CUBIC if width_px > width or height_px > height else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width_px, height_px), interpolation=method), np.uint8)
 
 
 def _long_side_size(width: int, height: int, side_px: int | None) -> tuple[int, int]:
@@ -292,6 +322,12 @@ def _exif(image: ImageFile) -> Image.Exif:
         return Image.Exif()
 
 
+def _orientation(exif: Image.Exif) -> int:
+    """1 to 8; upright where the tag says none of these."""
+    found = exif.get(ExifTags.Base.Orientation, 1)
+    return int(found) if found in range(1, 9) else 1
+
+
 def _captured(exif: Image.Exif) -> str:
     if not exif:
         return ""
@@ -314,64 +350,3 @@ def _jpeg_quality(image: JpegImageFile) -> int | None:
     percent = max(1.0, 100.0 * sum(table) / _STANDARD_LUMINANCE_SUM)
     quality = (200.0 - percent) / 2.0 if percent <= 100.0 else 5000.0 / percent
     return int(min(100, max(1, round(quality))))
-
-
-def _to_rgb(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
-    """A loaded image of any mode as RGB on white, brought near the wanted size on the way.
-
-    The integer reduction comes as early as the mode allows, to save memory and time.
-    """
-    image = _to_8_bit(image)
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return _reduce(image, wanted)
-    if not image.has_transparency_data:
-        return _reduce(image if image.mode == "L" else image.convert("RGB"), wanted).convert("RGB")
-    rgba = _reduce(image if image.mode == "RGBA" else image.convert("RGBA"), wanted)
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba)
-    return white
-
-
-def _reduce(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
-    factor = max(image.size) // max(wanted)
-    return image.reduce(factor) if factor > 1 else image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Modes that Pillow's own conversion to RGB clips or refuses, as L or RGB; others unchanged."""
-    if image.mode.startswith("I;16"):
-        return _scale_16_bit(image)
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_stretch(np.asarray(image)))
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        if converted is None:
-            raise ImageError("Lab colours cannot be converted")
-        return converted
-    return image
-
-
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 (or, in TIFF, 12) bits as 8, rounded; a transparent value becomes white."""
-    bits = 16
-    if isinstance(image, TiffImageFile):
-        bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
-    white = (1 << bits) - 1
-    table = np.minimum((np.arange(1 << 16) * 255 + white // 2) // white, 255).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        table[transparent] = 255
-    return Image.fromarray(table[np.asarray(image)])
-
-
-def _stretch(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Numbers of any range to 0…255, minimum to maximum; what is not finite becomes 0."""
-    numbers = values.astype(np.float32)
-    finite = np.isfinite(numbers)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = numbers[finite].min(), numbers[finite].max()
-    scale = 255.0 / (high - low) if high > low else 1.0
-    stretched = np.where(finite, (numbers - low) * scale, 0.0)
-    return np.rint(stretched).clip(0, 255).astype(np.uint8)

@@ -18,7 +18,17 @@ from copydetect.spelling import suggestion
 
 EffortName = Literal["fast", "standard", "thorough"]
 Channel = Literal["descriptor", "local"]
-KeepPolicy = Literal["largest", "oldest", "first"]
+KeepRule = Literal[
+    "original", "largest", "oldest", "newest", "raw", "metadata", "shortest-path", "first"
+]
+"""original: by what its file, its name and its matches tell; largest: most pixels, then most bytes
+a pixel; oldest, newest: by when it was taken, those that don't say last; raw: a camera's raw file;
+metadata: says most of how it was taken; shortest-path: fewest characters; first: by image_id."""
+
+Suggest = Literal["nothing", "identical", "same_picture", "edited"]
+"""What may be suggested for removal: nothing; files whose pixels or bytes are in another one that
+stays; those of the same picture in another size, quality or format too; edited copies too of which
+the kept image shows all."""
 
 DEFAULT_PRECISION = 0.97
 NO_CALIBRATION = "none"
@@ -46,7 +56,9 @@ class RunOptions:
     shards, probes: inverted lists, shard files, and lists that a query visits; 0 lets the size of
     the collection decide.
 
-    keep: which image of a group is kept. exclude: globs of files that are left out. max_megapixels:
+    keep: which image of a group is kept, by the first of these rules that tells two apart. prefer,
+    protect: globs of files that are kept rather than others, and that are never suggested for
+    removal. suggest: what is. exclude: globs of files that are left out. max_megapixels:
     larger images fail. max_failed_fraction: share of the files of an input, 0…1, that may fail
     before the run counts as failed. report: whether pages are drawn. overwrite: whether an earlier,
     different run in the output folder may be replaced.
@@ -69,7 +81,10 @@ class RunOptions:
     lists: int = 0
     shards: int = 0
     probes: int = 0
-    keep: KeepPolicy = "largest"
+    keep: tuple[KeepRule, ...] = ("original",)
+    prefer: tuple[str, ...] = ()
+    protect: tuple[str, ...] = ()
+    suggest: Suggest = "same_picture"
     exclude: tuple[str, ...] = ()
     max_megapixels: float = 200.0
     max_failed_fraction: float = 0.1
@@ -78,7 +93,11 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _check_choice("effort", self.effort, get_args(EffortName))
-        _check_choice("keep", self.keep, get_args(KeepPolicy))
+        _check_choice("suggest", self.suggest, get_args(Suggest))
+        if not self.keep:
+            raise OptionError(f"keep names no rule; choose from {', '.join(get_args(KeepRule))}")
+        for rule in self.keep:
+            _check_choice("keep", rule, get_args(KeepRule))
         if self.channels is not None:
             _check_channels(self.channels)
         if self.k < 1:
@@ -135,7 +154,10 @@ class RunChanges(TypedDict, total=False):
     lists: int
     shards: int
     probes: int
-    keep: KeepPolicy
+    keep: tuple[KeepRule, ...]
+    prefer: tuple[str, ...]
+    protect: tuple[str, ...]
+    suggest: Suggest
     exclude: tuple[str, ...]
     max_megapixels: float
     max_failed_fraction: float

@@ -29,7 +29,8 @@ class Summary:
     was finished already, and nothing was done again; failed: how many images could not be used;
     first_failures: up to three of them, image_id and reason; inputs: what was read, by role.
 
-    Of `dedup`, else None: groups; removable: copies that are not kept, and their bytes. Of `match`,
+    Of `dedup`, else None: groups; copies: images of groups that are not kept; removable: those
+    of them that are suggested for removal, and their bytes. Of `match`,
     else None: copied_queries; pairs. tables: folder of the tables; report: the page to look at.
     """
 
@@ -41,6 +42,7 @@ class Summary:
     first_failures: tuple[tuple[str, str], ...]
     inputs: Mapping[Role, RoleInput]
     groups: int | None
+    copies: int | None
     removable: int | None
     removable_bytes: int | None
     copied_queries: int | None
@@ -69,10 +71,13 @@ class Summary:
             return f"{found} of references, {_counted(self.pairs or 0, 'pair')}"
         if not self.groups:
             return "no copies were found"
-        count = self.removable or 0
+        count, going = self.copies or 0, self.removable or 0
         subject = "1 is a copy" if count == 1 else f"{count:,} are copies"
+        said = f"{subject} of {_counted(self.groups, 'other')}"
+        if not going:
+            return f"{said}, none of which is suggested for removal"
         size = readable_bytes(self.removable_bytes or 0)
-        return f"{subject} of {_counted(self.groups, 'other')} and could go, {size}"
+        return f"{said}; {going:,} of them could go, {size}"
 
     def _failures(self) -> list[str]:
         if not self.failed:
@@ -93,7 +98,7 @@ def summary_of(
     first = failures.slice(0, _FAILURES_SHOWN).to_pylist()
     of_pile = _groups(storage, output, manifest, images) if manifest.tables.get("groups") else None
     of_queries = None if of_pile else _pairs(storage, output, manifest)
-    groups, removable, removable_bytes = of_pile or (None, None, None)
+    groups, spare, removable, removable_bytes = of_pile or (None, None, None, None)
     copied_queries, pairs = of_queries or (None, None)
     return Summary(
         command=manifest.command,
@@ -104,6 +109,7 @@ def summary_of(
         first_failures=tuple((row["image_id"], row["message"]) for row in first),
         inputs=manifest.inputs,
         groups=groups,
+        copies=spare,
         removable=removable,
         removable_bytes=removable_bytes,
         copied_queries=copied_queries,
@@ -115,12 +121,14 @@ def summary_of(
 
 def _groups(
     storage: Storage, output: str, manifest: Manifest, images: pa.Table
-) -> tuple[int, int, int]:
-    """Groups, images in them that are not kept, and the bytes of these."""
-    groups = manifest.table(storage, output, "groups", ["group_id", "image_id", "keep"])
-    spare = groups.filter(pc.invert(groups["keep"]))["image_id"]
+) -> tuple[int, int, int, int]:
+    """Groups, images in them that are not kept, those suggested for removal, and their bytes."""
+    columns = ["group_id", "image_id", "suggested"]
+    groups = manifest.table(storage, output, "groups", columns)
+    spare = groups.filter(groups["suggested"])["image_id"]
     size = pc.sum(images.filter(pc.is_in(images["image_id"], spare))["bytes"]).as_py() or 0
-    return pc.count_distinct(groups["group_id"]).as_py(), len(spare), size
+    count = pc.count_distinct(groups["group_id"]).as_py()
+    return count, len(groups) - count, len(spare), size
 
 
 def _pairs(storage: Storage, output: str, manifest: Manifest) -> tuple[int, int]:

@@ -30,9 +30,13 @@ IMAGES = pa.schema(
         pa.field("captured_at", pa.timestamp("s")),
         pa.field("duplicate_of", pa.string()),
         pa.field("status", pa.string(), nullable=False),
+        pa.field("transparent", pa.bool_()),
+        pa.field("frames", pa.int32()),
+        pa.field("duration_msec", pa.int64()),
     ]
 )
-"""One row an input image; width and height in px, upright; status: ok, duplicate or failed."""
+"""One row an input image; width and height in px, upright; status: ok, duplicate or failed; the
+others as in `types.ImageRow`."""
 
 KEYPOINTS = pa.schema(
     [
@@ -60,6 +64,7 @@ CANDIDATES = pa.schema(
         pa.field("score", pa.float32(), nullable=False),
         pa.field("query_view", pa.string()),
         pa.field("reference_view", pa.string()),
+        pa.field("crowded", pa.bool_(), nullable=False),
         pa.field("rank", pa.int32(), nullable=False),
     ]
 )
@@ -94,13 +99,36 @@ GROUPS = pa.schema(
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("suggested", pa.bool_(), nullable=False),
         pa.field("kept_id", pa.string(), nullable=False),
         pa.field("kept_uri", pa.string(), nullable=False),
+        pa.field("relation", pa.string(), nullable=False),
+        pa.field("certain", pa.bool_(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("similarity_to_kept", pa.float32()),
     ]
 )
-"""One row a member of a group; kept_id and kept_uri name the member that is kept."""
+"""One row a member of a group; fields as in `types.GroupMember`, kept_uri: where `kept_id` is."""
+
+HISTORIES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("camera", pa.string(), nullable=False),
+        pa.field("taken", pa.bool_(), nullable=False),
+        pa.field("located", pa.bool_(), nullable=False),
+        pa.field("editor", pa.string(), nullable=False),
+        pa.field("changed", pa.bool_(), nullable=False),
+        pa.field("resized", pa.bool_(), nullable=False),
+        pa.field("retouched", pa.bool_(), nullable=False),
+        pa.field("megapixels", pa.float32(), nullable=False),
+        pa.field("detail_factor", pa.float32(), nullable=False),
+        pa.field("coarseness", pa.float32(), nullable=False),
+        pa.field("earlier", pa.float32(), nullable=False),
+        pa.field("shifted", pa.bool_(), nullable=False),
+        pa.field("padding_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""One row a content that has copies; fields as in `grouping.file_history.FileHistory`."""
 
 FAILURES = pa.schema(
     [
@@ -202,6 +230,7 @@ SCHEMAS = {
     "keypoints": KEYPOINTS,
     "candidates": CANDIDATES,
     "matches": MATCHES,
+    "histories": HISTORIES,
     "groups": GROUPS,
     "failures": FAILURES,
 }

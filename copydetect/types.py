@@ -59,7 +59,9 @@ ImageStatus = Literal["ok", "duplicate", "failed"]
 class ImageRow:
     """A row of the `images` table: what is known of one image of the input.
 
-    sha256 in hex; width, height in px, upright; bytes: size of the file; captured_at: when the
+    sha256 in hex; width, height in px, upright; bytes: size of the file; transparent: whether the
+    ground shows through anywhere; frames: of an animation, else 1; duration_msec: of an animation,
+    None where it is not one or too long to be decoded as a whole; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
     stands for this one, where both can be read.
     """
@@ -76,6 +78,9 @@ class ImageRow:
     captured_at: datetime | None
     duplicate_of: str | None
     status: ImageStatus
+    transparent: bool | None = None
+    frames: int | None = None
+    duration_msec: int | None = None
 
     @property
     def ref(self) -> ImageRef:
@@ -123,7 +128,11 @@ class Keypoints:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent."""
+    """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
+
+    crowded: both images have so many near neighbours that these are a family of copies or a crowd
+    of look-alikes: the score cannot tell which.
+    """
 
     query_id: str
     reference_id: str
@@ -135,6 +144,7 @@ class Candidate:
     query_view: str
     reference_view: str
     rank: int
+    crowded: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,10 +181,19 @@ class Match:
 
 @dataclass(frozen=True)
 class GroupMember:
-    """One image of a group of copies; exactly one member of a group is kept."""
+    """One image of a group of copies; exactly one member of a group is kept.
+
+    suggested: for removal; relation: to the kept image, the least close of the pairs on the way to
+    it; kept_id: the image that stays where this one goes, else the kept one; certain: whether the
+    kept image is surely the original of the group; similarity_to_kept: the least on the way.
+    """
 
     group_id: str
     image_id: str
     keep: bool
+    suggested: bool
+    relation: Relation
+    kept_id: str
+    certain: bool
     reason: str
     similarity_to_kept: float

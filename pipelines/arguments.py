@@ -15,8 +15,8 @@ from copydetect.options import (
     DEFAULT_PRECISION,
     EffortName,
     EngineOptions,
-    KeepPolicy,
     RunOptions,
+    Suggest,
 )
 from copydetect.spelling import suggestion
 from pipelines.exit_codes import BAD_ARGUMENTS, exit_code_of
@@ -164,7 +164,9 @@ def run_options(arguments: argparse.Namespace, **settled: Any) -> RunOptions:
     """The checked options of a parsed command line. settled: those that the command decides."""
     names = [field.name for field in fields(RunOptions)]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-    return RunOptions(**{**given, "exclude": tuple(given.get("exclude", ())), **settled})
+    lists = ("exclude", "prefer", "protect")
+    given |= {name: tuple(given[name]) for name in lists if name in given}
+    return RunOptions(**{**given, **settled})
 
 
 def share(text: str) -> float:
@@ -201,6 +203,9 @@ def _one_spelling(word: str) -> str:
 
 _FIND, _THRESHOLD = "what is looked at", "what counts as a copy"
 _DESCRIPTOR, _INDEX, _RUN = "descriptor", "index", "run"
+_KEEP = "what is kept of each group"
+KEEP_OPTIONS = ("keep", "prefer", "protect", "suggest")
+"""Those that mean something only where groups are made."""
 
 _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "effort": (_FIND, {"choices": get_args(EffortName), "help": "how hard to look (standard)"}),
@@ -275,8 +280,37 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "shards": (_INDEX, {"type": whole_number, "help": "shard files (as many as the size needs)"}),
     "probes": (_INDEX, {"type": whole_number, "help": "lists that a query visits (by recall)"}),
     "keep": (
-        _RUN,
-        {"choices": get_args(KeepPolicy), "help": "which image of a group is kept (largest)"},
+        _KEEP,
+        {
+            "type": names,
+            "metavar": "RULES",
+            "help": "original, largest, oldest, newest, raw, metadata, shortest-path, first, or "
+            "several with commas between: the first that tells two images apart decides (original)",
+        },
+    ),
+    "prefer": (
+        _KEEP,
+        {
+            "action": "append",
+            "metavar": "GLOB",
+            "help": "keep these files rather than others, such as 'originals/*'; may be repeated",
+        },
+    ),
+    "protect": (
+        _KEEP,
+        {
+            "action": "append",
+            "metavar": "GLOB",
+            "help": "never suggest these files for removal; may be repeated",
+        },
+    ),
+    "suggest": (
+        _KEEP,
+        {
+            "choices": get_args(Suggest),
+            "help": "what may be suggested for removal: identical files; the same picture in "
+            "another size, quality or format too; edited copies too (same_picture)",
+        },
     ),
     "max_failed_fraction": (
         _RUN,

@@ -80,6 +80,7 @@ def make_edits(
     if not 0 <= max_failed_fraction <= 1:
         raise OptionError(f"max_failed_fraction is {max_failed_fraction:g}; it must be 0 to 1")
     engine = engine_of(engine_options)
+    engine.fork()
     output = output_folder(output)
     refuse_foreign(output)
     storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
@@ -98,6 +99,7 @@ def make_edits(
     _write_results(storage, output, copies, failures)
     storage.delete(listing_place.folder)
     storage.delete(folder)
+    engine.processes.stop()
     made = len(copies["query_id"].unique())
     return EditsMade(output, listing.images, made, failures.num_rows, max_failed_fraction)
 
@@ -107,7 +109,8 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     parts = part_count(listing.images)
     uris = [job.part_uri("copies", part) for part in range(parts)]
     wanted = [part for part, uri in enumerate(uris) if not job.storage.is_whole(uri)]
-    transform = ImagesToEdits(job, parts, wanted)
+    processes = engine.processes
+    transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
     engine.run(
         "edit images",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,

@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
 from loky import cpu_count
@@ -49,28 +45,40 @@ class ThreadsError(CopydetectError):
 class Engine:
     """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
 
-    flags: Beam's own options; progress: whether it is told; seconds: wall time by stage.
+    flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
+    was told how to; progress: whether it is told; seconds: wall time by stage.
     """
 
     flags: list[str]
+    workers: int = 0
     progress: bool = False
     verbose: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def processes(self) -> Processes:
-        """As many as there are threads, where a job runs in threads of this process."""
-        options = PipelineOptions(self.flags)
-        direct = options.view_as(DirectOptions)
-        threads = _is_local(options) and direct.direct_running_mode == "multi_threading"
-        return Processes(direct.direct_num_workers if threads else 0)
+        """One a processor, where a job runs here."""
+        return Processes(self.workers)
+
+    def _flags(self, threads: bool) -> list[str]:
+        """Beam's options of one stage.
+
+        Where processes do the work, one thread that hands it over is quickest: more would talk to
+        it through sockets. Else there is a thread a processor.
+        """
+        if not self.workers:
+            return self.flags
+        if self.workers == 1 or (self.processes.started and not threads):
+            return [*self.flags, "--direct_running_mode=in_memory", "--direct_num_workers=1"]
+        number = f"--direct_num_workers={self.workers}"
+        return [*self.flags, "--direct_running_mode=multi_threading", number]
 
     def fork(self) -> None:
         """Start the processes, if nothing else runs in this one yet: later it takes seconds.
 
         ThreadsError where the engine could not start its threads: it would wait for ever.
         """
-        if _is_local(PipelineOptions(self.flags)):
+        if f"--runner={_LOCAL_RUNNER}" in self.flags:
             started = startable_threads(_THREADS)
             if started < _THREADS:
                 raise ThreadsError(
@@ -87,15 +95,19 @@ class Engine:
         total: int = 0,
         unit: str = "images",
         done: Callable[[], int] = lambda: 0,
+        threads: bool = False,
     ) -> None:
-        """Build and run one pipeline to its end; StageError where it fails."""
+        """Build and run one pipeline to its end; StageError where it fails.
+
+        threads: whether its work stays in this process, as on a device that processes cannot share.
+        """
         started = time.monotonic()
         try:
             with (
                 _muted(self.verbose) as terminal,
                 progress_told(stage, total, unit, done, self.progress, terminal),
             ):
-                pipeline = beam.Pipeline(options=PipelineOptions(self.flags))
+                pipeline = beam.Pipeline(options=PipelineOptions(self._flags(threads)))
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 build(pipeline)
                 result = pipeline.run()
@@ -108,36 +120,37 @@ class Engine:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
 
-def _is_local(options: PipelineOptions) -> bool:
-    return bool(options.view_as(StandardOptions).runner == _LOCAL_RUNNER)
-
-
 def engine_of(options: EngineOptions) -> Engine:
     """The engine that options ask for; OptionError names a flag that Beam does not know.
 
-    Without a runner the job runs here: Beam's in-process runner with a thread a processor.
+    Without a runner the job runs here, in Beam's in-process runner.
     """
     _set_up_logging(options.verbose)
     remove_abandoned()
-    flags = list(options.flags)
-    refuse_unknown_flags(flags, PipelineOptions([]).get_all_options())
-    given = {flag.split("=")[0] for flag in flags}
-    if "--runner" not in given:
-        flags.append(f"--runner={_LOCAL_RUNNER}")
-    _check_runner(flags)
+    refuse_unknown_flags(options.flags, PipelineOptions([]).get_all_options())
+    given = dict(flag.partition("=")[::2] for flag in options.flags)
+    runner = given.pop("--runner", _LOCAL_RUNNER)
+    _check_runner(runner)
+    # Types are checked by mypy; doing it again for each pipeline takes longer than a small one.
+    flags = [f"--runner={runner}", "--no_pipeline_type_check"]
+    workers = 0
+    if runner == _LOCAL_RUNNER and "--direct_running_mode" not in given:
+        workers = options.workers or _number(given.pop("--direct_num_workers", cpu_count()))
     # Every second Beam's in-process runner sends what its buffers hold, even half an element, which
     # cannot be read. Full and finished buffers are sent between elements, and are all it takes.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
-    if "--direct_num_workers" not in given:
-        flags.append(f"--direct_num_workers={options.workers or cpu_count()}")
-    if "--direct_running_mode" not in given:
-        flags.append("--direct_running_mode=multi_threading")
-    flags.append("--no_pipeline_type_check")
-    return Engine(flags, options.progress, options.verbose)
+    flags += [f"{name}={value}" if value else name for name, value in given.items()]
+    return Engine(flags, workers, options.progress, options.verbose)
 
 
-def _check_runner(flags: list[str]) -> None:
-    name = PipelineOptions(flags).view_as(StandardOptions).runner
+def _number(text: str | int) -> int:
+    try:
+        return max(1, int(text))
+    except ValueError:
+        raise OptionError(f"direct_num_workers is {text!r}; it must be a whole number") from None
+
+
+def _check_runner(name: str) -> None:
     try:
         create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:

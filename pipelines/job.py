@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
@@ -20,10 +21,10 @@ from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import ViewOptions, view_names
+from copydetect.description.views import VIEW_NAMES, ViewOptions
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import bundled_calibration
-from copydetect.grouping.groups import GroupOptions, group_copies
+from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
 from copydetect.images import DecodeOptions
 from copydetect.index.partitions import IndexOptions
@@ -37,7 +38,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import RecordedStorage
-from copydetect.types import Role
+from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from pipelines import stages
@@ -70,6 +71,7 @@ _FEATURE_PROBES = 4
 _FEATURES_PER_LIST = 20
 _FEATURE_QUERIES = 65_536
 _CROWD = 100
+_REF = ["image_id", "uri", "member", "role"]
 _COPY_SCORE = 0.8
 
 
@@ -306,7 +308,7 @@ def search_and_verify(
     }
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["groups"] = [_group(job, place, uris)] if search.symmetric else []
+    uris["histories"], uris["groups"] = _group(job, place, uris) if search.symmetric else ([], [])
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -351,23 +353,34 @@ def _proposals(
         votes=tuple(votes),
         queries=sides[0],
         references=None if search.symmetric else sides[1],
-        views=view_names(job.setup.options.views),
+        views=VIEW_NAMES,
     )
     return proposals, quality
 
 
-def _group(job: Job, place: Workplace, uris: Mapping[str, list[str]]) -> str:
-    """Group the verified pairs, in one step: only edges and image rows are held."""
+def _group(
+    job: Job, place: Workplace, uris: Mapping[str, list[str]]
+) -> tuple[list[str], list[str]]:
+    """Group the verified pairs, in one step: only edges and image rows are held.
+
+    The tables of the histories of copies, and of groups.
+    """
     images, matches = (
         tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
         for name in ("images", "matches")
     )
     failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
     unreadable = failed["image_id"].to_pylist()
-    members = group_copies(images, matches, GroupOptions(keep=job.settings.keep), unreadable)
+    wanted = pa.array(images_to_look_at(images, matches), pa.string())
+    copies = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
+    refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
+    looked = stages.look_back(place, refs, DecodeOptions(job.settings.max_megapixels))
+    histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
+    options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
+    members = group_copies(images, matches, options, histories, unreadable)
     uri = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, uri, groups_table(members, images))
-    return uri
+    return looked, [uri]
 
 
 def _described_tables(settings: Settings) -> list[str]:
@@ -424,7 +437,7 @@ def _feature_search(symmetric: bool) -> SearchOptions:
 
 def _candidate_options(settings: Settings) -> CandidateOptions:
     floor = float("inf") if settings.min_score is None else settings.min_score
-    return CandidateOptions(settings.k, floor, _COPY_SCORE)
+    return CandidateOptions(settings.k, floor, connect_similarity=_COPY_SCORE)
 
 
 def _verify_options(settings: Settings, references: int = _CROWD) -> VerifyOptions:

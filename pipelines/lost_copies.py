@@ -24,6 +24,7 @@ from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors
 from copydetect.storage import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.processes import WorkOnParts
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.stages import Workplace
@@ -63,9 +64,10 @@ def lost_copies(
     judge = _JudgePart(place.storage, place.folder, folder, sides, tuple(candidates))
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
-    verify = CandidatesToMatches(place.storage, sides, alone, folder)
+    judging = WorkOnParts(judge, place.started)
+    verify = CandidatesToMatches(place.storage, sides, alone, folder, place.started)
     work = _by_part(sides, stored["nearest"], stored["lost"])
-    place.engine.run("recall", lambda p: p | beam.Create(work) | beam.Map(judge) | verify)
+    place.engine.run("recall", lambda p: p | beam.Create(work) | beam.ParDo(judging) | verify)
     judged = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "judged")]
     kept = sum(int(one["copies"]) for one in judged)
     matches = [tables.read_table(place.storage, uri) for uri in place.files(folder, "matches")]

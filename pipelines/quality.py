@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -18,6 +18,7 @@ from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
 from copydetect.storage import Storage
+from copydetect.transforms.processes import WorkOnParts
 from pipelines.lost_copies import NEAREST, write_nearest
 from pipelines.stages import Search, Workplace, part_files
 
@@ -165,7 +166,7 @@ def _sample(place: Workplace, channel: _Channel, partition: Partition, share: fl
     folder = channel.scratch(place)
     work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
     parts = channel.asked.files.parts()
-    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Map(work))
+    _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     order = np.lexsort((-columns["found_scores"], columns["found_queries"]))
@@ -185,6 +186,11 @@ def _exact(
     queries = (sample.vectors, sample.ids)
     work = _SearchExactly(place.storage, folder, channel.sought, queries, partition, options)
     parts = channel.sought.files.parts()
-    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.Map(work))
+    _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "exact")]
     return merge_results(np.concatenate([piece["results"] for piece in pieces]), options)
+
+
+def _on_parts(place: Workplace, parts: Sequence[Part], work: Callable[[Part], str]) -> None:
+    done = WorkOnParts(work, place.started)
+    place.engine.run("recall", lambda p: p | beam.Create(parts) | beam.ParDo(done))

@@ -16,13 +16,15 @@ from copydetect.evaluation.calibration import (
     Task,
     bundled_calibration,
 )
+from copydetect.grouping.keepers import KeepOptions
 from copydetect.options import (
     DEFAULT_PRECISION,
     NO_CALIBRATION,
     Channel,
     EffortName,
-    KeepPolicy,
+    KeepRule,
     RunOptions,
+    Suggest,
 )
 from copydetect.transforms.storage import storage_for
 
@@ -80,7 +82,10 @@ class Settings:
     calibration: Calibration
     precision: float | None
     min_confidence: float
-    keep: KeepPolicy
+    keep: tuple[KeepRule, ...]
+    prefer: tuple[str, ...]
+    protect: tuple[str, ...]
+    suggest: Suggest
     max_megapixels: float
 
     @classmethod
@@ -107,6 +112,11 @@ class Settings:
     def keypoints(self) -> KeypointOptions:
         """The local features of this effort."""
         return EFFORTS[self.effort].keypoints
+
+    @property
+    def keeping(self) -> KeepOptions:
+        """What is kept of a group, and what may go."""
+        return KeepOptions(self.keep, self.prefer, self.protect, self.suggest)
 
     @property
     def match_score(self) -> float:

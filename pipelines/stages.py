@@ -19,6 +19,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.keypoints import load_quantiser
 from copydetect.errors import InputError
+from copydetect.images import DecodeOptions
 from copydetect.index.building import IndexJob, SearchJob
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.index.partitions import IndexOptions
@@ -30,6 +31,7 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
+from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
@@ -41,7 +43,7 @@ from copydetect.transforms.refs_to_descriptions import (
     part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from copydetect.types import Role
+from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from pipelines.engine import Engine
 
@@ -49,6 +51,8 @@ _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 _PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
+_COPIES_WORTH_PROCESSES = 200
+_COPIES_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,12 @@ class Workplace:
         """How much of `total` is done when some of the files of a stage are written."""
         return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
 
+    @property
+    def started(self) -> Processes:
+        """The processes, where they are there already; else none."""
+        processes = self.engine.processes
+        return processes if processes.started else Processes()
+
     def processes(self, work: int, worth: int) -> Processes:
         """Processes, where they are there or so much work is worth the seconds until they are."""
         processes = self.engine.processes
@@ -144,9 +154,10 @@ class Workplace:
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
     """List an input and hash its images; InputError where there are none, or ids repeat."""
     uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
+    transform = ImagesToRefs(place.storage, sources, role, place.folder, place.started)
     place.engine.run(
         f"list {PLURAL[role]}",
-        lambda pipeline: pipeline | ImagesToRefs(place.storage, sources, role, place.folder),
+        lambda pipeline: pipeline | transform,
         total=sources.file_count,
         unit="files",
         done=lambda: place.done(uris, sources.file_count),
@@ -212,6 +223,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
         total=listing.images,
         done=lambda: place.done(uris, listing.images),
+        threads=not on_cpu,
     )
     return parts
 
@@ -258,12 +270,12 @@ def search_descriptors(
         built = (
             pipeline
             | "references" >> beam.Create(references.parts())
-            | DescriptorsToShards(index_job)
+            | DescriptorsToShards(index_job, processes=place.started)
         )
         _ = (
             pipeline
             | "queries" >> beam.Create(queries.parts())
-            | ShardsToNeighbors(search_job, built)
+            | ShardsToNeighbors(search_job, built, place.started)
         )
 
     place.engine.run("search descriptors", build)
@@ -358,7 +370,8 @@ def propose(
         pairs_folder=runs.join(place.folder, "pairs"),
         scratch=runs.join(place.folder, "search", "candidates"),
     )
-    place.engine.run("candidates", lambda p: p | beam.Create(parts) | NeighborsToCandidates(job))
+    merge = NeighborsToCandidates(job, place.started)
+    place.engine.run("candidates", lambda p: p | beam.Create(parts) | merge)
     return uris
 
 
@@ -383,5 +396,25 @@ def verify(
         total=pairs,
         unit="pairs",
         done=lambda: place.done(uris, pairs),
+    )
+    return uris
+
+
+def look_back(place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions) -> list[str]:
+    """Read what the files of copies tell of their past; the histories tables."""
+    folder = runs.join(place.folder, "histories")
+    work: list[HistoryWork] = [
+        (number, list(refs[start : start + _COPIES_TOGETHER]))
+        for number, start in enumerate(range(0, len(refs), _COPIES_TOGETHER))
+    ]
+    uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
+    todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
+    processes = place.processes(len(refs), _COPIES_WORTH_PROCESSES)
+    transform = CopiesToHistories(place.storage, folder, decoding, processes)
+    place.engine.run(
+        "look back",
+        lambda pipeline: pipeline | beam.Create(todo) | transform,
+        total=len(refs),
+        done=lambda: place.done(uris, len(refs)),
     )
     return uris

@@ -14,9 +14,10 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
 from copydetect.description.keypoints import load_quantiser
-from copydetect.description.views import ViewOptions, view_names
+from copydetect.description.views import VIEW_NAMES
 from copydetect.evaluation.calibration import Task
-from copydetect.grouping.groups import GroupOptions, group_copies
+from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
@@ -27,7 +28,7 @@ from copydetect.search.hits import vote_part, write_votes
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import VoteOptions
 from copydetect.storage import LocalStorage
-from copydetect.types import Role
+from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import PairImages, verify_part
 from pipelines.job import (
     _DESCRIPTOR_NEIGHBORS,
@@ -138,7 +139,7 @@ class Composition:
             (self.votes(settings),),
             sides[0],
             None if self.symmetric else sides[1],
-            view_names(ViewOptions.parse(settings.views)),
+            VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         candidate_options = _candidate_options(settings)
@@ -151,6 +152,12 @@ class Composition:
         found = {"candidates": tables.read_table(STORAGE, uri), "matches": verified.matches}
         if self.symmetric:
             images = self.queries.table("images")
-            members = group_copies(images, verified.matches, GroupOptions(keep=settings.keep))
+            wanted = images_to_look_at(images, verified.matches)
+            rows = [row for row in images.to_pylist() if row["image_id"] in wanted]
+            names = ("image_id", "uri", "member", "role")
+            refs = [ImageRef(*(row[name] for name in names)) for row in rows]
+            histories = histories_of(STORAGE, refs, verify.decoding)
+            options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
+            members = group_copies(images, verified.matches, options, histories)
             found["groups"] = groups_table(members, images)
         return found

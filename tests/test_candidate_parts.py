@@ -21,7 +21,7 @@ from copydetect.types import ImageRow
 from tests.conftest import STORAGE
 
 PARTS = (["a", "b"], ["c", "d"])
-VIEWS = ("whole", "flip")
+VIEWS = ("whole", "on-black")
 ANGLES = {"a": 0.0, "b": 0.3, "c": 0.9, "d": 2.0}
 WEIGHTS = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
 
@@ -67,7 +67,7 @@ class Scene:
 
     def candidates(self, proposals: Proposals, k: int = 10) -> list[pa.Table]:
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        options = CandidateOptions(k)
+        options = CandidateOptions(k, family=0)
         job = CandidateJob(STORAGE, proposals, options, DensityOptions(), *folders)
         uris = write_candidates(job)
         return [tables.read_table(STORAGE, uri) for uri in uris]
@@ -170,7 +170,7 @@ def test_the_best_views_speak_for_a_pair_and_similarity_is_the_cosine(scene: Sce
     (row,) = scene.candidates(proposals)[0].to_pylist()
     assert (row["query_id"], row["reference_id"]) == ("a", "b")
     # a's second view, at 0.25, is nearest to b's first, at 0.3.
-    assert (row["query_view"], row["reference_view"]) == ("flip", "whole")
+    assert (row["query_view"], row["reference_view"]) == ("on-black", "whole")
     assert row["similarity"] == pytest.approx(np.cos(0.05), abs=2e-3)
     assert row["votes"] is None
 

@@ -37,11 +37,13 @@ def local_pairs(rows):
 
 
 def similarity_side(values, floors, spread=0.5):
-    return Densities(floats(values), floats(floors), spread)
+    return Densities(floats(values), floats(floors), spread, np.zeros(len(values), bool))
 
 
 def vote_side(values, unit=1.0, spread=0.5):
-    return Densities(floats(values), floats([0] * len(values)), spread, unit)
+    return Densities(
+        floats(values), floats([0] * len(values)), spread, np.zeros(len(values), bool), unit
+    )
 
 
 def fused(descriptor_score, local_score, spread=0.5):
@@ -150,9 +152,10 @@ def test_the_best_k_and_everything_over_min_score():
     descriptor = descriptor_pairs([(0, r, s) for r, s in enumerate([0.9, 0.5, 0.5, 0.8, 0.1])])
     sides = similarity_side([0], [0.1], spread=1.0), None
     fusion = Fusion(0, 1, 1)
-    two = merge_matches(descriptor, None, sides, CandidateOptions(k=2), fusion)
+    two = merge_matches(descriptor, None, sides, CandidateOptions(k=2, family=0), fusion)
     np.testing.assert_array_equal(two.reference, [0, 3])
-    over = merge_matches(descriptor, None, sides, CandidateOptions(k=1, min_score=0.9), fusion)
+    options = CandidateOptions(k=1, min_score=0.9, family=0)
+    over = merge_matches(descriptor, None, sides, options, fusion)
     np.testing.assert_array_equal(over.reference, [0, 3, 1, 2])  # ties by reference
     np.testing.assert_array_equal(over.rank, [1, 2, 3, 4])
 

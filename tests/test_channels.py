@@ -53,13 +53,14 @@ def images(tmp_path: Path) -> tuple[str, ...]:
 def descriptors(tmp_path: Path, images: tuple[str, ...]) -> PartFiles:
     """Part 0: a; part 1: two views of c, one of e. b and d have none."""
     uris = []
-    for part, names in enumerate((["a"], ["c", "c", "e"])):
+    seen = (["whole"], ["whole", "on-black", "whole"])
+    for part, (names, views) in enumerate(zip((["a"], ["c", "c", "e"]), seen, strict=True)):
         count = len(names)
         vectors = pa.array(unit_rows(count, part).reshape(-1))
         table = pa.table(
             {
                 "image_id": names,
-                "view": ["whole"] * count,
+                "view": views,
                 "vector": pa.FixedSizeListArray.from_arrays(vectors, 8),
                 "weight": WEIGHTS[part : part + count],
                 "model": ["m"] * count,

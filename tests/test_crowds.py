@@ -73,7 +73,7 @@ def test_ten_thousand_near_identical_images_stay_one_crowd(tmp_path: Path) -> No
     assert 10_000 <= found.saturated < 10_300
     pairs = candidates(tmp_path, vectors, found, LIKELY_COPY)
     assert np.unique(crowds(pairs, len(vectors))[:10_000]).size == 1
-    assert len(pairs) < 11 * len(vectors)
+    assert len(pairs) < (CandidateOptions().family + 1) * len(vectors)
 
 
 @pytest.mark.parametrize(("connect_similarity", "together_"), [(LIKELY_COPY, 1), (np.inf, 8)])
@@ -86,4 +86,4 @@ def test_kinds_of_copies_that_are_nearest_to_their_own_stay_together(
     found = found_in(tmp_path / "index", vectors, IndexOptions())
     pairs = candidates(tmp_path, vectors, found, connect_similarity)
     assert np.unique(crowds(pairs, len(vectors))).size == together_
-    assert len(pairs) < 11 * len(vectors)
+    assert len(pairs) < (CandidateOptions().family + 1) * len(vectors)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from copydetect.candidates.densities import (
+    USUAL_DENSITY,
     DensityOptions,
     density_of_lists,
     similarity_densities,
@@ -98,9 +99,41 @@ def test_forty_copies_do_not_hide_each_other():
 
 def test_nothing_found_at_all():
     nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-    for densities in (similarity_densities(*nothing, 3), vote_densities(*nothing, 3)):
-        np.testing.assert_array_equal(densities.values, np.zeros(3))
+    similar, voted = similarity_densities(*nothing, 3), vote_densities(*nothing, 3)
+    np.testing.assert_allclose(similar.values, USUAL_DENSITY)
+    np.testing.assert_array_equal(voted.values, np.zeros(3))
+    for densities in (similar, voted):
         assert densities.spread > 0
+        assert not densities.crowded.any()
+
+
+@pytest.mark.parametrize("copies", [8, 12, 19, 30, 39])
+def test_a_family_of_any_size_leaves_the_density_of_strangers(copies):
+    """Its own: the same picture saved so many times, before a tail of strangers."""
+    rng = np.random.default_rng(copies)
+    family = np.sort(rng.uniform(0.45, 0.6, copies))[::-1]
+    lists = [strangers(0.3)[:40], np.concatenate([family, strangers(0.3)])[:50]]
+    queries, scores = lists_of(*lists)
+    found = similarity_densities(queries, scores, 2)
+    assert found.crowded.tolist() == [False, True]
+    np.testing.assert_allclose(found.values[1], found.values[0], atol=0.02)
+
+
+def test_a_smooth_crowd_is_no_family():
+    """Pages of text are all alike: the list falls evenly, and all of it is strangers."""
+    queries, scores = lists_of(strangers(0.3), strangers(0.7), strangers(0.7, slope=0.08))
+    found = similarity_densities(queries, scores, 3)
+    assert not found.crowded.any()
+    assert found.values[1] > found.values[0] + 0.3
+
+
+def test_copies_that_share_their_features_do_not_crowd_each_other():
+    """Each feature has eight neighbours, so that votes of a large family are thin."""
+    family = [np.float32([0.4] * 19 + [0.03] * 21)] * 20
+    queries, votes = lists_of(*family)
+    found = vote_densities(queries, votes, 20)
+    surplus = found.evidence(np.float32([0.4])) - found.values.max()
+    assert surplus > 8 * found.spread
 
 
 @pytest.mark.parametrize(

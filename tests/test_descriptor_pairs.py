@@ -36,7 +36,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> DescribedSide:
         table = pa.table(
             {
                 "image_id": np.repeat(ids, VIEWS),
-                "view": ["whole", "flip"] * count,
+                "view": ["whole", "on-black"] * count,
                 "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
                 "weight": rng.random(count * VIEWS).astype(np.float32),
                 "model": ["m"] * (count * VIEWS),
@@ -68,7 +68,7 @@ def test_ids_are_ascending_and_known(side: DescribedSide) -> None:
 
 
 def test_the_best_views_of_a_pair_its_cosine_and_its_weight(side: DescribedSide) -> None:
-    query = np.array([0, 0, 1, 0], np.int64)  # rows of the side: image 0 twice, and its flip
+    query = np.array([0, 0, 1, 0], np.int64)  # rows of the side: image 0 twice, and on black
     reference = np.array([4, 5, 4, 8], np.int64)
     cosines = np.float32(
         [cosine(side, int(q), int(r)) for q, r in zip(query, reference, strict=True)]

@@ -139,7 +139,7 @@ def test_bad_arguments(tmp_path, truth, capsys):
     assert "holds no finished run" in capsys.readouterr().err
     assert evaluate.main([str(tmp_path), "--truth", truth, "--colour", "red"]) == 2
     assert evaluate.main([str(tmp_path), "--truth", str(tmp_path / "none.csv")]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("copydetect evaluate: there is no")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("copydetect: there is no")
     assert evaluate.main([]) == 2
     assert evaluate.main(["--help"]) == 0
     assert evaluate.main([str(tmp_path), "--truth", truth, "--top_k", "0"]) == 2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from copydetect import images
+from copydetect import images, stills
 from copydetect.errors import ImageError, OptionError
 from copydetect.images import DecodeOptions, decode
 
@@ -151,7 +151,7 @@ def test_first_frame_of_many(image_format):
 def test_exif_orientation(image_format, orientation):
     upright = picture(64, 48)
     undo = {6: 8, 8: 6}.get(orientation, orientation)
-    turn = images._TRANSPOSE.get(undo)
+    turn = stills._TRANSPOSE.get(undo)
     stored = upright.transpose(turn) if turn is not None else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -291,18 +291,18 @@ def test_threads_decode_side_by_side_and_pillow_stays_as_it_was():
 @pytest.mark.parametrize("size", [(70, 50), (52, 40), (31, 22), (13, 9), (90, 64)])
 def test_resizing_keeps_the_picture_in_place(size):
     source = picture(61, 43)
-    resized = images.resize(np.asarray(source), *size)
+    resized = stills.resize(np.asarray(source), *size)
     assert distance(resized, np.asarray(source.resize(size))) < 1.5
 
 
 def test_same_size_is_the_same_array():
     pixels = np.asarray(picture(80, 40))
-    assert images.resize(pixels, 80, 40) is pixels
+    assert stills.resize(pixels, 80, 40) is pixels
 
 
 def test_heic_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"pip install 'copydetect\[heif\]'"):
+    with pytest.raises(ImageError, match=r"pip install pillow-heif"):
         decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
 
 

@@ -15,8 +15,9 @@ from copydetect.candidates.candidate_parts import PairNumbers, read_pairs, write
 from copydetect.parts import ImageNumbers
 from copydetect.types import Candidate, Failure, ImageRow
 from copydetect.verification import match_parts
+from copydetect.verification.image_pairs import prepare_decoded
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
-from copydetect.verification.matches import prepare_image, verify_pair
+from copydetect.verification.matches import verify_pair
 from copydetect.verification.pair_images import PairImage
 from tests.conftest import BROKEN, STORAGE, Planted
 
@@ -168,9 +169,9 @@ def test_an_image_in_all_pairs_is_opened_once(
 
     def counted(image_id: str, *rest: Any) -> PairImage:
         opened.append(image_id)
-        return prepare_image(image_id, *rest)
+        return prepare_decoded(image_id, *rest)
 
-    monkeypatch.setattr(match_parts, "prepare_image", counted)
+    monkeypatch.setattr(match_parts, "prepare_decoded", counted)
     verified = verify_part(STORAGE, table, pairs, (one, one), VerifyOptions())
     assert verified.matches.num_rows == 11
     assert opened.count("0") == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -37,7 +37,7 @@ from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
 
 IMAGES, DIMENSION, NEIGHBORS, VOTED = 120, 16, 24, 9
-OPTIONS = CandidateOptions(k=4, min_score=6.0)
+OPTIONS = CandidateOptions(k=4, min_score=6.0, family=0)
 
 
 @dataclass
@@ -148,7 +148,10 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
     scores = found.neighbors.scores * (weights[query] * weights[reference])
     crowd = similarity_densities(query, scores, IMAGES)
     votes = LocalPairs(found.votes.query, found.votes.reference, found.votes.votes)
-    voted = vote_densities(votes.query, votes.votes, IMAGES)
+    lists = votes.query, votes.votes, IMAGES
+    whole = vote_densities(*lists, may_be_crowded=np.zeros(IMAGES, bool))
+    voted = vote_densities(*lists, unit=whole.unit, may_be_crowded=crowd.crowded)
+    voted = replace(voted, spread=whole.spread)
     known = set(zip(query.tolist(), reference.tolist(), strict=True))
     new = np.array([pair not in known for pair in zip(votes.query, votes.reference, strict=True)])
     asked, other = votes.query[new], votes.reference[new]

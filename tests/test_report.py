@@ -56,6 +56,8 @@ def match(query, reference, confidence=0.9, transform=(1, 0, 0, 0, 1, 0, 0, 0, 1
     base = {
         "query_id": query,
         "reference_id": reference,
+        "query_uri": query,
+        "reference_uri": reference,
         "similarity": 0.8,
         "score": 0.5,
         "confidence": confidence,
@@ -88,8 +90,20 @@ def run_of(images, matches=(), groups=(), failures=()):
 
 
 def group(group_id, *ids):
+    """The first is kept; of the others all but the last could go."""
     return [
-        {"group_id": group_id, "image_id": i, "keep": i == ids[0], "reason": f"reason of {i}"}
+        {
+            "group_id": group_id,
+            "image_id": i,
+            "uri": i,
+            "keep": i == ids[0],
+            "suggested": i in ids[1:-1],
+            "kept_id": ids[0],
+            "kept_uri": ids[0],
+            "relation": "same_picture",
+            "certain": True,
+            "reason": f"reason of {i}",
+        }
         for i in ids
     ]
 
@@ -154,7 +168,7 @@ def test_hostile_names_stay_text():
     assert parsed.open == []
     assert parsed.tags.count("script") == 1
     assert parsed.tags.count("style") == 1
-    assert parsed.tags.count("b") == 6, "the figures of the summary"
+    assert parsed.tags.count("b") == 7, "the figures of the summary"
     assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
     assert "<script>alert" not in page
     assert "\u202e" not in page
@@ -194,8 +208,9 @@ def test_what_was_found_is_told():
     (page,) = rendered(run).values()
     text = re.sub(r"\s+", " ", "".join(Parsed(page).text))
     assert "1 group of copies" in text
-    assert "2 copies that can go" in text
-    assert "100 kB to save" in text
+    assert "2 copies of these" in text
+    assert "1 could go" in text
+    assert "50.0 kB to save" in text
     assert "reason of b.jpg" in text
     assert "0.875" in text
     assert "why b.jpg & a.jpg" in text
@@ -340,7 +355,8 @@ def test_the_largest_groups_are_drawn_and_the_rest_counted():
     view = RunView(run, most_groups=2)
     assert [group.size for group in view.groups()] == [3, 2]
     assert view.group_count == 3
-    assert view.saved_bytes() == 4 * 50_000
+    assert view.suggested_count() == 1
+    assert view.saved_bytes() == 50_000
 
 
 def test_near_misses_are_the_surest_refusals_of_images_that_are_not_grouped_together():

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from copydetect import runs, tables
-from copydetect.errors import InputError
+from copydetect.errors import InputError, RunError
+from copydetect.grouping.places import groups_table
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.types import GroupMember
@@ -15,9 +17,13 @@ STORAGE = LocalStorage()
 
 
 def a_run(output: Path, members: int = 2) -> Manifest:
-    rows = [GroupMember("g0", f"{i}.jpg", i == 0, "most pixels", 1.0) for i in range(2)]
+    rows = [
+        GroupMember("g0", f"{i}.jpg", i == 0, i > 0, "identical", "0.jpg", True, "most pixels", 1.0)
+        for i in range(2)
+    ]
     uri = "run-1/groups/part-00000.parquet"
-    table = tables.rows_to_table(rows, tables.GROUPS)
+    images = pa.table({name: [f"{i}.jpg" for i in range(2)] for name in ("image_id", "uri")})
+    table = groups_table(rows, images)
     tables.write_table(STORAGE, str(output / uri), table)
     return Manifest("dedup", "run-1", {"k": 10}, {"groups": [uri]}, {"groups": members}, {})
 
@@ -34,7 +40,7 @@ def test_a_committed_manifest_leads_to_the_rows(tmp_path: Path) -> None:
 
 
 def test_lost_rows_are_noticed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 rows, its manifest says 3"):
+    with pytest.raises(RunError, match="2 rows, its manifest says 3"):
         a_run(tmp_path, members=3).table(STORAGE, str(tmp_path), "groups")
 
 

@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     packed = tmp_path_factory.mktemp("packed")
-    return pack_pictures(LocalStorage(), str(folder), packed, TINY.short_side_px)
+    return pack_pictures(LocalStorage(), [str(folder)], packed, TINY.short_side_px)
 
 
 def quiet(message: str) -> None:
@@ -93,14 +93,14 @@ def quiet(message: str) -> None:
 
 
 def test_pictures_are_packed_once_counted_and_mapped(folder: Path, tmp_path: Path) -> None:
-    first = pack_pictures(LocalStorage(), str(folder), tmp_path, 40)
+    first = pack_pictures(LocalStorage(), [str(folder)], tmp_path, 40)
     assert (len(first), first.failed, first.repeated) == (48, 1, 1)
     assert first[3].shape == (40, 48, 3)
     written = (tmp_path / "pictures.u8").stat().st_mtime_ns
-    again = pack_pictures(LocalStorage(), str(folder), tmp_path, 40)
+    again = pack_pictures(LocalStorage(), [str(folder)], tmp_path, 40)
     assert (tmp_path / "pictures.u8").stat().st_mtime_ns == written
     np.testing.assert_array_equal(first[47], again[47])
-    smaller = pack_pictures(LocalStorage(), str(folder), tmp_path, 20)
+    smaller = pack_pictures(LocalStorage(), [str(folder)], tmp_path, 20)
     assert smaller[3].shape == (20, 24, 3)
 
 
@@ -108,7 +108,7 @@ def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture(1))
     with pytest.raises(InputError, match=r"1 different images.*2 repeat"):
-        pack_pictures(LocalStorage(), str(tmp_path), tmp_path / "packed", 40)
+        pack_pictures(LocalStorage(), [str(tmp_path)], tmp_path / "packed", 40)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_pages_of_a_layout_differ_in_their_contents_alone() -> None:
 
 
 def test_pages_are_packed_after_the_pictures(folder: Path, tmp_path: Path) -> None:
-    plain = pack_pictures(LocalStorage(), str(folder), tmp_path / "plain", 40)
-    packed = pack_pictures(LocalStorage(), str(folder), tmp_path / "pages", 40, pages=0.25)
+    plain = pack_pictures(LocalStorage(), [str(folder)], tmp_path / "plain", 40)
+    packed = pack_pictures(LocalStorage(), [str(folder)], tmp_path / "pages", 40, pages=0.25)
     assert len(packed) == 48 + 12
     np.testing.assert_array_equal(plain[47], packed[47])
     assert min(packed[59].shape[:2]) > 150
@@ -417,9 +417,9 @@ def test_the_command_explains_what_is_wrong(
     assert command.main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")]) == 2
     assert command.main([str(folder), "--output", str(tmp_path), "--steps", "0"]) == 2
     missing = ["--init", str(tmp_path / "no.safetensors"), *TINY_FLAGS]
-    assert command.main([str(folder), "--output", str(tmp_path), *missing]) == 1
+    assert command.main([str(folder), "--output", str(tmp_path), *missing]) == 2
     assert command.main([str(folder)]) == 2
-    assert "copydetect train: no model to start from" in capsys.readouterr().err
+    assert "copydetect: no model to start from" in capsys.readouterr().err
 
 
 def test_held_out_kinds_are_not_trained_on_and_judge() -> None:

@@ -14,7 +14,12 @@ import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_parts import CandidateJob
-from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
+from copydetect.candidates.densities import (
+    USUAL_DENSITY,
+    Densities,
+    similarity_densities,
+    vote_densities,
+)
 from copydetect.candidates.exchanges import FOUND, receive
 from copydetect.candidates.side_tables import mapped_rows, write_rows
 from copydetect.index.routing import in_sample
@@ -58,11 +63,12 @@ def scale_step(job: CandidateJob) -> Scale:
         nothing = np.full(images, np.inf, np.float32)
         found = similarity_densities(number, scores, images, job.density, fallback=nothing)
         known = found.values[np.isfinite(found.values)]
-        usual = float(np.median(known)) if len(known) else 0.0
+        usual = float(np.median(known)) if len(known) else USUAL_DENSITY
         scale = replace(scale, usual=usual, similarity_spread=found.spread)
     if job.proposals.votes:
         number, votes, images = _lists(samples, "voted")
-        voted = vote_densities(number, votes, images, job.density)
+        nobody = np.zeros(images, np.bool_) if job.proposals.described else None
+        voted = vote_densities(number, votes, images, job.density, may_be_crowded=nobody)
         scale = replace(scale, vote_spread=voted.spread, unit=voted.unit)
     return scale
 
@@ -83,29 +89,32 @@ def crowd_step(job: CandidateJob, part: int, scale: Scale) -> None:
     """Measure how crowded it is around the images of a part."""
     side = job.proposals.queries
     start, images = int(side.starts[part]), side.image_counts[part]
-    crowds = np.zeros((images, 4), np.float32)
+    crowds = np.zeros((images, 5), np.float32)
     if job.proposals.described:
         sent = [job.uri("found", part, "spill")]
         found = receive(job.storage, sent, job.block_of(part), FOUND).records
+        full = found["query"][found["crowd"]] - start
         found = found[found["searched"]]
         usual = np.full(images, scale.usual, np.float32)
         one = similarity_densities(
             found["query"] - start, found["score"], images, job.density, fallback=usual
         )
-        crowds[:, 0], crowds[:, 1] = one.values, one.floors
+        crowds[:, 0], crowds[:, 1], crowds[:, 4] = one.values, one.floors, one.crowded
+        crowds[full, 4] = 1
     if job.proposals.votes:
         voted = read_votes(job.storage, job.proposals.votes[part])
+        crowded = crowds[:, 4] > 0 if job.proposals.described else None
         other = vote_densities(
-            voted.query - start, voted.votes, images, job.density, unit=scale.unit
+            voted.query - start, voted.votes, images, job.density, scale.unit, crowded
         )
         crowds[:, 2], crowds[:, 3] = other.values, other.floors
     write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)
 
 
 def densities_step(job: CandidateJob) -> None:
-    """Gather the densities of all images in a file that is mapped: 16 bytes an image."""
+    """Gather the densities of all images in a file that is mapped: 20 bytes an image."""
     pieces = (read_arrays(job.storage, uri)[1]["crowds"] for uri in job.uris("crowds"))
-    shape = (job.proposals.queries.images, 4)
+    shape = (job.proposals.queries.images, 5)
     write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)
 
 
@@ -113,7 +122,8 @@ def densities_of(job: CandidateJob, scale: Scale) -> tuple[Densities | None, Den
     crowds = mapped_rows(job.storage, runs.join(job.scratch, "densities.npy"))
     described, voted = job.proposals.described, bool(job.proposals.votes)
     spreads = scale.similarity_spread, scale.vote_spread
+    crowded = crowds[:, 4] > 0
     return (
-        Densities(crowds[:, 0], crowds[:, 1], spreads[0]) if described else None,
-        Densities(crowds[:, 2], crowds[:, 3], spreads[1], scale.unit) if voted else None,
+        Densities(crowds[:, 0], crowds[:, 1], spreads[0], crowded) if described else None,
+        Densities(crowds[:, 2], crowds[:, 3], spreads[1], crowded, scale.unit) if voted else None,
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from copydetect.candidates.fusion import DescriptorPairs
 from copydetect.candidates.side_tables import DescribedSide
+from copydetect.description.views import WHOLES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.search.neighbors import Neighbors
 
@@ -22,6 +23,8 @@ Views = npt.NDArray[np.int32]
 
 _VIEW_MASK = (1 << IMAGE_SHIFT) - 1
 _BLOCK_PAIRS = 65_536
+_LIKELY_COPY = 0.7
+_FEWEST_IN_FULL_LIST = 30
 
 
 def neighbor_pairs(
@@ -29,9 +32,10 @@ def neighbor_pairs(
 ) -> tuple[DescriptorPairs, Views]:
     """Each query's best pair of views with each reference it found, and these views: (n, 2).
 
-    One of the two is the first view, the whole image: parts of strangers are too often alike.
+    One of the two is a view of the whole image: parts of strangers are too often alike.
     """
-    whole = ((neighbors.queries & _VIEW_MASK) == 0) | ((neighbors.ids & _VIEW_MASK) == 0)
+    queried, found = neighbors.queries & _VIEW_MASK, neighbors.ids & _VIEW_MASK
+    whole = (queried < len(WHOLES)) | (found < len(WHOLES))
     query, reference = neighbors.queries[whole], neighbors.ids[whole]
     similarities = neighbors.scores[whole]
     scores = similarities * _weights(query, reference, queries, references)
@@ -41,6 +45,19 @@ def neighbor_pairs(
     first[1:] = (images[1:] != images[:-1]).any(axis=1)
     best = order[first]
     return _pairs(query[best], reference[best], similarities[best], scores[best])
+
+
+def of_full_lists(pairs: DescriptorPairs, searched: int) -> npt.NDArray[np.bool_]:
+    """(searched,) bool: which of the first rows are on lists that hold nothing but likely copies.
+
+    Such a list has no strangers that would tell how crowded it is. Of pictures that are no copies
+    hardly any has so many neighbours of this cosine, none in two ordinary collections.
+    """
+    query, similarity = pairs.query[:searched], pairs.similarity[:searched]
+    _, number, sizes = np.unique(query, return_inverse=True, return_counts=True)
+    strangers = np.bincount(number, similarity < _LIKELY_COPY, minlength=len(sizes))
+    full = (strangers == 0) & (sizes >= _FEWEST_IN_FULL_LIST)
+    return np.asarray(full[number], np.bool_)
 
 
 def proposed_pairs(

@@ -23,6 +23,7 @@ FOUND = np.dtype(
         ("score", "<f4"),
         ("views", "<i4", (2,)),
         ("searched", "?"),
+        ("crowd", "?"),
         ("points", "<i4"),
     ]
 )

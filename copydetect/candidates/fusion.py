@@ -14,33 +14,50 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.candidates.densities import Densities, Floats, Ints
+from copydetect.candidates.densities import Bools, Densities, Floats, Ints
 from copydetect.errors import OptionError
 
 Integers32 = npt.NDArray[np.int32]
+
+_EVEN_ODDS = 0.0
 
 
 @dataclass(frozen=True)
 class CandidateOptions:
     """How many candidates are kept: the best `k` a query, and every one over `min_score`.
 
-    connect_similarity: an image of a collection searched for itself, which has more than k others
-    from this similarity up, also keeps the first of them, so that a crowd whose members are each
-    nearest to a few of their own kind is not torn apart.
+    family: so many pairs an image are kept while they have even odds or better, or are crowded, so
+    that a family of ordinary size keeps all of its pairs. connect_similarity: an image of a
+    collection searched for itself, which has more than k others from this similarity up, also keeps
+    the first of them, so that a crowd whose members are each nearest to a few of their own kind is
+    not torn apart.
     """
 
     k: int = 10
     min_score: float = float("inf")
+    family: int = 24
     connect_similarity: float = float("inf")
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise OptionError(f"k must be at least 1, not {self.k}")
+        if self.family < 0:
+            raise OptionError(f"family must be at least 0, not {self.family}")
         if np.isnan(self.min_score):
             raise OptionError("min_score must be a number")
 
     def __str__(self) -> str:
-        return f"k={self.k},min_score={self.min_score:g},connect={self.connect_similarity:g}"
+        limits = f"k={self.k},family={self.family},min_score={self.min_score:g}"
+        return f"{limits},connect={self.connect_similarity:g}"
+
+    def keeps(self, ranks: Ints, scores: Floats, crowded: Bools | None = None) -> Bools:
+        """(n,) bool: which pairs are kept, by their rank among those of an image, or by score.
+
+        crowded: (n,) bool, pairs whose score cannot tell; see `types.Candidate`.
+        """
+        likely = scores >= _EVEN_ODDS
+        likely = (ranks <= self.family) & (likely if crowded is None else likely | crowded)
+        return np.asarray((ranks <= self.k) | likely | (scores >= self.min_score), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -329,7 +346,7 @@ def _best(
     score = fusion.scores(_surpluses(columns, densities))
     score = np.broadcast_to(score, columns.query.shape)
     ranks = (_ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
-    kept = np.flatnonzero((ranks <= options.k) | (score >= options.min_score))
+    kept = np.flatnonzero(options.keeps(ranks, score))
     kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
     return CandidatePairs(
         columns.query[kept],

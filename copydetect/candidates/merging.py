@@ -29,7 +29,13 @@ from copydetect.candidates.crowds import (
     sampled_lists,
     scale_step,
 )
-from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
+from copydetect.candidates.densities import Bools, Densities
+from copydetect.candidates.descriptor_pairs import (
+    joined,
+    neighbor_pairs,
+    of_full_lists,
+    proposed_pairs,
+)
 from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, is_sent, receive, send
 from copydetect.candidates.fusion import (
     CandidatePairs,
@@ -64,6 +70,7 @@ _KEPT = np.dtype(
         ("query", "<i8"),
         ("reference", "<i8"),
         *((name, "<f4") for name in _SHOWN),
+        ("crowded", "?"),
         ("rank", "<i4"),
         ("views", "<i4", (2,)),
         ("points", "<i4"),
@@ -150,7 +157,8 @@ def _described_pairs(job: CandidateJob, part: int, votes: Votes | None) -> Recor
         records[name] = getattr(found[0], name)
     records["views"] = found[1]
     # Only what the search returned tells how crowded it is around an image.
-    records["searched"][:searched] = True
+    records["crowd"][:searched] = of_full_lists(found[0], searched)
+    records["searched"][:searched] = ~records["crowd"][:searched]
     return records
 
 
@@ -183,18 +191,28 @@ def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
     found, voted = received.get("found"), received.get("voted")
     merge = merge_duplicates if proposals.symmetric else merge_matches
     everything = replace(job.options, k=_EVERY_PAIR)
+    densities = densities_of(job, scale)
     pairs = merge(
-        _columns(DescriptorPairs, found),
-        _columns(LocalPairs, voted),
-        densities_of(job, scale),
-        everything,
+        _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
     ranks = _ranks_inside(job, block, pairs)
-    wanted = (ranks <= job.options.k) | (pairs.score >= job.options.min_score)
+    ends = _crowded_ends(job, densities[0], pairs)
+    either: Bools = np.asarray(ends.any(axis=0))
+    wanted = job.options.keeps(ranks, pairs.score, either)
     wanted[_connecting(job, block, pairs)] = True
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
+    kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
+
+
+def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: CandidatePairs) -> Bools:
+    """(ends, n) bool: which images of pairs have so many near neighbours that only proof tells
+    copies among them; of `match` only the queries' are known."""
+    ends = [pairs.query, pairs.reference] if job.proposals.symmetric else [pairs.query]
+    if densities is None:
+        return np.zeros((len(ends), len(pairs.query)), np.bool_)
+    return np.stack([densities.crowded[end] for end in ends])
 
 
 def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
@@ -288,6 +306,7 @@ def _table(job: CandidateJob, kept: Records) -> pa.Table:
         at = pa.array(views, mask=views == _NO_VIEW)
         names[f"{column}_view"] = pa.array(job.proposals.views, pa.string()).take(at)
     columns = {name: pa.array(kept[name], from_pandas=True) for name in _SHOWN}
+    columns["crowded"] = pa.array(kept["crowded"])
     return (
         pa.table({**names, **columns, "rank": kept["rank"]})
         .select(tables.CANDIDATES.names)

@@ -18,6 +18,7 @@ from copydetect.description import keypoints
 from copydetect.description.descriptors import Embedder, Vectors
 from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
 from copydetect.description.normalization import BackgroundOptions, normalize_vectors
+from copydetect.description.renderings import MOMENTS_DECODED, Rendering, renderings_of
 from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError, is_transient
 from copydetect.images import DecodedImage, DecodeOptions, decode
@@ -31,6 +32,7 @@ DESCRIBED_SIDE_PX = 448
 _BATCH_IMAGES = 32
 _DEADLY = "its process was ended: it breaks a library, or is too large for the memory"
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+_NO_OPACITY = np.empty((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -144,20 +146,27 @@ def _describe_batch(
     for twins, content in contents:
         image_id = twins[0].image_id
         try:
-            decoded = decode(content, describer.side_px, options.decoding)
+            decoded = decode(
+                content,
+                describer.side_px,
+                options.decoding,
+                in_pieces=True,
+                moments=MOMENTS_DECODED,
+            )
         except ImageError as error:
             gathered.fail(twins, "decode", "ImageError", str(error), is_transient(error))
             continue
-        views = views_of(decoded.pixels, options.views)
+        renderings = renderings_of(decoded)
+        views = views_of(renderings, options.views)
         if describer.quantiser is not None:
-            features = _features_of(decoded.pixels, views, options.keypoints)
+            features = local_features(renderings, views, options.keypoints)
             gathered.keypoints.append(
                 keypoints.quantise(features, describer.quantiser, image_id, options.keypoints)
             )
         if describer.embedder is not None:
             gathered.views += [(image_id, view.name) for view in views]
             pixels += [view.pixels for view in views]
-        gathered.decoded[image_id] = replace(decoded, pixels=_NO_PIXELS)
+        gathered.decoded[image_id] = _without_pixels(decoded)
     if describer.embedder is not None:
         vectors = describer.embedder.embed(pixels)
         vectors, weights = normalize_vectors(vectors, describer.background, options.background)
@@ -165,25 +174,35 @@ def _describe_batch(
         gathered.weights.append(weights)
 
 
-def _features_of(pixels: Pixels, views: Sequence[View], options: KeypointOptions) -> Features:
-    """As many local features as the options say: an eighth of each picture inside, seen larger."""
+def _without_pixels(decoded: DecodedImage) -> DecodedImage:
+    """What stays of an image: whether it has opacity, and not which."""
+    opacity = None if decoded.opacity is None else _NO_OPACITY
+    extent = replace(decoded.moments, later=())
+    return replace(decoded, pixels=_NO_PIXELS, opacity=opacity, moments=extent)
+
+
+def local_features(
+    renderings: Sequence[Rendering], views: Sequence[View], options: KeypointOptions
+) -> Features:
+    """As many local features as the options say: an eighth of each picture inside, seen larger.
+
+    Long pictures have more, and every further rendering adds what the others do not show.
+    """
+    pixels = renderings[0].pixels
+    options = keypoints.of_long_picture(options, pixels.shape[1], pixels.shape[0])
     inside = [view for view in views if view.name.startswith("frame-")]
     eighth = max(options.max_keypoints // 8, 1)
     rest = max(options.max_keypoints - eighth * len(inside), 1)
     whole = keypoints.extract(pixels, replace(options, max_keypoints=rest))
-    found = [whole]
     for view in inside:
         part = keypoints.extract(view.pixels, replace(options, max_keypoints=eighth))
         left, top = -view.transform[:2, 2]
-        found.append(_placed(part, (left, top), max(view.pixels.shape[:2]), whole, pixels))
-    return replace(
-        whole,
-        x_px=np.concatenate([one.x_px for one in found]),
-        y_px=np.concatenate([one.y_px for one in found]),
-        diameter_px=np.concatenate([one.diameter_px for one in found]),
-        angle_deg=np.concatenate([one.angle_deg for one in found]),
-        descriptors=np.concatenate([one.descriptors for one in found]),
-    )
+        part = _placed(part, (left, top), max(view.pixels.shape[:2]), whole, pixels)
+        whole = keypoints.joined(whole, part)
+    for rendering in renderings[1:]:
+        found = keypoints.extract(rendering.pixels, options)
+        whole = keypoints.joined(whole, keypoints.new_among(found, whole))
+    return whole
 
 
 def _placed(
@@ -240,6 +259,9 @@ def _image_row(image: ListedImage, described_id: str | None, gathered: _Gathered
         captured_at=captured,
         duplicate_of=twin,
         status=status,
+        transparent=decoded.opacity is not None if decoded else None,
+        frames=decoded.moments.frames if decoded else None,
+        duration_msec=decoded.moments.duration_msec if decoded else None,
     )
 
 

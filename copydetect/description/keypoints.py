@@ -9,7 +9,7 @@ index is built and asked with.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from scipy.spatial import KDTree
 
 from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
+from copydetect.images import pieces_of
 from copydetect.models import MODELS
 from copydetect.types import Keypoints, Pixels
 
@@ -33,6 +34,9 @@ CODEBOOK_STEP = 2.0**-11
 """Centroids are multiples of it: so coarse that products of codes sum up exactly in float32."""
 SCALE_STEPS_PER_OCTAVE = 16
 ANGLE_STEPS_PER_TURN = 256
+_LONGEST_THUMBNAIL_PX = 2048
+_SHARE_OF_PIECE = 0.8
+_SAME_PLACE_PX, _SAME_LOOK = 2.0, 0.9
 _SPREAD_CELLS = 8
 _DETECTED_PER_KEPT = 3
 _LAYERS_PER_OCTAVE = 2
@@ -51,7 +55,7 @@ _CROWDING_COST = 0.7
 class KeypointOptions:
     """What is extracted from an image.
 
-    thumbnail_px: the thumbnail's longer side, 16 to 1024; max_keypoints: the strongest that are
+    thumbnail_px: the thumbnail's longer side, 16 to 2048; max_keypoints: the strongest that are
     kept; contrast_threshold: SIFT's; lower finds features in flat and blurred pictures.
     """
 
@@ -60,8 +64,10 @@ class KeypointOptions:
     contrast_threshold: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 16 <= self.thumbnail_px <= 1024:
-            raise OptionError(f"thumbnail_px is {self.thumbnail_px}, must be 16 to 1024")
+        if not 16 <= self.thumbnail_px <= _LONGEST_THUMBNAIL_PX:
+            raise OptionError(
+                f"thumbnail_px is {self.thumbnail_px}, must be 16 to {_LONGEST_THUMBNAIL_PX}"
+            )
         if not 1 <= self.max_keypoints <= 4096:
             raise OptionError(f"max_keypoints is {self.max_keypoints}, must be 1 to 4096")
         if not 0 <= self.contrast_threshold < 1:
@@ -181,6 +187,49 @@ def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
         diameter_px=diameter,
         angle_deg=angle,
         descriptors=gradient_histograms(grey, x, y, diameter, angle),
+    )
+
+
+def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> KeypointOptions:
+    """The options for a picture of this shape: a strip has so much in each piece as others have,
+    or nearly, for every further feature makes those that agree count less."""
+    pieces = max(1.0, _SHARE_OF_PIECE * pieces_of(width_px, height_px))
+    return replace(
+        options,
+        thumbnail_px=min(round(options.thumbnail_px * pieces), _LONGEST_THUMBNAIL_PX),
+        max_keypoints=round(options.max_keypoints * pieces),
+    )
+
+
+def joined(one: Features, other: Features) -> Features:
+    """The features of both, of one thumbnail."""
+    return Features(
+        one.width_px,
+        one.height_px,
+        np.concatenate([one.x_px, other.x_px]),
+        np.concatenate([one.y_px, other.y_px]),
+        np.concatenate([one.diameter_px, other.diameter_px]),
+        np.concatenate([one.angle_deg, other.angle_deg]),
+        np.concatenate([one.descriptors, other.descriptors]),
+    )
+
+
+def new_among(found: Features, known: Features) -> Features:
+    """Those of `found` that are not in `known` too: at one place, of one look. One thumbnail."""
+    if not len(known.x_px) or not len(found.x_px):
+        return found
+    tree = KDTree(np.stack([known.x_px, known.y_px], axis=1))
+    distances, nearest = tree.query(np.stack([found.x_px, found.y_px], axis=1))
+    alike = np.einsum("nd,nd->n", found.descriptors, known.descriptors[nearest])
+    new = (distances > _SAME_PLACE_PX) | (alike < _SAME_LOOK)
+    return Features(
+        found.width_px,
+        found.height_px,
+        found.x_px[new],
+        found.y_px[new],
+        found.diameter_px[new],
+        found.angle_deg[new],
+        found.descriptors[new],
     )
 
 

@@ -1,5 +1,7 @@
 """pixels → views: the whole image, the crops that it is found by, and the pictures inside.
 
+The whole may have several renderings (see `renderings`), and each is a view.
+
 A view of a query finds what its whole cannot: a picture that fills only a part of it; a crop of a
 reference is found by a query that was cut out of it. Each view costs one descriptor. Mirrored and
 turned views are none: the descriptor hardly tells them from the whole, and local features not at
@@ -8,12 +10,14 @@ all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.description.frames import Frame, find_frames
+from copydetect.description.renderings import MOMENTS, ON_BLACK, Rendering
 from copydetect.edits.edit import shift
 from copydetect.errors import OptionError
 from copydetect.types import Pixels
@@ -23,6 +27,16 @@ MAX_FRAMES = 4
 """Pictures inside an image that are views of it: the surest ones."""
 
 _GRID = 3
+
+WHOLES = ("whole", ON_BLACK, *MOMENTS)
+"""Views of the whole image: as it is first seen, and its other renderings."""
+
+VIEW_NAMES = (
+    *WHOLES,
+    *(f"crop-{row}-{column}" for row, column in np.ndindex(_GRID, _GRID)),
+    *(f"frame-{number}" for number in range(MAX_FRAMES)),
+)
+"""Every view that an image may have. The number of a view is its place; an image has some."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,8 @@ class ViewOptions:
 class View:
     """One view: its name, its pixels, and the (3, 3) float64 transform of image px → view px.
 
-    Names: "whole", "crop-R-C" for row R and column C of the grid, and "frame-N" for the N-th
-    picture inside, from 0.
+    Names: those of WHOLES, "crop-R-C" for row R and column C of the grid, and "frame-N" for the
+    N-th picture inside, from 0.
     """
 
     name: str
@@ -70,31 +84,28 @@ class View:
     transform: npt.NDArray[np.float64]
 
 
-def view_names(options: ViewOptions) -> tuple[str, ...]:
-    """The names of all views that an image may have, in order; the number of a view is its place.
+def views_of(renderings: Sequence[Rendering], options: ViewOptions) -> list[View]:
+    """The views of an image, in the order of VIEW_NAMES; parts are cut out of its first rendering.
 
-    An image may lack the last of them: it has as many frames as are found.
+    renderings: of the image, all of one size, the first of which is called "whole".
     """
-    names = {
-        "whole": ["whole"],
-        "crops": [f"crop-{row}-{column}" for row, column in np.ndindex(_GRID, _GRID)],
-        "frames": [f"frame-{number}" for number in range(MAX_FRAMES)],
-    }
-    return tuple(name for kind in KINDS if kind in options.kinds for name in names[kind])
+    pixels = renderings[0].pixels
+    height, width = pixels.shape[:2]
+    views = []
+    if "whole" in options.kinds:
+        views += [View(one.name, one.pixels, shift(0, 0)) for one in renderings]
+    if "crops" in options.kinds:
+        views += _cut(pixels, "crop-", _crops(width, height))
+    if "frames" in options.kinds:
+        views += _cut(pixels, "frame-", find_frames(pixels, MAX_FRAMES))
+    return views
 
 
-def views_of(pixels: Pixels, options: ViewOptions) -> list[View]:
-    """The views of an image, in the order of `view_names`."""
-    parts = {
-        "whole": lambda: [Frame(0, 0, pixels.shape[1], pixels.shape[0])],
-        "crops": lambda: _crops(pixels.shape[1], pixels.shape[0]),
-        "frames": lambda: find_frames(pixels, MAX_FRAMES),
-    }
+def _cut(pixels: Pixels, kind: str, parts: Sequence[Frame]) -> list[View]:
+    names = (name for name in VIEW_NAMES if name.startswith(kind))
     return [
         View(name, part.cut(pixels), shift(-part.left, -part.top))
-        for kind in KINDS
-        if kind in options.kinds
-        for name, part in zip(view_names(ViewOptions((kind,))), parts[kind](), strict=False)
+        for name, part in zip(names, parts, strict=False)
     ]
 
 

@@ -2,90 +2,213 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fnmatch import translate
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-KeepPolicy = Literal["largest", "oldest", "first"]
-"""`largest`: the original by the direction of its matches where they tell, then most pixels, then
-most bytes a pixel (the least compressed); `oldest`: the earliest `captured_at`, then as `largest`;
-`first`: the first image_id, which settles every tie."""
+from copydetect.errors import OptionError
+from copydetect.grouping.originality import CERTAIN, Originality
+from copydetect.options import KeepRule, Suggest
+
+Integers = npt.NDArray[np.int64]
+
+_RAW = re.compile(
+    r"\.(3fr|ari|arw|cr2|cr3|crw|dcr|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|"
+    r"sr2|srf|srw|x3f)$",
+    re.IGNORECASE,
+)
+_BY_DEFAULT: tuple[KeepRule, ...] = ("original", "largest", "first")
+"""What settles ties, whatever the rules."""
+
+
+@dataclass(frozen=True)
+class KeepOptions:
+    """Which image of a group is kept, and which others are suggested for removal.
+
+    rules: the first that tells two images apart decides; prefer: patterns of files that are kept
+    rather than others; protect: of files that are never suggested for removal; suggest: what is.
+    A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands for
+    slashes.
+    """
+
+    rules: tuple[KeepRule, ...] = ("original",)
+    prefer: tuple[str, ...] = ()
+    protect: tuple[str, ...] = ()
+    suggest: Suggest = "same_picture"
+
+    def __post_init__(self) -> None:
+        known = get_args(KeepRule)
+        wrong = [rule for rule in self.rules if rule not in known]
+        if wrong or not self.rules:
+            said = wrong[0] if wrong else ""
+            raise OptionError(f"keep is {said!r}; it is one or more of {', '.join(known)}")
+        if self.suggest not in get_args(Suggest):
+            choices = ", ".join(get_args(Suggest))
+            raise OptionError(f"suggest is {self.suggest!r}; it is one of {choices}")
+
+    @classmethod
+    def parse(
+        cls,
+        keep: str = "original",
+        prefer: Sequence[str] = (),
+        protect: Sequence[str] = (),
+        suggest: str = "same_picture",
+    ) -> KeepOptions:
+        """As on the command line, rules with commas between; OptionError."""
+        rules = tuple(rule.strip() for rule in keep.split(","))
+        return cls(rules, tuple(prefer), tuple(protect), suggest)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        said = [f"keep={','.join(self.rules)}", f"suggest={self.suggest}"]
+        said += [f"prefer={pattern}" for pattern in self.prefer]
+        return " ".join(said + [f"protect={pattern}" for pattern in self.protect])
 
 
 @dataclass(frozen=True)
 class Preference:
-    """An order of images by how much they are preferred; rows as in the images table.
+    """An order of files by how much they are preferred; rows as in the images table.
 
-    order: (n,) int64 rows, the most preferred first; ranks: (n,) int64, its inverse; widths,
-    heights: (n,) int64 px, 0 where unknown; bytes_per_pixel: (n,) float64; captured: n texts,
-    empty where unknown; standing: (n,) int64, 1 where its matches show others to be made from it,
-    −1 where they show that it is made from another, 0 where they don't tell.
+    ranks: (n,) int64, 0 for the most preferred; protected: (n,) bool; pixels: (n,) int64, 0 where
+    unknown; captured: n texts, empty where unknown.
     """
 
-    policy: KeepPolicy
-    order: npt.NDArray[np.int64]
-    ranks: npt.NDArray[np.int64]
+    options: KeepOptions
+    originality: Originality
+    ranks: Integers
     image_ids: list[str]
-    widths: npt.NDArray[np.int64]
-    heights: npt.NDArray[np.int64]
-    bytes_per_pixel: npt.NDArray[np.float64]
+    preferred: npt.NDArray[np.bool_]
+    protected: npt.NDArray[np.bool_]
+    widths: Integers
+    heights: Integers
     captured: list[str]
-    standing: npt.NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, images: pa.Table, policy: KeepPolicy, standing: npt.NDArray[np.int64]
-    ) -> Preference:
-        """images: the `images` table sorted by image_id; standing: as the field."""
-        widths = pc.fill_null(images["width"], 0).to_numpy().astype(np.int64)
-        heights = pc.fill_null(images["height"], 0).to_numpy().astype(np.int64)
-        pixels = widths * heights
-        density = pc.fill_null(images["bytes"], 0).to_numpy() / np.maximum(pixels, 1)
-        captured = pc.fill_null(pc.cast(images["captured_at"], pa.string()), "").to_pylist()
-        rows = np.arange(len(images))
-        if policy == "first":
-            order = rows
-        elif policy == "largest":
-            order = np.lexsort((rows, -density, -pixels, -standing))
-        else:
-            _, age = np.unique(np.array(captured, str), return_inverse=True)
-            unknown = np.array([not time for time in captured], bool)
-            order = np.lexsort((rows, -density, -pixels, -standing, age, unknown))
+    def of(cls, images: pa.Table, options: KeepOptions, originality: Originality) -> Preference:
+        """images: the `images` table sorted by image_id."""
+        preferred, protected = (
+            _matching(images, patterns) for patterns in (options.prefer, options.protect)
+        )
+        keys: list[npt.NDArray[Any]] = [~preferred]
+        for rule in dict.fromkeys((*options.rules, *_BY_DEFAULT)):
+            keys += _keys(rule, images, originality)
+        order = np.lexsort(keys[::-1])
         ranks = np.empty(len(order), np.int64)
-        ranks[order] = rows
-        ids = images["image_id"].to_pylist()
-        order = order.astype(np.int64)
-        return cls(policy, order, ranks, ids, widths, heights, density, captured, standing)
+        ranks[order] = np.arange(len(order))
+        return cls(
+            options,
+            originality,
+            ranks,
+            images["image_id"].to_pylist(),
+            preferred,
+            protected,
+            _integers(images, "width"),
+            _integers(images, "height"),
+            _captured(images),
+        )
 
-    def why(self, kept: int, group: list[int]) -> str:
-        """Why row `kept` is kept among the rows of its group (two or more, itself included)."""
-        first = min(group, key=self.ranks.__getitem__)
-        others = [row for row in group if row != kept]
+    def sorted(self, files: Sequence[int]) -> list[int]:
+        """Files, the most preferred first."""
+        return sorted(files, key=self.ranks.__getitem__)
+
+    def is_certain(self, kept: int, contents: Sequence[int]) -> bool:
+        """Whether the kept file is surely the original of a group; contents: a file of each."""
+        return self.originality.chance(kept, contents) >= CERTAIN
+
+    def why(self, kept: int, contents: Sequence[int]) -> str:
+        """Why file `kept` is kept among files of different contents (itself included)."""
+        others = [file for file in contents if file != kept]
+        if not others:
+            return "all have the same bytes"
+        if self.preferred[kept] and not all(self.preferred[file] for file in others):
+            return "preferred by --prefer"
+        first = min(contents, key=self.ranks.__getitem__)
         if first != kept:
             return f"matches more of the group than {self.image_ids[first]}, which comes first"
-        if self.policy == "first":
-            return f"first by name of {len(group)}"
-        captured = self.captured[kept]
-        if self.policy == "oldest" and captured not in {
-            "",
-            *(self.captured[row] for row in others),
-        }:
-            return f"oldest of {len(group)} (taken {captured})"
-        return self._why_largest(kept, others)
+        return _WHY[self.options.rules[0]](self, kept, others)
+
+    def _why_original(self, kept: int, others: list[int]) -> str:
+        reasons = self.originality.why(kept, others)
+        size = f"{self.widths[kept]} × {self.heights[kept]} px"
+        said = "; ".join(reasons)
+        if self.is_certain(kept, [kept, *others]):
+            return f"the original of {len(others) + 1}: {said or size}"
+        if said:
+            return f"the original is uncertain, this is the likeliest: {said}"
+        return f"the original is uncertain: {self._why_largest(kept, others)}"
 
     def _why_largest(self, kept: int, others: list[int]) -> str:
-        size = f"{self.widths[kept]} × {self.heights[kept]} px"
         pixels = self.widths * self.heights
-        lower = [row for row in others if self.standing[row] < self.standing[kept]]
-        if any(pixels[row] >= pixels[kept] for row in lower):
-            return f"the original of {len(others) + 1}, by the direction of its copies ({size})"
-        rivals = [row for row in others if pixels[row] == pixels[kept]]
-        if not rivals:
+        size = f"{self.widths[kept]} × {self.heights[kept]} px"
+        if all(pixels[file] < pixels[kept] for file in others):
             return f"most pixels of {len(others) + 1} ({size})"
-        if all(self.bytes_per_pixel[row] < self.bytes_per_pixel[kept] for row in rivals):
-            return f"as large as others ({size}) and least compressed"
-        return f"as large as others ({size}), first by name"
+        return f"as large as others ({size})"
+
+    def _why_captured(self, kept: int, others: list[int]) -> str:
+        said = {self.captured[file] for file in others}
+        if self.captured[kept] and self.captured[kept] not in said:
+            return f"{self.options.rules[0]} of {len(others) + 1} (taken {self.captured[kept]})"
+        return self._why_original(kept, others)
+
+    def _why_rule(self, _: int, others: list[int]) -> str:
+        said = {
+            "first": "first by name",
+            "raw": "a raw file, or the best of those that are none,",
+            "metadata": "says most of how it was taken",
+            "shortest-path": "the shortest path",
+        }[self.options.rules[0]]
+        return f"{said} of {len(others) + 1}"
+
+
+_WHY = {
+    "original": Preference._why_original,
+    "largest": Preference._why_largest,
+    "oldest": Preference._why_captured,
+    "newest": Preference._why_captured,
+    **dict.fromkeys(("raw", "metadata", "shortest-path", "first"), Preference._why_rule),
+}
+
+
+def _keys(rule: KeepRule, images: pa.Table, originality: Originality) -> list[npt.NDArray[Any]]:
+    """Ascending keys of a rule, (n,) each, the more important first."""
+    if rule == "original":
+        return [-np.round(originality.scores, 6)]
+    if rule == "largest":
+        pixels = _integers(images, "width") * _integers(images, "height")
+        return [-pixels, -_integers(images, "bytes") / np.maximum(pixels, 1)]
+    if rule in ("oldest", "newest"):
+        captured = np.array(_captured(images), str)
+        _, age = np.unique(captured, return_inverse=True)
+        return [captured == "", age if rule == "oldest" else -age]
+    if rule == "raw":
+        ids = images["image_id"].to_pylist()
+        return [np.array([not _RAW.search(image_id) for image_id in ids], bool)]
+    if rule == "metadata":
+        return [-originality.metadata]
+    if rule == "shortest-path":
+        return [np.array([len(image_id) for image_id in images["image_id"].to_pylist()], np.int64)]
+    return [np.arange(len(images))]
+
+
+def _matching(images: pa.Table, patterns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(n,) bool: which files' image_ids or URIs match one of the patterns."""
+    if not patterns:
+        return np.zeros(len(images), np.bool_)
+    wanted = re.compile("|".join(translate(pattern) for pattern in patterns))
+    names = zip(images["image_id"].to_pylist(), images["uri"].to_pylist(), strict=True)
+    return np.array([any(map(wanted.match, pair)) for pair in names], np.bool_)
+
+
+def _integers(images: pa.Table, column: str) -> Integers:
+    return np.asarray(pc.fill_null(images[column], 0).to_numpy(), np.int64)
+
+
+def _captured(images: pa.Table) -> list[str]:
+    texts: list[str] = pc.fill_null(pc.cast(images["captured_at"], pa.string()), "").to_pylist()
+    return texts

@@ -13,14 +13,8 @@ from copydetect.types import GroupMember
 def groups_table(members: Sequence[GroupMember], images: pa.Table) -> pa.Table:
     """members: of whole groups; images: the `images` table that they are in."""
     uris = dict(zip(images["image_id"].to_pylist(), images["uri"].to_pylist(), strict=True))
-    kept = {member.group_id: member.image_id for member in members if member.keep}
     rows = [
-        {
-            **vars(member),
-            "uri": uris[member.image_id],
-            "kept_id": kept[member.group_id],
-            "kept_uri": uris[kept[member.group_id]],
-        }
+        {**vars(member), "uri": uris[member.image_id], "kept_uri": uris[member.kept_id]}
         for member in members
     ]
     return pa.Table.from_pylist(rows, schema=tables.GROUPS)

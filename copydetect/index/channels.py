@@ -16,6 +16,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from copydetect import tables
@@ -25,6 +26,8 @@ from copydetect.description.keypoints import (
     mirror_vectors,
     reconstruct,
 )
+from copydetect.description.views import VIEW_NAMES
+from copydetect.errors import InputError
 from copydetect.storage import Storage
 from copydetect.types import Keypoints
 
@@ -64,9 +67,12 @@ class DescriptorReader:
 
     def weighted(self, uri: str) -> tuple[Floats, Floats, Integers]:
         """Vectors and ids of a part, and between them (n,) float32, what their scores count."""
-        table = tables.read_table(self.storage, uri, ["image_id", "vector", "weight"])
+        table = tables.read_table(self.storage, uri, ["image_id", "view", "vector", "weight"])
         numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
-        ids = numbers << IMAGE_SHIFT | _places_among_equals(numbers)
+        views = pc.index_in(table["view"], value_set=pa.array(VIEW_NAMES))
+        if views.null_count:
+            raise InputError(f"{uri} has a view that is none of {', '.join(VIEW_NAMES)}")
+        ids = numbers << IMAGE_SHIFT | views.to_numpy().astype(np.int64)
         return read_vectors(table), table["weight"].to_numpy().astype(np.float32), ids
 
 
@@ -182,11 +188,3 @@ def image_numbers(
     rows = {image_id: row for row, image_id in enumerate(images)}
     numbers = [files.starts[part] + rows[image_id] for image_id in image_ids]
     return np.array(numbers, np.int64)
-
-
-def _places_among_equals(numbers: Integers) -> Integers:
-    """0, 1, 2, … inside each run of equal numbers."""
-    rows = np.arange(len(numbers))
-    first = np.ones(len(numbers), bool)
-    first[1:] = numbers[1:] != numbers[:-1]
-    return rows - np.maximum.accumulate(np.where(first, rows, 0))

@@ -47,6 +47,7 @@ from copydetect.inputs.containers import (
 )
 from copydetect.inputs.manifests import manifest_rows
 from copydetect.inputs.row_copies import copy_rows
+from copydetect.raw import RAW_EXTENSIONS, can_read_raw
 from copydetect.storage import Storage, StoredFile, Survey
 from copydetect.types import Failure, ImageRef, Role
 
@@ -141,6 +142,11 @@ _CONTAINERS_CHECKED = 8
 _SPECS_SHOWN = 3
 _LARGEST_RANGE = 1_000_000
 _BRACES = re.compile(r"\{(?:(?P<first>\d+)\.\.(?P<last>\d+)|(?P<words>[^{},]*(?:,[^{},]*)+))\}")
+
+
+def image_extensions() -> frozenset[str]:
+    """Extensions of what can be read here: RAW files only where `rawpy` is installed."""
+    return IMAGE_EXTENSIONS | RAW_EXTENSIONS if can_read_raw() else IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -303,7 +309,7 @@ def _found(storage: Storage, specs: Sequence[str]) -> Iterator[_Found]:
 
 
 def _is_image_file(storage: Storage, spec: str) -> bool:
-    if posixpath.splitext(spec)[1].lower() not in IMAGE_EXTENSIONS or _is_glob(spec):
+    if posixpath.splitext(spec)[1].lower() not in image_extensions() or _is_glob(spec):
         return False
     if not storage.exists(spec):
         raise InputError(f"{spec} does not exist")
@@ -315,11 +321,12 @@ def _find_one(storage: Storage, spec: str) -> _Found:
     root, survey = _survey_of(storage, spec)
     names = [file.uri[len(root) :].lstrip("/") for file in survey.files]
     names = [name for name in names if not name.startswith(".") and "/." not in name]
+    extensions = image_extensions()
     by_kind: dict[SourceKind, list[str]] = {kind: [] for kind in _PRECEDENCE}
     others = Counter(survey.passed_over)
     for name in names:
         extension = posixpath.splitext(name)[1].lower()
-        if extension in IMAGE_EXTENSIONS or _starts_as_image(storage, root, name, extension):
+        if extension in extensions or _starts_as_image(storage, root, name, extension):
             by_kind["files"].append(name)
         elif extension in _CONTAINER_KINDS:
             by_kind[_CONTAINER_KINDS[extension]].append(name)
@@ -371,7 +378,7 @@ def list_source(
             failures = [row for row in rows if isinstance(row, Failure)]
             return [row for row in rows if isinstance(row, ImageRef)], failures
         if source.kind == "tar":
-            return list_tar(storage, uri, name, role, IMAGE_EXTENSIONS)
+            return list_tar(storage, uri, name, role, image_extensions())
         return list_parquet(storage, uri, name, role)
     except InputError as error:
         return [], [Failure(name, uri, "list", "InputError", str(error), role)]
@@ -518,7 +525,7 @@ def _check_container(storage: Storage, piece: Source) -> InputError | None:
     uri = piece.uris()[0]
     try:
         if piece.kind == "tar":
-            check_tar(storage, uri, IMAGE_EXTENSIONS)
+            check_tar(storage, uri, image_extensions())
         elif piece.kind == "parquet":
             check_parquet(storage, uri)
         elif piece.kind == "manifest" and not any(manifest_rows(storage, uri, "image")):

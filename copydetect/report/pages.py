@@ -180,7 +180,8 @@ def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
         kept = view.group_count
         found = [
             (f"{kept:,}", "groups of copies" if kept != 1 else "group of copies"),
-            (f"{len(run.groups) - kept:,}", "copies that can go"),
+            (f"{len(run.groups) - kept:,}", "copies of these"),
+            (f"{view.suggested_count():,}", "could go"),
             (readable_bytes(view.saved_bytes()), "to save"),
         ]
     else:

@@ -61,6 +61,7 @@ class Member:
 
     facts: ImageFacts
     keep: bool
+    suggested: bool
     reason: str
     evidence: PairEvidence | None
 
@@ -120,9 +121,13 @@ class RunView:
         return self._facts[role, image_id]
 
     def saved_bytes(self) -> int:
-        """Bytes of all images that are in a group and not kept."""
-        going = self._run.groups.filter(pc.invert(self._run.groups["keep"]))["image_id"]
+        """Bytes of all images that are suggested for removal."""
+        going = self._run.groups.filter(self._run.groups["suggested"])["image_id"]
         return int(pc.sum(_among(self._run.images, "image_id", going)["bytes"]).as_py() or 0)
+
+    def suggested_count(self) -> int:
+        """How many images are suggested for removal."""
+        return int(pc.sum(self._run.groups["suggested"]).as_py() or 0)
 
     def groups(self) -> Iterator[Group]:
         """The groups, those with most members first; for `match` a query with what it copies."""
@@ -195,18 +200,19 @@ class RunView:
         for row in rows[:_MEMBERS_SHOWN]:
             evidence = None if row["keep"] else self._best_pair(row["image_id"], ids)
             facts = self.facts(row["image_id"], "image")
-            members.append(Member(facts, row["keep"], row["reason"], evidence))
-        saved = sum(self.facts(row["image_id"], "image").size_bytes for row in rows[1:])
+            members.append(Member(facts, row["keep"], row["suggested"], row["reason"], evidence))
+        going = [row for row in rows if row["suggested"]]
+        saved = sum(self.facts(row["image_id"], "image").size_bytes for row in going)
         return Group(number, members, ids[_MEMBERS_SHOWN:], saved)
 
     def _matched_query(self, number: int, rows: list[dict[str, Any]]) -> Group:
         query_id = rows[0]["query_id"]
-        members = [Member(self.facts(query_id, "query"), True, "the query", None)]
+        members = [Member(self.facts(query_id, "query"), True, False, "the query", None)]
         rows = sorted(rows, key=lambda row: (-row["confidence"], row["reference_id"]))
         for row in rows[:_MEMBERS_SHOWN]:
             match = self._matches[query_id, row["reference_id"]]
             facts = self.facts(match.reference_id, "reference")
-            members.append(Member(facts, False, match.reason, self._evidence(match)))
+            members.append(Member(facts, False, False, match.reason, self._evidence(match)))
         unseen = [row["reference_id"] for row in rows[_MEMBERS_SHOWN:]]
         return Group(number, members, unseen, 0)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -36,9 +37,12 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
         job = self._job
-        route = WorkOnParts(_Router(job).route, self._processes)
+        processes = self._processes
+        sample = WorkOnParts(partial(sample_step, job), processes)
+        route = WorkOnParts(_Router(job).route, processes)
+        build = WorkOnParts(_Builder(job).build, processes)
         once = parts.pipeline | "Once" >> beam.Create([None])
-        samples = parts | "SpreadSample" >> beam.Reshuffle() | "Sample" >> beam.Map(_sample, job)
+        samples = parts | "SpreadSample" >> beam.Reshuffle() | "Sample" >> beam.ParDo(sample)
         trained = once | "Train" >> beam.Map(_train, job, AsIter(samples))
         spills = (
             parts
@@ -46,7 +50,7 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
             | "Route" >> beam.ParDo(route, AsIter(trained))
         )
         numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
-        shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(_Build(job))
+        shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(build)
         folder: PCollection[str] = once | "Commit" >> beam.Map(
             _commit, job, AsIter(shards), self._grows
         )
@@ -75,24 +79,22 @@ class _Router:
         return load_partition(self._job.storage, self._job.partition_uri)
 
 
-class _Build(beam.DoFn):
+class _Builder:
+    """Builds shards, in whatever process it is."""
+
     def __init__(self, job: IndexJob) -> None:
         self._job = job
         self._shared = Shared()
 
-    def process(self, work: tuple[str, int]) -> Iterator[Shard]:
+    def build(self, work: tuple[str, int]) -> Shard:
         identity, number = work
         loaded = self._shared.acquire(self._load, tag=identity)
         storage, folder = self._job.storage, self._job.folder
-        yield build_shard(storage, folder, loaded.plan, number, loaded.partition)
+        return build_shard(storage, folder, loaded.plan, number, loaded.partition)
 
     def _load(self) -> _Loaded:
         storage, folder = self._job.storage, self._job.folder
         return _Loaded(load_partition(storage, self._job.partition_uri), load_plan(storage, folder))
-
-
-def _sample(part: Part, job: IndexJob) -> str:
-    return sample_step(job, part)
 
 
 def _train(_: None, job: IndexJob, samples: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +18,7 @@ from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
 from copydetect.parts import ListedImage, byte_identical, read_in_turn
 from copydetect.storage import Storage
-from copydetect.threads import work_in_one_thread
+from copydetect.transforms.processes import Processes, WorkOnParts
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.types import Failure, ImageRef, Pixels
 
@@ -48,42 +49,67 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
     parts: how many there are; wanted: those still to be done.
     """
 
-    def __init__(self, job: EditsJob, parts: int, wanted: Collection[int]) -> None:
+    def __init__(
+        self,
+        job: EditsJob,
+        parts: int,
+        wanted: Collection[int],
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__()
         self._job = job
         self._gather = RefsToParts(job.storage, parts, wanted)
+        self._processes = processes or Processes()
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        edited: PCollection[int] = (
-            uris | "parts" >> self._gather | "edit" >> beam.ParDo(_EditPart(self._job))
+        edited: PCollection[Edited] = (
+            uris
+            | "parts" >> self._gather
+            | "join" >> beam.MapTuple(_joined)
+            | "edit" >> beam.ParDo(WorkOnParts(_PartEditor(self._job).edit, self._processes))
         )
-        return edited
+        parts: PCollection[int] = edited | "count" >> beam.ParDo(_CountCopies())
+        return parts
 
 
-class _EditPart(beam.DoFn):
-    def __init__(self, job: EditsJob) -> None:
-        self._job = job
-        self._shared = Shared()
+Edited = tuple[int, int, int]
+"""A part's number, how many copies were made of its images, and how many of these failed."""
+
+
+def _joined(part: int, lists: Iterable[list[ListedImage]]) -> tuple[int, list[ListedImage]]:
+    return part, list(chain.from_iterable(lists))
+
+
+class _CountCopies(beam.DoFn):
+    def __init__(self) -> None:
         self._copies = Metrics.counter("copydetect", "copies_made")
         self._failures = Metrics.counter("copydetect", "images_failed")
 
-    def setup(self) -> None:
-        job = self._job
-        self._others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
+    def process(self, edited: Edited) -> Iterator[int]:
+        part, copies, failures = edited
+        self._copies.inc(copies)
+        self._failures.inc(failures)
+        yield part
 
-    def process(self, element: tuple[int, Iterable[list[ListedImage]]]) -> Iterator[int]:
-        work_in_one_thread()
-        part, batches = element
-        rows, failures = self._edit([image for batch in batches for image in batch])
+
+class _PartEditor:
+    """Edits parts, in whatever process it is."""
+
+    def __init__(self, job: EditsJob) -> None:
+        self._job = job
+        self._shared = Shared()
+
+    def edit(self, work: tuple[int, list[ListedImage]]) -> Edited:
+        """Write the files of a part."""
+        part, listed = work
+        rows, failures = self._edit(listed)
         job = self._job
         failed = tables.rows_to_table(failures, tables.FAILURES)
         tables.write_table(job.storage, job.part_uri("failures", part), failed)
         # `copies` is written last: where it is, the part is complete.
         copies = pa.Table.from_pylist(rows, schema=COPIES)
         tables.write_table(job.storage, job.part_uri("copies", part), copies)
-        self._copies.inc(len(rows))
-        self._failures.inc(len(failures))
-        yield part
+        return part, len(rows), len(failures)
 
     def _edit(self, listed: list[ListedImage]) -> tuple[list[dict[str, object]], list[Failure]]:
         """Write the copies of each image; those of byte-identical files are copies of each."""
@@ -93,17 +119,19 @@ class _EditPart(beam.DoFn):
             for first, *_ in families
             if first.error_type
         ]
+        job = self._job
+        others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
         rows = []
         readable = [twins for twins in families if not twins[0].error_type]
-        for twins, content in read_in_turn(self._job.storage, readable):
+        for twins, content in read_in_turn(job.storage, readable):
             if isinstance(content, Failure):
                 failures.append(content)
                 continue
             try:
                 name = twins[0].image_id
-                for copy in copies_of(name, content, self._job.options, self._others):
-                    uri = runs.join(self._job.images, copy.query_id)
-                    self._job.storage.write(uri, copy.data)
+                for copy in copies_of(name, content, job.options, others):
+                    uri = runs.join(job.images, copy.query_id)
+                    job.storage.write(uri, copy.data)
                     rows += [copy.row(original.image_id) for original in twins]
             except ImageError as error:
                 why = ("edit", "ImageError", str(error), is_transient(error))

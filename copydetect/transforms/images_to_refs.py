@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +12,7 @@ from copydetect import runs, tables
 from copydetect.inputs.sources import Source, Sources, read_source
 from copydetect.parts import LISTING, list_images
 from copydetect.storage import Storage
+from copydetect.transforms.processes import Processes, WorkOnParts
 from copydetect.types import Role
 
 
@@ -23,29 +24,39 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 class ImagesToRefs(beam.PTransform[Any, Any]):
     """The pieces of an input → the URIs of listing files, one a piece, rows of `ListedImage`."""
 
-    def __init__(self, storage: Storage, sources: Sources, role: Role, folder: str) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        sources: Sources,
+        role: Role,
+        folder: str,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__()
         self._sources = sources
-        self._list_and_hash = _ListAndHash(storage, role, folder)
+        self._lister = _Lister(storage, role, folder)
+        self._processes = processes or Processes()
 
     def expand(self, begin: PBegin) -> PCollection[str]:
         uris: PCollection[str] = (
             begin
             | "pieces" >> beam.Create(list(enumerate(self._sources.pieces)))
-            | "list and hash" >> beam.ParDo(self._list_and_hash)
+            | "list and hash" >> beam.ParDo(WorkOnParts(self._lister.list, self._processes))
         )
         return uris
 
 
-class _ListAndHash(beam.DoFn):
-    def __init__(self, storage: Storage, role: Role, folder: str) -> None:
-        self._storage = storage
-        self._role = role
-        self._folder = folder
+@dataclass(frozen=True)
+class _Lister:
+    """Lists and hashes pieces, in whatever process it is."""
 
-    def process(self, piece: tuple[int, Source]) -> Iterator[str]:
+    storage: Storage
+    role: Role
+    folder: str
+
+    def list(self, piece: tuple[int, Source]) -> str:
         number, source = piece
-        listed = list_images(read_source(self._storage, source, self._role), source.origin)
-        uri = listing_uri(self._folder, self._role, number)
-        tables.write_rows(self._storage, uri, listed, LISTING)
-        yield uri
+        listed = list_images(read_source(self.storage, source, self.role), source.origin)
+        uri = listing_uri(self.folder, self.role, number)
+        tables.write_rows(self.storage, uri, listed, LISTING)
+        return uri

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -17,6 +18,7 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
+from copydetect.transforms.processes import Processes, WorkOnParts
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
@@ -25,9 +27,10 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
     Each step waits for the one before on all parts; what travels between parts goes through files.
     """
 
-    def __init__(self, job: CandidateJob) -> None:
+    def __init__(self, job: CandidateJob, processes: Processes | None = None) -> None:
         super().__init__()
         self._job = job
+        self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
         job = self._job
@@ -35,35 +38,40 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         described = (
             parts.pipeline
             | "Descriptors" >> beam.Create(job.described_parts())
-            | "Describe" >> beam.Map(_describe, job)
+            | "Describe" >> self._on_parts(_describe)
         )
         sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
         found = (
             parts
             | "SpreadFound" >> beam.Reshuffle()
-            | "Find" >> beam.Map(_find, job, AsIter(sides))
+            | "Find" >> self._on_parts(found_step, AsIter(sides))
         )
         scale = once | "Scale" >> beam.Map(_scale, job, AsIter(found))
         crowds = (
             parts
             | "SpreadCrowds" >> beam.Reshuffle()
-            | "Crowd" >> beam.Map(_crowd, job, AsIter(scale))
+            | "CrowdScale" >> beam.Map(_with_scale, AsIter(scale))
+            | "Crowd" >> self._on_parts(_crowd)
         )
         densities = once | "Densities" >> beam.Map(_densities, job, AsIter(scale), AsIter(crowds))
         scored = (
             parts.pipeline
             | "Blocks" >> beam.Create(range(job.blocks))
-            | "Score" >> beam.Map(_score, job, AsIter(densities))
+            | "BlockScale" >> beam.Map(_with_scale, AsIter(densities))
+            | "Score" >> self._on_parts(_score)
         )
         uris: PCollection[str] = (
             parts
             | "SpreadCollect" >> beam.Reshuffle()
-            | "Collect" >> beam.Map(_collect, job, AsIter(scored))
+            | "Collect" >> self._on_parts(collect_step, AsIter(scored))
         )
         return uris
 
+    def _on_parts(self, step: Callable[[CandidateJob, Any], Any], *ready: AsIter) -> beam.ParDo:
+        return beam.ParDo(WorkOnParts(partial(step, self._job), self._processes), *ready)
 
-def _describe(work: tuple[int, int], job: CandidateJob) -> tuple[tuple[int, int], int]:
+
+def _describe(job: CandidateJob, work: tuple[int, int]) -> tuple[tuple[int, int], int]:
     return work, described_step(job, work)
 
 
@@ -72,20 +80,17 @@ def _sides(_: None, job: CandidateJob, described: Iterable[tuple[tuple[int, int]
     return 0
 
 
-def _find(part: int, job: CandidateJob, sides: Iterable[int]) -> int:
-    list(sides)
-    found_step(job, part)
-    return part
-
-
 def _scale(_: None, job: CandidateJob, found: Iterable[int]) -> Scale:
     list(found)
     return scale_step(job)
 
 
-def _crowd(part: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
-    crowd_step(job, part, next(iter(scale)))
-    return part
+def _with_scale(part: int, scale: Iterable[Scale]) -> tuple[int, Scale]:
+    return part, next(iter(scale))
+
+
+def _crowd(job: CandidateJob, work: tuple[int, Scale]) -> None:
+    crowd_step(job, *work)
 
 
 def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Iterable[int]) -> Scale:
@@ -94,11 +99,5 @@ def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Itera
     return next(iter(scale))
 
 
-def _score(block: int, job: CandidateJob, scale: Iterable[Scale]) -> int:
-    score_step(job, block, next(iter(scale)))
-    return block
-
-
-def _collect(part: int, job: CandidateJob, scored: Iterable[int]) -> str:
-    list(scored)
-    return collect_step(job, part)
+def _score(job: CandidateJob, work: tuple[int, Scale]) -> None:
+    score_step(job, *work)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.images import pieces_of
 from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible, scale_of
 from copydetect.verification.pair_images import Floats, PairImage
 
@@ -28,6 +29,8 @@ _SMALLEST_CELL_PX = 8
 _FLAT_STD = 4.0
 """Cells with less contrast than this, in grey levels, say nothing by their correlation."""
 _SMALLEST_SIDE_PX = 12
+_THIN, _SMALLEST_OF_THIN_PX = 4, 5
+"""A strip of so many pieces may be thinner than anything else that is compared."""
 _STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
 """Of a plane's motion: what holds each of its parameters back where little asks for it."""
 _BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
@@ -115,16 +118,17 @@ def overlap(
 ) -> Overlap | None:
     """Warp the finer image to the coarser one, over the box where they overlap.
 
-    frame_px: the longest side of that box; a smaller one compares at a lower resolution. None where
-    they hardly overlap.
+    frame_px: the longest side of that box, or of each of its pieces where one of the pictures is a
+    strip; a smaller one compares at a lower resolution. None where they hardly overlap.
     """
     scale = scale_of(matrix, query)
     to_frame = matrix if scale < 1 else np.eye(3)
     reference_to_frame = np.eye(3) if scale < 1 else inverse(matrix)
     low, high = _shared_box(to_frame, reference_to_frame, query, reference)
-    shrink = min(1.0, frame_px / max(float((high - low).max()), 1.0))
+    pieces = _pieces(high - low, query, reference)
+    shrink = min(1.0, pieces * frame_px / max(float((high - low).max()), 1.0))
     size = np.floor((high - low) * shrink + 1).astype(int)
-    if size.min() < _SMALLEST_SIDE_PX:
+    if size.min() < (_SMALLEST_SIDE_PX if pieces < _THIN else _SMALLEST_OF_THIN_PX):
         return None
     moved = np.array([[shrink, 0, -low[0] * shrink], [0, shrink, -low[1] * shrink], [0, 0, 1]])
     to_frame = np.asarray(moved @ to_frame, np.float64)
@@ -133,7 +137,8 @@ def overlap(
     warped_query = _warp(query, to_frame, box, min(scale, 1.0) * shrink)
     warped_reference = _warp(reference, reference_to_frame, box, min(1 / scale, 1.0) * shrink)
     inside = _inside(to_frame, query, box) * _inside(reference_to_frame, reference, box)
-    cell = int(max(_SMALLEST_CELL_PX, round(max(box) / _CELLS_ACROSS)))
+    # Cells of a strip are no wider than a part of it, or none would lie inside.
+    cell = int(max(_SMALLEST_CELL_PX, round(min(max(box) / _CELLS_ACROSS, min(box) / 3))))
     return Overlap(warped_query, warped_reference, inside, to_frame, reference_to_frame, cell)
 
 
@@ -277,6 +282,12 @@ def _shared_box(
     return np.asarray(low, np.float64), np.asarray(high, np.float64)
 
 
+def _pieces(box: npt.NDArray[np.float64], query: PairImage, reference: PairImage) -> float:
+    """Into how many pieces what both show falls: of two ordinary pictures into one."""
+    of_images = [pieces_of(image.width_px, image.height_px) for image in (query, reference)]
+    return min(pieces_of(float(box[0]), float(box[1])), max(of_images))
+
+
 def _warp(image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float) -> Floats:
     """Grey levels under `matrix`, from the halved size nearest `scale`; repeated outside."""
     wanted = int(np.floor(np.log2(1 / scale) + 0.3)) if scale < 1 else 0
@@ -293,11 +304,13 @@ def _warp(image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float)
 
 
 def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
-    """1 where the frame shows the image, else 0."""
+    """1 where the frame shows what counts of the image, else 0."""
     mask = np.zeros(size[::-1], np.float32)
     # In 1/16 px; what lies far outside is clipped, for corners have to fit 16 bits.
     corners = np.clip(apply(matrix, _corners(image)), -30_000, 30_000)
     cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), (1.0,), shift=4)
+    if image.seen is not None:
+        mask *= np.asarray(cv2.warpPerspective(image.seen, matrix, size) > 0.5, np.float32)
     return mask
 
 

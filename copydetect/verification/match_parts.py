@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from threading import Lock
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.candidates.candidate_parts import read_pairs
+from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
 from copydetect.evaluation.calibration import IDENTITY, Calibration
 from copydetect.images import DecodeOptions, decode
@@ -24,8 +25,10 @@ from copydetect.inputs.sources import read_refs
 from copydetect.parts import CHANGED, ImageNumbers
 from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
-from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.image_pairs import prepare_decoded, verify_images
+from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import PairImage
+from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
 
@@ -83,8 +86,10 @@ class PairImages:
         with self._lock:
             self._kept[number] = found
             self._kept.move_to_end(number)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            held = sum(map(_pictures, self._kept.values())) if _pictures(found) > 1 else 0
+            while len(self._kept) > 1 and max(len(self._kept), held) > self._most:
+                _, dropped = self._kept.popitem(last=False)
+                held -= _pictures(dropped)
         return found
 
     def _opened_in_its_place(self, number: int, failure: Failure) -> PairImage | Failure:
@@ -112,12 +117,13 @@ class PairImages:
         try:
             # Twice the working size, so that the last reduction is a good one.
             side = options.matching.working_px * 2
-            decoded = decode(content, side, options.decoding)
-            size = (decoded.width_px, decoded.height_px)
+            decoded = decode(
+                content, side, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
+            )
             keypoints = (
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
-            image = prepare_image(row.image_id, decoded.pixels, options.matching, size, keypoints)
+            image = prepare_decoded(row.image_id, decoded, options.matching, keypoints)
             return replace(image, uri=row.uri)
         except ImageError as error:
             return _failure(row, str(error), is_transient(error))
@@ -153,14 +159,26 @@ def verify_part(
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
-    matches: list[Match] = []
+    verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    for candidate, query, reference, points, failed in opened_pairs(
-        storage, candidates_uri, pairs_uri, sides, options
-    ):
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options)
+    for row, (candidate, query, reference, points, failed) in opened:
         failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            matches.append(_verified(query, reference, candidate, points, options))
+            prior = Prior.before_proof(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+    candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
+    copies = [verdict.match.is_copy for verdict in verdicts.values()]
+    families = in_proved_families(list(candidates.values()), copies)
+    for row in np.array(list(verdicts))[families].tolist():
+        verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
+    again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
+    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
+    for row, (candidate, query, reference, points, _) in opened if again else ():
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            prior = Prior.in_family(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+    matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),
         tables.rows_to_table(failures.values(), tables.FAILURES),
@@ -173,33 +191,63 @@ def opened_pairs(
     pairs_uri: str,
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
-) -> Iterator[OpenedPair]:
-    """The candidates of one part that are verified, in the order of their table."""
+    rows: Collection[int] | None = None,
+) -> Iterator[tuple[int, OpenedPair]]:
+    """The candidates of one part that are verified, with their rows, in the order of their table.
+
+    rows: of those that are wanted, None for all.
+    """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
     for row, candidate in _chosen(table, options):
+        if rows is not None and row not in rows:
+            continue
         numbers = int(pairs.query[row]), int(pairs.reference[row])
         query, reference = (side.open(number) for side, number in zip(sides, numbers, strict=True))
         failed = (side.unreadable(number) for side, number in zip(sides, numbers, strict=True))
         points = pairs.correspondences(row)
-        yield OpenedPair(candidate, query, reference, points, tuple(chain(*failed)))
+        yield row, OpenedPair(candidate, query, reference, points, tuple(chain(*failed)))
 
 
-def _verified(
+@dataclass(frozen=True)
+class _Verdict:
+    """A match with a calibrated confidence, and what it was made from.
+
+    proof: the decision's own confidence; overturned: whether another prior makes it a copy, which
+    the rest of the match does not show yet.
+    """
+
+    candidate: Candidate
+    match: Match
+    proof: float
+    overturned: bool = False
+
+    def judged_again(self, prior: Prior, options: VerifyOptions) -> _Verdict:
+        """The same by another prior."""
+        confidence = prior.confidence(self.proof, options.calibration)
+        needed = prior.needed(options.matching.min_confidence, options.calibration)
+        is_copy = self.proof >= needed
+        match = replace(self.match, confidence=confidence)
+        return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
+
+
+def _verdict(
     query: PairImage,
     reference: PairImage,
     candidate: Candidate,
     points: npt.NDArray[np.float32],
+    prior: Prior,
     options: VerifyOptions,
-) -> Match:
-    """A verdict whose confidence is calibrated."""
+) -> _Verdict:
+    """The verdict on a pair by its pixels and what was known before."""
     calibration, matching = options.calibration, options.matching
-    needed = calibration.needed(matching.min_confidence, candidate.score)
-    match = verify_pair(
+    needed = prior.needed(matching.min_confidence, calibration)
+    match = verify_images(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
-    confidence = float(calibration.apply(match.confidence, match.score))
-    return replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    confidence = prior.confidence(match.confidence, calibration)
+    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    return _Verdict(candidate, found, match.confidence)
 
 
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
@@ -209,6 +257,11 @@ def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Cand
             for name in ("similarity", "descriptor_score", "votes", "local_score"):
                 values[name] = np.nan if values[name] is None else values[name]
             yield row, Candidate(**values)
+
+
+def _pictures(image: PairImage | Failure) -> int:
+    """How many pictures are held for an image: an animation is as many as its moments."""
+    return 1 if isinstance(image, Failure) else 1 + len(image.later)
 
 
 def _failure(row: ImageRow, message: str, retryable: bool) -> Failure:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation.calibration import log_odds
+from copydetect.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
@@ -78,6 +79,7 @@ def prepare_image(
     options: MatchOptions | None = None,
     full_size_px: tuple[int, int] | None = None,
     keypoints: Keypoints | None = None,
+    opacity: Opacity | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs; see `pair_images.prepare`."""
     options = options or MatchOptions()
@@ -88,6 +90,7 @@ def prepare_image(
         options.working_px,
         options.features,
         keypoints,
+        opacity,
     )
 
 
@@ -204,7 +207,14 @@ def _identical(query: PairImage, reference: PairImage) -> bool:
         same
         and float(query.pixels.std()) > 2
         and bool(np.array_equal(query.pixels, reference.pixels))
+        and _same_opacity(query.opacity, reference.opacity)
     )
+
+
+def _same_opacity(query: Opacity | None, reference: Opacity | None) -> bool:
+    if query is None or reference is None:
+        return not ground_matters(query) and not ground_matters(reference)
+    return bool(np.array_equal(query, reference))
 
 
 def _identical_match(query: PairImage, reference: PairImage, candidate: Candidate) -> Match:

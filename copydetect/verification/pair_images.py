@@ -22,15 +22,21 @@ from copydetect.description.keypoints import (
     load_quantiser,
     mirror_order,
     mirror_vectors,
+    of_long_picture,
     reconstruct,
 )
+from copydetect.description.renderings import most_different
 from copydetect.errors import ImageError
+from copydetect.images import long_side_px
+from copydetect.transparency import Colour, Opacity
 from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 
 Floats = npt.NDArray[np.float32]
 _SMALLEST_LEVEL_PX = 24
 _CHROMA_PX = 64
+_GROUND_SHARE = 0.85
+_GROUND_TOLERANCE = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +64,10 @@ class PairImage:
 
     pixels: upright RGB at the working size; full_width_px, full_height_px: of the upright image at
     full size; wanted: which `features` full matching compares; keypoints: those that the search has
-    compared, None where it has none; uri: where the image is.
+    compared, None where it has none; uri: where the image is. opacity: (h, w) uint8 of `pixels`,
+    which are flattened onto white, None where no ground shows through; later: the other moments of
+    an animation, of one size with this one; duration_msec: of an animation, None where it is
+    unknown. seen: (h, w) float32, 1 where `pixels` count, else 0; None where all of them do.
     """
 
     image_id: str
@@ -68,6 +77,10 @@ class PairImage:
     wanted: KeypointOptions
     keypoints: Keypoints | None
     uri: str = ""
+    opacity: Opacity | None = None
+    later: tuple[PairImage, ...] = ()
+    duration_msec: int | None = None
+    seen: Floats | None = None
 
     @property
     def width_px(self) -> int:
@@ -119,9 +132,39 @@ class PairImage:
         return _resizing(self.width_px / width, self.height_px / height)
 
     @lazy
+    def ground(self) -> Colour | None:
+        """The plain colour that nearly all of the border has; None where it has none."""
+        pixels = self.pixels
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        middle = np.median(border, axis=0)
+        near = np.abs(border - middle).max(axis=1) <= _GROUND_TOLERANCE
+        if float(near.mean()) < _GROUND_SHARE:
+            return None
+        red, green, blue = (round(float(value)) for value in middle)
+        return red, green, blue
+
+    @lazy
+    def drawn(self) -> npt.NDArray[np.bool_]:
+        """(h, w): what is no part of the plain ground, which reaches in from the border."""
+        if self.ground is None:
+            return np.ones(self.pixels.shape[:2], np.bool_)
+        away = np.abs(self.pixels.astype(np.int16) - np.array(self.ground, np.int16)).max(axis=2)
+        plain = (away <= _GROUND_TOLERANCE).astype(np.uint8)
+        _, labels = cv2.connectedComponents(plain)
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        return ~np.isin(labels, border[border > 0])
+
+    @lazy
+    def telling(self) -> list[int]:
+        """Numbers of the moments that are different pictures; 0 is this one, the first."""
+        moments = [moment.pixels for moment in (self, *self.later)]
+        return most_different(moments, len(moments))
+
+    @lazy
     def features(self) -> LocalFeatures:
         """Those of full matching; none for an image without structure."""
-        return extract_features(self.pixels, self.wanted)
+        wanted = of_long_picture(self.wanted, self.width_px, self.height_px)
+        return extract_features(self.pixels, wanted)
 
     @lazy
     def searched_features(self) -> LocalFeatures:
@@ -138,22 +181,26 @@ def prepare(
     working_px: int = 448,
     wanted: KeypointOptions = MATCHED,
     keypoints: Keypoints | None = None,
+    opacity: Opacity | None = None,
 ) -> PairImage:
     """An image ready for any number of pairs.
 
     pixels: (h, w, 3) uint8 upright RGB, at full size or already reduced; full_size_px: (width,
     height) of the upright image at full size, where `pixels` are not; the longer side is scaled
-    down to `working_px`, never up. ImageError where there are no pixels.
+    down to `working_px`, of long pictures to more (see `images.long_side_px`), never up; opacity:
+    of the same pixels. ImageError where there are no pixels.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are no RGB image")
     height, width = pixels.shape[:2]
     full_width, full_height = full_size_px or (width, height)
-    scale = working_px / max(height, width)
+    scale = long_side_px(full_width, full_height, working_px) / max(height, width)
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints)
+        if opacity is not None:
+            opacity = np.asarray(cv2.resize(opacity, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity=opacity)
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:

@@ -3,7 +3,7 @@
 Descriptors only and exact search, so that the forms are compared and nothing else. A form is what
 the background takes off, then what the collection does, joined by "+":
 
-    negatives,beta=0.35,ranks=1-10 + density=2-6,tail=8-30,slack=1.5
+    negatives,beta=0.35,ranks=1-10 + density=2-6,tail=8-30,slack=1.5,step=2
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ FORMS = (
     "bias,beta=1,ranks=1-10",
     "bias,beta=0.5,ranks=1-3",
     "negatives,beta=0.35,ranks=1-10",
-    "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100",
+    "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100,step=2",
     "stretch,beta=1,ranks=1-3",
-    "density=2-4,tail=5-9,slack=100",
-    "density=2-6,tail=8-30,slack=100",
-    "density=5-30,tail=31-35,slack=100",
-    "density=2-6,tail=8-30,slack=1.5",
+    "density=2-4,tail=5-9,slack=100,step=2",
+    "density=2-6,tail=8-30,slack=100,step=2",
+    "density=5-30,tail=31-35,slack=100,step=2",
+    "density=2-6,tail=8-30,slack=1.5,step=2",
     str(DEFAULT_FORM),
 )
 """Raw cosine; the background alone, once with the mean of the collection's ranks; this mean alone,
@@ -178,7 +178,7 @@ def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:
     if form.density is not None:
         return similarity_densities(pairs.query, pairs.score, count, form.density)
     nothing = np.zeros(count, np.float32)
-    return Densities(nothing, nothing, spread=1.0)
+    return Densities(nothing, nothing, 1.0, nothing.astype(bool))
 
 
 def _merged(pairs: DescriptorPairs, densities: Densities, symmetric: bool) -> Any:

@@ -169,7 +169,7 @@ def _collect(
     ]
     for part, uri in enumerate(manifest.table_uris(job.output, "candidates")):
         pairs_uri = runs.join(place.folder, "pairs", runs.part_name(part, "npz"))
-        for candidate, query, reference, points, _ in opened_pairs(
+        for _, (candidate, query, reference, points, _) in opened_pairs(
             job.storage, uri, pairs_uri, (images[0], images[1]), options
         ):
             if isinstance(query, Failure) or isinstance(reference, Failure):

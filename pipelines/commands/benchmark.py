@@ -18,6 +18,7 @@ from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
 from pipelines.arguments import (
     INPUTS,
+    KEEP_OPTIONS,
     TRUST_MODEL,
     CommandParser,
     add_run_options,
@@ -27,7 +28,7 @@ from pipelines.arguments import (
 )
 from pipelines.exit_codes import BAD_ARGUMENTS, DONE
 
-_NOT_MEASURED = ("keep", "max_failed_fraction", "report", "overwrite", "exclude")
+_NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
 """Options of a run that change nothing in a benchmark."""
 
 _TRUTH = "pairs or groups; tells match from dedup"

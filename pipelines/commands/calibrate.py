@@ -9,6 +9,7 @@ from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from pipelines.arguments import (
     INPUTS,
+    KEEP_OPTIONS,
     CommandParser,
     add_run_options,
     names,
@@ -20,7 +21,7 @@ from pipelines.arguments import (
 _MEANINGLESS = (
     "min_confidence",
     "calibration",
-    "keep",
+    *KEEP_OPTIONS,
     "max_failed_fraction",
     "report",
     "overwrite",

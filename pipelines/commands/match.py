@@ -7,6 +7,7 @@ from argparse import Namespace
 from copydetect.options import EngineOptions
 from pipelines.arguments import (
     INPUTS,
+    KEEP_OPTIONS,
     CommandParser,
     add_output,
     add_run_options,
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
         "--references", metavar="R", nargs="+", required=True, help="the same kinds"
     )
     add_output(parser)
-    add_run_options(parser, leave_out=("keep",))
+    add_run_options(parser, leave_out=KEEP_OPTIONS)
     return run_command(parser, argv, _match)
 
 

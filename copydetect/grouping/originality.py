@@ -1,0 +1,183 @@
+"""What speaks for each file of being the original of its group → one score, with reasons in words.
+
+Each sign is a number a file; the score is their weighted sum. Among the files of a group, the
+original is each with the probability softmax(scores). So weights are those of a conditional logit
+(McFadden 1974), fitted on groups whose original is known: photos with the data of cameras and
+without, and copies as messengers, editors, sites, screenshots and `copydetect edits` make them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copydetect.grouping.file_history import FileHistory
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+CERTAIN = 0.95
+"""From this probability on the original counts as known."""
+
+_MADE_NAME = re.compile(
+    r"\(\d+\)|copy|kopie|copie|copia|edit|bearbeitet|modif|whatsapp|-wa\d|fb_img|received_|"
+    r"screen.?shot|bildschirmfoto|thumb|small|resiz|crop|meme|_v\d|preview|low.?res|collage|"
+    r"snapseed|picsart|^photo_20|-\d{2,4}x\d{2,4}$|@\dx$|~\d+$",
+    re.IGNORECASE,
+)
+_CAMERA_NAME = re.compile(
+    r"^(img|dsc|dscn|dscf|pxl|_mg|mvi|sam|gopr|dji|cimg|imag|hpim|p\d)[_-]?\d{4,}|^\d{8}_\d{6}",
+    re.IGNORECASE,
+)
+_MADE_FOLDER = re.compile(
+    r"download|whatsapp|telegram|instagram|facebook|messenger|screen.?shot|edited|edits|thumb|"
+    r"cache|export|resized|memes|te?mp\b|sent|received|copies|web\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign of originality.
+
+    weight: of the score, in log-odds; kept, other: what to say where the kept image has more of it
+    for its good, and where another one has more of it against itself.
+    """
+
+    name: str
+    weight: float
+    kept: str
+    other: str
+
+
+SIGNS = (
+    Sign("camera", 2.8, "it has its camera's data", ""),
+    Sign("taken", 0.8, "it says when it was taken", ""),
+    Sign("located", 0.4, "it says where it was taken", ""),
+    Sign("editor", -1.6, "", "saved by an editor"),
+    Sign("changed", -0.9, "", "saved again after it was taken"),
+    Sign("resized", -0.7, "", "says that it had another size"),
+    Sign("retouched", -2.0, "", "its thumbnail shows another picture"),
+    Sign("detail", 0.0, "it shows most detail", ""),
+    Sign("enlarged", -3.4, "", "enlarged or blurred"),
+    Sign("coarseness", 0.0, "", "compressed more"),
+    Sign("earlier", -0.8, "", "compressed before"),
+    Sign("shifted", -0.4, "", "cut out or mirrored"),
+    Sign("padded", -2.0, "", "padded with zeros"),
+    Sign("made_name", -3.5, "", "named as a copy"),
+    Sign("camera_name", 1.2, "it is named as by a camera", ""),
+    Sign("made_folder", -0.4, "", "in a folder of copies"),
+    Sign("source", 3.0, "others were made from it", ""),
+    Sign("made", -1.4, "", "made from another one"),
+)
+
+
+@dataclass(frozen=True)
+class Originality:
+    """signs: (files, signs) numbers; scores: (files,) log-odds up to a constant of each group."""
+
+    signs: Floats
+    scores: Floats
+
+    @classmethod
+    def of(
+        cls, images: pa.Table, originals: Integers, histories: pa.Table, directions: Floats
+    ) -> Originality:
+        """images: the `images` table; originals: (files,) row of the file whose bytes each has;
+        histories: the `histories` table; directions: (files, 2) how many accepted pairs call each
+        the original, and the copy."""
+        signs = np.column_stack(
+            [
+                _of_files(images, originals, histories),
+                _of_names(images["image_id"].to_pylist()),
+                directions / (directions.sum(axis=1, keepdims=True) + 0.5),
+            ]
+        )
+        weights = np.array([sign.weight for sign in SIGNS])
+        return cls(signs, np.asarray(signs @ weights, np.float64))
+
+    def sign(self, name: str) -> Floats:
+        """(files,) one of the signs."""
+        return np.asarray(self.signs[:, _NUMBERS[name]], np.float64)
+
+    @property
+    def metadata(self) -> Floats:
+        """(files,) how much each says of how it was taken."""
+        return np.asarray(self.signs[:, :3].sum(axis=1), np.float64)
+
+    def chance(self, file: int, group: Sequence[int]) -> float:
+        """0…1: that a file is the original, or one of its repeats, of a group of files.
+
+        group: one file of each content.
+        """
+        scores = self.scores[list(group)]
+        return float(np.exp(self.scores[file] - np.logaddexp.reduce(scores)))
+
+    def why(self, file: int, others: Sequence[int], most: int = 2) -> list[str]:
+        """What speaks most for a file against the best of others, in words; [] where nothing."""
+        if not others:
+            return []
+        rival = max(others, key=lambda other: (self.scores[other], -other))
+        weights = np.array([sign.weight for sign in SIGNS])
+        gains = weights * (self.signs[file] - self.signs[rival])
+        found = []
+        for number in np.argsort(-gains, kind="stable")[:most].tolist():
+            sign = SIGNS[number]
+            if gains[number] > _TELLING:
+                found.append(sign.kept or f"the other is {sign.other}")
+        return found
+
+
+_NUMBERS = {sign.name: number for number, sign in enumerate(SIGNS)}
+_TELLING = 0.25
+"""Log-odds from which on a sign is worth a word."""
+
+
+def _of_files(images: pa.Table, originals: Integers, histories: pa.Table) -> Floats:
+    """(files, 13) the signs that the histories of the files tell; zeros where there is none."""
+    found = np.zeros((len(images), 13))
+    if not len(histories):
+        return found
+    ids = images["image_id"].combine_chunks()
+    rows = pc.index_in(ids.take(pa.array(originals)), value_set=histories["image_id"])
+    known = np.flatnonzero(pc.is_valid(rows).to_numpy(zero_copy_only=False))
+    table = histories.take(pc.drop_null(rows))
+    found[known] = np.array([signs_of(FileHistory(**row)) for row in table.to_pylist()])
+    return found
+
+
+def signs_of(history: FileHistory) -> list[float]:
+    """The first 13 of `SIGNS`."""
+    enlarged = float(np.log2(max(history.detail_factor, 1.0)))
+    return [
+        float(bool(history.camera)),
+        float(history.taken),
+        float(history.located),
+        float(bool(history.editor)),
+        float(history.changed),
+        float(history.resized),
+        float(history.retouched),
+        float(np.log2(max(history.megapixels, 1e-6))) - 2 * enlarged,
+        enlarged,
+        history.coarseness,
+        history.earlier,
+        float(history.shifted),
+        float(history.padding_bytes > 0),
+    ]
+
+
+def _of_names(image_ids: Sequence[str]) -> Floats:
+    """(files, 3) what names and folders say."""
+    found = []
+    for image_id in image_ids:
+        folder, _, name = image_id.rpartition("/")
+        stem = name.rsplit(".", 1)[0]
+        patterns = ((_MADE_NAME, stem), (_CAMERA_NAME, stem), (_MADE_FOLDER, folder))
+        found.append([float(bool(pattern.search(text))) for pattern, text in patterns])
+    return np.array(found).reshape(-1, 3)

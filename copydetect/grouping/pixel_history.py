@@ -1,0 +1,174 @@
+"""Pixels of one picture → what they were before: how much of them is detail, and earlier JPEGs.
+
+Detail: what was enlarged or blurred loses nothing when it is reduced and enlarged again.
+
+Earlier JPEGs: compression leaves the coefficients of 8 × 8 blocks at multiples of its steps. A
+later one with finer steps, or a PNG, keeps that comb (double quantisation, Lukáš and Fridrich,
+DFRWS 2003). What was cut out of a JPEG, or mirrored, has the comb in blocks that do not start at
+its corner.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+_WINDOW_PX = 1024
+"""Side of the middle part that is looked at."""
+_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
+_LOSES = 0.2
+"""Of what the next octave holds: pictures as cameras and good reductions leave them lose .24 to .6
+when they are reduced by 1.25, enlarged ones .2 and less."""
+
+_POSITIONS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
+"""(row, column) of the coefficients that are looked at: low, so that they are seldom 0."""
+_STEPS = np.arange(2, 61)
+_LARGEST = 600
+_PERIODS = 12
+_FEWEST_BLOCKS = 30
+_COMB = 0.4
+"""Mean cosine of the coefficients' phase from which on they are a comb: 1 on it, 0 for any."""
+_SHIFTED_COMB = 0.3
+"""Where blocks start at the corner, the others reach .1 to .2."""
+_SHIFTED_POSITIONS = _POSITIONS[:3]
+
+
+@dataclass(frozen=True)
+class PixelHistory:
+    """What the pixels of a picture tell of its past.
+
+    detail_factor: by how much it can be reduced without loss, 1…6; steps: of the coarsest JPEG that
+    it has been, for each of `_POSITIONS`, 1 where none shows; shifted: whether it shows the blocks
+    of a JPEG that do not start at its corner.
+    """
+
+    detail_factor: float
+    steps: tuple[int, ...]
+    shifted: bool
+
+    @property
+    def coarseness(self) -> float:
+        """log2 of the usual step, 0 for a picture that was never a JPEG."""
+        return float(np.median(np.log2(self.steps)))
+
+
+def pixel_history(luma: npt.NDArray[np.uint8]) -> PixelHistory:
+    """luma: (h, w) uint8 brightness at full size, not turned."""
+    middle = _middle(luma).astype(np.float32)
+    steps = tuple(_coarsest(_blocks_of(middle, position)) for position in _POSITIONS)
+    known = sum(step > 1 for step in steps)
+    shifted = known < len(steps) / 2 and _is_shifted(middle)
+    return PixelHistory(detail_factor(middle), steps, shifted)
+
+
+def earlier_steps(steps: tuple[int, ...], own: tuple[int, ...]) -> float:
+    """Octaves by which an earlier JPEG was coarser than the file's own steps, 0 if none shows.
+
+    steps: as in `PixelHistory`; own: those of the file's table at the same positions, or ones.
+    """
+    octaves = np.log2(np.maximum(steps, own)) - np.log2(own)
+    return float(np.median(octaves))
+
+
+def own_steps(table: list[int] | None) -> tuple[int, ...]:
+    """The steps of a JPEG's luminance table (64 numbers, row by row) at the positions above."""
+    if table is None or len(table) < 64:
+        return (1,) * len(_POSITIONS)
+    return tuple(max(1, int(table[8 * row + column])) for row, column in _POSITIONS)
+
+
+def detail_factor(luma: Floats) -> float:
+    """By how much a picture can be reduced without loss, interpolated in octaves."""
+    before, factor = 0.0, 1.0
+    for smaller, larger in pairwise(_FACTORS):
+        lost = _lost(luma, larger)
+        if lost >= _LOSES:
+            share = (_LOSES - before) / max(lost - before, 1e-6) if before else 0.0
+            return float(2 ** (math.log2(smaller) + share * math.log2(larger / smaller)))
+        before, factor = lost, larger
+    return factor
+
+
+def _lost(luma: Floats, factor: float) -> float:
+    """What a picture loses by a reduction, as a part of what the octave beyond holds."""
+    height, width = luma.shape
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    beyond = float(np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 2 * factor)).mean())
+    return float(np.abs(luma - again).mean()) / max(beyond, 0.05)
+
+
+def _middle(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The middle part, beginning at a multiple of 8."""
+    top, left = (max(0, (side - _WINDOW_PX) // 2) // 8 * 8 for side in luma.shape)
+    return luma[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
+
+
+def _wave(position: tuple[int, int]) -> Floats:
+    """(8, 8) the basis picture of a coefficient of the orthonormal DCT."""
+    places = np.arange(8)
+    waves = [
+        np.cos((2 * places + 1) * at * math.pi / 16) * math.sqrt((1 if at == 0 else 2) / 8)
+        for at in position
+    ]
+    return np.outer(*waves).astype(np.float32)
+
+
+def _blocks_of(luma: Floats, position: tuple[int, int]) -> Floats:
+    """(n,) this coefficient of all blocks."""
+    height, width = (side // 8 * 8 for side in luma.shape)
+    blocks = (luma[:height, :width] - 128).reshape(height // 8, 8, width // 8, 8)
+    found: Floats = np.einsum("aybx,yx->ab", blocks, _wave(position)).ravel()
+    return found
+
+
+def _coarsest(coefficients: Floats) -> int:
+    """The largest step of which the coefficients are multiples, 1 where they are of none."""
+    steps = _STEPS[_comb(_histogram(coefficients)) > _COMB]
+    return int(steps.max()) if len(steps) else 1
+
+
+def _histogram(coefficients: Floats) -> npt.NDArray[np.int64]:
+    rounded = np.clip(np.rint(coefficients), -_LARGEST, _LARGEST).astype(np.int64)
+    return np.bincount(rounded + _LARGEST, minlength=2 * _LARGEST + 1)
+
+
+def _comb(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(steps,) mean cosine of the phase of coefficients, without those around 0; NaN: too few."""
+    counts = _COUNTED @ histogram
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts >= _FEWEST_BLOCKS, _PHASES @ histogram / counts, np.nan)
+
+
+_VALUES = np.arange(-_LARGEST, _LARGEST + 1)
+_COUNTED = (np.abs(_VALUES) > _STEPS[:, None] / 2) & (np.abs(_VALUES) < _PERIODS * _STEPS[:, None])
+_PHASES = np.where(_COUNTED, np.cos(2 * math.pi * _VALUES / _STEPS[:, None]), 0.0)
+
+
+def _is_shifted(luma: Floats) -> bool:
+    """Whether some blocks that don't start at the corner show combs."""
+    height, width = (side - 7 for side in luma.shape)
+    if min(height, width) < 64:
+        return False
+    filtered = [
+        np.asarray(
+            cv2.filter2D(luma - 128, cv2.CV_32F, _wave(position), anchor=(0, 0)), np.float32
+        )[:height, :width]
+        for position in _SHIFTED_POSITIONS
+    ]
+    coarse = _STEPS >= 3
+    for top in range(8):
+        for left in range(8):
+            combs = [_comb(_histogram(one[top::8, left::8].ravel()))[coarse] for one in filtered]
+            best = [np.nanmax(np.where(np.isnan(comb), -1, comb)) for comb in combs]
+            if (top or left) and np.median(best) > _SHIFTED_COMB:
+                return True
+    return False

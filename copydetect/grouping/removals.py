@@ -1,0 +1,74 @@
+"""A member of a group → whether it may go: only where the kept image shows all that it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from copydetect.grouping.holding import Path, Sizes, shared_area
+from copydetect.grouping.originality import Originality
+from copydetect.grouping.pairs import VerifiedPairs
+from copydetect.options import Suggest
+from copydetect.types import Relation
+
+_CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
+_ALL_OF_IT = 0.96
+"""Of a picture: rounding and the search for the transform leave that much of a whole."""
+_MOST_STEPS = 2
+"""A picture that was not compared with the kept one itself must have been with one that was."""
+_FINER_OCTAVES = 0.6
+_CLEANER_OCTAVES = 1.0
+NOT_ASKED_FOR = "not asked for"
+_ADDS = ("drawn", "pasted", "cropped or pasted")
+"""First words of edits by which a picture may show something of its own."""
+
+
+@dataclass(frozen=True)
+class Removals:
+    """Tells what may go; pairs, sizes, originality: of all files."""
+
+    pairs: VerifiedPairs
+    sizes: Sizes
+    originality: Originality
+    suggest: Suggest
+
+    def relation(self, path: Path) -> Relation:
+        """What a member is to the kept image: the least close of the pairs on the way."""
+        steps = [self.pairs.relation[row] for row in path.steps]
+        return max((_closest(step) for step in steps), key=_CLOSENESS.index, default="identical")
+
+    def objection(self, path: Path, image: int, kept: int) -> str:
+        """Why a member must stay, "" where nothing speaks against its going."""
+        relation = self.relation(path)
+        if _CLOSENESS.index(relation) > self._least_close:
+            return NOT_ASKED_FOR
+        if len(path.steps) > (_MOST_STEPS if relation != "edited" else 1):
+            return "not compared with the kept image"
+        if relation == "edited" and self._may_add(path):
+            return "may show something that the kept image does not"
+        shared, own, _ = shared_area(path.to_kept, self.sizes.frame(image), self.sizes.frame(kept))
+        if not shared >= _ALL_OF_IT * own:
+            return "shows more than the kept image"
+        return self._better(image, kept) if relation != "identical" else ""
+
+    @property
+    def _least_close(self) -> int:
+        return -1 if self.suggest == "nothing" else _CLOSENESS.index(self.suggest)
+
+    def _may_add(self, path: Path) -> bool:
+        edits = [edit for row in path.steps for edit in self.pairs.edits[row]]
+        return any(edit.startswith(_ADDS) for edit in edits)
+
+    def _better(self, image: int, kept: int) -> str:
+        """In what a member is better than the kept image, if in anything."""
+        detail, coarseness = (self.originality.sign(name) for name in ("detail", "coarseness"))
+        if detail[image] > detail[kept] + _FINER_OCTAVES:
+            return "shows more detail than the kept image"
+        same_size = (self.sizes.frame(image) == self.sizes.frame(kept)).all()
+        if same_size and coarseness[kept] > coarseness[image] + _CLEANER_OCTAVES:
+            return "compressed less than the kept image"
+        return ""
+
+
+def _closest(relation: str) -> Relation:
+    """A relation of copies; any other counts as edited."""
+    return next((one for one in _CLOSENESS if one == relation), "edited")

@@ -1,0 +1,212 @@
+"""Two pictures, at least one of them transparent → the verdict on the grounds that both may have.
+
+A picture without transparency may be the other one flattened: onto the ground that its own border
+shows, which then is what the transparent one is laid on. Two transparent pictures are compared on
+white and on black, and two drawings of one colour by their shape alone, whatever colour it has.
+Where the ground is no plain one, such as a photo, only what is opaque is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from copydetect.transparency import (
+    BLACK,
+    WHITE,
+    Colour,
+    ground_matters,
+    is_shape,
+    on_ground,
+    shape_of,
+)
+from copydetect.types import Direction, Match
+from copydetect.verification.pair_images import PairImage
+
+Verify = Callable[[PairImage, PairImage], Match]
+
+RECOLOURED = "recoloured"
+_ON_WHITE = "flattened onto white"
+ON_ANOTHER_GROUND = "on another ground"
+_SAME_COLOUR = 24
+_OTHER_GROUND = 40
+_SOFT_EDGE_PX = 0.7
+_DRAWN_ALIKE = 0.6
+_LIGHT = 128
+_NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
+_NAMED_WITHIN = 6
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Two pictures to compare, and what it means where they are copies.
+
+    edits: what was done to one of them; direction: who is the copy, None where the pixels tell.
+    """
+
+    query: PairImage
+    reference: PairImage
+    edits: tuple[str, ...] = ()
+    direction: Direction | None = None
+
+    @property
+    def is_edited(self) -> bool:
+        """A picture on white is what every program makes of a transparent one: nothing else is."""
+        return bool(self.edits) and self.edits != (_ON_WHITE,)
+
+
+def verify_on_grounds(query: PairImage, reference: PairImage, verify: Verify) -> Match:
+    """The first attempt that finds copies, else the nearest to it."""
+    best: Match | None = None
+    for attempt in _attempts(query, reference):
+        match = verify(attempt.query, attempt.reference)
+        if match.is_copy:
+            return replace(
+                match,
+                relation="edited" if attempt.is_edited else match.relation,
+                edits=[*attempt.edits, *match.edits],
+                direction=attempt.direction or match.direction,
+            )
+        if best is None or match.confidence > best.confidence:
+            best = match
+    return best or verify(query, reference)
+
+
+def on_other_grounds(query: PairImage, reference: PairImage) -> bool:
+    """Whether both are drawn on plain grounds, and on two different ones."""
+    ours, theirs = query.ground, reference.ground
+    return (
+        ours is not None
+        and theirs is not None
+        and max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) > _OTHER_GROUND
+    )
+
+
+def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify: Verify) -> Match:
+    """Whether two opaque pictures on plain grounds are copies but for these; `refused`, the verdict
+    on them as they are, where they are not.
+
+    First by what is drawn alone, which must be at the same places; then, for what is drawn may be
+    of one colour and have nothing but its outline, with one of them laid on the other's ground.
+    """
+    if query.ground is None or reference.ground is None:
+        return refused
+    for one, other in (
+        (_drawn_alone(query), _drawn_alone(reference)),
+        (_relaid(query, reference.ground), reference),
+        (query, _relaid(reference, query.ground)),
+    ):
+        match = verify(one, other)
+        if match.is_copy and _drawn_alike(match, query, reference):
+            edits = [ON_ANOTHER_GROUND, *match.edits]
+            return replace(match, relation="edited", edits=edits, direction="unknown")
+    return refused
+
+
+def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
+    """Whether what is drawn in one picture lies on what is drawn in the other."""
+    matrix = np.linalg.inv(reference.to_full) @ np.reshape(match.transform, (3, 3)) @ query.to_full
+    size = (reference.width_px, reference.height_px)
+    moved = cv2.warpPerspective(query.drawn.astype(np.float32), matrix, size) > 0.5
+    both = float((moved & reference.drawn).sum())
+    return both > _DRAWN_ALIKE * float((moved | reference.drawn).sum())
+
+
+def _drawn_alone(image: PairImage) -> PairImage:
+    return replace(image, seen=image.drawn.astype(np.float32))
+
+
+def _relaid(image: PairImage, ground: Colour) -> PairImage:
+    """The picture with its plain ground in another colour; softly, so that edges stay edges."""
+    softly = cv2.GaussianBlur(image.drawn.astype(np.float32), (0, 0), _SOFT_EDGE_PX)[..., None]
+    mixed = image.pixels * softly + np.asarray(ground, np.float32) * (1 - softly)
+    pixels = np.where(image.drawn[..., None], image.pixels, mixed)
+    return replace(image, pixels=np.rint(pixels).astype(np.uint8))
+
+
+def _attempts(query: PairImage, reference: PairImage) -> Iterator[_Attempt]:
+    ours, theirs = ground_matters(query.opacity), ground_matters(reference.opacity)
+    if ours and theirs:
+        yield from _of_two(query, reference)
+    elif ours:
+        yield from _flattened(query, reference, query_is_transparent=True)
+    elif theirs:
+        yield from _flattened(reference, query, query_is_transparent=False)
+    else:
+        yield _Attempt(query, reference)
+
+
+def _of_two(query: PairImage, reference: PairImage) -> Iterator[_Attempt]:
+    if _is_shape(query) and _is_shape(reference):
+        edits = () if _same_colour(query, reference) else (RECOLOURED,)
+        yield _Attempt(_shape(query, dark=True), _shape(reference, dark=True), edits)
+        return
+    yield _Attempt(query, reference)
+    yield _Attempt(_laid_on(query, BLACK), _laid_on(reference, BLACK))
+
+
+def _flattened(
+    transparent: PairImage, opaque: PairImage, query_is_transparent: bool
+) -> Iterator[_Attempt]:
+    """A transparent picture beside one that may be it on some ground."""
+
+    def attempt(rendering: PairImage, edits: tuple[str, ...], is_copy: bool) -> _Attempt:
+        copied: Direction = "reference_is_copy" if query_is_transparent else "query_is_copy"
+        pair = (rendering, opaque) if query_is_transparent else (opaque, rendering)
+        return _Attempt(*pair, edits, copied if is_copy else None)
+
+    ground = opaque.ground
+    if ground is not None:
+        edits = (f"flattened onto {_name(ground)}",)
+        yield attempt(_laid_on(transparent, ground), edits, True)
+        if _is_shape(transparent):
+            dark = float(np.mean(ground)) > _LIGHT
+            yield attempt(_shape(transparent, dark), (*edits, RECOLOURED), True)
+            return
+    yield attempt(transparent, (_ON_WHITE,), False)
+    yield attempt(_laid_on(transparent, BLACK), ("flattened",), False)
+    yield attempt(_opaque_alone(transparent), (ON_ANOTHER_GROUND,), False)
+
+
+def _is_shape(image: PairImage) -> bool:
+    return image.opacity is not None and is_shape(image.pixels, image.opacity)
+
+
+def _same_colour(query: PairImage, reference: PairImage) -> bool:
+    colours = [
+        np.median(image.pixels[image.opacity > 200], axis=0)
+        for image in (query, reference)
+        if image.opacity is not None
+    ]
+    return bool(np.abs(colours[0] - colours[1]).max() <= _SAME_COLOUR)
+
+
+def _laid_on(image: PairImage, colour: Colour) -> PairImage:
+    if image.opacity is None or colour == WHITE:
+        return image
+    return replace(image, pixels=on_ground(image.pixels, image.opacity, colour))
+
+
+def _shape(image: PairImage, dark: bool) -> PairImage:
+    if image.opacity is None:
+        return image
+    return replace(image, pixels=shape_of(image.opacity, dark))
+
+
+def _opaque_alone(image: PairImage) -> PairImage:
+    if image.opacity is None:
+        return image
+    return replace(image, seen=np.asarray(image.opacity > 128, np.float32))
+
+
+def _name(colour: Colour) -> str:
+    """In words where it has a name, else as in a style sheet."""
+    for known, name in _NAMES.items():
+        if max(abs(a - b) for a, b in zip(known, colour, strict=True)) <= _NAMED_WITHIN:
+            return name
+    if max(colour) - min(colour) <= _NAMED_WITHIN:
+        return "grey"
+    return "#" + "".join(f"{value:02x}" for value in colour)

@@ -1,0 +1,55 @@
+"""Crowds of near neighbours: proved families get their score back, crowds of look-alikes don't."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from copydetect.evaluation.calibration import IDENTITY, Calibration, ProbabilityMap
+from copydetect.types import Candidate
+from copydetect.verification.proved_families import Prior, in_proved_families
+
+BY_SCORE = Calibration(ProbabilityMap(confidence=1.0, score=0.2), (), "")
+
+
+def pairs(images: str, crowded: bool = True) -> list[Candidate]:
+    """All pairs of some images."""
+    no = math.nan
+    return [
+        Candidate(a, b, no, no, no, no, 5.0, "", "", 1, crowded)
+        for a in images
+        for b in images
+        if a < b
+    ]
+
+
+@pytest.mark.parametrize(("share", "proved"), [(1.0, True), (0.8, True), (0.5, False), (0, False)])
+def test_most_pairs_of_a_family_are_proved(share: float, proved: bool) -> None:
+    family = pairs("abcdef")
+    copies = np.arange(len(family)) < share * len(family)
+    assert in_proved_families(family, copies.tolist()).tolist() == [proved] * len(family)
+
+
+def test_crowds_are_judged_apart_and_ordinary_pairs_not_at_all() -> None:
+    family, forms, others = pairs("abcd"), pairs("wxyz"), pairs("mn", crowded=False)
+    proved = [True] * 6 + [True] + [False] * 5 + [True]
+    found = in_proved_families([*family, *forms, *others], proved)
+    assert found.tolist() == [True] * 6 + [False] * 7
+    assert in_proved_families([], []).shape == (0,)
+
+
+def test_the_score_of_a_crowded_pair_counts_once_its_family_is_proved() -> None:
+    (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
+    before, after = Prior.before_proof(crowded), Prior.in_family(crowded)
+    confidences = [prior.confidence(0.6, BY_SCORE) for prior in (before, after)]
+    assert confidences[0] < 0.4 < 0.8 < confidences[1]
+    assert Prior.before_proof(ordinary).score == ordinary.score
+
+
+@pytest.mark.parametrize("prior", [Prior(-3.0), Prior(4.0, 2.0)])
+def test_what_is_needed_is_where_the_confidence_is_had(prior: Prior) -> None:
+    for calibration in (IDENTITY, BY_SCORE):
+        needed = prior.needed(0.7, calibration)
+        assert prior.confidence(needed, calibration) == pytest.approx(0.7, abs=1e-6)
