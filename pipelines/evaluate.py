@@ -15,6 +15,7 @@ from copydetect.evaluation import ground_truth, plots
 from copydetect.evaluation import rankings as evaluation
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
 from copydetect.evaluation.rankings import CandidateRule, Ranking
+from copydetect.evaluation.relations import relation_figures
 from copydetect.runs import Manifest, join
 from copydetect.storage import Storage
 from copydetect.transforms.storage import storage_for
@@ -74,6 +75,7 @@ def evaluate_run(
     """The candidates, matches and groups of a finished run."""
     manifest = Manifest.load(storage, output)
     one_pile = manifest.command == "dedup"
+    relations = truth.relations if isinstance(truth, PairTruth) else {}
     if one_pile and isinstance(truth, PairTruth):
         truth = GroupTruth.of_pairs(truth)
     if not one_pile and isinstance(truth, GroupTruth):
@@ -86,6 +88,10 @@ def evaluate_run(
             _add_level(result, name, _scored_pairs(table, column, repeats, one_pile), truth, rule)
             if name == "matches":
                 _add_verdicts(result, table, truth)
+                if relations:
+                    columns = ("query_id", "reference_id", "relation")
+                    told = zip(*(table[column].to_pylist() for column in columns), strict=True)
+                    result.figures["relations"] = relation_figures(told, relations)
     if isinstance(truth, GroupTruth) and manifest.tables.get("groups"):
         table = manifest.table(storage, output, "groups", ["image_id", "group_id"])
         groups = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))

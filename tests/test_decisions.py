@@ -45,7 +45,7 @@ def evidence(inliers: float) -> np.ndarray:
 @pytest.mark.parametrize(("inliers", "leaf"), [(5, -2), (5.5, 3), (np.nan, -2)])
 def test_a_stump_by_hand(tmp_path: Path, inliers: float, leaf: float) -> None:
     decision = load_decision(write(tmp_path / "stump.json"))
-    assert decision.raw(evidence(inliers)[None])[0] == pytest.approx(0.5 + leaf)
+    assert decision.trees.sums(evidence(inliers)[None])[0] == pytest.approx(0.5 + leaf)
     expected = 1 / (1 + np.exp(-(2 * (0.5 + leaf) + 1)))
     assert decision.confidences(evidence(inliers)[None])[0] == pytest.approx(expected)
 

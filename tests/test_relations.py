@@ -48,3 +48,20 @@ def test_planted_edits_get_their_relation(name: str) -> None:
     match = verify(np.asarray(make(picture), np.uint8), picture)
     assert match.relation == relation
     assert match.is_copy == (relation in COPY_RELATIONS)
+
+
+@pytest.mark.parametrize("other", ["scene", "same"])
+@pytest.mark.parametrize("plain", ["colour", "gradient", "round", "tiny"])
+def test_too_little_content_is_said_and_proves_nothing(plain: str, other: str) -> None:
+    y, x = np.mgrid[0:240, 0:320].astype(np.float32)
+    levels = {
+        "colour": np.full((240, 320), 90.0),
+        "gradient": 40 + x / 2,
+        "round": 220 - ((x - 160) ** 2 + (y - 120) ** 2) / 300,
+        "tiny": np.random.default_rng(0).uniform(0, 255, (8, 8)),
+    }
+    little = np.repeat(levels[plain][..., None], 3, axis=2).astype(np.uint8)
+    match = verify(little, scene(3, 320, 240) if other == "scene" else as_jpeg(little, 50))
+    assert match.relation == "none"
+    assert not match.is_copy
+    assert "too little" in match.reason

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from copydetect import tables
 from copydetect.description import keypoints
-from copydetect.description.descriptors import Embedder, Vectors
 from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
 from copydetect.description.normalization import BackgroundOptions, normalize_vectors
 from copydetect.description.renderings import MOMENTS_DECODED, Rendering, renderings_of
@@ -25,6 +25,10 @@ from copydetect.images import DecodedImage, DecodeOptions, decode
 from copydetect.parts import ListedImage, byte_identical, read_in_turn
 from copydetect.storage import Storage
 from copydetect.types import Failure, ImageRow, ImageStatus, Keypoints, Pixels
+
+if TYPE_CHECKING:
+    # torch takes seconds to load, and local features do without.
+    from copydetect.description.descriptors import Embedder, Vectors
 
 DESCRIBED_SIDE_PX = 448
 """Longer side of the pixels that views and local features are made of."""

@@ -2,6 +2,8 @@
 
 - pairs: a CSV of query_id, reference_id, where an empty reference marks a query that is no copy
   (DISC21's dev_ground_truth.csv, NDEC's public_ground_truth_h5.csv; a header is optional);
+- relations: a CSV of query_id, reference_id, relation, as `types.Relation` has them, of pairs that
+  are copies and of others;
 - groups: a CSV of image_id, group_id, one row an image of one pile, optionally with `original`
   (1 or 0) and `edits`;
 - Copydays: a folder with original/, strong/, jpegqual/3/ … crops/80/.
@@ -17,7 +19,8 @@ import io
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -25,6 +28,7 @@ from scipy.sparse.csgraph import connected_components
 
 from copydetect.errors import InputError
 from copydetect.storage import Storage
+from copydetect.types import COPY_RELATIONS, Relation
 
 _PAIRS = ["query_id", "reference_id"]
 _PREDICTIONS = [*_PAIRS, "score"]
@@ -36,7 +40,8 @@ class PairTruth:
     """Copies among queries: (query_id, reference_id), each once.
 
     queries: every query that the truth names, those without a copy too; edits, sources, blocks:
-    by query, what was done to it, where it is from, and its part of the benchmark.
+    by query, what was done to it, where it is from, and its part of the benchmark; relations: by
+    pair, also of pairs that are no copies.
     """
 
     pairs: list[tuple[str, str]]
@@ -44,6 +49,7 @@ class PairTruth:
     edits: Mapping[str, list[str]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     blocks: Mapping[str, str] = field(default_factory=dict)
+    relations: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ def read_truth(storage: Storage, uri: str) -> PairTruth | GroupTruth:
     rows = _csv_rows(storage, uri)
     if "group_id" in rows[0]:
         return _group_truth(uri, rows)
+    if rows[0] == [*_PAIRS, "relation"]:
+        return _relation_truth(uri, rows[1:])
     if rows[0] == _PAIRS:
         return _with_edits(storage, uri, _pair_truth(uri, rows[1:]))
     if all(len(row) == 2 for row in rows):
@@ -208,6 +216,20 @@ def _pair_truth(uri: str, rows: list[list[str]]) -> PairTruth:
     if not pairs:
         raise InputError(f"{uri} names no copy; there is nothing to find")
     return PairTruth(pairs, sorted(set(queries)))
+
+
+def _relation_truth(uri: str, rows: list[list[str]]) -> PairTruth:
+    known = get_args(Relation)
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 3 or row[2] not in known:
+            raise InputError(
+                f"{uri}: row {number} is not query_id, reference_id, relation: {row[:4]}; "
+                f"relations are {', '.join(known)}"
+            )
+    copies = [row[:2] for row in rows if row[2] in COPY_RELATIONS]
+    others = [[row[0], ""] for row in rows if row[2] not in COPY_RELATIONS]
+    relations = {(query, reference): relation for query, reference, relation in rows}
+    return replace(_pair_truth(uri, copies + others), relations=relations)
 
 
 def _with_edits(storage: Storage, uri: str, truth: PairTruth) -> PairTruth:

@@ -145,7 +145,7 @@ def fit(
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
-        **_plain(_trees(_rows(given, chosen), truth, inputs())),
+        **plain_trees(_trees(_rows(given, chosen), truth, inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
         "unseen": {"pairs": len(labels), **_figures(unseen, truth, int(labels.sum()))},
@@ -216,11 +216,11 @@ def _trees(
     ).fit(values, truth)
 
 
-def _plain(model: HistGradientBoostingClassifier) -> dict[str, Any]:
-    """Every tree's nodes as lists; a leaf points to itself."""
+def plain_trees(model: HistGradientBoostingClassifier, number: int = 0) -> dict[str, Any]:
+    """Every tree's nodes as lists, a leaf points to itself; number: of the class, with several."""
     trees, depth = [], 0
     for predictors in model._predictors:
-        nodes = predictors[0].nodes
+        nodes = predictors[number].nodes
         leaf, own = nodes["is_leaf"].astype(bool), np.arange(len(nodes))
         depth = max(depth, int(nodes["depth"].max()))
         trees.append(
@@ -233,7 +233,8 @@ def _plain(model: HistGradientBoostingClassifier) -> dict[str, Any]:
                 "unknown_left": nodes["missing_go_to_left"].astype(int).tolist(),
             }
         )
-    return {"depth": depth, "bias": float(np.ravel(model._baseline_prediction)[0]), "trees": trees}
+    bias = float(np.ravel(model._baseline_prediction)[number])
+    return {"depth": depth, "bias": bias, "trees": trees}
 
 
 def labelled_evidence(

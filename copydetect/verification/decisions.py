@@ -14,6 +14,7 @@ import numpy.typing as npt
 from copydetect.errors import ModelError
 from copydetect.models import MODELS
 from copydetect.verification.evidence import NAMES, Evidence
+from copydetect.verification.trees import BoostedTrees
 
 BUNDLED_DECISION = MODELS / "decision-pairs.json"
 
@@ -22,25 +23,16 @@ BUNDLED_DECISION = MODELS / "decision-pairs.json"
 class Decision:
     """Boosted trees over an evidence vector, and Platt's calibration of their sum.
 
-    P(copy) = σ(slope · (bias + Σ leaf values) + intercept). feature, threshold, left, right, value,
-    unknown_left: (trees, nodes); a node sends what is at most its threshold to the left, NaN where
-    `unknown_left` says; a leaf points to itself. depth: of the deepest tree.
+    P(copy) = σ(slope · sum + intercept).
     """
 
-    feature: npt.NDArray[np.int64]
-    threshold: npt.NDArray[np.float64]
-    left: npt.NDArray[np.int64]
-    right: npt.NDArray[np.int64]
-    value: npt.NDArray[np.float64]
-    unknown_left: npt.NDArray[np.bool_]
-    depth: int
-    bias: float
+    trees: BoostedTrees
     slope: float
     intercept: float
 
     def confidences(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """(n,) probabilities in [0, 1] for evidence vectors, (n, len(NAMES))."""
-        logits = self.slope * self.raw(values) + self.intercept
+        logits = self.slope * self.trees.sums(values) + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
 
     def judged(self, found: Sequence[Evidence]) -> list[Evidence]:
@@ -50,42 +42,14 @@ class Decision:
         confidences = self.confidences(np.stack([one.values for one in found])).tolist()
         return [replace(one, confidence=p) for one, p in zip(found, confidences, strict=True)]
 
-    def raw(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(n,) sums of the trees before calibration."""
-        rows, trees = np.arange(len(values))[:, None], np.arange(len(self.feature))
-        node = np.zeros((len(values), len(self.feature)), np.int64)
-        for _ in range(self.depth):
-            seen = values[rows, self.feature[trees, node]]
-            known = seen <= self.threshold[trees, node]
-            to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
-            node = np.where(to_left, self.left[trees, node], self.right[trees, node])
-        return np.asarray(self.bias + self.value[trees, node].sum(axis=1), np.float64)
-
 
 @lru_cache(maxsize=4)
 def load_decision(path: Path = BUNDLED_DECISION) -> Decision:
     """Read a decision from JSON; ModelError where it is none or asks for unknown evidence."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        inputs = np.array([NAMES.index(name) for name in stored["inputs"]], np.int64)
-        trees = stored["trees"]
-        nodes = max(len(tree["value"]) for tree in trees)
-        padded = {
-            key: np.array([tree[key] + [0] * (nodes - len(tree["value"])) for tree in trees])
-            for key in ("feature", "threshold", "left", "right", "value", "unknown_left")
-        }
-        return Decision(
-            feature=inputs[padded["feature"]],
-            threshold=padded["threshold"].astype(np.float64),
-            left=padded["left"].astype(np.int64),
-            right=padded["right"].astype(np.int64),
-            value=padded["value"].astype(np.float64),
-            unknown_left=padded["unknown_left"].astype(np.bool_),
-            depth=int(stored["depth"]),
-            bias=float(stored["bias"]),
-            slope=float(stored["slope"]),
-            intercept=float(stored["intercept"]),
-        )
+        trees = BoostedTrees.parse(stored, NAMES)
+        return Decision(trees, float(stored["slope"]), float(stored["intercept"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ModelError(f"{path} is no decision: {error}") from error
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import NamedTuple
@@ -27,10 +28,11 @@ from copydetect.storage import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
 from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
+_LARGE_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class PairImages:
         self._most = kept
         self._kept: OrderedDict[int, PairImage | Failure] = OrderedDict()
         self._unreadable: dict[int, list[Failure]] = {}
+        self._large: OrderedDict[int, PairImage | None] = OrderedDict()
         self._lock = Lock()
 
     def unreadable(self, number: int) -> Sequence[Failure]:
@@ -108,11 +111,9 @@ class PairImages:
         return found if not isinstance(found, Failure) else failure
 
     def _opened(self, number: int, row: ImageRow) -> PairImage | Failure:
-        ((_, content),) = read_refs(self._storage, [row.ref])
+        content = self._read(row)
         if isinstance(content, Failure):
-            return replace(content, stage="verify")
-        if hashlib.sha256(content).hexdigest() != row.sha256:
-            return _failure(row, CHANGED, retryable=True)
+            return content
         options = self._options
         try:
             # Twice the working size, so that the last reduction is a good one.
@@ -124,9 +125,40 @@ class PairImages:
                 self._stored.of(number, row.duplicate_of or row.image_id) if self._stored else None
             )
             image = prepare_decoded(row.image_id, decoded, options.matching, keypoints)
-            return replace(image, uri=row.uri)
+            reopen = partial(self._at_full_size, number, row)
+            return replace(image, uri=row.uri, reopen=reopen)
         except ImageError as error:
             return _failure(row, str(error), is_transient(error))
+
+    def _at_full_size(self, number: int, row: ImageRow) -> PairImage | None:
+        """With as many pixels as are ever compared; None where it cannot be read any more."""
+        with self._lock:
+            if number in self._large:
+                self._large.move_to_end(number)
+                return self._large[number]
+        content = self._read(row)
+        image = None
+        if not isinstance(content, Failure):
+            try:
+                decoded = decode(content, LARGEST_PX, self._options.decoding)
+                size = (decoded.width_px, decoded.height_px)
+                image = prepare(row.image_id, decoded.pixels, size, LARGEST_PX)
+            except ImageError:
+                image = None  # it was decoded before, smaller: memory may be short
+        with self._lock:
+            self._large[number] = image
+            if len(self._large) > _LARGE_KEPT:
+                self._large.popitem(last=False)
+        return image
+
+    def _read(self, row: ImageRow) -> bytes | Failure:
+        """The bytes of a file, if they are what they were when the run began."""
+        ((_, content),) = read_refs(self._storage, [row.ref])
+        if isinstance(content, Failure):
+            return replace(content, stage="verify")
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            return _failure(row, CHANGED, retryable=True)
+        return content
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from copydetect.errors import OptionError
 from copydetect.evaluation.calibration import log_odds
 from copydetect.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels
+from copydetect.verification.content import TOO_LITTLE, has_too_little
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
 from copydetect.verification.geometry import Matrix, some_agree
@@ -32,7 +33,13 @@ from copydetect.verification.regions import (
     overlapping_frames,
     polygons,
 )
-from copydetect.verification.relations import relation_of_copies
+from copydetect.verification.relations import (
+    Verdict,
+    differing_regions,
+    is_resize,
+    look_closely,
+    why,
+)
 
 _HOPELESS = 2.5
 """How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
@@ -45,16 +52,18 @@ _TOO_FAR_TO_LAY = 2.0
 class MatchOptions:
     """How a pair is verified.
 
-    min_confidence: from which probability on a pair counts as copies, 0…1; decided: correspondences
-    of the search are proof enough from this confidence on, and full matching is skipped;
-    match_score: from here up, in log-odds, candidates are matched in full unless the search's
-    features led to pixels that differ; those below only where some of these features agree, and
-    those far below not at all; working_px: longest side at which pixels are compared; features:
-    that full matching compares; max_regions: transforms of one pair, 1 for its best alone;
-    limit_msec: after which a pair is decided by what is known so far.
+    min_confidence: from which probability on a pair counts as copies, 0…1; doubt: pairs that are
+    this likely after their small copies were compared are opened at full size; decided:
+    correspondences of the search are proof enough from this confidence on, and full matching is
+    skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
+    search's features led to pixels that differ; those below only where some of these features
+    agree, and those far below not at all; working_px: longest side at which pixels are compared;
+    features: that full matching compares; max_regions: transforms of one pair, 1 for its best
+    alone; limit_msec: after which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
+    doubt: float = 0.02
     decided: float = 0.9
     match_score: float = -6.5
     working_px: int = 448
@@ -63,7 +72,7 @@ class MatchOptions:
     limit_msec: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ("min_confidence", "decided"):
+        for name in ("min_confidence", "doubt", "decided"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be 0 to 1")
         if not 64 <= self.working_px <= 2048:
@@ -111,6 +120,8 @@ def verify_pair(
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
+    if has_too_little(query) or has_too_little(reference):
+        return replace(_strangers(candidate), reason=TOO_LITTLE)
     evidence = collect_evidence(
         query, reference, correspondences, options, decision, candidate.score
     )
@@ -118,34 +129,78 @@ def verify_pair(
     if best is None:
         return _strangers(candidate)
     confidence = joint_confidence(best, evidence)
+    verdict = None
+    if confidence >= options.doubt and query.seen is None and reference.seen is None:
+        verdict = look_closely(best, confidence, query, reference)
+    if verdict is not None:
+        confidence = verdict.confidence
     is_copy = confidence >= options.min_confidence
-    signs = signs_of(best, query, reference) if is_copy else None
-    edits = probable_edits(best, signs) if signs else []
-    regions = [best]
-    if is_copy:
-        regions += further_alignments(
-            best,
-            evidence,
-            query,
-            reference,
-            decision,
-            options.min_confidence,
-            options.max_regions - 1,
-        )
-    query_region, reference_region = polygons(regions, query, reference)
-    return replace(
+    match = replace(
         _strangers(candidate),
         confidence=confidence,
         is_copy=is_copy,
-        relation=relation_of_copies(best, edits) if is_copy else "none",
-        direction=direction_of(signs) if signs else "unknown",
         transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
         inliers=best.alignment.inliers,
-        query_region=query_region,
-        reference_region=reference_region,
-        edits=edits,
         reason=explain(best, is_copy),
     )
+    if is_copy:
+        match = _described(match, best, evidence, query, reference, options)
+    else:
+        query_region, reference_region = polygons([best], query, reference)
+        match = replace(match, query_region=query_region, reference_region=reference_region)
+    return _related(match, best, verdict, query, reference)
+
+
+def _described(
+    match: Match,
+    best: Evidence,
+    collected: list[Evidence],
+    query: PairImage,
+    reference: PairImage,
+    options: MatchOptions,
+) -> Match:
+    """A copy with its regions, direction and probable edits."""
+    signs = signs_of(best, query, reference)
+    further = further_alignments(
+        best,
+        collected,
+        query,
+        reference,
+        load_decision(),
+        options.min_confidence,
+        options.max_regions - 1,
+    )
+    query_region, reference_region = polygons([best, *further], query, reference)
+    return replace(
+        match,
+        direction=direction_of(signs),
+        query_region=query_region,
+        reference_region=reference_region,
+        edits=probable_edits(best, signs),
+    )
+
+
+def _related(
+    match: Match,
+    best: Evidence,
+    verdict: Verdict | None,
+    query: PairImage,
+    reference: PairImage,
+) -> Match:
+    """The same with the relation, and with what differs and why where a closer look told it."""
+    resize = is_resize(np.reshape(match.transform, (3, 3)), best)
+    if verdict is None:
+        return replace(match, relation="edited" if match.is_copy else "none")
+    relation = verdict.relation(match.is_copy, resize)
+    if relation in ("same_picture", "none"):
+        regions: list[list[float]] = []
+    else:
+        regions = differing_regions(verdict.residual, query.at_full_size())
+    said = why(relation, verdict.residual, len(regions))
+    reason = match.reason
+    if said:
+        reason = f"{said}; {reason}" if match.is_copy else said
+    return replace(match, relation=relation, differs_region=regions, reason=reason)
 
 
 def collect_evidence(
@@ -202,13 +257,17 @@ def _promises(
 
 def _identical(query: PairImage, reference: PairImage) -> bool:
     """Same pixels, and enough structure that this can't be chance: one colour proves nothing."""
-    same = query.pixels.shape == reference.pixels.shape and query.pixels.size >= 3 * 256
-    return (
-        same
-        and float(query.pixels.std()) > 2
-        and bool(np.array_equal(query.pixels, reference.pixels))
-        and _same_opacity(query.opacity, reference.opacity)
+    sizes = [(image.full_width_px, image.full_height_px) for image in (query, reference)]
+    same = sizes[0] == sizes[1] and query.pixels.size >= 3 * 256
+    if not (same and float(query.pixels.std()) > 2 and _same_pixels(query, reference)):
+        return False
+    return _same_opacity(query.opacity, reference.opacity) and _same_pixels(
+        query.at_full_size(), reference.at_full_size()
     )
+
+
+def _same_pixels(query: PairImage, reference: PairImage) -> bool:
+    return bool(np.array_equal(query.pixels, reference.pixels))
 
 
 def _same_opacity(query: Opacity | None, reference: Opacity | None) -> bool:

@@ -6,7 +6,8 @@ RootSIFT features. An image in ten thousand pairs is decoded and described once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,6 +34,8 @@ from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 
 Floats = npt.NDArray[np.float32]
+LARGEST_PX = 1200
+"""The longer side at which pairs in doubt are compared, at most."""
 _SMALLEST_LEVEL_PX = 24
 _CHROMA_PX = 64
 _GROUND_SHARE = 0.85
@@ -68,6 +71,7 @@ class PairImage:
     which are flattened onto white, None where no ground shows through; later: the other moments of
     an animation, of one size with this one; duration_msec: of an animation, None where it is
     unknown. seen: (h, w) float32, 1 where `pixels` count, else 0; None where all of them do.
+    reopen: the same image with more pixels, None where these are all that can be had.
     """
 
     image_id: str
@@ -81,6 +85,12 @@ class PairImage:
     later: tuple[PairImage, ...] = ()
     duration_msec: int | None = None
     seen: Floats | None = None
+    reopen: Callable[[], PairImage | None] | None = None
+
+    def at_full_size(self) -> PairImage:
+        """The image with `LARGEST_PX` at most; itself where it cannot be had any larger."""
+        is_whole = max(self.full_width_px, self.full_height_px) <= max(self.pixels.shape[:2])
+        return self if is_whole or self.reopen is None else self.reopen() or self
 
     @property
     def width_px(self) -> int:
@@ -186,21 +196,26 @@ def prepare(
     """An image ready for any number of pairs.
 
     pixels: (h, w, 3) uint8 upright RGB, at full size or already reduced; full_size_px: (width,
-    height) of the upright image at full size, where `pixels` are not; the longer side is scaled
-    down to `working_px`, of long pictures to more (see `images.long_side_px`), never up; opacity:
-    of the same pixels. ImageError where there are no pixels.
+    height) of the upright image at full size, where `pixels` are not; where they are, they are kept
+    for pairs in doubt. The longer side is scaled down to `working_px`, of long pictures to more
+    (see `images.long_side_px`), never up; opacity: of the same pixels. ImageError where there are
+    no pixels.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are no RGB image")
     height, width = pixels.shape[:2]
     full_width, full_height = full_size_px or (width, height)
     scale = long_side_px(full_width, full_height, working_px) / max(height, width)
+    whole = pixels
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         if opacity is not None:
             opacity = np.asarray(cv2.resize(opacity, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity=opacity)
+    image = PairImage(image_id, pixels, full_width, full_height, wanted, keypoints, opacity=opacity)
+    if scale < 1 and full_size_px is None and working_px < LARGEST_PX:
+        return replace(image, reopen=lambda: prepare(image_id, whole, None, LARGEST_PX, wanted))
+    return image
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:

@@ -1,36 +1,210 @@
-"""a judged pair → what its pictures are to each other, as far as their small copies show it."""
+"""the best alignment of a pair → what its pictures are to each other, and how sure that is.
+
+What small copies show leaves look-alikes in doubt: other digits, leaves or people need the full
+size. There the pair is aligned to well under a pixel, and what is left of it decides, by trees over
+the residual beside all evidence: one sum says whether it is a copy, one sum for each relation which
+of them it is.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
-from copydetect.types import Relation
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.errors import ModelError
+from copydetect.models import MODELS
+from copydetect.types import COPY_RELATIONS, Relation
+from copydetect.verification import evidence as found_evidence
+from copydetect.verification import residual as found_residual
 from copydetect.verification.evidence import Evidence
+from copydetect.verification.geometry import Matrix, apply, inverse
+from copydetect.verification.pair_images import PairImage
+from copydetect.verification.residual import Residual, measure_residual
+from copydetect.verification.trees import BoostedTrees
 
+BUNDLED_RELATIONS = MODELS / "decision-relations.json"
+
+NAMES = (
+    "log_odds",
+    "joint_log_odds",
+    *found_evidence.NAMES,
+    *(f"full_{name}" for name in found_residual.NAMES),
+)
+"""What the trees may see, in order: the decision's own verdict, its evidence, the residual."""
+
+TOLD: tuple[Relation, ...] = (
+    "same_picture",
+    "edited",
+    "changed_content",
+    "same_scene",
+    "same_layout",
+    "none",
+)
+"""The relations that need to be told apart; equal pixels need no trees."""
+
+_CLIP = 1e-4
 _WHOLE = 0.97
 """Of each picture: where both show so much of each other, nothing was cut off or added."""
 _UNMOVED = 0.02
 """What rounding to whole pixels and refining leave of a plain resize, in its linear part."""
-_AGREES = 0.9
-"""Of the structure, weighted by contrast: quality takes away less."""
+_MOST_REGIONS = 12
+_JOINED_PX = 9
+_MOVED_ALL_OVER = 0.15
+"""Of the blocks with texture: where more are displaced, the camera or everything has moved."""
 
 
-def relation_of_copies(evidence: Evidence, edits: Sequence[str]) -> Relation:
-    """same_picture or edited; edits: what was probably done to one of them."""
-    whole = min(evidence["query_overlap"], evidence["reference_overlap"]) >= _WHOLE
-    agrees = evidence["agree_weighted"] >= _AGREES
-    return "same_picture" if whole and agrees and not edits and _is_resize(evidence) else "edited"
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the trees say of one pair.
+
+    confidence: 0…1, that the pair are copies; shares: of TOLD, summing to 1; residual: what was
+    measured at full size.
+    """
+
+    confidence: float
+    shares: npt.NDArray[np.float64]
+    residual: Residual
+
+    def relation(self, is_copy: bool, is_resize: bool) -> Relation:
+        """The likeliest relation of those that go with `is_copy`.
+
+        is_resize: whether the transform only scales; no other makes the same picture.
+        """
+        among = [one for one in TOLD if (one in COPY_RELATIONS) == is_copy]
+        if not is_resize and is_copy:
+            among.remove("same_picture")
+        return max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
 
 
-def _is_resize(evidence: Evidence) -> bool:
-    """Whether the transform only scales, upright and by one factor."""
-    linear = evidence.alignment.matrix[:2, :2]
-    across, down = float(linear[0, 0]), float(linear[1, 1])
+@dataclass(frozen=True, eq=False)
+class RelationDecision:
+    """P(copy) = σ(slope · sum of `copy` + intercept); `relations`: a sum for each of TOLD, of which
+    the softmax is taken."""
+
+    copy: BoostedTrees
+    relations: Sequence[BoostedTrees]
+    slope: float
+    intercept: float
+
+    def confidences(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n,) probabilities of copies for vectors (n, len(NAMES))."""
+        logits = self.slope * self.copy.sums(values) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
+
+    def shares(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n, len(TOLD)) probabilities."""
+        sums = np.stack([trees.sums(values) for trees in self.relations], axis=1)
+        powers = np.exp(sums - sums.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
+
+
+@lru_cache(maxsize=4)
+def load_relations(path: Path = BUNDLED_RELATIONS) -> RelationDecision:
+    """Read the decision from JSON; ModelError where it is none."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        shared = {"inputs": stored["inputs"]}
+        return RelationDecision(
+            copy=BoostedTrees.parse(shared | stored["copy"], NAMES),
+            relations=[
+                BoostedTrees.parse(shared | stored["relations"][one], NAMES) for one in TOLD
+            ],
+            slope=float(stored["slope"]),
+            intercept=float(stored["intercept"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} is no decision on relations: {error}") from error
+
+
+def look_closely(
+    best: Evidence, joint_confidence: float, query: PairImage, reference: PairImage
+) -> Verdict | None:
+    """Open a pair at full size and judge it; None where that shows nothing to measure.
+
+    best: the surest alignment; joint_confidence: what all alignments together say.
+    """
+    closer = closer_values(best, joint_confidence, query, reference)
+    if closer is None:
+        return None
+    values, residual = closer
+    decision = load_relations()
+    confidence = float(decision.confidences(values[None])[0])
+    return Verdict(confidence, decision.shares(values[None])[0], residual)
+
+
+def closer_values(
+    best: Evidence, joint_confidence: float, query: PairImage, reference: PairImage
+) -> tuple[npt.NDArray[np.float32], Residual] | None:
+    """(len(NAMES),) what the trees see of a pair, and the residual that it is made from."""
+    large = query.at_full_size(), reference.at_full_size()
+    matrix = best.alignment.matrix @ np.linalg.inv(query.to_full)
+    matrix = inverse(large[1].to_full) @ reference.to_full @ matrix @ large[0].to_full
+    residual = measure_residual(np.asarray(matrix / matrix[2, 2], np.float64), *large)
+    if residual is None:
+        return None
+    said = np.clip([best.confidence, joint_confidence], _CLIP, 1 - _CLIP)
+    log_odds = np.log(said / (1 - said)).astype(np.float32)
+    return np.concatenate([log_odds, best.values, residual.values]), residual
+
+
+def is_resize(matrix: Matrix, evidence: Evidence) -> bool:
+    """Whether both pictures show all of each other, upright and scaled by one factor.
+
+    matrix: query px → reference px at full size.
+    """
+    across, down = float(matrix[0, 0]), float(matrix[1, 1])
     if min(across, down) <= 0:
         return False
-    turned = max(abs(float(linear[0, 1])), abs(float(linear[1, 0])))
+    turned = max(abs(float(matrix[0, 1])), abs(float(matrix[1, 0])))
+    whole = min(evidence["query_overlap"], evidence["reference_overlap"]) >= _WHOLE
     return (
-        turned <= _UNMOVED * min(across, down)
+        whole
+        and turned <= _UNMOVED * min(across, down)
         and abs(across / down - 1) <= 2 * _UNMOVED
         and evidence["perspective"] <= _UNMOVED
     )
+
+
+def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]:
+    """Polygons around what differs, in full-size px of the query, the largest first.
+
+    query: the image that `residual` was measured of.
+    """
+    near = np.ones((_JOINED_PX, _JOINED_PX), np.uint8)
+    joined = cv2.morphologyEx(residual.differs.astype(np.uint8), cv2.MORPH_CLOSE, near)
+    outlines, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = sorted(outlines, key=cv2.contourArea, reverse=True)[:_MOST_REGIONS]
+    back = query.to_full @ inverse(residual.pair.to_frame)
+    polygons = []
+    for outline in largest:
+        x, y, width, height = cv2.boundingRect(outline)
+        if len(outline) < 3:
+            corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+        else:
+            corners = cv2.convexHull(outline).reshape(-1, 2)
+        flat: list[float] = apply(back, corners.astype(np.float64)).ravel().tolist()
+        polygons.append(flat)
+    return polygons
+
+
+def why(relation: Relation, residual: Residual, regions: int) -> str:
+    """What the comparison at full size says, in words; nothing where it adds none."""
+    if relation == "changed_content":
+        where = "one place" if regions == 1 else f"{regions} places"
+        return f"the same picture or page, but it says something else in {where}"
+    if relation == "same_scene":
+        if residual["moved"] > _MOVED_ALL_OVER:
+            return "another photo of the scene: edges are displaced all over"
+        return "another photo of the scene: something moved on a ground that stands still"
+    if relation == "same_layout":
+        return "one layout or design with other content: what agrees surrounds what differs"
+    if relation == "same_picture":
+        return "nothing differs at full size but quality"
+    return ""

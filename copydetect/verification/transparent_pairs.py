@@ -124,7 +124,7 @@ def _relaid(image: PairImage, ground: Colour) -> PairImage:
     softly = cv2.GaussianBlur(image.drawn.astype(np.float32), (0, 0), _SOFT_EDGE_PX)[..., None]
     mixed = image.pixels * softly + np.asarray(ground, np.float32) * (1 - softly)
     pixels = np.where(image.drawn[..., None], image.pixels, mixed)
-    return replace(image, pixels=np.rint(pixels).astype(np.uint8))
+    return replace(image, pixels=np.rint(pixels).astype(np.uint8), reopen=None)
 
 
 def _attempts(query: PairImage, reference: PairImage) -> Iterator[_Attempt]:
@@ -187,13 +187,13 @@ def _same_colour(query: PairImage, reference: PairImage) -> bool:
 def _laid_on(image: PairImage, colour: Colour) -> PairImage:
     if image.opacity is None or colour == WHITE:
         return image
-    return replace(image, pixels=on_ground(image.pixels, image.opacity, colour))
+    return replace(image, pixels=on_ground(image.pixels, image.opacity, colour), reopen=None)
 
 
 def _shape(image: PairImage, dark: bool) -> PairImage:
     if image.opacity is None:
         return image
-    return replace(image, pixels=shape_of(image.opacity, dark))
+    return replace(image, pixels=shape_of(image.opacity, dark), reopen=None)
 
 
 def _opaque_alone(image: PairImage) -> PairImage:

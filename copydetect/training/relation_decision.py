@@ -1,0 +1,290 @@
+"""pairs with their relation → the decision on relations: boosted trees, stored as plain numbers.
+
+    python -m copydetect.training.relation_decision collect FEATURES --designs 8
+    python -m copydetect.training.relation_decision collect FEATURES --frames VIDEO_OR_FOLDER …
+    python -m copydetect.training.relation_decision collect FEATURES --pictures FOLDER …
+    python -m copydetect.training.relation_decision fit FEATURES --output decision-relations.json
+
+`collect` opens pairs as verification does and keeps the numbers that it makes of them, a file for
+each source; run it as often as there are sources. Videos, and folders of photos of one scene, in
+order, go with --frames; folders of pictures of which no two are copies with --pictures; pages need
+a Chromium. What is measured is measured on kinds that were left out: all of one source are in one
+fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from copydetect.description.keypoints import extract, load_quantiser, quantise
+from copydetect.errors import InputError, OptionError
+from copydetect.evaluation.metrics import (
+    micro_average_precision,
+    precision_recall_curve,
+    recall_at_precision,
+)
+from copydetect.storage import LocalStorage
+from copydetect.training.decision import plain_trees
+from copydetect.training.near_copies import are_near_copies
+from copydetect.training.pictures import pack_pictures
+from copydetect.training.relation_pairs import (
+    RelatedPair,
+    copies_of,
+    limited,
+    of_designs,
+    of_frames,
+    of_look_alikes,
+)
+from copydetect.types import COPY_RELATIONS, Pixels
+from copydetect.verification.decisions import load_decision
+from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
+from copydetect.verification.regions import joint_confidence
+from copydetect.verification.relations import NAMES, TOLD, closer_values
+
+_FOLDS = 3
+_FRAMES, _FRAME_PX, _SHORT_SIDE_PX, _SMALLEST_PX = 18, 720, 448, 16
+_SEARCHED_PX = 192
+_ALIKE = 0.75
+"""Correlation of middle sizes in nearly all windows, from which on nothing else is there."""
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """values: (n, len(NAMES)) float32; relations: (n,) names; sources: (n,) where they are from."""
+
+    values: Floats
+    relations: npt.NDArray[np.str_]
+    sources: npt.NDArray[np.str_]
+
+    @property
+    def copies(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether a pair are copies."""
+        return np.isin(self.relations, COPY_RELATIONS)
+
+
+def measure_pairs(pairs: Iterable[RelatedPair]) -> Labelled:
+    """What verification sees of pairs; those without any alignment are left out."""
+    decision, options = load_decision(), MatchOptions()
+    rows: list[tuple[Floats, str, str]] = []
+    for pair in pairs:
+        if min(*pair.first.shape[:2], *pair.second.shape[:2]) < _SMALLEST_PX:
+            continue
+        query, reference = (
+            prepare_image(name, pixels, options, None, _searched(pixels))
+            for name, pixels in (("query", pair.first), ("reference", pair.second))
+        )
+        found = collect_evidence(query, reference, None, options, decision)
+        if not found:
+            continue
+        vectors = np.array([one.values for one in found], np.float32)
+        if pair.relation == "none" and are_near_copies(vectors):
+            continue  # no strangers, whatever the label says
+        best = max(found, key=lambda one: one.confidence)
+        closer = closer_values(best, joint_confidence(best, found), query, reference)
+        if closer is not None:
+            rows.append((closer[0], pair.relation, pair.source))
+    values = np.array([row[0] for row in rows], np.float32).reshape(-1, len(NAMES))
+    return Labelled(values, np.array([row[1] for row in rows]), np.array([row[2] for row in rows]))
+
+
+def _searched(pixels: Pixels) -> Any:
+    return quantise(extract(limited(pixels, _SEARCHED_PX)), load_quantiser(), "")
+
+
+def fit(pairs: Labelled) -> dict[str, Any]:
+    """The decision as JSON, and under `unseen` what was measured on folds that it had not seen.
+
+    OptionError where a relation has no pairs.
+    """
+    pairs = _rows(pairs, ~_nothing_differs(pairs) | pairs.copies)
+    missing = [one for one in TOLD if not (pairs.relations == one).any()]
+    if missing:
+        raise OptionError(f"no pairs that are {', '.join(missing)}: nothing to learn them from")
+    folds = np.array([_fold(source) for source in pairs.sources])
+    unseen = np.zeros(len(pairs.values))
+    shares = np.zeros((len(pairs.values), len(TOLD)))
+    for fold in range(_FOLDS):
+        rows, others = folds == fold, folds != fold
+        if rows.any() and len(set(pairs.copies[others])) == 2:
+            unseen[rows] = _copies(_rows(pairs, others)).decision_function(pairs.values[rows])
+            shares[rows] = _shares(_rows(pairs, others), pairs.values[rows])
+    calibration = LogisticRegression(C=1e4).fit(unseen[:, None], pairs.copies)
+    told = np.isin(pairs.relations, TOLD)
+    every = _relations(_rows(pairs, told))
+    of_class = [list(every.classes_).index(one) for one in TOLD]
+    return {
+        "inputs": list(NAMES),
+        "slope": float(calibration.coef_[0, 0]),
+        "intercept": float(calibration.intercept_[0]),
+        "copy": plain_trees(_copies(pairs)),
+        "relations": {
+            one: plain_trees(every, number) for one, number in zip(TOLD, of_class, strict=True)
+        },
+        "unseen": _figures(pairs, unseen, shares),
+    }
+
+
+def _nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
+    """(n,) where what was to differ is gone: frames that stood still, digits in a thumbnail."""
+    limits = {"full_rest_peak": 25.0, "full_raw_ratio": 3.0, "full_colour_p98": 12.0}
+    below = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
+    alike = pairs.values[:, NAMES.index("full_middle_p2")] > _ALIKE
+    return np.asarray(np.all([*below, alike], axis=0), np.bool_)
+
+
+def _fold(source: str) -> int:
+    """All designs of one name, videos of one file and so on are in one fold."""
+    return hashlib.sha256(source.encode()).digest()[0] % _FOLDS
+
+
+def _rows(pairs: Labelled, rows: npt.NDArray[np.bool_]) -> Labelled:
+    return Labelled(pairs.values[rows], pairs.relations[rows], pairs.sources[rows])
+
+
+def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
+    """Whether pairs are copies: never less likely where the small copies speak more for it."""
+    monotonic = [int(name.endswith("log_odds")) for name in NAMES]
+    return HistGradientBoostingClassifier(
+        max_iter=120,
+        learning_rate=0.08,
+        max_leaf_nodes=10,
+        max_bins=48,
+        min_samples_leaf=15,
+        l2_regularization=3.0,
+        max_features=0.4,
+        monotonic_cst=monotonic,
+        random_state=0,
+    ).fit(pairs.values, pairs.copies)
+
+
+def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(
+        max_iter=45,
+        learning_rate=0.12,
+        max_leaf_nodes=8,
+        max_bins=48,
+        min_samples_leaf=15,
+        l2_regularization=3.0,
+        max_features=0.4,
+        random_state=0,
+    ).fit(pairs.values, pairs.relations)
+
+
+def _shares(seen: Labelled, values: Floats) -> npt.NDArray[np.float64]:
+    """(n, len(TOLD)) by trees that saw `seen` only."""
+    told = _rows(seen, np.isin(seen.relations, TOLD))
+    model = _relations(told)
+    found = np.zeros((len(values), len(TOLD)))
+    columns = [TOLD.index(one) for one in model.classes_]
+    found[:, columns] = model.predict_proba(values)
+    return found
+
+
+def _figures(
+    pairs: Labelled, scores: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """How well copies are ranked, and how often each relation is told, of sources not seen."""
+    found: dict[str, Any] = {"pairs": len(scores), "copies": int(pairs.copies.sum())}
+    before = pairs.values[:, NAMES.index("joint_log_odds")].astype(np.float64)
+    for name, ranked in (("small copies", before), ("full size", scores)):
+        curve = precision_recall_curve(ranked, pairs.copies, int(pairs.copies.sum()))
+        found[name] = {"micro_ap": round(micro_average_precision(curve), 4)} | {
+            f"recall at precision {p}": round(recall_at_precision(curve, p).recall or 0.0, 4)
+            for p in (0.9, 0.97, 0.99)
+        }
+    said = np.array(TOLD)[shares.argmax(axis=1)]
+    found["told"] = {
+        one: round(float((said[pairs.relations == one] == one).mean()), 3) for one in TOLD
+    }
+    return found
+
+
+def _video(path: Path, rng: np.random.Generator) -> list[Pixels]:
+    """Some frames of a video, in order, a few of them close together."""
+    reader = cv2.VideoCapture(str(path))
+    frames: list[Pixels] = []
+    while len(frames) < 600:
+        there, frame = reader.read()
+        if not there:
+            break
+        shown = np.ascontiguousarray(np.asarray(frame, np.uint8)[..., ::-1])
+        frames.append(limited(shown, _FRAME_PX))
+    starts = rng.integers(0, max(len(frames), 1), _FRAMES // 3)
+    chosen = {min(int(s) + gap, len(frames) - 1) for s in starts for gap in (0, 5, 15)}
+    return [frames[i] for i in sorted(chosen)] if frames else []
+
+
+def _pictures(path: Path, folder: Path) -> list[Pixels]:
+    return list(pack_pictures(LocalStorage(), str(path), folder, _SHORT_SIDE_PX))
+
+
+def _pairs_of(arguments: argparse.Namespace, work: Path) -> Iterator[tuple[str, Labelled]]:
+    """Each source with its pairs."""
+    rng = np.random.default_rng(arguments.seed)
+    if arguments.designs:
+        yield "designs", measure_pairs(of_designs(rng, arguments.designs, arguments.chromium))
+    for path in map(Path, arguments.frames):
+        packed = work / f"frames-{path.stem}"
+        frames = _pictures(path, packed) if path.is_dir() else _video(path, rng)
+        if len(frames) < 3:
+            raise InputError(f"{path} has {len(frames)} frames or photos; 3 are needed")
+        yield path.stem, measure_pairs(of_frames(rng, frames, path.stem, arguments.each))
+    for path in map(Path, arguments.pictures):
+        pictures = _pictures(path, work / f"pictures-{path.stem}")
+        copies = copies_of(rng, pictures, pictures, f"copies {path.stem}", 8 * arguments.each)
+        yield f"copies-{path.stem}", measure_pairs(copies)
+        yield f"made-{path.stem}", measure_pairs(of_look_alikes(rng, pictures, arguments.each))
+
+
+def _read(folder: Path) -> Labelled:
+    files = [np.load(path) for path in sorted(folder.glob("*.npz"))]
+    if not files:
+        raise InputError(f"{folder} holds no features: run collect first")
+    columns = [
+        np.concatenate([one[name] for one in files]) for name in ("values", "relations", "sources")
+    ]
+    return Labelled(*columns)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Collect the numbers of pairs, or fit a decision to them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("step", choices=("collect", "fit"))
+    parser.add_argument("features", type=Path, help="folder of what is collected")
+    parser.add_argument("--designs", type=int, default=0, help="looks of each design of pages")
+    parser.add_argument("--chromium", default="chromium", help="program that draws pages")
+    parser.add_argument("--frames", nargs="*", default=(), help="videos, folders of one scene")
+    parser.add_argument("--pictures", nargs="*", default=(), help="folders of pictures")
+    parser.add_argument("--each", type=int, default=8, help="look-alikes of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="the JSON file that fit writes")
+    arguments = parser.parse_args(argv)
+    if arguments.step == "collect":
+        arguments.features.mkdir(parents=True, exist_ok=True)
+        for name, pairs in _pairs_of(arguments, arguments.features / "packed"):
+            np.savez(arguments.features / f"{name}.npz", **vars(pairs))
+            print(name, len(pairs.values), "pairs")
+        return
+    if arguments.output is None:
+        raise OptionError("fit needs --output")
+    made = fit(_read(arguments.features))
+    print(json.dumps(made["unseen"], indent=1))
+    arguments.output.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Pairs of pictures with what they are to each other: what the decision on relations learns from.
+
+Look-alikes come in kinds: frames of one video, photos of one scene from several places, pages and
+windows of one design, collections whose pictures resemble each other. Each kind also has true
+copies of the same pictures, so that nothing learns "screens are never copies".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from copydetect import edits
+from copydetect.edits.edit import resized
+from copydetect.training import look_alikes
+from copydetect.training.browser import render
+from copydetect.training.page_designs import DESIGNS, Fields, Look, changed
+from copydetect.types import Pixels, Relation
+
+_STILL = 14.0
+"""Grey levels by which two frames differ somewhere, small noise smoothed away; else they are one
+picture for every purpose."""
+
+_MADE_ALIKE: dict[str, Relation] = {
+    "pages": "same_layout",
+    "receipts": "same_layout",
+    "windows": "same_layout",
+    "cards": "same_layout",
+    "silhouettes": "none",
+    "second_view": "same_scene",
+    "shelf": "same_layout",
+    "shelf_twice": "same_scene",
+    "one_screen": "none",
+    "one_template": "none",
+    "one_background": "none",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RelatedPair:
+    """Two pictures and their relation; source: where they come from, for folds."""
+
+    first: Pixels
+    second: Pixels
+    relation: Relation
+    source: str
+
+
+def of_designs(
+    rng: np.random.Generator, looks: int, chromium: str, names: Sequence[str] = tuple(DESIGNS)
+) -> Iterator[RelatedPair]:
+    """Pages and windows: filled alike, with one thing changed, or with other content."""
+    filled: list[tuple[str, Look, list[Fields]]] = []
+    for name in names:
+        for _ in range(looks):
+            look, fill = Look.drawn(rng), DESIGNS[name].fill
+            fields = fill(rng, look)
+            filled.append((name, look, [fields, changed(rng, fields), fill(rng, look)]))
+    blocks = [DESIGNS[name].page(look, one) for name, look, three in filled for one in three]
+    drawn = render(blocks, chromium)
+    for row, (name, _, _) in enumerate(filled):
+        yield from _of_design(rng, name, drawn[3 * row : 3 * row + 3])
+
+
+def _of_design(
+    rng: np.random.Generator, name: str, drawn: Sequence[Pixels]
+) -> Iterator[RelatedPair]:
+    """drawn: a page, the same with one thing changed, and another filling."""
+    page, *others = drawn
+    relations: tuple[Relation, ...] = ("changed_content", DESIGNS[name].refilled)
+    for other, relation in zip(others, relations, strict=True):
+        if differ(page, other):
+            yield _pair(rng, page, other, relation, f"design {name}")
+            if DESIGNS[name].paper:
+                sheets = scanned(rng, page), scanned(rng, other)
+                yield RelatedPair(*sheets, relation, f"scan {name}")
+    if DESIGNS[name].plain:
+        yield RelatedPair(degraded(rng, page, 1.0), page, "same_picture", f"design {name}")
+        return
+    yield from copies_of(rng, [page], drawn, f"design {name}", 2)
+    if DESIGNS[name].paper:
+        again = scanned(rng, page), scanned(rng, page)
+        yield RelatedPair(*again, "same_picture", f"scan {name}")
+
+
+def of_frames(
+    rng: np.random.Generator, frames: Sequence[Pixels], source: str, count: int
+) -> Iterator[RelatedPair]:
+    """Frames of one video, or photos of one scene, in order: any two, and copies of single ones."""
+    for _ in range(count):
+        first = int(rng.integers(len(frames) - 1))
+        reach = int(rng.choice([1, 1, 2, 3, 5, len(frames)]))
+        second = min(first + 1 + int(rng.integers(reach)), len(frames) - 1)
+        if differ(frames[first], frames[second]):
+            yield _pair(rng, frames[first], frames[second], "same_scene", source)
+    yield from copies_of(rng, frames, frames, source, max(2, count // 2))
+
+
+def of_strangers(
+    rng: np.random.Generator, pictures: Sequence[Pixels], pairs: Sequence[tuple[int, int]],
+    relation: Relation, source: str,
+) -> Iterator[RelatedPair]:  # fmt: skip
+    """Pairs of a collection that look alike, by their numbers."""
+    for first, second in pairs:
+        yield _pair(rng, pictures[first], pictures[second], relation, source)
+
+
+def of_look_alikes(
+    rng: np.random.Generator, pictures: Sequence[Pixels], each: int
+) -> Iterator[RelatedPair]:
+    """What `look_alikes` makes of pictures."""
+    for name, make in look_alikes.KINDS.items():
+        for _ in range(each):
+            drawn = [pictures[int(i)] for i in rng.choice(len(pictures), 7, replace=False)]
+            first, second = make(rng, drawn)
+            yield _pair(rng, first, second, _MADE_ALIKE[name], f"made {name}")
+
+
+def copies_of(
+    rng: np.random.Generator,
+    pictures: Sequence[Pixels],
+    others: Sequence[Pixels],
+    source: str,
+    count: int,
+) -> Iterator[RelatedPair]:
+    """Copies of pictures drawn from a few: a third re-encoded only, the others edited."""
+    for _ in range(count):
+        picture = pictures[int(rng.integers(len(pictures)))]
+        if rng.random() < 0.34:
+            yield RelatedPair(degraded(rng, picture, 1.0), picture, "same_picture", source)
+            continue
+        pasted = [others[int(i)] for i in rng.integers(len(others), size=4)]
+        mix = edits.mix_named(str(rng.choice(["mild", "default", "default", "severe"])))
+        first = edits.make_copy(picture, rng, mix, pasted).pixels
+        second = picture
+        if rng.random() < 0.2:
+            second = edits.make_copy(picture, rng, edits.mix_named("mild"), pasted).pixels
+        yield RelatedPair(limited(first, 1400), second, "edited", source)
+
+
+def degraded(rng: np.random.Generator, picture: Pixels, share: float = 0.6) -> Pixels:
+    """Re-encoded, and often scaled down, with this chance; else as it was."""
+    if rng.random() >= share:
+        return picture
+    if rng.random() < 0.6:
+        least = max(0.35, min(1.0, 160 / max(picture.shape[:2])))
+        scale = float(rng.uniform(least, 1.0))
+        size = max(8, round(picture.shape[1] * scale)), max(8, round(picture.shape[0] * scale))
+        how = int(rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
+    if rng.random() < 0.85:
+        picture = _as_jpeg(picture, int(rng.integers(25, 97)))
+    return picture
+
+
+def scanned(rng: np.random.Generator, page: Pixels) -> Pixels:
+    """A sheet as a scanner sees it: turned a little, shifted, soft, shaded and noisy."""
+    height, width = page.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.normal(0, 0.7)), 1)
+    turn[:, 2] = turn[:, 2] + rng.normal(0, 4, 2)
+    paper = float(rng.uniform(225, 255))
+    moved = cv2.warpAffine(page, turn, (width, height), borderValue=(paper,) * 3)
+    soft = cv2.GaussianBlur(moved, (0, 0), float(rng.uniform(0.4, 1.0))).astype(np.float32)
+    x = np.linspace(-1, 1, width)[None, :, None] * rng.normal(0, 6)
+    y = np.linspace(-1, 1, height)[:, None, None] * rng.normal(0, 6)
+    noise = rng.normal(0, rng.uniform(1, 6), (height, width, 1))
+    seen = np.clip(soft * (paper / 255) + x + y + noise, 0, 255).astype(np.uint8)
+    return _as_jpeg(seen, int(rng.integers(45, 93)))
+
+
+def differ(first: Pixels, second: Pixels) -> bool:
+    """Whether two pictures of one size differ by more than noise anywhere."""
+    if first.shape != second.shape:
+        return True
+    apart = cv2.absdiff(first, second).max(axis=2).astype(np.float32)
+    return bool(cv2.blur(apart, (3, 3)).max() > _STILL)
+
+
+def limited(picture: Pixels, longest_px: int) -> Pixels:
+    """The picture, its longer side at most so long."""
+    scale = longest_px / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return resized(picture, *size)
+
+
+def _pair(
+    rng: np.random.Generator, first: Pixels, second: Pixels, relation: Relation, source: str
+) -> RelatedPair:
+    """Both as they are passed on: re-encoded or scaled down, one sometimes edited too."""
+    first, second = degraded(rng, first), degraded(rng, second)
+    if relation != "changed_content" and rng.random() < 0.2:
+        first = edits.make_copy(first, rng, edits.mix_named("mild"), [second]).pixels
+    elif rng.random() < 0.1:
+        recolour = edits.KINDS[str(rng.choice(["brightness", "contrast", "saturation", "hue"]))]
+        first = recolour.sample(rng, float(rng.uniform(0, 0.6)))(first, []).pixels
+    return RelatedPair(limited(first, 1400), limited(second, 1400), relation, source)
+
+
+def _as_jpeg(picture: Pixels, quality: int) -> Pixels:
+    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        return picture
+    bgr = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(bgr[..., ::-1])

@@ -1,0 +1,179 @@
+"""an alignment of a pair → the same to well under a pixel, at full size.
+
+What geometry and cells leave is a pixel or two, and that hides whether glyphs or leaves differ.
+Dense optical flow (DIS, Kroeger et al. 2016) between the aligned pictures says where each place
+still has to go; the motion of a plane is fitted to it where there is texture, robustly, so that
+what moved or was drawn over does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.verification.agreement import Overlap, overlap
+from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible
+from copydetect.verification.pair_images import Floats, PairImage
+
+_STEPS = 2
+_LARGE_PX = 640
+"""Longer frames are halved to fit the motion: thousands of places make up for it."""
+_REACH_PX = 8.0
+_DONE_PX = 0.15
+_MOST_PLACES = 4000
+_FEWEST_PLACES = 60
+_STEEP = 6.0
+"""Gradient in levels a px from which on a place has texture."""
+_ROBUST_PX = 0.6
+_FIT_ROUNDS = 8
+_TONE_LEVELS = 32
+_FEWEST_OF_LEVEL = 12
+_TONE_STRIDE = 2
+
+
+def align_finely(
+    matrix: Matrix, query: PairImage, reference: PairImage, frame_px: int
+) -> tuple[Matrix, Overlap] | None:
+    """The refined transform and both pictures under it; None where they hardly overlap.
+
+    matrix: query working px → reference working px of these images; frame_px: the longest side at
+    which they are compared.
+    """
+    pair = overlap(matrix, query, reference, frame_px)
+    if pair is None:
+        return None
+    for _ in range(_STEPS):
+        step = _motion(pair)
+        if step is None:
+            break
+        moved = inverse(pair.reference_to_frame) @ step @ pair.to_frame
+        moved = np.asarray(moved / moved[2, 2], np.float64)
+        refined = overlap(moved, query, reference, frame_px)
+        if refined is None or not is_plausible(moved, query, reference):
+            break
+        matrix, largest = moved, _largest_step(step, pair)
+        pair = refined
+        if largest < _DONE_PX:
+            break
+    return matrix, pair
+
+
+def flow_between(pair: Overlap) -> Floats:
+    """(h, w, 2) px that each place of the query still has to move to lie on the reference."""
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    height, width = pair.query.shape
+    if min(height, width) < 24:
+        return np.zeros((height, width, 2), np.float32)
+    query, reference = (
+        np.clip(grey, 0, 255).astype(np.uint8) for grey in (pair.query, pair.reference)
+    )
+    flow = np.zeros((height, width, 2), np.float32)
+    return np.asarray(finder.calc(query, reference, flow), np.float32)
+
+
+def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
+    """The query with the levels that the reference has where it shows the same, on average.
+
+    Any curve is allowed, also that of a negative. Also returns the part of the reference's variance
+    that the query then explains, 0…1.
+    """
+    some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
+    inside = pair.inside[some] > 0
+    query, reference = pair.query[some][inside], pair.reference[some][inside]
+    step = 255 / (_TONE_LEVELS - 1)
+    nearest = np.rint(np.clip(query, 0, 255) / step).astype(np.int64)
+    count = np.bincount(nearest, minlength=_TONE_LEVELS)
+    seen = count >= _FEWEST_OF_LEVEL
+    if seen.sum() < 2:
+        return pair, 0.0
+    known, meant = (
+        np.bincount(nearest, values, _TONE_LEVELS)[seen] / count[seen]
+        for values in (query, reference)
+    )
+    curve = np.interp(np.arange(256), known, meant).astype(np.float32)
+    toned = curve[np.clip(pair.query + 0.5, 0, 255).astype(np.uint8)]
+    left = float(((reference - toned[some][inside]) ** 2).mean())
+    explained = 1 - left / max(float(reference.var()), 1.0)
+    return replace(pair, query=toned), max(explained, 0.0)
+
+
+def steepness(grey: Floats) -> Floats:
+    """(h, w) length of the gradient, in levels a px."""
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    return np.asarray(cv2.magnitude(across, down), np.float32)
+
+
+def _motion(pair: Overlap) -> Matrix | None:
+    """The motion of a plane in frame px that the flow asks for; None where too little says so."""
+    toned, _ = with_one_tone(pair)
+    half = 2 if max(pair.query.shape) > _LARGE_PX else 1
+    toned = _reduced(toned, half)
+    flow = flow_between(toned)
+    weight = np.minimum(steepness(toned.query), steepness(toned.reference))
+    near = cv2.magnitude(flow[..., 0], flow[..., 1]) < _REACH_PX / half
+    places = np.flatnonzero((weight > _STEEP) & (toned.inside > 0.99) & near)
+    if len(places) < _FEWEST_PLACES:
+        return None
+    places = places[:: max(1, len(places) // _MOST_PLACES)]
+    rows, columns = np.divmod(places, flow.shape[1])
+    moved = flow[rows, columns]
+    scale = half * max(flow.shape[:2]) / 2
+    centre = half * np.array([flow.shape[1], flow.shape[0]]) / 2
+    # A px of the reduced frame has its centre in the middle of those that it was made from.
+    xy = (half * (np.stack([columns, rows], axis=1) + 0.5) - 0.5 - centre) / scale
+    fitted = _fit(xy, half * moved / scale, _ROBUST_PX / scale)
+    to_centre = np.array(
+        [[1 / scale, 0, -centre[0] / scale], [0, 1 / scale, -centre[1] / scale], [0, 0, 1]]
+    )
+    return np.asarray(np.linalg.inv(to_centre) @ fitted @ to_centre, np.float64)
+
+
+def _reduced(pair: Overlap, factor: int) -> Overlap:
+    """The same frame with fewer px."""
+    if factor == 1:
+        return pair
+    height, width = pair.query.shape
+    size = (width // factor, height // factor)
+    cut = np.s_[: size[1] * factor, : size[0] * factor]
+    query, reference, inside = (
+        np.asarray(cv2.resize(one[cut], size, interpolation=cv2.INTER_AREA), np.float32)
+        for one in (pair.query, pair.reference, pair.inside)
+    )
+    return replace(pair, query=query, reference=reference, inside=inside)
+
+
+def _fit(
+    xy: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], robust: float
+) -> npt.NDArray[np.float64]:
+    """Iteratively reweighted least squares (Geman and McClure) of a plane's eight parameters."""
+    x, y = xy.T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    in_x = np.stack([x, y, one, none, none, none, x * x, x * y], axis=1)
+    in_y = np.stack([none, none, none, x, y, one, x * y, y * y], axis=1)
+    found: npt.NDArray[np.float64] = np.zeros(8)
+    found[[2, 5]] = np.median(moved, axis=0)
+    for step in range(_FIT_ROUNDS):
+        left = np.stack([in_x @ found, in_y @ found], axis=1) - moved
+        reach = robust * max(1.0, 4.0 / (step + 1))
+        weight = 1 / (1 + (left**2).sum(axis=1) / reach**2) ** 2
+        normal = np.eye(8) * 1e-6 * len(x)
+        normal[6:, 6:] += np.eye(2) * 0.02 * weight.sum()
+        asked = np.zeros(8)
+        for design, wanted in ((in_x, moved[:, 0]), (in_y, moved[:, 1])):
+            weighted = design * weight[:, None]
+            normal += weighted.T @ design
+            asked += weighted.T @ wanted
+        found = np.asarray(np.linalg.solve(normal, asked), np.float64)
+    a, b, across, c, d, down, e, f = found
+    return np.array([[1 + a, b, across], [c, 1 + d, down], [-e, -f, 1]])
+
+
+def _largest_step(step: Matrix, pair: Overlap) -> float:
+    """By how many px the farthest corner of the frame moves."""
+    height, width = pair.query.shape
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    return float(np.abs(apply(step, corners) - corners).max())

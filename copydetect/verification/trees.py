@@ -1,0 +1,64 @@
+"""Boosted regression trees as plain numbers: read from JSON, summed with numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class BoostedTrees:
+    """bias + Σ leaf values.
+
+    feature, threshold, left, right, value, unknown_left: (trees, nodes); a node sends what is at
+    most its threshold to the left, NaN where `unknown_left` says; a leaf points to itself. depth:
+    of the deepest tree.
+    """
+
+    feature: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float64]
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    unknown_left: npt.NDArray[np.bool_]
+    depth: int
+    bias: float
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, Any], names: Sequence[str]) -> BoostedTrees:
+        """From JSON; names: of the values in a vector, of which `stored` names those that it sees.
+
+        KeyError, ValueError, TypeError or IndexError where that is no such thing.
+        """
+        inputs = np.array([names.index(name) for name in stored["inputs"]], np.int64)
+        trees = stored["trees"]
+        nodes = max(len(tree["value"]) for tree in trees)
+        padded = {
+            key: np.array([tree[key] + [0] * (nodes - len(tree["value"])) for tree in trees])
+            for key in ("feature", "threshold", "left", "right", "value", "unknown_left")
+        }
+        return cls(
+            feature=inputs[padded["feature"]],
+            threshold=padded["threshold"].astype(np.float64),
+            left=padded["left"].astype(np.int64),
+            right=padded["right"].astype(np.int64),
+            value=padded["value"].astype(np.float64),
+            unknown_left=padded["unknown_left"].astype(np.bool_),
+            depth=int(stored["depth"]),
+            bias=float(stored["bias"]),
+        )
+
+    def sums(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n,) for vectors (n, names)."""
+        rows, trees = np.arange(len(values))[:, None], np.arange(len(self.feature))
+        node = np.zeros((len(values), len(self.feature)), np.int64)
+        for _ in range(self.depth):
+            seen = values[rows, self.feature[trees, node]]
+            known = seen <= self.threshold[trees, node]
+            to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
+            node = np.where(to_left, self.left[trees, node], self.right[trees, node])
+        return np.asarray(self.bias + self.value[trees, node].sum(axis=1), np.float64)

@@ -1,0 +1,84 @@
+"""The decision on relations: learnt from labelled pairs, and read as it was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect.errors import ModelError, OptionError
+from copydetect.training.relation_decision import Labelled, fit
+from copydetect.training.relation_pairs import differ, of_frames, scanned
+from copydetect.types import COPY_RELATIONS
+from copydetect.verification.relations import NAMES, TOLD, Verdict, load_relations
+from tests.scenes import scene
+
+
+def drawn(pairs: int, seed: int) -> Labelled:
+    """Pairs of which one number tells the relation, among numbers that tell nothing."""
+    rng = np.random.default_rng(seed)
+    of_relation = rng.integers(0, len(TOLD), pairs)
+    values = rng.normal(size=(pairs, len(NAMES))).astype(np.float32)
+    values[:, NAMES.index("full_middle_p2")] = of_relation + rng.normal(0, 0.1, pairs)
+    sources = np.array([f"source {number % 9}" for number in range(pairs)])
+    return Labelled(values, np.array(TOLD)[of_relation], sources)
+
+
+def test_what_tells_relations_is_learnt_and_read_as_written(tmp_path: Path) -> None:
+    made = fit(drawn(500, 1))
+    assert made["unseen"]["full size"]["micro_ap"] > 0.95
+    assert min(made["unseen"]["told"].values()) > 0.8
+    path = tmp_path / "relations.json"
+    path.write_text(json.dumps(made), encoding="utf-8")
+    decision, others = load_relations(path), drawn(200, 2)
+    said = np.array(TOLD)[decision.shares(others.values).argmax(axis=1)]
+    assert (said == others.relations).mean() > 0.9
+    assert ((decision.confidences(others.values) > 0.5) == others.copies).mean() > 0.95
+    assert np.allclose(decision.shares(others.values).sum(axis=1), 1)
+
+
+def test_a_relation_without_pairs_is_named() -> None:
+    pairs = drawn(60, 3)
+    kept = pairs.relations != "same_scene"
+    with pytest.raises(OptionError, match="same_scene"):
+        fit(Labelled(pairs.values[kept], pairs.relations[kept], pairs.sources[kept]))
+
+
+def test_no_decision_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"text\.json"):
+        load_relations(tmp_path / "text.json")
+
+
+@pytest.mark.parametrize("is_copy", [True, False])
+@pytest.mark.parametrize("resize", [True, False])
+def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
+    """Whatever the shares say: a copy gets one of the copies' relations, others none of them."""
+    for best in range(len(TOLD)):
+        shares = np.full(len(TOLD), 0.1)
+        shares[best] = 0.5
+        relation = Verdict(0.5, shares, None).relation(is_copy, resize)  # type: ignore[arg-type]
+        assert (relation in COPY_RELATIONS) == is_copy
+        assert resize or relation != "same_picture"
+
+
+def test_frames_that_stand_still_are_no_other_scene() -> None:
+    still = scene(3, 160, 120)
+    moved = np.roll(still, 9, axis=1)
+    assert not differ(still, still)
+    rng = np.random.default_rng(0)
+    pairs = list(of_frames(rng, [still, still, moved], "clip", 12))
+    scenes = [pair for pair in pairs if pair.relation == "same_scene"]
+    assert scenes
+    assert {pair.relation for pair in pairs} <= {"same_scene", "same_picture", "edited"}
+
+
+def test_two_scans_of_a_sheet_are_no_two_files_of_one_picture() -> None:
+    sheet = np.full((300, 220, 3), 255, np.uint8)
+    sheet[40:60, 30:190] = 0
+    rng = np.random.default_rng(0)
+    first, second = scanned(rng, sheet), scanned(rng, sheet)
+    assert first.shape == sheet.shape
+    assert not np.array_equal(first, second)

@@ -1,0 +1,102 @@
+"""At full size: alignment to well under a pixel, and numbers that tell what is left."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from copydetect.types import Pixels
+from copydetect.verification.fine_alignment import align_finely, with_one_tone
+from copydetect.verification.geometry import apply
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
+from copydetect.verification.relations import differing_regions
+from copydetect.verification.residual import NAMES, Residual, measure_residual
+from tests.scenes import scene
+from tests.test_relations import as_jpeg
+
+
+def page(amount: str, width: int = 420, height: int = 560) -> Pixels:
+    """A sheet of lines, one of which ends with the amount."""
+    sheet = np.full((height, width, 3), 250, np.uint8)
+    for row, words in enumerate(("Invoice 4471", "Paper", "Copper wire", "Delivery", "Total")):
+        cv2.putText(sheet, words, (30, 60 + 70 * row), 0, 0.7, (30, 30, 30), 1, cv2.LINE_AA)
+        value = amount if words == "Total" else f"{17 * row + 3}.20"
+        cv2.putText(sheet, value, (300, 60 + 70 * row), 0, 0.7, (30, 30, 30), 1, cv2.LINE_AA)
+    return sheet
+
+
+def whole(pixels: Pixels) -> PairImage:
+    return prepare("", pixels, working_px=LARGEST_PX)
+
+
+def residual(query: Pixels, reference: Pixels, matrix: np.ndarray | None = None) -> Residual:
+    matrix = np.eye(3) if matrix is None else matrix
+    found = measure_residual(matrix, whole(query), whole(reference))
+    assert found is not None
+    assert found.values.shape == (len(NAMES),)
+    return found
+
+
+def nearer_than_behind(picture: Pixels, reach_px: float) -> Pixels:
+    """The scene from another place: the lower half is nearer and moves more."""
+    height, width = picture.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.asarray(cv2.remap(picture, x + reach_px * (y / height), y, cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize("off_px", [0.4, -2.5])
+def test_a_small_shift_is_found_to_a_tenth_of_a_pixel(off_px: float) -> None:
+    picture = scene(3, 320, 240)
+    there = np.array([[1.1, 0, 4.3], [0, 1.1, -2.7], [0, 0, 1]])
+    moved = np.asarray(cv2.warpPerspective(picture, there, (340, 250)), np.uint8)
+    start = there + np.array([[0, 0, off_px], [0, 0, -off_px], [0, 0, 0]])
+    found = align_finely(start, prepare("q", picture), prepare("r", moved), 1200)
+    assert found is not None
+    places = np.array([[60.0, 60], [250, 70], [160, 180]])
+    assert np.abs(apply(found[0], places) - apply(there, places)).max() < 0.15
+
+
+def test_any_tone_curve_is_taken_out() -> None:
+    picture = scene(3, 320, 240)
+    negative = np.asarray(255 - (picture / 255.0) ** 0.6 * 200, np.uint8)
+    found = align_finely(np.eye(3), prepare("q", picture), prepare("r", negative), 1200)
+    assert found is not None
+    _, explained = with_one_tone(found[1])
+    assert explained > 0.9
+
+
+def test_compression_leaves_little_and_no_places() -> None:
+    sheet = page("118.40")
+    left = residual(as_jpeg(sheet, 60), sheet)
+    assert left["blobs"] == 0
+    assert left["fine_p5"] > 0.8
+    assert not differing_regions(left, whole(sheet))
+
+
+def test_one_other_digit_is_found_where_it_is() -> None:
+    left = residual(page("118.40"), as_jpeg(page("113.40"), 80))
+    assert left["blobs"] >= 1
+    regions = differing_regions(left, whole(page("118.40")))
+    assert len(regions) == 1
+    x, y = np.reshape(regions[0], (-1, 2)).mean(axis=0)
+    (before, _), _ = cv2.getTextSize("11", 0, 0.7, 1)
+    assert math.hypot(x - (300 + before + 6), y - 333) < 15
+
+
+def test_another_viewpoint_displaces_edges_all_over_and_a_crop_does_not() -> None:
+    picture = scene(5, 480, 360)
+    elsewhere = residual(nearer_than_behind(picture, 14), picture)
+    shift = np.array([[1.0, 0, 60], [0, 1, 40], [0, 0, 1]])
+    crop = residual(np.ascontiguousarray(picture[40:300, 60:420]), picture, shift)
+    assert crop["flow_p97"] < 0.5
+    assert elsewhere["flow_p97"] > 2 * crop["flow_p97"]
+    assert elsewhere["middle_p5"] < crop["middle_p5"]
+
+
+def test_what_hardly_overlaps_is_not_measured() -> None:
+    picture = prepare("q", scene(5, 320, 240))
+    away = np.array([[1.0, 0, 315], [0, 1, 0], [0, 0, 1]])
+    assert measure_residual(away, picture, picture) is None
