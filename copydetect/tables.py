@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -175,6 +176,30 @@ def write_table(
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, rows_together, compression="zstd")
     storage.write(uri, buffer.getvalue())
+
+
+def write_rows(
+    storage: Storage, uri: str, rows: Iterable[object], schema: pa.Schema, together: int = 8192
+) -> None:
+    """Write dataclass instances as they come, holding some of them and the compressed file."""
+    buffer = io.BytesIO()
+    remaining = iter(rows)
+    with parquet.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        while some := list(islice(remaining, together)):
+            writer.write_table(rows_to_table(some, schema))
+    storage.write(uri, buffer.getvalue())
+
+
+def read_batches(storage: Storage, uri: str) -> Iterator[pa.Table]:
+    """A Parquet file, group of rows by group of rows; InputError names a file that is none."""
+    with storage.open(uri) as stream:
+        try:
+            file = parquet.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, use_threads=False)
+        except DAMAGED as error:
+            reason = first_line(error)
+            raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
 
 
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:

@@ -29,6 +29,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from copydetect.errors import ImageError, InputError
@@ -44,7 +45,7 @@ from copydetect.inputs.containers import (
     read_rows,
     read_whole,
 )
-from copydetect.inputs.manifests import list_manifest
+from copydetect.inputs.manifests import manifest_rows
 from copydetect.inputs.row_copies import copy_rows
 from copydetect.raw import RAW_EXTENSIONS, can_read_raw
 from copydetect.storage import Storage, StoredFile, Survey
@@ -136,6 +137,7 @@ _CONTAINER_KINDS: dict[str, SourceKind] = {
 }
 _PRECEDENCE: tuple[SourceKind, ...] = ("files", "tar", "parquet", "manifest")
 _FILES_TOGETHER = 256
+_ROWS_TOGETHER = 1024
 _CONTAINERS_CHECKED = 8
 _SPECS_SHOWN = 3
 _LARGEST_RANGE = 1_000_000
@@ -372,7 +374,9 @@ def list_source(
     (uri,), (name,) = source.uris(), source.names
     try:
         if source.kind == "manifest":
-            return list_manifest(storage, uri, role)
+            rows = list(_manifest_rows(storage, source, role))
+            failures = [row for row in rows if isinstance(row, Failure)]
+            return [row for row in rows if isinstance(row, ImageRef)], failures
         if source.kind == "tar":
             return list_tar(storage, uri, name, role, image_extensions())
         return list_parquet(storage, uri, name, role)
@@ -385,8 +389,14 @@ def read_source(
 ) -> Iterator[tuple[ImageRef, bytes | Failure]]:
     """List one source and read it once, front to back: each image with its bytes.
 
-    The rows of Parquet are copied to `storage.row_copies` as they pass, if that is set.
+    The rows of Parquet are copied to `storage.row_copies` as they pass, if that is set. Of a
+    manifest no more than some rows are held.
     """
+    if source.kind == "manifest":
+        rows = _manifest_rows(storage, source, role)
+        while batch := list(islice(rows, _ROWS_TOGETHER)):
+            yield from _read_listed(storage, source, batch)
+        return
     refs, failures = list_source(storage, source, role)
     refs = [ref for ref in refs if not is_excluded(ref.image_id, source.exclude)]
     for failure in failures:
@@ -395,6 +405,27 @@ def read_source(
         yield from copy_rows(storage, source.uris()[0], read_refs(storage, refs))
     else:
         yield from read_refs(storage, refs)
+
+
+def _manifest_rows(storage: Storage, source: Source, role: Role) -> Iterator[ImageRef | Failure]:
+    """The rows of a manifest, and a failure for the rest where it is damaged."""
+    (uri,), (name,) = source.uris(), source.names
+    try:
+        yield from manifest_rows(storage, uri, role)
+    except InputError as error:
+        yield Failure(name, uri, "list", "InputError", str(error), role)
+
+
+def _read_listed(
+    storage: Storage, source: Source, rows: Sequence[ImageRef | Failure]
+) -> Iterator[tuple[ImageRef, bytes | Failure]]:
+    refs = []
+    for row in rows:
+        if isinstance(row, Failure):
+            yield ImageRef(row.image_id, row.uri, "", row.role), row
+        elif not is_excluded(row.image_id, source.exclude):
+            refs.append(row)
+    yield from read_refs(storage, refs)
 
 
 def read_refs(
@@ -497,7 +528,7 @@ def _check_container(storage: Storage, piece: Source) -> InputError | None:
             check_tar(storage, uri, image_extensions())
         elif piece.kind == "parquet":
             check_parquet(storage, uri)
-        elif piece.kind == "manifest" and not any(list_manifest(storage, uri, "image")):
+        elif piece.kind == "manifest" and not any(manifest_rows(storage, uri, "image")):
             raise InputError(f"{uri} is a manifest without rows")
     except InputError as error:
         return error

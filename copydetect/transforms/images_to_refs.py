@@ -58,5 +58,5 @@ class _Lister:
         number, source = piece
         listed = list_images(read_source(self.storage, source, self.role), source.origin)
         uri = listing_uri(self.folder, self.role, number)
-        tables.write_table(self.storage, uri, tables.rows_to_table(listed, LISTING))
+        tables.write_rows(self.storage, uri, listed, LISTING)
         return uri

@@ -40,9 +40,10 @@ class RefsToParts(beam.PTransform[Any, Any]):
 def _listed_by_part(
     uri: str, storage: Storage, parts: int, wanted: frozenset[int]
 ) -> Iterator[tuple[int, list[ListedImage]]]:
-    by_part: dict[int, list[ListedImage]] = {}
-    for row in tables.read_table(storage, uri).to_pylist():
-        part = part_of(row["sha256"], parts)
-        if part in wanted:
-            by_part.setdefault(part, []).append(ListedImage(**row))
-    yield from by_part.items()
+    for table in tables.read_batches(storage, uri):
+        by_part: dict[int, list[ListedImage]] = {}
+        for row in table.to_pylist():
+            part = part_of(row["sha256"], parts)
+            if part in wanted:
+                by_part.setdefault(part, []).append(ListedImage(**row))
+        yield from by_part.items()

@@ -9,6 +9,7 @@ user must be as they were, and nothing may be left behind.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import hashlib
 import itertools
 import json
@@ -196,6 +197,8 @@ def _become_run(shop: Workshop, prepare: Callable[[], None], options: RunOptions
         for stream in (1, 2):
             os.dup2(said, stream)
         tempfile.tempdir = str(shop.temporary)
+        # Who hangs says where.
+        faulthandler.dump_traceback_later(0.9 * _HANGS_SECONDS, file=2)
         prepare()
         inputs: Any = {"image": str(shop.photos)}
         output = str(shop.output)
@@ -288,7 +291,7 @@ def _left_behind(shop: Workshop, mine: dict[str, str]) -> list[str]:
 
 def _check(right: bool, shop: Workshop, fault: Fault | None, what: str) -> None:
     if not right:
-        said = shop.said.read_text()[-2000:] if shop.said.exists() else ""
+        said = shop.said.read_text()[-6000:] if shop.said.exists() else ""
         raise FaultsError(f"{fault or 'without a fault'}: {what}\n{said}".strip())
 
 
