@@ -279,7 +279,7 @@ def search_and_verify(
     )
     proposals, quality = _proposals(job, place, search, sides)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
-    verifying = job.settings.verification.for_collection(sides[1].images)
+    verifying = job.settings.verification
     matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
     quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
     uris = {

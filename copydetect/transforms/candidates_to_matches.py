@@ -61,6 +61,7 @@ class _Opened:
     """The images of queries and references, which all threads of a worker open once."""
 
     images: tuple[PairImages, PairImages]
+    options: VerifyOptions
 
 
 class _CountPairs(beam.DoFn):
@@ -93,20 +94,22 @@ class _Verifier:
 
     def _open(self) -> _Opened:
         queries, references = self._sides
-        opened = self._images_of(queries)
-        return _Opened((opened, opened if references == queries else self._images_of(references)))
+        options = self._options.for_collection(references.images)
+        opened = self._images_of(queries, options)
+        same = references == queries
+        return _Opened((opened, opened if same else self._images_of(references, options)), options)
 
-    def _images_of(self, side: Side) -> PairImages:
+    def _images_of(self, side: Side, options: VerifyOptions) -> PairImages:
         storage = self._storage
         stored = side.stored_keypoints(storage)
         numbers = side.numbers(storage)
-        return PairImages(storage, numbers, self._options, stored, self._images_kept)
+        return PairImages(storage, numbers, options, stored, self._images_kept)
 
     def verify(self, work: MatchWork) -> Verified:
         """Write the files of a part."""
         part, candidates, pairs = work
-        images = self._shared.acquire(self._open).images
-        verified = verify_part(self._storage, candidates, pairs, images, self._options)
+        opened = self._shared.acquire(self._open)
+        verified = verify_part(self._storage, candidates, pairs, opened.images, opened.options)
         # `matches` is written last: where it is, the part is complete.
         for name, table in (
             ("verify-failures", verified.failures),
