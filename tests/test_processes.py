@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
+import cv2
+import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
@@ -175,3 +177,23 @@ def test_shared_memory_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("copydetect.transforms.processes.ProcessPoolExecutor", full)
     with pytest.raises(WorkerError, match="/dev/shm"):
         PROCESSES.start(twice, 1)
+
+
+def blurred(side: int) -> int:
+    return int(cv2.GaussianBlur(np.zeros((side, side, 3), np.uint8), (0, 0), 3).size)
+
+
+def test_a_process_that_has_used_opencvs_threads_can_be_forked() -> None:
+    program = """
+        import cv2, numpy as np
+        from copydetect.transforms.processes import Processes
+        from tests import test_processes
+        cv2.setNumThreads(4)
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
+        processes = Processes(2)
+        processes.fork()
+        print(processes.result(processes.start(test_processes.blurred, 3)))
+        print(cv2.getNumThreads())
+        processes.stop()
+    """
+    assert printed_by(program).split() == ["27", "4"]

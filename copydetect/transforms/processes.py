@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import cv2
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
@@ -67,7 +68,11 @@ class Processes:
     def fork(self) -> None:
         """Start the processes as forks of this one, if nothing else runs in it."""
         if self.count > 1 and _may_fork():
+            # The threads of OpenCV's pool are not in a fork, which would wait for them for ever.
+            threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)
             self.start(int, 0)
+            cv2.setNumThreads(threads)
 
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
         """`work` on a part, in the next process that is free."""
