@@ -2,11 +2,11 @@
 
 Each sign is a number a file; the score is their weighted sum. Among the files of a group, the
 original is each with the probability softmax(scores). So weights are those of a conditional logit
-(McFadden 1974), fitted on 641 groups whose original is known: photos with the data of cameras and
-without, and copies as messengers, editors, sites, screenshots and `copydetect edits` make them.
-Two were set by hand: no fitted file had a thumbnail, and originals there were sharper than cameras
-make them, so that `enlarged` counts less. `detail` and `coarseness` weigh nothing beside the rest;
-they tell what may go.
+(McFadden 1974). They were fitted on groups whose original is known: photos with the data of cameras
+and without, and copies as messengers, editors, sites, screenshots and `copydetect edits` make them.
+Several were then moved by hand, where those groups are not like real ones: no fitted file had a
+thumbnail, and originals there were sharper than cameras make them, so that `enlarged` counts less.
+`detail` and `coarseness` weigh nothing beside the rest; they tell what may go.
 """
 
 from __future__ import annotations
