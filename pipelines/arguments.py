@@ -118,8 +118,8 @@ class CommandParser(argparse.ArgumentParser):
                 continue
             known = [option for option in self._option_string_actions if option.startswith("--")]
             near = suggestion(f"--{name}", known)
-            engine = ". Options of an engine need --runner" if self._runs and not near else ""
-            self.error(f"there is no option --{name}{near}{engine}")
+            engine = " Options of an engine need --runner." if self._runs else ""
+            self.error(f"there is no option --{name}{near or '.'}{engine}")
 
 
 def run_command(

@@ -113,6 +113,9 @@ class Engine:
                 result = pipeline.run()
                 state = result.wait_until_finish()
         except Exception as error:
+            interrupt = _interrupt_behind(error)
+            if interrupt is not None:
+                raise interrupt from error
             logging.getLogger(__name__).debug("stage %s", stage, exc_info=True)
             raise StageError(f"stage {stage} failed: {_first_cause(error)}") from error
         if state not in ("DONE", None):
@@ -162,6 +165,16 @@ def _set_up_logging(verbose: bool) -> None:
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     # A failed stage raises; Beam's own report of it is a page of frames.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
+
+
+def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The request to end that Beam has taken for an error of the step that it came in."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _first_cause(error: BaseException) -> str:

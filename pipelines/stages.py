@@ -401,7 +401,8 @@ def look_back(place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOption
         for number, start in enumerate(range(0, len(refs), _COPIES_TOGETHER))
     ]
     uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
-    todo = [one for one, uri in zip(work, uris, strict=True) if not place.storage.exists(uri)]
+    wanted = place.unfinished([[uri] for uri in uris])
+    todo = [one for one in work if one[0] in wanted]
     processes = place.processes(len(refs), _COPIES_WORTH_PROCESSES)
     transform = CopiesToHistories(place.storage, folder, decoding, processes)
     place.engine.run(

@@ -151,7 +151,9 @@ def test_an_input_inside_the_output(tmp_path: Path, capsys: Capture) -> None:
     inside = tmp_path / "out" / "photos"
     inside.mkdir(parents=True)
     (inside / "a.jpg").write_bytes(encoded(scene(0, 40, 30)))
-    assert "is in the output folder" in refused(["dedup", str(tmp_path)], tmp_path / "out", capsys)
+    assert "holds other files, such as photos" in refused(
+        ["dedup", str(tmp_path)], tmp_path / "out", capsys
+    )
 
 
 def test_two_runs_into_one_folder(planted: Planted, tmp_path: Path, capsys: Capture) -> None:

@@ -64,4 +64,4 @@ def test_an_unknown_effort_is_refused(
     folder = str(planted.folder)
     arguments = ["--queries", folder, "--references", folder, "--truth", str(truth)]
     assert benchmark.main(["effort", *arguments, "--efforts", "lazy"]) == 2
-    assert "'lazy' is none of fast, standard, thorough" in capsys.readouterr().err
+    assert "effort is 'lazy'; choose from fast, standard, thorough" in capsys.readouterr().err

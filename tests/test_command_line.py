@@ -105,7 +105,7 @@ def test_values_reach_the_options() -> None:
         (["--effort", "fsat"], "did you mean fast?"),
         (["--precision", "much"], "'much' is no share, such as 0.97 or 97%"),
         (["--k", "-3"], "--k"),
-        (["--dry-run"], "there is no option --dry_run. Options of an engine need --runner"),
+        (["--dry-run"], "there is no option --dry_run. Options of an engine need --runner."),
         (["--region=x"], "Options of an engine need --runner"),
         (["--verb"], "--verb"),
     ],

@@ -92,6 +92,7 @@ def _measure(
         k=_CANDIDATES,
         verify_score=math.inf,
         report=False,
+        max_failed_fraction=1.0,
     )
     references = [*arguments.references, *arguments.others]
     inputs: dict[Role, Inputs] = {"query": arguments.queries, "reference": references}

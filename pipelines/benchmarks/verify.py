@@ -124,7 +124,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
         inputs = {"query": arguments.queries, "reference": arguments.references}
     command = "dedup" if arguments.references is None else "match"
     silent = replace(engine, workers=engine.workers or _USUAL_WORKERS, progress=False)
-    options = run_options(arguments, report=False)
+    options = run_options(arguments, report=False, max_failed_fraction=1.0)
     with scratch_folder() as folder:
         job = checked_job(command, inputs, runs.join(folder, "out"), options, silent)
         figures = _figures(job, truth)
