@@ -14,6 +14,7 @@ from copydetect.evaluation.calibration import Calibration
 from copydetect.options import EngineOptions
 from copydetect.storage import LocalStorage
 from copydetect.training.bundled_calibration import bundle
+from pipelines.calibrate import _forget_verdicts
 from pipelines.commands import calibrate, dedup
 from pipelines.engine import engine_of
 from pipelines.stages import Workplace
@@ -175,6 +176,6 @@ def test_other_weights_are_judged_anew_on_what_was_described(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("left")
         monkeypatch.setattr(fusion.Fusion.__init__, "__defaults__", weights)
-        calibrate._forget_verdicts(place)
+        _forget_verdicts(place)
         assert all(path.exists() == expected for path in judged)
         assert all(path.exists() for path in kept)

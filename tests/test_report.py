@@ -18,6 +18,7 @@ from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage
 from copydetect.summary import readable_bytes
+from copydetect.transforms.storage import RecordedStorage
 from copydetect.types import Match
 from pipelines.commands import report
 
@@ -335,11 +336,13 @@ def test_the_command(tmp_path, capsys):
         counts[name] = len(getattr(run, name))
         tables.write_table(storage, str(out / uris[name][0]), getattr(run, name))
     Manifest("dedup", "run-1", {}, uris, counts, {}).commit(storage, str(out))
-    (out / "report").mkdir()
-    (out / "report" / "groups-7.html").write_text("of an earlier run")
+    earlier = RecordedStorage(str(out))
+    earlier.write(str(out / "report" / "groups-7.html"), b"of an earlier run")
+    (out / "report" / "mine.html").write_text("not of the project")
     assert report.main([str(out)]) == 0
     assert capsys.readouterr().out.strip() == f"{out}/report/index.html"
-    assert [path.name for path in (out / "report").iterdir()] == ["index.html"]
+    names = {path.name for path in (out / "report").iterdir()}
+    assert names == {"index.html", "mine.html"}
     assert 'class="absent"' in (out / "report" / "index.html").read_text()
 
     assert report.main([str(tmp_path)]) == 2

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from copydetect.types import Pixels
-from copydetect.verification.fine_alignment import align_finely, with_one_tone
+from copydetect.verification.agreement import Overlap
+from copydetect.verification.fine_alignment import align_finely, flow_between, with_one_tone
 from copydetect.verification.geometry import apply
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
 from copydetect.verification.relations import differing_regions
@@ -100,3 +101,11 @@ def test_what_hardly_overlaps_is_not_measured() -> None:
     picture = prepare("q", scene(5, 320, 240))
     away = np.array([[1.0, 0, 315], [0, 1, 0], [0, 0, 1]])
     assert measure_residual(away, picture, picture) is None
+
+
+def test_a_low_and_wide_pair_has_no_flow_and_breaks_nothing() -> None:
+    grey = np.random.default_rng(0).uniform(0, 255, (28, 1200)).astype(np.float32)
+    inside = np.ones_like(grey)
+    identity = np.eye(3)
+    pair = Overlap(grey, grey, inside, identity, identity, 16)
+    assert not flow_between(pair).any()

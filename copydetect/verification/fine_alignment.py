@@ -32,6 +32,8 @@ _FIT_ROUNDS = 8
 _TONE_LEVELS = 32
 _FEWEST_OF_LEVEL = 12
 _TONE_STRIDE = 2
+_SMALLEST_FLOW_PX = 40
+"""Below 32 px OpenCV chooses its scales by the width alone, and breaks on what is low and wide."""
 
 
 def align_finely(
@@ -65,7 +67,7 @@ def flow_between(pair: Overlap) -> Floats:
     """(h, w, 2) px that each place of the query still has to move to lie on the reference."""
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     height, width = pair.query.shape
-    if min(height, width) < 24:
+    if min(height, width) < _SMALLEST_FLOW_PX:
         return np.zeros((height, width, 2), np.float32)
     query, reference = (
         np.clip(grey, 0, 255).astype(np.uint8) for grey in (pair.query, pair.reference)
