@@ -57,8 +57,7 @@ class Summary:
     def __str__(self) -> str:
         took = "as in the run before" if self.made_before else f"in {_duration(self.seconds)}"
         lines = [f"{_counted(self.images, 'image')} {took}", self._found(), *self._failures()]
-        for role, one in self.inputs.items():
-            lines += _about_input(one, PLURAL[role] if len(self.inputs) > 1 else "")
+        lines += notes_on_inputs(self.inputs)
         lines.append(f"tables  {self.tables}")
         if self.report:
             lines.append(f"look at {self.report}")
@@ -138,8 +137,16 @@ def _pairs(storage: Storage, output: str, manifest: Manifest) -> tuple[int, int]
     return pc.count_distinct(copies["query_id"]).as_py(), len(copies)
 
 
-def _about_input(one: RoleInput, role: str) -> list[str]:
-    """What was left out of an input, or named anew, where there is something to tell."""
+def notes_on_inputs(inputs: Mapping[Role, RoleInput]) -> list[str]:
+    """What of the inputs was passed over, left out or named anew, in sentences; often none."""
+    return [
+        note
+        for role, one in inputs.items()
+        for note in _notes_on_input(one, PLURAL[role] if len(inputs) > 1 else "")
+    ]
+
+
+def _notes_on_input(one: RoleInput, role: str) -> list[str]:
     head = f"{role}: " if role else ""
     lines = []
     if one.skipped:

@@ -15,7 +15,7 @@ import pytest
 from copydetect import tables
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
 from copydetect.report.run_view import RunView, visible
-from copydetect.runs import Manifest
+from copydetect.runs import Manifest, RoleInput
 from copydetect.storage import LocalStorage
 from copydetect.summary import readable_bytes
 from copydetect.transforms.storage import RecordedStorage
@@ -383,3 +383,11 @@ def test_what_a_run_measured_is_told_in_words() -> None:
         "ten nearest neighbours that it found": "98.76% (98.00% … 99.00%)",
         "images with more likely copies than are kept": "1,234",
     }
+
+
+def test_what_was_passed_over_is_told() -> None:
+    read = RoleInput(named="photos", images=1, failed=0, skipped={".nef": 3, ".mp4": 1})
+    run = run_of([image("a.jpg")], [], [])
+    manifest = Manifest("dedup", "run-1", {}, {}, {}, {}, inputs={"image": read})
+    *_, (_, page) = render_report(manifest, run, lambda *_: None)
+    assert "passed over: 3 .nef, 1 .mp4" in page.decode()

@@ -23,7 +23,7 @@ from copydetect.report.run_view import (
     visible,
 )
 from copydetect.runs import Manifest
-from copydetect.summary import readable_bytes
+from copydetect.summary import notes_on_inputs, readable_bytes
 
 _MEASURED = {
     "search_recall_at_1": "nearest neighbours that the search found",
@@ -159,6 +159,7 @@ def _front(
         "near_misses": view.near_misses(),
         "failures": failures,
         "failure_count": len(run.failures),
+        "notes": notes_on_inputs(manifest.inputs),
         "plots": {
             title: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
             for title, svg in plots.items()
