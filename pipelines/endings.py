@@ -10,6 +10,8 @@ import sys
 from typing import Any, TextIO
 
 _ASKED_TO_END = ("SIGTERM", "SIGHUP")
+_ASKED: list[int] = []
+"""The signals that have come."""
 
 
 class Ended(KeyboardInterrupt):
@@ -35,12 +37,19 @@ def end_cleanly_when_asked() -> None:
     """
 
     def end(number: int, _: Any) -> None:
+        _ASKED.append(number)
         raise Ended(number)
 
     for name in _ASKED_TO_END:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
+
+
+def end_if_asked() -> None:
+    """Raise `Ended` again where it was raised in a callback of a library, which has dropped it."""
+    if _ASKED:
+        raise Ended(_ASKED[0])
 
 
 def forgive_closed_streams() -> None:

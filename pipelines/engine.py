@@ -24,7 +24,7 @@ from copydetect.scratch import adopt, remove_abandoned
 from copydetect.threads import startable_threads
 from copydetect.transforms.processes import Processes
 from pipelines.arguments import refuse_unknown_flags
-from pipelines.endings import forgiving
+from pipelines.endings import end_if_asked, forgiving
 from pipelines.progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
@@ -118,6 +118,7 @@ class Engine:
                 raise interrupt from error
             logging.getLogger(__name__).debug("stage %s", stage, exc_info=True)
             raise StageError(f"stage {stage} failed: {_first_cause(error)}") from error
+        end_if_asked()
         if state not in ("DONE", None):
             raise StageError(f"stage {stage} ended as {state}")
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
