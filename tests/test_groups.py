@@ -394,7 +394,7 @@ def test_planted_families_come_together_and_strangers_stay_apart(seed):
     for number, group in enumerate(groups):
         predicted[[ids.index(image_id) for image_id in group]] = len(ids) + number
     result = metrics.b_cubed(predicted, np.array(truth))
-    assert result.precision >= 0.984
+    assert result.precision >= 0.985
     assert result.recall >= 0.90
 
 
