@@ -36,7 +36,7 @@ from copydetect.evaluation.calibration_pairs import (
     choose_images,
     label_pairs,
 )
-from copydetect.inputs.sources import find_sources
+from copydetect.inputs.finding import find_sources
 from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits

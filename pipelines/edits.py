@@ -18,7 +18,7 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, choose_others
 from copydetect.errors import OptionError, TooManyFailuresError
-from copydetect.inputs.sources import find_sources
+from copydetect.inputs.finding import find_sources
 from copydetect.options import EngineOptions
 from copydetect.parts import part_count
 from copydetect.storage import Storage

@@ -21,8 +21,9 @@ from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
+from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
-from copydetect.inputs.sources import Sources, find_sources
+from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput

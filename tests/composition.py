@@ -21,7 +21,8 @@ from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
 from copydetect.parts import list_images
 from copydetect.search.hits import vote_part, write_votes

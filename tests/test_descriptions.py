@@ -18,7 +18,8 @@ from copydetect.description.renderings import Rendering
 from copydetect.description.views import VIEW_NAMES, ViewOptions, views_of
 from copydetect.grouping.groups import group_copies
 from copydetect.images import decode
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.parts import ListedImage, list_images
 from copydetect.types import Failure, ImageRef
 from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted

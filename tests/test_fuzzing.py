@@ -31,7 +31,8 @@ from copydetect.evaluation.ground_truth import read_predictions, read_truth
 from copydetect.images import decode
 from copydetect.index.shards import load_index
 from copydetect.index.spills import open_spill, read_arrays, read_records, write_arrays, write_spill
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.records import Record
 from copydetect.runs import Manifest
 from copydetect.storage import LocalStorage

@@ -11,14 +11,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from copydetect.errors import InputError
-from copydetect.inputs import sources as inputs
-from copydetect.inputs.sources import (
-    expand_braces,
-    find_sources,
-    list_source,
-    read_refs,
-    read_source,
-)
+from copydetect.inputs import kinds
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.patterns import expand_braces
+from copydetect.inputs.sources import list_source, read_refs, read_source
 from copydetect.storage import LocalStorage, Survey
 from copydetect.types import Failure, ImageRef
 
@@ -408,7 +404,7 @@ def test_real_shards():
 
 def test_extensions_are_what_decoding_knows():
     assert {".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".heic", ".avif"} <= set(
-        inputs.IMAGE_EXTENSIONS
+        kinds.IMAGE_EXTENSIONS
     )
 
 

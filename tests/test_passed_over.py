@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.inputs.sources import HARD_LINK, find_sources, list_source
+from copydetect.inputs.finding import HARD_LINK, find_sources
+from copydetect.inputs.sources import list_source
 from copydetect.storage import HIDDEN, LINK, LocalStorage, Survey
 from tests.conftest import STORAGE, encoded
 from tests.scenes import scene

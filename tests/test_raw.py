@@ -14,8 +14,8 @@ from PIL import Image
 from copydetect import raw
 from copydetect.errors import ImageError
 from copydetect.images import decode, sniff_format
-from copydetect.inputs import sources
-from copydetect.inputs.sources import find_sources
+from copydetect.inputs import kinds
+from copydetect.inputs.finding import find_sources
 from copydetect.storage import LocalStorage
 
 SHORT, LONG, BYTE, ASCII, RATIONAL = 3, 4, 1, 2, 5
@@ -102,10 +102,10 @@ def test_raw_files_are_listed_where_they_can_be_read_and_else_counted(
 ) -> None:
     for name in ("a.jpg", "a.CR2", "b.dng"):
         (tmp_path / name).write_bytes(b"-")
-    monkeypatch.setattr(sources, "can_read_raw", lambda: False)
+    monkeypatch.setattr(kinds, "can_read_raw", lambda: False)
     found = find_sources(LocalStorage(), str(tmp_path))
     assert (found.file_count, found.skipped) == (1, {".cr2": 1, ".dng": 1})
-    monkeypatch.setattr(sources, "can_read_raw", lambda: True)
+    monkeypatch.setattr(kinds, "can_read_raw", lambda: True)
     assert find_sources(LocalStorage(), str(tmp_path)).file_count == 3
 
 

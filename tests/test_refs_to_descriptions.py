@@ -15,7 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from copydetect import tables
 from copydetect.description.describing import DescriberOptions
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.parts import LISTING, list_images
 from copydetect.storage import LocalStorage
 from copydetect.transforms.processes import Processes

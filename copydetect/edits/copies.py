@@ -13,7 +13,8 @@ import pyarrow as pa
 from copydetect.edits import Others, make_copy, mix_named, rng_of
 from copydetect.errors import ImageError, OptionError
 from copydetect.images import decode
-from copydetect.inputs.sources import find_sources, list_source, read_refs
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import list_source, read_refs
 from copydetect.storage import Storage
 from copydetect.types import ImageRef, Pixels
 

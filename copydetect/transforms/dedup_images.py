@@ -26,8 +26,8 @@ from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, SearchJob
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
-from copydetect.inputs.sources import find_sources
 from copydetect.options import RunOptions
 from copydetect.parts import PartStarts, RowCounts
 from copydetect.search.votes import VoteOptions

@@ -29,7 +29,8 @@ from typing import Any, Literal, get_args
 
 from copydetect import tables
 from copydetect.errors import CopydetectError, InputError
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.records import RECORDS
 from copydetect.runs import Manifest

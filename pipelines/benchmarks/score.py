@@ -36,7 +36,8 @@ from copydetect.errors import ImageError, InputError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.images import decode
-from copydetect.inputs.sources import find_sources, read_source
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
 from copydetect.storage import LocalStorage
 from copydetect.types import Failure, Pixels
