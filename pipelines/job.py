@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
@@ -32,7 +31,7 @@ from copydetect.settings import Settings
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.transforms.storage import BeamStorage, RecordedStorage
-from copydetect.types import ImageRef, Role
+from copydetect.types import Role
 from pipelines import stages
 from pipelines.engine import Engine, engine_of
 from pipelines.lost_copies import lost_copies
@@ -56,7 +55,6 @@ _SCRATCH = (
     "pairs",
     *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in _INDEX_SPILLS),
 )
-_REF = ["image_id", "uri", "member", "role"]
 
 
 @dataclass(frozen=True)
@@ -346,9 +344,7 @@ def _group(
     )
     failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
     unreadable = failed["image_id"].to_pylist()
-    wanted = pa.array(images_to_look_at(images, matches), pa.string())
-    copies = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
-    refs = [ImageRef(**row) for row in copies.select(_REF).to_pylist()]
+    refs = images_to_look_at(images, matches)
     looked = stages.look_back(place, refs, job.settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
     options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)

@@ -17,17 +17,15 @@ from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.description.keypoints import load_quantiser
 from copydetect.errors import InputError
 from copydetect.images import DecodeOptions
 from copydetect.index.building import IndexJob, SearchJob
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
 from copydetect.parts import content_digest, part_count
 from copydetect.search.queries import SearchOptions
-from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.summary import PLURAL
 from copydetect.tables import count_leaves
@@ -35,8 +33,8 @@ from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
+from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
 from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
@@ -279,61 +277,34 @@ def search_keypoints(
     place: Workplace, search: Search, index: IndexOptions, options: SearchOptions
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
-    quantiser = load_quantiser()
     references = part_files(place, search.references, "keypoints", search.reference_parts)
     queries = part_files(place, search.queries, "keypoints", search.query_parts)
-    vectors = sum(place.leaves(uri, "x") for uri in references.channel)
-    if not vectors:
+    features = sum(place.leaves(uri, "x") for uri in references.channel)
+    if not features:
         return []
-    folder = runs.join(place.index, "keypoints")
-    index_job = IndexJob(
+    folder = runs.join(place.folder, "search", "keypoints")
+    job = KeypointSearch(
         storage=place.storage,
+        references=references,
+        queries=queries,
+        features=features,
+        index_folder=runs.join(place.index, "keypoints"),
         folder=folder,
-        read=KeypointReader(place.storage, references),
-        vectors=vectors,
-        options=index,
-        model=quantiser.identity,
-        codebook=quantiser.centroids,
-        self_probes=index.probes if search.symmetric else 0,
+        index=index,
+        options=options,
     )
-    found = runs.join(place.folder, "search", "keypoints")
-    processes = place.processes(vectors, _FEATURES_WORTH_PROCESSES)
-
-    def build(pipeline: beam.Pipeline) -> None:
-        built = (
-            pipeline
-            | "references" >> beam.Create(references.parts())
-            | DescriptorsToShards(index_job, processes=processes)
-        )
-        parts = pipeline | "queries" >> beam.Create(queries.parts())
-        neighbors = tuple(
-            parts
-            | name
-            >> ShardsToNeighbors(
-                SearchJob(
-                    place.storage,
-                    runs.join(found, name),
-                    KeypointReader(place.storage, queries, name == "mirrored"),
-                    folder,
-                    options,
-                    same_parts=search.symmetric and name == "upright",
-                ),
-                built,
-                processes,
+    vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
+    place.engine.run(
+        "search keypoints",
+        lambda pipeline: (
+            (
+                pipeline | "references" >> beam.Create(references.parts()),
+                pipeline | "queries" >> beam.Create(queries.parts()),
             )
-            for name in ("upright", "mirrored")
-        )
-        _ = neighbors | NeighborsToVotes(
-            place.storage,
-            queries,
-            VoteOptions(),
-            search.symmetric,
-            runs.join(found, "votes"),
-            processes,
-        )
-
-    place.engine.run("search keypoints", build)
-    return place.files(found, "votes")
+            | vote
+        ),
+    )
+    return place.files(folder, "votes")
 
 
 def side(place: Workplace, role: Role, parts: int, channels: Sequence[str]) -> Side:

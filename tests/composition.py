@@ -29,7 +29,7 @@ from copydetect.search.hits import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
 from copydetect.storage import LocalStorage
-from copydetect.types import ImageRef, Role
+from copydetect.types import Role
 from copydetect.verification.match_parts import PairImages, verify_part
 
 STORAGE = LocalStorage()
@@ -144,10 +144,7 @@ class Composition:
         found = {"candidates": tables.read_table(STORAGE, uri), "matches": verified.matches}
         if self.symmetric:
             images = self.queries.table("images")
-            wanted = images_to_look_at(images, verified.matches)
-            rows = [row for row in images.to_pylist() if row["image_id"] in wanted]
-            names = ("image_id", "uri", "member", "role")
-            refs = [ImageRef(*(row[name] for name in names)) for row in rows]
+            refs = images_to_look_at(images, verified.matches)
             histories = histories_of(STORAGE, refs, verify.decoding)
             options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
             members = group_copies(images, verified.matches, options, histories)

@@ -23,7 +23,9 @@ from copydetect.grouping.keepers import KeepOptions, Preference
 from copydetect.grouping.originality import Originality
 from copydetect.grouping.pairs import Integers, VerifiedPairs, numbers_of
 from copydetect.grouping.removals import NOT_ASKED_FOR, Removals
-from copydetect.types import GroupMember, Relation
+from copydetect.types import GroupMember, ImageRef, Relation
+
+_REF = ["image_id", "uri", "member", "role"]
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ def group_copies(
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
 
 
-def images_to_look_at(images: pa.Table, matches: pa.Table) -> list[str]:
-    """The image_ids, sorted, of which `histories` tells which one is kept: those of all copies."""
+def images_to_look_at(images: pa.Table, matches: pa.Table) -> list[ImageRef]:
+    """The images, by image_id, whose `histories` tell which one is kept: all copies."""
     copies = matches.filter(matches["is_copy"])
     repeated = pc.drop_null(images["duplicate_of"])
     named = [*copies["query_id"].chunks, *copies["reference_id"].chunks, *repeated.chunks]
-    return sorted(pc.unique(pa.chunked_array(named, pa.string())).to_pylist())
+    wanted = pc.unique(pa.chunked_array(named, pa.string()))
+    rows = images.filter(pc.is_in(images["image_id"], wanted)).sort_by("image_id")
+    return [ImageRef(**row) for row in rows.select(_REF).to_pylist()]
 
 
 @dataclass(frozen=True)

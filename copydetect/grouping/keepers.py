@@ -53,18 +53,6 @@ class KeepOptions:
             choices = ", ".join(get_args(Suggest))
             raise OptionError(f"suggest is {self.suggest!r}; it is one of {choices}")
 
-    @classmethod
-    def parse(
-        cls,
-        keep: str = "original",
-        prefer: Sequence[str] = (),
-        protect: Sequence[str] = (),
-        suggest: str = "same_picture",
-    ) -> KeepOptions:
-        """As on the command line, rules with commas between; OptionError."""
-        rules = tuple(rule.strip() for rule in keep.split(","))
-        return cls(rules, tuple(prefer), tuple(protect), suggest)  # type: ignore[arg-type]
-
     def __str__(self) -> str:
         said = [f"keep={','.join(self.rules)}", f"suggest={self.suggest}"]
         said += [f"prefer={pattern}" for pattern in self.prefer]

@@ -155,6 +155,15 @@ def _rows(pairs: Labelled, rows: npt.NDArray[np.bool_]) -> Labelled:
     return Labelled(pairs.values[rows], pairs.relations[rows], pairs.sources[rows])
 
 
+_BOOSTING: dict[str, Any] = {
+    "max_bins": 48,
+    "min_samples_leaf": 15,
+    "l2_regularization": 3.0,
+    "max_features": 0.4,
+    "random_state": 0,
+}
+
+
 def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
     """Whether pairs are copies: never less likely where the small copies speak more for it."""
     monotonic = [int(name.endswith("log_odds")) for name in NAMES]
@@ -162,12 +171,8 @@ def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
         max_iter=120,
         learning_rate=0.08,
         max_leaf_nodes=10,
-        max_bins=48,
-        min_samples_leaf=15,
-        l2_regularization=3.0,
-        max_features=0.4,
+        **_BOOSTING,
         monotonic_cst=monotonic,
-        random_state=0,
     ).fit(pairs.values, pairs.copies, _weights(pairs))
 
 
@@ -176,11 +181,7 @@ def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
         max_iter=45,
         learning_rate=0.12,
         max_leaf_nodes=8,
-        max_bins=48,
-        min_samples_leaf=15,
-        l2_regularization=3.0,
-        max_features=0.4,
-        random_state=0,
+        **_BOOSTING,
     ).fit(pairs.values, pairs.relations, _weights(pairs))
 
 

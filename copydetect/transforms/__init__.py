@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
     from copydetect.transforms.images_to_edits import ImagesToEdits
     from copydetect.transforms.images_to_refs import ImagesToRefs
+    from copydetect.transforms.keypoints_to_votes import KeypointsToVotes
     from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
     from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
     from copydetect.transforms.refs_to_descriptions import RefsToDescriptions
@@ -31,6 +32,7 @@ __all__ = [
     "DescriptorsToShards",
     "ImagesToEdits",
     "ImagesToRefs",
+    "KeypointsToVotes",
     "NeighborsToCandidates",
     "NeighborsToVotes",
     "RefsToDescriptions",

@@ -18,26 +18,24 @@ from apache_beam.pvalue import AsIter, PBegin, PCollection
 from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
-from copydetect.description.keypoints import load_quantiser
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, SearchJob
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import PartStarts, RowCounts
-from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
 from copydetect.storage import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs
+from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -45,7 +43,6 @@ from copydetect.transforms.refs_to_descriptions import (
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.transforms.storage import BeamStorage
-from copydetect.types import ImageRef
 
 _PARTS = 16
 
@@ -237,40 +234,19 @@ def _search_descriptors(place: _Place, described: PCollection[int]) -> PCollecti
 
 
 def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection[Any]:
-    files, settings, quantiser = place.files("keypoints"), place.settings, load_quantiser()
-    folder = runs.join(place.folder, "index", "keypoints")
-    found = runs.join(place.folder, "search", "keypoints")
-    index = IndexJob(
+    files, settings = place.files("keypoints"), place.settings
+    search = KeypointSearch(
         storage=place.storage,
-        folder=folder,
-        read=KeypointReader(place.storage, files),
-        vectors=partial(_features, place.storage, files.channel),
-        options=settings.feature_index,
-        model=quantiser.identity,
-        codebook=quantiser.centroids,
-        self_probes=settings.feature_index.probes,
+        references=files,
+        queries=files,
+        features=partial(_features, place.storage, files.channel),
+        index_folder=runs.join(place.folder, "index", "keypoints"),
+        folder=runs.join(place.folder, "search", "keypoints"),
+        index=settings.feature_index,
+        options=settings.feature_search(symmetric=True),
     )
     parts = _once_done([described], "detected", files.parts())
-    built = parts | "index keypoints" >> DescriptorsToShards(index)
-    neighbors = tuple(
-        parts
-        | f"search keypoints, {name}"
-        >> ShardsToNeighbors(
-            SearchJob(
-                place.storage,
-                runs.join(found, name),
-                KeypointReader(place.storage, files, name == "mirrored"),
-                folder,
-                settings.feature_search(symmetric=True),
-                same_parts=name == "upright",
-            ),
-            built,
-        )
-        for name in ("upright", "mirrored")
-    )
-    votes: PCollection[Any] = neighbors | "vote" >> NeighborsToVotes(
-        place.storage, files, VoteOptions(), True, runs.join(found, "votes")
-    )
+    votes: PCollection[Any] = (parts, parts) | "search keypoints" >> KeypointsToVotes(search)
     return votes
 
 
@@ -288,11 +264,7 @@ def _group(place: _Place) -> None:
             ("failures", place.table_uris("failures")),
         )
     )
-    wanted = set(images_to_look_at(images, matches))
-    columns = ["image_id", "uri", "member", "role"]
-    refs = [
-        ImageRef(**row) for row in images.select(columns).to_pylist() if row["image_id"] in wanted
-    ]
+    refs = images_to_look_at(images, matches)
     settings = place.settings
     histories = histories_of(place.storage, refs, settings.decoding)
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)

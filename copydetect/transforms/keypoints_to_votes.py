@@ -1,0 +1,101 @@
+"""Local features → votes: an index of the references' features, asked with the queries' features
+and with those of their mirror images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from copydetect import runs
+from copydetect.description.keypoints import load_quantiser
+from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.channels import KeypointReader, PartFiles
+from copydetect.index.partitions import IndexOptions
+from copydetect.index.routing import Part
+from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
+from copydetect.storage import Storage
+from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.processes import Processes
+from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+
+
+@dataclass(frozen=True)
+class KeypointSearch:
+    """What is searched in what, and where.
+
+    references, queries: the files of both, equal where a collection is searched for itself;
+    features: how many the references have, or a function that counts them; index_folder, folder: of
+    the index, and of what is found.
+    """
+
+    storage: Storage
+    references: PartFiles
+    queries: PartFiles
+    features: int | Callable[[], int]
+    index_folder: str
+    folder: str
+    index: IndexOptions
+    options: SearchOptions
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a collection is searched for itself."""
+        return self.queries == self.references
+
+    def index_job(self) -> IndexJob:
+        """What the index is made of."""
+        quantiser = load_quantiser()
+        return IndexJob(
+            storage=self.storage,
+            folder=self.index_folder,
+            read=KeypointReader(self.storage, self.references),
+            vectors=self.features,
+            options=self.index,
+            model=quantiser.identity,
+            codebook=quantiser.centroids,
+            self_probes=self.index.probes if self.symmetric else 0,
+        )
+
+    def search_job(self, mirrored: bool) -> SearchJob:
+        """What the index is asked."""
+        return SearchJob(
+            self.storage,
+            runs.join(self.folder, "mirrored" if mirrored else "upright"),
+            KeypointReader(self.storage, self.queries, mirrored),
+            self.index_folder,
+            self.options,
+            same_parts=self.symmetric and not mirrored,
+        )
+
+
+class KeypointsToVotes(beam.PTransform[Any, Any]):
+    """(part number, URI) of references, and of queries → the URIs of votes files."""
+
+    def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
+        super().__init__()
+        self._search = search
+        self._processes = processes or Processes()
+
+    def expand(self, parts: tuple[PCollection[Part], PCollection[Part]]) -> PCollection[str]:
+        references, queries = parts
+        search, processes = self._search, self._processes
+        built = references | "index" >> DescriptorsToShards(search.index_job(), processes=processes)
+        upright, mirrored = (
+            queries | name >> ShardsToNeighbors(search.search_job(flipped), built, processes)
+            for name, flipped in (("upright", False), ("mirrored", True))
+        )
+        votes: PCollection[str] = (upright, mirrored) | "vote" >> NeighborsToVotes(
+            search.storage,
+            search.queries,
+            VoteOptions(),
+            search.symmetric,
+            runs.join(search.folder, "votes"),
+            processes,
+        )
+        return votes
