@@ -30,7 +30,7 @@ Content = bytes | Failure
 
 CHANGED = "the file changed while the run went on"
 
-_SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 64, 4096, 256
+_SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
 
 
@@ -110,7 +110,7 @@ def content_digest(listing: pa.Table) -> str:
 
 
 def part_count(images: int) -> int:
-    """How many parts: enough to spread the work and to show progress, of 64 to 4,096 images."""
+    """How many parts: enough to spread the work and to show progress, of 16 to 4,096 images."""
     size = min(max(images // _PARTS_WANTED, _SMALLEST_PART), _LARGEST_PART)
     return max(1, math.ceil(images / size))
 
