@@ -11,15 +11,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import Task
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
-from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
@@ -34,6 +32,7 @@ from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import Role
 from pipelines import stages
 from pipelines.engine import Engine, engine_of
+from pipelines.grouping import group
 from pipelines.lost_copies import lost_copies
 from pipelines.outputs import (
     alone_in,
@@ -285,9 +284,11 @@ def search_and_verify(
         name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
         for name in _described_tables(job.settings)
     }
-    uris |= {"candidates": candidates, "matches": matches}
+    uris |= {"candidates": candidates, "matches": list(matches)}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["histories"], uris["groups"] = _group(job, place, uris) if search.symmetric else ([], [])
+    uris |= {"histories": [], "groups": []}
+    if search.symmetric:
+        uris |= group(place, (sides[0], sides[1]), uris, job.settings)
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -319,7 +320,8 @@ def _proposals(
         quality["search_capped_queries"] = float(capped)
     if "local" in settings.channels:
         searching = settings.feature_search(search.symmetric)
-        votes = stages.search_keypoints(place, search, settings.feature_index, searching)
+        voting = settings.voting(search.symmetric)
+        votes = stages.search_keypoints(place, search, settings.feature_index, searching, voting)
         quality |= feature_quality(place, search, searching)
     proposals = Proposals(
         neighbors=tuple(neighbors),
@@ -329,29 +331,6 @@ def _proposals(
         views=VIEW_NAMES,
     )
     return proposals, quality
-
-
-def _group(
-    job: Job, place: Workplace, uris: Mapping[str, list[str]]
-) -> tuple[list[str], list[str]]:
-    """Group the verified pairs, in one step: only edges and image rows are held.
-
-    The tables of the histories of copies, and of groups.
-    """
-    images, matches = (
-        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
-        for name in ("images", "matches")
-    )
-    failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
-    unreadable = failed["image_id"].to_pylist()
-    refs = images_to_look_at(images, matches)
-    looked = stages.look_back(place, refs, job.settings.decoding)
-    histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
-    members = group_copies(images, matches, options, histories, unreadable)
-    uri = runs.join(place.folder, "groups", runs.part_name(0))
-    tables.write_table(place.storage, uri, groups_table(members, images))
-    return looked, [uri]
 
 
 def _described_tables(settings: Settings) -> list[str]:

@@ -26,6 +26,7 @@ from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
 from copydetect.parts import content_digest, part_count
 from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
 from copydetect.storage import Storage
 from copydetect.summary import PLURAL
 from copydetect.tables import count_leaves
@@ -48,7 +49,7 @@ from pipelines.engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
-_PAIRS_WORTH_PROCESSES = 4_000
+PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
 _COPIES_WORTH_PROCESSES = 200
 _COPIES_TOGETHER = 64
@@ -274,7 +275,11 @@ def search_descriptors(
 
 
 def search_keypoints(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions
+    place: Workplace,
+    search: Search,
+    index: IndexOptions,
+    options: SearchOptions,
+    voting: VoteOptions,
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     references = part_files(place, search.references, "keypoints", search.reference_parts)
@@ -292,6 +297,7 @@ def search_keypoints(
         folder=folder,
         index=index,
         options=options,
+        voting=voting,
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(
@@ -352,7 +358,7 @@ def verify(
     wanted = place.unfinished(list(zip(uris, failures, strict=True)), failures)
     todo = [one for one in work if one[0] in wanted]
     pairs = sum(place.rows(uri) for uri in candidates)
-    processes = place.processes(pairs, _PAIRS_WORTH_PROCESSES)
+    processes = place.processes(pairs, PAIRS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     place.engine.run(
         "verify",

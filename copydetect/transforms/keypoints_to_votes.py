@@ -4,7 +4,7 @@ and with those of their mirror images."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -42,6 +42,7 @@ class KeypointSearch:
     folder: str
     index: IndexOptions
     options: SearchOptions
+    voting: VoteOptions = field(default_factory=VoteOptions)
 
     @property
     def symmetric(self) -> bool:
@@ -93,7 +94,7 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         votes: PCollection[str] = (upright, mirrored) | "vote" >> NeighborsToVotes(
             search.storage,
             search.queries,
-            VoteOptions(),
+            search.voting,
             search.symmetric,
             runs.join(search.folder, "votes"),
             processes,
