@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
-        from copydetect.image_files import ImageLike
         from copydetect.inputs.given import Inputs, Location
+        from copydetect.inputs.image_like import ImageLike
         from copydetect.results import Result
         from copydetect.types import Role
 
@@ -90,7 +90,7 @@ def open_run(output: Location) -> Result:
     with quiet_imports():
         from copydetect.results import Result
         from copydetect.runs import Manifest
-        from copydetect.transforms.storage import storage_for
+        from copydetect.storage.remote import storage_for
 
     folder = os.fspath(output).rstrip("/") or "/"
     storage = storage_for(folder)

@@ -12,12 +12,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.candidate_job import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
@@ -28,10 +27,11 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.search.neighbors import saturated_queries
 from copydetect.settings import Settings
+from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import Role
+from copydetect.verification.calibration import Task
 from pipelines import stages
 from pipelines.engine import Engine, engine_of
 from pipelines.lost_copies import lost_copies

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from copydetect import runs, tables
 from copydetect.options import RunOptions
 from copydetect.runs import Manifest
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure, ImageRef
 from pipelines.commands import dedup

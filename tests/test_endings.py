@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from copydetect.options import EngineOptions
-from copydetect.scratch import adopt, remove_abandoned, scratch_folder, scratch_prefix
+from copydetect.storage.scratch import adopt, remove_abandoned, scratch_folder, scratch_prefix
 from pipelines.engine import ThreadsError, engine_of
 from tests.conftest import Planted
 

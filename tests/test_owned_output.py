@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import InputError
-from copydetect.records import RECORDS, recorded_files, remove_unfinished, stranger_in
-from copydetect.transforms.storage import RecordedStorage
+from copydetect.storage.records import RECORDS, recorded_files, remove_unfinished, stranger_in
+from copydetect.storage.remote import RecordedStorage
 from tests.conftest import Planted, Run, dedup_run
 
 

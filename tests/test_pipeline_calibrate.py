@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from copydetect.candidates import fusion
-from copydetect.evaluation.calibration import Calibration
 from copydetect.options import EngineOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training.bundled_calibration import bundle
+from copydetect.verification.calibration import Calibration
 from pipelines.calibrate import _forget_verdicts
 from pipelines.commands import calibrate, dedup
 from pipelines.engine import engine_of

@@ -10,7 +10,7 @@ import pytest
 
 from copydetect.edits.copies import CopyOptions, copies_of, jpeg
 from copydetect.evaluation.ground_truth import PairTruth, read_truth
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from pipelines.commands.edits import main
 
 LOCAL = ["--quiet", "--direct_num_workers=1"]

@@ -13,7 +13,7 @@ from copydetect.index.partitions import IndexOptions
 from copydetect.options import EngineOptions
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import ImageRow
 from pipelines import stages
 from pipelines.engine import engine_of

@@ -16,9 +16,9 @@ from copydetect import tables
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
 from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest, RoleInput
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.remote import RecordedStorage
 from copydetect.summary import readable_bytes
-from copydetect.transforms.storage import RecordedStorage
 from copydetect.types import Match
 from pipelines.commands import report
 

@@ -19,7 +19,7 @@ from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError, OptionError
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training import fitting, history, targets
 from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
 from copydetect.training.losses import (

@@ -21,9 +21,9 @@ from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
 from copydetect.inputs.given import Inputs
 from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
-from copydetect.scratch import scratch_folder
 from copydetect.settings import EFFORTS
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Role
 from pipelines.arguments import run_options
 from pipelines.evaluate import candidate_ranking

@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
 
 def _report(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
-        from copydetect.transforms.storage import RecordedStorage
+        from copydetect.storage.remote import RecordedStorage
         from pipelines.report import write_report
 
     output = arguments.run.rstrip("/") or "/"

@@ -83,9 +83,9 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
         from pathlib import Path
 
+        from copydetect.storage.remote import BeamStorage
         from copydetect.training.fitting import DRAWING, LOG, Start, train
         from copydetect.training.pictures import pack_pictures
-        from copydetect.transforms.storage import BeamStorage
 
     output = Path(arguments.output)
     pictures = pack_pictures(
