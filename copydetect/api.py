@@ -173,10 +173,10 @@ def _run(
 ) -> Result:
     chosen = (options or RunOptions()).changed(**changes)
     with quiet_imports():
-        from pipelines.job import checked_job, run_job
+        from copydetect.pipelines.job import checked_job, run_job
 
     job = checked_job(command, inputs, os.fspath(output), chosen, engine or EngineOptions())
-    result = run_job(job)
+    result: Result = run_job(job)
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
     return result

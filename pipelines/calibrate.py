@@ -40,10 +40,11 @@ from copydetect.verification.calibration import (
     Task,
     decision_digest,
 )
-from pipelines import stages
-from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.outputs import alone_in
-from pipelines.stages import Listing, Workplace
+
+from . import stages
+from .job import Job, checked_job, listings_of, search_and_verify
+from .outputs import alone_in
+from .stages import Listing, Workplace
 
 _PLOT, _PAIRS = "calibration.svg", "pairs.parquet"
 _FEW_IMAGES = 200

@@ -24,9 +24,10 @@ from copydetect.parts import part_count
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
-from pipelines.engine import Engine, engine_of
-from pipelines.outputs import output_folder, refuse_foreign
-from pipelines.stages import Listing, Workplace, list_images
+
+from .engine import Engine, engine_of
+from .outputs import output_folder, refuse_foreign
+from .stages import Listing, Workplace, list_images
 
 _RESULTS = ("ground_truth.csv", "edits.csv", "failures.csv")
 _LISTING = "run-listing"

@@ -32,20 +32,21 @@ from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Role
 from copydetect.verification.calibration import Task
-from pipelines import stages
-from pipelines.engine import Engine, engine_of
-from pipelines.lost_copies import lost_copies
-from pipelines.outputs import (
+
+from . import stages
+from .engine import Engine, engine_of
+from .lost_copies import lost_copies
+from .outputs import (
     alone_in,
     check_writable,
     output_folder,
     refuse_foreign,
     refuse_input_in_output,
 )
-from pipelines.quality import feature_quality, search_quality
-from pipelines.report import write_report
-from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from pipelines.stages import Listing, Search, Workplace
+from .quality import feature_quality, search_quality
+from .report import write_report
+from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
+from .stages import Listing, Search, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"

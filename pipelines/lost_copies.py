@@ -28,7 +28,8 @@ from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Candidate
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines.stages import Workplace
+
+from .stages import Workplace
 
 NEAREST = "nearest.npz"
 Pairs = npt.NDArray[np.int64]

@@ -45,7 +45,8 @@ from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
-from pipelines.engine import Engine
+
+from .engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000

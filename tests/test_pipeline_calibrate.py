@@ -11,13 +11,13 @@ import pytest
 
 from copydetect.candidates import fusion
 from copydetect.options import EngineOptions
+from copydetect.pipelines.calibrate import _forget_verdicts
+from copydetect.pipelines.commands import calibrate, dedup
+from copydetect.pipelines.engine import engine_of
+from copydetect.pipelines.stages import Workplace
 from copydetect.storage.files import LocalStorage
 from copydetect.training.bundled_calibration import bundle
 from copydetect.verification.calibration import Calibration
-from pipelines.calibrate import _forget_verdicts
-from pipelines.commands import calibrate, dedup
-from pipelines.engine import engine_of
-from pipelines.stages import Workplace
 
 PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
 FAST = ["--effort", "fast", "--quiet"]

@@ -19,9 +19,9 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.errors import InputError
 from copydetect.options import EngineOptions
+from copydetect.pipelines.engine import engine_of
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes, WorkerError
-from pipelines.engine import engine_of
 
 PROCESSES = Processes(2)
 LOADED: list[int] = []

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
+from copydetect.pipelines.commands import report
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
 from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest, RoleInput
@@ -20,7 +21,6 @@ from copydetect.storage.files import LocalStorage
 from copydetect.storage.remote import RecordedStorage
 from copydetect.summary import readable_bytes
 from copydetect.types import Match
-from pipelines.commands import report
 
 HOSTILE = [
     "<script>alert(1)</script>.jpg",

@@ -25,9 +25,10 @@ from copydetect.settings import EFFORTS
 from copydetect.storage.files import LocalStorage
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Role
-from pipelines.arguments import run_options
-from pipelines.evaluate import candidate_ranking
-from pipelines.job import checked_job, run_job
+
+from ..arguments import run_options
+from ..evaluate import candidate_ranking
+from ..job import checked_job, run_job
 
 Channels = tuple[Channel, ...]
 

@@ -37,8 +37,9 @@ from copydetect.storage.files import LocalStorage
 from copydetect.storage.records import RECORDS
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure
-from pipelines.exit_codes import DONE, exit_code_of
-from pipelines.job import checked_job, run_job
+
+from ..exit_codes import DONE, exit_code_of
+from ..job import checked_job, run_job
 
 Kind = Literal["killed at an operation", "killed at a moment", "one I/O error", "full disk"]
 

@@ -34,7 +34,8 @@ from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Pixels
-from pipelines.engine import Engine, engine_of
+
+from ..engine import Engine, engine_of
 
 PART_IMAGES = 256
 

@@ -32,8 +32,9 @@ from copydetect.search.searching import SearchJob
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from pipelines.benchmarks.features import FeatureFigures, join_features, write_features
-from pipelines.benchmarks.vectors import (
+
+from ..benchmarks.features import FeatureFigures, join_features, write_features
+from ..benchmarks.vectors import (
     Planted,
     VectorFiles,
     decoded,
@@ -41,7 +42,7 @@ from pipelines.benchmarks.vectors import (
     shortened,
     write_vectors,
 )
-from pipelines.engine import Engine, engine_of
+from ..engine import Engine, engine_of
 
 _NEIGHBORS = 32
 _RECALL_AT = 10

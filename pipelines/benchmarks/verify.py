@@ -40,10 +40,11 @@ from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
 from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
 from copydetect.workers.threads import work_in_one_thread
-from pipelines import stages
-from pipelines.arguments import run_options
-from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.stages import Workplace
+
+from .. import stages
+from ..arguments import run_options
+from ..job import Job, checked_job, listings_of, search_and_verify
+from ..stages import Workplace
 
 _USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")

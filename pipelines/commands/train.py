@@ -8,7 +8,8 @@ from argparse import Namespace
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.training.options import TrainingOptions
-from pipelines.arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
+
+from ..arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
 
 _HELP = {
     "steps": "updates of the weights",
