@@ -110,8 +110,8 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     uri = runs.join(place.folder, "sample", "collection.parquet")
     tables.write_table(job.storage, uri, study)
     listing = _with_copies(place, Listing("image", len(study), digest, (uri,)))
-    parts = stages.describe(place, listing, job.setup)
-    manifest = search_and_verify(job, place, folder, {"image": parts}, [listing])
+    described = stages.describe(place, listing, job.setup)
+    manifest = search_and_verify(job, place, folder, {"image": described})
     matches = tables.read_tables(
         job.storage, manifest.table_uris(job.output, "matches"), tables.MATCHES
     )
