@@ -9,7 +9,6 @@ import apache_beam as beam
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Side
 from copydetect.grouping.comparisons import comparisons_name, write_comparisons
 from copydetect.grouping.groups import (
     GroupOptions,
@@ -18,16 +17,18 @@ from copydetect.grouping.groups import (
     pairs_to_compare,
 )
 from copydetect.grouping.places import groups_table
+from copydetect.parts import Sides
 from copydetect.settings import Settings
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines.stages import PAIRS_WORTH_PROCESSES, Workplace, look_back
+
+from .stages import PAIRS_WORTH_PROCESSES, Workplace, look_back
 
 
 def group(
     place: Workplace,
-    sides: tuple[Side, Side],
+    sides: Sides,
     uris: Mapping[str, list[str]],
     settings: Settings,
 ) -> dict[str, list[str]]:
@@ -62,7 +63,7 @@ def group(
 
 def _compare_with_kept(
     place: Workplace,
-    sides: tuple[Side, Side],
+    sides: Sides,
     pairs: Sequence[Candidate],
     images: pa.Table,
     options: VerifyOptions,

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import PairNumbers, write_pairs
+from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
 from copydetect.grouping.pairs import numbers_of
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Candidate
 
 _TOGETHER = 64

@@ -16,7 +16,8 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
@@ -58,7 +59,7 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadedIndex:
     """What the builders in one process share."""
 
     partition: Partition
@@ -92,9 +93,11 @@ class _Builder:
         storage, folder = self._job.storage, self._job.folder
         return build_shard(storage, folder, loaded.plan, number, loaded.partition)
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> _LoadedIndex:
         storage, folder = self._job.storage, self._job.folder
-        return _Loaded(load_partition(storage, self._job.partition_uri), load_plan(storage, folder))
+        return _LoadedIndex(
+            load_partition(storage, self._job.partition_uri), load_plan(storage, folder)
+        )
 
 
 def _train(_: None, job: IndexJob, samples: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index.building import SearchJob, query_step
 from copydetect.index.routing import Part
 from copydetect.index.shards import ShardReader, load_index
 from copydetect.search.neighbors import merge_part, read_neighbors, search_task, write_floors
@@ -22,7 +21,9 @@ from copydetect.search.queries import (
     plan_search,
     save_search_plan,
 )
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.search.searching import SearchJob, query_step
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):
@@ -82,7 +83,7 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadedSearch:
     """What the searches in one process share."""
 
     reader: ShardReader
@@ -122,15 +123,17 @@ class _Searcher:
         neighbors = read_neighbors(job.storage, uri)
         return part[0], uri, len(neighbors.queries), neighbors.saturated
 
-    def _loaded(self) -> _Loaded:
-        loaded: _Loaded = self._search.acquire(self._load_search, tag=self.job.folder)
+    def _loaded(self) -> _LoadedSearch:
+        loaded: _LoadedSearch = self._search.acquire(self._load_search, tag=self.job.folder)
         return loaded
 
     def _load_index(self) -> ShardReader:
         return ShardReader(self.job.storage, self.job.index_folder)
 
-    def _load_search(self) -> _Loaded:
-        return _Loaded(self._load_index(), load_search_plan(self.job.storage, self.job.folder))
+    def _load_search(self) -> _LoadedSearch:
+        return _LoadedSearch(
+            self._load_index(), load_search_plan(self.job.storage, self.job.folder)
+        )
 
 
 class _Count(beam.DoFn):
