@@ -248,6 +248,18 @@ def search_descriptors(
     """Index the descriptors of the references and search them; neighbours files, by part."""
     references = part_files(place, search.references, "descriptors", search.reference_parts)
     queries = part_files(place, search.queries, "descriptors", search.query_parts)
+    return search_described(place, (queries, references), index, options, model)
+
+
+def search_described(
+    place: Workplace,
+    sides: tuple[PartFiles, PartFiles],
+    index: IndexOptions,
+    options: SearchOptions,
+    model: str,
+) -> list[str]:
+    """The same for descriptors of queries and of references wherever they are."""
+    queries, references = sides
     folder = runs.join(place.index, "descriptors")
     asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
     vectors = sum(place.rows(uri) for uri in references.channel)
@@ -279,6 +291,17 @@ def search_keypoints(
     """Index the local features of the references, search them and vote; votes files, by part."""
     references = part_files(place, search.references, "keypoints", search.reference_parts)
     queries = part_files(place, search.queries, "keypoints", search.query_parts)
+    return search_detected(place, (queries, references), index, options)
+
+
+def search_detected(
+    place: Workplace,
+    sides: tuple[PartFiles, PartFiles],
+    index: IndexOptions,
+    options: SearchOptions,
+) -> list[str]:
+    """The same for local features of queries and of references wherever they are."""
+    queries, references = sides
     features = sum(place.leaves(uri, "x") for uri in references.channel)
     if not features:
         return []

@@ -21,7 +21,7 @@ from copydetect.storage import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure, ImageRef
 from pipelines.commands import dedup
-from pipelines.job import _describer_setup
+from pipelines.job import describer_setup
 from tests.composition import Composition, Described, default_settings
 from tests.conftest import (
     BROKEN,
@@ -104,7 +104,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings()
-    setup: DescriberSetup = _describer_setup(settings, RunOptions())
+    setup: DescriberSetup = describer_setup(settings, RunOptions())
     describer = setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):
