@@ -1,1 +1,1 @@
-"""A catalogue that grows every night: generations of immutable files, and one pointer to the last."""
+"""A catalogue that grows: generations of files that never change, and a pointer to the last."""

@@ -47,10 +47,11 @@ class CatalogFile:
     """One image of a catalogue.
 
     image_id: what it is called; listed_id: what its input called it; stamp: size and time of the
-    file when it was read, "" where they are not known; bytes: its size; content: number of the image whose pixels
-    were described for all with the same bytes; status: ok; failed, as it will again; again: failed,
-    to be tried again; removed, as it was asked for, or changed; forgotten: with all that was known
-    of it; unused: a number that no image has. added, removed: the generations, 0 for never.
+    file when it was read, "" where they are not known; bytes: its size; content: number of the
+    image whose pixels were described for all with the same bytes; status: ok; failed, as it will
+    again; again: failed, to be tried again; removed, as it was asked for, or changed; forgotten:
+    with all that was known of it; unused: a number that no image has. added, removed: the
+    generations, 0 for never.
     """
 
     number: int
@@ -264,9 +265,7 @@ def _number(
 ) -> None:
     """Give numbers: first to what is described, by content; then to what is known, or failed."""
     going = set(plan.removed)
-    staying = {
-        file.sha256: file.content for file in ledger.living() if file.number not in going
-    }
+    staying = {file.sha256: file.content for file in ledger.living() if file.number not in going}
     numbers = count(start)
     unseen = [one for one in fresh if one[0].sha256 not in staying]
     seen = [one for one in fresh if one[0].sha256 in staying]

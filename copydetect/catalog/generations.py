@@ -171,9 +171,7 @@ def _damage(storage: Storage, folder: str, entry: FileEntry) -> str:
 
 def part_uris(folder: str, parts: tuple[CatalogPart, ...], table: str) -> tuple[str, ...]:
     """The file of a table of each part; none where a channel is off."""
-    return tuple(
-        runs.join(folder, part.files[table].path) for part in parts if table in part.files
-    )
+    return tuple(runs.join(folder, part.files[table].path) for part in parts if table in part.files)
 
 
 def with_files(part: CatalogPart, files: Mapping[str, FileEntry]) -> CatalogPart:

@@ -64,12 +64,14 @@ def pack_night(
 
     described: files of each table, by the parts of the night; files: that get a number from
     `start` on, in their order: what was described first; retryable: keys of images that failed and
-    are to be tried again; like: an earlier part, whose tables this one has too. Numbers and rows follow each other as they do in the described parts.
+    are to be tried again; like: an earlier part, whose tables this one has too. Numbers and rows
+    follow each other as they do in the described parts.
     """
     parts: list[CatalogPart] = []
     pack, at = _Pack(), 0
     for named in _described(workshop.storage, described):
-        pack.add(named)
+        # Parquet has no seconds: times come back in milliseconds.
+        pack.add({**named, "images": named["images"].cast(tables.IMAGES)})
         if pack.rows >= PART_ROWS:
             some = files[at : at + pack.rows]
             like = _flush(workshop, pack, some, start + at, retryable, like)
@@ -89,8 +91,7 @@ def _described(
 ) -> Iterator[dict[str, pa.Table]]:
     for uris in zip(*described.values(), strict=True):
         yield {
-            name: tables.read_table(storage, uri)
-            for name, uri in zip(described, uris, strict=True)
+            name: tables.read_table(storage, uri) for name, uri in zip(described, uris, strict=True)
         }
 
 

@@ -28,8 +28,7 @@ def images_of(files: Sequence[CatalogFile], contents: pa.Table) -> pa.Table:
         standing.setdefault(file.content, file.image_id)
     stands = [standing[file.content] for file in files]
     twins = [
-        None if stand == file.image_id else stand
-        for file, stand in zip(files, stands, strict=True)
+        None if stand == file.image_id else stand for file, stand in zip(files, stands, strict=True)
     ]
     columns: dict[str, object] = {
         "image_id": [file.image_id for file in files],

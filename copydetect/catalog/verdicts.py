@@ -67,9 +67,7 @@ def oriented(
     turned = np.array(
         [
             files[query].sha256 > files[reference].sha256
-            for query, reference in zip(
-                pairs.query.tolist(), pairs.reference.tolist(), strict=True
-            )
+            for query, reference in zip(pairs.query.tolist(), pairs.reference.tolist(), strict=True)
         ],
         np.bool_,
     )
@@ -193,5 +191,3 @@ def for_size(options: VerifyOptions, images: int) -> tuple[VerifyOptions, bool]:
     mean anything: its verdicts are made anew when it has grown."""
     resolved = options.for_collection(images)
     return resolved, resolved != options
-
-

@@ -18,9 +18,7 @@ from pipelines.stages import Workplace
 LISTED = "listing"
 
 
-def listed_images(
-    job: NightJob, ledger: Ledger
-) -> tuple[list[ListedImage], dict[str, str]]:
+def listed_images(job: NightJob, ledger: Ledger) -> tuple[list[ListedImage], dict[str, str]]:
     """The images that are not known to be what they were, and the stamps of their files.
 
     Plain local files whose size and time of change are those of the last time are not read; what is
@@ -42,6 +40,8 @@ def listed_images(
     try:
         listing = stages.list_images(place, sources, "image")
     except InputError:
+        if any(place.rows(uri) for uri in place.files(place.folder)):
+            raise
         return [], stamps  # containers without images
     rows = tables.read_tables(job.storage, listing.uris, LISTING)
     job.storage.delete(place.folder)

@@ -35,7 +35,7 @@ from copydetect.types import Failure
 from pipelines import stages
 from pipelines.nights.job import NightJob
 from pipelines.nights.listing import listed_images
-from pipelines.nights.results import Results, results_of
+from pipelines.nights.results import INDEX_SPILLS, Results, results_of
 from pipelines.nights.verdicts import verified_pairs
 from pipelines.stages import Listing, Workplace
 
@@ -50,8 +50,10 @@ _SCRATCH = (
     "verified",
     "verified-again",
     "looked",
-    *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in ("sample", "vectors")),
+    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in INDEX_SPILLS),
 )
+
+
 @dataclass(frozen=True)
 class Night:
     """What came of a night.
@@ -151,7 +153,9 @@ class _Tonight:
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
         everything = (*self._old_parts(files), *parts)
-        found = verified_pairs(self.job, self.place, self.workshop, everything, files, self.was_small)
+        found = verified_pairs(
+            self.job, self.place, self.workshop, everything, files, self.was_small
+        )
         failures = self._failures(described, files)
         results = Results(self.job, self.place, self.workshop, self.before, self.plan, failures)
         generation = results_of(results, self._generation(found.parts), found, files)
@@ -195,9 +199,7 @@ class _Tonight:
         parts = stages.describe(place, listing, self.job.setup)
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
-        return {
-            name: list(place.part_uris(name, "image", parts)) for name in self.job.setup.tables
-        }
+        return {name: list(place.part_uris(name, "image", parts)) for name in self.job.setup.tables}
 
     def _new_parts(self, described: dict[str, list[str]]) -> tuple[CatalogPart, ...]:
         """The parts of what gets a number tonight, after numbers that a rolled back night gave."""
@@ -245,9 +247,7 @@ class _Tonight:
             )
 
     def _described_failures(self, described: dict[str, list[str]]) -> list[dict[str, Any]]:
-        table = tables.read_tables(
-            self.job.storage, described.get("failures", ()), tables.FAILURES
-        )
+        table = tables.read_tables(self.job.storage, described.get("failures", ()), tables.FAILURES)
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 
@@ -260,8 +260,8 @@ class _Tonight:
             for row in self._described_failures(described)
         ]
         for file, image in self.plan.failed:
-            why = (image.error_type, image.message, "image", image.retryable)
-            found.append(Failure(file.image_id, file.uri, "list", *why))
+            why = (image.error_type, image.message, image.retryable)
+            found.append(replace(image.failure("list", *why), image_id=file.image_id))
         return found
 
     def _table(self, parts: tuple[CatalogPart, ...], name: str, schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.catalog.files import CatalogFile, Ledger, NightPlan, key_of
-from copydetect.catalog.generations import FileEntry, Generation, read_part_table
+from copydetect.catalog.generations import FileEntry, Generation, entry_of, read_part_table
 from copydetect.catalog.lasting_groups import (
     Event,
     LastingGroup,
@@ -38,6 +38,9 @@ Ints = npt.NDArray[np.int64]
 
 NIGHT_TABLES = ("images", "matches", "groups", "failures", "events")
 """What a night tells; in a generation they are called "night-images" and so on."""
+
+INDEX_SPILLS = frozenset(("sample", "vectors"))
+"""Folders of an index that only making it needs."""
 
 _NUMBER = pa.field("number", pa.int64(), nullable=False)
 _GROUPS = tables.GROUPS.append(_NUMBER)
@@ -65,8 +68,13 @@ def results_of(
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
     write = results.workshop.write
-    entries = {name: (write(name, name, table),) for name, table in shown.items()}
+    entries: dict[str, tuple[FileEntry, ...]] = {
+        name: (write(name, name, table),) for name, table in shown.items()
+    }
+    told = results.before.tables["events"] if results.before else ()
+    entries["events"] = (*told, *entries["events"])
     entries["groups"] = (write("groups", "groups", groups),)
+    entries["index"] = _index_files(results)
     entries["histories"] = (write("histories", "histories", grouping.histories),)
     counts = {
         "images": len(grouping.ledger.by_id),
@@ -76,6 +84,7 @@ def results_of(
         "copies": int(pc.sum(found.matches["is_copy"]).as_py() or 0),
         "added": len(results.plan.new) + len(results.plan.twins),
         "removed": len(results.plan.removed),
+        "changed": len(results.plan.changed),
         "failed": len(results.failures),
         "verified": found.verified,
         "small": int(found.small),
@@ -87,6 +96,16 @@ def results_of(
         tables=entries,
         counts=counts,
         seconds=dict(results.job.engine.seconds),
+    )
+
+
+def _index_files(results: Results) -> tuple[FileEntry, ...]:
+    """The files of the indexes, without what only making them needed."""
+    storage, catalog = results.job.storage, results.job.catalog
+    return tuple(
+        entry_of(storage, catalog, uri)
+        for uri in results.place.files(results.place.index)
+        if not set(uri.split("/")) & INDEX_SPILLS
     )
 
 
@@ -122,8 +141,10 @@ class _Grouping:
         direct = {self.files[number].content for number in numbers} - {-1}
         changed = [
             numbers_of(rows[name])
-            for rows in (self._changed(self.found.matches, self.found.before),
-                         self._changed(self.found.before, self.found.matches))
+            for rows in (
+                self._changed(self.found.matches, self.found.before),
+                self._changed(self.found.before, self.found.matches),
+            )
             for name in ("query_id", "reference_id")
         ]
         touched = np.unique(np.concatenate([np.array(sorted(direct), np.int64), *changed]))
@@ -281,7 +302,9 @@ def _shown(
 ) -> dict[str, pa.Table]:
     """The tables of the night: what is new, the pairs and groups that it is in or has changed."""
     plan, files = results.plan, grouping.files
-    new = [files[one.number] for one in (*plan.new, *plan.twins) if files[one.number].status == "ok"]
+    new = [
+        files[one.number] for one in (*plan.new, *plan.twins) if files[one.number].status == "ok"
+    ]
     ends = pa.array(sorted({key_of(file.content) for file in new}), pa.string())
     everything = grouping.found.matches
     of_new = pc.or_(
@@ -298,8 +321,9 @@ def _shown(
     names = {file.image_id for file in new}
     names |= {one for side in ("query_id", "reference_id") for one in matches[side].to_pylist()}
     names |= set(shown["image_id"].to_pylist())
-    images = images_of([file for file in grouping.ledger.living() if file.image_id in names],
-                       grouping.contents)
+    images = images_of(
+        [file for file in grouping.ledger.living() if file.image_id in names], grouping.contents
+    )
     return {
         "night-images": images,
         "night-matches": matches,
@@ -327,6 +351,8 @@ def _events_table(events: Sequence[Event], generation: Generation) -> pa.Table:
 def entries_of(generation: Generation) -> dict[str, tuple[FileEntry, ...]]:
     """The files of the tables of the night, by the names that people know."""
     return {
-        name: generation.tables[name if name == "events" else f"night-{name}"]
+        name: generation.tables["events"][-1:]
+        if name == "events"
+        else generation.tables[f"night-{name}"]
         for name in NIGHT_TABLES
     }

@@ -86,9 +86,7 @@ def verified_pairs(
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     new, failures = catalog.looked_at(candidates, known, options)
     verdicts = newest([known, *new])
-    everything = wanted(
-        tables.read_tables(job.storage, candidates, tables.CANDIDATES), options
-    )
+    everything = wanted(tables.read_tables(job.storage, candidates, tables.CANDIDATES), options)
     found = judged(everything, verdicts, options)
     verified = sum(map(len, new))
     if found.overturned.any():
