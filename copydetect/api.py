@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
-        from copydetect.image_files import ImageLike
         from copydetect.inputs.given import Inputs, Location
+        from copydetect.inputs.image_like import ImageLike
         from copydetect.results import Result
         from copydetect.types import Role
 
@@ -109,10 +109,10 @@ def nightly(
     """
     chosen = (options or RunOptions()).changed(**changes)
     with quiet_imports():
-        from pipelines.nights.nightly import run_nightly
+        from copydetect.pipelines.nights.nightly import run_nightly
 
     ids = os.fspath(remove) if isinstance(remove, (str, os.PathLike)) else tuple(remove)
-    return run_nightly(
+    night: NightSummary = run_nightly(
         os.fspath(catalog),
         photos,
         None if output is None else os.fspath(output),
@@ -121,6 +121,7 @@ def nightly(
         engine or EngineOptions(),
         keep_generations,
     )
+    return night
 
 
 def open_catalog(catalog: Location) -> Catalog:
@@ -134,7 +135,7 @@ def open_catalog(catalog: Location) -> Catalog:
     """
     with quiet_imports():
         from copydetect.catalog.catalog import Catalog
-        from copydetect.transforms.storage import storage_for
+        from copydetect.storage.remote import storage_for
 
     folder = os.fspath(catalog).rstrip("/") or "/"
     return Catalog(storage_for(folder), folder)
@@ -153,7 +154,7 @@ def open_run(output: Location) -> Result:
     with quiet_imports():
         from copydetect.results import Result
         from copydetect.runs import Manifest
-        from copydetect.transforms.storage import storage_for
+        from copydetect.storage.remote import storage_for
 
     folder = os.fspath(output).rstrip("/") or "/"
     storage = storage_for(folder)
@@ -236,10 +237,10 @@ def _run(
 ) -> Result:
     chosen = (options or RunOptions()).changed(**changes)
     with quiet_imports():
-        from pipelines.job import checked_job, run_job
+        from copydetect.pipelines.job import checked_job, run_job
 
     job = checked_job(command, inputs, os.fspath(output), chosen, engine or EngineOptions())
-    result = run_job(job)
+    result: Result = run_job(job)
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
     return result

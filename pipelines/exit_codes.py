@@ -15,7 +15,8 @@ from copydetect.errors import (
     TooManyFailuresError,
     TransientError,
 )
-from pipelines.endings import Ended
+
+from .endings import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 CATALOG_BUSY = 4

@@ -13,7 +13,7 @@ from copydetect.catalog.generations import Generation, damaged_files, read_part_
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
 from copydetect.errors import InputError, RunError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 
 class Catalog:

@@ -100,7 +100,7 @@ class Ledger:
             file.place: file for file in self.files.values() if file.status != "forgotten"
         }
         self.by_place |= {file.place: file for file in living}
-        self.contents: dict[str, int] = {file.sha256: file.content for file in living}
+        self.unusable = {file.sha256 for file in self.files.values() if file.status == "failed"}
 
     @classmethod
     def of(cls, table: pa.Table) -> Ledger:
@@ -129,8 +129,9 @@ class NightPlan:
     """What a night does to the files of a catalogue.
 
     new: images to describe, sorted by content, with their numbers; twins: images whose content is
-    known already; failed: what could not be read; removed: numbers, and moved: old files with their
-    new places. changed: number of the old file → number of the new one.
+    known already; failed: what could not be read; removed: numbers; moved: old files with their new
+    places; stamped: old files that were written again and hold what they held. changed: number of
+    the old file → number of the new one.
     """
 
     new: list[CatalogFile] = field(default_factory=list)
@@ -138,6 +139,7 @@ class NightPlan:
     failed: list[tuple[CatalogFile, ListedImage]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     moved: list[CatalogFile] = field(default_factory=list)
+    stamped: list[CatalogFile] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
@@ -146,7 +148,12 @@ class NightPlan:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to be done."""
-        return not (self.new or self.twins or self.removed or self.moved or self.failed)
+        return not (self.new or self.twins or self.removed or self.replaced or self.failed)
+
+    @property
+    def replaced(self) -> list[CatalogFile]:
+        """Old files of which something else than their content has changed."""
+        return [*self.moved, *self.stamped]
 
     @property
     def added(self) -> list[CatalogFile]:
@@ -156,7 +163,7 @@ class NightPlan:
     def digest(self) -> str:
         """What tells a night that is run again from another one."""
         text = hashlib.sha256()
-        for file in [*self.added, *self.moved]:
+        for file in [*self.added, *self.replaced]:
             text.update(repr((file.number, file.image_id, file.uri, file.sha256)).encode())
         text.update(repr(sorted(self.removed)).encode())
         return text.hexdigest()
@@ -185,14 +192,16 @@ def plan_night(
             plan.removed.append(file.number)
     fresh: list[tuple[CatalogFile, int]] = []
     errors: list[tuple[CatalogFile, ListedImage]] = []
-    going = set(plan.removed)
+    going, known = set(plan.removed), 0
     for image in sorted(listed, key=lambda image: (image.sha256, image.image_id, image.uri)):
         file = _file_of(image, stamps, generation)
         before = ledger.by_place.get(file.place)
         if image.error_type:
             errors.append((file, image))
-        elif before and before.sha256 == file.sha256 and before.status != "again":
-            plan_known(plan, ledger, before, file)
+        elif file.sha256 in ledger.unusable or _is_same(before, file):
+            known += 1
+            if before and before.status == "ok" and before.stamp != file.stamp:
+                plan.stamped.append(_moved(before, file))
         elif before and before.status == "ok" and before.number not in going:
             plan.removed.append(before.number)
             fresh.append((replace(file, image_id=before.image_id), before.number))
@@ -205,14 +214,12 @@ def plan_night(
             taken.add(name)
             fresh.append((replace(file, image_id=name), -1))
     _number(plan, ledger, fresh, errors, start)
-    return plan
+    return replace(plan, known=known)
 
 
-def plan_known(plan: NightPlan, ledger: Ledger, before: CatalogFile, file: CatalogFile) -> None:
-    """Count an image that was read again and is what it was; the newest stamp is worth keeping."""
-    object.__setattr__(plan, "known", plan.known + 1)
-    if before.status == "ok" and (before.stamp, before.member) != (file.stamp, file.member):
-        plan.moved.append(_moved(before, file))
+def _is_same(before: CatalogFile | None, file: CatalogFile) -> bool:
+    """Whether what was read is what was read at that place before."""
+    return before is not None and before.sha256 == file.sha256 and before.status != "again"
 
 
 def _moved(before: CatalogFile, file: CatalogFile) -> CatalogFile:

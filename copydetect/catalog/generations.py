@@ -22,8 +22,8 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.errors import InputError, RunError
 from copydetect.json_values import parse_as
-from copydetect.records import Record
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.records import Record
 
 MANIFEST = "manifest.json"
 PART_TABLES = ("images", "files", "descriptors", "keypoints", "neighbors", "votes", "matches")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from copydetect import runs, tables
 from copydetect.catalog.files import CatalogFile, FileStatus, files_table, key_of
 from copydetect.catalog.generations import CatalogPart, FileEntry, entry_of, with_files
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import ImageRow
 
 PART_ROWS = 4096

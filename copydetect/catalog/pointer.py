@@ -21,8 +21,8 @@ from copydetect import runs
 from copydetect.catalog.generations import MANIFEST, Generation
 from copydetect.errors import CatalogBusyError, InputError
 from copydetect.json_values import parse_as
-from copydetect.records import remove_unfinished
-from copydetect.storage import LocalStorage, Storage
+from copydetect.storage.files import LocalStorage, Storage
+from copydetect.storage.records import remove_unfinished
 
 try:
     import fcntl

@@ -11,8 +11,8 @@ from copydetect import runs
 from copydetect.catalog.generations import MANIFEST, Generation, refuse_damaged
 from copydetect.catalog.pointer import Lease, Pointer, load_generation
 from copydetect.errors import InputError, OptionError, RunError
-from copydetect.records import recorded_files
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.records import recorded_files
 
 _FOLDER = re.compile(r"gen-(\d{6,})")
 

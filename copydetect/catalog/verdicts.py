@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import PairNumbers
+from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
 from copydetect.types import COPY_RELATIONS, Candidate
 from copydetect.verification.match_parts import VerifyOptions

@@ -8,7 +8,8 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
-from pipelines.arguments import CommandParser, run_command, whole_number
+
+from ..arguments import CommandParser, run_command, whole_number
 
 _ACTIONS = {
     "show": "tell what it holds",
@@ -43,7 +44,7 @@ def _days(text: str) -> float:
 
 def _catalog(arguments: Namespace, _: EngineOptions) -> None:
     with quiet_imports():
-        from pipelines.nights import upkeep
+        from ..nights import upkeep
 
     told = getattr(upkeep, arguments.action)(arguments)
     print(json.dumps(told, indent=2) if arguments.json else upkeep.in_words(told))

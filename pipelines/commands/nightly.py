@@ -6,7 +6,8 @@ import json
 from argparse import Namespace
 
 from copydetect.options import EngineOptions
-from pipelines.arguments import (
+
+from ..arguments import (
     INPUTS,
     CommandParser,
     add_run_options,

@@ -16,11 +16,12 @@ from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.settings import Settings
+from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage, RecordedStorage
-from pipelines.engine import Engine, engine_of
-from pipelines.job import describer_setup, models_of
-from pipelines.outputs import check_writable, output_folder, refuse_foreign, refuse_input_in_output
+
+from ..engine import Engine, engine_of
+from ..job import describer_setup, models_of
+from ..outputs import check_writable, output_folder, refuse_foreign, refuse_input_in_output
 
 _OF_THE_NIGHT = (
     "exclude",

@@ -11,9 +11,10 @@ from copydetect.catalog.files import Ledger, stamp_of
 from copydetect.errors import InputError
 from copydetect.inputs.sources import Source, below
 from copydetect.parts import LISTING, ListedImage
-from pipelines import stages
-from pipelines.nights.job import NightJob
-from pipelines.stages import Workplace
+
+from .. import stages
+from ..stages import Workplace
+from .job import NightJob
 
 LISTED = "listing"
 

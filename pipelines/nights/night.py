@@ -32,12 +32,13 @@ from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.parts import LISTING, ListedImage
 from copydetect.types import Failure
-from pipelines import stages
-from pipelines.nights.job import NightJob
-from pipelines.nights.listing import listed_images
-from pipelines.nights.results import INDEX_SPILLS, Results, results_of
-from pipelines.nights.verdicts import verified_pairs
-from pipelines.stages import Listing, Workplace
+
+from .. import stages
+from ..stages import Listing, Workplace
+from .job import NightJob
+from .listing import listed_images
+from .results import INDEX_SPILLS, Results, results_of
+from .verdicts import verified_pairs
 
 _NIGHT = "night.json"
 _LISTING, _DESCRIBED = "listing", "described.json"
@@ -196,10 +197,10 @@ class _Tonight:
         uri = runs.join(place.folder, f"{_LISTING}.parquet")
         tables.write_rows(self.job.storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), self.plan.digest(), (uri,))
-        parts = stages.describe(place, listing, self.job.setup)
+        described = stages.describe(place, listing, self.job.setup)
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
-        return {name: list(place.part_uris(name, "image", parts)) for name in self.job.setup.tables}
+        return {name: list(uris) for name, uris in described.tables.items()}
 
     def _new_parts(self, described: dict[str, list[str]]) -> tuple[CatalogPart, ...]:
         """The parts of what gets a number tonight, after numbers that a rolled back night gave."""
@@ -220,7 +221,7 @@ class _Tonight:
         files = dict(self.ledger.files)
         for number in self.plan.removed:
             files[number] = replace(files[number], status="removed", removed=self.number)
-        for file in self.plan.moved:
+        for file in self.plan.replaced:
             if files[file.number].status == "ok":
                 files[file.number] = file
         return files
@@ -228,7 +229,7 @@ class _Tonight:
     def _old_parts(self, files: dict[int, CatalogFile]) -> list[CatalogPart]:
         """The parts that were there: those with files that are gone or moved written anew."""
         standing = Ledger(files.values()).names()
-        numbers = [*self.plan.removed, *(file.number for file in self.plan.moved)]
+        numbers = [*self.plan.removed, *(file.number for file in self.plan.replaced)]
         affected = {one for number in numbers for one in (number, files[number].content)}
         return [
             rewritten(self.workshop, part, files, standing)

@@ -16,13 +16,14 @@ from copydetect.catalog.pruning import prune
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.given import Inputs
 from copydetect.options import EngineOptions, RunOptions
-from copydetect.storage import Storage
-from copydetect.transforms.storage import BeamStorage
-from pipelines.nights.job import NightJob, checked_night
-from pipelines.nights.night import Night, run_night
-from pipelines.nights.output import check_output, write_night
-from pipelines.nights.results import entries_of
-from pipelines.outputs import output_folder
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import BeamStorage
+
+from ..outputs import output_folder
+from .job import NightJob, checked_night
+from .night import Night, run_night
+from .output import check_output, write_night
+from .results import entries_of
 
 _SHOWN = 3
 

@@ -10,9 +10,10 @@ from copydetect import runs, tables
 from copydetect.catalog.generations import Generation
 from copydetect.errors import InputError
 from copydetect.runs import MANIFEST, Manifest
-from copydetect.transforms.storage import RecordedStorage
-from pipelines.nights.results import entries_of
-from pipelines.outputs import alone_in, check_writable, refuse_foreign
+from copydetect.storage.remote import RecordedStorage
+
+from ..outputs import alone_in, check_writable, refuse_foreign
+from .results import entries_of
 
 _COMMAND = "nightly"
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")

@@ -29,10 +29,11 @@ from copydetect.catalog.verdicts import pair_keys
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
 from copydetect.types import Failure, GroupMember, ImageRef
-from pipelines import stages
-from pipelines.nights.job import NightJob
-from pipelines.nights.verdicts import Found
-from pipelines.stages import Workplace
+
+from .. import stages
+from ..stages import Workplace
+from .job import NightJob
+from .verdicts import Found
 
 Ints = npt.NDArray[np.int64]
 
@@ -82,7 +83,7 @@ def results_of(
         "groups": len(lasting),
         "pairs": found.matches.num_rows,
         "copies": int(pc.sum(found.matches["is_copy"]).as_py() or 0),
-        "added": len(results.plan.new) + len(results.plan.twins),
+        "added": sum(files[one.number].status == "ok" for one in results.plan.added),
         "removed": len(results.plan.removed),
         "changed": len(results.plan.changed),
         "failed": len(results.failures),

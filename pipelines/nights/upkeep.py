@@ -10,8 +10,9 @@ from copydetect.catalog.pointer import leased
 from copydetect.catalog.pruning import prune as prune_generations
 from copydetect.catalog.pruning import roll_back
 from copydetect.errors import RunError
-from copydetect.transforms.storage import RecordedStorage
-from pipelines.outputs import output_folder
+from copydetect.storage.remote import RecordedStorage
+
+from ..outputs import output_folder
 
 
 def show(arguments: Namespace) -> dict[str, Any]:

@@ -10,14 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import (
-    PairNumbers,
-    Proposals,
-    Side,
-    read_pairs,
-    write_pairs,
-)
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, part_uris, read_part_table, with_files
 from copydetect.catalog.packing import Workshop, part_stem
@@ -34,11 +29,12 @@ from copydetect.catalog.verdicts import (
     without_verdict,
 )
 from copydetect.description.views import VIEW_NAMES
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts, Sides
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines import stages
-from pipelines.nights.job import NightJob
-from pipelines.stages import Workplace
+
+from .. import stages
+from ..stages import Workplace
+from .job import NightJob
 
 Ints = npt.NDArray[np.int64]
 
@@ -114,43 +110,38 @@ class _Catalog:
         return self.parts[-1].start + self.parts[-1].rows
 
     @property
-    def side(self) -> Side:
-        """All images, as candidates are made from them."""
-        images = part_uris(self.job.catalog, self.parts, "images")
+    def sides(self) -> Sides:
+        """All images, as they are searched in themselves."""
+        images, descriptors, keypoints = (
+            part_uris(self.job.catalog, self.parts, table)
+            for table in ("images", "descriptors", "keypoints")
+        )
         channels = self.job.settings.channels
-        return Side(
+        side = RoleParts(
             images,
             tuple(part.rows for part in self.parts),
-            self.channel("descriptors") if "descriptor" in channels else None,
-            self.channel("keypoints") if "local" in channels else None,
+            descriptors if "descriptor" in channels else (),
+            keypoints if "local" in channels else (),
         )
-
-    def channel(self, table: str) -> PartFiles:
-        """The features of one channel."""
-        images, own = (part_uris(self.job.catalog, self.parts, n) for n in ("images", table))
-        return PartFiles(images, own, tuple(part.start for part in self.parts))
+        return Sides(side, side)
 
     def searched(self) -> Proposals:
         """What both channels find."""
-        side, settings = self.side, self.job.settings
+        sides, settings = self.sides, self.job.settings
         neighbors: list[str] = []
         votes: list[str] = []
-        if side.descriptors:
-            neighbors = stages.search_described(
+        if sides.queries.descriptors:
+            neighbors = stages.search_descriptors(
                 self.place,
-                (side.descriptors, side.descriptors),
+                sides,
                 settings.descriptor_index,
                 settings.descriptor_search(symmetric=True),
                 self.job.models["descriptor"],
             )
-        if side.keypoints:
-            votes = stages.search_detected(
-                self.place,
-                (side.keypoints, side.keypoints),
-                settings.feature_index,
-                settings.feature_search(symmetric=True),
-            )
-        return Proposals(tuple(neighbors), tuple(votes), side, None, VIEW_NAMES)
+        if sides.queries.keypoints:
+            options = settings.feature_search(symmetric=True)
+            votes = stages.search_keypoints(self.place, sides, settings.feature_index, options)
+        return Proposals(tuple(neighbors), tuple(votes), sides, VIEW_NAMES)
 
     def looked_at(
         self, candidates: Sequence[str], known: pa.Table, options: VerifyOptions
@@ -206,8 +197,7 @@ class _Catalog:
                 tables.write_table(storage, uris[-1], table.take(pa.array(rows)))
         if not uris:
             return [], tables.FAILURES.empty_table()
-        side = self.side
-        matches = stages.verify(place, (side, side), uris, options)
+        matches = stages.verify(place, self.sides, uris, options)
         failed = place.files(place.folder, "verify-failures")
         return (
             [tables.read_table(storage, uri) for uri in matches],
