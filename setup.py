@@ -25,6 +25,7 @@ setup(
         "loky>=3.4,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
+        "onnxruntime>=1.20,<2",
         "opencv-python-headless>=4.10,<6",
         "pillow>=11.3,<13",
         "pyarrow>=18",
@@ -38,7 +39,15 @@ setup(
     extras_require={
         "heif": ["pillow-heif>=0.18,<2"],
         "raw": ["rawpy>=0.25,<0.29"],
-        "test": ["hypothesis>=6.100", "mypy>=1.13", "pandas>=2", "pytest>=8", "ruff>=0.8"],
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.13",
+            "onnx>=1.16,<2",
+            "pandas>=2",
+            "pytest>=8",
+            "ruff>=0.8",
+        ],
+        "train": ["onnx>=1.16,<2"],
     },
     entry_points={"console_scripts": ["copydetect = pipelines.cli:main"]},
 )

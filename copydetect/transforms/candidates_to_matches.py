@@ -15,6 +15,7 @@ from copydetect import runs, tables
 from copydetect.candidates.candidate_parts import Side
 from copydetect.storage import Storage
 from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.spread import Spread
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
@@ -50,7 +51,7 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
         verify = WorkOnParts(self._verifier.verify, self._processes)
         verified: PCollection[Verified] = (
-            work | "spread" >> beam.Reshuffle() | "verify" >> beam.ParDo(verify)
+            work | "spread" >> Spread(self._processes) | "verify" >> beam.ParDo(verify)
         )
         parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts

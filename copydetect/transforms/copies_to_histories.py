@@ -12,6 +12,7 @@ from copydetect.grouping.histories import histories_of
 from copydetect.images import DecodeOptions
 from copydetect.storage import Storage
 from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.spread import Spread
 from copydetect.types import ImageRef
 
 HistoryWork = tuple[int, list[ImageRef]]
@@ -34,7 +35,9 @@ class CopiesToHistories(beam.PTransform[Any, Any]):
 
     def expand(self, work: PCollection[HistoryWork]) -> PCollection[int]:
         read = WorkOnParts(self._reader.read, self._processes)
-        done: PCollection[int] = work | "spread" >> beam.Reshuffle() | "read" >> beam.ParDo(read)
+        done: PCollection[int] = (
+            work | "spread" >> Spread(self._processes) | "read" >> beam.ParDo(read)
+        )
         return done
 
 

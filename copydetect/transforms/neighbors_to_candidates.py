@@ -19,6 +19,7 @@ from copydetect.candidates.merging import (
     sides_step,
 )
 from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.spread import Spread
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
@@ -38,19 +39,19 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         described = (
             once
             | "Descriptors" >> beam.FlatMap(_described_parts, job, AsIter(parts))
-            | "SpreadDescriptors" >> beam.Reshuffle()
+            | "SpreadDescriptors" >> Spread(self._processes)
             | "Describe" >> self._on_parts(_describe)
         )
         sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
         found = (
             parts
-            | "SpreadFound" >> beam.Reshuffle()
+            | "SpreadFound" >> Spread(self._processes)
             | "Find" >> self._on_parts(found_step, AsIter(sides))
         )
         scale = once | "Scale" >> beam.Map(_scale, job, AsIter(found))
         crowds = (
             parts
-            | "SpreadCrowds" >> beam.Reshuffle()
+            | "SpreadCrowds" >> Spread(self._processes)
             | "CrowdScale" >> beam.Map(_with_scale, AsIter(scale))
             | "Crowd" >> self._on_parts(_crowd)
         )
@@ -58,12 +59,12 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         scored = (
             densities
             | "Blocks" >> beam.FlatMap(_blocks, job)
-            | "SpreadBlocks" >> beam.Reshuffle()
+            | "SpreadBlocks" >> Spread(self._processes)
             | "Score" >> self._on_parts(_score)
         )
         uris: PCollection[str] = (
             parts
-            | "SpreadCollect" >> beam.Reshuffle()
+            | "SpreadCollect" >> Spread(self._processes)
             | "Collect" >> self._on_parts(collect_step, AsIter(scored))
         )
         return uris

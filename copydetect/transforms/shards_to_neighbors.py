@@ -23,6 +23,7 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.spread import Spread
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):
@@ -50,31 +51,31 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         ready = self._index if self._index is not None else once
         spills = (
             parts
-            | "SpreadParts" >> beam.Reshuffle()
+            | "SpreadParts" >> Spread(processes)
             | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes), AsIter(ready))
         )
         tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         first = (
             tasks
             | "NearestShards" >> beam.Filter(lambda task: task[0] == 0)
-            | "SpreadTasks" >> beam.Reshuffle()
+            | "SpreadTasks" >> Spread(processes)
             | "Search" >> beam.ParDo(search, AsIter(once))
         )
         floors = (
             parts
-            | "SpreadFloors" >> beam.Reshuffle()
+            | "SpreadFloors" >> Spread(processes)
             | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes), AsIter(first))
         )
         others = (
             tasks
             | "OtherShards" >> beam.Filter(lambda task: task[0] > 0)
-            | "SpreadOthers" >> beam.Reshuffle()
+            | "SpreadOthers" >> Spread(processes)
             | "SearchOthers" >> beam.ParDo(search, AsIter(floors))
         )
         searched = (first, others) | "Searched" >> beam.Flatten()
         merged: PCollection[Part] = (
             parts
-            | "SpreadMerge" >> beam.Reshuffle()
+            | "SpreadMerge" >> Spread(processes)
             | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes), AsIter(searched))
             | "Count" >> beam.ParDo(_Count())
         )
