@@ -13,16 +13,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from copydetect import tables
+from copydetect import runs, tables
 from copydetect.inputs.sources import read_refs
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, Role
 
 Content = bytes | Failure
@@ -153,6 +153,72 @@ def read_in_turn(
             yield twins, content
 
 
+@dataclass(frozen=True)
+class RoleParts:
+    """The described images of one role: the files of each table, one a part, in order.
+
+    image_files, failures: parts of `images` and of `failures`; image_counts: rows of `images` in
+    each part; descriptors, keypoints: parts of these tables, none for a channel that is off.
+    """
+
+    image_files: tuple[str, ...]
+    image_counts: Sequence[int]
+    descriptors: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return sum(self.image_counts)
+
+    @property
+    def parts(self) -> int:
+        """How many parts."""
+        return len(self.image_files)
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """(parts + 1,) image_no of the first image of each part."""
+        return np.cumsum([0, *self.image_counts]).astype(np.int64)
+
+    @property
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """The files by the name of their table, of the tables that there are."""
+        named = {
+            "images": self.image_files,
+            "failures": self.failures,
+            "descriptors": self.descriptors,
+            "keypoints": self.keypoints,
+        }
+        return {name: files for name, files in named.items() if files}
+
+    def parts_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The part of each image_no."""
+        return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
+
+    def numbers(self, storage: Storage) -> ImageNumbers:
+        """Looks images up by their number."""
+        return ImageNumbers(storage, self.image_files, self.image_counts)
+
+
+class Sides(NamedTuple):
+    """What is searched in what; both are equal where a collection is searched for itself."""
+
+    queries: RoleParts
+    references: RoleParts
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a collection is searched for itself."""
+        return self.queries == self.references
+
+
+def part_uri(folder: str, table: str, role: Role, part: int) -> str:
+    """Where a part of a table of described images is, in the folder of a run."""
+    return runs.join(folder, table, f"{role}-{part:05d}.parquet")
+
+
 class RowCounts(Sequence[int]):
     """How many rows each part of a table has, read from its files when it is first asked for.
 
@@ -177,25 +243,6 @@ class RowCounts(Sequence[int]):
         return hash(self._uris)
 
 
-class PartStarts(Sequence[int]):
-    """The number of the first row of each part, of rows that are numbered through all parts."""
-
-    def __init__(self, counts: RowCounts) -> None:
-        self._counts = counts
-
-    def __getitem__(self, part: Any) -> Any:
-        return tuple(accumulate(self._counts, initial=0))[:-1][part]
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PartStarts) and other._counts == self._counts
-
-    def __hash__(self) -> int:
-        return hash(self._counts)
-
-
 @lru_cache(maxsize=16)
 def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
     counts = []
@@ -203,6 +250,17 @@ def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
         with storage.open(uri) as file:
             counts.append(int(parquet.read_metadata(file).num_rows))
     return tuple(counts)
+
+
+def feature_count(storage: Storage, uris: Sequence[str]) -> int:
+    """How many local features parts of `keypoints` hold; their files are read once."""
+    counted: Any = storage
+    return _feature_count(counted, tuple(uris))
+
+
+@lru_cache(maxsize=16)
+def _feature_count(storage: Any, uris: tuple[str, ...]) -> int:
+    return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
 
 
 class ImageNumbers:

@@ -12,40 +12,42 @@ from typing import Any
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
+from copydetect.parts import RoleParts, Sides
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.search.neighbors import saturated_queries
 from copydetect.settings import Settings
+from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import Role
-from pipelines import stages
-from pipelines.engine import Engine, engine_of
-from pipelines.lost_copies import lost_copies
-from pipelines.outputs import (
+from copydetect.verification.calibration import Task
+
+from . import stages
+from .engine import Engine, engine_of
+from .lost_copies import lost_copies
+from .outputs import (
     alone_in,
     check_writable,
     output_folder,
     refuse_foreign,
     refuse_input_in_output,
 )
-from pipelines.quality import feature_quality, search_quality
-from pipelines.report import write_report
-from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from pipelines.stages import Listing, Search, Workplace
+from .quality import feature_quality, search_quality
+from .report import write_report
+from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
+from .stages import Listing, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
@@ -189,8 +191,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
     place = workplace_of(job, folder)
-    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, folder, parts, listings)
+    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, folder, described)
     inputs = {
         listing.role: _role_input(job, manifest, listing, job.inputs[listing.role])
         for listing in listings
@@ -267,27 +269,23 @@ def search_and_verify(
     job: Job,
     place: Workplace,
     folder: str,
-    parts: Mapping[Role, int],
-    listings: list[Listing],
+    described: Mapping[Role, RoleParts],
 ) -> Manifest:
     """Search, verify and group what is described; the manifest that names all tables."""
     asked, searched = job.roles
-    search = Search(asked, parts[asked], searched, parts[searched])
-    sides = tuple(
-        stages.side(place, role, parts[role], job.settings.channels) for role in job.roles
-    )
-    proposals, quality = _proposals(job, place, search, sides)
+    sides = Sides(described[asked], described[searched])
+    proposals, quality = _proposals(job, place, sides)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     verifying = job.settings.verification
-    matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
-    quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
-    uris = {
-        name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
-        for name in _described_tables(job.settings)
-    }
+    matches = stages.verify(place, sides, candidates, verifying)
+    quality |= lost_copies(place, sides, candidates, verifying)
+    uris: dict[str, list[str]] = {}
+    for role in described:
+        for name, files in described[role].tables.items():
+            uris[name] = [*uris.get(name, ()), *files]
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["histories"], uris["groups"] = _group(job, place, uris) if search.symmetric else ([], [])
+    uris["histories"], uris["groups"] = _group(job, place, uris) if sides.symmetric else ([], [])
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -300,32 +298,29 @@ def search_and_verify(
     )
 
 
-def _proposals(
-    job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]
-) -> tuple[Proposals, dict[str, float]]:
+def _proposals(job: Job, place: Workplace, sides: Sides) -> tuple[Proposals, dict[str, float]]:
     """What both channels find, and what the search of descriptors loses."""
     settings = job.settings
     neighbors: list[str] = []
     votes: list[str] = []
     quality: dict[str, float] = {}
     if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(search.symmetric)
+        searching = settings.descriptor_search(sides.symmetric)
         index = settings.descriptor_index
         model = job.models["descriptor"]
-        neighbors = stages.search_descriptors(place, search, index, searching, model)
-        quality = search_quality(place, search, neighbors, searching)
+        neighbors = stages.search_descriptors(place, sides, index, searching, model)
+        quality = search_quality(place, sides, neighbors, searching)
         # With so many likely copies there may be more, which only others' lists can tell.
         capped = saturated_queries(place.storage, neighbors)
         quality["search_capped_queries"] = float(capped)
     if "local" in settings.channels:
-        searching = settings.feature_search(search.symmetric)
-        votes = stages.search_keypoints(place, search, settings.feature_index, searching)
-        quality |= feature_quality(place, search, searching)
+        searching = settings.feature_search(sides.symmetric)
+        votes = stages.search_keypoints(place, sides, settings.feature_index, searching)
+        quality |= feature_quality(place, sides, searching)
     proposals = Proposals(
         neighbors=tuple(neighbors),
         votes=tuple(votes),
-        queries=sides[0],
-        references=None if search.symmetric else sides[1],
+        sides=sides,
         views=VIEW_NAMES,
     )
     return proposals, quality
@@ -352,11 +347,6 @@ def _group(
     uri = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, uri, groups_table(members, images))
     return looked, [uri]
-
-
-def _described_tables(settings: Settings) -> list[str]:
-    by_channel = {"descriptor": "descriptors", "local": "keypoints"}
-    return ["images", "failures", *(by_channel[channel] for channel in settings.channels)]
 
 
 def _describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

@@ -9,18 +9,20 @@ import apache_beam as beam
 import numpy as np
 
 from copydetect import runs
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.index.partitions import Floats, Integers, Partition, load_partition
 from copydetect.index.routing import Part, sample_part
 from copydetect.index.shards import PARTITION
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.parts import RowCounts, Sides, feature_count
 from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
-from copydetect.storage import Storage
-from copydetect.transforms.processes import WorkOnParts
-from pipelines.lost_copies import NEAREST, write_nearest
-from pipelines.stages import Search, Workplace, part_files
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
+
+from .lost_copies import NEAREST, write_nearest
+from .stages import Workplace
 
 _QUERIES = 300
 _RANKS = (1, 10)
@@ -104,7 +106,7 @@ class _SearchExactly:
 
 
 def search_quality(
-    place: Workplace, search: Search, neighbors: Sequence[str], options: SearchOptions
+    place: Workplace, sides: Sides, neighbors: Sequence[str], options: SearchOptions
 ) -> dict[str, float]:
     """The recall of the descriptor search against exact search, for the manifest.
 
@@ -113,14 +115,12 @@ def search_quality(
     """
     if not neighbors:
         return {}
-    asked, sought = (
-        DescriptorReader(place.storage, files) for files in _files(place, search, "descriptors")
-    )
+    asked, sought = (DescriptorReader(place.storage, side) for side in sides)
     channel = _Channel("descriptors", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
     if options.probes_in(partition) >= partition.lists:
         return {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
-    total = sum(place.rows(uri) for uri in asked.files.channel)
+    total = sum(RowCounts(place.storage, asked.uris))
     sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
     exact = _exact(place, channel, sample, partition, options)
     folder = runs.join(place.folder, "search", "quality")
@@ -131,7 +131,7 @@ def search_quality(
     return figures
 
 
-def feature_quality(place: Workplace, search: Search, options: SearchOptions) -> dict[str, float]:
+def feature_quality(place: Workplace, sides: Sides, options: SearchOptions) -> dict[str, float]:
     """The recall of the search of local features, of as many as vote, for the manifest.
 
     A copy has many features, and is found by a few.
@@ -139,22 +139,13 @@ def feature_quality(place: Workplace, search: Search, options: SearchOptions) ->
     neighbors = place.files(place.folder, "search", "keypoints", "upright", "neighbors")
     if not neighbors:
         return {}
-    asked, sought = (
-        KeypointReader(place.storage, files) for files in _files(place, search, "keypoints")
-    )
+    asked, sought = (KeypointReader(place.storage, side) for side in sides)
     channel = _Channel("keypoints", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
-    total = sum(place.leaves(uri, "x") for uri in asked.files.channel)
+    total = feature_count(place.storage, asked.uris)
     sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
     exact = _exact(place, channel, sample, partition, options)
     return _figures("feature_recall", recall_of(sample.found, exact, options.k))
-
-
-def _files(place: Workplace, search: Search, table: str) -> tuple[PartFiles, PartFiles]:
-    return (
-        part_files(place, search.queries, table, search.query_parts),
-        part_files(place, search.references, table, search.reference_parts),
-    )
 
 
 def _figures(name: str, recall: Recall) -> dict[str, float]:
@@ -165,7 +156,7 @@ def _figures(name: str, recall: Recall) -> dict[str, float]:
 def _sample(place: Workplace, channel: _Channel, partition: Partition, share: float) -> _Sample:
     folder = channel.scratch(place)
     work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
-    parts = channel.asked.files.parts()
+    parts = channel.asked.numbered()
     _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
@@ -185,7 +176,7 @@ def _exact(
     folder = channel.scratch(place)
     queries = (sample.vectors, sample.ids)
     work = _SearchExactly(place.storage, folder, channel.sought, queries, partition, options)
-    parts = channel.sought.files.parts()
+    parts = channel.sought.numbered()
     _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "exact")]
     return merge_results(np.concatenate([piece["results"] for piece in pieces]), options)

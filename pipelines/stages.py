@@ -7,44 +7,52 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from loky import cpu_count
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
-from copydetect.images import DecodeOptions
-from copydetect.index.building import IndexJob, SearchJob
-from copydetect.index.channels import DescriptorReader, PartFiles
+from copydetect.images.decoding import DecodeOptions
+from copydetect.index.building import IndexJob
+from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
-from copydetect.parts import content_digest, part_count
+from copydetect.options import Channel
+from copydetect.parts import (
+    RoleParts,
+    RowCounts,
+    Sides,
+    content_digest,
+    feature_count,
+    part_count,
+    part_uri,
+)
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import Storage
+from copydetect.search.searching import SearchJob
+from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
-from copydetect.tables import count_leaves
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
-    part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines.engine import Engine
+from copydetect.workers.processes import Processes
+
+from .engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
@@ -82,6 +90,19 @@ class Workplace:
         """The files of a table, one a part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
 
+    def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
+        """The files of a role whose images are described, and how many rows they have."""
+        images = self.part_uris("images", role, parts)
+        return RoleParts(
+            image_files=images,
+            image_counts=tuple(RowCounts(self.storage, images)),
+            descriptors=self.part_uris("descriptors", role, parts)
+            if "descriptor" in channels
+            else (),
+            keypoints=self.part_uris("keypoints", role, parts) if "local" in channels else (),
+            failures=self.part_uris("failures", role, parts),
+        )
+
     def part_uri(self, table: str, part: int) -> str:
         """The file of one part of a table that has no roles."""
         return runs.join(self.folder, table, runs.part_name(part))
@@ -117,10 +138,6 @@ class Workplace:
         """How many rows a part file has."""
         with self.storage.open(uri) as file:
             return int(parquet.read_metadata(file).num_rows)
-
-    def leaves(self, uri: str, column: str) -> int:
-        """How many values the lists of a column hold together."""
-        return count_leaves(self.storage, uri, column)
 
     def done(self, uris: Sequence[str], total: int) -> int:
         """How much of `total` is done when some of the files of a stage are written."""
@@ -188,8 +205,8 @@ def _tell_apart(storage: Storage, uris: Sequence[str], pieces: list[pa.Table]) -
     return renamed
 
 
-def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
-    """Describe the listed images in parts; returns how many parts. Parts that are done stay."""
+def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> RoleParts:
+    """Describe the listed images, part by part; parts that are done stay."""
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     processes = place.processes(listing.images, _IMAGES_WORTH_PROCESSES) if on_cpu else Processes()
@@ -216,41 +233,16 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         done=lambda: place.done(uris, listing.images),
         threads=not on_cpu,
     )
-    return parts
-
-
-def part_files(place: Workplace, role: Role, table: str, parts: int) -> PartFiles:
-    """The part files of one channel of a described role, with its image numbers."""
-    images = place.part_uris("images", role, parts)
-    counts = [place.rows(uri) for uri in images]
-    starts = tuple(int(n) for n in np.cumsum([0, *counts[:-1]]))
-    return PartFiles(images, place.part_uris(table, role, parts), starts)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched in what: the described roles, with the number of their parts."""
-
-    queries: Role
-    query_parts: int
-    references: Role
-    reference_parts: int
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether a collection is searched for itself."""
-        return self.queries == self.references
+    return place.described(listing.role, parts, setup.channels)
 
 
 def search_descriptors(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions, model: str
+    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
 ) -> list[str]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
-    references = part_files(place, search.references, "descriptors", search.reference_parts)
-    queries = part_files(place, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.index, "descriptors")
-    asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
-    vectors = sum(place.rows(uri) for uri in references.channel)
+    asked, searched = (DescriptorReader(place.storage, side) for side in sides)
+    vectors = sum(RowCounts(place.storage, searched.uris))
     if not vectors:
         return []
     index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
@@ -260,12 +252,12 @@ def search_descriptors(
     def build(pipeline: beam.Pipeline) -> None:
         built = (
             pipeline
-            | "references" >> beam.Create(references.parts(), reshuffle=False)
+            | "references" >> beam.Create(searched.numbered(), reshuffle=False)
             | DescriptorsToShards(index_job, processes=place.started)
         )
         _ = (
             pipeline
-            | "queries" >> beam.Create(queries.parts(), reshuffle=False)
+            | "queries" >> beam.Create(asked.numbered(), reshuffle=False)
             | ShardsToNeighbors(search_job, built, place.started)
         )
 
@@ -274,20 +266,17 @@ def search_descriptors(
 
 
 def search_keypoints(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions
+    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
-    references = part_files(place, search.references, "keypoints", search.reference_parts)
-    queries = part_files(place, search.queries, "keypoints", search.query_parts)
-    features = sum(place.leaves(uri, "x") for uri in references.channel)
+    queries, references = (list(enumerate(side.keypoints)) for side in sides)
+    features = feature_count(place.storage, sides.references.keypoints)
     if not features:
         return []
     folder = runs.join(place.folder, "search", "keypoints")
     job = KeypointSearch(
         storage=place.storage,
-        references=references,
-        queries=queries,
-        features=features,
+        sides=sides,
         index_folder=runs.join(place.index, "keypoints"),
         folder=folder,
         index=index,
@@ -298,24 +287,13 @@ def search_keypoints(
         "search keypoints",
         lambda pipeline: (
             (
-                pipeline | "references" >> beam.Create(references.parts(), reshuffle=False),
-                pipeline | "queries" >> beam.Create(queries.parts(), reshuffle=False),
+                pipeline | "references" >> beam.Create(references, reshuffle=False),
+                pipeline | "queries" >> beam.Create(queries, reshuffle=False),
             )
             | vote
         ),
     )
     return place.files(folder, "votes")
-
-
-def side(place: Workplace, role: Role, parts: int, channels: Sequence[str]) -> Side:
-    """One side of a search, as candidates are made from it."""
-    images = place.part_uris("images", role, parts)
-    counts = tuple(place.rows(uri) for uri in images)
-    descriptors, keypoints = (
-        part_files(place, role, table, parts) if channel in channels else None
-        for channel, table in (("descriptor", "descriptors"), ("local", "keypoints"))
-    )
-    return Side(images, counts, descriptors, keypoints)
 
 
 def propose(
@@ -340,7 +318,7 @@ def propose(
 
 
 def verify(
-    place: Workplace, sides: tuple[Side, Side], candidates: Sequence[str], options: VerifyOptions
+    place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
 ) -> list[str]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
     work = [

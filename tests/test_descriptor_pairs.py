@@ -8,15 +8,15 @@ import pytest
 
 from copydetect import tables
 from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
-from copydetect.candidates.side_tables import (
+from copydetect.candidates.mapped_tables import (
     DescribedSide,
     load_described_side,
     write_described_part,
     write_described_side,
 )
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 STORAGE = LocalStorage()
 IMAGES, VIEWS, DIMENSION = 7, 2, 8
@@ -48,7 +48,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> DescribedSide:
         tables.write_table(STORAGE, images[-1], pa.table({"image_id": ids}))
         tables.write_table(STORAGE, channel[-1], table)
         start += count
-    files = PartFiles(tuple(images), tuple(channel), (0, 4))
+    files = RoleParts(tuple(images), (4, 3), descriptors=tuple(channel))
     place = str(folder / "side")
     counts = [write_described_part(STORAGE, files, part, place) for part in range(2)]
     write_described_side(STORAGE, place, counts)

@@ -11,16 +11,9 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates import candidate_parts, crowds, merging
-from copydetect.candidates.candidate_parts import (
-    CandidateJob,
-    PairNumbers,
-    Proposals,
-    Side,
-    read_pairs,
-)
+from copydetect.candidates import candidate_job, density_steps, merging
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
-from copydetect.candidates.exchanges import PairRows, ranges
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
@@ -29,9 +22,11 @@ from copydetect.candidates.fusion import (
     merge_matches,
 )
 from copydetect.candidates.merging import write_candidates
-from copydetect.index.channels import PartFiles
-from copydetect.search.hits import write_votes
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
+from copydetect.candidates.pair_spills import PairRows, ranges
+from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
@@ -125,11 +120,9 @@ def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> Candidate
         votes.append(str(folder / f"votes-{part}"))
         write_votes(STORAGE, votes[-1], some[1])
         start += count
-    starts = tuple(int(n) for n in np.cumsum([0, *counts[:-1]]))
-    side = Side(tuple(images), tuple(counts), PartFiles(tuple(images), tuple(channel), starts))
-    proposals = Proposals(
-        tuple(neighbors), tuple(votes), side, None if symmetric else side, ("whole",)
-    )
+    asked = RoleParts(tuple(images), tuple(counts), descriptors=tuple(channel))
+    sides = Sides(asked, asked if symmetric else replace(asked, failures=("of references",)))
+    proposals = Proposals(tuple(neighbors), tuple(votes), sides, ("whole",))
     folders = [str(folder / name) for name in ("candidates", "pairs", "scratch")]
     return CandidateJob(STORAGE, proposals, OPTIONS, DensityOptions(), *folders)
 
@@ -176,7 +169,7 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
 def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidate_parts, "_LEAST_BLOCKS", 3)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
     found = Found.random()
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES
@@ -224,7 +217,7 @@ def test_a_sample_of_the_images_tells_what_holds_for_all(
 ) -> None:
     scales = []
     for parts in (1, 3):
-        monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES // 2)
+        monkeypatch.setattr(density_steps, "SAMPLED_IMAGES", IMAGES // 2)
         (tmp_path / str(parts)).mkdir()
         job = job_of(tmp_path / str(parts), Found.random(), parts, True)
         merging.sides_step(
@@ -232,10 +225,10 @@ def test_a_sample_of_the_images_tells_what_holds_for_all(
         )
         for part in range(parts + 1):
             merging.found_step(job, part)
-        scales.append(crowds.scale_step(job))
+        scales.append(density_steps.scale_step(job))
     assert scales[0] == scales[1]
-    monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES)
-    whole = crowds.scale_step(job)
+    monkeypatch.setattr(density_steps, "SAMPLED_IMAGES", IMAGES)
+    whole = density_steps.scale_step(job)
     assert scales[0].similarity_spread == pytest.approx(whole.similarity_spread, rel=0.5)
 
 

@@ -27,10 +27,10 @@ from safetensors.numpy import load as load_safetensors
 from copydetect.description.model_cards import ModelCard, card_of
 from copydetect.description.normalization import unit_rows
 from copydetect.description.onnx_network import OnnxNetwork, graph_path
-from copydetect.devices import multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import DEFAULT_MODEL, MODELS
 from copydetect.types import Pixels
+from copydetect.workers.devices import multiplies_bfloat16
 
 BUNDLED_MODELS = MODELS
 Vectors = npt.NDArray[np.float32]

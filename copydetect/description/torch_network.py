@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from copydetect.description.model_cards import ModelCard
 from copydetect.description.trunks import DescriptorModel, build
-from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError
+from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 BATCH_SIZE = 4
 """Images a forward pass on a CPU: larger batches fall out of its cache and are slower."""

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.devices import multiplies_bfloat16
 from copydetect.index.partitions import Floats, Integers
+from copydetect.workers.devices import multiplies_bfloat16
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,6 @@ from copydetect.description.model_cards import ModelCard
 from copydetect.description.normalization import unit_rows
 from copydetect.description.torch_network import load_torchscript
 from copydetect.description.trunks import DescriptorModel, build
-from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
 from copydetect.training.checkpoints import Checkpoint, Weights
@@ -60,6 +59,7 @@ from copydetect.training.validation import (
     validation_set,
 )
 from copydetect.training.views import Numbers, ViewBatches, split, square
+from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
 _FITTED_PICTURES = 4000

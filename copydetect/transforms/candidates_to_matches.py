@@ -12,16 +12,18 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Side
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.index.channels import stored_keypoints
+from copydetect.parts import RoleParts, Sides
+from copydetect.storage.files import Storage
 from copydetect.transforms.spread import Spread
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
     VerifyOptions,
     verify_part,
 )
+from copydetect.workers.processes import Processes
 
 _FEWEST_IMAGES_KEPT = 128
 
@@ -38,7 +40,7 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
     def __init__(
         self,
         storage: Storage,
-        sides: tuple[Side, Side],
+        sides: Sides,
         options: VerifyOptions,
         folder: str,
         processes: Processes | None = None,
@@ -81,7 +83,7 @@ class _Verifier:
     def __init__(
         self,
         storage: Storage,
-        sides: tuple[Side, Side],
+        sides: Sides,
         options: VerifyOptions,
         folder: str,
         images_kept: int,
@@ -100,9 +102,9 @@ class _Verifier:
         same = references == queries
         return _Opened((opened, opened if same else self._images_of(references, options)), options)
 
-    def _images_of(self, side: Side, options: VerifyOptions) -> PairImages:
+    def _images_of(self, side: RoleParts, options: VerifyOptions) -> PairImages:
         storage = self._storage
-        stored = side.stored_keypoints(storage)
+        stored = stored_keypoints(storage, side)
         numbers = side.numbers(storage)
         return PairImages(storage, numbers, options, stored, self._images_kept)
 

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from copydetect.transforms.processes import Processes
+from copydetect.workers.processes import Processes
 
 
 class Spread(beam.PTransform[Any, Any]):

@@ -27,23 +27,26 @@ from copydetect.edits import KINDS, geometry, project, rng_of
 from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
-from copydetect.images import DecodeOptions, decode
+from copydetect.images.decoding import DecodeOptions, decode
+from copydetect.index.channels import stored_keypoints
 from copydetect.inputs.given import Inputs
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
+from copydetect.parts import RoleParts
 from copydetect.runs import Manifest
-from copydetect.scratch import scratch_folder
-from copydetect.storage import LocalStorage
-from copydetect.threads import work_in_one_thread
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.scratch import scratch_folder
 from copydetect.training.decision import FOLDS, first_choice, out_of_fold
 from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
 from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
-from pipelines import stages
-from pipelines.arguments import run_options
-from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.stages import Workplace
+from copydetect.workers.threads import work_in_one_thread
+
+from .. import stages
+from ..arguments import run_options
+from ..job import Job, checked_job, listings_of, search_and_verify
+from ..stages import Workplace
 
 _USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")
@@ -136,13 +139,13 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
     """The job, then its candidates once more with all evidence."""
     listings = listings_of(job)
     place = Workplace(job.engine, job.storage, runs.join(job.output, "run-0"))
-    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, "run-0", parts, listings)
+    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, "run-0", described)
     manifest.commit(job.storage, job.output)
     matches = manifest.table(job.storage, job.output, "matches")
     queries, references = (matches[name].to_pylist() for name in ("query_id", "reference_id"))
     verified = rank_pairs(queries, references, matches["confidence"].to_numpy(), truth)
-    collected = list(_collect(job, place, manifest, parts))
+    collected = list(_collect(job, place, manifest, described))
     return {
         "pairs": matches.num_rows,
         "pairs_per_second": round(matches.num_rows / job.engine.seconds["verify"], 1),
@@ -153,19 +156,18 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
 
 
 def _collect(
-    job: Job, place: Workplace, manifest: Manifest, parts: Mapping[Role, int]
+    job: Job, place: Workplace, manifest: Manifest, described: Mapping[Role, RoleParts]
 ) -> Iterator[Collected]:
     """Everything that could be tried on the candidates that the job verified."""
     work_in_one_thread()
     options = VerifyOptions(
         min_score=job.settings.verify_score, decoding=DecodeOptions(job.settings.max_megapixels)
     )
-    sides = [stages.side(place, role, parts[role], job.settings.channels) for role in job.roles]
     images = [
         PairImages(
-            job.storage, one.numbers(job.storage), options, one.stored_keypoints(job.storage)
+            job.storage, one.numbers(job.storage), options, stored_keypoints(job.storage, one)
         )
-        for one in sides
+        for one in (described[role] for role in job.roles)
     ]
     for part, uri in enumerate(manifest.table_uris(job.output, "candidates")):
         pairs_uri = runs.join(place.folder, "pairs", runs.part_name(part, "npz"))

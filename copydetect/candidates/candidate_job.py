@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,8 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.index.channels import PartFiles, StoredKeypoints
-from copydetect.index.spills import read_arrays, write_arrays
-from copydetect.parts import ImageNumbers
-from copydetect.storage import Storage
+from copydetect.parts import RoleParts, Sides
+from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -25,74 +22,32 @@ _BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a search: the parts of its descriptors, and image_no → images.
-
-    image_files: parts of `images`; image_counts: their rows; descriptors, keypoints: None where
-    that channel is off.
-    """
-
-    image_files: tuple[str, ...]
-    image_counts: Sequence[int]
-    descriptors: PartFiles | None
-    keypoints: PartFiles | None = None
-
-    @property
-    def images(self) -> int:
-        """How many there are."""
-        return sum(self.image_counts)
-
-    @property
-    def parts(self) -> int:
-        """How many parts."""
-        return len(self.image_files)
-
-    @property
-    def starts(self) -> Ints:
-        """(parts + 1,) image_no of the first image of each part."""
-        return np.cumsum([0, *self.image_counts]).astype(np.int64)
-
-    def parts_of(self, numbers: Ints) -> Ints:
-        """The part of each image_no."""
-        return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
-
-    def stored_keypoints(self, storage: Storage) -> StoredKeypoints | None:
-        """Looks local features up by the number of their image, where there are any."""
-        return StoredKeypoints(storage, self.keypoints) if self.keypoints else None
-
-    def numbers(self, storage: Storage) -> ImageNumbers:
-        """Looks images up by their number."""
-        return ImageNumbers(storage, self.image_files, self.image_counts)
-
-
-@dataclass(frozen=True)
 class Proposals:
     """What both channels found, one file a part of the queries; none for a channel that is off.
 
-    neighbors: files of descriptors' neighbours; votes: of local features' votes; references: None
-    where a collection is searched for itself; views: names of the views, in their order.
+    neighbors: files of descriptors' neighbours; votes: of local features' votes; views: names of
+    the views, in their order.
     """
 
     neighbors: tuple[str, ...]
     votes: tuple[str, ...]
-    queries: Side
-    references: Side | None
+    sides: Sides
     views: tuple[str, ...]
+
+    @property
+    def queries(self) -> RoleParts:
+        """What is searched for."""
+        return self.sides.queries
 
     @property
     def symmetric(self) -> bool:
         """Whether a collection is searched for itself."""
-        return self.references is None
+        return self.sides.symmetric
 
     @property
     def described(self) -> bool:
         """Whether descriptors were searched."""
-        return self.queries.descriptors is not None and bool(self.neighbors)
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        """Of the queries and of the references."""
-        return self.queries, self.references or self.queries
+        return bool(self.queries.descriptors and self.neighbors)
 
 
 @dataclass(frozen=True)
@@ -148,31 +103,3 @@ class CandidateJob:
             return []
         sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]
         return [(number, part) for number, side in enumerate(sides) for part in range(side.parts)]
-
-
-@dataclass(frozen=True)
-class PairNumbers:
-    """Candidates as numbers, in the order of their table; row i of each belongs together.
-
-    query, reference: (n,) int64 image_no; correspondences of row i are rows
-    starts[i]:starts[i + 1] of points: (p, 4) float32, as in `votes.Votes`.
-    """
-
-    query: Ints
-    reference: Ints
-    starts: Ints
-    points: Floats
-
-    def correspondences(self, row: int) -> Floats:
-        """(n, 4) float32: what the search found to agree in a pair, none for descriptors' own."""
-        return self.points[self.starts[row] : self.starts[row + 1]]
-
-
-def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:
-    """Write the numbers of a part of candidates."""
-    write_arrays(storage, uri, "", **vars(pairs))
-
-
-def read_pairs(storage: Storage, uri: str) -> PairNumbers:
-    """Read what `write_pairs` wrote; IndexFileError where the file is missing or damaged."""
-    return PairNumbers(**read_arrays(storage, uri)[1])
