@@ -119,7 +119,7 @@ def test_a_graph_of_another_network_is_refused(tmp_path):
 def test_an_ordinary_processor_needs_no_torch(flags):
     code = f"""
 import sys
-from copydetect import devices
+from copydetect.workers import devices
 devices._flags = lambda: {flags!r}
 import numpy as np
 from copydetect.description.descriptors import load_model
