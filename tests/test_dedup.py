@@ -17,7 +17,7 @@ from pyarrow import parquet
 from copydetect import runs, tables
 from copydetect.options import RunOptions
 from copydetect.pipelines.commands import dedup
-from copydetect.pipelines.job import _describer_setup
+from copydetect.pipelines.job import describer_setup
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -104,7 +104,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings()
-    setup: DescriberSetup = _describer_setup(settings, RunOptions())
+    setup: DescriberSetup = describer_setup(settings, RunOptions())
     describer = setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):
@@ -257,7 +257,7 @@ def test_what_could_not_be_read_for_a_while_is_read_by_the_next_run(
 
     flags = ["--channels=local", "--max_failed_fraction=1"]
     with monkeypatch.context() as patch:
-        patch.setattr("copydetect.parts.read_refs", unreadable)
+        patch.setattr("copydetect.inputs.listing.read_refs", unreadable)
         assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 13
     again = dedup_run(planted.folder, tmp_path, *flags)
     assert again.manifest.counts["failures"] == len(planted.failures)

@@ -22,8 +22,9 @@ from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
 from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.index.channels import StoredKeypoints
+from copydetect.inputs.listing import CHANGED
 from copydetect.inputs.sources import read_refs
-from copydetect.parts import CHANGED, ImageNumbers
+from copydetect.parts import ImageNumbers
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration
@@ -292,7 +293,13 @@ def _verdict(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
     confidence = prior.confidence(match.confidence, calibration)
-    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    found = replace(
+        match,
+        confidence=confidence,
+        proof=match.confidence,
+        query_uri=query.uri,
+        reference_uri=reference.uri,
+    )
     return _Verdict(candidate, found, match.confidence)
 
 
