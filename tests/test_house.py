@@ -32,7 +32,7 @@ FLOW = """
     verification
     grouping
     settings
-    summary results
+    summary results catalog
     exporting report
     evaluation
     training
