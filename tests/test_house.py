@@ -16,7 +16,7 @@ PACKAGES = (ROOT / "copydetect", ROOT / "pipelines")
 
 FLOW = """
     errors
-    json_values spelling quiet_imports models homographies
+    json_values spelling quiet_imports models homographies intervals
     types
     storage tables runs
     workers
