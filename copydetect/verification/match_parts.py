@@ -293,7 +293,13 @@ def _verdict(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
     confidence = prior.confidence(match.confidence, calibration)
-    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    found = replace(
+        match,
+        confidence=confidence,
+        proof=match.confidence,
+        query_uri=query.uri,
+        reference_uri=reference.uri,
+    )
     return _Verdict(candidate, found, match.confidence)
 
 
