@@ -133,8 +133,8 @@ def vote(
 
     ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
     none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
-    (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature with many equals
-    says little; k of about 8 serves one copy an image as well as ten.
+    (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
+    with many equals says little; k of about 8 serves one copy an image as well as ten.
     """
     options = options or VoteOptions()
     hits = _weigh(features, ids, distances, exclude_self)

@@ -30,7 +30,7 @@ from copydetect.catalog.generations import (
 from copydetect.catalog.packing import Workshop, gap, pack_night, rewritten
 from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.parts import LISTING, ListedImage
+from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.types import Failure
 
 from .. import stages
