@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,7 @@ from copydetect import runs, tables
 from copydetect.catalog.files import CatalogFile, FileStatus, files_table, key_of
 from copydetect.catalog.generations import CatalogPart, FileEntry, entry_of, with_files
 from copydetect.storage.files import Storage
+from copydetect.storage.records import Record
 from copydetect.types import ImageRow
 
 PART_ROWS = 4096
@@ -32,6 +34,17 @@ class Workshop:
         """Write a table of the generation; returns its entry."""
         uri = runs.join(self.folder, table, f"{name}.parquet")
         tables.write_table(self.storage, uri, rows, _ROWS_TOGETHER.get(table))
+        return entry_of(self.storage, self.catalog, uri)
+
+    def kept(self, before: FileEntry | None, table: str, name: str, source: str) -> FileEntry:
+        """The entry of a file that becomes part of the generation: the earlier one, where that
+        holds the same."""
+        data = self.storage.read(source)
+        found = Record.of(io.BytesIO(data))
+        if before and (before.size_bytes, before.sha256) == (found.size_bytes, found.sha256):
+            return before
+        uri = runs.join(self.folder, table, name)
+        self.storage.write(uri, data)
         return entry_of(self.storage, self.catalog, uri)
 
     def read(self, entry: FileEntry) -> pa.Table:

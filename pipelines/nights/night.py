@@ -139,11 +139,6 @@ class _Tonight:
         """Where its tables are written."""
         return Workshop(self.job.storage, self.job.catalog, self.folder)
 
-    @property
-    def was_small(self) -> bool:
-        """Whether the verdicts so far are those of a catalogue too small for scores."""
-        return self.before is None or bool(self.before.counts.get("small"))
-
     def work(self) -> tuple[Generation, int]:
         """Everything but the commit; the generation, and how many new files failed."""
         self._refuse_other_night()
@@ -154,9 +149,7 @@ class _Tonight:
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
         everything = (*self._old_parts(files), *parts)
-        found = verified_pairs(
-            self.job, self.place, self.workshop, everything, files, self.was_small
-        )
+        found = verified_pairs(self.job, self.place, self.workshop, everything, files, self.before)
         failures = self._failures(described, files)
         results = Results(self.job, self.place, self.workshop, self.before, self.plan, failures)
         generation = results_of(results, self._generation(found.parts), found, files)
