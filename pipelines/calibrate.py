@@ -31,8 +31,9 @@ from copydetect.evaluation.calibration_pairs import (
     label_pairs,
 )
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, ListedImage, content_digest
 from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
-from copydetect.parts import LISTING, ListedImage, content_digest, part_count
+from copydetect.parts import part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.verification.calibration import (
     FILE_NAMES,

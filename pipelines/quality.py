@@ -32,7 +32,7 @@ Reader = DescriptorReader | KeypointReader
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _Searched:
     """A finished search: what was asked, in what, and the files of what was found, by part."""
 
     name: str
@@ -116,7 +116,7 @@ def search_quality(
     if not neighbors:
         return {}
     asked, sought = (DescriptorReader(place.storage, side) for side in sides)
-    channel = _Channel("descriptors", asked, sought, tuple(neighbors))
+    channel = _Searched("descriptors", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
     if options.probes_in(partition) >= partition.lists:
         return {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
@@ -140,7 +140,7 @@ def feature_quality(place: Workplace, sides: Sides, options: SearchOptions) -> d
     if not neighbors:
         return {}
     asked, sought = (KeypointReader(place.storage, side) for side in sides)
-    channel = _Channel("keypoints", asked, sought, tuple(neighbors))
+    channel = _Searched("keypoints", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
     total = feature_count(place.storage, asked.uris)
     sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
@@ -153,7 +153,7 @@ def _figures(name: str, recall: Recall) -> dict[str, float]:
     return {name: recall.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _sample(place: Workplace, channel: _Channel, partition: Partition, share: float) -> _Sample:
+def _sample(place: Workplace, channel: _Searched, partition: Partition, share: float) -> _Sample:
     folder = channel.scratch(place)
     work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
     parts = channel.asked.numbered()
@@ -168,7 +168,7 @@ def _sample(place: Workplace, channel: _Channel, partition: Partition, share: fl
 
 def _exact(
     place: Workplace,
-    channel: _Channel,
+    channel: _Searched,
     sample: _Sample,
     partition: Partition,
     options: SearchOptions,

@@ -21,18 +21,11 @@ from copydetect.images.decoding import DecodeOptions
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.listing import content_digest
 from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
 from copydetect.options import Channel
-from copydetect.parts import (
-    RoleParts,
-    RowCounts,
-    Sides,
-    content_digest,
-    feature_count,
-    part_count,
-    part_uri,
-)
+from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage

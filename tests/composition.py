@@ -21,9 +21,10 @@ from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, build_index
 from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import list_images
 from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
-from copydetect.parts import RoleParts, Sides, list_images
+from copydetect.parts import RoleParts, Sides
 from copydetect.search.searching import SearchJob, search_index
 from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions

@@ -18,8 +18,9 @@ from copydetect import tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
+from copydetect.inputs.listing import ListedImage, byte_identical
 from copydetect.options import Channel
-from copydetect.parts import ListedImage, byte_identical, part_uri
+from copydetect.parts import part_uri
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.work_on_parts import WorkOnParts

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
-from copydetect.edits import KINDS, geometry, project, rng_of
+from copydetect.edits import KINDS, geometry, rng_of
 from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
+from copydetect.homographies import project
 from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.index.channels import stored_keypoints
 from copydetect.inputs.given import Inputs
