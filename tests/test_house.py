@@ -33,6 +33,7 @@ FLOW = """
     grouping
     settings
     summary results
+    catalog
     exporting report
     evaluation
     training

@@ -19,7 +19,7 @@ from typing import Literal
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.parts import ListedImage
+from copydetect.inputs.listing import ListedImage
 
 FILES = pa.schema(
     [

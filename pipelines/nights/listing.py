@@ -9,8 +9,8 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.catalog.files import Ledger, stamp_of
 from copydetect.errors import InputError
+from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.inputs.sources import Source, below
-from copydetect.parts import LISTING, ListedImage
 
 from .. import stages
 from ..stages import Workplace

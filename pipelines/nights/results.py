@@ -23,7 +23,7 @@ from copydetect.catalog.lasting_groups import (
     touched_contents,
     with_lasting_ids,
 )
-from copydetect.catalog.packing import Workshop
+from copydetect.catalog.packing import GenerationWriter
 from copydetect.catalog.readable import images_of, matches_of, named, numbers_of
 from copydetect.catalog.verdicts import pair_keys
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
@@ -54,7 +54,7 @@ class Results:
 
     job: NightJob
     place: Workplace
-    workshop: Workshop
+    writer: GenerationWriter
     before: Generation | None
     plan: NightPlan
     failures: list[Failure]
@@ -64,11 +64,11 @@ def results_of(
     results: Results, generation: Generation, found: Found, files: Mapping[int, CatalogFile]
 ) -> Generation:
     """The generation with its groups, events and tables of the night."""
-    grouping = _Grouping(results, generation, found, files)
+    grouping = _NightGroups(results, generation, found, files)
     groups, lasting, given = grouping.grouped()
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
-    write = results.workshop.write
+    write = results.writer.write
     entries: dict[str, tuple[FileEntry, ...]] = {
         name: (write(name, name, table),) for name, table in shown.items()
     }
@@ -111,7 +111,7 @@ def _index_files(results: Results) -> tuple[FileEntry, ...]:
 
 
 @dataclass(frozen=True)
-class _Grouping:
+class _NightGroups:
     """The groups of a catalogue: those that the night has touched are made anew."""
 
     results: Results
@@ -163,7 +163,7 @@ class _Grouping:
         before = self.results.before
         if before is None:
             return _GROUPS.empty_table()
-        return self.results.workshop.read(before.tables["groups"][0])
+        return self.results.writer.read(before.tables["groups"][0])
 
     @cached_property
     def kept_rows(self) -> pa.Table:
@@ -196,7 +196,7 @@ class _Grouping:
         before = results.before
         known = tables.HISTORIES.empty_table()
         if before is not None:
-            known = results.workshop.read(before.tables["histories"][0])
+            known = results.writer.read(before.tables["histories"][0])
         living = pa.array([key_of(number) for number in sorted(self.standing)], pa.string())
         known = known.filter(pc.is_in(known["image_id"], value_set=living))
         seen = set(known["image_id"].to_pylist())
@@ -296,7 +296,7 @@ def _image_events(plan: NightPlan, files: Mapping[int, CatalogFile]) -> list[Eve
 
 def _shown(
     results: Results,
-    grouping: _Grouping,
+    grouping: _NightGroups,
     groups: pa.Table,
     events: Sequence[Event],
     generation: Generation,
@@ -334,7 +334,7 @@ def _shown(
     }
 
 
-def _failures(results: Results, grouping: _Grouping) -> pa.Table:
+def _failures(results: Results, grouping: _NightGroups) -> pa.Table:
     """Files that could not be read, new ones and those that were to be compared."""
     found = tables.rows_to_table(results.failures, tables.FAILURES)
     opened = named(grouping.found.failures, grouping.standing)

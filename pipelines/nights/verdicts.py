@@ -15,7 +15,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
-from copydetect.catalog.packing import Workshop, part_stem
+from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
     as_if_proved,
@@ -62,14 +62,14 @@ class Found:
 def verified_pairs(
     job: NightJob,
     place: Workplace,
-    workshop: Workshop,
+    writer: GenerationWriter,
     parts: Sequence[CatalogPart],
     files: Mapping[int, CatalogFile],
     night_before: Generation | None,
 ) -> Found:
     """Search what is new, and verify the pairs that have no verdict. parts: all, the new ones
     too."""
-    catalog = _Catalog(job, place, workshop, tuple(parts), files)
+    catalog = _Catalog(job, place, writer, tuple(parts), files)
     standing = Ledger(files.values()).names()
     options, small = for_size(job.settings.verification, len(standing))
     before = read_part_table(job.storage, job.catalog, tuple(parts), "matches", tables.MATCHES)
@@ -105,7 +105,7 @@ class _Catalog:
 
     job: NightJob
     place: Workplace
-    workshop: Workshop
+    writer: GenerationWriter
     parts: tuple[CatalogPart, ...]
     files: Mapping[int, CatalogFile]
 
@@ -130,9 +130,7 @@ class _Catalog:
                 if uris:
                     suffix = uris[at].rpartition(".")[2]
                     name = f"{part_stem(part.start)}.{suffix}"
-                    entries[table] = self.workshop.kept(
-                        part.files.get(table), table, name, uris[at]
-                    )
+                    entries[table] = self.writer.kept(part.files.get(table), table, name, uris[at])
             parts.append(with_files(part, entries))
         return replace(self, parts=tuple(parts))
 
@@ -207,7 +205,7 @@ class _Catalog:
             inside = (first >= part.start) & (first < part.start + part.rows)
             own = matches.filter(pa.array(inside))
             entry = part.files.get("matches")
-            if entry is None or not self.workshop.read(entry).equals(own):
-                entry = self.workshop.write("matches", part_stem(part.start), own)
+            if entry is None or not self.writer.read(entry).equals(own):
+                entry = self.writer.write("matches", part_stem(part.start), own)
             parts.append(with_files(part, {"matches": entry}))
         return tuple(parts)
