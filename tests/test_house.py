@@ -32,8 +32,7 @@ FLOW = """
     verification
     grouping
     settings
-    summary results
-    catalog
+    summary results catalog
     exporting report
     evaluation
     training

@@ -26,7 +26,7 @@ from copydetect.candidates.fusion import (
     merge_duplicates,
     merge_matches,
 )
-from copydetect.description.descriptors import BATCH_SIZE, Embedder, load_model
+from copydetect.description.descriptors import Embedder, load_model
 from copydetect.description.normalization import (
     BackgroundOptions,
     background_biases,
@@ -43,6 +43,7 @@ from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, Pixels
 
 _NEIGHBORS = 50
+_TOGETHER = 16
 _SIDE_PX = 448
 _STORAGE = LocalStorage()
 
@@ -119,7 +120,7 @@ def _describe(spec: str, model: Embedder) -> _Described:
     start = time.process_time()
     image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
     pictures = _pictures(spec)
-    while batch := list(islice(pictures, 4 * BATCH_SIZE)):
+    while batch := list(islice(pictures, _TOGETHER)):
         image_ids += [image_id for image_id, _ in batch]
         vectors.append(model.embed([pixels for _, pixels in batch]))
     return _Described(image_ids, np.concatenate(vectors), time.process_time() - start)

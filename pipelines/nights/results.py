@@ -64,7 +64,7 @@ def results_of(
     results: Results, generation: Generation, found: Found, files: Mapping[int, CatalogFile]
 ) -> Generation:
     """The generation with its groups, events and tables of the night."""
-    grouping = _NightGroups(results, generation, found, files)
+    grouping = _TouchedGroups(results, generation, found, files)
     groups, lasting, given = grouping.grouped()
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
@@ -111,7 +111,7 @@ def _index_files(results: Results) -> tuple[FileEntry, ...]:
 
 
 @dataclass(frozen=True)
-class _NightGroups:
+class _TouchedGroups:
     """The groups of a catalogue: those that the night has touched are made anew."""
 
     results: Results
@@ -296,7 +296,7 @@ def _image_events(plan: NightPlan, files: Mapping[int, CatalogFile]) -> list[Eve
 
 def _shown(
     results: Results,
-    grouping: _NightGroups,
+    grouping: _TouchedGroups,
     groups: pa.Table,
     events: Sequence[Event],
     generation: Generation,
@@ -334,7 +334,7 @@ def _shown(
     }
 
 
-def _failures(results: Results, grouping: _NightGroups) -> pa.Table:
+def _failures(results: Results, grouping: _TouchedGroups) -> pa.Table:
     """Files that could not be read, new ones and those that were to be compared."""
     found = tables.rows_to_table(results.failures, tables.FAILURES)
     opened = named(grouping.found.failures, grouping.standing)
