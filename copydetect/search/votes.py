@@ -105,13 +105,6 @@ class Votes:
     families: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def hit_ids(image_no: int, keypoints: Keypoints) -> Ints:
-    """(n,) int64 ids of an image's features in an index: image_no, x, y, scale and angle packed."""
-    parts = (keypoints.x, keypoints.y, keypoints.scale, keypoints.angle)
-    x, y, scale, angle = (part.astype(np.int64) for part in parts)
-    return (image_no << 32) | (x << 24) | (y << 16) | (scale << 8) | angle
-
-
 def query_features(
     image_nos: Sequence[int], keypoints: Sequence[Keypoints], quantiser: Quantiser
 ) -> tuple[QueryFeatures, Floats]:
@@ -148,11 +141,11 @@ def vote(
 ) -> Votes:
     """The references that the features' hits agree on.
 
-    ids: (n, k) int64 as `hit_ids` packs them, nearest first, −1 where there is none; distances:
-    (n, k) squared L2. exclude_self: hits on the query's own image_no don't count (one collection
-    searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature with many equals
-    says little; k of about 8 serves one copy an image as well as ten. In a large family all
-    features have many equals: there they weigh as if strangers began behind their hits.
+    ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
+    none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
+    (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
+    with many equals says little; k of about 8 serves one copy an image as well as ten. In a large
+    family all features have many equals: there they weigh as if strangers began behind their hits.
     """
     options = options or VoteOptions()
     families = _in_families(features, ids, distances, options)
@@ -168,22 +161,6 @@ def vote(
     agreeing = _one_to_one(agreeing)
     agreeing = _Hits.concatenate(agreeing, hits.where(alone))
     return replace(_best(features, agreeing, pairs, options), families=families)
-
-
-def normalise(votes: Votes, first: int = 2, last: int = 4) -> Floats:
-    """(m,) float32: votes minus the mean of the query's own ranks `first` to `last`.
-
-    A query that looks like everything in a crowd (pages, screens, shelves) has high ranks
-    throughout; missing ranks count as 0. Ranks 2 to 4 suit one copy a query, 5 to 30 many.
-    """
-    if not 1 <= first <= last:
-        raise OptionError(f"ranks {first} to {last}: must be 1 <= first <= last")
-    _, inverse, counts = np.unique(votes.query, return_inverse=True, return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    rank = np.arange(len(votes.query)) - offsets[inverse] + 1
-    near = (rank >= first) & (rank <= last)
-    density = np.bincount(inverse[near], votes.votes[near], len(counts)) / (last - first + 1)
-    return (votes.votes - density[inverse]).astype(np.float32)
 
 
 @dataclass(frozen=True)
