@@ -47,7 +47,9 @@ class RunOptions:
     precision: share of the reported pairs that should be real copies, above 0 and below 1 (0.97
     where neither it nor `min_confidence` is given). min_confidence: report pairs from this
     confidence up instead, 0…1. calibration: path of what `copydetect calibrate` wrote, "" for the
-    bundled one, "none" for confidences as the decision gives them.
+    bundled one, "none" for confidences as the decision gives them. check: whether a run over 300
+    images or more plants copies of its own, to set the threshold for `precision` by what becomes of
+    them and to measure how many copies it finds; never with a calibration or `min_confidence`.
 
     model: name of a bundled descriptor, or path of a model. trust_model: whether it may be
     TorchScript, which is a program that can read and write files. device: what computes
@@ -73,6 +75,7 @@ class RunOptions:
     precision: float | None = None
     min_confidence: float | None = None
     calibration: str = ""
+    check: bool = True
     model: str = DEFAULT_MODEL
     trust_model: bool = False
     device: str = "cpu"
@@ -146,6 +149,7 @@ class RunChanges(TypedDict, total=False):
     precision: float | None
     min_confidence: float | None
     calibration: str
+    check: bool
     model: str
     trust_model: bool
     device: str

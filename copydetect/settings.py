@@ -80,7 +80,8 @@ class Settings:
     """What decides the results of a run, and nothing else: no paths of outputs, no engine.
 
     Fields are those of `RunOptions`, filled in. calibration: as loaded; min_confidence: as given,
-    or where `precision` is had.
+    or where `precision` is had by the calibration; check: whether the run plants copies of its own
+    to set it anew, but never below least_confidence.
     """
 
     effort: EffortName
@@ -98,6 +99,8 @@ class Settings:
     calibration: Calibration
     precision: float | None
     min_confidence: float
+    check: bool
+    least_confidence: float
     keep: tuple[KeepRule, ...]
     prefer: tuple[str, ...]
     protect: tuple[str, ...]
@@ -121,6 +124,9 @@ class Settings:
             "calibration": calibration,
             "precision": precision,
             "min_confidence": min_confidence,
+            # A calibration that was given is one for these images already.
+            "check": options.check and precision is not None and not options.calibration,
+            "least_confidence": EVEN_ODDS if options.precision is None else 0.0,
         }
         settings = cls(**{**kept, **resolved})
         settings._check()

@@ -259,6 +259,14 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "decision gives them",
         },
     ),
+    "check": (
+        _THRESHOLD,
+        {
+            "action": "store_false",
+            "help": "plant no copies to set the threshold by, and to measure what is found; done "
+            "from 300 images up, without --calibration and --min_confidence",
+        },
+    ),
     "model": (_DESCRIPTOR, {"help": "name of a bundled descriptor, or path of a model"}),
     "trust_model": (_DESCRIPTOR, {"action": "store_true", "help": TRUST_MODEL}),
     "device": (_DESCRIPTOR, {"help": "what computes descriptors: cpu, cuda, cuda:1, … (cpu)"}),

@@ -12,10 +12,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
@@ -26,7 +24,6 @@ from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
-from copydetect.search.neighbors import saturated_queries
 from copydetect.settings import Settings
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -42,9 +39,10 @@ from pipelines.outputs import (
     refuse_foreign,
     refuse_input_in_output,
 )
-from pipelines.quality import feature_quality, search_quality
+from pipelines.proposals import proposals_of, quality_of
 from pipelines.report import write_report
 from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
+from pipelines.self_check import SCRATCH, CheckedRun, self_check
 from pipelines.stages import Listing, Search, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
@@ -53,6 +51,7 @@ _INDEX_SPILLS = ("sample", "vectors")
 _SCRATCH = (
     "search",
     "pairs",
+    SCRATCH,
     *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in _INDEX_SPILLS),
 )
 
@@ -276,9 +275,15 @@ def search_and_verify(
     sides = tuple(
         stages.side(place, role, parts[role], job.settings.channels) for role in job.roles
     )
-    proposals, quality = _proposals(job, place, search, sides)
+    proposals = proposals_of(place, job.settings, job.models, search, (sides[0], sides[1]))
+    quality = quality_of(place, job.settings, search, proposals)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     verifying = job.settings.verification
+    check = None
+    if job.settings.check:
+        run = CheckedRun(place, job.output, job.settings, job.setup, job.models, search, sides[1])
+        check = self_check(run)
+        verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
     quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
     uris = {
@@ -297,38 +302,8 @@ def search_and_verify(
         counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
         quality=quality,
+        check=check,
     )
-
-
-def _proposals(
-    job: Job, place: Workplace, search: Search, sides: tuple[Side, ...]
-) -> tuple[Proposals, dict[str, float]]:
-    """What both channels find, and what the search of descriptors loses."""
-    settings = job.settings
-    neighbors: list[str] = []
-    votes: list[str] = []
-    quality: dict[str, float] = {}
-    if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(search.symmetric)
-        index = settings.descriptor_index
-        model = job.models["descriptor"]
-        neighbors = stages.search_descriptors(place, search, index, searching, model)
-        quality = search_quality(place, search, neighbors, searching)
-        # With so many likely copies there may be more, which only others' lists can tell.
-        capped = saturated_queries(place.storage, neighbors)
-        quality["search_capped_queries"] = float(capped)
-    if "local" in settings.channels:
-        searching = settings.feature_search(search.symmetric)
-        votes = stages.search_keypoints(place, search, settings.feature_index, searching)
-        quality |= feature_quality(place, search, searching)
-    proposals = Proposals(
-        neighbors=tuple(neighbors),
-        votes=tuple(votes),
-        queries=sides[0],
-        references=None if search.symmetric else sides[1],
-        views=VIEW_NAMES,
-    )
-    return proposals, quality
 
 
 def _group(

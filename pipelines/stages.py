@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import numpy as np
@@ -229,12 +229,21 @@ def part_files(place: Workplace, role: Role, table: str, parts: int) -> PartFile
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched in what: the described roles, with the number of their parts."""
+    """What is searched in what: the described roles, with the number of their parts.
+
+    planted_in: the folder of queries that are no part of the run itself, "" for the run's own: they
+    ask its indexes, which are finished by then, and what is found for them is in that folder.
+    """
 
     queries: Role
     query_parts: int
     references: Role
     reference_parts: int
+    planted_in: str = ""
+
+    def asking(self, place: Workplace) -> Workplace:
+        """Where the queries are."""
+        return replace(place, folder=self.planted_in) if self.planted_in else place
 
     @property
     def symmetric(self) -> bool:
@@ -247,22 +256,25 @@ def search_descriptors(
 ) -> list[str]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
     references = part_files(place, search.references, "descriptors", search.reference_parts)
-    queries = part_files(place, search.queries, "descriptors", search.query_parts)
+    asking = search.asking(place)
+    queries = part_files(asking, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.index, "descriptors")
     asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
     vectors = sum(place.rows(uri) for uri in references.channel)
     if not vectors:
         return []
     index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
-    found = runs.join(place.folder, "search", "descriptors")
+    found = runs.join(asking.folder, "search", "descriptors")
     search_job = SearchJob(place.storage, found, asked, folder, options)
 
     def build(pipeline: beam.Pipeline) -> None:
-        built = (
-            pipeline
-            | "references" >> beam.Create(references.parts())
-            | DescriptorsToShards(index_job, processes=place.started)
-        )
+        built = None
+        if not search.planted_in:
+            built = (
+                pipeline
+                | "references" >> beam.Create(references.parts())
+                | DescriptorsToShards(index_job, processes=place.started)
+            )
         _ = (
             pipeline
             | "queries" >> beam.Create(queries.parts())
@@ -278,11 +290,12 @@ def search_keypoints(
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     references = part_files(place, search.references, "keypoints", search.reference_parts)
-    queries = part_files(place, search.queries, "keypoints", search.query_parts)
+    asking = search.asking(place)
+    queries = part_files(asking, search.queries, "keypoints", search.query_parts)
     features = sum(place.leaves(uri, "x") for uri in references.channel)
     if not features:
         return []
-    folder = runs.join(place.folder, "search", "keypoints")
+    folder = runs.join(asking.folder, "search", "keypoints")
     job = KeypointSearch(
         storage=place.storage,
         references=references,
@@ -292,6 +305,7 @@ def search_keypoints(
         folder=folder,
         index=index,
         options=options,
+        index_is_there=bool(search.planted_in),
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(

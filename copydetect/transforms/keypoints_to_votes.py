@@ -42,6 +42,7 @@ class KeypointSearch:
     folder: str
     index: IndexOptions
     options: SearchOptions
+    index_is_there: bool = False
 
     @property
     def symmetric(self) -> bool:
@@ -85,7 +86,10 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
     def expand(self, parts: tuple[PCollection[Part], PCollection[Part]]) -> PCollection[str]:
         references, queries = parts
         search, processes = self._search, self._processes
-        built = references | "index" >> DescriptorsToShards(search.index_job(), processes=processes)
+        built = None
+        if not search.index_is_there:
+            index = DescriptorsToShards(search.index_job(), processes=processes)
+            built = references | "index" >> index
         upright, mirrored = (
             queries | name >> ShardsToNeighbors(search.search_job(flipped), built, processes)
             for name, flipped in (("upright", False), ("mirrored", True))
