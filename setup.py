@@ -1,18 +1,26 @@
 """Packaging; `python setup.py sdist` makes what a remote worker is given."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "copydetect" / "__init__.py").read_text())[1]
+# The folder `pipelines` is installed as copydetect.pipelines: a wheel adds one name, `copydetect`.
+JOBS = [f"copydetect.{name}" for name in find_packages(include=["pipelines*"])]
+LIBRARY = find_packages(include=["copydetect*"])
+
 setup(
     name="copydetect-images",
-    version="0.1.0",
+    version=VERSION,
     description="Finds edited copies of images in large collections, with proof",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["copydetect*", "pipelines*"]),
+    packages=sorted({*LIBRARY, *JOBS}),
+    package_dir={"copydetect.pipelines": "pipelines"},
     package_data={
         "copydetect": ["py.typed"],
         "copydetect.models": ["*"],
@@ -38,7 +46,14 @@ setup(
     extras_require={
         "heif": ["pillow-heif>=0.18,<2"],
         "raw": ["rawpy>=0.25,<0.29"],
-        "test": ["hypothesis>=6.100", "mypy>=1.13", "pandas>=2", "pytest>=8", "ruff>=0.8"],
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.13",
+            "pandas>=2",
+            "pytest>=8",
+            "ruff>=0.8",
+            "setuptools>=68",
+        ],
     },
-    entry_points={"console_scripts": ["copydetect = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["copydetect = copydetect.pipelines.cli:main"]},
 )

@@ -1,6 +1,6 @@
 """`python -m copydetect` is the command `copydetect`."""
 
-from pipelines.cli import main
+from copydetect.pipelines.cli import main
 
 if __name__ == "__main__":
     main()

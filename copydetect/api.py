@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
-        from copydetect.image_files import ImageLike
         from copydetect.inputs.given import Inputs, Location
+        from copydetect.inputs.image_like import ImageLike
         from copydetect.results import Result
         from copydetect.types import Role
 
@@ -90,7 +90,7 @@ def open_run(output: Location) -> Result:
     with quiet_imports():
         from copydetect.results import Result
         from copydetect.runs import Manifest
-        from copydetect.transforms.storage import storage_for
+        from copydetect.storage.remote import storage_for
 
     folder = os.fspath(output).rstrip("/") or "/"
     storage = storage_for(folder)
@@ -173,10 +173,10 @@ def _run(
 ) -> Result:
     chosen = (options or RunOptions()).changed(**changes)
     with quiet_imports():
-        from pipelines.job import checked_job, run_job
+        from copydetect.pipelines.job import checked_job, run_job
 
     job = checked_job(command, inputs, os.fspath(output), chosen, engine or EngineOptions())
-    result = run_job(job)
+    result: Result = run_job(job)
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
     return result

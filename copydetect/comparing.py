@@ -14,12 +14,12 @@ from copydetect.description.describing import local_features
 from copydetect.description.keypoints import load_quantiser
 from copydetect.description.renderings import MOMENTS_DECODED, renderings_of
 from copydetect.errors import ImageError
-from copydetect.evaluation.calibration import bundled_calibration
-from copydetect.image_files import ImageLike, file_bytes, named
-from copydetect.images import DecodedImage, decode
+from copydetect.images.decoding import DecodedImage, decode
+from copydetect.inputs.image_like import ImageLike, file_bytes, named
 from copydetect.models import DEFAULT_MODEL
 from copydetect.options import DEFAULT_PRECISION, RunOptions
 from copydetect.types import Candidate, Direction, Match, Relation
+from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import PairImage

@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from copydetect import tables
 from copydetect.inputs.sources import read_refs
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef, ImageRow, Role
 
 Content = bytes | Failure

@@ -10,7 +10,7 @@ from copydetect import runs, tables
 from copydetect.errors import OptionError
 from copydetect.runs import Manifest
 from copydetect.spelling import suggestion
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.summary import Summary, summary_of
 
 if TYPE_CHECKING:

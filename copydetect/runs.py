@@ -22,7 +22,7 @@ from copydetect import __version__, tables
 from copydetect.errors import InputError, RunError
 from copydetect.json_values import parse_as
 from copydetect.self_check import SelfCheck
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Role
 
 MANIFEST = "manifest.json"

@@ -14,14 +14,8 @@ from copydetect.description.describing import DescriberOptions
 from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.description.views import ViewOptions
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration import (
-    IDENTITY,
-    Calibration,
-    Task,
-    bundled_calibration,
-)
 from copydetect.grouping.keepers import KeepOptions
-from copydetect.images import DecodeOptions
+from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import (
     DEFAULT_PRECISION,
@@ -33,7 +27,13 @@ from copydetect.options import (
     Suggest,
 )
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.verification.calibration import (
+    IDENTITY,
+    Calibration,
+    Task,
+    bundled_calibration,
+)
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 

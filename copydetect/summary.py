@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from copydetect import runs
 from copydetect.runs import Manifest, RoleInput
 from copydetect.self_check import SelfCheck
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Role
 
 _FAILURES_SHOWN = 3

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from copydetect.errors import InputError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 _ROLE = pa.field("role", pa.string(), nullable=False)
 _MATRIX = pa.list_(pa.float64())

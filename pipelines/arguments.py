@@ -19,7 +19,8 @@ from copydetect.options import (
     Suggest,
 )
 from copydetect.spelling import suggestion
-from pipelines.exit_codes import BAD_ARGUMENTS, exit_code_of
+
+from .exit_codes import BAD_ARGUMENTS, exit_code_of
 
 INPUTS = "folders, globs, manifests (.csv, .parquet), .tar shards, Parquet of images, or images"
 

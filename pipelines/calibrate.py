@@ -22,12 +22,6 @@ from copydetect.candidates.fusion import Fusion
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation import plots
-from copydetect.evaluation.calibration import (
-    FILE_NAMES,
-    Calibration,
-    Task,
-    decision_digest,
-)
 from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
 from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
@@ -40,10 +34,17 @@ from copydetect.inputs.finding import find_sources
 from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
 from copydetect.parts import LISTING, ListedImage, content_digest, part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
-from pipelines import stages
-from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.outputs import alone_in
-from pipelines.stages import Listing, Workplace
+from copydetect.verification.calibration import (
+    FILE_NAMES,
+    Calibration,
+    Task,
+    decision_digest,
+)
+
+from . import stages
+from .job import Job, checked_job, listings_of, search_and_verify
+from .outputs import alone_in
+from .stages import Listing, Workplace
 
 _PLOT, _PAIRS = "calibration.svg", "pairs.parquet"
 _FEW_IMAGES = 200

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from copydetect import __version__
 from copydetect.spelling import suggestion
-from pipelines import exit_codes
-from pipelines.endings import end_cleanly_when_asked, forgive_closed_streams
+
+from . import exit_codes
+from .endings import end_cleanly_when_asked, forgive_closed_streams
 
 COMMANDS = {
     "dedup": "find the copies inside a collection",
@@ -92,7 +93,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _module_of(command: str) -> ModuleType:
-    return importlib.import_module(f"pipelines.commands.{command}")
+    return importlib.import_module(f"{__package__}.commands.{command}")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from copydetect.errors import OptionError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
 from copydetect.options import EngineOptions
 from copydetect.parts import part_count
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import RecordedStorage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
-from copydetect.transforms.storage import RecordedStorage
-from pipelines.engine import Engine, engine_of
-from pipelines.outputs import output_folder, refuse_foreign
-from pipelines.stages import Listing, Workplace, list_images
+
+from .engine import Engine, engine_of
+from .outputs import output_folder, refuse_foreign
+from .stages import Listing, Workplace, list_images
 
 _RESULTS = ("ground_truth.csv", "edits.csv", "failures.csv")
 _LISTING = "run-listing"

@@ -20,12 +20,13 @@ from loky import cpu_count
 
 from copydetect.errors import CopydetectError, OptionError
 from copydetect.options import EngineOptions
-from copydetect.scratch import adopt, remove_abandoned
-from copydetect.threads import startable_threads
-from copydetect.transforms.processes import Processes
-from pipelines.arguments import refuse_unknown_flags
-from pipelines.endings import end_if_asked, forgiving
-from pipelines.progress import progress_told
+from copydetect.storage.scratch import adopt, remove_abandoned
+from copydetect.workers.processes import Processes
+from copydetect.workers.threads import startable_threads
+
+from .arguments import refuse_unknown_flags
+from .endings import end_if_asked, forgiving
+from .progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MSEC = 10**9

@@ -17,8 +17,8 @@ from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
 from copydetect.evaluation.rankings import CandidateRule, Ranking
 from copydetect.evaluation.relations import relation_figures
 from copydetect.runs import Manifest, join
-from copydetect.storage import Storage
-from copydetect.transforms.storage import storage_for
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import storage_for
 
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
 

@@ -14,7 +14,8 @@ from copydetect.errors import (
     TooManyFailuresError,
     TransientError,
 )
-from pipelines.endings import Ended
+
+from .endings import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 TRY_AGAIN = 75

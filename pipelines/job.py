@@ -15,7 +15,6 @@ from copydetect import runs, tables
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
@@ -25,25 +24,27 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.settings import Settings
+from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.transforms.storage import BeamStorage, RecordedStorage
 from copydetect.types import Role
-from pipelines import stages
-from pipelines.engine import Engine, engine_of
-from pipelines.lost_copies import lost_copies
-from pipelines.outputs import (
+from copydetect.verification.calibration import Task
+
+from . import stages
+from .engine import Engine, engine_of
+from .lost_copies import lost_copies
+from .outputs import (
     alone_in,
     check_writable,
     output_folder,
     refuse_foreign,
     refuse_input_in_output,
 )
-from pipelines.proposals import proposals_of, quality_of
-from pipelines.report import write_report
-from pipelines.retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from pipelines.self_check import SCRATCH, CheckedRun, self_check
-from pipelines.stages import Listing, Search, Workplace
+from .proposals import proposals_of, quality_of
+from .report import write_report
+from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
+from .self_check import SCRATCH, CheckedRun, self_check
+from .stages import Listing, Search, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"

@@ -16,18 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import PairNumbers, Side, write_pairs
-from copydetect.evaluation.calibration import bundled_calibration
+from copydetect.candidates.candidate_job import Side
+from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
 from copydetect.evaluation.metrics import wilson
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
-from copydetect.transforms.processes import WorkOnParts
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Candidate
+from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines.stages import Workplace
+
+from .stages import Workplace
 
 NEAREST = "nearest.npz"
 Pairs = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ from pathlib import Path
 from copydetect.errors import InputError, OptionError, TransientError
 from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
-from copydetect.records import remove_unfinished, stranger_in
+from copydetect.storage.records import remove_unfinished, stranger_in
 
 try:
     import fcntl

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from copydetect.candidates.candidate_parts import Proposals, Side
+from copydetect.candidates.candidate_job import Proposals, Side
 from copydetect.description.views import VIEW_NAMES
 from copydetect.search.neighbors import saturated_queries
 from copydetect.settings import Settings
-from pipelines import stages
-from pipelines.quality import feature_quality, search_quality
-from pipelines.stages import Search, Workplace
+
+from . import stages
+from .quality import feature_quality, search_quality
+from .stages import Search, Workplace
 
 
 def proposals_of(

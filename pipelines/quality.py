@@ -17,10 +17,11 @@ from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
-from copydetect.storage import Storage
-from copydetect.transforms.processes import WorkOnParts
-from pipelines.lost_copies import NEAREST, write_nearest
-from pipelines.stages import Search, Workplace, part_files
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
+
+from .lost_copies import NEAREST, write_nearest
+from .stages import Search, Workplace, part_files
 
 _QUERIES = 300
 _RANKS = (1, 10)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from copydetect import images
 from copydetect.errors import ImageError
+from copydetect.images import decoding
 from copydetect.inputs.sources import read_refs
 from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
-from copydetect.storage import Storage
-from copydetect.transforms.storage import storage_for
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import storage_for
 from copydetect.types import Failure, ImageRef
 
 _THUMBNAIL_PX = 280
@@ -55,7 +55,7 @@ def _thumbnails_of(run: RunTables) -> Thumbnails:
         if isinstance(data, Failure):
             return None
         try:
-            return thumbnail_jpeg(images.decode(data, _THUMBNAIL_PX).pixels)
+            return thumbnail_jpeg(decoding.decode(data, _THUMBNAIL_PX).pixels)
         except ImageError:
             return None
 

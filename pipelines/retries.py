@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from copydetect import runs, tables
 from copydetect.parts import LISTING, ListedImage
 from copydetect.runs import Manifest
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, can_be_described
 from copydetect.types import ImageRow
 

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import PairNumbers, Side, read_pairs, write_pairs
+from copydetect.candidates.candidate_job import Side
 from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import InputError
-from copydetect.evaluation.calibration import IDENTITY, bundled_calibration, decision_digest
 from copydetect.evaluation.calibration_pairs import NEARLY_CERTAIN
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
@@ -44,14 +44,16 @@ from copydetect.parts import LISTING, ListedImage, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Candidate
-from pipelines import stages
-from pipelines.proposals import proposals_of
-from pipelines.stages import Search, Workplace
+from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
+
+from . import stages
+from .proposals import proposals_of
+from .stages import Search, Workplace
 
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")

@@ -14,19 +14,20 @@ from loky import cpu_count
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
-from copydetect.images import DecodeOptions
-from copydetect.index.building import IndexJob, SearchJob
+from copydetect.images.decoding import DecodeOptions
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
 from copydetect.parts import content_digest, part_count
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import Storage
+from copydetect.search.searching import SearchJob
+from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
 from copydetect.tables import count_leaves
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
@@ -35,7 +36,6 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.processes import Processes
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -44,7 +44,9 @@ from copydetect.transforms.refs_to_descriptions import (
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines.engine import Engine
+from copydetect.workers.processes import Processes
+
+from .engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000

@@ -9,12 +9,13 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.building import IndexJob, build_index
 from copydetect.index.partitions import IndexOptions, Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.search.searching import SearchJob, search_index
+from copydetect.storage.files import LocalStorage
 
 
 def unit_vectors(count: int, dimension: int = 32, seed: int = 0) -> np.ndarray:

@@ -9,27 +9,28 @@ from typing import Any
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
 from copydetect.description.keypoints import load_quantiser
 from copydetect.description.views import VIEW_NAMES
-from copydetect.evaluation.calibration import Task
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
-from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.building import IndexJob, build_index
 from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
 from copydetect.parts import list_images
-from copydetect.search.hits import vote_part, write_votes
+from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Role
+from copydetect.verification.calibration import Task
 from copydetect.verification.match_parts import PairImages, verify_part
 
 STORAGE = LocalStorage()

@@ -15,10 +15,10 @@ from copydetect.edits import apply
 from copydetect.edits.colour import Brightness
 from copydetect.edits.edit import Edit
 from copydetect.edits.geometry import Crop, FlipHorizontal, QuarterTurn
+from copydetect.pipelines.commands import dedup
 from copydetect.runs import Manifest
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Pixels
-from pipelines.commands import dedup
 from tests.scenes import scene
 
 STORAGE = LocalStorage()

@@ -21,8 +21,8 @@ from copydetect import api
 from copydetect.errors import ImageError, InputError, OptionError, TooManyFailuresError
 from copydetect.index.channels import read_vectors
 from copydetect.options import EngineOptions, RunChanges, RunOptions
-from pipelines.commands import dedup as command
-from pipelines.commands import export as export_command
+from copydetect.pipelines.commands import dedup as command
+from copydetect.pipelines.commands import export as export_command
 from tests.conftest import BROKEN, EMPTY, ONE_WORKER, TWIN, Planted, Run, encoded
 from tests.scenes import scene
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
-from pipelines.exit_codes import TRY_AGAIN
+from copydetect.pipelines import cli
+from copydetect.pipelines.exit_codes import TRY_AGAIN
 from tests.conftest import ONE_WORKER, Planted, encoded
 from tests.scenes import scene
 

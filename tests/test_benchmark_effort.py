@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import benchmark
+from copydetect.pipelines.commands import benchmark
 from tests.conftest import EDITS, ONE_WORKER, Planted
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.benchmarks import faults
-from pipelines.benchmarks.faults import FaultsError, Workshop, inject
+from copydetect.pipelines.benchmarks import faults
+from copydetect.pipelines.benchmarks.faults import FaultsError, Workshop, inject
 from tests.conftest import Planted
 
 

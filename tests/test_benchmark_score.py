@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import OptionError
-from pipelines.benchmarks.score import DEFAULT_FORM, FORMS, Form
-from pipelines.commands import benchmark
+from copydetect.pipelines.benchmarks.score import DEFAULT_FORM, FORMS, Form
+from copydetect.pipelines.commands import benchmark
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
 

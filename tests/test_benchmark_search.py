@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from copydetect.index.partitions import IndexOptions
-from copydetect.search.neighbors import Neighbors
-from pipelines.benchmarks import features, plan, search
-from pipelines.benchmarks.vectors import (
+from copydetect.pipelines.benchmarks import features, plan, search
+from copydetect.pipelines.benchmarks.vectors import (
     Planted,
     fit_mixture,
     plant,
     shortened,
     write_vectors,
 )
-from pipelines.commands import benchmark
+from copydetect.pipelines.commands import benchmark
+from copydetect.search.neighbors import Neighbors
 from tests.collections_for_search import unit_vectors
 
 
@@ -82,7 +82,7 @@ def test_planted_pairs_have_their_similarity_and_are_counted() -> None:
 def test_vectors_are_written_in_parts_that_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.benchmarks.vectors.PART_VECTORS", 300)
+    monkeypatch.setattr("copydetect.pipelines.benchmarks.vectors.PART_VECTORS", 300)
     files, planted = write_vectors(str(tmp_path), unit_vectors(600), 1000)
     parts = [files(path) for _, path in files.parts()]
     assert [len(ids) for _, ids in parts] == [300, 300, 300, 100]

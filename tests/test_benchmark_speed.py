@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import torch
 
-from pipelines.benchmarks import speed
-from pipelines.benchmarks.resnet import ResNet50
-from pipelines.commands import benchmark
+from copydetect.pipelines.benchmarks import speed
+from copydetect.pipelines.benchmarks.resnet import ResNet50
+from copydetect.pipelines.commands import benchmark
 
 
 def test_resnet_50_has_its_size_and_shape():

@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 
 from copydetect.evaluation.ground_truth import PairTruth
+from copydetect.pipelines.benchmarks import verify
+from copydetect.pipelines.benchmarks.verify import (
+    DETAIL,
+    SCORES,
+    SHAPE,
+    VARIANTS,
+    Collected,
+    Variant,
+)
+from copydetect.pipelines.commands import benchmark
 from copydetect.verification.evidence import NAMES
-from pipelines.benchmarks import verify
-from pipelines.benchmarks.verify import DETAIL, SCORES, SHAPE, VARIANTS, Collected, Variant
-from pipelines.commands import benchmark
 from tests.scenes import scene
 
 

@@ -13,16 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copydetect.errors import InputError, OptionError
-from copydetect.evaluation.calibration import (
-    IDENTITY,
-    Calibration,
-    ProbabilityMap,
-    Task,
-    bundled_calibration,
-    bundled_name,
-    decision_digest,
-    pairs_to_show,
-)
 from copydetect.evaluation.calibration_fit import (
     LabelledPairs,
     fit_calibration,
@@ -37,7 +27,17 @@ from copydetect.evaluation.calibration_pairs import (
 )
 from copydetect.evaluation.metrics import reliability, wilson
 from copydetect.parts import ListedImage
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.verification.calibration import (
+    IDENTITY,
+    Calibration,
+    ProbabilityMap,
+    Task,
+    bundled_calibration,
+    bundled_name,
+    decision_digest,
+    pairs_to_show,
+)
 
 STEPPED = ProbabilityMap(0.5, 0.3, -2.0, ((-4.0, -6.0), (0.0, -1.0), (3.0, 5.0)))
 probabilities = st.floats(0.0, 1.0)

@@ -18,11 +18,11 @@ from copydetect.errors import (
     TransientError,
 )
 from copydetect.options import RunOptions
-from pipelines import cli
-from pipelines.arguments import CommandParser, add_run_options, run_options
-from pipelines.commands.benchmark import BENCHMARKS
-from pipelines.engine import StageError
-from pipelines.exit_codes import exit_code_of
+from copydetect.pipelines import cli
+from copydetect.pipelines.arguments import CommandParser, add_run_options, run_options
+from copydetect.pipelines.commands.benchmark import BENCHMARKS
+from copydetect.pipelines.engine import StageError
+from copydetect.pipelines.exit_codes import exit_code_of
 
 COMMANDS = [[command] for command in cli.COMMANDS] + [["benchmark", name] for name in BENCHMARKS]
 HEAVY = ("torch", "apache_beam", "cv2", "scipy", "pyarrow", "faiss", "matplotlib")
@@ -43,7 +43,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     code = (
-        "import sys; from pipelines import cli; code = cli.main(sys.argv[1:]); "
+        "import sys; from copydetect.pipelines import cli; code = cli.main(sys.argv[1:]); "
         f"heavy = sorted(set({HEAVY!r}) & set(sys.modules)); assert not heavy, heavy; "
         "sys.exit(code)"
     )
@@ -55,7 +55,7 @@ def test_help_loads_nothing_heavy(command: list[str]) -> None:
 
 def test_a_typing_error_is_answered_at_once() -> None:
     code = (
-        "import sys; from pipelines import cli; "
+        "import sys; from copydetect.pipelines import cli; "
         "code = cli.main(['dedup', 'x', '--efort', 'fast']); "
         f"assert code == 2; assert not set({HEAVY!r}) & set(sys.modules)"
     )

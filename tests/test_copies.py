@@ -16,8 +16,8 @@ from copydetect.edits.copies import (
     load_others,
 )
 from copydetect.errors import ImageError, InputError, OptionError
-from copydetect.images import decode
-from copydetect.storage import LocalStorage
+from copydetect.images.decoding import decode
+from copydetect.storage.files import LocalStorage
 
 
 def picture(height: int = 120, width: int = 160) -> bytes:

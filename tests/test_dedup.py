@@ -16,12 +16,12 @@ from pyarrow import parquet
 
 from copydetect import runs, tables
 from copydetect.options import RunOptions
+from copydetect.pipelines.commands import dedup
+from copydetect.pipelines.job import _describer_setup
 from copydetect.runs import Manifest
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure, ImageRef
-from pipelines.commands import dedup
-from pipelines.job import _describer_setup
 from tests.composition import Composition, Described, default_settings
 from tests.conftest import (
     BROKEN,
@@ -40,7 +40,7 @@ Patch = pytest.MonkeyPatch
 
 def in_parts(monkeypatch: Patch, parts: int = 4) -> None:
     """Cut the small collection into parts, as a large one is."""
-    monkeypatch.setattr("pipelines.stages.part_count", lambda images: parts)
+    monkeypatch.setattr("copydetect.pipelines.stages.part_count", lambda images: parts)
 
 
 def files_of(output: Path) -> list[str]:
@@ -123,7 +123,7 @@ def test_a_second_run_has_nothing_to_do(
     output = tmp_path / "out"
     shutil.copytree(run.output, output)
     before = {f: f.stat().st_mtime_ns for f in output.glob("run-*/*/*")}
-    monkeypatch.setattr("pipelines.stages.describe", None)
+    monkeypatch.setattr("copydetect.pipelines.stages.describe", None)
     flags = ["--max_failed_fraction=1", ONE_WORKER[0]]
     assert dedup.main([str(planted.folder), "--output", str(output), *flags]) == 0
     assert "as in the run before" in capsys.readouterr().out
@@ -165,7 +165,7 @@ def test_damaged_parts_are_made_again(
         dedup_run(planted.folder, output)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr("pipelines.job.group_copies", None)
+            patch.setattr("copydetect.pipelines.job.group_copies", None)
             with pytest.raises(TypeError):
                 dedup_run(planted.folder, output)
     files = sorted(file for file in output.glob("run-*/**/*") if file.is_file())

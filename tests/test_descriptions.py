@@ -17,7 +17,7 @@ from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.description.renderings import Rendering
 from copydetect.description.views import VIEW_NAMES, ViewOptions, views_of
 from copydetect.grouping.groups import group_copies
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.parts import ListedImage, list_images

@@ -8,7 +8,7 @@ import pytest
 
 from copydetect import tables
 from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
-from copydetect.candidates.side_tables import (
+from copydetect.candidates.mapped_tables import (
     DescribedSide,
     load_described_side,
     write_described_part,
@@ -16,7 +16,7 @@ from copydetect.candidates.side_tables import (
 )
 from copydetect.index.channels import PartFiles
 from copydetect.search.neighbors import Neighbors
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 STORAGE = LocalStorage()
 IMAGES, VIEWS, DIMENSION = 7, 2, 8

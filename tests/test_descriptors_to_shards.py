@@ -9,10 +9,11 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.testing.util import assert_that, equal_to
 
-from copydetect.index.building import SearchJob, build_index, search_index
+from copydetect.index.building import build_index
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.search.searching import SearchJob, search_index
+from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from tests.collections_for_search import Collection, assert_same, index_job, unit_vectors

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from copydetect.options import EngineOptions
-from copydetect.scratch import adopt, remove_abandoned, scratch_folder, scratch_prefix
-from pipelines.engine import ThreadsError, engine_of
+from copydetect.pipelines.engine import ThreadsError, engine_of
+from copydetect.storage.scratch import adopt, remove_abandoned, scratch_folder, scratch_prefix
 from tests.conftest import Planted
 
 ROOT = Path(__file__).parents[1]
-PYTHON = [sys.executable, "-m", "pipelines.cli"]
+PYTHON = [sys.executable, "-m", "copydetect.pipelines.cli"]
 
 
 def started(planted: Planted, output: Path) -> subprocess.Popen[str]:
@@ -93,6 +93,6 @@ def test_a_folder_of_another_library_is_adopted(tmp_path: Path) -> None:
 
 
 def test_too_few_threads_are_named_before_anything_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.engine.startable_threads", lambda wanted: 7)
+    monkeypatch.setattr("copydetect.pipelines.engine.startable_threads", lambda wanted: 7)
     with pytest.raises(ThreadsError, match="only 7 threads"):
         engine_of(EngineOptions()).fork()

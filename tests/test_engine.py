@@ -12,8 +12,8 @@ import pytest
 
 from copydetect.errors import OptionError
 from copydetect.options import EngineOptions
-from pipelines.engine import StageError, engine_of
-from pipelines.progress import progress_told
+from copydetect.pipelines.engine import StageError, engine_of
+from copydetect.pipelines.progress import progress_told
 
 
 def test_a_stage_runs_and_is_timed(tmp_path) -> None:
@@ -75,7 +75,7 @@ def test_beams_own_options_pass_through() -> None:
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "pipelines.cli", "--help"]
+    command = [sys.executable, "-m", "copydetect.pipelines.cli", "--help"]
     try:
         ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     finally:
@@ -102,7 +102,7 @@ def test_a_stage_shows_how_far_it_is_or_at_least_how_long_it_takes(total: int, s
 def test_a_pipe_gets_a_line_now_and_then(
     total: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.progress._LINE_SECONDS", 0.01)
+    monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     pipe = io.StringIO()
     with progress_told("search", total, "images", lambda: 3, True, pipe):
         time.sleep(0.2)
@@ -110,7 +110,7 @@ def test_a_pipe_gets_a_line_now_and_then(
 
 
 def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.progress._LINE_SECONDS", 0.01)
+    monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     file = io.StringIO()
     with progress_told("search", 10, "images", lambda: 3, False, file):
         time.sleep(0.1)

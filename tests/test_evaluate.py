@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
+from copydetect.pipelines.commands import evaluate
 from copydetect.runs import Manifest
-from copydetect.storage import LocalStorage
-from pipelines.commands import evaluate
+from copydetect.storage.files import LocalStorage
 
 TRUTH = "query_id,reference_id\nQ1,R1\nQ2,R2\nQ3,\n"
 

@@ -9,7 +9,7 @@ import pytest
 from copydetect.errors import InputError
 from copydetect.evaluation.ground_truth import PairTruth, read_truth
 from copydetect.evaluation.relations import relation_figures
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 TRUTH = """query_id,reference_id,relation
 a,b,edited

@@ -26,16 +26,16 @@ from pyarrow import parquet
 from copydetect import tables
 from copydetect.description.descriptors import BUNDLED_MODELS, DEFAULT_MODEL, ModelCard
 from copydetect.errors import CopydetectError, InputError
-from copydetect.evaluation.calibration import Calibration
 from copydetect.evaluation.ground_truth import read_predictions, read_truth
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.index.shards import load_index
 from copydetect.index.spills import open_spill, read_arrays, read_records, write_arrays, write_spill
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
-from copydetect.records import Record
 from copydetect.runs import Manifest
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.records import Record
+from copydetect.verification.calibration import Calibration
 from tests.conftest import STORAGE, encoded
 from tests.scenes import scene
 

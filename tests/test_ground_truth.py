@@ -14,7 +14,7 @@ from copydetect.evaluation.ground_truth import (
     read_predictions,
     read_truth,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 BENCH = Path(__file__).parents[1] / ".." / "shared" / "bench"
 STORAGE = LocalStorage()

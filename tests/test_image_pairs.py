@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.types import Candidate, Match
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from tests.media import animated, drawing, encode, flattened, pan, symbol, title_card

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from copydetect import images, stills
 from copydetect.errors import ImageError, OptionError
-from copydetect.images import DecodeOptions, decode
+from copydetect.images import decoding, stills
+from copydetect.images.decoding import DecodeOptions, decode
 
 MALFORMED = Path(__file__).parents[1] / ".." / "shared" / "bench" / "malformed"
 
@@ -166,14 +166,14 @@ def test_large_jpegs_are_drafted_but_never_below_what_is_wanted(monkeypatch):
     upright = picture(2000, 1500)
     data = encode(upright, "JPEG", quality=95)
     drafted = []
-    draft = images.JpegImageFile.draft
+    draft = decoding.JpegImageFile.draft
 
     def spy(self, mode, size):
         result = draft(self, mode, size)
         drafted.append(self.size)
         return result
 
-    monkeypatch.setattr(images.JpegImageFile, "draft", spy)
+    monkeypatch.setattr(decoding.JpegImageFile, "draft", spy)
     for side in (240, 250, 251, 448, 1000, 1001, 2000, 3000):
         decoded = decode(data, max_side_px=side)
         assert decoded.pixels.shape == (round(min(side, 2000) * 0.75), min(side, 2000), 3)
@@ -335,7 +335,7 @@ def test_a_tiff_may_be_as_large_as_the_limit_says(monkeypatch):
 
 
 def test_the_tiles_of_a_tiff_count():
-    image = images.TiffImageFile(io.BytesIO(encode(picture(16, 16), "TIFF")))
-    assert images._decoded_pixels(image) == 256
+    image = decoding.TiffImageFile(io.BytesIO(encode(picture(16, 16), "TIFF")))
+    assert decoding._decoded_pixels(image) == 256
     image._tile_size = (60_000, 8)
-    assert images._decoded_pixels(image) == 16 * 60_000
+    assert decoding._decoded_pixels(image) == 16 * 60_000

@@ -15,7 +15,7 @@ from copydetect.inputs import kinds
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.patterns import expand_braces
 from copydetect.inputs.sources import list_source, read_refs, read_source
-from copydetect.storage import LocalStorage, Survey
+from copydetect.storage.files import LocalStorage, Survey
 from copydetect.types import Failure, ImageRef
 
 TRAIN = Path(__file__).parents[1] / ".." / "shared" / "train"

@@ -15,7 +15,7 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(planted: Planted, tmp_
     output = tmp_path / "out"
     arguments = [str(planted.folder), "--output", str(output), "--direct_num_workers=1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "dedup", *arguments],
+        [sys.executable, "-m", "copydetect.pipelines.cli", "dedup", *arguments],
         cwd=Path(__file__).parents[1],
         stderr=subprocess.PIPE,
         text=True,

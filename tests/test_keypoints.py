@@ -7,7 +7,7 @@ import pytest
 
 from copydetect.description import keypoints as kp
 from copydetect.errors import ImageError, ModelError, OptionError
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training.keypoint_quantiser import fit_quantiser, write_quantiser
 
 

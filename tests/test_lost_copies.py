@@ -12,12 +12,12 @@ import pytest
 from copydetect import runs, tables
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.options import EngineOptions
+from copydetect.pipelines import stages
+from copydetect.pipelines.engine import engine_of
+from copydetect.pipelines.lost_copies import NEAREST, lost_copies, write_nearest
+from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import Neighbors
 from copydetect.verification.match_parts import VerifyOptions
-from pipelines import stages
-from pipelines.engine import engine_of
-from pipelines.lost_copies import NEAREST, lost_copies, write_nearest
-from pipelines.stages import Workplace
 from tests.conftest import STORAGE, Run
 
 LOST = {"0.jpg", "copies/cropped.jpg"}

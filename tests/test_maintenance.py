@@ -18,7 +18,7 @@ from copydetect.index.partitions import imbalance
 from copydetect.index.shards import Shard, ShardReader, build_shard, load_index
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from tests.collections_for_search import (
     Collection,

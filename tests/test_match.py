@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from copydetect.options import RunOptions
+from copydetect.pipelines.commands import match
+from copydetect.pipelines.job import _describer_setup
 from copydetect.runs import Manifest
-from pipelines.commands import match
-from pipelines.job import _describer_setup
 from tests.composition import Composition, Described, default_settings
 from tests.conftest import BROKEN, EDITS, ONE_WORKER, STORAGE, Planted, Run, encoded
 from tests.scenes import scene

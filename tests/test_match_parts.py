@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import PairNumbers, read_pairs, write_pairs
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.parts import ImageNumbers
 from copydetect.types import Candidate, Failure, ImageRow
 from copydetect.verification import match_parts

@@ -11,16 +11,9 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates import candidate_parts, crowds, merging
-from copydetect.candidates.candidate_parts import (
-    CandidateJob,
-    PairNumbers,
-    Proposals,
-    Side,
-    read_pairs,
-)
+from copydetect.candidates import candidate_job, density_steps, merging
+from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
-from copydetect.candidates.exchanges import PairRows, ranges
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
@@ -29,9 +22,11 @@ from copydetect.candidates.fusion import (
     merge_matches,
 )
 from copydetect.candidates.merging import write_candidates
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
+from copydetect.candidates.pair_spills import PairRows, ranges
 from copydetect.index.channels import PartFiles
-from copydetect.search.hits import write_votes
 from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
@@ -176,7 +171,7 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
 def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidate_parts, "_LEAST_BLOCKS", 3)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
     found = Found.random()
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES
@@ -224,7 +219,7 @@ def test_a_sample_of_the_images_tells_what_holds_for_all(
 ) -> None:
     scales = []
     for parts in (1, 3):
-        monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES // 2)
+        monkeypatch.setattr(density_steps, "SAMPLED_IMAGES", IMAGES // 2)
         (tmp_path / str(parts)).mkdir()
         job = job_of(tmp_path / str(parts), Found.random(), parts, True)
         merging.sides_step(
@@ -232,10 +227,10 @@ def test_a_sample_of_the_images_tells_what_holds_for_all(
         )
         for part in range(parts + 1):
             merging.found_step(job, part)
-        scales.append(crowds.scale_step(job))
+        scales.append(density_steps.scale_step(job))
     assert scales[0] == scales[1]
-    monkeypatch.setattr(crowds, "SAMPLED_IMAGES", IMAGES)
-    whole = crowds.scale_step(job)
+    monkeypatch.setattr(density_steps, "SAMPLED_IMAGES", IMAGES)
+    whole = density_steps.scale_step(job)
     assert scales[0].similarity_spread == pytest.approx(whole.similarity_spread, rel=0.5)
 
 

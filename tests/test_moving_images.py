@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from copydetect.description.renderings import MOMENTS, ON_BLACK, most_different, renderings_of
-from copydetect.images import DecodeOptions, decode, long_side_px
-from copydetect.transparency import BLACK, ground_matters, is_shape, on_ground, shape_of
+from copydetect.images.decoding import DecodeOptions, decode, long_side_px
+from copydetect.images.transparency import BLACK, ground_matters, is_shape, on_ground, shape_of
 from tests.media import animated, drawing, encode, flattened, pan, symbol, title_card
 from tests.scenes import scene
 

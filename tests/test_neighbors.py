@@ -14,7 +14,7 @@ from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import load_index
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import (
     Collection,
     assert_same,

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from copydetect.edits.geometry import Crop
 from copydetect.models import MODELS
+from copydetect.pipelines.commands import dedup, match
 from copydetect.runs import Manifest
-from pipelines.commands import dedup, match
 from tests.conftest import ONE_WORKER, STORAGE, Planted, Run, dedup_run, encoded
 from tests.scenes import scene
 

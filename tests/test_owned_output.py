@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import InputError
-from copydetect.records import RECORDS, recorded_files, remove_unfinished, stranger_in
-from copydetect.transforms.storage import RecordedStorage
+from copydetect.storage.records import RECORDS, recorded_files, remove_unfinished, stranger_in
+from copydetect.storage.remote import RecordedStorage
 from tests.conftest import Planted, Run, dedup_run
 
 
@@ -34,7 +34,7 @@ def strangers(folder: Path) -> dict[str, bytes]:
 def test_a_folder_that_holds_other_things_is_refused_untouched(
     flags: list[str], planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipelines import cli
+    from copydetect.pipelines import cli
 
     before = strangers(tmp_path / "out")
     arguments = ["dedup", str(planted.folder), "--output", str(tmp_path / "out"), *flags]

@@ -18,7 +18,7 @@ from copydetect.index.partitions import (
     train_partition,
     training_size,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import unit_vectors
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from copydetect import parts, tables
 from copydetect.parts import LISTING, ImageNumbers, ListedImage
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, ImageRef, ImageRow
 
 

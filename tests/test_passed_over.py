@@ -9,7 +9,7 @@ import pytest
 
 from copydetect.inputs.finding import HARD_LINK, find_sources
 from copydetect.inputs.sources import list_source
-from copydetect.storage import HIDDEN, LINK, LocalStorage, Survey
+from copydetect.storage.files import HIDDEN, LINK, LocalStorage, Survey
 from tests.conftest import STORAGE, encoded
 from tests.scenes import scene
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from copydetect.candidates import fusion
-from copydetect.evaluation.calibration import Calibration
 from copydetect.options import EngineOptions
-from copydetect.storage import LocalStorage
+from copydetect.pipelines.calibrate import _forget_verdicts
+from copydetect.pipelines.commands import calibrate, dedup
+from copydetect.pipelines.engine import engine_of
+from copydetect.pipelines.stages import Workplace
+from copydetect.storage.files import LocalStorage
 from copydetect.training.bundled_calibration import bundle
-from pipelines.calibrate import _forget_verdicts
-from pipelines.commands import calibrate, dedup
-from pipelines.engine import engine_of
-from pipelines.stages import Workplace
+from copydetect.verification.calibration import Calibration
 
 PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
 FAST = ["--effort", "fast", "--quiet"]

@@ -10,8 +10,8 @@ import pytest
 
 from copydetect.edits.copies import CopyOptions, copies_of, jpeg
 from copydetect.evaluation.ground_truth import PairTruth, read_truth
-from copydetect.storage import LocalStorage
-from pipelines.commands.edits import main
+from copydetect.pipelines.commands.edits import main
+from copydetect.storage.files import LocalStorage
 
 LOCAL = ["--quiet", "--direct_num_workers=1"]
 
@@ -88,7 +88,7 @@ def test_an_interrupted_run_continues(
         raise OSError(28, "No space left on device", "out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.edits._write_results", fail)
+        patch.setattr("copydetect.pipelines.edits._write_results", fail)
         assert main([str(photos), "--output", str(output), *LOCAL]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not (output / "ground_truth.csv").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from copydetect.evaluation.calibration import Calibration, OperatingPoint, ProbabilityMap
 from copydetect.evaluation.planted import (
     Evidence,
     Met,
@@ -16,6 +15,7 @@ from copydetect.evaluation.planted import (
     sketch_of,
 )
 from copydetect.self_check import SelfCheck
+from copydetect.verification.calibration import Calibration, OperatingPoint, ProbabilityMap
 
 CALIBRATION = Calibration(
     ProbabilityMap(),

@@ -19,8 +19,9 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from copydetect.errors import InputError
 from copydetect.options import EngineOptions
-from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
-from pipelines.engine import engine_of
+from copydetect.pipelines.engine import engine_of
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes, WorkerError
 
 PROCESSES = Processes(2)
 LOADED: list[int] = []
@@ -117,7 +118,7 @@ def test_a_part_that_ends_every_process_is_mended_or_ends_the_job() -> None:
 def test_processes_end_with_who_started_them() -> None:
     program = """
         import os
-        from copydetect.transforms.processes import Processes
+        from copydetect.workers.processes import Processes
         from tests.test_processes import where
         print(Processes(2).result(Processes(2).start(where, 0)), flush=True)
         os._exit(0)
@@ -136,7 +137,7 @@ def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
 ) -> None:
     program = f"""
         import threading
-        from copydetect.transforms.processes import Processes
+        from copydetect.workers.processes import Processes
         from tests import test_processes
         for _ in range({threads}):
             threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -174,7 +175,7 @@ def test_shared_memory_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("copydetect.transforms.processes.ProcessPoolExecutor", full)
+    monkeypatch.setattr("copydetect.workers.processes.ProcessPoolExecutor", full)
     with pytest.raises(WorkerError, match="/dev/shm"):
         PROCESSES.start(twice, 1)
 
@@ -186,7 +187,7 @@ def blurred(side: int) -> int:
 def test_a_process_that_has_used_opencvs_threads_can_be_forked() -> None:
     program = """
         import cv2, numpy as np
-        from copydetect.transforms.processes import Processes
+        from copydetect.workers.processes import Processes
         from tests import test_processes
         cv2.setNumThreads(4)
         cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from copydetect.evaluation.calibration import IDENTITY, Calibration, ProbabilityMap
 from copydetect.types import Candidate
+from copydetect.verification.calibration import IDENTITY, Calibration, ProbabilityMap
 from copydetect.verification.proved_families import Prior, in_proved_families
 
 BY_SCORE = Calibration(ProbabilityMap(confidence=1.0, score=0.2), (), "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import evaluate
+from copydetect.pipelines.commands import evaluate
 
 # DISC21 (ISC2021): dev_queries_groundtruth.csv, references in folders of 50,000, ids without
 # extension, an empty reference for queries that are no copy; in the development release no header.

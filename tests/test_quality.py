@@ -11,14 +11,14 @@ import pytest
 from copydetect import tables
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import EngineOptions
+from copydetect.pipelines import stages
+from copydetect.pipelines.engine import engine_of
+from copydetect.pipelines.quality import search_quality
+from copydetect.pipelines.stages import Search, Workplace
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import ImageRow
-from pipelines import stages
-from pipelines.engine import engine_of
-from pipelines.quality import search_quality
-from pipelines.stages import Search, Workplace
 from tests.conftest import Planted, Run, dedup_run
 
 IMAGES, PARTS, DIMENSION = 900, 3, 16

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from copydetect import raw
 from copydetect.errors import ImageError
-from copydetect.images import decode, sniff_format
+from copydetect.images import raw
+from copydetect.images.decoding import decode, sniff_format
 from copydetect.inputs import kinds
 from copydetect.inputs.finding import find_sources
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 SHORT, LONG, BYTE, ASCII, RATIONAL = 3, 4, 1, 2, 5
 _FORMAT = {SHORT: "H", LONG: "I", BYTE: "B", ASCII: "B"}

@@ -12,7 +12,7 @@ from copydetect.index.partitions import IndexOptions, load_partition
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_neighbors, recall_of, sample_queries
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import Collection, joined, unit_vectors
 
 SEARCH = SearchOptions(k=10, exclude="self")

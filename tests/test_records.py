@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.records import Record, record_uri, recorded_uri, records_uri
-from copydetect.transforms.storage import RecordedStorage
+from copydetect.storage.records import Record, record_uri, recorded_uri, records_uri
+from copydetect.storage.remote import RecordedStorage
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from copydetect.description.describing import DescriberOptions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.parts import LISTING, list_images
-from copydetect.storage import LocalStorage
-from copydetect.transforms.processes import Processes
+from copydetect.storage.files import LocalStorage
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
     part_uri,
 )
+from copydetect.workers.processes import Processes
 from tests.conftest import STORAGE, Planted
 
 SETUP = DescriberSetup(DescriberOptions(), None, "", "cpu", local=True)

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
+from copydetect.pipelines.commands import report
 from copydetect.report import RunTables, pages, pair_evidence, render_report, thumbnail_jpeg
 from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest, RoleInput
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.remote import RecordedStorage
 from copydetect.summary import readable_bytes
-from copydetect.transforms.storage import RecordedStorage
 from copydetect.types import Match
-from pipelines.commands import report
 
 HOSTILE = [
     "<script>alert(1)</script>.jpg",

@@ -10,7 +10,7 @@ from copydetect import runs, tables
 from copydetect.errors import InputError, RunError
 from copydetect.grouping.places import groups_table
 from copydetect.runs import Manifest
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import GroupMember
 
 STORAGE = LocalStorage()

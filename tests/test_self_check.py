@@ -10,10 +10,10 @@ import pytest
 
 from copydetect.edits import make_copy, mix_named
 from copydetect.evaluation.planted import Evidence
+from copydetect.pipelines import self_check
+from copydetect.pipelines.commands import match
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
-from pipelines import self_check
-from pipelines.commands import match
 from tests.conftest import ONE_WORKER, STORAGE, Run, dedup_run, encoded
 from tests.scenes import scene
 
@@ -134,7 +134,7 @@ def test_few_images_are_not_checked_and_the_run_says_so(
 
 
 def self_check_of(arguments: list[str]) -> int:
-    from pipelines.commands import dedup
+    from copydetect.pipelines.commands import dedup
 
     workers = [word for word in ONE_WORKER if word != "--quiet"]
     return dedup.main([*arguments, *workers])

@@ -14,7 +14,7 @@ from copydetect.errors import IndexFileError, InputError
 from copydetect.index.building import build_index, route_step, sample_step, train_step
 from copydetect.index.shard_plans import plan_shards
 from copydetect.index.shards import ShardReader, load_index
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import Collection, index_job, unit_vectors
 
 STORAGE = LocalStorage()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from copydetect.errors import InputError
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from copydetect.threads import startable_threads
+from copydetect.workers.threads import startable_threads
 
 
 def test_as_many_as_are_wanted() -> None:

@@ -19,7 +19,8 @@ from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError, OptionError
-from copydetect.storage import LocalStorage
+from copydetect.pipelines.commands import train as command
+from copydetect.storage.files import LocalStorage
 from copydetect.training import fitting, history, targets
 from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
 from copydetect.training.losses import (
@@ -38,7 +39,6 @@ from copydetect.training.targets import nearest_targets
 from copydetect.training.validation import best_whitening, figures
 from copydetect.training.views import ViewBatches, split
 from copydetect.types import Pixels
-from pipelines.commands import train as command
 
 TINY = TrainingOptions(
     steps=6,

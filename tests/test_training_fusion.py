@@ -13,9 +13,9 @@ from copydetect import tables
 from copydetect.candidates.fusion import LocalPairs
 from copydetect.edits.copies import COPIES
 from copydetect.errors import InputError
-from copydetect.search.hits import write_votes
+from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training import fusion
 from copydetect.training.fusion import Study, fit_fusion, read_study, surpluses_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.candidates.fusion import DescriptorPairs
-from copydetect.candidates.side_tables import DescribedSide
+from copydetect.candidates.mapped_tables import DescribedSide
 from copydetect.description.views import WHOLES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.search.neighbors import Neighbors

@@ -20,23 +20,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import CandidateJob, PairNumbers, write_pairs
-from copydetect.candidates.crowds import (
-    Scale,
+from copydetect.candidates.candidate_job import CandidateJob
+from copydetect.candidates.densities import Bools, Densities
+from copydetect.candidates.density_steps import (
+    DensityScale,
     crowd_step,
     densities_of,
     densities_step,
     sampled_lists,
     scale_step,
 )
-from copydetect.candidates.densities import Bools, Densities
 from copydetect.candidates.descriptor_pairs import (
     joined,
     neighbor_pairs,
     of_full_lists,
     proposed_pairs,
 )
-from copydetect.candidates.exchanges import FOUND, VOTED, PairRows, ends_of, is_sent, receive, send
 from copydetect.candidates.fusion import (
     CandidatePairs,
     DescriptorPairs,
@@ -45,16 +44,26 @@ from copydetect.candidates.fusion import (
     merge_matches,
     ranks_of,
 )
-from copydetect.candidates.side_tables import (
+from copydetect.candidates.mapped_tables import (
     DescribedSide,
     ImageIds,
     load_described_side,
     write_described_part,
     write_described_side,
 )
+from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
+from copydetect.candidates.pair_spills import (
+    FOUND,
+    VOTED,
+    PairRows,
+    ends_of,
+    is_sent,
+    receive,
+    send,
+)
 from copydetect.index.spills import Records, write_arrays
-from copydetect.search.hits import read_votes
 from copydetect.search.neighbors import read_neighbors
+from copydetect.search.vote_parts import read_votes
 from copydetect.search.votes import Votes
 
 Ints = npt.NDArray[np.int64]
@@ -169,7 +178,7 @@ def _voted(votes: Votes) -> PairRows:
     return PairRows(records, votes.points)
 
 
-def score_step(job: CandidateJob, block: int, scale: Scale) -> None:
+def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     """Score every pair of a block's images, and send those that are kept to their query's part."""
     uri = job.uri("kept", block, "spill")
     if is_sent(job.storage, uri):

@@ -21,9 +21,9 @@ from copydetect.description.normalization import BackgroundOptions, normalize_ve
 from copydetect.description.renderings import MOMENTS_DECODED, Rendering, renderings_of
 from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError, is_transient
-from copydetect.images import DecodedImage, DecodeOptions, decode
+from copydetect.images.decoding import DecodedImage, DecodeOptions, decode
 from copydetect.parts import ListedImage, byte_identical, read_in_turn
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRow, ImageStatus, Keypoints, Pixels
 
 if TYPE_CHECKING:

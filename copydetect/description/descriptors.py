@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from copydetect.description.trunks import DescriptorModel, Trunk
-from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.json_values import parse_as
 from copydetect.models import DEFAULT_MODEL, MODELS
 from copydetect.types import Pixels
+from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 BUNDLED_MODELS = MODELS
 BATCH_SIZE = 4

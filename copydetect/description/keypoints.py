@@ -23,7 +23,7 @@ from scipy.spatial import KDTree
 
 from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
-from copydetect.images import pieces_of
+from copydetect.images.decoding import pieces_of
 from copydetect.models import MODELS
 from copydetect.types import Keypoints, Pixels
 

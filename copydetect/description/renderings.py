@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.images import DecodedImage
-from copydetect.transparency import (
+from copydetect.images.decoding import DecodedImage
+from copydetect.images.transparency import (
     BLACK,
     Opacity,
     ground_matters,

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from copydetect.edits import Others, make_copy, mix_named, rng_of
 from copydetect.errors import ImageError, OptionError
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import list_source, read_refs
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import ImageRef, Pixels
 
 COPIES = pa.schema(

@@ -16,7 +16,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration import (
+from copydetect.evaluation.metrics import reliability, wilson
+from copydetect.verification.calibration import (
     Calibration,
     Floats,
     OperatingPoint,
@@ -26,7 +27,6 @@ from copydetect.evaluation.calibration import (
     log_odds,
     pairs_to_show,
 )
-from copydetect.evaluation.metrics import reliability, wilson
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]

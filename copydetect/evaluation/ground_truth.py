@@ -27,7 +27,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from copydetect.errors import InputError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import COPY_RELATIONS, Relation
 
 _PAIRS = ["query_id", "reference_id"]

@@ -25,10 +25,10 @@ import numpy.typing as npt
 from scipy import stats
 
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration import Calibration, OperatingPoint
 from copydetect.evaluation.metrics import wilson
 from copydetect.json_values import parse_as
 from copydetect.self_check import SelfCheck
+from copydetect.verification.calibration import Calibration, OperatingPoint
 
 LEAST_IMAGES = 300
 """Of fewer a sample says less than the bundled calibration does."""

@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from copydetect.errors import ImageError
 from copydetect.grouping.pixel_history import earlier_steps, own_steps, pixel_history
-from copydetect.images import DecodeOptions, decode, read_header
+from copydetect.images.decoding import DecodeOptions, decode, read_header
 
 _EDITORS = re.compile(
     r"photoshop|lightroom|gimp|snapseed|picsart|picasa|paint|canva|affinity|pixelmator|acdsee|"

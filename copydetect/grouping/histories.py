@@ -9,9 +9,9 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.errors import ImageError
 from copydetect.grouping.file_history import FileHistory, read_history
-from copydetect.images import DecodeOptions
+from copydetect.images.decoding import DecodeOptions
 from copydetect.inputs.sources import read_refs
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef
 
 

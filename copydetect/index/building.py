@@ -1,7 +1,6 @@
-"""An index built and searched here and now, one step after the other.
+"""The steps in which an index is built, and all of them one after the other in this process.
 
-The same steps that `transforms` spreads over workers: the oracle of the pipelines, and all that a
-small collection needs.
+`transforms` spreads the same steps over workers; `build_index` is what their result must equal.
 """
 
 from __future__ import annotations
@@ -20,27 +19,18 @@ from copydetect.index.partitions import (
     train_partition,
     training_size,
 )
-from copydetect.index.routing import Part, Read, probes_uri, read_sample, route_part, write_sample
+from copydetect.index.routing import Part, Read, read_sample, route_part, write_sample
 from copydetect.index.shard_plans import plan_shards, save_plan
 from copydetect.index.shards import (
     PARTITION,
     Index,
     Shard,
-    ShardReader,
     build_shard,
     commit_index,
     load_index,
 )
-from copydetect.search.neighbors import merge_part, search_task, write_floors
-from copydetect.search.queries import (
-    ROUNDS,
-    SearchOptions,
-    plan_search,
-    route_queries,
-    save_search_plan,
-)
-from copydetect.storage import Storage
-from copydetect.threads import limit_threads
+from copydetect.storage.files import Storage
+from copydetect.workers.threads import limit_threads
 
 _LARGE_SAMPLE = 1 << 20
 
@@ -82,22 +72,6 @@ class IndexJob:
         return f"{self.folder}/{PARTITION}"
 
 
-@dataclass(frozen=True)
-class SearchJob:
-    """A search: where its files go, what reads the queries, and the index.
-
-    folder: of the search; same_parts: the parts are those of the index and were routed into it
-    with `self_probes`, so that the lists to visit are known.
-    """
-
-    storage: Storage
-    folder: str
-    read: Read
-    index_folder: str
-    options: SearchOptions
-    same_parts: bool = False
-
-
 def sample_step(job: IndexJob, part: Part) -> str:
     """Sample one part for training."""
     return write_sample(job.storage, job.folder, job.read, part, job.sample_share)
@@ -134,17 +108,6 @@ def commit_step(
     return commit_index(job.storage, job.folder, partition, shards, before)
 
 
-def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
-    """Route one part of queries."""
-    limit_threads(job.options.threads)
-    # Routing into a single list leaves nothing to know.
-    same_lists = job.same_parts and reader.partition.lists > 1
-    known = probes_uri(job.index_folder, part[0]) if same_lists else ""
-    return route_queries(
-        job.storage, job.folder, job.read, part, reader.partition, reader.index, job.options, known
-    )
-
-
 def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
     """Build an index of the parts, or finish one that was begun."""
     partition = train_step(job, [sample_step(job, part) for part in parts])
@@ -156,22 +119,3 @@ def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
         for number in range(plan.shards)
     ]
     return commit_step(job, partition, shards)
-
-
-def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
-    """Search an index for all queries; the neighbours files, one a part, in their order.
-
-    Parts are numbered 0, 1, 2, …
-    """
-    reader = ShardReader(job.storage, job.index_folder)
-    spills = [query_step(job, reader, part) for part in parts]
-    plan = plan_search(job.storage, spills, reader.index)
-    save_search_plan(job.storage, job.folder, plan)
-    tasks = plan.tasks(job.options)
-    for wanted in range(ROUNDS):
-        for task in tasks:
-            if task[0] == wanted:
-                search_task(job.storage, job.folder, reader, plan, task, job.options)
-        for number, _ in parts:
-            write_floors(job.storage, job.folder, number, tasks, job.options)
-    return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]

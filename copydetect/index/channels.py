@@ -28,7 +28,7 @@ from copydetect.description.keypoints import (
 )
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Keypoints
 
 Floats = npt.NDArray[np.float32]

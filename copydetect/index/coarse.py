@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from copydetect.devices import multiplies_int8
+from copydetect.workers.devices import multiplies_int8
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]

@@ -33,7 +33,7 @@ from copydetect.index.shards import (
     build_shard,
     load_index,
 )
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 DRIFT_LIMIT = 2.0
 """How much more work than in balance the lists may give before the partition is retrained."""

@@ -25,7 +25,7 @@ from copydetect.index.clustering import cluster, in_order, split_crowded
 from copydetect.index.coarse import CoarseQuantiser
 from copydetect.index.codes import Coding, train_rotation, trained_index
 from copydetect.index.spills import read_arrays, write_arrays
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]

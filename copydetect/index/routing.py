@@ -12,7 +12,7 @@ import numpy.typing as npt
 from copydetect.errors import InputError
 from copydetect.index.partitions import Floats, Integers, Partition, Vectors
 from copydetect.index.spills import read_arrays, write_arrays, write_spill
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 Part: TypeAlias = tuple[int, str]
 """A part of a collection: its number, and the URI that the reader is called with."""

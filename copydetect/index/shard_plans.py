@@ -16,7 +16,7 @@ import numpy as np
 from copydetect.errors import InputError
 from copydetect.index.partitions import Integers, Partition
 from copydetect.index.spills import Spill, open_spill, read_arrays, read_range, write_arrays
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 _PLAN = "plan.npz"
 

@@ -27,8 +27,8 @@ from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
 from copydetect.json_values import parse_as, parse_json, value_of
-from copydetect.scratch import scratch_folder
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.scratch import scratch_folder
 
 INDEX = "index.json"
 PARTITION = "partition.npz"

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError
 from copydetect.json_values import parse_as, parse_json
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 _MAGIC = b"CDSPILL1"
 

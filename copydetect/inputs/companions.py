@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from copydetect.raw import RAW_EXTENSIONS
+from copydetect.images.raw import RAW_EXTENSIONS
 
 CompanionKind = Literal["raw", "picture", "film", "sidecar"]
 """raw: the RAW of a shot; picture: its JPEG or HEIC; film: of a live or motion photo; sidecar: what

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from copydetect import tables
 from copydetect.errors import InputError, is_transient
 from copydetect.inputs.row_copies import Place, places_of
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef, Role
 
 _MAX_BYTES = 1 << 30

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from copydetect.errors import ImageError, InputError
-from copydetect.images import sniff_format
+from copydetect.images.decoding import sniff_format
 from copydetect.inputs.containers import (
     check_parquet,
     check_tar,
@@ -50,7 +50,7 @@ from copydetect.inputs.patterns import (
     without_file_scheme,
 )
 from copydetect.inputs.sources import Source, Sources, below
-from copydetect.storage import Storage, StoredFile, Survey
+from copydetect.storage.files import Storage, StoredFile, Survey
 
 HARD_LINK = "further names of a listed file (hard links)"
 _FIRST_BYTES = 64

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from copydetect import runs
 from copydetect.errors import InputError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Role
 
 INPUTS = "inputs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from copydetect.raw import RAW_EXTENSIONS, can_read_raw
+from copydetect.images.raw import RAW_EXTENSIONS, can_read_raw
 
 SourceKind = Literal["files", "tar", "parquet", "manifest"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from copydetect.errors import InputError
 from copydetect.inputs.containers import open_parquet
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef, Role
 
 _ROWS_TOGETHER = 8192

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef
 
 _BLOCK_BYTES = 64 << 20

@@ -16,7 +16,7 @@ from copydetect.inputs.kinds import SourceKind, image_extensions
 from copydetect.inputs.manifests import manifest_rows
 from copydetect.inputs.patterns import is_excluded
 from copydetect.inputs.row_copies import copy_rows
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRef, Role
 
 _ROWS_TOGETHER = 1024

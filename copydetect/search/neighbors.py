@@ -30,11 +30,11 @@ from copydetect.index.spills import (
     write_arrays,
     write_spill,
 )
+from copydetect.search.feature_join import FeatureJoin, is_exact
 from copydetect.search.list_join import ListJoin, best_of
-from copydetect.search.list_scan import ListScan, is_exact
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
 from copydetect.search.refining import REFINED, as_proposed, proposing, refined
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
 
@@ -111,7 +111,7 @@ def search_shard(
     if whole or vectors.dtype != np.float16 or partition.rotation.size:
         vectors = partition.rotated(partition.decode(vectors))
     arguments = (held, queries, vectors, probes, wanted)
-    search = ListScan(*arguments) if whole else ListJoin(*arguments, floors)
+    search = FeatureJoin(*arguments) if whole else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
     if finer:
         l2 = partition.options.metric == "l2"

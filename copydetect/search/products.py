@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from copydetect.devices import multiplies_bfloat16
 from copydetect.index.partitions import Floats, Integers
+from copydetect.workers.devices import multiplies_bfloat16
 
 Halves = npt.NDArray[np.float16]
 

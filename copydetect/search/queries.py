@@ -16,7 +16,7 @@ from copydetect.index.partitions import Integers, Partition, Vectors
 from copydetect.index.routing import Part, Read, check_vectors
 from copydetect.index.shards import Index
 from copydetect.index.spills import dtype_of, open_spill, read_arrays, write_arrays, write_spill
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 Task: TypeAlias = tuple[int, int, int, int]
 """One task of a search: its round, a shard, and the first and past-the-last part of queries.

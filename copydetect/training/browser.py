@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from copydetect.errors import InputError
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.types import Pixels
 
 _TALLEST_PX = 8000

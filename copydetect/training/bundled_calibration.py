@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from copydetect.evaluation.calibration import FILE_NAMES, Calibration, bundled_name
 from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.verification.calibration import FILE_NAMES, Calibration, bundled_name
 
 _PAIRS = "pairs.parquet"
 _THOROUGH = "thorough"

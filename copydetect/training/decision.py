@@ -34,7 +34,7 @@ from copydetect.evaluation.metrics import (
     precision_recall_curve,
     recall_at_precision,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training.labelled_pairs import (
     LabelledPairs,
     PairOptions,

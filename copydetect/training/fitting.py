@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 from copydetect.description.descriptors import ModelCard, load_torchscript
 from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import DescriptorModel
-from copydetect.devices import checked_device, multiplies_bfloat16
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
 from copydetect.training.checkpoints import Checkpoint, Weights
@@ -59,6 +58,7 @@ from copydetect.training.validation import (
     validation_set,
 )
 from copydetect.training.views import Numbers, ViewBatches, split, square
+from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
 _FITTED_PICTURES = 4000

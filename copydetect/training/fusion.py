@@ -31,8 +31,8 @@ from copydetect.candidates.fusion import (
 )
 from copydetect.errors import InputError
 from copydetect.index.channels import read_vectors
-from copydetect.search.hits import read_votes
-from copydetect.storage import LocalStorage
+from copydetect.search.vote_parts import read_votes
+from copydetect.storage.files import LocalStorage
 
 _NEIGHBORS = 50
 

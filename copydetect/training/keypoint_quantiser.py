@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from copydetect.description.keypoints import CODEBOOK_STEP, mirror_order
 from copydetect.errors import OptionError
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 Floats = npt.NDArray[np.float32]
 _CENTROIDS = 256

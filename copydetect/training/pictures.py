@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from copydetect.edits.edit import resized
 from copydetect.errors import ImageError, InputError
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.training.pages import drawn_pages
 from copydetect.types import Failure, Pixels
 

@@ -35,7 +35,7 @@ from copydetect.evaluation.metrics import (
     precision_recall_curve,
     recall_at_precision,
 )
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.training.decision import plain_trees
 from copydetect.training.near_copies import are_near_copies
 from copydetect.training.pictures import pack_pictures

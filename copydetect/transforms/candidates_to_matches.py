@@ -12,15 +12,16 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import Side
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.candidates.candidate_job import Side
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
     VerifyOptions,
     verify_part,
 )
+from copydetect.workers.processes import Processes
 
 _FEWEST_IMAGES_KEPT = 128
 

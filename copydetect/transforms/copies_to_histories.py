@@ -9,10 +9,11 @@ from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
 from copydetect.grouping.histories import histories_of
-from copydetect.images import DecodeOptions
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.images.decoding import DecodeOptions
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import ImageRef
+from copydetect.workers.processes import Processes
 
 HistoryWork = tuple[int, list[ImageRef]]
 """A batch's number and its images."""

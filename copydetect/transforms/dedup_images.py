@@ -16,21 +16,23 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
-from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import PartStarts, RowCounts
+from copydetect.search.searching import SearchJob
 from copydetect.settings import Settings
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import BeamStorage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.images_to_refs import ImagesToRefs
@@ -42,7 +44,6 @@ from copydetect.transforms.refs_to_descriptions import (
     part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from copydetect.transforms.storage import BeamStorage
 
 _PARTS = 16
 

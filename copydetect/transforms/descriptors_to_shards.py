@@ -16,7 +16,8 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):

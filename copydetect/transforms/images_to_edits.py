@@ -17,10 +17,11 @@ from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
 from copydetect.parts import ListedImage, byte_identical, read_in_turn
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Failure, ImageRef, Pixels
+from copydetect.workers.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from apache_beam.pvalue import PBegin, PCollection
 from copydetect import runs, tables
 from copydetect.inputs.sources import Source, Sources, read_source
 from copydetect.parts import LISTING, list_images
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Role
+from copydetect.workers.processes import Processes
 
 
 def listing_uri(folder: str, role: Role, piece: int) -> str:

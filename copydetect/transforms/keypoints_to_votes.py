@@ -12,17 +12,18 @@ from apache_beam.pvalue import PCollection
 
 from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
-from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import KeypointReader, PartFiles
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
 from copydetect.search.queries import SearchOptions
+from copydetect.search.searching import SearchJob
 from copydetect.search.votes import VoteOptions
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
-from copydetect.transforms.processes import Processes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.workers.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 
-from copydetect.candidates.candidate_parts import CandidateJob
-from copydetect.candidates.crowds import Scale, crowd_step, densities_step, scale_step
+from copydetect.candidates.candidate_job import CandidateJob
+from copydetect.candidates.density_steps import DensityScale, crowd_step, densities_step, scale_step
 from copydetect.candidates.merging import (
     collect_step,
     described_step,
@@ -18,7 +18,8 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
@@ -47,7 +48,7 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
             | "SpreadFound" >> beam.Reshuffle()
             | "Find" >> self._on_parts(found_step, AsIter(sides))
         )
-        scale = once | "Scale" >> beam.Map(_scale, job, AsIter(found))
+        scale = once | "DensityScale" >> beam.Map(_scale, job, AsIter(found))
         crowds = (
             parts
             | "SpreadCrowds" >> beam.Reshuffle()
@@ -86,28 +87,30 @@ def _sides(_: None, job: CandidateJob, described: Iterable[tuple[tuple[int, int]
     return 0
 
 
-def _scale(_: None, job: CandidateJob, found: Iterable[int]) -> Scale:
+def _scale(_: None, job: CandidateJob, found: Iterable[int]) -> DensityScale:
     list(found)
     return scale_step(job)
 
 
-def _with_scale(part: int, scale: Iterable[Scale]) -> tuple[int, Scale]:
+def _with_scale(part: int, scale: Iterable[DensityScale]) -> tuple[int, DensityScale]:
     return part, next(iter(scale))
 
 
-def _crowd(job: CandidateJob, work: tuple[int, Scale]) -> None:
+def _crowd(job: CandidateJob, work: tuple[int, DensityScale]) -> None:
     crowd_step(job, *work)
 
 
-def _densities(_: None, job: CandidateJob, scale: Iterable[Scale], crowds: Iterable[int]) -> Scale:
+def _densities(
+    _: None, job: CandidateJob, scale: Iterable[DensityScale], crowds: Iterable[int]
+) -> DensityScale:
     list(crowds)
     densities_step(job)
     return next(iter(scale))
 
 
-def _blocks(scale: Scale, job: CandidateJob) -> list[tuple[int, Scale]]:
+def _blocks(scale: DensityScale, job: CandidateJob) -> list[tuple[int, DensityScale]]:
     return [(block, scale) for block in range(job.blocks)]
 
 
-def _score(job: CandidateJob, work: tuple[int, Scale]) -> None:
+def _score(job: CandidateJob, work: tuple[int, DensityScale]) -> None:
     score_step(job, *work)

@@ -11,10 +11,11 @@ from apache_beam.pvalue import PCollection
 
 from copydetect import runs
 from copydetect.index.channels import PartFiles
-from copydetect.search.hits import vote_part, write_votes
+from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.storage.files import Storage
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):

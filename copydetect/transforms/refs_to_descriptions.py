@@ -19,10 +19,11 @@ from copydetect.description.describing import Describer, DescriberOptions, descr
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
 from copydetect.parts import ListedImage, byte_identical
-from copydetect.storage import Storage
-from copydetect.transforms.processes import Processes, WorkerError, WorkOnParts
+from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
+from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Role
+from copydetect.workers.processes import Processes, WorkerError
 
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""

@@ -10,7 +10,7 @@ from apache_beam.pvalue import PCollection
 
 from copydetect import tables
 from copydetect.parts import ListedImage, part_of
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 
 class RefsToParts(beam.PTransform[Any, Any]):

@@ -11,7 +11,6 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index.building import SearchJob, query_step
 from copydetect.index.routing import Part
 from copydetect.index.shards import ShardReader, load_index
 from copydetect.search.neighbors import merge_part, read_neighbors, search_task, write_floors
@@ -22,7 +21,9 @@ from copydetect.search.queries import (
     plan_search,
     save_search_plan,
 )
-from copydetect.transforms.processes import Processes, WorkOnParts
+from copydetect.search.searching import SearchJob, query_step
+from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.workers.processes import Processes
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):

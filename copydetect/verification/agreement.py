@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.images import pieces_of
+from copydetect.images.decoding import pieces_of
 from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible, scale_of
 from copydetect.verification.pair_images import Floats, PairImage
 

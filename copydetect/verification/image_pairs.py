@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.images import DecodedImage
-from copydetect.stills import Still
-from copydetect.transparency import ground_matters
+from copydetect.images.decoding import DecodedImage
+from copydetect.images.stills import Still
+from copydetect.images.transparency import ground_matters
 from copydetect.types import Candidate, Direction, Keypoints, Match, Relation
 from copydetect.verification.agreement import overlap
 from copydetect.verification.geometry import Matrix

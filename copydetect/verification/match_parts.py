@@ -17,16 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import read_pairs
+from copydetect.candidates.pair_numbers import read_pairs
 from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
-from copydetect.evaluation.calibration import IDENTITY, Calibration, bundled_calibration
-from copydetect.images import DecodeOptions, decode
+from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.index.channels import StoredKeypoints
 from copydetect.inputs.sources import read_refs
 from copydetect.parts import CHANGED, ImageNumbers
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
+from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration import log_odds
-from copydetect.transparency import Opacity, ground_matters
+from copydetect.images.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels
+from copydetect.verification.calibration import log_odds
 from copydetect.verification.content import TOO_LITTLE, has_too_little
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure

@@ -28,8 +28,8 @@ from copydetect.description.keypoints import (
 )
 from copydetect.description.renderings import most_different
 from copydetect.errors import ImageError
-from copydetect.images import long_side_px
-from copydetect.transparency import Colour, Opacity
+from copydetect.images.decoding import long_side_px
+from copydetect.images.transparency import Colour, Opacity
 from copydetect.types import Keypoints, Pixels
 from copydetect.verification.lazy import lazy
 

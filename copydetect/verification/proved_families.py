@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from copydetect.evaluation.calibration import Calibration
 from copydetect.types import Candidate
+from copydetect.verification.calibration import Calibration
 
 _DOUBTED = -7.0
 """Log-odds of a pair that the search knows nothing of; see `candidates.fusion.Fusion`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from copydetect.transparency import (
+from copydetect.images.transparency import (
     BLACK,
     WHITE,
     Colour,

@@ -21,13 +21,14 @@ from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
 from copydetect.inputs.given import Inputs
 from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
-from copydetect.scratch import scratch_folder
 from copydetect.settings import EFFORTS
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Role
-from pipelines.arguments import run_options
-from pipelines.evaluate import candidate_ranking
-from pipelines.job import checked_job, run_job
+
+from ..arguments import run_options
+from ..evaluate import candidate_ranking
+from ..job import checked_job, run_job
 
 Channels = tuple[Channel, ...]
 

@@ -32,13 +32,14 @@ from copydetect.errors import CopydetectError, InputError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions, RunOptions
-from copydetect.records import RECORDS
 from copydetect.runs import Manifest
-from copydetect.scratch import scratch_folder
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.records import RECORDS
+from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure
-from pipelines.exit_codes import DONE, exit_code_of
-from pipelines.job import checked_job, run_job
+
+from ..exit_codes import DONE, exit_code_of
+from ..job import checked_job, run_job
 
 Kind = Literal["killed at an operation", "killed at a moment", "one I/O error", "full disk"]
 

@@ -22,18 +22,20 @@ from copydetect.description.keypoints import (
     quantise,
     reconstruct,
 )
-from copydetect.index.building import IndexJob, SearchJob
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import feature_ids
 from copydetect.index.partitions import IndexOptions, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shards import load_index
 from copydetect.options import EngineOptions
 from copydetect.search.queries import SearchOptions
-from copydetect.storage import LocalStorage
+from copydetect.search.searching import SearchJob
+from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Pixels
-from pipelines.engine import Engine, engine_of
+
+from ..engine import Engine, engine_of
 
 PART_IMAGES = 256
 

@@ -35,11 +35,11 @@ from copydetect.description.normalization import (
 from copydetect.errors import ImageError, InputError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, Pixels
 
 _NEIGHBORS = 50

@@ -21,18 +21,20 @@ import numpy as np
 from loky import cpu_count
 
 from copydetect.errors import OptionError
-from copydetect.index.building import IndexJob, SearchJob, sample_step, train_step
+from copydetect.index.building import IndexJob, sample_step, train_step
 from copydetect.index.partitions import IndexOptions, Partition, load_partition
 from copydetect.index.shards import load_index
 from copydetect.options import EngineOptions
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import exact_neighbors, recall_of, sample_queries
-from copydetect.storage import LocalStorage
+from copydetect.search.searching import SearchJob
+from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from pipelines.benchmarks.features import FeatureFigures, join_features, write_features
-from pipelines.benchmarks.vectors import (
+
+from ..benchmarks.features import FeatureFigures, join_features, write_features
+from ..benchmarks.vectors import (
     Planted,
     VectorFiles,
     decoded,
@@ -40,7 +42,7 @@ from pipelines.benchmarks.vectors import (
     shortened,
     write_vectors,
 )
-from pipelines.engine import Engine, engine_of
+from ..engine import Engine, engine_of
 
 _NEIGHBORS = 32
 _RECALL_AT = 10

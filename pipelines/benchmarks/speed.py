@@ -17,17 +17,18 @@ import torch
 from copydetect import runs
 from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, describe_part
 from copydetect.errors import ImageError
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.sources import read_refs, read_source
 from copydetect.options import EngineOptions
 from copydetect.parts import ListedImage, list_images, part_count, part_of
 from copydetect.runs import Manifest
-from copydetect.scratch import scratch_folder
-from copydetect.threads import work_in_one_thread
+from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure
-from pipelines.arguments import run_options
-from pipelines.benchmarks.resnet import INPUT_PX, ResNet50
-from pipelines.job import Job, checked_job, run_job
+from copydetect.workers.threads import work_in_one_thread
+
+from ..arguments import run_options
+from ..benchmarks.resnet import INPUT_PX, ResNet50
+from ..job import Job, checked_job, run_job
 
 _RESNET_IMAGES, _RESNET_BATCH = 32, 4
 _USUAL_WORKERS = 2

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from copydetect.description.descriptors import load_model
 from copydetect.errors import ImageError, InputError
-from copydetect.images import decode
+from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.types import Failure, Pixels
 
 Floats = npt.NDArray[np.float32]

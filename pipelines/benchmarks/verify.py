@@ -27,23 +27,24 @@ from copydetect.edits import KINDS, geometry, project, rng_of
 from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
-from copydetect.images import DecodeOptions, decode
+from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.inputs.given import Inputs
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
 from copydetect.runs import Manifest
-from copydetect.scratch import scratch_folder
-from copydetect.storage import LocalStorage
-from copydetect.threads import work_in_one_thread
+from copydetect.storage.files import LocalStorage
+from copydetect.storage.scratch import scratch_folder
 from copydetect.training.decision import FOLDS, first_choice, out_of_fold
 from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
 from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
-from pipelines import stages
-from pipelines.arguments import run_options
-from pipelines.job import Job, checked_job, listings_of, search_and_verify
-from pipelines.stages import Workplace
+from copydetect.workers.threads import work_in_one_thread
+
+from .. import stages
+from ..arguments import run_options
+from ..job import Job, checked_job, listings_of, search_and_verify
+from ..stages import Workplace
 
 _USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")

@@ -16,7 +16,8 @@ from copydetect.models import DEFAULT_MODEL
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
-from pipelines.arguments import (
+
+from ..arguments import (
     INPUTS,
     KEEP_OPTIONS,
     TRUST_MODEL,
@@ -26,7 +27,7 @@ from pipelines.arguments import (
     run_command,
     whole_number,
 )
-from pipelines.exit_codes import BAD_ARGUMENTS, DONE
+from ..exit_codes import BAD_ARGUMENTS, DONE
 
 _NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
 """Options of a run that change nothing in a benchmark."""
@@ -183,7 +184,7 @@ def main(argv: list[str]) -> int:
 
     def run(arguments: Namespace, engine: EngineOptions) -> None:
         with quiet_imports():
-            module = importlib.import_module(f"pipelines.benchmarks.{name}")
+            module = importlib.import_module(f"..benchmarks.{name}", __package__)
         module.run(arguments, engine)
 
     return run_command(parser, argv[1:], run)

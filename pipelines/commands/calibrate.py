@@ -7,7 +7,8 @@ from typing import Any
 
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
-from pipelines.arguments import (
+
+from ..arguments import (
     INPUTS,
     KEEP_OPTIONS,
     CommandParser,
@@ -76,7 +77,8 @@ def _calibrate(arguments: Namespace, engine: EngineOptions) -> None:
 
     with quiet_imports():
         from copydetect.evaluation.calibration_pairs import StudyOptions
-        from pipelines.calibrate import calibrate
+
+        from ..calibrate import calibrate
 
     study = StudyOptions(
         **{name: getattr(arguments, name) for name in _STUDY if hasattr(arguments, name)}

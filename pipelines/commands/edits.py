@@ -6,7 +6,8 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
-from pipelines.arguments import INPUTS, CommandParser, run_command, share, whole_number
+
+from ..arguments import INPUTS, CommandParser, run_command, share, whole_number
 
 
 def main(argv: list[str]) -> int:
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> int:
 def _edits(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
         from copydetect.edits.copies import CopyOptions
-        from pipelines.edits import make_edits
+
+        from ..edits import make_edits
 
     options = CopyOptions(arguments.copies, arguments.seed, arguments.mix, arguments.max_side)
     made = make_edits(

@@ -7,7 +7,8 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
-from pipelines.arguments import CommandParser, run_command, whole_number
+
+from ..arguments import CommandParser, run_command, whole_number
 
 
 def main(argv: list[str]) -> int:
@@ -37,7 +38,8 @@ def main(argv: list[str]) -> int:
 def _evaluate(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
         from copydetect.evaluation.rankings import CandidateRule
-        from pipelines.evaluate import evaluate
+
+        from ..evaluate import evaluate
 
     rule = CandidateRule(arguments.top_k, arguments.top_n)
     figures = evaluate(arguments.run, arguments.truth, rule, arguments.output)

@@ -6,7 +6,8 @@ import sys
 from argparse import Namespace
 
 from copydetect.options import EngineOptions
-from pipelines.arguments import CommandParser, run_command
+
+from ..arguments import CommandParser, run_command
 
 _WHATS = ("drop", "keep", "pairs", "groups", "images", "failures")
 _FORMATS = ("txt", "csv", "jsonl", "parquet", "shards")

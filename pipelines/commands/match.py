@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from copydetect.options import EngineOptions
-from pipelines.arguments import (
+
+from ..arguments import (
     INPUTS,
     KEEP_OPTIONS,
     CommandParser,
@@ -14,7 +15,7 @@ from pipelines.arguments import (
     run_command,
     run_options,
 )
-from pipelines.commands.summary import tell
+from ..commands.summary import tell
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,8 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
-from pipelines.arguments import CommandParser, run_command
+
+from ..arguments import CommandParser, run_command
 
 
 def main(argv: list[str]) -> int:
@@ -18,8 +19,9 @@ def main(argv: list[str]) -> int:
 
 def _report(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
-        from copydetect.transforms.storage import RecordedStorage
-        from pipelines.report import write_report
+        from copydetect.storage.remote import RecordedStorage
+
+        from ..report import write_report
 
     output = arguments.run.rstrip("/") or "/"
     print(write_report(RecordedStorage(output), output))

@@ -8,7 +8,8 @@ from argparse import Namespace
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.training.options import TrainingOptions
-from pipelines.arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
+
+from ..arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
 
 _HELP = {
     "steps": "updates of the weights",
@@ -83,9 +84,9 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
         from pathlib import Path
 
+        from copydetect.storage.remote import BeamStorage
         from copydetect.training.fitting import DRAWING, LOG, Start, train
         from copydetect.training.pictures import pack_pictures
-        from copydetect.transforms.storage import BeamStorage
 
     output = Path(arguments.output)
     pictures = pack_pictures(

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.candidate_parts import CandidateJob, Proposals, Side, read_pairs
+from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.candidates.merging import write_candidates
+from copydetect.candidates.pair_numbers import read_pairs
 from copydetect.index.channels import PartFiles
-from copydetect.search.hits import write_votes
 from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.types import ImageRow
 from tests.conftest import STORAGE

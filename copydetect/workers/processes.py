@@ -17,7 +17,6 @@ of its own.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import multiprocessing
 import os
@@ -25,25 +24,17 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import cv2
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 from loky import ProcessPoolExecutor
 from loky.process_executor import TerminatedWorkerError
 
 from copydetect.errors import CopydetectError
-from copydetect.threads import work_in_one_thread
-
-_WAITING = 8
-"""Parts that one thread has handed over and not got back, for each process."""
+from copydetect.workers.threads import work_in_one_thread
 
 _LOCK, _LAST_TRY = threading.Lock(), threading.Lock()
 _POOLS: dict[int, ProcessPoolExecutor] = {}
@@ -79,10 +70,10 @@ class Processes:
         with _LOCK:
             pool = _POOLS.get(self.count) or self._new_pool()
             try:
-                future: Future[Any] = pool.submit(_alone, work, part)
+                future: Future[Any] = pool.submit(run_alone, work, part)
             except TerminatedWorkerError:
                 pool.shutdown(kill_workers=True)
-                future = self._new_pool().submit(_alone, work, part)
+                future = self._new_pool().submit(run_alone, work, part)
             return future
 
     def result(self, future: Future[Any]) -> Any:
@@ -152,53 +143,7 @@ def _begin(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _alone(work: Callable[[Any], Any], part: Any) -> Any:
+def run_alone(work: Callable[[Any], Any], part: Any) -> Any:
+    """What `work` returns for a part, done in one thread."""
     work_in_one_thread()
     return work(part)
-
-
-class WorkOnParts(beam.DoFn):
-    """Each part → what `work` returns for it, here or in processes.
-
-    mend: gives what can be done of a part that has ended a process by itself; without, such a part
-    ends the job. ready: a side input that is only waited for.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[Any], Any],
-        processes: Processes,
-        mend: Callable[[Any], Any] | None = None,
-    ) -> None:
-        self._work = work
-        self._processes = processes
-        self._mend = mend
-        self._started: deque[tuple[Any, Future[Any]]] = deque()
-
-    def start_bundle(self) -> None:
-        self._started = deque()
-
-    def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
-        list(ready)
-        if self._processes.count < 2:
-            yield _alone(self._work, part)
-            return
-        # Parts may be large: no more of them wait than keep the processes busy.
-        if len(self._started) >= _WAITING * self._processes.count:
-            yield self._next()
-        self._started.append((part, self._processes.start(self._work, part)))
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._started:
-            yield WindowedValue(self._next(), MIN_TIMESTAMP, (GlobalWindow(),))
-
-    def _next(self) -> Any:
-        part, future = self._started.popleft()
-        with contextlib.suppress(WorkerError):
-            return self._processes.result(future)
-        try:
-            return self._processes.last_try(self._work, part)
-        except WorkerError:
-            if self._mend is None:
-                raise
-            return self._processes.last_try(self._work, self._mend(part))

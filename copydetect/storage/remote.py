@@ -1,4 +1,4 @@
-"""Files of any scheme that Beam's file systems know, as `copydetect.storage.Storage`."""
+"""Files of any scheme that Beam's file systems know, as `copydetect.storage.files.Storage`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
-from copydetect.records import (
+from copydetect.storage.downloads import cached_download
+from copydetect.storage.files import LocalStorage, Storage, StoredFile, Survey
+from copydetect.storage.records import (
     Record,
     linked_part,
     record_uri,
@@ -22,8 +24,6 @@ from copydetect.records import (
     records_uri,
     remove_recorded,
 )
-from copydetect.storage import LocalStorage, Storage, StoredFile, Survey
-from copydetect.transforms.downloads import cached_download
 
 _REMOTE_BUFFER = 1 << 20
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)

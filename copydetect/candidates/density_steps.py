@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
-from copydetect.candidates.candidate_parts import CandidateJob
+from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.densities import (
     USUAL_DENSITY,
     Densities,
     similarity_densities,
     vote_densities,
 )
-from copydetect.candidates.exchanges import FOUND, receive
-from copydetect.candidates.side_tables import mapped_rows, write_rows
+from copydetect.candidates.mapped_tables import mapped_rows, write_rows
+from copydetect.candidates.pair_spills import FOUND, receive
 from copydetect.index.routing import in_sample
 from copydetect.index.spills import read_arrays, write_arrays
-from copydetect.search.hits import read_votes
+from copydetect.search.vote_parts import read_votes
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ SAMPLED_IMAGES = 65_536
 
 
 @dataclass(frozen=True)
-class Scale:
+class DensityScale:
     """What holds for a whole collection; fields as in `Densities`, one for each channel.
 
     usual: density of an image that has too few neighbours.
@@ -54,10 +54,10 @@ def sampled_lists(
     return {f"{name}_query": query[chosen], f"{name}_value": values[chosen]}
 
 
-def scale_step(job: CandidateJob) -> Scale:
+def scale_step(job: CandidateJob) -> DensityScale:
     """Measure on the sample what holds for the whole collection."""
     samples = [read_arrays(job.storage, uri)[1] for uri in job.uris("sample")]
-    scale = Scale()
+    scale = DensityScale()
     if job.proposals.described:
         number, scores, images = _lists(samples, "found")
         nothing = np.full(images, np.inf, np.float32)
@@ -85,7 +85,7 @@ def _lists(
     return number.astype(np.int64), values, len(images)
 
 
-def crowd_step(job: CandidateJob, part: int, scale: Scale) -> None:
+def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
     """Measure how crowded it is around the images of a part."""
     side = job.proposals.queries
     start, images = int(side.starts[part]), side.image_counts[part]
@@ -118,7 +118,9 @@ def densities_step(job: CandidateJob) -> None:
     write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)
 
 
-def densities_of(job: CandidateJob, scale: Scale) -> tuple[Densities | None, Densities | None]:
+def densities_of(
+    job: CandidateJob, scale: DensityScale
+) -> tuple[Densities | None, Densities | None]:
     crowds = mapped_rows(job.storage, runs.join(job.scratch, "densities.npy"))
     described, voted = job.proposals.described, bool(job.proposals.votes)
     spreads = scale.similarity_spread, scale.vote_spread

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from copydetect.errors import ImageError
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Pixels
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | Pixels

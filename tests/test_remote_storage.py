@@ -14,8 +14,8 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 from copydetect.errors import InputError, OptionError
-from copydetect.transforms.downloads import LIMIT_VARIABLE, cache_limit_bytes
-from copydetect.transforms.storage import BeamStorage, storage_for
+from copydetect.storage.downloads import LIMIT_VARIABLE, cache_limit_bytes
+from copydetect.storage.remote import BeamStorage, storage_for
 
 FILES: dict[str, bytes] = {}
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.index.channels import DescriptorReader, PartFiles
 from copydetect.index.spills import read_arrays, write_arrays
-from copydetect.scratch import scratch_folder
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
+from copydetect.storage.scratch import scratch_folder
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

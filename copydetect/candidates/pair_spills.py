@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.candidates.candidate_parts import CandidateJob
+from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.index.spills import Records, open_spill, read_records, write_spill
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

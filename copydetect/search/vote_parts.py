@@ -10,7 +10,7 @@ from copydetect.index.channels import PartFiles, feature_ids, image_numbers, rea
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.votes import VoteOptions, Votes, query_features, vote
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.tables import read_table
 
 Integers = npt.NDArray[np.int64]

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from copydetect.description.keypoints import load_quantiser, mirror_vectors, reconstruct
-from copydetect.index.building import IndexJob, SearchJob, build_index, search_index
+from copydetect.index.building import IndexJob, build_index
 from copydetect.index.channels import feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
-from copydetect.search import list_scan
-from copydetect.search.hits import hit_rows
+from copydetect.search import feature_join
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
+from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.vote_parts import hit_rows
 from copydetect.search.votes import QueryFeatures, query_features, vote
-from copydetect.storage import LocalStorage
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Keypoints
 from tests.collections_for_search import Collection
 
@@ -97,8 +98,8 @@ def test_no_division_of_the_work_changes_the_answer(
     options = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=3, probes=4)
     build(tmp_path / "a", features(1500), options)
     expected = search(tmp_path / "a", features(1500), SearchOptions(k=6))
-    monkeypatch.setattr(list_scan, "_LIST_BLOCK", 7)
-    monkeypatch.setattr(list_scan, "_BLOCK_SCORES", 40)
+    monkeypatch.setattr(feature_join, "_LIST_BLOCK", 7)
+    monkeypatch.setattr(feature_join, "_BLOCK_SCORES", 40)
     other = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=shards, probes=4)
     build(tmp_path / "b", features(1500, parts=parts), other)
     searching = SearchOptions(k=6, task_queries=task_queries)
@@ -119,11 +120,11 @@ def test_only_a_codebook_on_the_grid_is_exact(tmp_path: Path) -> None:
     options = IndexOptions(codes="PQ16", metric="l2", lists=4, probes=2)
     build(tmp_path, features(300), options)
     held = ShardReader(LocalStorage(), str(tmp_path)).shard(0)
-    assert list_scan.is_exact(held)
+    assert feature_join.is_exact(held)
     other = faiss.vector_to_array(held.pq.centroids)
     faiss.copy_array_to_vector(other * np.float32(1.001), held.pq.centroids)
-    assert not list_scan.is_exact(held)
-    assert not list_scan.is_exact(faiss.IndexIVFFlat(faiss.IndexFlatL2(4), 4, 2))
+    assert not feature_join.is_exact(held)
+    assert not feature_join.is_exact(faiss.IndexIVFFlat(faiss.IndexFlatL2(4), 4, 2))
 
 
 def test_a_logo_on_every_picture_neither_floods_nor_hides_a_copy(
@@ -145,7 +146,7 @@ def test_a_logo_on_every_picture_neither_floods_nor_hides_a_copy(
     ]
     ids = np.concatenate([feature_ids(i, one) for i, one in enumerate(pictures)])
     held = Collection(np.concatenate([one.codes for one in pictures]), ids, 1)
-    monkeypatch.setattr(list_scan, "_LONGEST_LIST", 100)
+    monkeypatch.setattr(feature_join, "_LONGEST_LIST", 100)
     build(tmp_path, held, IndexOptions(codes="PQ16", metric="l2", lists=100, probes=6))
     found = search(tmp_path, held, SearchOptions(k=9))
     assert np.unique(found.queries, return_counts=True)[1].max() == 9

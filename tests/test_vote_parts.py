@@ -12,8 +12,14 @@ from copydetect import tables
 from copydetect.description.keypoints import extract, load_quantiser, quantise, reconstruct
 from copydetect.errors import IndexFileError
 from copydetect.index.channels import PartFiles, feature_ids
-from copydetect.search.hits import hit_rows, most_neighbors, read_votes, vote_part, write_votes
 from copydetect.search.neighbors import Neighbors, write_neighbors
+from copydetect.search.vote_parts import (
+    hit_rows,
+    most_neighbors,
+    read_votes,
+    vote_part,
+    write_votes,
+)
 from copydetect.search.votes import VoteOptions, Votes, query_features, vote
 from copydetect.types import ImageRow, Keypoints
 from tests.conftest import STORAGE

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
 
 from copydetect.errors import ImageError
-from copydetect.transparency import Opacity
+from copydetect.images.transparency import Opacity
 from copydetect.types import Pixels
 
 _TRANSPOSE = {

@@ -35,7 +35,7 @@ def is_exact(index: Any) -> bool:
     return bool((steps == np.rint(steps)).all())
 
 
-class ListScan:
+class FeatureJoin:
     """Exact best k of the probed lists, ties by id, for one block of queries on the grid.
 
     `connect_score` does not apply: features vote, and need not hold crowds together. A list that

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from copydetect.errors import InputError, OptionError
 from copydetect.json_values import parse_as
 from copydetect.models import MODELS
-from copydetect.storage import Storage
+from copydetect.storage.files import Storage
 from copydetect.verification.decisions import BUNDLED_DECISION
 from copydetect.verification.relations import BUNDLED_RELATIONS
 

@@ -30,11 +30,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from copydetect.animations import Moments, decode_moments, frame_count
 from copydetect.errors import ImageError, OptionError
-from copydetect.raw import is_raw, preview_of
-from copydetect.stills import Still, still_of
-from copydetect.transparency import Opacity
+from copydetect.images.animations import Moments, decode_moments, frame_count
+from copydetect.images.raw import is_raw, preview_of
+from copydetect.images.stills import Still, still_of
+from copydetect.images.transparency import Opacity
 from copydetect.types import Pixels
 
 _SIGNATURES = (

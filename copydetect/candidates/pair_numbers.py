@@ -1,0 +1,42 @@
+"""Candidates as numbers, beside their table: what verification opens images by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.storage.files import Storage
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PairNumbers:
+    """Candidates as numbers, in the order of their table; row i of each belongs together.
+
+    query, reference: (n,) int64 image_no; correspondences of row i are rows
+    starts[i]:starts[i + 1] of points: (p, 4) float32, as in `votes.Votes`.
+    """
+
+    query: Ints
+    reference: Ints
+    starts: Ints
+    points: Floats
+
+    def correspondences(self, row: int) -> Floats:
+        """(n, 4) float32: what the search found to agree in a pair, none for descriptors' own."""
+        return self.points[self.starts[row] : self.starts[row + 1]]
+
+
+def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:
+    """Write the numbers of a part of candidates."""
+    write_arrays(storage, uri, "", **vars(pairs))
+
+
+def read_pairs(storage: Storage, uri: str) -> PairNumbers:
+    """Read what `write_pairs` wrote; IndexFileError where the file is missing or damaged."""
+    return PairNumbers(**read_arrays(storage, uri)[1])

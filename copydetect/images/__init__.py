@@ -1,0 +1,1 @@
+"""The bytes of an image file → RGB pixels, whatever the format, hostile files included."""

@@ -1,0 +1,1 @@
+"""Where files are: on disks and in buckets, atomic, recorded, kept near; whatever the scheme."""

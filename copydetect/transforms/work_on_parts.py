@@ -1,0 +1,66 @@
+"""Parts of a stage, each worked on where there is a free processor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from copydetect.workers.processes import Processes, WorkerError, run_alone
+
+_WAITING = 8
+"""Parts that one thread has handed over and not got back, for each process."""
+
+
+class WorkOnParts(beam.DoFn):
+    """Each part → what `work` returns for it, here or in processes.
+
+    mend: gives what can be done of a part that has ended a process by itself; without, such a part
+    ends the job. ready: a side input that is only waited for.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        processes: Processes,
+        mend: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._work = work
+        self._processes = processes
+        self._mend = mend
+        self._started: deque[tuple[Any, Future[Any]]] = deque()
+
+    def start_bundle(self) -> None:
+        self._started = deque()
+
+    def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
+        list(ready)
+        if self._processes.count < 2:
+            yield run_alone(self._work, part)
+            return
+        # Parts may be large: no more of them wait than keep the processes busy.
+        if len(self._started) >= _WAITING * self._processes.count:
+            yield self._next()
+        self._started.append((part, self._processes.start(self._work, part)))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._started:
+            yield WindowedValue(self._next(), MIN_TIMESTAMP, (GlobalWindow(),))
+
+    def _next(self) -> Any:
+        part, future = self._started.popleft()
+        with contextlib.suppress(WorkerError):
+            return self._processes.result(future)
+        try:
+            return self._processes.last_try(self._work, part)
+        except WorkerError:
+            if self._mend is None:
+                raise
+            return self._processes.last_try(self._work, self._mend(part))

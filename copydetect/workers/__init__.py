@@ -1,0 +1,1 @@
+"""What work is done on: the threads, processes and devices of a machine."""
