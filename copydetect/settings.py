@@ -21,6 +21,7 @@ from copydetect.options import (
     DEFAULT_PRECISION,
     NO_CALIBRATION,
     Channel,
+    Count,
     EffortName,
     KeepRule,
     RunOptions,
@@ -101,6 +102,7 @@ class Settings:
     min_confidence: float
     check: bool
     least_confidence: float
+    count: tuple[Count, ...]
     keep: tuple[KeepRule, ...]
     prefer: tuple[str, ...]
     protect: tuple[str, ...]
@@ -211,6 +213,7 @@ class Settings:
             min_score=self.verify_score,
             matching=MatchOptions(
                 min_confidence=self.min_confidence,
+                counted=self.count,
                 match_score=self.match_score,
                 features=max(MATCHED, self.keypoints, key=attrgetter("max_keypoints")),
             ),

@@ -252,6 +252,15 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         _THRESHOLD,
         {"type": share, "help": "report pairs from this confidence up, instead of --precision"},
     ),
+    "count": (
+        _THRESHOLD,
+        {
+            "type": names,
+            "metavar": "RELATIONS",
+            "help": "changed_content: also report pictures that were made from each other, or from "
+            "one template, and say something else",
+        },
+    ),
     "calibration": (
         _THRESHOLD,
         {
