@@ -8,105 +8,23 @@ alone: not on the number of parts, workers or the order of the input.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from copydetect import tables
-from copydetect.inputs.sources import read_refs
+from copydetect import runs, tables
 from copydetect.storage.files import Storage
-from copydetect.types import Failure, ImageRef, ImageRow, Role
-
-Content = bytes | Failure
-"""What reading a file gave."""
-
-CHANGED = "the file changed while the run went on"
+from copydetect.types import ImageRow, Role
 
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
-
-
-@dataclass(frozen=True)
-class ListedImage:
-    """An image of the input whose bytes have been read once: sha256 in hex, size in bytes.
-
-    Where reading failed, `error_type`, `message` and `retryable` say why and whether another try
-    may help, sha256 is that of the image_id and `bytes` is 0. origin: the container or folder of
-    the input that it was found in.
-    """
-
-    image_id: str
-    role: Role
-    uri: str
-    member: str
-    sha256: str
-    bytes: int
-    error_type: str = ""
-    message: str = ""
-    origin: str = ""
-    retryable: bool = False
-
-    @property
-    def ref(self) -> ImageRef:
-        """Where the bytes are."""
-        return ImageRef(self.image_id, self.uri, self.member, self.role)
-
-    def checked(self, content: Content) -> Content:
-        """What has been read of it, if it is what was there when it was listed."""
-        if isinstance(content, Failure) or hashlib.sha256(content).hexdigest() == self.sha256:
-            return content
-        return self.failure("read", "ImageError", CHANGED, retryable=True)
-
-    def failure(
-        self, stage: str, error_type: str, message: str, retryable: bool = False
-    ) -> Failure:
-        """A failure of this file."""
-        place = (self.image_id, self.uri)
-        return Failure(*place, stage, error_type, message, self.role, retryable)
-
-
-_NO_TEXT = {"bytes": pa.int64(), "retryable": pa.bool_()}
-LISTING = pa.schema(
-    [
-        pa.field(name, _NO_TEXT.get(name, pa.string()), nullable=False)
-        for name in ListedImage.__dataclass_fields__
-    ]
-)
-"""Schema of the listing: the fields of `ListedImage`."""
-
-
-def list_images(
-    contents: Iterable[tuple[ImageRef, Content]], origin: str = ""
-) -> Iterator[ListedImage]:
-    """Hash the bytes of each image; one that could not be read keeps its reason."""
-    for ref, content in contents:
-        place = (ref.image_id, ref.role, ref.uri, ref.member)
-        if isinstance(content, Failure):
-            stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
-            why = (content.error_type, content.message, origin, content.retryable)
-            yield ListedImage(*place, stand_in, 0, *why)
-        else:
-            digest = hashlib.sha256(content).hexdigest()
-            yield ListedImage(*place, digest, len(content), origin=origin)
-
-
-def content_digest(listing: pa.Table) -> str:
-    """A digest of which images are there and what they hold, whatever their order."""
-    # A sum knows no order, so that no more than a batch of rows is held.
-    total = 0
-    for batch in listing.select(["role", "image_id", "sha256", "error_type"]).to_batches(8192):
-        for key in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
-            total += int.from_bytes(digest, "big")
-    return hashlib.sha256(f"{listing.num_rows} {total}".encode()).hexdigest()
 
 
 def part_count(images: int) -> int:
@@ -120,37 +38,70 @@ def part_of(sha256: str, parts: int) -> int:
     return int(sha256[:16], 16) * parts >> 64
 
 
-def byte_identical(listed: Iterable[ListedImage]) -> list[list[ListedImage]]:
-    """One part's images in their order, those of equal content together.
+@dataclass(frozen=True)
+class RoleParts:
+    """The described images of one role: the files of each table, one a part, in order.
 
-    What could not be read when it was listed is alone: nothing is known of its content.
+    image_files, failures: parts of `images` and of `failures`; image_counts: rows of `images` in
+    each part; descriptors, keypoints: parts of these tables, none for a channel that is off.
     """
-    twins: dict[tuple[str, str], list[ListedImage]] = {}
-    for image in sorted(listed, key=lambda image: (image.sha256, image.image_id)):
-        alone = image.image_id if image.error_type else ""
-        twins.setdefault((image.sha256, alone), []).append(image)
-    return list(twins.values())
+
+    image_files: tuple[str, ...]
+    image_counts: Sequence[int]
+    descriptors: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return sum(self.image_counts)
+
+    @property
+    def parts(self) -> int:
+        """How many parts."""
+        return len(self.image_files)
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """(parts + 1,) image_no of the first image of each part."""
+        return np.cumsum([0, *self.image_counts]).astype(np.int64)
+
+    @property
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """The files by the name of their table, of the tables that there are."""
+        named = {
+            "images": self.image_files,
+            "failures": self.failures,
+            "descriptors": self.descriptors,
+            "keypoints": self.keypoints,
+        }
+        return {name: files for name, files in named.items() if files}
+
+    def parts_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The part of each image_no."""
+        return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
+
+    def numbers(self, storage: Storage) -> ImageNumbers:
+        """Looks images up by their number."""
+        return ImageNumbers(storage, self.image_files, self.image_counts)
 
 
-def read_in_turn(
-    storage: Storage, families: Iterable[Sequence[ListedImage]]
-) -> Iterator[tuple[Sequence[ListedImage], Content]]:
-    """The bytes of one file of each family of byte-identical ones: the first that can be read.
+class Sides(NamedTuple):
+    """What is searched in what; both are equal where a collection is searched for itself."""
 
-    With the bytes come that file and its twins after it; with a Failure the file that it is of,
-    first, and those that are tried in its place. A file that holds something else by now is not
-    readable.
-    """
-    waiting = list(families)
-    while waiting:
-        firsts = {twins[0].ref: twins for twins in waiting}
-        waiting = []
-        for ref, content in read_refs(storage, firsts):
-            twins = firsts[ref]
-            content = twins[0].checked(content)
-            if isinstance(content, Failure) and len(twins) > 1:
-                waiting.append(twins[1:])
-            yield twins, content
+    queries: RoleParts
+    references: RoleParts
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a collection is searched for itself."""
+        return self.queries == self.references
+
+
+def part_uri(folder: str, table: str, role: Role, part: int) -> str:
+    """Where a part of a table of described images is, in the folder of a run."""
+    return runs.join(folder, table, f"{role}-{part:05d}.parquet")
 
 
 class RowCounts(Sequence[int]):
@@ -177,25 +128,6 @@ class RowCounts(Sequence[int]):
         return hash(self._uris)
 
 
-class PartStarts(Sequence[int]):
-    """The number of the first row of each part, of rows that are numbered through all parts."""
-
-    def __init__(self, counts: RowCounts) -> None:
-        self._counts = counts
-
-    def __getitem__(self, part: Any) -> Any:
-        return tuple(accumulate(self._counts, initial=0))[:-1][part]
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PartStarts) and other._counts == self._counts
-
-    def __hash__(self) -> int:
-        return hash(self._counts)
-
-
 @lru_cache(maxsize=16)
 def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
     counts = []
@@ -203,6 +135,17 @@ def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
         with storage.open(uri) as file:
             counts.append(int(parquet.read_metadata(file).num_rows))
     return tuple(counts)
+
+
+def feature_count(storage: Storage, uris: Sequence[str]) -> int:
+    """How many local features parts of `keypoints` hold; their files are read once."""
+    counted: Any = storage
+    return _feature_count(counted, tuple(uris))
+
+
+@lru_cache(maxsize=16)
+def _feature_count(storage: Any, uris: tuple[str, ...]) -> int:
+    return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
 
 
 class ImageNumbers:

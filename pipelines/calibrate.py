@@ -31,8 +31,9 @@ from copydetect.evaluation.calibration_pairs import (
     label_pairs,
 )
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, ListedImage, content_digest
 from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
-from copydetect.parts import LISTING, ListedImage, content_digest, part_count
+from copydetect.parts import part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.verification.calibration import (
     FILE_NAMES,
@@ -110,8 +111,8 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     uri = runs.join(place.folder, "sample", "collection.parquet")
     tables.write_table(job.storage, uri, study)
     listing = _with_copies(place, Listing("image", len(study), digest, (uri,)))
-    parts = stages.describe(place, listing, job.setup)
-    manifest = search_and_verify(job, place, folder, {"image": parts}, [listing])
+    described = stages.describe(place, listing, job.setup)
+    manifest = search_and_verify(job, place, folder, {"image": described})
     matches = tables.read_tables(
         job.storage, manifest.table_uris(job.output, "matches"), tables.MATCHES
     )

@@ -21,6 +21,7 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
+from copydetect.parts import RoleParts, Sides
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.settings import Settings
@@ -44,7 +45,7 @@ from .proposals import proposals_of, quality_of
 from .report import write_report
 from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
 from .self_check import SCRATCH, CheckedRun, self_check
-from .stages import Listing, Search, Workplace
+from .stages import Listing, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
@@ -189,8 +190,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
     place = workplace_of(job, folder)
-    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, folder, parts, listings)
+    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, folder, described)
     inputs = {
         listing.role: _role_input(job, manifest, listing, job.inputs[listing.role])
         for listing in listings
@@ -267,33 +268,29 @@ def search_and_verify(
     job: Job,
     place: Workplace,
     folder: str,
-    parts: Mapping[Role, int],
-    listings: list[Listing],
+    described: Mapping[Role, RoleParts],
 ) -> Manifest:
     """Search, verify and group what is described; the manifest that names all tables."""
     asked, searched = job.roles
-    search = Search(asked, parts[asked], searched, parts[searched])
-    sides = tuple(
-        stages.side(place, role, parts[role], job.settings.channels) for role in job.roles
-    )
-    proposals = proposals_of(place, job.settings, job.models, search, (sides[0], sides[1]))
-    quality = quality_of(place, job.settings, search, proposals)
+    sides = Sides(described[asked], described[searched])
+    proposals = proposals_of(place, job.settings, job.models, sides)
+    quality = quality_of(place, job.settings, proposals)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     verifying = job.settings.verification
     check = None
     if job.settings.check:
-        run = CheckedRun(place, job.output, job.settings, job.setup, job.models, search, sides[1])
+        run = CheckedRun(place, job.output, job.settings, job.setup, job.models, sides.references)
         check = self_check(run)
         verifying = verifying.reporting_from(check.threshold)
-    matches = stages.verify(place, (sides[0], sides[1]), candidates, verifying)
-    quality |= lost_copies(place, (sides[0], sides[1]), candidates, verifying)
-    uris = {
-        name: [uri for role in parts for uri in place.part_uris(name, role, parts[role])]
-        for name in _described_tables(job.settings)
-    }
+    matches = stages.verify(place, sides, candidates, verifying)
+    quality |= lost_copies(place, sides, candidates, verifying)
+    uris: dict[str, list[str]] = {}
+    for role in described:
+        for name, files in described[role].tables.items():
+            uris[name] = [*uris.get(name, ()), *files]
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["histories"], uris["groups"] = _group(job, place, uris) if search.symmetric else ([], [])
+    uris["histories"], uris["groups"] = _group(job, place, uris) if sides.symmetric else ([], [])
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -328,11 +325,6 @@ def _group(
     uri = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, uri, groups_table(members, images))
     return looked, [uri]
-
-
-def _described_tables(settings: Settings) -> list[str]:
-    by_channel = {"descriptor": "descriptors", "local": "keypoints"}
-    return ["images", "failures", *(by_channel[channel] for channel in settings.channels)]
 
 
 def _describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Side
 from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
 from copydetect.evaluation.metrics import wilson
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.parts import Sides
 from copydetect.search.neighbors import Neighbors
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
@@ -49,7 +49,7 @@ def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors
 
 def lost_copies(
     place: Workplace,
-    sides: tuple[Side, Side],
+    sides: Sides,
     candidates: Sequence[str],
     options: VerifyOptions,
 ) -> dict[str, float]:
@@ -84,13 +84,13 @@ def lost_copies(
 
 
 def _by_part(
-    sides: tuple[Side, Side], nearest: Pairs, lost: npt.NDArray[np.bool_]
+    sides: Sides, nearest: Pairs, lost: npt.NDArray[np.bool_]
 ) -> list[tuple[int, list[tuple[int, int, bool]]]]:
     """The pairs in the parts where candidates have them: in a pile at the smaller image_no."""
-    ends = np.sort(nearest, axis=1) if sides[0] == sides[1] else nearest
+    ends = np.sort(nearest, axis=1) if sides.symmetric else nearest
     work: dict[int, set[tuple[int, int, bool]]] = {}
     for part, (query, reference), missed in zip(
-        sides[0].parts_of(ends[:, 0]).tolist(), ends.tolist(), lost.tolist(), strict=True
+        sides.queries.parts_of(ends[:, 0]).tolist(), ends.tolist(), lost.tolist(), strict=True
     ):
         work.setdefault(part, set()).add((query, reference, missed))
     return [(part, sorted(pairs)) for part, pairs in sorted(work.items())]
@@ -103,7 +103,7 @@ class _JudgePart:
     storage: Storage
     run_folder: str
     folder: str
-    sides: tuple[Side, Side]
+    sides: Sides
     candidates: tuple[str, ...]
 
     def __call__(self, work: tuple[int, list[tuple[int, int, bool]]]) -> MatchWork:

@@ -9,11 +9,12 @@ import apache_beam as beam
 import numpy as np
 
 from copydetect import runs
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.index.partitions import Floats, Integers, Partition, load_partition
 from copydetect.index.routing import Part, sample_part
 from copydetect.index.shards import PARTITION
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.parts import RowCounts, Sides, feature_count
 from copydetect.search.neighbors import Neighbors, merge_results, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
@@ -21,7 +22,7 @@ from copydetect.storage.files import Storage
 from copydetect.transforms.work_on_parts import WorkOnParts
 
 from .lost_copies import NEAREST, write_nearest
-from .stages import Search, Workplace, part_files
+from .stages import Workplace
 
 _QUERIES = 300
 _RANKS = (1, 10)
@@ -31,7 +32,7 @@ Reader = DescriptorReader | KeypointReader
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _Searched:
     """A finished search: what was asked, in what, and the files of what was found, by part."""
 
     name: str
@@ -105,7 +106,7 @@ class _SearchExactly:
 
 
 def search_quality(
-    place: Workplace, search: Search, neighbors: Sequence[str], options: SearchOptions
+    place: Workplace, sides: Sides, neighbors: Sequence[str], options: SearchOptions
 ) -> dict[str, float]:
     """The recall of the descriptor search against exact search, for the manifest.
 
@@ -114,14 +115,12 @@ def search_quality(
     """
     if not neighbors:
         return {}
-    asked, sought = (
-        DescriptorReader(place.storage, files) for files in _files(place, search, "descriptors")
-    )
-    channel = _Channel("descriptors", asked, sought, tuple(neighbors))
+    asked, sought = (DescriptorReader(place.storage, side) for side in sides)
+    channel = _Searched("descriptors", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
     if options.probes_in(partition) >= partition.lists:
         return {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
-    total = sum(place.rows(uri) for uri in asked.files.channel)
+    total = sum(RowCounts(place.storage, asked.uris))
     sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
     exact = _exact(place, channel, sample, partition, options)
     folder = runs.join(place.folder, "search", "quality")
@@ -132,7 +131,7 @@ def search_quality(
     return figures
 
 
-def feature_quality(place: Workplace, search: Search, options: SearchOptions) -> dict[str, float]:
+def feature_quality(place: Workplace, sides: Sides, options: SearchOptions) -> dict[str, float]:
     """The recall of the search of local features, of as many as vote, for the manifest.
 
     A copy has many features, and is found by a few.
@@ -140,22 +139,13 @@ def feature_quality(place: Workplace, search: Search, options: SearchOptions) ->
     neighbors = place.files(place.folder, "search", "keypoints", "upright", "neighbors")
     if not neighbors:
         return {}
-    asked, sought = (
-        KeypointReader(place.storage, files) for files in _files(place, search, "keypoints")
-    )
-    channel = _Channel("keypoints", asked, sought, tuple(neighbors))
+    asked, sought = (KeypointReader(place.storage, side) for side in sides)
+    channel = _Searched("keypoints", asked, sought, tuple(neighbors))
     partition = channel.partition(place)
-    total = sum(place.leaves(uri, "x") for uri in asked.files.channel)
+    total = feature_count(place.storage, asked.uris)
     sample = _sample(place, channel, partition, min(1.0, _QUERIES / max(total, 1)))
     exact = _exact(place, channel, sample, partition, options)
     return _figures("feature_recall", recall_of(sample.found, exact, options.k))
-
-
-def _files(place: Workplace, search: Search, table: str) -> tuple[PartFiles, PartFiles]:
-    return (
-        part_files(place, search.queries, table, search.query_parts),
-        part_files(place, search.references, table, search.reference_parts),
-    )
 
 
 def _figures(name: str, recall: Recall) -> dict[str, float]:
@@ -163,10 +153,10 @@ def _figures(name: str, recall: Recall) -> dict[str, float]:
     return {name: recall.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _sample(place: Workplace, channel: _Channel, partition: Partition, share: float) -> _Sample:
+def _sample(place: Workplace, channel: _Searched, partition: Partition, share: float) -> _Sample:
     folder = channel.scratch(place)
     work = _SampleQueries(place.storage, folder, channel.asked, channel.neighbors, partition, share)
-    parts = channel.asked.files.parts()
+    parts = channel.asked.numbered()
     _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "sample")]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
@@ -178,7 +168,7 @@ def _sample(place: Workplace, channel: _Channel, partition: Partition, share: fl
 
 def _exact(
     place: Workplace,
-    channel: _Channel,
+    channel: _Searched,
     sample: _Sample,
     partition: Partition,
     options: SearchOptions,
@@ -186,7 +176,7 @@ def _exact(
     folder = channel.scratch(place)
     queries = (sample.vectors, sample.ids)
     work = _SearchExactly(place.storage, folder, channel.sought, queries, partition, options)
-    parts = channel.sought.files.parts()
+    parts = channel.sought.numbered()
     _on_parts(place, parts, work)
     pieces = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "exact")]
     return merge_results(np.concatenate([piece["results"] for piece in pieces]), options)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.parts import LISTING, ListedImage
+from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, can_be_described

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Side
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES, CopyOptions
@@ -30,17 +29,18 @@ from copydetect.errors import InputError
 from copydetect.evaluation.calibration_pairs import NEARLY_CERTAIN
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
-    Evidence,
     Met,
     PlantedCopy,
+    PlantedEvidence,
     copies_to_plant,
     judged,
     sampling_points,
     sketch_of,
 )
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.options import DEFAULT_PRECISION
-from copydetect.parts import LISTING, ListedImage, part_count, part_of
+from copydetect.parts import RoleParts, Sides, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
@@ -53,18 +53,23 @@ from copydetect.verification.calibration import IDENTITY, bundled_calibration, d
 
 from . import stages
 from .proposals import proposals_of
-from .stages import Search, Workplace
+from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
 _LOOKED_AT = 0.1
 """From this confidence up it is asked whether what a copy met is a copy of its original, too."""
 _PAIRS_TOGETHER = 16
+_OF_THE_RESULT = (
+    *("precision", "min_confidence", "least_confidence", "count"),
+    *("keep", "prefer", "protect", "suggest"),
+)
+"""Settings that change nothing in what is found of planted copies."""
 
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """The run that checks itself: its place, settings and models, and its references.
+    """The run that checks itself: its place, settings and models, and its described references.
 
     output: where an earlier run may have left what it found.
     """
@@ -74,8 +79,7 @@ class CheckedRun:
     settings: Settings
     setup: DescriberSetup
     models: dict[str, str]
-    search: Search
-    references: Side
+    references: RoleParts
 
     @property
     def digest(self) -> str:
@@ -83,7 +87,7 @@ class CheckedRun:
         decisive = {
             name: value
             for name, value in self.settings.for_manifest().items()
-            if name not in ("precision", "min_confidence", "keep", "prefer", "protect", "suggest")
+            if name not in _OF_THE_RESULT
         }
         text = json.dumps([decision_digest(), self.models, decisive, _MIXES], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -126,7 +130,7 @@ def _too_few(run: CheckedRun) -> str:
     )
 
 
-def _evidence(run: CheckedRun) -> tuple[Evidence, bool]:
+def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:
     """What became of planted copies, and whether an earlier run planted them."""
     storage = run.place.storage
     sketch = sketch_of(_hashes(storage, run.references))
@@ -150,16 +154,16 @@ def _earlier_result(run: CheckedRun) -> str:
     return runs.join(run.output, earlier.folder, RESULT)
 
 
-def _stored(storage: Storage, uri: str) -> Evidence | None:
+def _stored(storage: Storage, uri: str) -> PlantedEvidence | None:
     if not uri or not storage.exists(uri):
         return None
     try:
-        return Evidence.parse(storage.read(uri))
+        return PlantedEvidence.parse(storage.read(uri))
     except ValueError:
         return None  # damaged: it is found out again
 
 
-def _hashes(storage: Storage, side: Side) -> Iterator[str]:
+def _hashes(storage: Storage, side: RoleParts) -> Iterator[str]:
     """Of the images' bytes, ascending: parts are ranges of them."""
     for uri in side.image_files:
         for value in tables.read_table(storage, uri, ["sha256"])["sha256"].to_pylist():
@@ -167,21 +171,19 @@ def _hashes(storage: Storage, side: Side) -> Iterator[str]:
                 yield value
 
 
-def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> Evidence:
+def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     """Make copies, search them in the run's references, and see what is found."""
     engine = replace(run.place.engine, under="check")
-    place = Workplace(engine, run.place.storage, runs.join(run.place.folder, SCRATCH))
+    folder = runs.join(run.place.folder, SCRATCH)
+    place = Workplace(engine, run.place.storage, folder, asks=run.place.index)
     sample = _sample(run)
     made = _make_copies(place, list(sample.values()))
     if not made:
-        return Evidence(run.digest, sketch, (), (), 0)
+        return PlantedEvidence(run.digest, sketch, (), (), 0)
     sources = find_sources(place.storage, runs.join(place.folder, "edited"))
     listing = stages.list_images(place, sources, "query")
-    parts = stages.describe(place, listing, run.setup)
-    search = Search("query", parts, run.search.references, run.search.reference_parts, place.folder)
-    asking = stages.side(place, "query", parts, run.settings.channels)
-    sides = asking, run.references
-    found = proposals_of(replace(run.place, engine=engine), run.settings, run.models, search, sides)
+    sides = Sides(stages.describe(place, listing, run.setup), run.references)
+    found = proposals_of(place, run.settings, run.models, sides)
     candidates = stages.propose(place, found, run.settings.candidates, DensityOptions())
     # Planted copies are queries, whatever the run's own pairs are.
     calibration = bundled_calibration(run.settings.channels, "match", run.settings.effort)
@@ -254,7 +256,7 @@ def _told_apart(
     matches: pa.Table,
     candidates: Sequence[str],
     sample: dict[int, ListedImage],
-) -> Evidence:
+) -> PlantedEvidence:
     """The pairs of copies with their originals, and those with images that are none of theirs."""
     found = dict.fromkeys(made, 0.0)
     met: list[Met] = []
@@ -274,7 +276,7 @@ def _told_apart(
         PlantedCopy(original_id, tuple(kinds.split("+")), found[copy_id])
         for copy_id, (original_id, kinds) in made.items()
     )
-    return Evidence(run.digest, sketch, copies, tuple(strangers), len(met) - len(strangers))
+    return PlantedEvidence(run.digest, sketch, copies, tuple(strangers), len(met) - len(strangers))
 
 
 def _numbers(place: Workplace, candidates: Sequence[str]) -> dict[str, int]:
@@ -312,7 +314,7 @@ def _copies_all_along(
         return set()
     # What pixels show decides alone: of these pairs the search may know nothing.
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
-    both = run.references, run.references
+    both = Sides(run.references, run.references)
     verify = CandidatesToMatches(place.storage, both, options, folder, place.started)
     place.engine.run("verify", lambda pipeline: pipeline | beam.Create(work) | verify)
     uris = [runs.join(folder, "matches", runs.part_name(part)) for part, _, _ in work]

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from loky import cpu_count
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
 from copydetect.images.decoding import DecodeOptions
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import DescriptorReader, PartFiles
+from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
+from copydetect.inputs.listing import content_digest
 from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
 from copydetect.inputs.sources import Sources
-from copydetect.parts import content_digest, part_count
+from copydetect.options import Channel
+from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
-from copydetect.tables import count_leaves
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -39,7 +39,6 @@ from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
-    part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import ImageRef, Role
@@ -74,15 +73,32 @@ class Listing:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a job works: its engine, its storage, and the folder of the run."""
+    """Where a job works: its engine, its storage, and the folder of the run.
+
+    asks: the folder of finished indexes that queries of this place ask, "" for its own indexes.
+    """
 
     engine: Engine
     storage: Storage
     folder: str
+    asks: str = ""
 
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
         """The files of a table, one a part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
+
+    def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
+        """The files of a role whose images are described, and how many rows they have."""
+        images = self.part_uris("images", role, parts)
+        return RoleParts(
+            image_files=images,
+            image_counts=tuple(RowCounts(self.storage, images)),
+            descriptors=self.part_uris("descriptors", role, parts)
+            if "descriptor" in channels
+            else (),
+            keypoints=self.part_uris("keypoints", role, parts) if "local" in channels else (),
+            failures=self.part_uris("failures", role, parts),
+        )
 
     def part_uri(self, table: str, part: int) -> str:
         """The file of one part of a table that has no roles."""
@@ -91,7 +107,7 @@ class Workplace:
     @property
     def index(self) -> str:
         """The folder of the indexes."""
-        return runs.join(self.folder, "index")
+        return self.asks or runs.join(self.folder, "index")
 
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """The numbers of parts that are to be made, or made again.
@@ -119,10 +135,6 @@ class Workplace:
         """How many rows a part file has."""
         with self.storage.open(uri) as file:
             return int(parquet.read_metadata(file).num_rows)
-
-    def leaves(self, uri: str, column: str) -> int:
-        """How many values the lists of a column hold together."""
-        return count_leaves(self.storage, uri, column)
 
     def done(self, uris: Sequence[str], total: int) -> int:
         """How much of `total` is done when some of the files of a stage are written."""
@@ -190,8 +202,8 @@ def _tell_apart(storage: Storage, uris: Sequence[str], pieces: list[pa.Table]) -
     return renamed
 
 
-def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
-    """Describe the listed images in parts; returns how many parts. Parts that are done stay."""
+def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> RoleParts:
+    """Describe the listed images, part by part; parts that are done stay."""
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     processes = place.processes(listing.images, _IMAGES_WORTH_PROCESSES) if on_cpu else Processes()
@@ -218,68 +230,33 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> int:
         done=lambda: place.done(uris, listing.images),
         threads=not on_cpu,
     )
-    return parts
-
-
-def part_files(place: Workplace, role: Role, table: str, parts: int) -> PartFiles:
-    """The part files of one channel of a described role, with its image numbers."""
-    images = place.part_uris("images", role, parts)
-    counts = [place.rows(uri) for uri in images]
-    starts = tuple(int(n) for n in np.cumsum([0, *counts[:-1]]))
-    return PartFiles(images, place.part_uris(table, role, parts), starts)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched in what: the described roles, with the number of their parts.
-
-    planted_in: the folder of queries that are no part of the run itself, "" for the run's own: they
-    ask its indexes, which are finished by then, and what is found for them is in that folder.
-    """
-
-    queries: Role
-    query_parts: int
-    references: Role
-    reference_parts: int
-    planted_in: str = ""
-
-    def asking(self, place: Workplace) -> Workplace:
-        """Where the queries are."""
-        return replace(place, folder=self.planted_in) if self.planted_in else place
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether a collection is searched for itself."""
-        return self.queries == self.references
+    return place.described(listing.role, parts, setup.channels)
 
 
 def search_descriptors(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions, model: str
+    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
 ) -> list[str]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
-    references = part_files(place, search.references, "descriptors", search.reference_parts)
-    asking = search.asking(place)
-    queries = part_files(asking, search.queries, "descriptors", search.query_parts)
     folder = runs.join(place.index, "descriptors")
-    asked, searched = (DescriptorReader(place.storage, side) for side in (queries, references))
-    vectors = sum(place.rows(uri) for uri in references.channel)
+    asked, searched = (DescriptorReader(place.storage, side) for side in sides)
+    vectors = sum(RowCounts(place.storage, searched.uris))
     if not vectors:
         return []
     index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
-    found = runs.join(asking.folder, "search", "descriptors")
+    found = runs.join(place.folder, "search", "descriptors")
     search_job = SearchJob(place.storage, found, asked, folder, options)
 
     def build(pipeline: beam.Pipeline) -> None:
         built = None
-        if not search.planted_in:
+        if not place.asks:
             built = (
                 pipeline
-                | "references" >> beam.Create(references.parts())
+                | "references" >> beam.Create(searched.numbered())
                 | DescriptorsToShards(index_job, processes=place.started)
             )
         _ = (
             pipeline
-            | "queries" >> beam.Create(queries.parts())
+            | "queries" >> beam.Create(asked.numbered())
             | ShardsToNeighbors(search_job, built, place.started)
         )
 
@@ -288,50 +265,35 @@ def search_descriptors(
 
 
 def search_keypoints(
-    place: Workplace, search: Search, index: IndexOptions, options: SearchOptions
+    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
-    references = part_files(place, search.references, "keypoints", search.reference_parts)
-    asking = search.asking(place)
-    queries = part_files(asking, search.queries, "keypoints", search.query_parts)
-    features = sum(place.leaves(uri, "x") for uri in references.channel)
+    queries, references = (list(enumerate(side.keypoints)) for side in sides)
+    features = feature_count(place.storage, sides.references.keypoints)
     if not features:
         return []
-    folder = runs.join(asking.folder, "search", "keypoints")
+    folder = runs.join(place.folder, "search", "keypoints")
     job = KeypointSearch(
         storage=place.storage,
-        references=references,
-        queries=queries,
-        features=features,
+        sides=sides,
         index_folder=runs.join(place.index, "keypoints"),
         folder=folder,
         index=index,
         options=options,
-        index_is_there=bool(search.planted_in),
+        index_is_there=bool(place.asks),
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(
         "search keypoints",
         lambda pipeline: (
             (
-                pipeline | "references" >> beam.Create(references.parts()),
-                pipeline | "queries" >> beam.Create(queries.parts()),
+                pipeline | "references" >> beam.Create(references),
+                pipeline | "queries" >> beam.Create(queries),
             )
             | vote
         ),
     )
     return place.files(folder, "votes")
-
-
-def side(place: Workplace, role: Role, parts: int, channels: Sequence[str]) -> Side:
-    """One side of a search, as candidates are made from it."""
-    images = place.part_uris("images", role, parts)
-    counts = tuple(place.rows(uri) for uri in images)
-    descriptors, keypoints = (
-        part_files(place, role, table, parts) if channel in channels else None
-        for channel, table in (("descriptor", "descriptors"), ("local", "keypoints"))
-    )
-    return Side(images, counts, descriptors, keypoints)
 
 
 def propose(
@@ -356,7 +318,7 @@ def propose(
 
 
 def verify(
-    place: Workplace, sides: tuple[Side, Side], candidates: Sequence[str], options: VerifyOptions
+    place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
 ) -> list[str]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
     work = [

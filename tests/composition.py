@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from copydetect import tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, describe_part
@@ -19,11 +19,12 @@ from copydetect.grouping.groups import GroupOptions, group_copies, images_to_loo
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob, build_index
-from copydetect.index.channels import DescriptorReader, KeypointReader, PartFiles
+from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import list_images
 from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
-from copydetect.parts import list_images
+from copydetect.parts import RoleParts, Sides
 from copydetect.search.searching import SearchJob, search_index
 from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
@@ -64,11 +65,10 @@ class Described:
     def table(self, name: str) -> pa.Table:
         return tables.read_table(STORAGE, self.uri(name))
 
-    def files(self, name: str) -> PartFiles:
-        return PartFiles((self.uri("images"),), (self.uri(name),), (0,))
-
-    def side(self) -> Side:
-        return Side((self.uri("images"),), (len(self.table("images")),), self.files("descriptors"))
+    def files(self) -> RoleParts:
+        rows = (len(self.table("images")),)
+        images, descriptors, keypoints = map(self.uri, ("images", "descriptors", "keypoints"))
+        return RoleParts((images,), rows, (descriptors,), (keypoints,))
 
 
 @dataclass(frozen=True)
@@ -89,56 +89,53 @@ class Composition:
 
     def neighbors(self, settings: Settings, model: str) -> str:
         """Descriptors' neighbours."""
-        asked = DescriptorReader(STORAGE, self.queries.files("descriptors"))
-        sought = self.references.files("descriptors")
-        read = DescriptorReader(STORAGE, sought)
+        asked = DescriptorReader(STORAGE, self.queries.files())
+        read = DescriptorReader(STORAGE, self.references.files())
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
         index = settings.descriptor_index
-        build_index(IndexJob(STORAGE, folder, read, count, index, model), list(sought.parts()))
+        build_index(IndexJob(STORAGE, folder, read, count, index, model), read.numbered())
         search = settings.descriptor_search(self.symmetric)
         job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
-        (uri,) = search_index(job, asked.files.parts())
+        (uri,) = search_index(job, asked.numbered())
         return uri
 
     def votes(self, settings: Settings) -> str:
         """Local features' votes."""
-        sought, files = self.references.files("keypoints"), self.queries.files("keypoints")
         quantiser = load_quantiser()
         count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
         folder = str(self.folder / "keypoints-index")
         index = settings.feature_index
-        read = KeypointReader(STORAGE, sought)
+        read = KeypointReader(STORAGE, self.references.files())
         build_index(
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
-            sought.parts(),
+            read.numbered(),
         )
         found = []
         for mirrored in (False, True):
-            asked = KeypointReader(STORAGE, files, mirrored)
+            asked = KeypointReader(STORAGE, self.queries.files(), mirrored)
             place = str(self.folder / f"hits-{mirrored}")
             job = SearchJob(STORAGE, place, asked, folder, settings.feature_search(self.symmetric))
-            found += search_index(job, files.parts())
+            found += search_index(job, asked.numbered())
         uri = str(self.folder / "votes.npz")
-        votes = vote_part(STORAGE, files, 0, *found, VoteOptions(), self.symmetric)
+        votes = vote_part(STORAGE, self.queries.files(), 0, *found, VoteOptions(), self.symmetric)
         write_votes(STORAGE, uri, votes)
         return uri
 
     def run(self, settings: Settings, model: str) -> dict[str, pa.Table]:
         """The tables of candidates, matches and groups."""
-        sides = self.queries.side(), self.references.side()
+        sides = Sides(self.queries.files(), self.references.files())
         proposals = Proposals(
             (self.neighbors(settings, model),),
             (self.votes(settings),),
-            sides[0],
-            None if self.symmetric else sides[1],
+            sides,
             VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         candidate_options = settings.candidates
         job = CandidateJob(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
         (uri,) = write_candidates(job)
-        verify = settings.verification.for_collection(sides[1].images)
+        verify = settings.verification.for_collection(sides.references.images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from copydetect.homographies import project
 from copydetect.types import Pixels
 from copydetect.verification.agreement import (
     compare,
@@ -14,7 +15,6 @@ from copydetect.verification.agreement import (
     refine,
     suppress_noise,
 )
-from copydetect.verification.geometry import apply
 from copydetect.verification.pair_images import PairImage, prepare
 from tests.scenes import scene
 
@@ -58,7 +58,7 @@ def test_displacement_is_measured_and_taken_out(shift: tuple[float, float]) -> N
         assert pair is not None
         matrix = refine(matrix, query, reference, compare(pair), pair)
     corners = np.array([[20.0, 20], [280, 20], [280, 200], [20, 200]])
-    assert np.abs(apply(matrix, corners) - apply(move, corners)).max() < 0.4
+    assert np.abs(project(matrix, corners) - project(move, corners)).max() < 0.4
 
 
 def test_blur_is_equalised_and_its_side_told() -> None:

@@ -26,7 +26,7 @@ from copydetect.evaluation.calibration_pairs import (
     label_pairs,
 )
 from copydetect.evaluation.metrics import reliability, wilson
-from copydetect.parts import ListedImage
+from copydetect.inputs.listing import ListedImage
 from copydetect.storage.files import LocalStorage
 from copydetect.verification.calibration import (
     IDENTITY,

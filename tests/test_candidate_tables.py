@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.candidates.merging import write_candidates
 from copydetect.candidates.pair_numbers import read_pairs
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
@@ -54,11 +55,11 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.images = tuple(self._images(part) for part in range(2))
-        channel = tuple(self._descriptors(part) for part in range(2))
-        self.descriptors = PartFiles(self.images, channel, (0, 2))
+        self.descriptors = tuple(self._descriptors(part) for part in range(2))
 
-    def side(self, described: bool = True) -> Side:
-        return Side(self.images, (2, 2), self.descriptors if described else None)
+    def sides(self, described: bool = True, symmetric: bool = True) -> Sides:
+        asked = RoleParts(self.images, (2, 2), self.descriptors if described else ())
+        return Sides(asked, asked if symmetric else replace(asked, failures=("of references",)))
 
     def votes(self, *parts: Votes) -> tuple[str, ...]:
         uris = [str(self.folder / f"votes-{number}.npz") for number in range(len(parts))]
@@ -110,7 +111,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_votes_become_candidates_in_the_part_of_their_query(scene: Scene) -> None:
     found = scene.votes(votes((0, 3, 9.0), (1, 2, 5.0)), votes((2, 1, 5.0)))
-    first, second = scene.candidates(Proposals((), found, scene.side(False), None, VIEWS))
+    first, second = scene.candidates(Proposals((), found, scene.sides(False), VIEWS))
     assert first.schema.equals(tables.CANDIDATES)
     pairs = [
         frozenset((row["query_id"], row["reference_id"]))
@@ -126,7 +127,7 @@ def test_votes_become_candidates_in_the_part_of_their_query(scene: Scene) -> Non
 
 def test_points_go_with_their_pair_from_its_own_side(scene: Scene) -> None:
     found = scene.votes(votes((0, 3, 9.0), (1, 2, 5.0)), votes((2, 0, 7.0), (3, 0, 9.0)))
-    scene.candidates(Proposals((), found, scene.side(False), None, VIEWS))
+    scene.candidates(Proposals((), found, scene.sides(False), VIEWS))
     seen = 0
     for part in range(2):
         pairs = read_pairs(STORAGE, scene.pairs(part))
@@ -141,7 +142,7 @@ def test_points_go_with_their_pair_from_its_own_side(scene: Scene) -> None:
 
 def test_pairs_are_in_the_order_of_their_table(scene: Scene) -> None:
     found = scene.votes(votes((0, 1, 4.0), (0, 2, 9.0), (0, 3, 5.0)), votes((3, 1, 5.0)))
-    parts = scene.candidates(Proposals((), found, scene.side(False), scene.side(False), VIEWS), k=2)
+    parts = scene.candidates(Proposals((), found, scene.sides(False, False), VIEWS), k=2)
     names = [name for part in PARTS for name in part]
     for part, table in enumerate(parts):
         pairs = read_pairs(STORAGE, scene.pairs(part))
@@ -167,7 +168,7 @@ def test_the_best_views_speak_for_a_pair_and_similarity_is_the_cosine(scene: Sce
     write_neighbors(STORAGE, uris[0], Neighbors(*columns, np.float32(scores)[order]))
     none = np.empty(0, np.int64)
     write_neighbors(STORAGE, uris[1], Neighbors(none, none, np.empty(0, np.float32)))
-    proposals = Proposals(uris, (), scene.side(), scene.side(), VIEWS)
+    proposals = Proposals(uris, (), scene.sides(symmetric=False), VIEWS)
     (row,) = scene.candidates(proposals)[0].to_pylist()
     assert (row["query_id"], row["reference_id"]) == ("a", "b")
     # a's second view, at 0.25, is nearest to b's first, at 0.3.
@@ -177,6 +178,6 @@ def test_the_best_views_speak_for_a_pair_and_similarity_is_the_cosine(scene: Sce
 
 
 def test_nothing_proposed_gives_tables_without_rows(scene: Scene) -> None:
-    parts = scene.candidates(Proposals((), (), scene.side(False), None, VIEWS))
+    parts = scene.candidates(Proposals((), (), scene.sides(False), VIEWS))
     assert [len(table) for table in parts] == [0, 0]
     assert all(table.schema.equals(tables.CANDIDATES) for table in parts)

@@ -18,12 +18,12 @@ from copydetect.description.keypoints import (
 from copydetect.index.channels import (
     DescriptorReader,
     KeypointReader,
-    PartFiles,
     StoredKeypoints,
     feature_ids,
     image_numbers,
     read_keypoints,
 )
+from copydetect.parts import RoleParts
 from copydetect.types import ImageRow, Keypoints
 from tests.conftest import STORAGE
 
@@ -50,7 +50,7 @@ def images(tmp_path: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def descriptors(tmp_path: Path, images: tuple[str, ...]) -> PartFiles:
+def descriptors(tmp_path: Path, images: tuple[str, ...]) -> RoleParts:
     """Part 0: a; part 1: two views of c, one of e. b and d have none."""
     uris = []
     seen = (["whole"], ["whole", "on-black", "whole"])
@@ -69,7 +69,7 @@ def descriptors(tmp_path: Path, images: tuple[str, ...]) -> PartFiles:
         )
         uris.append(str(tmp_path / f"descriptors-{part}.parquet"))
         tables.write_table(STORAGE, uris[-1], table)
-    return PartFiles(images, tuple(uris), (0, 2))
+    return RoleParts(images, (2, 3), descriptors=tuple(uris))
 
 
 def keypoints(name: str, count: int) -> Keypoints:
@@ -85,23 +85,23 @@ def keypoint_table(features: list[Keypoints]) -> pa.Table:
     return pa.table(columns, schema=tables.KEYPOINTS)
 
 
-def test_ids_are_the_number_of_the_image_and_which_of_its_views(descriptors: PartFiles) -> None:
+def test_ids_are_the_number_of_the_image_and_which_of_its_views(descriptors: RoleParts) -> None:
     read = DescriptorReader(STORAGE, descriptors)
-    assert read(descriptors.channel[0])[1].tolist() == [0]
-    assert read(descriptors.channel[1])[1].tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
+    assert read(read.uris[0])[1].tolist() == [0]
+    assert read(read.uris[1])[1].tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
 
 
-def test_vectors_weights_and_ids_belong_together(descriptors: PartFiles) -> None:
+def test_vectors_weights_and_ids_belong_together(descriptors: RoleParts) -> None:
     read = DescriptorReader(STORAGE, descriptors)
-    vectors, weights, ids = read.weighted(descriptors.channel[1])
+    vectors, weights, ids = read.weighted(read.uris[1])
     assert ids.tolist() == [2 << 32, 2 << 32 | 1, 4 << 32]
     np.testing.assert_array_equal(weights, WEIGHTS[1:4])
     np.testing.assert_array_equal(vectors, unit_rows(3, 1))
-    np.testing.assert_array_equal(read(descriptors.channel[1])[0], vectors)
+    np.testing.assert_array_equal(read(read.uris[1])[0], vectors)
 
 
-def test_image_numbers_follow_the_rows_of_images(descriptors: PartFiles) -> None:
-    found = image_numbers(STORAGE, descriptors, descriptors.channel[1], ["e", "c", "d", "e"])
+def test_image_numbers_follow_the_rows_of_images(descriptors: RoleParts) -> None:
+    found = image_numbers(STORAGE, descriptors, 1, ["e", "c", "d", "e"])
     assert found.tolist() == [4, 2, 3, 4]
 
 
@@ -130,7 +130,7 @@ def test_a_part_of_keypoints_upright_and_mirrored(tmp_path: Path, images: tuple[
     uris = tuple(str(tmp_path / f"keypoints-{part}.parquet") for part in range(2))
     tables.write_table(STORAGE, uris[0], keypoint_table([]))
     tables.write_table(STORAGE, uris[1], keypoint_table(features))
-    files = PartFiles(images, uris, (0, 2))
+    files = RoleParts(images, (2, 3), keypoints=uris)
     codes, ids = KeypointReader(STORAGE, files)(uris[1])
     np.testing.assert_array_equal(codes, np.concatenate([one.codes for one in features]))
     assert (ids >> 32).tolist() == [2] * 5 + [4] * 3
@@ -148,7 +148,7 @@ def test_the_features_of_single_images(tmp_path: Path, images: tuple[str, ...]) 
     uris = tuple(str(tmp_path / f"keypoints-{part}.parquet") for part in range(2))
     tables.write_table(STORAGE, uris[0], keypoint_table([keypoints("a", 2)]), rows_together=2)
     tables.write_table(STORAGE, uris[1], keypoint_table(features), rows_together=2)
-    stored = StoredKeypoints(STORAGE, PartFiles(images, uris, (0, 2)))
+    stored = StoredKeypoints(STORAGE, RoleParts(images, (2, 3), keypoints=uris))
     for number, name in ((4, "e"), (0, "a"), (2, "c"), (3, "d"), (2, "c")):
         found = stored.of(number, name)
         assert found is not None
@@ -159,4 +159,9 @@ def test_the_features_of_single_images(tmp_path: Path, images: tuple[str, ...]) 
 
 
 def test_parts_are_numbered() -> None:
-    assert PartFiles(("i", "j"), ("c", "d"), (0, 3)).parts() == [(0, "c"), (1, "d")]
+    files = RoleParts(("i", "j"), (3, 2), descriptors=("c", "d"), keypoints=("k", "l"))
+    assert DescriptorReader(STORAGE, files).numbered() == [(0, "c"), (1, "d")]
+    assert KeypointReader(STORAGE, files).numbered() == [(0, "k"), (1, "l")]
+    assert files.starts.tolist() == [0, 3, 5]
+    assert files.parts_of(np.array([0, 2, 3, 4])).tolist() == [0, 0, 1, 1]
+    assert set(files.tables) == {"images", "descriptors", "keypoints"}

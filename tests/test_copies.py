@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from copydetect.edits import project
 from copydetect.edits.copies import (
     CopyOptions,
     choose_others,
@@ -16,6 +15,7 @@ from copydetect.edits.copies import (
     load_others,
 )
 from copydetect.errors import ImageError, InputError, OptionError
+from copydetect.homographies import project
 from copydetect.images.decoding import decode
 from copydetect.storage.files import LocalStorage
 

@@ -257,7 +257,7 @@ def test_what_could_not_be_read_for_a_while_is_read_by_the_next_run(
 
     flags = ["--channels=local", "--max_failed_fraction=1"]
     with monkeypatch.context() as patch:
-        patch.setattr("copydetect.parts.read_refs", unreadable)
+        patch.setattr("copydetect.inputs.listing.read_refs", unreadable)
         assert dedup_run(planted.folder, tmp_path, *flags).manifest.counts["failures"] == 13
     again = dedup_run(planted.folder, tmp_path, *flags)
     assert again.manifest.counts["failures"] == len(planted.failures)

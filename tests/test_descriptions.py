@@ -19,8 +19,8 @@ from copydetect.description.views import VIEW_NAMES, ViewOptions, views_of
 from copydetect.grouping.groups import group_copies
 from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import ListedImage, list_images
 from copydetect.inputs.sources import read_source
-from copydetect.parts import ListedImage, list_images
 from copydetect.types import Failure, ImageRef
 from tests.conftest import BROKEN, EMPTY, STORAGE, TWIN, Planted
 from tests.scenes import scene

@@ -14,7 +14,7 @@ from copydetect.candidates.mapped_tables import (
     write_described_part,
     write_described_side,
 )
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors
 from copydetect.storage.files import LocalStorage
 
@@ -48,7 +48,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> DescribedSide:
         tables.write_table(STORAGE, images[-1], pa.table({"image_id": ids}))
         tables.write_table(STORAGE, channel[-1], table)
         start += count
-    files = PartFiles(tuple(images), tuple(channel), (0, 4))
+    files = RoleParts(tuple(images), (4, 3), descriptors=tuple(channel))
     place = str(folder / "side")
     counts = [write_described_part(STORAGE, files, part, place) for part in range(2)]
     write_described_side(STORAGE, place, counts)

@@ -22,14 +22,13 @@ from copydetect.edits import (
     apply,
     make_copy,
     mix_named,
-    project,
     rng_of,
     sample_edits,
     unedited,
 )
 from copydetect.edits.colour import Brightness, Grey, Hue, Opacity
 from copydetect.edits.drawn import Censor
-from copydetect.edits.edit import area, intersection, outline, within_limits
+from copydetect.edits.edit import within_limits
 from copydetect.edits.geometry import (
     Crop,
     FlipHorizontal,
@@ -43,6 +42,7 @@ from copydetect.edits.geometry import (
 from copydetect.edits.pasted import Collage, Onto
 from copydetect.edits.screenshots import Layout, Screenshot
 from copydetect.errors import OptionError
+from copydetect.homographies import area, intersection, outline, project
 from copydetect.types import Pixels
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench"

@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from copydetect.homographies import inverse, project
 from copydetect.verification.correspondences import Correspondences, match_features
-from copydetect.verification.geometry import (
-    align,
-    align_regions,
-    apply,
-    inverse,
-    is_plausible,
-    scale_of,
-)
+from copydetect.verification.geometry import align, align_regions, is_plausible, scale_of
 from copydetect.verification.pair_images import PairImage, prepare
 from tests.scenes import scene
 
@@ -34,7 +28,7 @@ def planted(
     count = right + wrong
     query = rng.uniform([0, 0], [320, 240], (count, 2))
     reference = rng.uniform([0, 0], [320, 240], (count, 2))
-    reference[:right] = apply(matrix, query[:right]) + rng.normal(0, 0.4, (right, 2))
+    reference[:right] = project(matrix, query[:right]) + rng.normal(0, 0.4, (right, 2))
     linear = matrix[:2, :2] @ np.diag([-1 if mirrored else 1, 1])
     turn = rng.uniform(-np.pi, np.pi, count)
     turn[:right] = np.arctan2(linear[1, 0], linear[0, 0]) + rng.normal(0, 0.05, right)
@@ -52,7 +46,7 @@ def test_eight_right_among_two_hundred_wrong(
     assert found is not None
     assert found.mirrored == mirrored
     corners = np.array([[0.0, 0], [320, 0], [320, 240], [0, 240]])
-    error = np.linalg.norm(apply(found.matrix, corners) - apply(matrix, corners), axis=1)
+    error = np.linalg.norm(project(found.matrix, corners) - project(matrix, corners), axis=1)
     assert error.max() < 8
     assert found.inliers >= 6
 
@@ -130,5 +124,5 @@ def test_mirrored_descriptors_are_those_of_the_mirrored_image() -> None:
 
 def test_inverse_and_scale(image: PairImage) -> None:
     points = np.array([[3.0, 4], [200, 100]])
-    assert np.allclose(apply(inverse(MIRRORED), apply(MIRRORED, points)), points)
+    assert np.allclose(project(inverse(MIRRORED), project(MIRRORED, points)), points)
     assert np.isclose(scale_of(SIMILARITY, image), np.sqrt(0.52))

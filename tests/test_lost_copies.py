@@ -12,7 +12,7 @@ import pytest
 from copydetect import runs, tables
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.options import EngineOptions
-from copydetect.pipelines import stages
+from copydetect.parts import Sides
 from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.lost_copies import NEAREST, lost_copies, write_nearest
 from copydetect.pipelines.stages import Workplace
@@ -47,7 +47,7 @@ def neighbors(pairs: list[tuple[int, int]]) -> Neighbors:
 def figures_of(place: Workplace, found: list[tuple[str, str]]) -> dict[str, float]:
     """What is lost where every image's neighbours are all others, and `found` were found."""
     parts = len(place.files(place.folder, "images"))
-    side = stages.side(place, "image", parts, ("descriptor",))
+    side = place.described("image", parts, ("descriptor",))
     images = tables.read_tables(STORAGE, side.image_files, tables.IMAGES)
     number = {name: row for row, name in enumerate(images["image_id"].to_pylist())}
     whole = images.filter(pc.equal(images["status"], "ok"))["image_id"].to_pylist()
@@ -56,7 +56,7 @@ def figures_of(place: Workplace, found: list[tuple[str, str]]) -> dict[str, floa
     uri = runs.join(place.folder, "search", "quality", NEAREST)
     write_nearest(STORAGE, uri, neighbors(pairs), seen, 20)
     candidates = place.files(place.folder, "candidates")
-    return lost_copies(place, (side, side), candidates, VerifyOptions())
+    return lost_copies(place, Sides(side, side), candidates, VerifyOptions())
 
 
 def test_a_copy_that_was_never_proposed_is_lost(place: Workplace) -> None:
@@ -77,8 +77,8 @@ def test_a_pair_that_the_search_found_is_not_lost_by_it(place: Workplace) -> Non
 
 
 def test_a_search_that_is_exact_loses_nothing_and_says_nothing(place: Workplace) -> None:
-    side = stages.side(place, "image", 1, ("descriptor",))
-    assert lost_copies(place, (side, side), [], VerifyOptions()) == {}
+    side = place.described("image", 1, ("descriptor",))
+    assert lost_copies(place, Sides(side, side), [], VerifyOptions()) == {}
 
 
 def test_only_the_nearest_are_asked_for(tmp_path: Path) -> None:

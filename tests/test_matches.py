@@ -11,8 +11,8 @@ import pytest
 
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import ImageError, OptionError
+from copydetect.homographies import project
 from copydetect.types import Candidate, Keypoints, Match, Pixels
-from copydetect.verification.geometry import apply
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
 
@@ -51,7 +51,7 @@ def test_planted_transform_is_recovered(name: str) -> None:
     assert match.is_copy
     found = np.array(match.transform).reshape(3, 3)
     region = np.array(match.query_region[0]).reshape(-1, 2)
-    error = np.linalg.norm(apply(found, region) - apply(matrix, region), axis=1)
+    error = np.linalg.norm(project(found, region) - project(matrix, region), axis=1)
     assert error.max() < 0.03 * math.hypot(320, 240)
     assert ("mirrored" in match.edits) == (name == "mirrored")
 
@@ -196,7 +196,7 @@ def test_a_picture_turned_in_space_is_proven_by_one_homography(
     shown = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
     match = verify(warp(shown, there, (320, 240)), picture)
     assert match.is_copy
-    found = apply(np.reshape(match.transform, (3, 3)), np.array(corners))
+    found = project(np.reshape(match.transform, (3, 3)), np.array(corners))
     original = frame[[1, 0, 3, 2]] if mirrored else frame
     assert np.abs(found - original).max() < 4
 

@@ -12,7 +12,7 @@ import pytest
 
 from copydetect import tables
 from copydetect.candidates import candidate_job, density_steps, merging
-from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
 from copydetect.candidates.fusion import (
     CandidateOptions,
@@ -24,7 +24,7 @@ from copydetect.candidates.fusion import (
 from copydetect.candidates.merging import write_candidates
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
 from copydetect.candidates.pair_spills import PairRows, ranges
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
@@ -120,11 +120,9 @@ def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> Candidate
         votes.append(str(folder / f"votes-{part}"))
         write_votes(STORAGE, votes[-1], some[1])
         start += count
-    starts = tuple(int(n) for n in np.cumsum([0, *counts[:-1]]))
-    side = Side(tuple(images), tuple(counts), PartFiles(tuple(images), tuple(channel), starts))
-    proposals = Proposals(
-        tuple(neighbors), tuple(votes), side, None if symmetric else side, ("whole",)
-    )
+    asked = RoleParts(tuple(images), tuple(counts), descriptors=tuple(channel))
+    sides = Sides(asked, asked if symmetric else replace(asked, failures=("of references",)))
+    proposals = Proposals(tuple(neighbors), tuple(votes), sides, ("whole",))
     folders = [str(folder / name) for name in ("candidates", "pairs", "scratch")]
     return CandidateJob(STORAGE, proposals, OPTIONS, DensityOptions(), *folders)
 

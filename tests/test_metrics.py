@@ -112,7 +112,7 @@ class TestRecallAtPrecision:
 
     def test_out_of_reach(self):
         curve = metrics.precision_recall_curve(np.array([0.9, 0.8]), np.array([False, True]), 1)
-        assert metrics.recall_at_precision(curve, 0.9) == metrics.OperatingPoint(None, None, None)
+        assert metrics.recall_at_precision(curve, 0.9) == metrics.Cut(None, None, None)
 
     @given(rankings(), st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
     def test_equals_the_definition(self, case, precision):

@@ -9,7 +9,15 @@ import pyarrow as pa
 import pytest
 
 from copydetect import parts, tables
-from copydetect.parts import LISTING, ImageNumbers, ListedImage
+from copydetect.inputs.listing import (
+    LISTING,
+    ListedImage,
+    byte_identical,
+    content_digest,
+    list_images,
+    read_in_turn,
+)
+from copydetect.parts import ImageNumbers
 from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, ImageRef, ImageRow
 
@@ -25,7 +33,7 @@ def listed(image_id: str, content: bytes) -> ListedImage:
 def test_listing_hashes_the_bytes_and_keeps_what_could_not_be_read() -> None:
     good, bad = ImageRef("a.jpg", "in/a.jpg"), ImageRef("b.jpg", "in/b.jpg")
     failure = Failure("b.jpg", "in/b.jpg", "list", "PermissionError", "no access")
-    first, second = parts.list_images([(good, b"abc"), (bad, failure)])
+    first, second = list_images([(good, b"abc"), (bad, failure)])
     assert first.sha256 == hashlib.sha256(b"abc").hexdigest()
     assert (first.bytes, first.error_type) == (3, "")
     assert (second.bytes, second.error_type, second.message) == (0, "PermissionError", "no access")
@@ -35,14 +43,12 @@ def test_content_digest_ignores_order_and_sees_content_and_names() -> None:
     images = [listed(f"{i}.jpg", bytes([i])) for i in range(20)]
     table = tables.rows_to_table(images, LISTING)
     random.Random(1).shuffle(images)
-    assert parts.content_digest(tables.rows_to_table(images, LISTING)) == parts.content_digest(
-        table
-    )
+    assert content_digest(tables.rows_to_table(images, LISTING)) == content_digest(table)
     other = [*images[1:], listed(images[0].image_id, b"other")]
     renamed = [*images[1:], listed("renamed", bytes([int(images[0].image_id[:-4])]))]
     for changed in (other, renamed, images[1:]):
-        digest = parts.content_digest(tables.rows_to_table(changed, LISTING))
-        assert digest != parts.content_digest(table)
+        digest = content_digest(tables.rows_to_table(changed, LISTING))
+        assert digest != content_digest(table)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 256])
@@ -69,7 +75,7 @@ def ids(families: Iterable[Sequence[ListedImage]]) -> set[tuple[str, ...]]:
 def test_byte_identical_images_are_together_and_what_could_not_be_read_is_alone() -> None:
     images = [listed("c", b"same"), listed("a", b"same"), listed("b", b"other")]
     failed = [ListedImage(f"f{i}", "image", "in/f", "", "0" * 64, 0, "OSError") for i in range(2)]
-    assert ids(parts.byte_identical(images + failed)) == {("a", "c"), ("b",), ("f0",), ("f1",)}
+    assert ids(byte_identical(images + failed)) == {("a", "c"), ("b",), ("f0",), ("f1",)}
 
 
 def test_twins_are_read_in_turn_until_one_can_be(tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_twins_are_read_in_turn_until_one_can_be(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"else")
     for name in ("good", "spare"):
         (tmp_path / name).write_bytes(b"same")
-    *failures, (read, content) = parts.read_in_turn(LocalStorage(), [twins])
+    *failures, (read, content) = read_in_turn(LocalStorage(), [twins])
     assert [tried[0].image_id for tried, _ in failures] == ["gone", "other"]
     assert [failure.retryable for _, failure in failures] == [False, True]
     assert ([image.image_id for image in read], content) == (["good", "spare"], b"same")
@@ -91,7 +97,7 @@ def test_numbers_do_not_depend_on_the_number_of_parts() -> None:
 
     def order(count: int) -> list[str]:
         by_part = [
-            parts.byte_identical(i for i in images if parts.part_of(i.sha256, count) == part)
+            byte_identical(i for i in images if parts.part_of(i.sha256, count) == part)
             for part in range(count)
         ]
         return [image.image_id for part in by_part for (image,) in part]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from copydetect.evaluation.planted import (
-    Evidence,
     Met,
     PlantedCopy,
+    PlantedEvidence,
     copies_to_plant,
     judged,
     sampling_points,
@@ -28,13 +28,15 @@ CALIBRATION = Calibration(
 """Promises a precision of .97 from about .63 on."""
 
 
-def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> Evidence:
+def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> PlantedEvidence:
     planted = tuple(PlantedCopy(f"{n}.jpg", (kind,), one) for n, one in enumerate(copies))
     met = tuple(Met(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
-    return Evidence("settings", ("a", "b"), planted, met, 3)
+    return PlantedEvidence("settings", ("a", "b"), planted, met, 3)
 
 
-def check(evidence: Evidence, wanted: float = 0.97, used: Calibration = CALIBRATION) -> SelfCheck:
+def check(
+    evidence: PlantedEvidence, wanted: float = 0.97, used: Calibration = CALIBRATION
+) -> SelfCheck:
     return judged(evidence, wanted, 0.5, CALIBRATION, used)
 
 
@@ -68,7 +70,7 @@ def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_b
 
 def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -> None:
     copies = evidence_of([0.99] * 20, [0.1] * 9).copies + evidence_of([0.0] * 10, [], "blur").copies
-    found = check(Evidence("settings", (), copies, (), 0))
+    found = check(PlantedEvidence("settings", (), copies, (), 0))
     assert found.recall == pytest.approx(20 / 30)
     assert found.recall_low < found.recall < found.recall_high
     assert (found.weakest_kind, found.weakest_recall) == ("blur", 0.0)
@@ -96,7 +98,7 @@ def test_nothing_is_cut_below_even_odds() -> None:
 
 def test_evidence_is_kept_as_json_and_holds_for_nearly_the_same_collection() -> None:
     evidence = evidence_of([0.5, 0.75], [0.25])
-    assert Evidence.parse(evidence.to_json()) == evidence
+    assert PlantedEvidence.parse(evidence.to_json()) == evidence
     assert evidence.holds_for("settings", ("a", "b"))
     assert not evidence.holds_for("settings", ("a", "c"))
     assert not evidence.holds_for("others", ("a", "b"))

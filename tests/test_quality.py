@@ -11,10 +11,11 @@ import pytest
 from copydetect import tables
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import EngineOptions
+from copydetect.parts import Sides
 from copydetect.pipelines import stages
 from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.quality import search_quality
-from copydetect.pipelines.stages import Search, Workplace
+from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import LocalStorage
@@ -54,11 +55,12 @@ def described(folder: Path) -> tuple[Workplace, np.ndarray]:
 @pytest.mark.parametrize("probes", [2, 12])
 def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> None:
     place, vectors = described(tmp_path)
-    search = Search("image", PARTS, "image", PARTS)
+    files = place.described("image", PARTS, ("descriptor",))
+    sides = Sides(files, files)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = stages.search_descriptors(place, search, index, options, "random")
-    quality = search_quality(place, search, neighbors, options)
+    neighbors = stages.search_descriptors(place, sides, index, options, "random")
+    quality = search_quality(place, sides, neighbors, options)
     if probes == 12:
         recalls = {"search_recall_at_1": 1.0, "search_recall_at_10": 1.0}
         assert quality == recalls | {"search_copies_lost": 0.0}

@@ -16,8 +16,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from copydetect import tables
 from copydetect.description.describing import DescriberOptions
 from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, list_images
 from copydetect.inputs.sources import read_source
-from copydetect.parts import LISTING, list_images
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,

@@ -14,7 +14,7 @@ from copydetect.training.relation_pairs import differ, of_frames, scanned
 from copydetect.types import COPY_RELATIONS
 from copydetect.verification import residual
 from copydetect.verification.agreement import Overlap
-from copydetect.verification.relations import NAMES, TOLD, Verdict, load_relations
+from copydetect.verification.relations import NAMES, TOLD, RelationVerdict, load_relations
 from copydetect.verification.residual import Residual
 from tests.scenes import scene
 
@@ -69,7 +69,7 @@ def left(middle_differs: float, patches: int) -> Residual:
 @pytest.mark.parametrize(("patches", "relation"), [(1, "changed_content"), (9, "same_layout")])
 def test_a_page_that_differs_in_many_places_is_filled_anew(patches: int, relation: str) -> None:
     shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
-    assert Verdict(0.1, shares, left(0.2, patches)).relation(False, True) == relation
+    assert RelationVerdict(0.1, shares, left(0.2, patches)).relation(False, True) == relation
 
 
 @pytest.mark.parametrize("is_copy", [True, False])
@@ -79,7 +79,7 @@ def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
     for best in range(len(TOLD)):
         shares = np.full(len(TOLD), 0.1)
         shares[best] = 0.5
-        relation = Verdict(0.5, shares, left(0.01, 1)).relation(is_copy, resize)
+        relation = RelationVerdict(0.5, shares, left(0.01, 1)).relation(is_copy, resize)
         assert (relation in COPY_RELATIONS) == is_copy
         assert resize or relation != "same_picture"
 

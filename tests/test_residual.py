@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from copydetect.homographies import project
 from copydetect.types import Pixels
 from copydetect.verification.agreement import Overlap
 from copydetect.verification.fine_alignment import align_finely, flow_between, with_one_tone
-from copydetect.verification.geometry import apply
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
 from copydetect.verification.relations import differing_regions
 from copydetect.verification.residual import NAMES, Residual, measure_residual
@@ -57,7 +57,7 @@ def test_a_small_shift_is_found_to_a_tenth_of_a_pixel(off_px: float) -> None:
     found = align_finely(start, prepare("q", picture), prepare("r", moved), 1200)
     assert found is not None
     places = np.array([[60.0, 60], [250, 70], [160, 180]])
-    assert np.abs(apply(found[0], places) - apply(there, places)).max() < 0.15
+    assert np.abs(project(found[0], places) - project(there, places)).max() < 0.15
 
 
 def test_any_tone_curve_is_taken_out() -> None:

@@ -13,6 +13,7 @@ from copydetect import tables
 from copydetect.candidates.fusion import LocalPairs
 from copydetect.edits.copies import COPIES
 from copydetect.errors import InputError
+from copydetect.pipelines import recipes
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.storage.files import LocalStorage
@@ -105,6 +106,6 @@ def test_the_command_says_what_to_write_down(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(fusion, "read_study", lambda _: planted(noise=1.2, vote=0.08))
-    fusion.main(["folder"])
+    assert recipes.main(["fusion", "folder"]) == 0
     assert "80 copies among" in (printed := capsys.readouterr().out)
     assert "Fusion(-" in printed

@@ -8,8 +8,8 @@ import pytest
 from copydetect.description.renderings import Rendering
 from copydetect.description.views import KINDS, MAX_FRAMES, VIEW_NAMES, WHOLES, View, ViewOptions
 from copydetect.description.views import views_of as views_of_renderings
-from copydetect.edits import project
 from copydetect.errors import OptionError
+from copydetect.homographies import project
 
 EVERY = ViewOptions(KINDS)
 

@@ -11,7 +11,8 @@ import pytest
 from copydetect import tables
 from copydetect.description.keypoints import extract, load_quantiser, quantise, reconstruct
 from copydetect.errors import IndexFileError
-from copydetect.index.channels import PartFiles, feature_ids
+from copydetect.index.channels import feature_ids
+from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import (
     hit_rows,
@@ -104,7 +105,7 @@ def test_votes_of_a_part_are_those_of_flat_search(tmp_path: Path) -> None:
             uri,
             Neighbors(queries[order], ids[half].ravel()[order], -distances[half].ravel()[order]),
         )
-    files = PartFiles((uris[0],), (uris[1],), (0,))
+    files = RoleParts((uris[0],), (len(points),), keypoints=(uris[1],))
     votes = vote_part(STORAGE, files, 0, found[0], found[1], VoteOptions(), exclude_self=True)
     expected = vote(features, ids, distances, VoteOptions(), exclude_self=True)
     best = {int(q): int(r) for q, r in zip(votes.query[::-1], votes.reference[::-1], strict=True)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,7 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.index.channels import PartFiles, StoredKeypoints
-from copydetect.parts import ImageNumbers
+from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -24,74 +22,32 @@ _BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a search: the parts of its descriptors, and image_no → images.
-
-    image_files: parts of `images`; image_counts: their rows; descriptors, keypoints: None where
-    that channel is off.
-    """
-
-    image_files: tuple[str, ...]
-    image_counts: Sequence[int]
-    descriptors: PartFiles | None
-    keypoints: PartFiles | None = None
-
-    @property
-    def images(self) -> int:
-        """How many there are."""
-        return sum(self.image_counts)
-
-    @property
-    def parts(self) -> int:
-        """How many parts."""
-        return len(self.image_files)
-
-    @property
-    def starts(self) -> Ints:
-        """(parts + 1,) image_no of the first image of each part."""
-        return np.cumsum([0, *self.image_counts]).astype(np.int64)
-
-    def parts_of(self, numbers: Ints) -> Ints:
-        """The part of each image_no."""
-        return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
-
-    def stored_keypoints(self, storage: Storage) -> StoredKeypoints | None:
-        """Looks local features up by the number of their image, where there are any."""
-        return StoredKeypoints(storage, self.keypoints) if self.keypoints else None
-
-    def numbers(self, storage: Storage) -> ImageNumbers:
-        """Looks images up by their number."""
-        return ImageNumbers(storage, self.image_files, self.image_counts)
-
-
-@dataclass(frozen=True)
 class Proposals:
     """What both channels found, one file a part of the queries; none for a channel that is off.
 
-    neighbors: files of descriptors' neighbours; votes: of local features' votes; references: None
-    where a collection is searched for itself; views: names of the views, in their order.
+    neighbors: files of descriptors' neighbours; votes: of local features' votes; views: names of
+    the views, in their order.
     """
 
     neighbors: tuple[str, ...]
     votes: tuple[str, ...]
-    queries: Side
-    references: Side | None
+    sides: Sides
     views: tuple[str, ...]
+
+    @property
+    def queries(self) -> RoleParts:
+        """What is searched for."""
+        return self.sides.queries
 
     @property
     def symmetric(self) -> bool:
         """Whether a collection is searched for itself."""
-        return self.references is None
+        return self.sides.symmetric
 
     @property
     def described(self) -> bool:
         """Whether descriptors were searched."""
-        return self.queries.descriptors is not None and bool(self.neighbors)
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        """Of the queries and of the references."""
-        return self.queries, self.references or self.queries
+        return bool(self.queries.descriptors and self.neighbors)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.index.channels import DescriptorReader, PartFiles
+from copydetect.index.channels import DescriptorReader
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
 
@@ -92,11 +93,11 @@ class DescribedSide:
         return vectors
 
 
-def write_described_part(storage: Storage, files: PartFiles, part: int, folder: str) -> int:
+def write_described_part(storage: Storage, files: RoleParts, part: int, folder: str) -> int:
     """Write the vectors of a part where rows of them can be mapped; returns how many there are."""
     described = runs.join(folder, "ids", runs.part_name(part, "npz"))
     if not (storage.is_whole(described) and storage.is_whole(_vectors_uri(folder, part))):
-        uri = files.channel[part]
+        uri = files.descriptors[part]
         vectors, weights, ids = DescriptorReader(storage, files).weighted(uri)
         order = np.argsort(ids)
         halves = vectors.astype(np.float16)[order]

@@ -105,9 +105,7 @@ def write_candidates(job: CandidateJob) -> list[str]:
 def described_step(job: CandidateJob, work: tuple[int, int]) -> int:
     """Write the vectors of one part of one side; returns how many."""
     number, part = work
-    files = job.proposals.sides[number].descriptors
-    if files is None:
-        return 0
+    files = job.proposals.sides[number]
     return write_described_part(job.storage, files, part, job.side_folder(number))
 
 

@@ -22,7 +22,7 @@ from copydetect.description.renderings import MOMENTS_DECODED, Rendering, render
 from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError, is_transient
 from copydetect.images.decoding import DecodedImage, DecodeOptions, decode
-from copydetect.parts import ListedImage, byte_identical, read_in_turn
+from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.types import Failure, ImageRow, ImageStatus, Keypoints, Pixels
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from copydetect.description.frames import Frame, find_frames
 from copydetect.description.renderings import MOMENTS, ON_BLACK, Rendering
-from copydetect.edits.edit import shift
 from copydetect.errors import OptionError
+from copydetect.homographies import shift
 from copydetect.types import Pixels
 
 KINDS = ("whole", "crops", "frames")

@@ -9,7 +9,7 @@ homography from the original to them and the region that the original fills:
     edited.pixels, edited.transform, edited.region, edited.mask()
 """
 
-from copydetect.edits.edit import Edit, Edited, Others, project, unedited
+from copydetect.edits.edit import Edit, Edited, Others, unedited
 from copydetect.edits.mixes import (
     KINDS,
     MIXES,
@@ -31,7 +31,6 @@ __all__ = [
     "apply",
     "make_copy",
     "mix_named",
-    "project",
     "rng_of",
     "sample_edits",
     "unedited",

@@ -1,8 +1,4 @@
-"""What an edit is: pixels in, pixels out, and where each pixel went.
-
-Coordinates are OpenCV's: x to the right, y down, the centre of the top left pixel is (0, 0), so an
-image of width w reaches from -0.5 to w - 0.5.
-"""
+"""What an edit is: pixels in, pixels out, and where each pixel went."""
 
 from __future__ import annotations
 
@@ -15,13 +11,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import (
+    Matrix,
+    Polygon,
+    intersection,
+    outline,
+    project,
+    scaling,
+)
 from copydetect.types import Pixels
-
-Matrix = npt.NDArray[np.float64]
-"""A homography: (3, 3) float64, acts on columns (x, y, 1)."""
-
-Polygon = npt.NDArray[np.float64]
-"""A convex polygon: (n, 2) float64, corners x, y in order; n = 0 where it is empty."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -147,63 +145,6 @@ def resized(pixels: Pixels, width: int, height: int) -> Pixels:
     shrinks = width * height < old_width * old_height
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return cv2.resize(pixels, (width, height), interpolation=mode).astype(np.uint8, copy=False)
-
-
-def scaling(before: tuple[int, int], after: tuple[int, int]) -> Matrix:
-    """The transform of `resized` from one (width, height) to another."""
-    x, y = after[0] / before[0], after[1] / before[1]
-    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-
-
-def shift(x: float, y: float) -> Matrix:
-    """The transform that moves by x, y px."""
-    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def outline(width: int, height: int) -> Polygon:
-    """The four corners of an image, clockwise on the screen from the top left."""
-    right, bottom = width - 0.5, height - 0.5
-    return np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
-
-
-def project(transform: Matrix, points: Polygon) -> Polygon:
-    """Points (n, 2) through a homography."""
-    homogeneous = points @ transform[:, :2].T + transform[:, 2]
-    projected: Polygon = homogeneous[:, :2] / homogeneous[:, 2:]
-    return projected
-
-
-def area(polygon: Polygon) -> float:
-    """Area of a polygon in px² (the shoelace formula)."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
-
-
-def intersection(polygon: Polygon, frame: Polygon) -> Polygon:
-    """What two convex polygons share (Sutherland and Hodgman 1974), in the order of the first."""
-    x, y = frame[:, 0], frame[:, 1]
-    turn = 1 if x @ np.roll(y, -1) >= y @ np.roll(x, -1) else -1
-    for start, end in zip(frame, np.roll(frame, -1, axis=0), strict=True):
-        if not len(polygon):
-            break
-        edge = (end - start) * turn
-        offset = polygon - start
-        inside = edge[0] * offset[:, 1] - edge[1] * offset[:, 0]
-        polygon = _clipped(polygon, inside)
-    return polygon
-
-
-def _clipped(polygon: Polygon, inside: npt.NDArray[np.float64]) -> Polygon:
-    """The part of a polygon where `inside`, given at its corners, is not negative."""
-    kept = []
-    for i in range(len(polygon)):
-        before = i - 1
-        if (inside[i] < 0) != (inside[before] < 0):
-            part = inside[before] / (inside[before] - inside[i])
-            kept.append(polygon[before] + part * (polygon[i] - polygon[before]))
-        if inside[i] >= 0:
-            kept.append(polygon[i])
-    return np.array(kept).reshape(-1, 2)
 
 
 def _union(covered: Mask | None, step: Edited) -> Mask | None:

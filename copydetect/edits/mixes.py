@@ -10,8 +10,9 @@ from types import MappingProxyType
 import numpy as np
 
 from copydetect.edits import colour, drawn, geometry, pasted, quality, screenshots
-from copydetect.edits.edit import Edit, Edited, Others, area, outline, unedited
+from copydetect.edits.edit import Edit, Edited, Others, unedited
 from copydetect.errors import OptionError
+from copydetect.homographies import area, outline
 from copydetect.types import Pixels
 
 KINDS: Mapping[str, type[Edit]] = MappingProxyType(

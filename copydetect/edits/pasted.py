@@ -15,16 +15,12 @@ from copydetect.edits.edit import (
     Edited,
     Others,
     in_place,
-    intersection,
     moved,
-    outline,
-    project,
     resized,
-    scaling,
-    shift,
     within_limits,
 )
 from copydetect.edits.geometry import sample_colour
+from copydetect.homographies import intersection, outline, project, scaling, shift
 from copydetect.types import Pixels
 
 

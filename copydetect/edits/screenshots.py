@@ -9,9 +9,10 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw
 
-from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, resized, scaling, shift
+from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, resized
 from copydetect.edits.pasted import fill, made_up
 from copydetect.edits.sprites import sample_words, written
+from copydetect.homographies import scaling, shift
 from copydetect.types import Pixels
 
 Box = tuple[int, int, int, int]

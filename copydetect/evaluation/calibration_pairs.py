@@ -19,7 +19,7 @@ import pyarrow as pa
 from copydetect.edits import mix_named
 from copydetect.errors import OptionError
 from copydetect.evaluation.calibration_fit import LabelledPairs
-from copydetect.parts import ListedImage
+from copydetect.inputs.listing import ListedImage
 
 NEARLY_CERTAIN = 0.9
 _PASTED, _IMAGES_FOR_PASTED = 72, 20

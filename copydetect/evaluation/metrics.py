@@ -34,7 +34,7 @@ class PrecisionRecallCurve:
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class Cut:
     """Where a ranking is cut: pairs that score at least `threshold` are taken.
 
     All three are None where no cut reaches the wanted precision.
@@ -136,16 +136,16 @@ def micro_average_precision(curve: PrecisionRecallCurve) -> float:
     return float(np.sum(np.diff(curve.recalls, prepend=0.0) * curve.precisions))
 
 
-def recall_at_precision(curve: PrecisionRecallCurve, precision: float) -> OperatingPoint:
+def recall_at_precision(curve: PrecisionRecallCurve, precision: float) -> Cut:
     """The highest recall at any point of the ranking whose precision is at least `precision`.
 
     As in the challenge, a point may lie inside a run of equal scores.
     """
     reached = np.flatnonzero(curve.precisions >= precision)
     if not len(reached):
-        return OperatingPoint(None, None, None)
+        return Cut(None, None, None)
     best = reached[curve.recalls[reached].argmax()]
-    return OperatingPoint(
+    return Cut(
         float(curve.precisions[best]), float(curve.recalls[best]), float(curve.thresholds[best])
     )
 

@@ -68,7 +68,7 @@ class Met:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PlantedEvidence:
     """What became of the planted copies.
 
     settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
@@ -86,9 +86,9 @@ class Evidence:
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def parse(data: bytes) -> Evidence:
+    def parse(data: bytes) -> PlantedEvidence:
         """What `to_json` gave; ValueError where it is damaged."""
-        return parse_as(Evidence, data)
+        return parse_as(PlantedEvidence, data)
 
     def holds_for(self, settings: str, sketch: Sequence[str]) -> bool:
         """Whether it tells of a collection with this sketch, searched with these settings."""
@@ -130,7 +130,7 @@ def shared_share(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def judged(
-    evidence: Evidence,
+    evidence: PlantedEvidence,
     wanted: float,
     least: float,
     planted_by: Calibration,

@@ -28,6 +28,7 @@ from copydetect.description.keypoints import (
 )
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError
+from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
 from copydetect.types import Keypoints
 
@@ -39,27 +40,20 @@ _PARTS_OPEN, _GROUPS_HELD = 64, 256
 
 
 @dataclass(frozen=True)
-class PartFiles:
-    """The files of the parts of one role, by part: `images`, and the table of one channel.
-
-    starts: image_no of the first image of each part.
-    """
-
-    images: tuple[str, ...]
-    channel: tuple[str, ...]
-    starts: Sequence[int]
-
-    def parts(self) -> list[tuple[int, str]]:
-        """(number, URI) of each part of the channel."""
-        return list(enumerate(self.channel))
-
-
-@dataclass(frozen=True)
 class DescriptorReader:
     """Reads a part of descriptors for an index: (n, d) float32 vectors, (n,) int64 ids."""
 
     storage: Storage
-    files: PartFiles
+    files: RoleParts
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The parts that can be read."""
+        return self.files.descriptors
+
+    def numbered(self) -> list[tuple[int, str]]:
+        """(number, URI) of each part."""
+        return list(enumerate(self.uris))
 
     def __call__(self, uri: str) -> tuple[Floats, Integers]:
         vectors, _, ids = self.weighted(uri)
@@ -68,7 +62,8 @@ class DescriptorReader:
     def weighted(self, uri: str) -> tuple[Floats, Floats, Integers]:
         """Vectors and ids of a part, and between them (n,) float32, what their scores count."""
         table = tables.read_table(self.storage, uri, ["image_id", "view", "vector", "weight"])
-        numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
+        part, image_ids = self.uris.index(uri), table["image_id"].to_pylist()
+        numbers = image_numbers(self.storage, self.files, part, image_ids)
         views = pc.index_in(table["view"], value_set=pa.array(VIEW_NAMES))
         if views.null_count:
             raise InputError(f"{uri} has a view that is none of {', '.join(VIEW_NAMES)}")
@@ -84,14 +79,24 @@ class KeypointReader:
     """
 
     storage: Storage
-    files: PartFiles
+    files: RoleParts
     mirrored: bool = False
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The parts that can be read."""
+        return self.files.keypoints
+
+    def numbered(self) -> list[tuple[int, str]]:
+        """(number, URI) of each part."""
+        return list(enumerate(self.uris))
 
     def __call__(
         self, uri: str
     ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], Integers]:
         table = tables.read_table(self.storage, uri)
-        numbers = image_numbers(self.storage, self.files, uri, table["image_id"].to_pylist())
+        part, image_ids = self.uris.index(uri), table["image_id"].to_pylist()
+        numbers = image_numbers(self.storage, self.files, part, image_ids)
         quantiser = load_quantiser()
         codes = [np.empty((0, quantiser.code_bytes), np.uint8)]
         ids = [np.empty(0, np.int64)]
@@ -104,6 +109,11 @@ class KeypointReader:
         return mirror_vectors(reconstruct(together, quantiser), quantiser), np.concatenate(ids)
 
 
+def stored_keypoints(storage: Storage, files: RoleParts) -> StoredKeypoints | None:
+    """Looks local features up by the number of their image; None where there are none."""
+    return StoredKeypoints(storage, files) if files.keypoints else None
+
+
 class StoredKeypoints:
     """image_no → the local features of that image; files are read where they are wanted.
 
@@ -111,15 +121,16 @@ class StoredKeypoints:
     threads.
     """
 
-    def __init__(self, storage: Storage, files: PartFiles) -> None:
+    def __init__(self, storage: Storage, files: RoleParts) -> None:
         self._files = files
+        self._starts = files.starts.tolist()
         self._lock = Lock()
         self._opened = lru_cache(_PARTS_OPEN)(partial(_OpenedPart.open, storage))
         self._group = lru_cache(_GROUPS_HELD)(self._read_group)
 
     def of(self, number: int, image_id: str) -> Keypoints | None:
         """The features of an image; None where it has no row."""
-        uri = self._files.channel[bisect_right(self._files.starts, number) - 1]
+        uri = self._files.keypoints[bisect_right(self._starts, number) - 1]
         with self._lock:
             opened = self._opened(uri)
             row = opened.rows.get(image_id)
@@ -180,11 +191,9 @@ def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> 
 
 
 def image_numbers(
-    storage: Storage, files: PartFiles, uri: str, image_ids: Sequence[str]
+    storage: Storage, files: RoleParts, part: int, image_ids: Sequence[str]
 ) -> Integers:
     """image_no of each row of a part, from the row of its image in the part of `images`."""
-    part = files.channel.index(uri)
-    images = tables.read_table(storage, files.images[part], ["image_id"])["image_id"].to_pylist()
-    rows = {image_id: row for row, image_id in enumerate(images)}
-    numbers = [files.starts[part] + rows[image_id] for image_id in image_ids]
-    return np.array(numbers, np.int64)
+    table = tables.read_table(storage, files.image_files[part], ["image_id"])
+    rows = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
+    return np.array([rows[image_id] for image_id in image_ids], np.int64) + int(files.starts[part])

@@ -37,7 +37,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Overlay:
+class OverlaidPictures:
     """`layer` laid over `base`, both scaled to panel px; matrix3d: CSS, column-major."""
 
     base: Picture
@@ -56,7 +56,7 @@ class PairEvidence:
     match: Match
     query: Picture
     reference: Picture
-    overlay: Overlay | None
+    overlay: OverlaidPictures | None
     alignment: str
 
 
@@ -111,7 +111,7 @@ def _usable_transform(numbers: Sequence[float]) -> _Floats | None:
     return np.asarray(matrix / matrix[2, 2], np.float64)
 
 
-def _overlay(query: Picture, reference: Picture, transform: _Floats) -> Overlay | None:
+def _overlay(query: Picture, reference: Picture, transform: _Floats) -> OverlaidPictures | None:
     """The picture that is mostly shared over the one that holds more than the shared region."""
     base, layer, matrix = reference, query, transform
     if query.covered and query.covered < reference.covered:
@@ -126,7 +126,7 @@ def _overlay(query: Picture, reference: Picture, transform: _Floats) -> Overlay 
     a, b, c = scaled
     columns = [a[0], b[0], 0, c[0], a[1], b[1], 0, c[1], 0, 0, 1, 0, a[2], b[2], 0, c[2]]
     css = ",".join(f"{value:.8g}" for value in columns)
-    return Overlay(
+    return OverlaidPictures(
         base,
         layer,
         base.width * to_base,

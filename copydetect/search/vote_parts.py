@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.description.keypoints import load_quantiser
-from copydetect.index.channels import PartFiles, feature_ids, image_numbers, read_keypoints
+from copydetect.index.channels import feature_ids, image_numbers, read_keypoints
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.votes import VoteOptions, Votes, query_features, vote
 from copydetect.storage.files import Storage
@@ -21,7 +22,7 @@ _NO_IDS = np.empty(0, np.int64)
 
 def vote_part(
     storage: Storage,
-    files: PartFiles,
+    files: RoleParts,
     part: int,
     upright_uri: str,
     mirrored_uri: str,
@@ -32,9 +33,9 @@ def vote_part(
 
     upright_uri, mirrored_uri: neighbours files of the features and of those of the mirror images.
     """
-    uri = files.channel[part]
+    uri = files.keypoints[part]
     keypoints = read_keypoints(read_table(storage, uri))
-    numbers = image_numbers(storage, files, uri, [one.image_id for one in keypoints])
+    numbers = image_numbers(storage, files, part, [one.image_id for one in keypoints])
     features, _ = query_features(numbers.tolist(), keypoints, load_quantiser())
     found = read_neighbors(storage, upright_uri), read_neighbors(storage, mirrored_uri)
     width = max(1, *map(most_neighbors, found))

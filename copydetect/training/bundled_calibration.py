@@ -1,7 +1,7 @@
 """What `copydetect calibrate` wrote → the calibrations that come with the package.
 
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
-    python -m copydetect.training.bundled_calibration CAL
+    python -m copydetect.pipelines.recipes calibration CAL
 
 Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained
 on: of others the search knows too much, and its score says too much. For dedup and for match two
@@ -12,9 +12,7 @@ command, the maps with the score are made for that effort.
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -59,17 +57,3 @@ def bundle(folder: Path, models: Path) -> list[Path]:
         fitted.save(LocalStorage(), str(written[-1]))
         print(written[-1], json.dumps(fitted.reliability))
     return written
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the bundled calibrations."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help=f"with {FILE_NAMES['dedup']} and {_PAIRS}")
-    models = Path(__file__).parent.parent / "models"
-    parser.add_argument("--models", type=Path, default=models, help="folder to write to")
-    arguments = parser.parse_args(argv)
-    bundle(arguments.folder, arguments.models)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """labelled pairs → the decision: boosted trees over evidence, calibrated, stored as plain numbers.
 
-    python -m copydetect.training.decision PICTURES [PICTURES …] --output decision.json
+    python -m copydetect.pipelines.recipes decision PICTURES [PICTURES …] --output decision.json
 
 Each PICTURES is whatever `copydetect` takes as input. One pile of pairs is made of each, and what
 was learnt from the others is calibrated and measured on it, so give them apart by where they come
@@ -15,8 +15,6 @@ never speaks against a copy), which keeps them from learning the training pictur
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -36,9 +34,9 @@ from copydetect.evaluation.metrics import (
 )
 from copydetect.storage.files import LocalStorage
 from copydetect.training.labelled_pairs import (
-    LabelledPairs,
     PairOptions,
     Pile,
+    PilePairs,
     labelled_pairs,
     make_pile,
 )
@@ -86,7 +84,7 @@ def inputs() -> list[str]:
     return [name for name in NAMES if name not in UNUSED]
 
 
-def collect(pile: Pile, pairs: LabelledPairs, options: MatchOptions) -> list[Floats]:
+def collect(pile: Pile, pairs: PilePairs, options: MatchOptions) -> list[Floats]:
     """For each pair, (alignments, len(NAMES)) evidence of everything that was tried."""
 
     @lru_cache(maxsize=_IMAGES_KEPT)
@@ -102,7 +100,7 @@ def collect(pile: Pile, pairs: LabelledPairs, options: MatchOptions) -> list[Flo
 
 
 def without_near_copies(
-    pile: Pile, pairs: LabelledPairs, evidence: Sequence[Floats], options: MatchOptions
+    pile: Pile, pairs: PilePairs, evidence: Sequence[Floats], options: MatchOptions
 ) -> list[int]:
     """The pairs whose labels are true: not strangers whose pictures are hardly different.
 
@@ -264,23 +262,11 @@ def train(
     return fit(evidence, np.concatenate(labels), np.concatenate(folds))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train a decision from pictures of which no two are copies."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("pictures", nargs="+", help="folders, globs, manifests or tars of pictures")
-    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
-    parser.add_argument("--originals", type=int, default=PairOptions().originals, help="of each")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
+def train_on(inputs: Sequence[str], options: PairOptions, seed: int) -> dict[str, Any]:
+    """A decision from pictures of which no two are copies; each input is one collection."""
     with tempfile.TemporaryDirectory() as folder:
         collections = [
             pack_pictures(LocalStorage(), pictures, Path(folder) / str(number), _LONGEST_PX)
-            for number, pictures in enumerate(arguments.pictures)
+            for number, pictures in enumerate(inputs)
         ]
-        made = train(collections, PairOptions(originals=arguments.originals), arguments.seed)
-    print(json.dumps(made["unseen"]))
-    arguments.output.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+        return train(collections, options, seed)

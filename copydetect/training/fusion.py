@@ -1,7 +1,7 @@
 """What `copydetect calibrate` left → the weights with which both channels' scores are added.
 
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
-    python -m copydetect.training.fusion CAL
+    python -m copydetect.pipelines.recipes fusion CAL
 
 prints the `Fusion` to be written into `copydetect.candidates.fusion`. PICTURES are such that the
 descriptor was not trained on: of others it knows too much, and its weight comes out too high. Each
@@ -11,8 +11,6 @@ is a copy where the one was made of the other.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,17 +143,3 @@ def _files(run: Path, table: str) -> list[Path]:
 def _column(file: Path, name: str) -> list[str]:
     values: list[str] = parquet.read_table(file, columns=[name])[name].to_pylist()
     return values
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="the output of copydetect calibrate")
-    found, labels = surpluses_of(read_study(parser.parse_args(argv).folder))
-    fitted = fit_fusion(found, labels)
-    print(f"{int(labels.sum())} copies among {len(labels)} pairs")
-    print(f"Fusion({fitted.intercept:.2f}, {fitted.descriptor:.2f}, {fitted.local:.2f})")
-
-
-if __name__ == "__main__":
-    main()

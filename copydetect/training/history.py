@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from copydetect.training.validation import Figures
+from copydetect.training.validation import ValidationFigures
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Report:
     learning_rate: float
     views_per_second: float
     skipped_steps: int
-    validation: Figures
-    familiar: Figures
+    validation: ValidationFigures
+    familiar: ValidationFigures
 
     def __str__(self) -> str:
         return (
@@ -48,7 +48,9 @@ def read(path: Path, up_to_step: int) -> list[Report]:
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     both = ("validation", "familiar")
-    reports = [Report(**line | {name: Figures(**line[name]) for name in both}) for line in lines]
+    reports = [
+        Report(**line | {name: ValidationFigures(**line[name]) for name in both}) for line in lines
+    ]
     return [report for report in reports if report.step <= up_to_step]
 
 

@@ -70,7 +70,7 @@ class Pile:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPairs:
+class PilePairs:
     """Pairs of a pile; row i of each belongs together.
 
     rows: (m, 2) int64, i < j; copies: (m,) bool; points: m arrays of correspondences that the
@@ -125,7 +125,7 @@ def make_pile(
     return Pile(images, np.array(numbers, np.int64), originals + made, rivals.astype(np.int64))
 
 
-def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPairs:
+def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> PilePairs:
     """All copies, all rivals, and what either channel proposes.
 
     Each image names its `proposals` best strangers by votes and by descriptor; images that were
@@ -149,7 +149,7 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> LabelledPa
     rows = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     points = [votes.points.get((int(i), int(j))) for i, j in rows]
     copies = pile.origins[rows[:, 0]] == pile.origins[rows[:, 1]]
-    return LabelledPairs(rows, copies, points, keypoints)
+    return PilePairs(rows, copies, points, keypoints)
 
 
 def _with_neighbours(pictures: list[Pixels], count: int, embedder: Embedder) -> list[int]:

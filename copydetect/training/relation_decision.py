@@ -1,9 +1,9 @@
 """pairs with their relation → the decision on relations: boosted trees, stored as plain numbers.
 
-    python -m copydetect.training.relation_decision collect FEATURES --designs 8
-    python -m copydetect.training.relation_decision collect FEATURES --frames VIDEO_OR_FOLDER …
-    python -m copydetect.training.relation_decision collect FEATURES --pictures FOLDER …
-    python -m copydetect.training.relation_decision fit FEATURES --output decision-relations.json
+    python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
+    python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
+    python -m copydetect.pipelines.recipes relations collect FEATURES --pictures FOLDER …
+    python -m copydetect.pipelines.recipes relations fit FEATURES --output decision-relations.json
 
 `collect` opens pairs as verification does and keeps the numbers that it makes of them, a file for
 each source; run it as often as there are sources. Videos, and folders of photos of one scene, in
@@ -14,10 +14,8 @@ fold.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,25 +237,51 @@ def _pictures(path: Path, folder: Path) -> list[Pixels]:
     return list(pack_pictures(LocalStorage(), str(path), folder, _SHORT_SIDE_PX))
 
 
-def _pairs_of(arguments: argparse.Namespace, work: Path) -> Iterator[tuple[str, Labelled]]:
+@dataclass(frozen=True)
+class SourceOptions:
+    """Where pairs come from.
+
+    designs: looks of each design of pages, which `chromium`, a program, draws; frames: videos, or
+    folders of photos of one scene; pictures: folders of pictures of which no two are copies; each:
+    look-alikes of each kind.
+    """
+
+    designs: int = 0
+    chromium: str = "chromium"
+    frames: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()
+    each: int = 8
+    seed: int = 0
+
+
+def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
+    """Write what is measured of the pairs of each source; its name, and how many pairs."""
+    features.mkdir(parents=True, exist_ok=True)
+    for name, pairs in _pairs_of(options, features / "packed"):
+        np.savez(features / f"{name}.npz", **vars(pairs))
+        yield name, len(pairs.values)
+
+
+def _pairs_of(options: SourceOptions, work: Path) -> Iterator[tuple[str, Labelled]]:
     """Each source with its pairs."""
-    rng = np.random.default_rng(arguments.seed)
-    if arguments.designs:
-        yield "designs", measure_pairs(of_designs(rng, arguments.designs, arguments.chromium))
-    for path in map(Path, arguments.frames):
+    rng = np.random.default_rng(options.seed)
+    if options.designs:
+        yield "designs", measure_pairs(of_designs(rng, options.designs, options.chromium))
+    for path in options.frames:
         packed = work / f"frames-{path.stem}"
         frames = _pictures(path, packed) if path.is_dir() else _video(path, rng)
         if len(frames) < 3:
             raise InputError(f"{path} has {len(frames)} frames or photos; 3 are needed")
-        yield path.stem, measure_pairs(of_frames(rng, frames, path.stem, arguments.each))
-    for path in map(Path, arguments.pictures):
+        yield path.stem, measure_pairs(of_frames(rng, frames, path.stem, options.each))
+    for path in options.pictures:
         pictures = _pictures(path, work / f"pictures-{path.stem}")
-        copies = copies_of(rng, pictures, pictures, f"copies {path.stem}", 8 * arguments.each)
+        copies = copies_of(rng, pictures, pictures, f"copies {path.stem}", 8 * options.each)
         yield f"copies-{path.stem}", measure_pairs(copies)
-        yield f"made-{path.stem}", measure_pairs(of_look_alikes(rng, pictures, arguments.each))
+        yield f"made-{path.stem}", measure_pairs(of_look_alikes(rng, pictures, options.each))
 
 
-def _read(folder: Path) -> Labelled:
+def read_collected(folder: Path) -> Labelled:
+    """What `collect` has left of all sources; InputError where that is nothing."""
     files = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     if not files:
         raise InputError(f"{folder} holds no features: run collect first")
@@ -265,33 +289,3 @@ def _read(folder: Path) -> Labelled:
         np.concatenate([one[name] for one in files]) for name in ("values", "relations", "sources")
     ]
     return Labelled(*columns)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Collect the numbers of pairs, or fit a decision to them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("step", choices=("collect", "fit"))
-    parser.add_argument("features", type=Path, help="folder of what is collected")
-    parser.add_argument("--designs", type=int, default=0, help="looks of each design of pages")
-    parser.add_argument("--chromium", default="chromium", help="program that draws pages")
-    parser.add_argument("--frames", nargs="*", default=(), help="videos, folders of one scene")
-    parser.add_argument("--pictures", nargs="*", default=(), help="folders of pictures")
-    parser.add_argument("--each", type=int, default=8, help="look-alikes of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="the JSON file that fit writes")
-    arguments = parser.parse_args(argv)
-    if arguments.step == "collect":
-        arguments.features.mkdir(parents=True, exist_ok=True)
-        for name, pairs in _pairs_of(arguments, arguments.features / "packed"):
-            np.savez(arguments.features / f"{name}.npz", **vars(pairs))
-            print(name, len(pairs.values), "pairs")
-        return
-    if arguments.output is None:
-        raise OptionError("fit needs --output")
-    made = fit(_read(arguments.features))
-    print(json.dumps(made["unseen"], indent=1))
-    arguments.output.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -27,7 +27,7 @@ _DENSITY_RANKS = (5, 30)
 
 
 @dataclass(frozen=True)
-class Figures:
+class ValidationFigures:
     """recall_at_1; micro_ap of cosines; normalized_micro_ap, after the mean of the query's own
     similarities of ranks 5–30 is taken off."""
 
@@ -61,7 +61,7 @@ class ValidationSet:
 
     def measure(
         self, embed: Callable[[Tensor], Tensor], device: torch.device
-    ) -> tuple[Figures, Figures]:
+    ) -> tuple[ValidationFigures, ValidationFigures]:
         """Search the originals of all queries, then of all familiar copies."""
         references, queries, familiar = self.embed(embed, device)
         return figures(queries @ references.T), figures(familiar @ references.T)
@@ -89,8 +89,8 @@ class TriedWhitening:
 
     power: float
     matrix: Floats
-    validation: Figures
-    familiar: Figures
+    validation: ValidationFigures
+    familiar: ValidationFigures
 
 
 def best_whitening(
@@ -111,7 +111,7 @@ def best_whitening(
     return max(tried, key=lambda whitening: together(whitening.validation, whitening.familiar))
 
 
-def together(validation: Figures, familiar: Figures) -> float:
+def together(validation: ValidationFigures, familiar: ValidationFigures) -> float:
     """What checkpoints and whitenings are chosen by: edits held out and others count the same.
 
     By the first alone, a model that was trained on them before would never be improved on.
@@ -119,14 +119,14 @@ def together(validation: Figures, familiar: Figures) -> float:
     return (validation.normalized_micro_ap + familiar.normalized_micro_ap) / 2
 
 
-def figures(similarities: Floats) -> Figures:
+def figures(similarities: Floats) -> ValidationFigures:
     """Of (n, n) similarities, where the copies are on the diagonal."""
     count = len(similarities)
     ordered = -np.sort(-similarities, axis=1)
     first, last = _DENSITY_RANKS
     crowd = ordered[:, min(first - 1, count - 1) : last].mean(axis=1, keepdims=True)
     recall = float(np.mean(similarities.argmax(axis=1) == np.arange(count)))
-    return Figures(recall, _micro_ap(similarities), _micro_ap(similarities - crowd))
+    return ValidationFigures(recall, _micro_ap(similarities), _micro_ap(similarities - crowd))
 
 
 def _micro_ap(scores: Floats) -> float:

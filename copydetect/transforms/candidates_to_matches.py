@@ -12,7 +12,8 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Side
+from copydetect.index.channels import stored_keypoints
+from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.verification.match_parts import (
@@ -38,7 +39,7 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
     def __init__(
         self,
         storage: Storage,
-        sides: tuple[Side, Side],
+        sides: Sides,
         options: VerifyOptions,
         folder: str,
         processes: Processes | None = None,
@@ -81,7 +82,7 @@ class _Verifier:
     def __init__(
         self,
         storage: Storage,
-        sides: tuple[Side, Side],
+        sides: Sides,
         options: VerifyOptions,
         folder: str,
         images_kept: int,
@@ -100,9 +101,9 @@ class _Verifier:
         same = references == queries
         return _Opened((opened, opened if same else self._images_of(references, options)), options)
 
-    def _images_of(self, side: Side, options: VerifyOptions) -> PairImages:
+    def _images_of(self, side: RoleParts, options: VerifyOptions) -> PairImages:
         storage = self._storage
-        stored = side.stored_keypoints(storage)
+        stored = stored_keypoints(storage, side)
         numbers = side.numbers(storage)
         return PairImages(storage, numbers, options, stored, self._images_kept)
 

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals, Side
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
@@ -24,11 +24,11 @@ from copydetect.grouping.groups import GroupOptions, group_copies, images_to_loo
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import DescriptorReader, PartFiles
+from copydetect.index.channels import DescriptorReader
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
 from copydetect.options import RunOptions
-from copydetect.parts import PartStarts, RowCounts
+from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
 from copydetect.search.searching import SearchJob
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
@@ -41,7 +41,6 @@ from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
-    part_uri,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 
@@ -110,7 +109,7 @@ class DedupImages(beam.PTransform[Any, Any]):
         ) | "candidates" >> NeighborsToCandidates(place.candidate_job())
         matches = _once_done([proposed], "proposed", place.match_work()) | "verify" >> (
             CandidatesToMatches(
-                self._storage, (place.side, place.side), self._settings.verification, self._folder
+                self._storage, place.sides, self._settings.verification, self._folder
             )
         )
         grouped = _once_done([matches], "verified", [place]) | "group" >> beam.Map(_group)
@@ -141,21 +140,18 @@ class _Place:
         folder = runs.join(self.folder, *names)
         return tuple(runs.join(folder, runs.part_name(n, suffix)) for n in range(self.parts))
 
-    def files(self, table: str) -> PartFiles:
-        """The parts of one channel."""
-        images = self.uris("images")
-        return PartFiles(images, self.uris(table), PartStarts(RowCounts(self.storage, images)))
-
     @property
-    def side(self) -> Side:
-        """The images, as candidates are made from them."""
+    def sides(self) -> Sides:
+        """The collection, searched for itself; rows are counted once they are there."""
         images, channels = self.uris("images"), self.settings.channels
-        return Side(
+        described = RoleParts(
             images,
             RowCounts(self.storage, images),
-            self.files("descriptors") if "descriptor" in channels else None,
-            self.files("keypoints") if "local" in channels else None,
+            self.uris("descriptors") if "descriptor" in channels else (),
+            self.uris("keypoints") if "local" in channels else (),
+            self.uris("failures"),
         )
+        return Sides(described, described)
 
     def candidate_job(self) -> CandidateJob:
         """What is merged."""
@@ -165,8 +161,7 @@ class _Place:
         proposals = Proposals(
             neighbors=neighbors if "descriptor" in channels else (),
             votes=votes if "local" in channels else (),
-            queries=self.side,
-            references=None,
+            sides=self.sides,
             views=VIEW_NAMES,
         )
         return CandidateJob(
@@ -216,10 +211,10 @@ def _elements(_: None, elements: Sequence[Any], *done: Iterable[Any]) -> Sequenc
 
 
 def _search_descriptors(place: _Place, described: PCollection[int]) -> PCollection[Any]:
-    files, settings = place.files("descriptors"), place.settings
+    files, settings = place.sides.queries, place.settings
     folder = runs.join(place.folder, "index", "descriptors")
     read = DescriptorReader(place.storage, files)
-    vectors: Callable[[], int] = partial(sum, RowCounts(place.storage, files.channel))
+    vectors: Callable[[], int] = partial(sum, RowCounts(place.storage, files.descriptors))
     index = IndexJob(place.storage, folder, read, vectors, settings.descriptor_index)
     search = SearchJob(
         place.storage,
@@ -228,31 +223,25 @@ def _search_descriptors(place: _Place, described: PCollection[int]) -> PCollecti
         folder,
         settings.descriptor_search(symmetric=True),
     )
-    parts = _once_done([described], "described", files.parts())
+    parts = _once_done([described], "described", read.numbered())
     built = parts | "index descriptors" >> DescriptorsToShards(index)
     found: PCollection[Any] = parts | "search descriptors" >> ShardsToNeighbors(search, built)
     return found
 
 
 def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection[Any]:
-    files, settings = place.files("keypoints"), place.settings
+    settings = place.settings
     search = KeypointSearch(
         storage=place.storage,
-        references=files,
-        queries=files,
-        features=partial(_features, place.storage, files.channel),
+        sides=place.sides,
         index_folder=runs.join(place.folder, "index", "keypoints"),
         folder=runs.join(place.folder, "search", "keypoints"),
         index=settings.feature_index,
         options=settings.feature_search(symmetric=True),
     )
-    parts = _once_done([described], "detected", files.parts())
+    parts = _once_done([described], "detected", list(enumerate(place.uris("keypoints"))))
     votes: PCollection[Any] = (parts, parts) | "search keypoints" >> KeypointsToVotes(search)
     return votes
-
-
-def _features(storage: Storage, uris: Sequence[str]) -> int:
-    return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
 
 
 def _group(place: _Place) -> None:

@@ -59,7 +59,7 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadedIndex:
     """What the builders in one process share."""
 
     partition: Partition
@@ -93,9 +93,11 @@ class _Builder:
         storage, folder = self._job.storage, self._job.folder
         return build_shard(storage, folder, loaded.plan, number, loaded.partition)
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> _LoadedIndex:
         storage, folder = self._job.storage, self._job.folder
-        return _Loaded(load_partition(storage, self._job.partition_uri), load_plan(storage, folder))
+        return _LoadedIndex(
+            load_partition(storage, self._job.partition_uri), load_plan(storage, folder)
+        )
 
 
 def _train(_: None, job: IndexJob, samples: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from apache_beam.utils.shared import Shared
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
-from copydetect.parts import ListedImage, byte_identical, read_in_turn
+from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.work_on_parts import WorkOnParts

@@ -9,8 +9,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
+from copydetect.inputs.listing import LISTING, list_images
 from copydetect.inputs.sources import Source, Sources, read_source
-from copydetect.parts import LISTING, list_images
 from copydetect.storage.files import Storage
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Role

@@ -3,8 +3,8 @@ and with those of their mirror images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -13,9 +13,10 @@ from apache_beam.pvalue import PCollection
 from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import KeypointReader, PartFiles
+from copydetect.index.channels import KeypointReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
+from copydetect.parts import Sides, feature_count
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.votes import VoteOptions
@@ -30,15 +31,12 @@ from copydetect.workers.processes import Processes
 class KeypointSearch:
     """What is searched in what, and where.
 
-    references, queries: the files of both, equal where a collection is searched for itself;
-    features: how many the references have, or a function that counts them; index_folder, folder: of
-    the index, and of what is found.
+    index_folder, folder: of the index, and of what is found; index_is_there: whether it is finished
+    already.
     """
 
     storage: Storage
-    references: PartFiles
-    queries: PartFiles
-    features: int | Callable[[], int]
+    sides: Sides
     index_folder: str
     folder: str
     index: IndexOptions
@@ -48,16 +46,16 @@ class KeypointSearch:
     @property
     def symmetric(self) -> bool:
         """Whether a collection is searched for itself."""
-        return self.queries == self.references
+        return self.sides.symmetric
 
     def index_job(self) -> IndexJob:
         """What the index is made of."""
-        quantiser = load_quantiser()
+        quantiser, references = load_quantiser(), self.sides.references
         return IndexJob(
             storage=self.storage,
             folder=self.index_folder,
-            read=KeypointReader(self.storage, self.references),
-            vectors=self.features,
+            read=KeypointReader(self.storage, references),
+            vectors=partial(feature_count, self.storage, references.keypoints),
             options=self.index,
             model=quantiser.identity,
             codebook=quantiser.centroids,
@@ -69,7 +67,7 @@ class KeypointSearch:
         return SearchJob(
             self.storage,
             runs.join(self.folder, "mirrored" if mirrored else "upright"),
-            KeypointReader(self.storage, self.queries, mirrored),
+            KeypointReader(self.storage, self.sides.queries, mirrored),
             self.index_folder,
             self.options,
             same_parts=self.symmetric and not mirrored,
@@ -97,7 +95,7 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         )
         votes: PCollection[str] = (upright, mirrored) | "vote" >> NeighborsToVotes(
             search.storage,
-            search.queries,
+            search.sides.queries,
             VoteOptions(),
             search.symmetric,
             runs.join(search.folder, "votes"),

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs
-from copydetect.index.channels import PartFiles
+from copydetect.parts import RoleParts
 from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
@@ -27,7 +27,7 @@ class NeighborsToVotes(beam.PTransform[Any, Any]):
     def __init__(
         self,
         storage: Storage,
-        files: PartFiles,
+        files: RoleParts,
         options: VoteOptions,
         exclude_self: bool,
         folder: str,
@@ -59,7 +59,7 @@ class _Voter:
     """Lets the hits of parts vote, in whatever process it is."""
 
     storage: Storage
-    files: PartFiles
+    files: RoleParts
     options: VoteOptions
     exclude_self: bool
     folder: str

@@ -14,11 +14,13 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect import runs, tables
+from copydetect import tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
-from copydetect.parts import ListedImage, byte_identical
+from copydetect.inputs.listing import ListedImage, byte_identical
+from copydetect.options import Channel
+from copydetect.parts import part_uri
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.work_on_parts import WorkOnParts
@@ -56,6 +58,12 @@ class DescriberSetup:
         descriptors = ("descriptors",) if self.model else ()
         return ("images", "failures", "keypoints", *descriptors)
 
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What candidates can be found by."""
+        chosen: dict[Channel, bool] = {"descriptor": bool(self.model), "local": self.local}
+        return tuple(channel for channel, wanted in chosen.items() if wanted)
+
     def of(self, role: Role) -> DescriberSetup:
         """What images of this role need: what is searched has fewer views than what is asked."""
         if role != "reference":
@@ -75,11 +83,6 @@ class DescriberSetup:
             background = embedder.background()
         quantiser = load_quantiser() if self.local else None
         return Describer(self.options, embedder, background, quantiser)
-
-
-def part_uri(folder: str, table: str, role: Role, part: int) -> str:
-    """Where a part of a table is, in the folder of a run."""
-    return runs.join(folder, table, f"{role}-{part:05d}.parquet")
 
 
 class RefsToDescriptions(beam.PTransform[Any, Any]):

@@ -9,7 +9,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from copydetect import tables
-from copydetect.parts import ListedImage, part_of
+from copydetect.inputs.listing import ListedImage
+from copydetect.parts import part_of
 from copydetect.storage.files import Storage
 
 

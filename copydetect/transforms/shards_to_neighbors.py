@@ -83,7 +83,7 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadedSearch:
     """What the searches in one process share."""
 
     reader: ShardReader
@@ -123,15 +123,17 @@ class _Searcher:
         neighbors = read_neighbors(job.storage, uri)
         return part[0], uri, len(neighbors.queries), neighbors.saturated
 
-    def _loaded(self) -> _Loaded:
-        loaded: _Loaded = self._search.acquire(self._load_search, tag=self.job.folder)
+    def _loaded(self) -> _LoadedSearch:
+        loaded: _LoadedSearch = self._search.acquire(self._load_search, tag=self.job.folder)
         return loaded
 
     def _load_index(self) -> ShardReader:
         return ShardReader(self.job.storage, self.job.index_folder)
 
-    def _load_search(self) -> _Loaded:
-        return _Loaded(self._load_index(), load_search_plan(self.job.storage, self.job.folder))
+    def _load_search(self) -> _LoadedSearch:
+        return _LoadedSearch(
+            self._load_index(), load_search_plan(self.job.storage, self.job.folder)
+        )
 
 
 class _Count(beam.DoFn):

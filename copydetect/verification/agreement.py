@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.images.decoding import pieces_of
-from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible, scale_of
+from copydetect.verification.geometry import is_plausible, scale_of
 from copydetect.verification.pair_images import Floats, PairImage
 
 AGREES = 0.6
@@ -275,8 +276,8 @@ def _shared_box(
     to_frame: Matrix, reference_to_frame: Matrix, query: PairImage, reference: PairImage
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Lowest and highest whole x, y of the box that both images' boxes share."""
-    first = apply(to_frame, _corners(query))
-    second = apply(reference_to_frame, _corners(reference))
+    first = project(to_frame, _corners(query))
+    second = project(reference_to_frame, _corners(reference))
     low = np.ceil(np.maximum(first.min(axis=0), second.min(axis=0)))
     high = np.floor(np.minimum(first.max(axis=0), second.max(axis=0)))
     return np.asarray(low, np.float64), np.asarray(high, np.float64)
@@ -307,7 +308,7 @@ def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
     """1 where the frame shows what counts of the image, else 0."""
     mask = np.zeros(size[::-1], np.float32)
     # In 1/16 px; what lies far outside is clipped, for corners have to fit 16 bits.
-    corners = np.clip(apply(matrix, _corners(image)), -30_000, 30_000)
+    corners = np.clip(project(matrix, _corners(image)), -30_000, 30_000)
     cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), (1.0,), shift=4)
     if image.seen is not None:
         mask *= np.asarray(cv2.warpPerspective(image.seen, matrix, size) > 0.5, np.float32)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from copydetect.homographies import Matrix, inverse
 from copydetect.verification.agreement import compare, overlap, refine
-from copydetect.verification.geometry import Matrix, inverse, is_plausible
+from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
 _THUMBNAIL_PX = 32

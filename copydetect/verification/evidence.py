@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, area, intersection, inverse, project
 from copydetect.verification.agreement import (
     Cells,
     Details,
@@ -20,14 +21,7 @@ from copydetect.verification.agreement import (
     refine,
     suppress_noise,
 )
-from copydetect.verification.geometry import (
-    Alignment,
-    Matrix,
-    apply,
-    inverse,
-    scale_of,
-    singular_values,
-)
+from copydetect.verification.geometry import Alignment, scale_of, singular_values
 from copydetect.verification.pair_images import PairImage
 
 NAMES = (
@@ -162,15 +156,10 @@ def agreeing_box(matrix: Matrix, query: PairImage, reference: PairImage) -> npt.
     """(n, 2) polygon in query px: the part of the query that lies inside the reference."""
     corners = frame(reference)
     try:
-        mapped = apply(inverse(matrix), corners)
+        mapped = project(inverse(matrix), corners)
     except np.linalg.LinAlgError:
         return frame(query)
-    area, shared = cv2.intersectConvexConvex(
-        np.asarray(mapped, np.float32), np.asarray(frame(query), np.float32)
-    )
-    if area <= 0 or shared is None:
-        return np.zeros((0, 2))
-    return np.asarray(shared, np.float64).reshape(-1, 2)
+    return intersection(mapped, frame(query))
 
 
 def _geometry(
@@ -186,7 +175,7 @@ def _geometry(
         "inlier_share": alignment.inliers / max(alignment.matches, 1),
         "error_px": math.nan if direct else alignment.error_px,
         "query_spread": _spread_share(points, query),
-        "reference_spread": _spread_share(apply(matrix, points), reference),
+        "reference_spread": _spread_share(project(matrix, points), reference),
         "log2_scale": abs(math.log2(max(scale_of(matrix, query), 1e-6))),
         "log2_stretch": math.log2(large / max(small, 1e-9)),
         "perspective": across,
@@ -292,7 +281,7 @@ def _inlier_hull_agree(alignment: Alignment, pair: Overlap, cells: Cells) -> flo
     """Share of the cells between the inliers that agree; NaN where there are too few."""
     if len(alignment.inlier_query_px) < 3:
         return math.nan
-    at = np.floor(apply(pair.to_frame, alignment.inlier_query_px) / pair.cell_px).astype(np.int64)
+    at = np.floor(project(pair.to_frame, alignment.inlier_query_px) / pair.cell_px).astype(np.int64)
     limits = np.array(cells.agree.shape)[::-1] - 1
     at = at[((at >= 0) & (at <= limits)).all(axis=1)]
     marked = np.zeros(cells.agree.shape, np.bool_)
@@ -306,8 +295,8 @@ def _coverage(
 ) -> dict[str, float]:
     """Which part of each image lies in the other, and which part of each agrees with it."""
     shared = agreeing_box(matrix, query, reference)
-    in_query = _area(shared) / (query.width_px * query.height_px)
-    in_reference = _area(apply(matrix, shared)) / (reference.width_px * reference.height_px)
+    in_query = area(shared) / (query.width_px * query.height_px)
+    in_reference = area(project(matrix, shared)) / (reference.width_px * reference.height_px)
     used = max(float((cells.area * cells.used).sum()), 1e-6)
     agreed = float((cells.area * (cells.agree | cells.flat)).sum()) / used
     return {
@@ -316,10 +305,6 @@ def _coverage(
         "query_covered": in_query * agreed,
         "reference_covered": in_reference * agreed,
     }
-
-
-def _area(polygon: npt.NDArray[np.float64]) -> float:
-    return float(abs(cv2.contourArea(np.asarray(polygon, np.float32)))) if len(polygon) > 2 else 0.0
 
 
 def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) -> float:

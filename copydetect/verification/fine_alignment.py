@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.verification.agreement import Overlap, overlap
-from copydetect.verification.geometry import Matrix, apply, inverse, is_plausible
+from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
 _STEPS = 2
@@ -178,4 +179,4 @@ def _largest_step(step: Matrix, pair: Overlap) -> float:
     """By how many px the farthest corner of the frame moves."""
     height, width = pair.query.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-    return float(np.abs(apply(step, corners) - corners).max())
+    return float(np.abs(project(step, corners) - corners).max())

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.verification.correspondences import Correspondences, match_features
 from copydetect.verification.pair_images import Floats, LocalFeatures, PairImage
 
-Matrix = npt.NDArray[np.float64]
 Model = Literal["similarity", "affine", "homography", "direct"]
 
 INLIER_PX = 3.0
@@ -132,7 +132,7 @@ def _is_moderate(matrix: Matrix, image: PairImage) -> bool:
     bottom = places @ matrix[2, :2] + matrix[2, 2]
     if bottom.min() * np.sign(bottom.max()) <= 0:
         return False
-    mapped = apply(matrix, places)
+    mapped = project(matrix, places)
     jacobians = (matrix[None, :2, :2] - mapped[:, :, None] * matrix[None, None, 2, :2]) / bottom[
         :, None, None
     ]
@@ -143,22 +143,10 @@ def _is_moderate(matrix: Matrix, image: PairImage) -> bool:
     return bool(in_shape and large.max() <= _MAX_FORESHORTENING * small.min())
 
 
-def apply(matrix: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """(n, 2) points through a 3×3 transform."""
-    mapped = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
-
-
-def inverse(matrix: Matrix) -> Matrix:
-    """The transform back, its last number 1."""
-    found = np.linalg.inv(matrix)
-    return np.asarray(found / found[2, 2], np.float64)
-
-
 def scale_of(matrix: Matrix, query: PairImage) -> float:
     """By how much the transform enlarges, in the middle of the query."""
     middle = np.array([[query.width_px / 2, query.height_px / 2]])
-    ends = apply(matrix, middle + np.array([[0, 0], [1, 0], [0, 1]]))
+    ends = project(matrix, middle + np.array([[0, 0], [1, 0], [0, 1]]))
     (a, b), (c, d) = ends[1] - ends[0], ends[2] - ends[0]
     return float(np.sqrt(abs(a * d - b * c)))
 
@@ -354,7 +342,7 @@ def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
 
 def _residuals_px(matrix: Matrix, correspondences: Correspondences) -> npt.NDArray[np.float64]:
     """(n,) distances in px of the coarser of the two images."""
-    mapped = apply(matrix, correspondences.query_px)
+    mapped = project(matrix, correspondences.query_px)
     distance = np.linalg.norm(mapped - correspondences.reference_px, axis=1)
     # Where the query is enlarged, its own px are the coarser ones.
     depth = np.abs(correspondences.query_px @ matrix[2, :2] + matrix[2, 2])

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix
 from copydetect.images.decoding import DecodedImage
 from copydetect.images.stills import Still
 from copydetect.images.transparency import ground_matters
 from copydetect.types import Candidate, Direction, Keypoints, Match, Relation
 from copydetect.verification.agreement import overlap
-from copydetect.verification.geometry import Matrix
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.proposals import SearchPoints, of_search, of_searched_features

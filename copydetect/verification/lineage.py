@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
 from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.evidence import Evidence, frame
-from copydetect.verification.geometry import Matrix, apply, inverse
 from copydetect.verification.pair_images import Floats, PairImage
 
 _WHOLE = 0.93
@@ -73,10 +73,10 @@ def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Sign
     greyer, saturation, hue = _compare_colours(*_colours(evidence, query, reference))
     in_query = in_reference = 0.0
     if evidence["query_overlap"] < _WHOLE:
-        region = apply(inverse(matrix), frame(reference))
+        region = project(inverse(matrix), frame(reference))
         in_query = pasted(region, query, _Agreement(evidence, evidence.pair.to_frame))
     if evidence["reference_overlap"] < _WHOLE:
-        region = apply(matrix, frame(query))
+        region = project(matrix, frame(query))
         to_frame = evidence.pair.reference_to_frame
         in_reference = pasted(region, reference, _Agreement(evidence, to_frame))
     enough = int(agree.sum()) >= _LEAST_AGREEING_PX
@@ -121,7 +121,7 @@ class _Agreement:
         """(n,) whether these (n, 2) points lie in cells that don't contradict."""
         cells = self.evidence.cells
         marked = cells.agree | cells.flat | ~cells.used
-        at = np.floor(apply(self.to_frame, points) / self.evidence.pair.cell_px).astype(np.int64)
+        at = np.floor(project(self.to_frame, points) / self.evidence.pair.cell_px).astype(np.int64)
         limits = np.array(marked.shape)[::-1] - 1
         inside = ((at >= 0) & (at <= limits)).all(axis=1)
         at = np.clip(at, 0, limits)
@@ -261,7 +261,7 @@ def _colours(evidence: Evidence, query: PairImage, reference: PairImage) -> tupl
     found = []
     frames = (pair.to_frame, pair.reference_to_frame)
     for image, to_frame in zip((query, reference), frames, strict=True):
-        at = apply(inverse(to_frame @ image.from_chroma), places).astype(np.float32)
+        at = project(inverse(to_frame @ image.from_chroma), places).astype(np.float32)
         sampled = cv2.remap(image.chroma, at[:, :1], at[:, 1:], cv2.INTER_LINEAR)
         found.append(np.asarray(sampled, np.float32).reshape(-1, 2))
     return found[0], found[1]
@@ -340,6 +340,6 @@ def full_scale(evidence: Evidence, query: PairImage, reference: PairImage) -> fl
     """Full-size px of the reference for one of the query, in the middle of the shared region."""
     full = reference.to_full @ evidence.alignment.matrix @ np.linalg.inv(query.to_full)
     middle = np.array([[query.full_width_px / 2, query.full_height_px / 2]])
-    ends = apply(full, middle + np.array([[0, 0], [1, 0], [0, 1]]))
+    ends = project(full, middle + np.array([[0, 0], [1, 0], [0, 1]]))
     (a, b), (c, d) = ends[1] - ends[0], ends[2] - ends[0]
     return float(np.sqrt(abs(a * d - b * c)))

@@ -22,8 +22,9 @@ from copydetect.description.renderings import MOMENTS_DECODED
 from copydetect.errors import ImageError, is_transient
 from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.index.channels import StoredKeypoints
+from copydetect.inputs.listing import CHANGED
 from copydetect.inputs.sources import read_refs
-from copydetect.parts import CHANGED, ImageNumbers
+from copydetect.parts import ImageNumbers
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration

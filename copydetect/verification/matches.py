@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
+from copydetect.homographies import Matrix
 from copydetect.images.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels, Relation
 from copydetect.verification.calibration import log_odds
 from copydetect.verification.content import TOO_LITTLE, has_too_little
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
-from copydetect.verification.geometry import Matrix, some_agree
+from copydetect.verification.geometry import some_agree
 from copydetect.verification.lineage import direction_of, signs_of
 from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
@@ -34,7 +35,7 @@ from copydetect.verification.regions import (
     polygons,
 )
 from copydetect.verification.relations import (
-    Verdict,
+    RelationVerdict,
     differing_regions,
     is_resize,
     look_closely,
@@ -189,7 +190,7 @@ def _described(
 def _related(
     match: Match,
     best: Evidence,
-    verdict: Verdict | None,
+    verdict: RelationVerdict | None,
     query: PairImage,
     reference: PairImage,
 ) -> Match:

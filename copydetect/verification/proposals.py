@@ -6,14 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import project
 from copydetect.verification.correspondences import match_features
 from copydetect.verification.direct import align_directly
-from copydetect.verification.geometry import (
-    Alignment,
-    align_regions,
-    apply,
-    is_plausible,
-)
+from copydetect.verification.geometry import Alignment, align_regions, is_plausible
 from copydetect.verification.pair_images import LocalFeatures, PairImage
 
 SearchPoints = npt.NDArray[np.float32] | None
@@ -97,7 +93,7 @@ def _alignment_of_points(
     if not is_plausible(matrix, query, reference):
         return None
     kept = inside.ravel().astype(bool)
-    error = np.linalg.norm(apply(matrix, source[kept]) - target[kept], axis=1)
+    error = np.linalg.norm(project(matrix, source[kept]) - target[kept], axis=1)
     return Alignment(
         matrix=matrix,
         model="affine",

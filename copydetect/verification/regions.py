@@ -16,15 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix, Polygon, area, intersection, inverse, project
 from copydetect.verification.correspondences import Correspondences, match_features
 from copydetect.verification.decisions import Decision
 from copydetect.verification.evidence import Evidence, agreeing_box, measure
-from copydetect.verification.geometry import (
-    Matrix,
-    align_regions,
-    apply,
-    inverse,
-)
+from copydetect.verification.geometry import align_regions
 from copydetect.verification.pair_images import PairImage
 
 _EXPLAINED = 0.75
@@ -33,9 +29,6 @@ _SAYS_NOTHING = 0.05
 """Confidence up to which an alignment is that of a chance."""
 _ONE_PLACE = 0.3
 """Of the smaller polygon: those that share more are at one place."""
-
-Polygon = npt.NDArray[np.float64]
-"""(n, 2) corners in px."""
 
 
 def joint_confidence(best: Evidence, collected: Sequence[Evidence]) -> float:
@@ -142,11 +135,11 @@ def _agreeing_hulls(evidence: Evidence) -> tuple[Polygon, Polygon]:
     places = (np.column_stack([columns, rows])[:, None] + corners).reshape(-1, 2) * pair.cell_px
     size = np.array(pair.query.shape[::-1])
     hull = cv2.convexHull(np.minimum(places, size).astype(np.float32)).reshape(-1, 2) - 0.5
-    return apply(inverse(pair.to_frame), hull), apply(inverse(pair.reference_to_frame), hull)
+    return project(inverse(pair.to_frame), hull), project(inverse(pair.reference_to_frame), hull)
 
 
 def _flat(matrix: Matrix, polygon: Polygon) -> list[float]:
-    mapped: list[float] = apply(matrix, polygon).ravel().tolist()
+    mapped: list[float] = project(matrix, polygon).ravel().tolist()
     return mapped
 
 
@@ -164,6 +157,4 @@ def _shared(a: Polygon, b: Polygon) -> float:
     """Area that two convex polygons share, as a part of the smaller one's."""
     if len(a) < 3 or len(b) < 3:
         return 0.0
-    first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    area, _ = cv2.intersectConvexConvex(first, second)
-    return float(area) / max(min(cv2.contourArea(first), cv2.contourArea(second)), 1e-6)
+    return area(intersection(a, b)) / max(min(area(a), area(b)), 1e-6)

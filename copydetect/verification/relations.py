@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import ModelError
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.models import MODELS
 from copydetect.types import COPY_RELATIONS, Relation
 from copydetect.verification import evidence as found_evidence
 from copydetect.verification import residual as found_residual
 from copydetect.verification.evidence import Evidence
-from copydetect.verification.geometry import Matrix, apply, inverse
 from copydetect.verification.pair_images import PairImage
 from copydetect.verification.residual import Residual, measure_residual
 from copydetect.verification.trees import BoostedTrees
@@ -69,7 +69,7 @@ _MOVED_ALL_OVER = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class RelationVerdict:
     """What the trees say of one pair.
 
     confidence: 0…1, that the pair are copies; shares: of TOLD, summing to 1; residual: what was
@@ -141,7 +141,7 @@ def load_relations(path: Path = BUNDLED_RELATIONS) -> RelationDecision:
 
 def look_closely(
     best: Evidence, joint_confidence: float, query: PairImage, reference: PairImage
-) -> Verdict | None:
+) -> RelationVerdict | None:
     """Open a pair at full size and judge it; None where that shows nothing to measure.
 
     best: the surest alignment; joint_confidence: what all alignments together say.
@@ -154,7 +154,7 @@ def look_closely(
     odds = float(decision.log_odds(values[None])[0])
     odds = min(odds, float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
     confidence = 1 / (1 + math.exp(-odds))
-    return Verdict(confidence, decision.shares(values[None])[0], residual)
+    return RelationVerdict(confidence, decision.shares(values[None])[0], residual)
 
 
 def closer_values(
@@ -207,7 +207,7 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
         else:
             corners = cv2.convexHull(outline).reshape(-1, 2)
-        flat: list[float] = apply(back, corners.astype(np.float64)).ravel().tolist()
+        flat: list[float] = project(back, corners.astype(np.float64)).ravel().tolist()
         polygons.append(flat)
     return polygons
 

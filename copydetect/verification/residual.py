@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.homographies import Matrix
 from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
 from copydetect.verification.fine_alignment import (
     align_finely,
@@ -22,7 +23,6 @@ from copydetect.verification.fine_alignment import (
     steepness,
     with_one_tone,
 )
-from copydetect.verification.geometry import Matrix
 from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
 
 _STRIDE = 3

@@ -52,7 +52,7 @@ _STORAGE = LocalStorage()
 
 
 @dataclass(frozen=True)
-class Figures:
+class SearchFigures:
     """What one self-join measured; seconds are wall time, without training where not said.
 
     k: neighbours of a query; cpu_seconds: of all threads, for training, building and searching,
@@ -149,7 +149,7 @@ def _descriptors(arguments: Namespace, output: Path) -> np.ndarray[Any, Any]:
 
 def _measure(
     output: Path, real: np.ndarray[Any, Any], size: int, options: IndexOptions, compare: bool
-) -> Figures:
+) -> SearchFigures:
     """Write the vectors, join them in a process of its own, and compare."""
     files, planted = write_vectors(str(output / f"vectors-{size}"), real, size)
     work = str(output / f"join-{size}-{options.codes}")
@@ -160,7 +160,7 @@ def _measure(
     found = _found(work, files)
     queries = sample_queries(files, files.parts(), partition, size, _RECALL_QUERIES)
     exact = exact_neighbors(files, files.parts(), queries, partition, search)
-    figures = Figures(
+    figures = SearchFigures(
         vectors=size,
         codes=options.codes,
         recall=recall_of(nearest(found, _RECALL_AT), exact, _RECALL_AT).value,
@@ -170,7 +170,7 @@ def _measure(
     print(figures, flush=True)
     if compare:
         alone = _in_a_process(_faiss_alone, work, files, figures.probes)
-        figures = Figures(**{**asdict(figures), **alone})
+        figures = SearchFigures(**{**asdict(figures), **alone})
         print(figures, flush=True)
     shutil.rmtree(work)
     shutil.rmtree(files.folder)
@@ -294,7 +294,7 @@ def _plain_index(partition: Partition) -> Any:
     return index
 
 
-def curve_table(curve: Sequence[Figures]) -> str:
+def curve_table(curve: Sequence[SearchFigures]) -> str:
     """The figures by size as Markdown."""
     head = (
         "| vectors | lists | probes | shards | train s | index s | search s | FAISS alone s "
@@ -315,7 +315,7 @@ def curve_table(curve: Sequence[Figures]) -> str:
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 
 
-def codes_table(codes: Sequence[Figures], dimension: int) -> str:
+def codes_table(codes: Sequence[SearchFigures], dimension: int) -> str:
     """The figures by code as Markdown; an id in a list is 8 bytes more."""
     head = (
         "| codes | bytes in lists | bytes beside them | recall@10 | planted .6 | planted .8 "
@@ -330,7 +330,7 @@ def codes_table(codes: Sequence[Figures], dimension: int) -> str:
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 
 
-def plot(curve: Sequence[Figures], path: Path) -> None:
+def plot(curve: Sequence[SearchFigures], path: Path) -> None:
     """Draw CPU seconds against size, beside FAISS alone and exact search."""
     from matplotlib.figure import Figure
 

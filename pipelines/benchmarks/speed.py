@@ -18,9 +18,10 @@ from copydetect import runs
 from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, describe_part
 from copydetect.errors import ImageError
 from copydetect.images.decoding import decode
+from copydetect.inputs.listing import ListedImage, list_images
 from copydetect.inputs.sources import read_refs, read_source
 from copydetect.options import EngineOptions
-from copydetect.parts import ListedImage, list_images, part_count, part_of
+from copydetect.parts import part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure

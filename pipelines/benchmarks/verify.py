@@ -23,14 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
-from copydetect.edits import KINDS, geometry, project, rng_of
+from copydetect.edits import KINDS, geometry, rng_of
 from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
+from copydetect.homographies import project
 from copydetect.images.decoding import DecodeOptions, decode
+from copydetect.index.channels import stored_keypoints
 from copydetect.inputs.given import Inputs
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
+from copydetect.parts import RoleParts
 from copydetect.runs import Manifest
 from copydetect.storage.files import LocalStorage
 from copydetect.storage.scratch import scratch_folder
@@ -137,13 +140,13 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
     """The job, then its candidates once more with all evidence."""
     listings = listings_of(job)
     place = Workplace(job.engine, job.storage, runs.join(job.output, "run-0"))
-    parts = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, "run-0", parts, listings)
+    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
+    manifest = search_and_verify(job, place, "run-0", described)
     manifest.commit(job.storage, job.output)
     matches = manifest.table(job.storage, job.output, "matches")
     queries, references = (matches[name].to_pylist() for name in ("query_id", "reference_id"))
     verified = rank_pairs(queries, references, matches["confidence"].to_numpy(), truth)
-    collected = list(_collect(job, place, manifest, parts))
+    collected = list(_collect(job, place, manifest, described))
     return {
         "pairs": matches.num_rows,
         "pairs_per_second": round(matches.num_rows / job.engine.seconds["verify"], 1),
@@ -154,19 +157,18 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
 
 
 def _collect(
-    job: Job, place: Workplace, manifest: Manifest, parts: Mapping[Role, int]
+    job: Job, place: Workplace, manifest: Manifest, described: Mapping[Role, RoleParts]
 ) -> Iterator[Collected]:
     """Everything that could be tried on the candidates that the job verified."""
     work_in_one_thread()
     options = VerifyOptions(
         min_score=job.settings.verify_score, decoding=DecodeOptions(job.settings.max_megapixels)
     )
-    sides = [stages.side(place, role, parts[role], job.settings.channels) for role in job.roles]
     images = [
         PairImages(
-            job.storage, one.numbers(job.storage), options, one.stored_keypoints(job.storage)
+            job.storage, one.numbers(job.storage), options, stored_keypoints(job.storage, one)
         )
-        for one in sides
+        for one in (described[role] for role in job.roles)
     ]
     for part, uri in enumerate(manifest.table_uris(job.output, "candidates")):
         pairs_uri = runs.join(place.folder, "pairs", runs.part_name(part, "npz"))

@@ -1,0 +1,126 @@
+"""The images of an input, listed: where each is, and the SHA-256 of what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from copydetect.inputs.sources import read_refs
+from copydetect.storage.files import Storage
+from copydetect.types import Failure, ImageRef, Role
+
+Content = bytes | Failure
+"""What reading a file gave."""
+
+CHANGED = "the file changed while the run went on"
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image of the input whose bytes have been read once: sha256 in hex, size in bytes.
+
+    Where reading failed, `error_type`, `message` and `retryable` say why and whether another try
+    may help, sha256 is that of the image_id and `bytes` is 0. origin: the container or folder of
+    the input that it was found in.
+    """
+
+    image_id: str
+    role: Role
+    uri: str
+    member: str
+    sha256: str
+    bytes: int
+    error_type: str = ""
+    message: str = ""
+    origin: str = ""
+    retryable: bool = False
+
+    @property
+    def ref(self) -> ImageRef:
+        """Where the bytes are."""
+        return ImageRef(self.image_id, self.uri, self.member, self.role)
+
+    def checked(self, content: Content) -> Content:
+        """What has been read of it, if it is what was there when it was listed."""
+        if isinstance(content, Failure) or hashlib.sha256(content).hexdigest() == self.sha256:
+            return content
+        return self.failure("read", "ImageError", CHANGED, retryable=True)
+
+    def failure(
+        self, stage: str, error_type: str, message: str, retryable: bool = False
+    ) -> Failure:
+        """A failure of this file."""
+        place = (self.image_id, self.uri)
+        return Failure(*place, stage, error_type, message, self.role, retryable)
+
+
+_NO_TEXT = {"bytes": pa.int64(), "retryable": pa.bool_()}
+LISTING = pa.schema(
+    [
+        pa.field(name, _NO_TEXT.get(name, pa.string()), nullable=False)
+        for name in ListedImage.__dataclass_fields__
+    ]
+)
+"""Schema of the listing: the fields of `ListedImage`."""
+
+
+def list_images(
+    contents: Iterable[tuple[ImageRef, Content]], origin: str = ""
+) -> Iterator[ListedImage]:
+    """Hash the bytes of each image; one that could not be read keeps its reason."""
+    for ref, content in contents:
+        place = (ref.image_id, ref.role, ref.uri, ref.member)
+        if isinstance(content, Failure):
+            stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
+            why = (content.error_type, content.message, origin, content.retryable)
+            yield ListedImage(*place, stand_in, 0, *why)
+        else:
+            digest = hashlib.sha256(content).hexdigest()
+            yield ListedImage(*place, digest, len(content), origin=origin)
+
+
+def content_digest(listing: pa.Table) -> str:
+    """A digest of which images are there and what they hold, whatever their order."""
+    # A sum knows no order, so that no more than a batch of rows is held.
+    total = 0
+    for batch in listing.select(["role", "image_id", "sha256", "error_type"]).to_batches(8192):
+        for key in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
+            total += int.from_bytes(digest, "big")
+    return hashlib.sha256(f"{listing.num_rows} {total}".encode()).hexdigest()
+
+
+def byte_identical(listed: Iterable[ListedImage]) -> list[list[ListedImage]]:
+    """One part's images in their order, those of equal content together.
+
+    What could not be read when it was listed is alone: nothing is known of its content.
+    """
+    twins: dict[tuple[str, str], list[ListedImage]] = {}
+    for image in sorted(listed, key=lambda image: (image.sha256, image.image_id)):
+        alone = image.image_id if image.error_type else ""
+        twins.setdefault((image.sha256, alone), []).append(image)
+    return list(twins.values())
+
+
+def read_in_turn(
+    storage: Storage, families: Iterable[Sequence[ListedImage]]
+) -> Iterator[tuple[Sequence[ListedImage], Content]]:
+    """The bytes of one file of each family of byte-identical ones: the first that can be read.
+
+    With the bytes come that file and its twins after it; with a Failure the file that it is of,
+    first, and those that are tried in its place. A file that holds something else by now is not
+    readable.
+    """
+    waiting = list(families)
+    while waiting:
+        firsts = {twins[0].ref: twins for twins in waiting}
+        waiting = []
+        for ref, content in read_refs(storage, firsts):
+            twins = firsts[ref]
+            content = twins[0].checked(content)
+            if isinstance(content, Failure) and len(twins) > 1:
+                waiting.append(twins[1:])
+            yield twins, content

@@ -1,0 +1,112 @@
+"""The recipes that made what is bundled beside the descriptor, as commands.
+
+    python -m copydetect.pipelines.recipes decision | relations | fusion | calibration …
+
+What each does is in the module of `copydetect.training` that it calls.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from copydetect.errors import CopydetectError, OptionError
+from copydetect.models import MODELS
+from copydetect.training import bundled_calibration, decision, fusion, relation_decision
+from copydetect.training.labelled_pairs import PairOptions
+from copydetect.training.relation_decision import SourceOptions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a recipe; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except CopydetectError as error:
+        print(f"recipes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser("python -m copydetect.pipelines.recipes", description=__doc__)
+    recipes = parser.add_subparsers(required=True, metavar="RECIPE")
+    one = recipes.add_parser("decision", help="which pairs are copies")
+    one.set_defaults(run=_decision)
+    one.add_argument("pictures", nargs="+", help="folders, globs, manifests or tars of pictures")
+    one.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    one.add_argument("--originals", type=int, default=PairOptions().originals, help="of each input")
+    one.add_argument("--seed", type=int, default=0)
+    _add_relations(recipes.add_parser("relations", help="what the two pictures of a pair are"))
+    one = recipes.add_parser("fusion", help="how much the scores of both channels count")
+    one.set_defaults(run=_fusion)
+    one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
+    one = recipes.add_parser("calibration", help="what confidences mean")
+    one.set_defaults(run=_calibration)
+    one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
+    one.add_argument("--models", type=Path, default=MODELS, help="folder to write to")
+    return parser
+
+
+def _add_relations(parser: ArgumentParser) -> None:
+    usual = SourceOptions()
+    parser.set_defaults(run=_relations)
+    parser.add_argument("step", choices=("collect", "fit"))
+    parser.add_argument("features", type=Path, help="folder of what is collected")
+    parser.add_argument("--designs", type=int, default=usual.designs, help="looks of each design")
+    parser.add_argument("--chromium", default=usual.chromium, help="program that draws pages")
+    parser.add_argument("--frames", type=Path, nargs="*", default=(), help="videos, or folders")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=(), help="folders of pictures")
+    parser.add_argument("--each", type=int, default=usual.each, help="look-alikes of each kind")
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--output", type=Path, help="the JSON file that fit writes")
+
+
+def _decision(arguments: Namespace) -> None:
+    options = PairOptions(originals=arguments.originals)
+    made = decision.train_on(arguments.pictures, options, arguments.seed)
+    print(json.dumps(made["unseen"]))
+    _write(made, arguments.output)
+
+
+def _relations(arguments: Namespace) -> None:
+    if arguments.step == "collect":
+        sources = SourceOptions(
+            arguments.designs,
+            arguments.chromium,
+            tuple(arguments.frames),
+            tuple(arguments.pictures),
+            arguments.each,
+            arguments.seed,
+        )
+        for name, pairs in relation_decision.collect(sources, arguments.features):
+            print(name, pairs, "pairs")
+        return
+    if arguments.output is None:
+        raise OptionError("fit needs --output")
+    made = relation_decision.fit(relation_decision.read_collected(arguments.features))
+    print(json.dumps(made["unseen"], indent=1))
+    _write(made, arguments.output)
+
+
+def _fusion(arguments: Namespace) -> None:
+    found, labels = fusion.surpluses_of(fusion.read_study(arguments.folder))
+    fitted = fusion.fit_fusion(found, labels)
+    print(f"{int(labels.sum())} copies among {len(labels)} pairs")
+    print(f"Fusion({fitted.intercept:.2f}, {fitted.descriptor:.2f}, {fitted.local:.2f})")
+
+
+def _calibration(arguments: Namespace) -> None:
+    bundled_calibration.bundle(arguments.folder, arguments.models)
+
+
+def _write(made: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
