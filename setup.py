@@ -33,6 +33,7 @@ setup(
         "loky>=3.4,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
+        "onnxruntime>=1.20,<2",
         "opencv-python-headless>=4.10,<6",
         "pillow>=11.3,<13",
         "pyarrow>=18",
@@ -49,11 +50,13 @@ setup(
         "test": [
             "hypothesis>=6.100",
             "mypy>=1.13",
+            "onnx>=1.16,<2",
             "pandas>=2",
             "pytest>=8",
             "ruff>=0.8",
             "setuptools>=68",
         ],
+        "train": ["onnx>=1.16,<2"],
     },
     entry_points={"console_scripts": ["copydetect = copydetect.pipelines.cli:main"]},
 )

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from copydetect import errors, transforms
-    from copydetect.api import compare, dedup, describe, export, match
+    from copydetect.api import (
+        compare,
+        dedup,
+        describe,
+        export,
+        match,
+        nightly,
+        open_catalog,
+    )
     from copydetect.api import open_run as open
+    from copydetect.catalog.catalog import Catalog
+    from copydetect.catalog.nights import NightSummary
     from copydetect.comparing import Comparison
     from copydetect.options import EngineOptions, RunOptions
     from copydetect.results import Result
@@ -24,8 +34,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Catalog",
     "Comparison",
     "EngineOptions",
+    "NightSummary",
     "Result",
     "RunOptions",
     "Summary",
@@ -35,13 +47,17 @@ __all__ = [
     "errors",
     "export",
     "match",
+    "nightly",
     "open",
+    "open_catalog",
     "transforms",
 ]
 
 _PLACES = {
+    "Catalog": "catalog.catalog",
     "Comparison": "comparing",
     "EngineOptions": "options",
+    "NightSummary": "catalog.nights",
     "Result": "results",
     "RunOptions": "options",
     "Summary": "summary",
@@ -50,7 +66,9 @@ _PLACES = {
     "describe": "api",
     "export": "api",
     "match": "api",
+    "nightly": "api",
     "open": "api",
+    "open_catalog": "api",
 }
 _MODULES = ("errors", "transforms")
 

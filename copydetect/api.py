@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     with quiet_imports():
+        from copydetect.catalog.catalog import Catalog
+        from copydetect.catalog.nights import NightSummary
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
@@ -75,6 +77,68 @@ def match(
     """
     inputs: dict[Role, Inputs] = {"query": queries, "reference": references}
     return _run("match", inputs, output, options, engine, changes)
+
+
+def nightly(
+    catalog: Location,
+    photos: Inputs | None = None,
+    output: Location | None = None,
+    options: RunOptions | None = None,
+    *,
+    remove: Location | Sequence[str] = (),
+    keep_generations: int = 7,
+    engine: EngineOptions | None = None,
+    **changes: Unpack[RunChanges],
+) -> NightSummary:
+    """Find what is new in an input against everything before, and add it to a catalogue.
+
+    catalog: a local folder, new or of an earlier night; photos: as in `dedup`; None where images
+    are only removed; output: folder for tables of what the night has found, for
+    `copydetect.open`; remove: image_ids that go, or a CSV or Parquet file with a column
+    `image_id`; keep_generations: how many nights can be gone back. Options are those of `dedup`:
+    the first night's hold for all that follow.
+
+    InputError, OptionError or ModelError where an argument is wrong; CatalogBusyError where another
+    process works on the catalogue; RunError where it is damaged; TooManyFailuresError, with nothing
+    added, where too many new images could not be used.
+
+    >>> import copydetect
+    >>> night = copydetect.nightly("catalog", "sample_data/photos/pictures", effort="fast")
+    >>> night.committed, copydetect.nightly("catalog", "sample_data/photos/pictures").committed
+    (True, False)
+    """
+    chosen = (options or RunOptions()).changed(**changes)
+    with quiet_imports():
+        from copydetect.pipelines.nights.nightly import run_nightly
+
+    ids = os.fspath(remove) if isinstance(remove, (str, os.PathLike)) else tuple(remove)
+    night: NightSummary = run_nightly(
+        os.fspath(catalog),
+        photos,
+        None if output is None else os.fspath(output),
+        ids,
+        chosen,
+        engine or EngineOptions(),
+        keep_generations,
+    )
+    return night
+
+
+def open_catalog(catalog: Location) -> Catalog:
+    """The last generation of a catalogue: its tables, whatever nights come meanwhile.
+
+    InputError where the folder holds none; RunError where it is damaged.
+
+    >>> import copydetect
+    >>> copydetect.open_catalog("catalog").images.num_rows
+    11
+    """
+    with quiet_imports():
+        from copydetect.catalog.catalog import Catalog
+        from copydetect.storage.remote import storage_for
+
+    folder = os.fspath(catalog).rstrip("/") or "/"
+    return Catalog(storage_for(folder), folder)
 
 
 def open_run(output: Location) -> Result:

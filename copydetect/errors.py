@@ -8,6 +8,7 @@ CopydetectError
 ├── IndexFileError        a shard or partition file: missing, truncated, foreign, of other settings
 ├── RunError              a finished run whose files are missing or damaged
 ├── TransientError        trouble that another try may mend: a lock is held, storage is busy
+│   └── CatalogBusyError  another process is at work on the catalogue
 └── TooManyFailuresError  a run that ended, but could not read more of its input than is allowed
 """
 
@@ -54,6 +55,10 @@ class RunError(CopydetectError):
 
 class TransientError(CopydetectError):
     """Another try may succeed: a lock is held by another run, or storage does not answer."""
+
+
+class CatalogBusyError(TransientError):
+    """Another process is at work on the catalogue, or has changed it meanwhile."""
 
 
 class TooManyFailuresError(CopydetectError):

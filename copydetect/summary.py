@@ -58,8 +58,8 @@ class Summary:
         return asdict(self)
 
     def __str__(self) -> str:
-        took = "as in the run before" if self.made_before else f"in {_duration(self.seconds)}"
-        lines = [f"{_counted(self.images, 'image')} {took}", self._found(), *self._failures()]
+        took = "as in the run before" if self.made_before else f"in {duration(self.seconds)}"
+        lines = [f"{counted(self.images, 'image')} {took}", self._found(), *self._failures()]
         lines += notes_on_inputs(self.inputs)
         lines += self.check.sentences() if self.check else []
         lines.append(f"tables  {self.tables}")
@@ -71,12 +71,12 @@ class Summary:
         if self.command == "match":
             count = self.copied_queries or 0
             found = "1 query is a copy" if count == 1 else f"{count:,} queries are copies"
-            return f"{found} of references, {_counted(self.pairs or 0, 'pair')}"
+            return f"{found} of references, {counted(self.pairs or 0, 'pair')}"
         if not self.groups:
             return "no copies were found"
         count, going = self.copies or 0, self.removable or 0
         subject = "1 is a copy" if count == 1 else f"{count:,} are copies"
-        said = f"{subject} of {_counted(self.groups, 'other')}"
+        said = f"{subject} of {counted(self.groups, 'other')}"
         if not going:
             return f"{said}, none of which is suggested for removal"
         size = readable_bytes(self.removable_bytes or 0)
@@ -85,7 +85,7 @@ class Summary:
     def _failures(self) -> list[str]:
         if not self.failed:
             return []
-        lines = [f"{_counted(self.failed, 'image')} could not be used:"]
+        lines = [f"{counted(self.failed, 'image')} could not be used:"]
         lines += [f"  {image_id}: {reason}" for image_id, reason in self.first_failures]
         more = self.failed - len(self.first_failures)
         return [*lines, f"  and {more:,} more, see the failures table"] if more > 0 else lines
@@ -161,10 +161,10 @@ def _notes_on_input(one: RoleInput, role: str) -> list[str]:
         shown = shown[:_KINDS_SHOWN] + ([f"{more} more kinds"] if more > 0 else [])
         lines.append(f"{head}passed over: {', '.join(shown)}")
     if one.excluded:
-        lines.append(f"{head}{_counted(one.excluded, 'file')} left out, as excluded")
+        lines.append(f"{head}{counted(one.excluded, 'file')} left out, as excluded")
     if one.renamed:
         lines.append(
-            f"{head}{_counted(one.renamed, 'image')} had the image_id of another one; each now "
+            f"{head}{counted(one.renamed, 'image')} had the image_id of another one; each now "
             f"starts with its shard or folder, as in {one.renamed_example}"
         )
     return lines
@@ -178,11 +178,11 @@ def readable_bytes(count: int) -> str:
     return f"{value:.0f} {unit}" if power == 0 or value >= 99.95 else f"{value:.1f} {unit}"
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

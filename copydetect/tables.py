@@ -89,6 +89,7 @@ MATCHES = pa.schema(
         pa.field("differs_region", _POLYGONS, nullable=False),
         pa.field("edits", pa.list_(pa.string()), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("proof", pa.float64()),
     ]
 )
 """One row a verified candidate, copies or not; fields as in `types.Match`."""
@@ -142,6 +143,18 @@ FAILURES = pa.schema(
     ]
 )
 """One row a file that failed, byte-identical ones each; retryable: another try may succeed."""
+
+EVENTS = pa.schema(
+    [
+        pa.field("event", pa.int64(), nullable=False),
+        pa.field("generation", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("other", pa.string(), nullable=False),
+    ]
+)
+"""One row a change of a catalogue, in their order; see `catalog.events`."""
 
 
 def descriptors(dimension: int) -> pa.Schema:
@@ -246,5 +259,6 @@ SCHEMAS = {
     "histories": HISTORIES,
     "groups": GROUPS,
     "failures": FAILURES,
+    "events": EVENTS,
 }
 """The tables whose schema does not depend on a model."""

@@ -152,6 +152,7 @@ class Match:
     """The verdict on one candidate, with its evidence.
 
     confidence: probability in [0, 1] that the pair are copies; is_copy: whether that is enough;
+    proof: what the pixels alone say, before the search's score counts, None where it is not known;
     relation: one of `COPY_RELATIONS` where is_copy, or one that was asked to count too, else one of
     the others; transform: 9 numbers,
     row-major 3×3, query px → reference px of the upright images at full size, empty where none was
@@ -178,6 +179,7 @@ class Match:
     reason: str
     query_uri: str = ""
     reference_uri: str = ""
+    proof: float | None = None
 
 
 @dataclass(frozen=True)

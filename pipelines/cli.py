@@ -17,6 +17,8 @@ from .endings import end_cleanly_when_asked, forgive_closed_streams
 COMMANDS = {
     "dedup": "find the copies inside a collection",
     "match": "find the queries that are copies of references",
+    "nightly": "find what is new against everything before, and add it to a catalogue",
+    "catalog": "look after a catalogue: show, verify, rollback, prune",
     "export": "write lists and tables of a finished run for other programs",
     "report": "draw the pages of a finished run again",
     "evaluate": "score a run against a ground truth",
@@ -40,7 +42,8 @@ def usage() -> str:
             "",
             "`copydetect COMMAND --help` tells the options of a command.",
             "Exit codes: 0 done; 1 failed; 2 bad arguments; 3 finished, but too many inputs",
-            "failed; 75 trouble that another try may mend.",
+            "failed; 4 another process is at work on the catalogue; 75 trouble that another try",
+            "may mend.",
         ]
     )
 

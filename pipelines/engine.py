@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TextIO
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
+from apache_beam.transforms import userstate
 from loky import cpu_count
 
 from copydetect.errors import CopydetectError, OptionError
@@ -30,6 +32,8 @@ from .progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MSEC = 10**9
+_STEPS = 256
+"""More than any pipeline has."""
 _THREADS = 64
 """What Beam's runner and gRPC start on this machine, with some to spare."""
 
@@ -145,11 +149,19 @@ def engine_of(options: EngineOptions) -> Engine:
     workers = 0
     if runner == _LOCAL_RUNNER and "--direct_running_mode" not in given:
         workers = options.workers or _number(given.pop("--direct_num_workers", cpu_count()))
-    # Every second Beam's in-process runner sends what its buffers hold, even half an element, which
-    # cannot be read. Full and finished buffers are sent between elements, and are all it takes.
-    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
+    _tune_beam()
     flags += [f"{name}={value}" if value else name for name, value in given.items()]
     return Engine(flags, workers, options.progress, options.verbose)
+
+
+def _tune_beam() -> None:
+    """Make Beam's in-process runner safe, and quick for small jobs."""
+    # Every second it sends what its buffers hold, even half an element, which cannot be read. Full
+    # and finished buffers are sent between elements, and are all it takes.
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
+    # It asks each step seven times for its states and timers, by the signatures of all its methods.
+    if not hasattr(userstate.get_dofn_specs, "cache_info"):
+        userstate.get_dofn_specs = lru_cache(maxsize=_STEPS)(userstate.get_dofn_specs)
 
 
 def _number(text: str | int) -> int:

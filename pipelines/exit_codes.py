@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from copydetect.errors import (
+    CatalogBusyError,
     CopydetectError,
     InputError,
     ModelError,
@@ -18,6 +19,8 @@ from copydetect.errors import (
 from .endings import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
+CATALOG_BUSY = 4
+"""Another process is at work on the catalogue."""
 TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: a scheduler may run the same command again."""
 
@@ -52,4 +55,6 @@ def code_of(error: BaseException) -> int:
         return BAD_ARGUMENTS
     if isinstance(error, TooManyFailuresError):
         return TOO_MANY_FAILURES
+    if isinstance(error, CatalogBusyError):
+        return CATALOG_BUSY
     return TRY_AGAIN if isinstance(error, TransientError) else FAILED

@@ -103,13 +103,13 @@ def checked_job(
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
     refuse_foreign(output)
-    setup = _describer_setup(settings, options)
+    setup = describer_setup(settings, options)
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
         sources[role] = find_sources(storage, specs, options.exclude)
         refuse_input_in_output(sources[role], output)
-    models = _models(setup)
+    models = models_of(setup)
     engine.fork()
     return Job(command, sources, output, options, settings, setup, models, engine, storage)
 
@@ -327,7 +327,7 @@ def _group(
     return looked, [uri]
 
 
-def _describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
+def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
     return DescriberSetup(
         settings.describing,
         settings.model if "descriptor" in settings.channels else None,
@@ -338,7 +338,7 @@ def _describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
     )
 
 
-def _models(setup: DescriberSetup) -> dict[str, str]:
+def models_of(setup: DescriberSetup) -> dict[str, str]:
     """The identities of what describes the images; ModelError where a file is no model, OptionError
     where the background is too small."""
     describer = setup.load()

@@ -251,12 +251,12 @@ def search_descriptors(
         if not place.asks:
             built = (
                 pipeline
-                | "references" >> beam.Create(searched.numbered())
+                | "references" >> beam.Create(searched.numbered(), reshuffle=False)
                 | DescriptorsToShards(index_job, processes=place.started)
             )
         _ = (
             pipeline
-            | "queries" >> beam.Create(asked.numbered())
+            | "queries" >> beam.Create(asked.numbered(), reshuffle=False)
             | ShardsToNeighbors(search_job, built, place.started)
         )
 
@@ -287,8 +287,8 @@ def search_keypoints(
         "search keypoints",
         lambda pipeline: (
             (
-                pipeline | "references" >> beam.Create(references),
-                pipeline | "queries" >> beam.Create(queries),
+                pipeline | "references" >> beam.Create(references, reshuffle=False),
+                pipeline | "queries" >> beam.Create(queries, reshuffle=False),
             )
             | vote
         ),
@@ -313,7 +313,7 @@ def propose(
         scratch=runs.join(place.folder, "search", "candidates"),
     )
     merge = NeighborsToCandidates(job, place.started)
-    place.engine.run("candidates", lambda p: p | beam.Create(parts) | merge)
+    place.engine.run("candidates", lambda p: p | beam.Create(parts, reshuffle=False) | merge)
     return uris
 
 
@@ -334,7 +334,7 @@ def verify(
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     place.engine.run(
         "verify",
-        lambda pipeline: pipeline | beam.Create(todo) | transform,
+        lambda pipeline: pipeline | beam.Create(todo, reshuffle=False) | transform,
         total=pairs,
         unit="pairs",
         done=lambda: place.done(uris, pairs),
@@ -356,7 +356,7 @@ def look_back(place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOption
     transform = CopiesToHistories(place.storage, folder, decoding, processes)
     place.engine.run(
         "look back",
-        lambda pipeline: pipeline | beam.Create(todo) | transform,
+        lambda pipeline: pipeline | beam.Create(todo, reshuffle=False) | transform,
         total=len(refs),
         done=lambda: place.done(uris, len(refs)),
     )

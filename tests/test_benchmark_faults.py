@@ -8,30 +8,30 @@ from pathlib import Path
 import pytest
 
 from copydetect.pipelines.benchmarks import faults
-from copydetect.pipelines.benchmarks.faults import FaultsError, Workshop, inject
+from copydetect.pipelines.benchmarks.faults import Arena, FaultsError, inject
 from tests.conftest import Planted
 
 
 @pytest.fixture
-def shop(planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def shop(planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arena:
     monkeypatch.setattr(faults, "_PICTURES", 3)
-    shop = Workshop(tmp_path)
+    shop = Arena(tmp_path)
     faults._copy_photos(shop, [str(planted.folder)])
     return shop
 
 
-def test_runs_that_are_hit_lose_nothing_and_leave_nothing(shop: Workshop) -> None:
+def test_runs_that_are_hit_lose_nothing_and_leave_nothing(shop: Arena) -> None:
     figures = inject(shop, 4, random.Random(7), lambda _: None)
     assert figures["faults"] == 4
     assert figures["operations"] > 100
     assert sum(figures["ended"].values()) == 4
 
 
-def test_what_is_left_behind_is_told(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_behind_is_told(shop: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     """The measure itself: a leftover of a run does not pass."""
     become = faults._become_run
 
-    def untidy(shop: Workshop, prepare, options) -> None:
+    def untidy(shop: Arena, prepare, options) -> None:
         (shop.temporary / "left").write_bytes(b"left")
         become(shop, prepare, options)
 

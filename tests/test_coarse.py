@@ -13,9 +13,9 @@ from tests.collections_for_search import unit_vectors
 @pytest.fixture(params=[True, False], ids=["bytes", "float32"])
 def bytes_are_native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Both ways to multiply, where the processor has both."""
-    if request.param and not coarse.multiplies_int8(coarse._CPU):
+    if request.param and not coarse.multiplies_int8():
         pytest.skip("this processor has no products of bytes")
-    monkeypatch.setattr(coarse, "multiplies_int8", lambda device: request.param)
+    monkeypatch.setattr(coarse, "multiplies_int8", lambda: request.param)
     return bool(request.param)
 
 
@@ -44,7 +44,7 @@ def test_any_processor_block_and_thread_finds_the_same(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(
         CoarseQuantiser(centroids).nearest(vectors[77:80], 9), whole[77:80]
     )
-    monkeypatch.setattr(coarse, "multiplies_int8", lambda device: False)
+    monkeypatch.setattr(coarse, "multiplies_int8", lambda: False)
     np.testing.assert_array_equal(CoarseQuantiser(centroids).nearest(vectors, 9), whole)
 
 

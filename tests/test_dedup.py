@@ -17,7 +17,7 @@ from pyarrow import parquet
 from copydetect import runs, tables
 from copydetect.options import RunOptions
 from copydetect.pipelines.commands import dedup
-from copydetect.pipelines.job import _describer_setup
+from copydetect.pipelines.job import describer_setup
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -104,7 +104,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings()
-    setup: DescriberSetup = _describer_setup(settings, RunOptions())
+    setup: DescriberSetup = describer_setup(settings, RunOptions())
     describer = setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):

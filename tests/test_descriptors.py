@@ -3,22 +3,23 @@
 import json
 import math
 import pickle
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from copydetect.description.descriptors import (
-    BATCH_SIZE,
-    BUNDLED_MODELS,
-    ModelCard,
-    NetworkConfig,
-    load_model,
-    preprocess,
-)
+from copydetect.description.descriptors import BUNDLED_MODELS, load_model, preprocess
+from copydetect.description.model_cards import ModelCard, NetworkConfig
+from copydetect.description.onnx_network import OnnxNetwork, graph_path
+from copydetect.description.torch_network import TorchNetwork
+from copydetect.description.trunks import build
 from copydetect.errors import ModelError, OptionError
+from copydetect.models import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,11 +72,66 @@ def test_bundled_model_returns_unit_vectors(bundled, images):
 def test_a_vector_does_not_depend_on_its_batch(precision, images):
     model = load_model(precision=precision)
     together = model.embed(images * 4)  # 20 images: a full batch and a part of one
-    assert len(together) > BATCH_SIZE
+    assert len(together) > model.network.batch_size
     for number in range(len(images)):
         alone = model.embed([images[number]])[0]
         for repeat in range(4):
             np.testing.assert_array_equal(together[repeat * len(images) + number], alone)
+
+
+def copied(folder, *suffixes):
+    """The bundled model with some of its files, in a folder of its own."""
+    for suffix in (".json", ".safetensors", *suffixes):
+        shutil.copy(BUNDLED_MODELS / f"{DEFAULT_MODEL}{suffix}", folder)
+    return folder / f"{DEFAULT_MODEL}.safetensors"
+
+
+def test_both_libraries_compute_the_same_vectors(tmp_path, images):
+    with_graph = load_model(precision="float32")
+    without = load_model(str(copied(tmp_path)), precision="float32")
+    assert isinstance(with_graph.network, OnnxNetwork)
+    assert isinstance(without.network, TorchNetwork)
+    assert with_graph.identity == without.identity
+    np.testing.assert_allclose(with_graph.embed(images), without.embed(images), atol=2e-5)
+
+
+def test_the_bundled_graph_is_the_one_that_its_network_has(tmp_path):
+    pytest.importorskip("onnx")
+    from copydetect.training.onnx_graph import write_graph
+    from copydetect.training.student import load_weights
+
+    path = copied(tmp_path)
+    card = ModelCard.from_json(path.with_suffix(".json").read_text(), "card")
+    network = build(card.network, card.dimension)
+    load_weights(network, path)
+    written = write_graph(network, card, path).read_bytes()
+    assert abs(len(written) - len(graph_path(BUNDLED_MODELS / path.name).read_bytes())) < 20_000
+
+
+def test_a_graph_of_another_network_is_refused(tmp_path):
+    path = copied(tmp_path, ".onnx")
+    path.write_bytes(save({"projection.weight": torch.zeros(8, 8)}))
+    with pytest.raises(ModelError, match="does not fit"):
+        load_model(str(path), precision="float32")
+
+
+@pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx2"})])
+def test_an_ordinary_processor_needs_no_torch(flags):
+    code = f"""
+import sys
+from copydetect.workers import devices
+devices._flags = lambda: {flags!r}
+import numpy as np
+from copydetect.description.descriptors import load_model
+from copydetect.index.coarse import CoarseQuantiser
+from copydetect.search.products import Products
+load_model().embed([np.zeros((9, 9, 3), np.uint8)])
+vectors = np.eye(8, dtype=np.float32)
+assert CoarseQuantiser(vectors).nearest(vectors, 1)[:, 0].tolist() == list(range(8))
+assert Products(vectors.astype(np.float16)).of(np.arange(8), vectors)[0].trace() == 8
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_bfloat16_changes_vectors_little(images):
@@ -157,7 +213,7 @@ def test_identity_follows_the_weights(tmp_path):
     for seed in (1, 2):
         torch.manual_seed(seed)
         card = ModelCard("tiny", 32, 8, network=NetworkConfig(width=0.25, pooled_stages=(2,)))
-        weights = card.network.build(8).state_dict()
+        weights = build(card.network, 8).state_dict()
         path = tmp_path / f"tiny{seed}.safetensors"
         save_file({name: value.contiguous() for name, value in weights.items()}, str(path))
         path.with_suffix(".json").write_text(card.to_json())

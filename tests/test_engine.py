@@ -9,6 +9,8 @@ import time
 
 import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.transforms import userstate
 
 from copydetect.errors import OptionError
 from copydetect.options import EngineOptions
@@ -115,3 +117,13 @@ def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) ->
     with progress_told("search", 10, "images", lambda: 3, False, file):
         time.sleep(0.1)
     assert not file.getvalue()
+
+
+def test_what_is_changed_of_beam_is_still_there() -> None:
+    """Both are no part of its public interface; without them jobs are unsafe, or slow."""
+    assert isinstance(worker_handlers.DATA_BUFFER_TIME_LIMIT_MS, int)
+    engine_of(EngineOptions())
+    doing = beam.DoFn()
+    first = userstate.get_dofn_specs(doing)
+    assert first == (set(), set())
+    assert userstate.get_dofn_specs(doing) is first

@@ -24,7 +24,8 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import tables
-from copydetect.description.descriptors import BUNDLED_MODELS, DEFAULT_MODEL, ModelCard
+from copydetect.description.descriptors import BUNDLED_MODELS, DEFAULT_MODEL
+from copydetect.description.model_cards import ModelCard
 from copydetect.errors import CopydetectError, InputError
 from copydetect.evaluation.ground_truth import read_predictions, read_truth
 from copydetect.images.decoding import decode

@@ -8,7 +8,7 @@ import pytest
 
 from copydetect.options import RunOptions
 from copydetect.pipelines.commands import match
-from copydetect.pipelines.job import _describer_setup
+from copydetect.pipelines.job import describer_setup
 from copydetect.runs import Manifest
 from tests.composition import Composition, Described, default_settings
 from tests.conftest import BROKEN, EDITS, ONE_WORKER, STORAGE, Planted, Run, encoded
@@ -70,7 +70,7 @@ def test_the_pipeline_is_the_composition_of_the_pure_functions(
     sides: tuple[Path, Path], run: Run, tmp_path: Path
 ) -> None:
     settings = default_settings("match")
-    setup = _describer_setup(settings, RunOptions())
+    setup = describer_setup(settings, RunOptions())
     describer = setup.load()
     queries = Described.of("query", sides[0], tmp_path, describer)
     references = Described.of("reference", sides[1], tmp_path, setup.of("reference").load())

@@ -238,3 +238,16 @@ def test_bad_arguments_are_named() -> None:
         MatchOptions(min_confidence=1.5)
     with pytest.raises(ImageError, match="shape"):
         prepare_image("q", np.zeros((0, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("similarity", "votes", "matched"),
+    [(0.3, 0.0, True), (0.1, 0.2, True), (0.1, 0.01, False), (math.nan, math.nan, True)],
+)
+def test_where_scores_mean_nothing_likeness_decides_what_is_matched_in_full(
+    similarity: float, votes: float, matched: bool
+) -> None:
+    query, reference = (prepare_image(n, scene(k, 320, 240)) for n, k in (("q", 1), ("r", 2)))
+    candidate = replace(CANDIDATE, score=9.0, similarity=similarity, votes=votes)
+    verify_pair(query, reference, candidate, None, MatchOptions(scored=False))
+    assert ("features" in query.__dict__) == matched

@@ -12,7 +12,7 @@ from copydetect.search.products import Products
 @pytest.fixture(params=[False, True], ids=["float32", "bfloat16"])
 def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Both ways to multiply; emulated bfloat16 is slow, but gives the same."""
-    monkeypatch.setattr(products, "multiplies_bfloat16", lambda _: request.param)
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: request.param)
     return bool(request.param)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from copydetect.description.model_cards import NetworkConfig
+
 _BATCH_NORM_EPSILON = 1e-3
 _HEAD_CHANNELS = 1280
 _STEM_CHANNELS = 32
@@ -210,6 +212,12 @@ class DescriptorModel(nn.Module):
         for module in self.modules():
             if isinstance(module, ConvNormAct):
                 module.fold()
+
+
+def build(config: NetworkConfig, dimension: int) -> DescriptorModel:
+    """A model of this form with random weights."""
+    trunk = Trunk(config.width, last_stage=max(config.pooled_stages))
+    return DescriptorModel(trunk, dimension, config.gem_p, config.pooled_stages, config.attends)
 
 
 def same_padding(features: Tensor, kernel: int, stride: int) -> list[int]:

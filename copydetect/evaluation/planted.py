@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from copydetect.errors import OptionError
-from copydetect.evaluation.metrics import wilson
+from copydetect.intervals import wilson
 from copydetect.json_values import parse_as
 from copydetect.self_check import SelfCheck
 from copydetect.verification.calibration import Calibration, OperatingPoint

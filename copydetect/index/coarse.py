@@ -10,11 +10,11 @@ of the time that float32 takes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from threadpoolctl import threadpool_limits
 
 from copydetect.workers.devices import multiplies_int8
@@ -22,7 +22,6 @@ from copydetect.workers.devices import multiplies_int8
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-_CPU = torch.device("cpu")
 _LARGEST = 127
 _LARGEST_SUM = 1 << 24
 _BLOCK_SCORES = 1 << 20
@@ -48,7 +47,7 @@ class CoarseQuantiser:
         whole = np.rint(centred * self._steps)
         # |q − c|² ranks as q·c − |c|² / 2 does.
         self._halves = np.einsum("ij,ij->i", whole, whole) / (2 * self._steps)
-        self._whole = torch.from_numpy(whole).to(_number_type()).T.contiguous()
+        self._times_whole = _product_with(np.ascontiguousarray(whole.T, np.float32))
         self._block = max(_LEAST_ROWS, _BLOCK_SCORES // lists)
 
     def nearest(self, vectors: Floats, count: int, workers: int = 1) -> Integers:
@@ -70,15 +69,24 @@ class CoarseQuantiser:
         """(n, lists) float32, higher is nearer; each row has its own unit."""
         centred = vectors - self._mean
         steps = self._levels / np.maximum(np.abs(centred).max(axis=1), _TINY)
-        whole = torch.from_numpy(np.rint(centred * steps[:, None])).to(_number_type())
-        multiply = torch._int_mm if whole.dtype == torch.int8 else torch.mm
-        scores: Floats = multiply(whole, self._whole).numpy().astype(np.float32, copy=False)
+        scores = self._times_whole(np.rint(centred * steps[:, None]))
         scores -= steps[:, None] * self._halves
         return scores
 
 
-def _number_type() -> torch.dtype:
-    return torch.int8 if multiplies_int8(_CPU) else torch.float32
+def _product_with(whole: Floats) -> Callable[[Floats], Floats]:
+    """Products of whole numbers of a byte with `whole`, (d, lists), without any rounding."""
+    if not multiplies_int8():
+        return lambda vectors: np.asarray(vectors @ whole, np.float32)
+    import torch
+
+    small = torch.from_numpy(whole).to(torch.int8)
+
+    def multiply(vectors: Floats) -> Floats:
+        products = torch._int_mm(torch.from_numpy(vectors).to(torch.int8), small)
+        return np.asarray(products.numpy(), np.float32)
+
+    return multiply
 
 
 def largest(scores: Floats, count: int) -> Integers:

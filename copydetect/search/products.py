@@ -7,17 +7,20 @@ what is worth an exact look, and must not lose anything: so each comes with a bo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from copydetect.index.partitions import Floats, Integers
 from copydetect.workers.devices import multiplies_bfloat16
 
+if TYPE_CHECKING:
+    import torch
+
 Halves = npt.NDArray[np.float16]
 
-_CPU = torch.device("cpu")
 _HALF_STEP = 2.0**-8
 _FLOAT_ROUNDING = 8e-6
 _ROWS, _COLUMNS, _MOST_ROWS = 128, 64, 2048
@@ -34,7 +37,7 @@ class Products:
         self._vectors = vectors
         self.squares = np.concatenate([_squares(block) for block in _blocks(vectors)])
         self._sizes = np.sqrt(self.squares)
-        self._halves = _halves(vectors) if multiplies_bfloat16(_CPU) else None
+        self._halves = _halves(vectors) if multiplies_bfloat16() else None
         if self._halves is not None:
             self._lost = _lost(vectors, self._halves)
 
@@ -48,6 +51,8 @@ class Products:
         if self._halves is None:
             errors = _FLOAT_ROUNDING * (self._sizes[rows] ** 2 + size**2)
             return widened(self._vectors[rows]) @ others.T, errors.astype(np.float32)
+        import torch
+
         halves = _halves(others)
         lost = float(_lost(others, halves).max(initial=0))
         products = np.empty((len(rows), len(others)), np.float32)
@@ -68,8 +73,10 @@ class Products:
 
 def widened(vectors: Floats | Halves) -> Floats:
     """Vectors as float32; NumPy would take several times as long."""
-    floats: Floats = torch.from_numpy(np.ascontiguousarray(vectors)).float().numpy()
-    return floats
+    if vectors.dtype == np.float32 or not vectors.size:
+        return np.asarray(vectors, np.float32)
+    wide = cv2.add(vectors, 0, dtype=cv2.CV_32F)  # type: ignore[call-overload]
+    return np.asarray(wide, np.float32)
 
 
 def _blocks(vectors: Floats | Halves) -> Iterator[Floats]:
@@ -79,6 +86,8 @@ def _blocks(vectors: Floats | Halves) -> Iterator[Floats]:
 
 
 def _halves(vectors: Floats | Halves) -> torch.Tensor:
+    import torch
+
     halves = torch.empty(vectors.shape, dtype=torch.bfloat16)
     for block, some in zip(_blocks(vectors), torch.split(halves, _BLOCK), strict=True):
         some.copy_(torch.from_numpy(block))
@@ -87,6 +96,8 @@ def _halves(vectors: Floats | Halves) -> torch.Tensor:
 
 def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
     """With rows of zeros: of few different shapes, each is prepared once."""
+    import torch
+
     rows, width = halves.shape
     padded = torch.zeros((-(-rows // multiple) * multiple, width), dtype=halves.dtype)
     padded[:rows] = halves
@@ -95,6 +106,8 @@ def _padded(halves: torch.Tensor, multiple: int) -> torch.Tensor:
 
 def _lost(vectors: Floats | Halves, halves: torch.Tensor) -> Floats:
     """(n,) the lengths of what rounding took from the vectors."""
+    import torch
+
     rounded = torch.split(halves, _BLOCK)
     pairs = zip(_blocks(vectors), rounded, strict=True)
     return np.concatenate([_norms(block - some.float().numpy()) for block, some in pairs])

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from copydetect.description.descriptors import ModelCard, load_torchscript
+from copydetect.description.model_cards import ModelCard
 from copydetect.description.normalization import unit_rows
-from copydetect.description.trunks import DescriptorModel
+from copydetect.description.torch_network import load_torchscript
+from copydetect.description.trunks import DescriptorModel, build
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
 from copydetect.training.checkpoints import Checkpoint, Weights
@@ -131,7 +132,7 @@ class _Run:
 
     def network(self, weights: Weights) -> DescriptorModel:
         """A network of the student's form that carries these weights."""
-        model = network_of(self.student.model, self.options).build(self.options.dimension)
+        model = build(network_of(self.student.model, self.options), self.options.dimension)
         model.load_state_dict(self.student.model.state_dict() | weights, strict=False)
         return model.eval()
 
@@ -147,7 +148,8 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     else:
         model, targets = _model_and_targets(pictures, options, start, numbers, device)
     options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
-    student = Student(model, options.frozen_stages, fast=multiplies_bfloat16(device)).to(device)
+    fast = multiplies_bfloat16(device.type)
+    student = Student(model, options.frozen_stages, fast=fast).to(device)
     if saved:
         checkpoints.check(path, saved, options.fixed(), student.model.state_dict())
     state = saved or _first_state(student, targets, options)

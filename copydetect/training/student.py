@@ -12,14 +12,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from copydetect.description.descriptors import (
-    BUNDLED_MODELS,
-    ModelCard,
-    NetworkConfig,
+from copydetect.description.descriptors import BUNDLED_MODELS
+from copydetect.description.model_cards import ModelCard, NetworkConfig
+from copydetect.description.trunks import (
+    ConvNormAct,
+    DescriptorModel,
+    Trunk,
+    build,
+    same_padding,
 )
-from copydetect.description.trunks import ConvNormAct, DescriptorModel, Trunk, same_padding
 from copydetect.errors import ModelError, OptionError
 from copydetect.models import DEFAULT_MODEL
+from copydetect.training.onnx_graph import write_graph
 from copydetect.training.options import TrainingOptions
 from copydetect.workers.devices import multiplies_bfloat16
 
@@ -136,7 +140,7 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
     card = _read_card(path)
     if card.network is None:
         raise ModelError(f"{path} is no model of this project's own that training can start from")
-    model = card.network.build(card.dimension)
+    model = build(card.network, card.dimension)
     load_weights(model, path)
     if model.attention is None:
         model.attend()
@@ -147,10 +151,10 @@ def for_inference(
     model: DescriptorModel, options: TrainingOptions, device: torch.device
 ) -> DescriptorModel:
     """A copy that only embeds, folded and as precise as a search's: in half of the time."""
-    network = network_of(model, options).build(model.projection.out_features)
+    network = build(network_of(model, options), model.projection.out_features)
     network.load_state_dict(model.state_dict(), strict=False)
     network.fold()
-    if multiplies_bfloat16(device):
+    if multiplies_bfloat16(device.type):
         network.trunk.to(torch.bfloat16)
     for parameter in network.trunk.parameters():
         if parameter.ndim == 4:
@@ -187,11 +191,15 @@ def turn_projection(model: DescriptorModel, matrix: Tensor, offset: Tensor) -> N
 def save_model(
     weights: dict[str, Tensor], card: ModelCard, background: Tensor, folder: Path
 ) -> Path:
-    """Write `NAME.safetensors` in half precision, its card and its background."""
+    """Write `NAME.safetensors` in half precision, its card, its graph and its background."""
     path = folder / f"{card.name}.safetensors"
     kept = {n: v.half().contiguous() for n, v in weights.items() if v.is_floating_point()}
     path.write_bytes(save(kept))
     path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
+    if card.network is not None:
+        network = build(card.network, card.dimension)
+        load_weights(network, path)
+        write_graph(network, card, path)
     vectors = {"vectors": background.half().contiguous()}
     (folder / f"{card.name}.background.safetensors").write_bytes(save(vectors))
     return path

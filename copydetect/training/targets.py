@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from copydetect.description.descriptors import BATCH_SIZE
 from copydetect.description.normalization import fit_discriminant, fit_whitening
+from copydetect.description.torch_network import BATCH_SIZE
 from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError

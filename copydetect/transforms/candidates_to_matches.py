@@ -15,6 +15,7 @@ from copydetect import runs, tables
 from copydetect.index.channels import stored_keypoints
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
+from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
@@ -52,7 +53,7 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
         verify = WorkOnParts(self._verifier.verify, self._processes)
         verified: PCollection[Verified] = (
-            work | "spread" >> beam.Reshuffle() | "verify" >> beam.ParDo(verify)
+            work | "spread" >> Spread(self._processes) | "verify" >> beam.ParDo(verify)
         )
         parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts

@@ -16,6 +16,7 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
+from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
@@ -43,15 +44,15 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
         route = WorkOnParts(_Router(job).route, processes)
         build = WorkOnParts(_Builder(job).build, processes)
         once = parts.pipeline | "Once" >> beam.Create([None])
-        samples = parts | "SpreadSample" >> beam.Reshuffle() | "Sample" >> beam.ParDo(sample)
+        samples = parts | "SpreadSample" >> Spread(processes) | "Sample" >> beam.ParDo(sample)
         trained = once | "Train" >> beam.Map(_train, job, AsIter(samples))
         spills = (
             parts
-            | "SpreadParts" >> beam.Reshuffle()
+            | "SpreadParts" >> Spread(processes)
             | "Route" >> beam.ParDo(route, AsIter(trained))
         )
         numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
-        shards = numbers | "SpreadShards" >> beam.Reshuffle() | "Build" >> beam.ParDo(build)
+        shards = numbers | "SpreadShards" >> Spread(processes) | "Build" >> beam.ParDo(build)
         folder: PCollection[str] = once | "Commit" >> beam.Map(
             _commit, job, AsIter(shards), self._grows
         )

@@ -18,6 +18,7 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
+from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
@@ -39,19 +40,19 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         described = (
             once
             | "Descriptors" >> beam.FlatMap(_described_parts, job, AsIter(parts))
-            | "SpreadDescriptors" >> beam.Reshuffle()
+            | "SpreadDescriptors" >> Spread(self._processes)
             | "Describe" >> self._on_parts(_describe)
         )
         sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
         found = (
             parts
-            | "SpreadFound" >> beam.Reshuffle()
+            | "SpreadFound" >> Spread(self._processes)
             | "Find" >> self._on_parts(found_step, AsIter(sides))
         )
         scale = once | "DensityScale" >> beam.Map(_scale, job, AsIter(found))
         crowds = (
             parts
-            | "SpreadCrowds" >> beam.Reshuffle()
+            | "SpreadCrowds" >> Spread(self._processes)
             | "CrowdScale" >> beam.Map(_with_scale, AsIter(scale))
             | "Crowd" >> self._on_parts(_crowd)
         )
@@ -59,12 +60,12 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         scored = (
             densities
             | "Blocks" >> beam.FlatMap(_blocks, job)
-            | "SpreadBlocks" >> beam.Reshuffle()
+            | "SpreadBlocks" >> Spread(self._processes)
             | "Score" >> self._on_parts(_score)
         )
         uris: PCollection[str] = (
             parts
-            | "SpreadCollect" >> beam.Reshuffle()
+            | "SpreadCollect" >> Spread(self._processes)
             | "Collect" >> self._on_parts(collect_step, AsIter(scored))
         )
         return uris

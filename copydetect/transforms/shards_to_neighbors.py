@@ -22,6 +22,7 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.search.searching import SearchJob, query_step
+from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
@@ -51,31 +52,31 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         ready = self._index if self._index is not None else once
         spills = (
             parts
-            | "SpreadParts" >> beam.Reshuffle()
+            | "SpreadParts" >> Spread(processes)
             | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes), AsIter(ready))
         )
         tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         first = (
             tasks
             | "NearestShards" >> beam.Filter(lambda task: task[0] == 0)
-            | "SpreadTasks" >> beam.Reshuffle()
+            | "SpreadTasks" >> Spread(processes)
             | "Search" >> beam.ParDo(search, AsIter(once))
         )
         floors = (
             parts
-            | "SpreadFloors" >> beam.Reshuffle()
+            | "SpreadFloors" >> Spread(processes)
             | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes), AsIter(first))
         )
         others = (
             tasks
             | "OtherShards" >> beam.Filter(lambda task: task[0] > 0)
-            | "SpreadOthers" >> beam.Reshuffle()
+            | "SpreadOthers" >> Spread(processes)
             | "SearchOthers" >> beam.ParDo(search, AsIter(floors))
         )
         searched = (first, others) | "Searched" >> beam.Flatten()
         merged: PCollection[Part] = (
             parts
-            | "SpreadMerge" >> beam.Reshuffle()
+            | "SpreadMerge" >> Spread(processes)
             | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes), AsIter(searched))
             | "Count" >> beam.ParDo(_Count())
         )

@@ -1,4 +1,4 @@
-"""One image → whether there is enough in it to prove a copy by."""
+"""Pixels of an image → whether there is enough in them to prove a copy by."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from copydetect.verification.pair_images import Floats, PairImage
+from copydetect.types import Pixels
 
-_FEWEST_PX = 256
+FEWEST_PX = 256
+"""Of an image at full size: fewer prove nothing."""
 _SKETCH_PX = 32
 _UNEXPLAINED = 6.0
 """Grey levels by which a sketch may miss a smooth surface: what compression and noise leave."""
 
-TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
-
-def has_too_little(image: PairImage) -> bool:
-    """Whether an image is a few pixels, or one colour or gradient.
+def is_plain(pixels: Pixels) -> bool:
+    """Whether pixels, (h, w, 3), are of one colour or one gradient.
 
     A gradient is whatever a surface of third degree explains, linear and round ones alike.
     """
-    if image.full_width_px * image.full_height_px < _FEWEST_PX:
-        return True
     size = (_SKETCH_PX, _SKETCH_PX)
-    sketch = np.asarray(cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    sketch = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
     levels = sketch.reshape(-1, 3)
     surface = _surface()
     left = levels - surface @ (surface.T @ levels)
@@ -33,7 +31,7 @@ def has_too_little(image: PairImage) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _surface() -> Floats:
+def _surface() -> npt.NDArray[np.float32]:
     """(pixels of a sketch, 10) orthonormal: the polynomials in x and y up to the third degree."""
     axis = np.linspace(-1, 1, _SKETCH_PX)
     x, y = (one.ravel() for one in np.meshgrid(axis, axis))

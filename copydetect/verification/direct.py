@@ -141,6 +141,10 @@ def _oriented(thumbnail: Floats, quarter_turns: int, mirrored: bool) -> Floats:
 
 
 def _thumbnail(image: PairImage, width: int, height: int) -> Floats:
+    return image.once(("thumbnail", width, height), lambda: _reduced(image, width, height))
+
+
+def _reduced(image: PairImage, width: int, height: int) -> Floats:
     level = max(
         (
             i

@@ -59,12 +59,12 @@ class VerifyOptions:
         """The same for a search in so many images.
 
         With few it cannot be told how crowded it is around one: their scores mean nothing. All may
-        be copies of each other, and then none stands out. So all candidates are matched in full.
+        be copies of each other, and then none stands out. So all candidates are looked at.
         """
         if references >= _CROWD:
             return self
         by_confidence = bundled_calibration(()) if self.calibration.channels else self.calibration
-        matching = replace(self.matching, match_score=-math.inf)
+        matching = replace(self.matching, scored=False)
         return replace(self, min_score=-math.inf, matching=matching, calibration=by_confidence)
 
 
@@ -297,7 +297,13 @@ def _verdict(
         query, reference, candidate, points, replace(matching, min_confidence=needed)
     )
     confidence = prior.confidence(match.confidence, calibration)
-    found = replace(match, confidence=confidence, query_uri=query.uri, reference_uri=reference.uri)
+    found = replace(
+        match,
+        confidence=confidence,
+        proof=match.confidence,
+        query_uri=query.uri,
+        reference_uri=reference.uri,
+    )
     return _Verdict(candidate, found, match.confidence)
 
 

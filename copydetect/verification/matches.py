@@ -15,7 +15,6 @@ from copydetect.homographies import Matrix
 from copydetect.images.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels, Relation
 from copydetect.verification.calibration import log_odds
-from copydetect.verification.content import TOO_LITTLE, has_too_little
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
 from copydetect.verification.geometry import some_agree
@@ -47,6 +46,13 @@ _HOPELESS = 2.5
 what the pixels say to which the search's features have led."""
 _TOO_FAR_TO_LAY = 2.0
 """How far below it thumbnails are not laid over each other: some always fit by chance."""
+_UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
+"""How far below it a pair is that is unlike another and has no score: neither hopeless, if features
+agree, nor worth laying."""
+_ALIKE, _VOTED = 0.2, 0.1
+"""Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
+two benchmarks 5 have less of both."""
+TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class MatchOptions:
     correspondences of the search are proof enough from this confidence on, and full matching is
     skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
     search's features led to pixels that differ; those below only where some of these features
-    agree, and those far below not at all; working_px: longest side at which pixels are compared;
+    agree, and those far below not at all; scored: whether scores mean something, else similarity
+    and votes decide this; working_px: longest side at which pixels are compared;
     features: that full matching compares; max_regions: transforms of one pair, 1 for its best
     alone; limit_msec: after which a pair is decided by what is known so far.
     """
@@ -69,6 +76,7 @@ class MatchOptions:
     doubt: float = 0.02
     decided: float = 0.9
     match_score: float = -6.5
+    scored: bool = True
     working_px: int = 448
     features: KeypointOptions = MATCHED
     max_regions: int = 3
@@ -123,11 +131,10 @@ def verify_pair(
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
-    if has_too_little(query) or has_too_little(reference):
+    if query.has_too_little or reference.has_too_little:
         return replace(_strangers(candidate), reason=TOO_LITTLE)
-    evidence = collect_evidence(
-        query, reference, correspondences, options, decision, candidate.score
-    )
+    short = _falls_short(candidate, options)
+    evidence = collect_evidence(query, reference, correspondences, options, decision, short)
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return _strangers(candidate)
@@ -216,18 +223,18 @@ def collect_evidence(
     correspondences: npt.NDArray[np.float32] | None,
     options: MatchOptions,
     decision: Decision | None,
-    score: float = math.inf,
+    short: float = -math.inf,
 ) -> list[Evidence]:
     """What speaks for the pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then the features that it compared, then full matching,
     then direct alignment; each only while the pair is undecided and in time. Without a decision
-    everything is tried. score: the candidate's, in log-odds.
+    everything is tried. short: by how much, in log-odds, the candidate falls short of being matched
+    in full whatever the search's features show.
     """
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
-    short = -math.inf if decision is None else options.match_score - score
     for propose in (of_search, of_searched_features, of_features, of_pixels):
         # More features cost most by far, and those of the search have been compared by now.
         if propose is of_features and not _promises(collected, query, reference, short):
@@ -248,13 +255,19 @@ def collect_evidence(
     return collected
 
 
+def _falls_short(candidate: Candidate, options: MatchOptions) -> float:
+    """By how much, in log-odds, a candidate falls short of being matched in full."""
+    if options.scored or options.match_score == -math.inf:
+        return options.match_score - candidate.score
+    unknown = math.isnan(candidate.similarity) and math.isnan(candidate.votes)
+    alike = candidate.similarity >= _ALIKE or candidate.votes >= _VOTED
+    return -math.inf if alike or unknown else _UNLIKELY
+
+
 def _promises(
     collected: list[Evidence], query: PairImage, reference: PairImage, short: float
 ) -> bool:
-    """Whether full matching may find what the search's features have not.
-
-    short: by how much the score falls short of matching in full whatever these have shown.
-    """
+    """Whether full matching may find what the search's features have not."""
     shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
     if short - shown > _HOPELESS:
         return False

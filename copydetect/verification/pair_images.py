@@ -6,8 +6,9 @@ RootSIFT features. An image in ten thousand pairs is decoded and described once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -31,7 +32,10 @@ from copydetect.errors import ImageError
 from copydetect.images.decoding import long_side_px
 from copydetect.images.transparency import Colour, Opacity
 from copydetect.types import Keypoints, Pixels
+from copydetect.verification.content import FEWEST_PX, is_plain
 from copydetect.verification.lazy import lazy
+
+T = TypeVar("T")
 
 Floats = npt.NDArray[np.float32]
 LARGEST_PX = 1200
@@ -101,6 +105,23 @@ class PairImage:
     def height_px(self) -> int:
         """Height at the working size."""
         return int(self.pixels.shape[0])
+
+    @lazy
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives for this image, made when the first pair asks for what `key` names."""
+        made = self._made
+        if key not in made:
+            made[key] = make()
+        kept: T = made[key]
+        return kept
+
+    @lazy
+    def has_too_little(self) -> bool:
+        """Whether an image is a few pixels, or one colour or gradient: no pair can be proved."""
+        return self.full_width_px * self.full_height_px < FEWEST_PX or is_plain(self.pixels)
 
     @lazy
     def to_full(self) -> npt.NDArray[np.float64]:

@@ -116,11 +116,16 @@ def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
 
 
 def _drawn_alone(image: PairImage) -> PairImage:
-    return replace(image, seen=image.drawn.astype(np.float32))
+    return image.once("drawn alone", lambda: replace(image, seen=image.drawn.astype(np.float32)))
 
 
 def _relaid(image: PairImage, ground: Colour) -> PairImage:
-    """The picture with its plain ground in another colour; softly, so that edges stay edges."""
+    """The picture with its plain ground in another colour."""
+    return image.once(("relaid", ground), lambda: _on_plain(image, ground))
+
+
+def _on_plain(image: PairImage, ground: Colour) -> PairImage:
+    # Softly, so that edges stay edges.
     softly = cv2.GaussianBlur(image.drawn.astype(np.float32), (0, 0), _SOFT_EDGE_PX)[..., None]
     mixed = image.pixels * softly + np.asarray(ground, np.float32) * (1 - softly)
     pixels = np.where(image.drawn[..., None], image.pixels, mixed)
@@ -187,19 +192,27 @@ def _same_colour(query: PairImage, reference: PairImage) -> bool:
 def _laid_on(image: PairImage, colour: Colour) -> PairImage:
     if image.opacity is None or colour == WHITE:
         return image
-    return replace(image, pixels=on_ground(image.pixels, image.opacity, colour), reopen=None)
+    opacity = image.opacity
+    return image.once(
+        ("laid on", colour),
+        lambda: replace(image, pixels=on_ground(image.pixels, opacity, colour), reopen=None),
+    )
 
 
 def _shape(image: PairImage, dark: bool) -> PairImage:
     if image.opacity is None:
         return image
-    return replace(image, pixels=shape_of(image.opacity, dark), reopen=None)
+    opacity = image.opacity
+    return image.once(
+        ("shape", dark), lambda: replace(image, pixels=shape_of(opacity, dark), reopen=None)
+    )
 
 
 def _opaque_alone(image: PairImage) -> PairImage:
     if image.opacity is None:
         return image
-    return replace(image, seen=np.asarray(image.opacity > 128, np.float32))
+    opaque = np.asarray(image.opacity > 128, np.float32)
+    return image.once("opaque alone", lambda: replace(image, seen=opaque))
 
 
 def _name(colour: Colour) -> str:

@@ -67,7 +67,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Arena:
     """Where runs work: a folder with photos, the output, and the temporary folder."""
 
     root: Path
@@ -93,14 +93,14 @@ class Workshop:
 def run(arguments: Namespace, engine: EngineOptions) -> None:
     """Inject the faults and print what came of them; FaultsError where it is not what it was."""
     with scratch_folder() as folder:
-        shop = Workshop(Path(folder))
+        shop = Arena(Path(folder))
         _copy_photos(shop, arguments.photos)
         figures = inject(shop, arguments.faults, random.Random(arguments.seed), _tell)
     print(json.dumps(figures, indent=1))
 
 
 def inject(
-    shop: Workshop, faults: int, rng: random.Random, tell: Callable[[str], None] = print
+    shop: Arena, faults: int, rng: random.Random, tell: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """The figures of so many faults, of every kind in turn; `tell` hears how far it is."""
     expected, operations, seconds, earlier = _undisturbed(shop)
@@ -131,7 +131,7 @@ def inject(
     }
 
 
-def _undisturbed(shop: Workshop) -> tuple[dict[str, list[str]], int, float, Path]:
+def _undisturbed(shop: Arena) -> tuple[dict[str, list[str]], int, float, Path]:
     """The tables to expect, operations and seconds of a run, and the output of an earlier one."""
     earlier = shop.root / "earlier"
     shop.temporary.mkdir()
@@ -145,7 +145,7 @@ def _undisturbed(shop: Workshop) -> tuple[dict[str, list[str]], int, float, Path
     return _tables(shop.output), counted.stat().st_size, seconds, earlier
 
 
-def _prepare(shop: Workshop, earlier: Path | None) -> dict[str, str]:
+def _prepare(shop: Arena, earlier: Path | None) -> dict[str, str]:
     """A new output, or an earlier run with files of the user among its own; digests of these."""
     shutil.rmtree(shop.output, ignore_errors=True)
     if earlier is None:
@@ -157,7 +157,7 @@ def _prepare(shop: Workshop, earlier: Path | None) -> dict[str, str]:
     return _mine(shop.output)
 
 
-def _disturbed(shop: Workshop, fault: Fault, operations: int, seconds: float) -> int:
+def _disturbed(shop: Arena, fault: Fault, operations: int, seconds: float) -> int:
     """The exit code of a run that a fault hits; negative is the signal that has ended it."""
     if fault.kind == "killed at a moment":
         return _run_in_child(shop, kill_after=fault.place * seconds)
@@ -168,7 +168,7 @@ def _disturbed(shop: Workshop, fault: Fault, operations: int, seconds: float) ->
 
 
 def _run_in_child(
-    shop: Workshop,
+    shop: Arena,
     prepare: Callable[[], None] = lambda: None,
     options: RunOptions = _OPTIONS,
     kill_after: float | None = None,
@@ -191,7 +191,7 @@ def _run_in_child(
         time.sleep(0.005)
 
 
-def _become_run(shop: Workshop, prepare: Callable[[], None], options: RunOptions) -> None:
+def _become_run(shop: Arena, prepare: Callable[[], None], options: RunOptions) -> None:
     """Run the job in this process, and end it."""
     code = 99
     try:
@@ -210,7 +210,7 @@ def _become_run(shop: Workshop, prepare: Callable[[], None], options: RunOptions
         os._exit(code)
 
 
-def _operations(shop: Workshop) -> Callable[[Callable[[str, bool], None]], None]:
+def _operations(shop: Arena) -> Callable[[Callable[[str, bool], None]], None]:
     """Installs a function that is called before each operation on files of the workshop, with the
     path and whether it writes."""
     root = f"{shop.root}/"
@@ -230,7 +230,7 @@ def _operations(shop: Workshop) -> Callable[[Callable[[str, bool], None]], None]
     return install
 
 
-def _count_operations(shop: Workshop, counted: Path) -> None:
+def _count_operations(shop: Arena, counted: Path) -> None:
     """Have each operation add a byte to a file."""
     descriptor = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     _operations(shop)(lambda path, writes: _ignore(os.write(descriptor, b".")))
@@ -240,7 +240,7 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _hit(shop: Workshop, kind: Kind, at: int) -> None:
+def _hit(shop: Arena, kind: Kind, at: int) -> None:
     """Have the fault happen at the operation of this number."""
     numbers = itertools.count()
 
@@ -278,7 +278,7 @@ def _mine(output: Path) -> dict[str, str]:
     return {name: digest for name, digest in _digests(output).items() if name in _MINE}
 
 
-def _left_behind(shop: Workshop, mine: dict[str, str]) -> list[str]:
+def _left_behind(shop: Arena, mine: dict[str, str]) -> list[str]:
     """What should be in neither the temporary folder nor the output once a run is finished."""
     run_folder = Manifest.load(_STORAGE, str(shop.output)).folder
     ours = (f"{run_folder}/", "report/", "manifest.json")
@@ -291,13 +291,13 @@ def _left_behind(shop: Workshop, mine: dict[str, str]) -> list[str]:
     return left
 
 
-def _check(right: bool, shop: Workshop, fault: Fault | None, what: str) -> None:
+def _check(right: bool, shop: Arena, fault: Fault | None, what: str) -> None:
     if not right:
         said = shop.said.read_text()[-6000:] if shop.said.exists() else ""
         raise FaultsError(f"{fault or 'without a fault'}: {what}\n{said}".strip())
 
 
-def _copy_photos(shop: Workshop, photos: list[str]) -> None:
+def _copy_photos(shop: Arena, photos: list[str]) -> None:
     """A few pictures of the input, and an exact copy of one, so that there is something to find."""
     shop.photos.mkdir()
     contents = list(itertools.islice(_readable(photos), _PICTURES))

@@ -26,10 +26,9 @@ from copydetect.candidates.fusion import (
     merge_duplicates,
     merge_matches,
 )
-from copydetect.description.descriptors import BATCH_SIZE, Embedder, load_model
+from copydetect.description.descriptors import Embedder, load_model
 from copydetect.description.normalization import (
     BackgroundOptions,
-    background_biases,
     normalize_vectors,
 )
 from copydetect.errors import ImageError, InputError
@@ -43,6 +42,7 @@ from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, Pixels
 
 _NEIGHBORS = 50
+_TOGETHER = 16
 _SIDE_PX = 448
 _STORAGE = LocalStorage()
 
@@ -74,12 +74,8 @@ class Form:
 DEFAULT_FORM = Form(BackgroundOptions(), DensityOptions())
 FORMS = (
     "none",
-    "bias,beta=1,ranks=1-3",
-    "bias,beta=1,ranks=1-10",
-    "bias,beta=0.5,ranks=1-3",
     "negatives,beta=0.35,ranks=1-10",
     "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100,step=2",
-    "stretch,beta=1,ranks=1-3",
     "density=2-4,tail=5-9,slack=100,step=2",
     "density=2-6,tail=8-30,slack=100,step=2",
     "density=5-30,tail=31-35,slack=100,step=2",
@@ -119,7 +115,7 @@ def _describe(spec: str, model: Embedder) -> _Described:
     start = time.process_time()
     image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
     pictures = _pictures(spec)
-    while batch := list(islice(pictures, 4 * BATCH_SIZE)):
+    while batch := list(islice(pictures, _TOGETHER)):
         image_ids += [image_id for image_id, _ in batch]
         vectors.append(model.embed([pixels for _, pixels in batch]))
     return _Described(image_ids, np.concatenate(vectors), time.process_time() - start)
@@ -147,12 +143,8 @@ def _figures(
     left = right = _weighed(normalize_vectors(queries.vectors, background, form.background))
     if references is not None:
         right = _weighed(normalize_vectors(references.vectors, background, form.background))
-    biases = background_biases(queries.vectors, background, form.background)
     seconds = time.process_time() - start
-    scores = left @ right.T - (
-        (biases[:, None] + biases[None]) / 2 if symmetric else biases[:, None]
-    )
-    pairs = _neighbors(scores, symmetric)
+    pairs = _neighbors(left @ right.T, symmetric)
     start = time.process_time()
     densities = _densities(form, pairs, len(queries.image_ids))
     seconds += time.process_time() - start

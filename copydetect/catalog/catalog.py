@@ -1,0 +1,109 @@
+"""A catalogue as it is read: its last generation, in tables with the names that people know."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from copydetect import runs, tables
+from copydetect.catalog.files import FILES, CatalogFile, Ledger
+from copydetect.catalog.generations import Generation, damaged_files, read_part_table
+from copydetect.catalog.pointer import load_generation
+from copydetect.catalog.readable import images_of, matches_of
+from copydetect.errors import InputError, RunError
+from copydetect.storage.files import Storage
+
+
+class Catalog:
+    """One generation of a catalogue; later nights do not change what it gives.
+
+    folder: of the catalogue; generation: what it holds. InputError where there is no catalogue,
+    RunError where it is damaged.
+    """
+
+    def __init__(self, storage: Storage, folder: str, number: int = 0) -> None:
+        """number: of an earlier generation that is still there; 0 for the last one."""
+        generation = load_generation(storage, folder, number)
+        if generation is None:
+            raise InputError(f"{folder} holds no catalogue: there is no catalog.json in it")
+        self.storage = storage
+        self.folder = folder
+        self.generation: Generation = generation
+
+    @property
+    def images(self) -> pa.Table:
+        """One row an image that is there, as in the table `images` of a run."""
+        return images_of(self.ledger.living(), self._part_table("images", tables.IMAGES))
+
+    @property
+    def matches(self) -> pa.Table:
+        """One row a pair that was ever verified, of images that are there."""
+        return matches_of(self._part_table("matches", tables.MATCHES), self.standing)
+
+    @property
+    def groups(self) -> pa.Table:
+        """One row an image that belongs to a group of copies; ids of groups last."""
+        return self._table("groups").select(tables.GROUPS.names)
+
+    @property
+    def events(self) -> pa.Table:
+        """What happened in all nights, one row each, in order; see `catalog.lasting_groups`."""
+        entries = self.generation.tables["events"]
+        uris = [runs.join(self.folder, entry.path) for entry in entries]
+        return tables.read_tables(self.storage, uris, tables.EVENTS)
+
+    @property
+    def failures(self) -> pa.Table:
+        """What the last night could not use."""
+        return self._table("night-failures")
+
+    def verify(self) -> list[str]:
+        """What is wrong with the files, one sentence each; none where all are as they were
+        written."""
+        return damaged_files(self.storage, self.folder, self.generation)
+
+    def summary(self) -> dict[str, Any]:
+        """The catalogue in figures, as JSON values."""
+        generation = self.generation
+        size = sum(entry.size_bytes for entry in set(generation.entries()))
+        images = generation.counts.get("images", 0)
+        return {
+            "catalog": self.folder,
+            "generation": generation.number,
+            "created": generation.created,
+            "era": generation.era.number,
+            "models": generation.era.models,
+            **{name: generation.counts.get(name, 0) for name in ("images", "groups", "copies")},
+            "numbers": generation.numbers,
+            "parts": len(generation.parts),
+            "bytes": size,
+            "bytes_per_image": round(size / images) if images else 0,
+        }
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """All files that it knows."""
+        return Ledger.of(self._part_table("files", FILES))
+
+    @cached_property
+    def standing(self) -> dict[int, CatalogFile]:
+        """The file that stands for each content."""
+        return self.ledger.names()
+
+    def _part_table(self, name: str, schema: pa.Schema) -> pa.Table:
+        try:
+            return read_part_table(self.storage, self.folder, self.generation.parts, name, schema)
+        except InputError as error:
+            raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
+
+    def _table(self, name: str) -> pa.Table:
+        (entry,) = self.generation.tables[name]
+        try:
+            return tables.read_table(self.storage, runs.join(self.folder, entry.path))
+        except InputError as error:
+            raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self.folder!r}, generation {self.generation.number}>"

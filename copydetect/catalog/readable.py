@@ -1,0 +1,83 @@
+"""A generation as people read it: tables with image_ids and places instead of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copydetect import tables
+from copydetect.catalog.files import CatalogFile
+
+_OF_CONTENT = ("sha256", "format", "width", "height", "bytes", "captured_at")
+_OF_PICTURE = ("transparent", "frames", "duration_msec")
+
+
+def images_of(files: Sequence[CatalogFile], contents: pa.Table) -> pa.Table:
+    """Rows of `images` of living files.
+
+    contents: rows of `images` as the catalogue keeps them, by number. Of files with the same bytes
+    that of the lowest number stands for the others.
+    """
+    at = pa.array([file.content for file in files], pa.int64())
+    described = contents.take(at)
+    standing: dict[int, str] = {}
+    for file in sorted(files, key=lambda file: file.number):
+        standing.setdefault(file.content, file.image_id)
+    stands = [standing[file.content] for file in files]
+    twins = [
+        None if stand == file.image_id else stand for file, stand in zip(files, stands, strict=True)
+    ]
+    columns: dict[str, object] = {
+        "image_id": [file.image_id for file in files],
+        "role": ["image"] * len(files),
+        "uri": [file.uri for file in files],
+        "member": [file.member for file in files],
+        "duplicate_of": pa.array(twins, pa.string()),
+        "status": ["ok" if twin is None else "duplicate" for twin in twins],
+    }
+    columns |= {name: described[name] for name in (*_OF_CONTENT, *_OF_PICTURE)}
+    return pa.table({name: columns[name] for name in tables.IMAGES.names}, schema=tables.IMAGES)
+
+
+def matches_of(matches: pa.Table, standing: Mapping[int, CatalogFile]) -> pa.Table:
+    """Rows of `matches` with the ids and places of the files that stand for both contents.
+
+    standing: by number of the content; pairs of which one is gone are left out.
+    """
+    numbers = [numbers_of(matches[name]) for name in ("query_id", "reference_id")]
+    there = np.array([number in standing for number in np.concatenate(numbers).tolist()], np.bool_)
+    kept = np.flatnonzero(there[: len(matches)] & there[len(matches) :])
+    matches = matches.take(pa.array(kept))
+    for side, ends in zip(("query", "reference"), numbers, strict=True):
+        files = [standing[number] for number in ends[kept].tolist()]
+        for name, values in (
+            (f"{side}_id", [file.image_id for file in files]),
+            (f"{side}_uri", [file.uri for file in files]),
+        ):
+            at = matches.schema.get_field_index(name)
+            matches = matches.set_column(
+                at, tables.MATCHES.field(name), pa.array(values, pa.string())
+            )
+    return matches
+
+
+def numbers_of(keys: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The numbers of images that a column names by their keys."""
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.asarray(
+        pc.cast(keys, pa.int64()).to_numpy(), np.int64
+    )
+    return found
+
+
+def named(table: pa.Table, names: Mapping[int, CatalogFile]) -> pa.Table:
+    """A table whose image_id is a key, with what the image is called; rows of others are left
+    out. names: by number."""
+    numbers = numbers_of(table["image_id"])
+    kept = np.array([number in names for number in numbers.tolist()], np.bool_)
+    table = table.filter(pa.array(kept))
+    ids = [names[number].image_id for number in numbers[kept].tolist()]
+    at = table.schema.get_field_index("image_id")
+    return table.set_column(at, table.schema.field(at), pa.array(ids, pa.string()))

@@ -1,0 +1,50 @@
+"""`copydetect catalog`: look after a catalogue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from argparse import Namespace
+
+from copydetect.options import EngineOptions
+from copydetect.quiet_imports import quiet_imports
+
+from ..arguments import CommandParser, run_command, whole_number
+
+_ACTIONS = {
+    "show": "tell what it holds",
+    "verify": "read every file, and name those that are missing or damaged",
+    "rollback": "go back to the night before",
+    "prune": "remove what only older nights than the last --keep are made of",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    told = "; ".join(f"{name}: {what}" for name, what in _ACTIONS.items())
+    parser = CommandParser("catalog", f"Look after a catalogue. {told}.")
+    parser.add_argument("action", choices=list(_ACTIONS), help=", ".join(_ACTIONS))
+    parser.add_argument("catalog", metavar="CAT", help="folder of the catalogue")
+    parser.add_argument(
+        "--keep", type=whole_number, default=7, metavar="N", help="nights that stay (7)"
+    )
+    parser.add_argument(
+        "--keep_days", type=_days, metavar="D", help="nights that are not older stay as well"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    return run_command(parser, argv, _catalog)
+
+
+def _days(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days") from None
+
+
+def _catalog(arguments: Namespace, _: EngineOptions) -> None:
+    with quiet_imports():
+        from ..nights import upkeep
+
+    told = getattr(upkeep, arguments.action)(arguments)
+    print(json.dumps(told, indent=2) if arguments.json else upkeep.in_words(told))

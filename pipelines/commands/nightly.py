@@ -1,0 +1,68 @@
+"""`copydetect nightly`: what is new against everything before, then part of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from copydetect.options import EngineOptions
+
+from ..arguments import (
+    INPUTS,
+    CommandParser,
+    add_run_options,
+    run_command,
+    run_options,
+    whole_number,
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    parser = CommandParser(
+        "nightly",
+        "Find the copies of what is new, in a catalogue of everything before and within itself; "
+        "then add it. The options of the first night hold for all that follow.",
+        True,
+    )
+    parser.add_argument("--catalog", metavar="CAT", required=True, help="folder of the catalogue")
+    parser.add_argument("--input", metavar="NEW", nargs="+", help=INPUTS)
+    parser.add_argument(
+        "--remove",
+        metavar="FILE",
+        help="images that go: a CSV or Parquet file with a column image_id",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="folder for tables of what the night has found"
+    )
+    parser.add_argument(
+        "--keep_generations",
+        type=whole_number,
+        default=7,
+        metavar="N",
+        help="how many of the last nights stay on disk, to go back to (7)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
+    add_run_options(parser, leave_out=("report", "check"))
+    return run_command(parser, argv, _nightly)
+
+
+def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
+    from copydetect.api import nightly
+    from copydetect.errors import OptionError
+
+    if not arguments.input and not arguments.remove:
+        raise OptionError("give --input, or --remove, or both")
+    night = nightly(
+        arguments.catalog,
+        arguments.input,
+        arguments.output,
+        run_options(arguments),
+        remove=arguments.remove or (),
+        keep_generations=arguments.keep_generations,
+        engine=engine,
+    )
+    if arguments.json:
+        print(json.dumps(night.as_dict(), indent=2))
+    elif not arguments.quiet:
+        print(night)

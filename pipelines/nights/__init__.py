@@ -1,0 +1,1 @@
+"""The jobs on a catalogue: a night, and what is asked of a bank."""

@@ -1,0 +1,151 @@
+"""A night as it was asked for: its catalogue, its input and its options, all checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from copydetect.catalog.generations import Era, Generation
+from copydetect.catalog.pointer import load_generation
+from copydetect.errors import InputError, OptionError
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.sources import Sources
+from copydetect.options import EngineOptions, RunOptions
+from copydetect.settings import Settings
+from copydetect.storage.remote import BeamStorage, RecordedStorage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
+
+from ..engine import Engine, engine_of
+from ..job import describer_setup, models_of
+from ..outputs import check_writable, output_folder, refuse_foreign, refuse_input_in_output
+
+_OF_THE_NIGHT = (
+    "exclude",
+    "max_failed_fraction",
+    "report",
+    "check",
+    "overwrite",
+    "device",
+    "trust_model",
+    "index",
+    "lists",
+    "shards",
+    "probes",
+)
+"""Options that may differ from night to night; the index's do not yet matter to a catalogue."""
+
+
+@dataclass(frozen=True)
+class NightJob:
+    """A night whose arguments are checked. catalog: its folder; removals: image_ids."""
+
+    catalog: str
+    sources: Sources | None
+    removals: tuple[str, ...]
+    options: RunOptions
+    settings: Settings
+    setup: DescriberSetup
+    models: dict[str, str]
+    engine: Engine
+    storage: RecordedStorage
+
+    def era(self, number: int) -> Era:
+        """What is frozen with the options of this night."""
+        settings = json.loads(json.dumps(self.settings.for_manifest()))
+        return Era(number, frozen_options(self.options), settings, self.models)
+
+
+def frozen_options(options: RunOptions) -> dict[str, Any]:
+    """The options that stay what they are for all nights of an era, as JSON values."""
+    names = [one.name for one in fields(options) if one.name not in _OF_THE_NIGHT]
+    values: dict[str, Any] = json.loads(json.dumps({n: getattr(options, n) for n in names}))
+    return values
+
+
+def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
+    """The options of a night in a catalogue that has its own; OptionError where they differ.
+
+    An option that was not given, and so has its default, is that of the catalogue.
+    """
+    given, default = frozen_options(options), frozen_options(RunOptions())
+    for name, value in given.items():
+        if value not in (default[name], era.options.get(name, value)):
+            raise OptionError(
+                f"the catalogue {catalog} was made with {name}={era.options[name]!r}, not "
+                f"{value!r}: leave the option out, or make a new catalogue"
+            )
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in era.options.items()
+    }
+    return options.changed(**kept)
+
+
+def checked_night(
+    catalog: str,
+    given: Inputs | None,
+    removals: Sequence[str],
+    options: RunOptions,
+    engine_options: EngineOptions,
+) -> NightJob:
+    """Check everything that can be checked before work begins.
+
+    InputError, OptionError or ModelError name what is wrong.
+    """
+    catalog = output_folder(catalog)
+    if "://" in catalog:
+        raise InputError(
+            f"the catalogue {catalog} is not in a local folder: catalogues in object stores are "
+            "not supported yet, inputs are"
+        )
+    storage = RecordedStorage(catalog)
+    check_writable(catalog)
+    generation = load_generation(storage, catalog)
+    if generation is None:
+        refuse_foreign(catalog)
+        if given is None:
+            raise InputError(f"{catalog} holds no catalogue: give --input to begin one")
+    else:
+        options = options_in_era(options, generation.era, catalog)
+    engine = engine_of(engine_options)
+    settings = Settings.of(options, "dedup", BeamStorage())
+    setup = describer_setup(settings, options)
+    sources = None if given is None else _sources(storage, catalog, given, options)
+    models = models_of(setup)
+    job = NightJob(
+        catalog, sources, tuple(removals), options, settings, setup, models, engine, storage
+    )
+    if generation is not None:
+        _refuse_other_era(job, generation)
+    engine.fork()
+    return job
+
+
+def _sources(storage: RecordedStorage, catalog: str, given: Inputs, options: RunOptions) -> Sources:
+    specs = specs_of(storage, catalog, "image", given)
+    folder = os.path.realpath(catalog) + "/"
+    for spec in specs:
+        real = os.path.realpath(spec) + "/"
+        if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
+            raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
+    sources = find_sources(storage, specs, options.exclude)
+    refuse_input_in_output(sources, catalog)
+    return sources
+
+
+def _refuse_other_era(job: NightJob, generation: Generation) -> None:
+    """InputError where what is installed would not work as the catalogue's era does."""
+    era, now = generation.era, job.era(generation.era.number)
+    for name, before, after in (
+        *((f"model of {key}", value, now.models.get(key)) for key, value in era.models.items()),
+        *((key, value, now.settings.get(key)) for key, value in era.settings.items()),
+    ):
+        if before != after:
+            raise InputError(
+                f"the catalogue {job.catalog} was made with {name} {before!r}, but here it is "
+                f"{after!r}: use what it was made with, or make a new catalogue"
+            )

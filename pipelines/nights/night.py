@@ -1,0 +1,275 @@
+"""What `nightly` does: what is new is described, searched in everything and verified, and belongs
+to the catalogue then.
+
+    listing → plan: what is new, changed, moved, gone → parts of what is new → candidates of all
+    → verdicts on pairs that have none → groups that are touched → a generation → the pointer
+
+All is written into the folder of a new generation, and nobody sees it before the pointer moves. A
+night that was ended finds there what it had finished, as long as it is the same night.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from copydetect import runs, tables
+from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of, plan_night
+from copydetect.catalog.generations import (
+    MANIFEST,
+    CatalogPart,
+    Generation,
+    generation_name,
+    read_part_table,
+    refuse_damaged,
+)
+from copydetect.catalog.packing import Workshop, gap, pack_night, rewritten
+from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation
+from copydetect.errors import InputError, TooManyFailuresError
+from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.types import Failure
+
+from .. import stages
+from ..stages import Listing, Workplace
+from .job import NightJob
+from .listing import listed_images
+from .results import INDEX_SPILLS, Results, results_of
+from .verdicts import verified_pairs
+
+_NIGHT = "night.json"
+_LISTING, _DESCRIBED = "listing", "described.json"
+_SCRATCH = (
+    _LISTING,
+    "described",
+    "search",
+    "candidates",
+    "pairs",
+    "verified",
+    "verified-again",
+    "looked",
+    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in INDEX_SPILLS),
+)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What came of a night.
+
+    generation: the last one of the catalogue now; committed: whether this night made it; plan: what
+    was found; failed: how many of the files that were new could not be used.
+    """
+
+    generation: Generation
+    committed: bool
+    plan: NightPlan
+    failed: int = 0
+
+
+def run_night(job: NightJob) -> Night:
+    """Do what is new, and commit it.
+
+    CatalogBusyError where another process is at work on the catalogue; RunError where it is
+    damaged; TooManyFailuresError, with nothing committed, where too much of what is new, or all of
+    it, could not be used.
+    """
+    with leased(job.catalog) as lease:
+        pointer = Pointer.load(job.storage, job.catalog)
+        before = load_generation(job.storage, job.catalog)
+        if before is not None:
+            refuse_damaged(job.storage, job.catalog, before)
+        tonight = _Tonight.of(job, pointer, before)
+        plan = tonight.plan
+        if plan.is_empty:
+            if before is None:
+                raise InputError(f"there is no image to begin the catalogue {job.catalog} with")
+            return Night(before, False, plan)
+        generation, failed = tonight.work()
+        return _commit(job, lease, pointer, Night(generation, True, plan, failed))
+
+
+def _commit(job: NightJob, lease: Lease, pointer: Pointer | None, night: Night) -> Night:
+    """Write the manifest, move the pointer, remove what only the night needed."""
+    generation = night.generation
+    folder = runs.join(job.catalog, generation.name)
+    job.storage.write(runs.join(folder, MANIFEST), generation.to_json())
+    lease.move(pointer, generation)
+    for name in _SCRATCH:
+        job.storage.delete(runs.join(folder, name))
+    return night
+
+
+@dataclass(frozen=True)
+class _Tonight:
+    """A night's work: what was there before, and what it does."""
+
+    job: NightJob
+    before: Generation | None
+    number: int
+    start: int
+    ledger: Ledger
+    plan: NightPlan
+    high: Pointer | None
+
+    @classmethod
+    def of(cls, job: NightJob, pointer: Pointer | None, before: Generation | None) -> _Tonight:
+        number = pointer.highest + 1 if pointer else 1
+        start = pointer.numbers if pointer else 0
+        parts = before.parts if before else ()
+        ledger = Ledger.of(read_part_table(job.storage, job.catalog, parts, "files", FILES))
+        listed, stamps = listed_images(job, ledger)
+        plan = plan_night(ledger, listed, stamps, job.removals, start, number)
+        return cls(job, before, number, start, ledger, plan, pointer)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the new generation."""
+        return runs.join(self.job.catalog, generation_name(self.number))
+
+    @property
+    def place(self) -> Workplace:
+        """Where its stages work."""
+        return Workplace(self.job.engine, self.job.storage, self.folder)
+
+    @property
+    def workshop(self) -> Workshop:
+        """Where its tables are written."""
+        return Workshop(self.job.storage, self.job.catalog, self.folder)
+
+    @property
+    def was_small(self) -> bool:
+        """Whether the verdicts so far are those of a catalogue too small for scores."""
+        return self.before is None or bool(self.before.counts.get("small"))
+
+    def work(self) -> tuple[Generation, int]:
+        """Everything but the commit; the generation, and how many new files failed."""
+        self._refuse_other_night()
+        described = self._describe()
+        parts = self._new_parts(described)
+        added = Ledger.of(self._table(parts, "files", FILES)).files
+        failed = [file for file in added.values() if file.status in ("failed", "again")]
+        self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
+        files = {**self._old_files(), **added}
+        everything = (*self._old_parts(files), *parts)
+        found = verified_pairs(
+            self.job, self.place, self.workshop, everything, files, self.was_small
+        )
+        failures = self._failures(described, files)
+        results = Results(self.job, self.place, self.workshop, self.before, self.plan, failures)
+        generation = results_of(results, self._generation(found.parts), found, files)
+        return generation, len(failed)
+
+    def _generation(self, parts: tuple[CatalogPart, ...]) -> Generation:
+        known = self.high or Pointer(0, "", "", 0, 0, 0, 0, 0)
+        era = self.before.era if self.before else self.job.era(1)
+        return Generation(
+            number=self.number,
+            parent=self.before.number if self.before else 0,
+            created=_now_after(self.before),
+            era=era,
+            numbers=parts[-1].start + parts[-1].rows,
+            group_ids=known.group_ids,
+            events=known.events,
+            parts=parts,
+        )
+
+    def _refuse_other_night(self) -> None:
+        """Remove what another night has left in the folder."""
+        storage, uri = self.job.storage, runs.join(self.folder, _NIGHT)
+        parent = self.before.number if self.before else 0
+        digest = json.dumps([self.plan.digest(), parent, self.job.era(0).settings]).encode()
+        if not (storage.is_whole(uri) and storage.read(uri) == digest):
+            storage.delete(self.folder)
+            storage.write(uri, digest)
+
+    def _describe(self) -> dict[str, list[str]]:
+        """Describe new contents; the files of each table, by the parts of the night."""
+        if not self.plan.new:
+            return {}
+        place = replace(self.place, folder=runs.join(self.folder, "described"))
+        listed = [
+            ListedImage(key_of(f.number), "image", f.uri, f.member, f.sha256, f.bytes)
+            for f in self.plan.new
+        ]
+        uri = runs.join(place.folder, f"{_LISTING}.parquet")
+        tables.write_rows(self.job.storage, uri, listed, LISTING)
+        listing = Listing("image", len(listed), self.plan.digest(), (uri,))
+        described = stages.describe(place, listing, self.job.setup)
+        # What comes later is made of these: a night that continues does not try failures again.
+        self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
+        return {name: list(uris) for name, uris in described.tables.items()}
+
+    def _new_parts(self, described: dict[str, list[str]]) -> tuple[CatalogPart, ...]:
+        """The parts of what gets a number tonight, after numbers that a rolled back night gave."""
+        old = self.before.parts if self.before else ()
+        like = old[-1] if old else None
+        end = old[-1].start + old[-1].rows if old else 0
+        parts = [gap(self.workshop, end, self.start - end, like)] if end < self.start else []
+        if self.plan.added:
+            wanted = {name: uris for name, uris in described.items() if name != "failures"}
+            again = {
+                row["image_id"] for row in self._described_failures(described) if row["retryable"]
+            }
+            parts += pack_night(self.workshop, wanted, self.plan.added, self.start, again, like)
+        return tuple(parts)
+
+    def _old_files(self) -> dict[int, CatalogFile]:
+        """The files that the catalogue knew, as they are now."""
+        files = dict(self.ledger.files)
+        for number in self.plan.removed:
+            files[number] = replace(files[number], status="removed", removed=self.number)
+        for file in self.plan.replaced:
+            if files[file.number].status == "ok":
+                files[file.number] = file
+        return files
+
+    def _old_parts(self, files: dict[int, CatalogFile]) -> list[CatalogPart]:
+        """The parts that were there: those with files that are gone or moved written anew."""
+        standing = Ledger(files.values()).names()
+        numbers = [*self.plan.removed, *(file.number for file in self.plan.replaced)]
+        affected = {one for number in numbers for one in (number, files[number].content)}
+        return [
+            rewritten(self.workshop, part, files, standing)
+            if any(part.start <= number < part.start + part.rows for number in affected)
+            else part
+            for part in (self.before.parts if self.before else ())
+        ]
+
+    def _refuse_too_many(self, failed: int, added: int) -> None:
+        """TooManyFailuresError where more of what is new failed than may, or all of it."""
+        allowed = self.job.options.max_failed_fraction
+        if failed and (failed > allowed * added or failed == added):
+            raise TooManyFailuresError(
+                f"{failed:,} of {added:,} new images failed, more than max_failed_fraction "
+                f"{allowed:g} allows: nothing was committed, the catalogue is as it was"
+            )
+
+    def _described_failures(self, described: dict[str, list[str]]) -> list[dict[str, Any]]:
+        table = tables.read_tables(self.job.storage, described.get("failures", ()), tables.FAILURES)
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def _failures(
+        self, described: dict[str, list[str]], files: dict[int, CatalogFile]
+    ) -> list[Failure]:
+        """What of the new files failed, by what it is called."""
+        found = [
+            Failure(**{**row, "image_id": files[int(row["image_id"])].image_id})
+            for row in self._described_failures(described)
+        ]
+        for file, image in self.plan.failed:
+            why = (image.error_type, image.message, image.retryable)
+            found.append(replace(image.failure("list", *why), image_id=file.image_id))
+        return found
+
+    def _table(self, parts: tuple[CatalogPart, ...], name: str, schema: pa.Schema) -> pa.Table:
+        return read_part_table(self.job.storage, self.job.catalog, parts, name, schema)
+
+
+def _now_after(before: Generation | None) -> str:
+    """The time, never before that of an earlier generation: a clock may run backwards."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return max(now, before.created) if before else now

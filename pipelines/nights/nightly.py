@@ -1,0 +1,110 @@
+"""A night from its arguments to its summary."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from copydetect import runs, tables
+from copydetect.catalog.catalog import Catalog
+from copydetect.catalog.nights import NightSummary
+from copydetect.catalog.pointer import leased
+from copydetect.catalog.pruning import prune
+from copydetect.errors import InputError, OptionError
+from copydetect.inputs.given import Inputs
+from copydetect.options import EngineOptions, RunOptions
+from copydetect.storage.files import Storage
+from copydetect.storage.remote import BeamStorage
+
+from ..outputs import output_folder
+from .job import NightJob, checked_night
+from .night import Night, run_night
+from .output import check_output, write_night
+from .results import entries_of
+
+_SHOWN = 3
+
+
+def run_nightly(
+    catalog: str,
+    given: Inputs | None,
+    output: str | None,
+    remove: str | Sequence[str],
+    options: RunOptions,
+    engine: EngineOptions,
+    keep_generations: int,
+) -> NightSummary:
+    """Check, run, write the tables of the night, and remove generations that are too old."""
+    if keep_generations < 1:
+        raise OptionError(f"keep_generations is {keep_generations}; it must be at least 1")
+    removals = read_ids(BeamStorage(), remove) if isinstance(remove, str) else list(remove)
+    if output is not None:
+        output = output_folder(output)
+        check_output(output, output_folder(catalog), options.overwrite)
+    job = checked_night(catalog, given, removals, options, engine)
+    night = run_night(job)
+    if output is not None:
+        write_night(job.catalog, night.generation, output)
+    if night.committed:
+        with leased(job.catalog):
+            prune(job.storage, job.catalog, keep_generations)
+    # After an error others may be at work yet, and would be waited for.
+    job.engine.processes.stop()
+    return _summary(job, night, output)
+
+
+def read_ids(storage: Storage, uri: str) -> list[str]:
+    """The image_ids of a CSV or Parquet file; InputError where it is none or has no such column."""
+    data = storage.read(uri)
+    try:
+        if uri.lower().endswith(".parquet"):
+            table = parquet.read_table(io.BytesIO(data))
+        else:
+            read = csv.ConvertOptions(column_types={"image_id": pa.string()})
+            table = csv.read_csv(io.BytesIO(data), convert_options=read)
+    except tables.DAMAGED as error:
+        reason = tables.first_line(error)
+        raise InputError(f"{uri} is no CSV or Parquet file of image_ids: {reason}") from error
+    if "image_id" not in table.column_names:
+        raise InputError(
+            f"{uri} has no column image_id; its columns are {', '.join(table.column_names)}"
+        )
+    return [str(one) for one in table["image_id"].to_pylist() if one is not None]
+
+
+def _summary(job: NightJob, night: Night, output: str | None) -> NightSummary:
+    plan, generation = night.plan, night.generation
+    catalog = Catalog(job.storage, job.catalog)
+    shown = {
+        name: [runs.join(job.catalog, entry.path) for entry in entries]
+        for name, entries in entries_of(generation).items()
+    }
+    matches = tables.read_tables(job.storage, shown["matches"], tables.MATCHES, ["is_copy"])
+    failures = catalog.failures.slice(0, _SHOWN).to_pylist() if night.committed else []
+    counts = generation.counts if night.committed else {}
+    return NightSummary(
+        catalog=job.catalog,
+        generation=generation.number,
+        committed=night.committed,
+        added=counts.get("added", 0) - counts.get("changed", 0),
+        changed=counts.get("changed", 0),
+        moved=len(plan.moved) if night.committed else 0,
+        removed=counts.get("removed", 0) - counts.get("changed", 0),
+        known=plan.known,
+        failed=catalog.failures.num_rows if night.committed else 0,
+        first_failures=tuple((row["image_id"], row["message"]) for row in failures),
+        renamed=tuple(sorted(plan.renamed.items())),
+        unknown=tuple(plan.unknown),
+        images=generation.counts.get("images", 0),
+        groups=generation.counts.get("groups", 0),
+        copies=sum(matches["is_copy"].to_pylist()) if night.committed else 0,
+        verified=counts.get("verified", 0),
+        events=tables.read_tables(job.storage, shown["events"], tables.EVENTS).num_rows
+        if night.committed
+        else 0,
+        seconds=sum(generation.seconds.values()) if night.committed else 0.0,
+        output=output,
+    )

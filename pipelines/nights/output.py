@@ -1,0 +1,73 @@
+"""What a night has found → OUT: tables as those of a run, that other commands read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict
+
+from copydetect import runs, tables
+from copydetect.catalog.generations import Generation
+from copydetect.errors import InputError
+from copydetect.runs import MANIFEST, Manifest
+from copydetect.storage.remote import RecordedStorage
+
+from ..outputs import alone_in, check_writable, refuse_foreign
+from .results import entries_of
+
+_COMMAND = "nightly"
+_RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
+
+
+def check_output(output: str, catalog: str, overwrite: bool) -> None:
+    """InputError where the output cannot be written, or holds something else than a night."""
+    if "://" not in output and f"{output}/".startswith(f"{catalog}/"):
+        raise InputError(
+            f"the output {output} is in the catalogue {catalog}: choose another folder"
+        )
+    check_writable(output)
+    refuse_foreign(output)
+    storage = RecordedStorage(output)
+    if overwrite or not storage.exists(runs.join(output, MANIFEST)):
+        return
+    earlier = Manifest.load(storage, output)
+    if earlier.command != _COMMAND:
+        raise InputError(
+            f"{output} holds a finished run of `{earlier.command}`. Add --overwrite to replace it, "
+            "or choose another folder"
+        )
+
+
+def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
+    """Write what the night that made a generation has found; an earlier night's tables go."""
+    digest = hashlib.sha256(generation.to_json()).hexdigest()[:16]
+    folder = f"run-{digest}"
+    source, storage = RecordedStorage(catalog), RecordedStorage(output)
+    with alone_in(output):
+        named: dict[str, list[str]] = {}
+        counts: dict[str, int] = {}
+        for name, entries in entries_of(generation).items():
+            uris = [runs.join(catalog, entry.path) for entry in entries]
+            table = tables.read_tables(source, uris, tables.SCHEMAS[name])
+            relative = runs.join(folder, name, runs.part_name(0))
+            tables.write_table(storage, runs.join(output, relative), table)
+            named[name], counts[name] = [relative], table.num_rows
+        manifest = Manifest(
+            command=_COMMAND,
+            folder=folder,
+            settings={"catalog": catalog, "era": asdict(generation.era)},
+            tables=named,
+            counts={**counts, **_of_night(generation)},
+            seconds=dict(generation.seconds),
+            quality=dict(generation.quality),
+        )
+        manifest.commit(storage, output)
+        for file in storage.files_under(output):
+            other = file.uri[len(output) + 1 :].split("/")[0]
+            if other != folder and _RUN_FOLDER.fullmatch(other):
+                storage.delete(file.uri)
+    return manifest
+
+
+def _of_night(generation: Generation) -> dict[str, int]:
+    return {f"night_{name}": count for name, count in generation.counts.items()}

@@ -1,0 +1,359 @@
+"""Verdicts → groups with lasting ids, events, and the tables that tell what a night has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copydetect import runs, tables
+from copydetect.catalog.files import CatalogFile, Ledger, NightPlan, key_of
+from copydetect.catalog.generations import FileEntry, Generation, entry_of, read_part_table
+from copydetect.catalog.lasting_groups import (
+    Event,
+    LastingGroup,
+    group_events,
+    touched_contents,
+    with_lasting_ids,
+)
+from copydetect.catalog.packing import Workshop
+from copydetect.catalog.readable import images_of, matches_of, named, numbers_of
+from copydetect.catalog.verdicts import pair_keys
+from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.places import groups_table
+from copydetect.types import Failure, GroupMember, ImageRef
+
+from .. import stages
+from ..stages import Workplace
+from .job import NightJob
+from .verdicts import Found
+
+Ints = npt.NDArray[np.int64]
+
+NIGHT_TABLES = ("images", "matches", "groups", "failures", "events")
+"""What a night tells; in a generation they are called "night-images" and so on."""
+
+INDEX_SPILLS = frozenset(("sample", "vectors"))
+"""Folders of an index that only making it needs."""
+
+_NUMBER = pa.field("number", pa.int64(), nullable=False)
+_GROUPS = tables.GROUPS.append(_NUMBER)
+_CHANGED = ("confidence", "is_copy", "relation", "direction")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known before groups are made. failures: of the night's new files."""
+
+    job: NightJob
+    place: Workplace
+    workshop: Workshop
+    before: Generation | None
+    plan: NightPlan
+    failures: list[Failure]
+
+
+def results_of(
+    results: Results, generation: Generation, found: Found, files: Mapping[int, CatalogFile]
+) -> Generation:
+    """The generation with its groups, events and tables of the night."""
+    grouping = _TouchedGroups(results, generation, found, files)
+    groups, lasting, given = grouping.grouped()
+    events = [*_image_events(results.plan, files), *grouping.events(lasting)]
+    shown = _shown(results, grouping, groups, events, generation)
+    write = results.workshop.write
+    entries: dict[str, tuple[FileEntry, ...]] = {
+        name: (write(name, name, table),) for name, table in shown.items()
+    }
+    told = results.before.tables["events"] if results.before else ()
+    entries["events"] = (*told, *entries["events"])
+    entries["groups"] = (write("groups", "groups", groups),)
+    entries["index"] = _index_files(results)
+    entries["histories"] = (write("histories", "histories", grouping.histories),)
+    counts = {
+        "images": len(grouping.ledger.by_id),
+        "contents": len(grouping.standing),
+        "groups": len(lasting),
+        "pairs": found.matches.num_rows,
+        "copies": int(pc.sum(found.matches["is_copy"]).as_py() or 0),
+        "added": sum(files[one.number].status == "ok" for one in results.plan.added),
+        "removed": len(results.plan.removed),
+        "changed": len(results.plan.changed),
+        "failed": len(results.failures),
+        "verified": found.verified,
+        "small": int(found.small),
+    }
+    return replace(
+        generation,
+        group_ids=given,
+        events=generation.events + len(events),
+        tables=entries,
+        counts=counts,
+        seconds=dict(results.job.engine.seconds),
+    )
+
+
+def _index_files(results: Results) -> tuple[FileEntry, ...]:
+    """The files of the indexes, without what only making them needed."""
+    storage, catalog = results.job.storage, results.job.catalog
+    return tuple(
+        entry_of(storage, catalog, uri)
+        for uri in results.place.files(results.place.index)
+        if not set(uri.split("/")) & INDEX_SPILLS
+    )
+
+
+@dataclass(frozen=True)
+class _TouchedGroups:
+    """The groups of a catalogue: those that the night has touched are made anew."""
+
+    results: Results
+    generation: Generation
+    found: Found
+    files: Mapping[int, CatalogFile]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.files.values())
+
+    @cached_property
+    def standing(self) -> dict[int, CatalogFile]:
+        """The file that stands for each content."""
+        return self.ledger.names()
+
+    @cached_property
+    def contents(self) -> pa.Table:
+        """Rows of `images` as the catalogue keeps them, by number."""
+        job, parts = self.results.job, self.found.parts
+        return read_part_table(job.storage, job.catalog, parts, "images", tables.IMAGES)
+
+    @cached_property
+    def touched(self) -> Ints:
+        """The contents whose groups may be others than they were."""
+        plan = self.results.plan
+        numbers = [*plan.removed, *(file.number for file in (*plan.moved, *plan.added))]
+        direct = {self.files[number].content for number in numbers} - {-1}
+        changed = [
+            numbers_of(rows[name])
+            for rows in (
+                self._changed(self.found.matches, self.found.before),
+                self._changed(self.found.before, self.found.matches),
+            )
+            for name in ("query_id", "reference_id")
+        ]
+        touched = np.unique(np.concatenate([np.array(sorted(direct), np.int64), *changed]))
+        edges = [_edges(table) for table in (self.found.matches, self.found.before)]
+        return touched_contents(len(self.contents), edges, touched)
+
+    def _changed(self, rows: pa.Table, others: pa.Table) -> pa.Table:
+        """Rows that the others do not have, or say something else of."""
+        said = [_said(table) for table in (rows, others)]
+        return rows.filter(pc.invert(pc.is_in(said[0], value_set=said[1])))
+
+    @cached_property
+    def old_rows(self) -> pa.Table:
+        """The groups of the night before."""
+        before = self.results.before
+        if before is None:
+            return _GROUPS.empty_table()
+        return self.results.workshop.read(before.tables["groups"][0])
+
+    @cached_property
+    def kept_rows(self) -> pa.Table:
+        """Those of them that nothing has touched."""
+        contents = [self.files[n].content for n in self.old_rows["number"].to_pylist()]
+        return self.old_rows.filter(pa.array(~np.isin(contents, self.touched)))
+
+    @cached_property
+    def _regrouped(self) -> list[CatalogFile]:
+        """The files of touched contents."""
+        touched = set(self.touched.tolist())
+        return [file for file in self.ledger.living() if file.content in touched]
+
+    @cached_property
+    def _tables(self) -> tuple[pa.Table, pa.Table]:
+        """Images and matches of the touched, as people read them."""
+        ends = pa.array(sorted({key_of(file.content) for file in self._regrouped}), pa.string())
+        matches = self.found.matches
+        inside = pc.and_(
+            pc.is_in(matches["query_id"], value_set=ends),
+            pc.is_in(matches["reference_id"], value_set=ends),
+        )
+        images = images_of(self._regrouped, self.contents)
+        return images, matches_of(matches.filter(inside), self.standing)
+
+    @cached_property
+    def histories(self) -> pa.Table:
+        """What the files of copies tell of their past, by key; only new ones are looked at."""
+        results, job = self.results, self.results.job
+        before = results.before
+        known = tables.HISTORIES.empty_table()
+        if before is not None:
+            known = results.workshop.read(before.tables["histories"][0])
+        living = pa.array([key_of(number) for number in sorted(self.standing)], pa.string())
+        known = known.filter(pc.is_in(known["image_id"], value_set=living))
+        seen = set(known["image_id"].to_pylist())
+        wanted = [
+            key_of(self.ledger.by_id[ref.image_id].content)
+            for ref in images_to_look_at(*self._tables)
+        ]
+        refs = [self._ref(key) for key in sorted({*wanted} - seen)]
+        place = replace(results.place, folder=runs.join(results.place.folder, "looked"))
+        looked = stages.look_back(place, refs, job.settings.decoding) if refs else []
+        return pa.concat_tables(
+            [known, *(tables.read_table(job.storage, uri) for uri in looked)]
+        ).sort_by("image_id")
+
+    def _ref(self, key: str) -> ImageRef:
+        file = self.standing[int(key)]
+        return ImageRef(key, file.uri, file.member, "image")
+
+    def grouped(self) -> tuple[pa.Table, list[LastingGroup], int]:
+        """All groups: rows with numbers, the same as numbers, and how many ids were given."""
+        images, matches = self._tables
+        settings = self.results.job.settings
+        options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
+        histories = named(self.histories, self.standing)
+        members = group_copies(images, matches, options, histories)
+        found = [list(rows) for _, rows in groupby(members, key=attrgetter("group_id"))]
+        numbers = {file.image_id: file.number for file in self._regrouped}
+        touched = _lasting(self.old_rows, set(self.kept_rows["number"].to_pylist()))
+        groups, lasting, given = with_lasting_ids(
+            found, numbers, touched, self.generation.group_ids
+        )
+        fresh = _rows(groups, images, numbers)
+        rows = pa.concat_tables([self.kept_rows, fresh])
+        order = [("group_id", "ascending"), ("keep", "descending"), ("image_id", "ascending")]
+        return rows.sort_by(order), [*_lasting(self.kept_rows, set()), *lasting], given
+
+    def events(self, after: Sequence[LastingGroup]) -> list[Event]:
+        """What happened to groups."""
+        names = {number: file.image_id for number, file in self.files.items()}
+        return group_events(_lasting(self.old_rows, set()), after, names)
+
+
+def _edges(matches: pa.Table) -> Ints:
+    copies = matches.filter(matches["is_copy"])
+    return np.stack([numbers_of(copies[name]) for name in ("query_id", "reference_id")], axis=1)
+
+
+def _said(matches: pa.Table) -> pa.Array:
+    """One text for all that a verdict says that groups are made of."""
+    columns = [pc.cast(matches[name], pa.string()) for name in _CHANGED]
+    keys = pa.chunked_array([pair_keys(matches)])
+    joined = pc.binary_join_element_wise(keys, *columns, " ")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _lasting(rows: pa.Table, but: set[int]) -> list[LastingGroup]:
+    """Rows of groups as numbers, without groups of these numbers."""
+    members: dict[str, list[int]] = {}
+    kept: dict[str, int] = {}
+    for group_id, number, keep in zip(
+        *(rows[name].to_pylist() for name in ("group_id", "number", "keep")), strict=True
+    ):
+        if number not in but:
+            members.setdefault(group_id, []).append(number)
+            if keep:
+                kept[group_id] = number
+    return [LastingGroup(one, frozenset(own), kept[one]) for one, own in members.items()]
+
+
+def _rows(
+    groups: Sequence[Sequence[GroupMember]], images: pa.Table, numbers: Mapping[str, int]
+) -> pa.Table:
+    table = groups_table([member for group in groups for member in group], images)
+    own = [numbers[image_id] for image_id in table["image_id"].to_pylist()]
+    return table.append_column(_NUMBER, pa.array(own, pa.int64())).cast(_GROUPS)
+
+
+def _image_events(plan: NightPlan, files: Mapping[int, CatalogFile]) -> list[Event]:
+    """What happened to images, in the order of their numbers."""
+    new = set(plan.changed.values())
+    events = [
+        Event("image_removed", files[number].image_id)
+        for number in sorted(plan.removed)
+        if number not in plan.changed
+    ]
+    for file in (files[one.number] for one in (*plan.new, *plan.twins)):
+        if file.status == "ok":
+            kind = "image_changed" if file.number in new else "image_added"
+            events.append(Event(kind, file.image_id, other=file.uri))
+    events += [
+        Event("image_moved", file.image_id, other=file.uri)
+        for file in plan.moved
+        if file.number not in plan.removed
+    ]
+    return events
+
+
+def _shown(
+    results: Results,
+    grouping: _TouchedGroups,
+    groups: pa.Table,
+    events: Sequence[Event],
+    generation: Generation,
+) -> dict[str, pa.Table]:
+    """The tables of the night: what is new, the pairs and groups that it is in or has changed."""
+    plan, files = results.plan, grouping.files
+    new = [
+        files[one.number] for one in (*plan.new, *plan.twins) if files[one.number].status == "ok"
+    ]
+    ends = pa.array(sorted({key_of(file.content) for file in new}), pa.string())
+    everything = grouping.found.matches
+    of_new = pc.or_(
+        pc.is_in(everything["query_id"], value_set=ends),
+        pc.is_in(everything["reference_id"], value_set=ends),
+    )
+    matches = matches_of(everything.filter(of_new), grouping.standing)
+    changed = {event.group_id for event in events} | {event.other for event in events}
+    own = pa.array(sorted({file.number for file in new}), pa.int64())
+    changed |= set(groups.filter(pc.is_in(groups["number"], value_set=own))["group_id"].to_pylist())
+    shown = groups.filter(
+        pc.is_in(groups["group_id"], value_set=pa.array(sorted(changed), pa.string()))
+    )
+    names = {file.image_id for file in new}
+    names |= {one for side in ("query_id", "reference_id") for one in matches[side].to_pylist()}
+    names |= set(shown["image_id"].to_pylist())
+    images = images_of(
+        [file for file in grouping.ledger.living() if file.image_id in names], grouping.contents
+    )
+    return {
+        "night-images": images,
+        "night-matches": matches,
+        "night-groups": shown.select(tables.GROUPS.names),
+        "night-failures": _failures(results, grouping),
+        "events": _events_table(events, generation),
+    }
+
+
+def _failures(results: Results, grouping: _TouchedGroups) -> pa.Table:
+    """Files that could not be read, new ones and those that were to be compared."""
+    found = tables.rows_to_table(results.failures, tables.FAILURES)
+    opened = named(grouping.found.failures, grouping.standing)
+    return pa.concat_tables([found, opened.cast(tables.FAILURES)])
+
+
+def _events_table(events: Sequence[Event], generation: Generation) -> pa.Table:
+    rows = [
+        {**vars(event), "event": number, "generation": generation.number}
+        for number, event in enumerate(events, start=generation.events + 1)
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.EVENTS)
+
+
+def entries_of(generation: Generation) -> dict[str, tuple[FileEntry, ...]]:
+    """The files of the tables of the night, by the names that people know."""
+    return {
+        name: generation.tables["events"][-1:]
+        if name == "events"
+        else generation.tables[f"night-{name}"]
+        for name in NIGHT_TABLES
+    }

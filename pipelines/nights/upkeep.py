@@ -1,0 +1,66 @@
+"""What `copydetect catalog` does: each action returns what it tells, as JSON values."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from copydetect.api import open_catalog
+from copydetect.catalog.pointer import leased
+from copydetect.catalog.pruning import prune as prune_generations
+from copydetect.catalog.pruning import roll_back
+from copydetect.errors import RunError
+from copydetect.storage.remote import RecordedStorage
+
+from ..outputs import output_folder
+
+
+def show(arguments: Namespace) -> dict[str, Any]:
+    """What the catalogue holds."""
+    return open_catalog(arguments.catalog).summary()
+
+
+def verify(arguments: Namespace) -> dict[str, Any]:
+    """Read every file; RunError that names all that are missing or damaged."""
+    catalog = open_catalog(arguments.catalog)
+    found = catalog.verify()
+    if found:
+        raise RunError(f"the catalogue {catalog.folder} is damaged:\n  " + "\n  ".join(found))
+    files = len(set(catalog.generation.entries()))
+    return {"catalog": catalog.folder, "generation": catalog.generation.number, "files": files}
+
+
+def rollback(arguments: Namespace) -> dict[str, Any]:
+    """Go back to the night before."""
+    folder = _existing(arguments)
+    with leased(folder) as lease:
+        generation = roll_back(RecordedStorage(folder), folder, lease)
+    return {"catalog": folder, "generation": generation.number, "created": generation.created}
+
+
+def prune(arguments: Namespace) -> dict[str, Any]:
+    """Remove old generations."""
+    folder = _existing(arguments)
+    with leased(folder):
+        kept, removed = prune_generations(
+            RecordedStorage(folder), folder, arguments.keep, arguments.keep_days
+        )
+    return {"catalog": folder, "generations": kept, "files_removed": removed}
+
+
+def in_words(told: dict[str, Any]) -> str:
+    """Lines for a person: one a value."""
+    width = max(map(len, told))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_said(v)}" for name, v in told.items())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _existing(arguments: Namespace) -> str:
+    """The folder, which must hold a catalogue: a lease makes what it needs."""
+    folder = output_folder(arguments.catalog)
+    return open_catalog(folder).folder
