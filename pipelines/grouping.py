@@ -31,10 +31,11 @@ def group(
     sides: Sides,
     uris: Mapping[str, list[str]],
     settings: Settings,
+    verifying: VerifyOptions,
 ) -> dict[str, list[str]]:
     """Group the verified pairs, in one step: only edges and image rows are held.
 
-    uris: of the tables so far. Returns those that are new or longer: histories of copies, groups,
+    uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer: histories of copies, groups,
     matches, failures.
     """
     images, matches = (
@@ -46,7 +47,7 @@ def group(
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     unreadable = _unreadable(place, uris["failures"])
     pairs = pairs_to_compare(images, matches, options, histories, unreadable)
-    compared, failed = _compare_with_kept(place, sides, pairs, images, settings.verification)
+    compared, failed = _compare_with_kept(place, sides, pairs, images, verifying)
     more = tables.read_tables(place.storage, compared, tables.MATCHES)
     matches = pa.concat_tables([matches, more])
     unreadable += _unreadable(place, failed)
