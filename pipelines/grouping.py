@@ -35,8 +35,8 @@ def group(
 ) -> dict[str, list[str]]:
     """Group the verified pairs, in one step: only edges and image rows are held.
 
-    uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer: histories of copies, groups,
-    matches, failures.
+    uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer:
+    histories of copies, groups, matches, failures.
     """
     images, matches = (
         tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])

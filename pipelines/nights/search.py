@@ -293,7 +293,7 @@ class _GrownFeatures(_Grown):
             self.found,
             self.index,
             self.options,
-            self.search.job.settings.voting(symmetric=True),
+            voting=self.search.job.settings.voting(symmetric=True),
         )
         features = any(RowCounts(storage, side.keypoints))
         self.grow(job.index_job() if features else None, parts)
