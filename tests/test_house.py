@@ -18,6 +18,7 @@ FLOW = """
     errors
     json_values spelling quiet_imports models homographies intervals
     types
+    self_check
     storage tables runs
     workers
     options
