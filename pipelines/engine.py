@@ -59,7 +59,8 @@ class Engine:
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
-    one; name: what the names of its jobs begin with; seconds: wall time by stage.
+    one; name: what the names of its jobs begin with; seconds: wall time by stage; under: a name for
+    all stages together, "" for each its own.
     """
 
     flags: list[str]
@@ -69,6 +70,7 @@ class Engine:
     server: Server | None = None
     name: str = "copydetect"
     seconds: dict[str, float] = field(default_factory=dict)
+    under: str = ""
 
     @property
     def processes(self) -> Processes:
@@ -138,6 +140,8 @@ class Engine:
         threads: whether its work stays in this process, as on a device that processes cannot share.
         """
         started = time.monotonic()
+        counted = self.under or stage
+        stage = f"{self.under}: {stage}" if self.under else stage
         try:
             with (
                 _muted(self.verbose) as terminal,
@@ -159,7 +163,7 @@ class Engine:
         end_if_asked()
         if state not in ("DONE", None):
             raise StageError(f"stage {stage} ended as {state}")
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
+        self.seconds[counted] = self.seconds.get(counted, 0.0) + time.monotonic() - started
 
 
 def engine_of(options: EngineOptions) -> Engine:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 
 from copydetect.errors import OptionError, TransientError
 
@@ -52,14 +57,23 @@ def _started(options: PipelineOptions) -> Server | None:
     """Flink's job server, in Java; None where jobs are sent to a cluster without one."""
     from apache_beam.runners.portability.flink_runner import FlinkRunner
 
+    port = options.view_as(JobServerOptions)
+    port.job_port = port.job_port or _free_port()
     try:
         server = FlinkRunner().default_job_server(options)
         if not hasattr(server, "stop"):
             return None
-        endpoint = server.start()
+        server.start()
     except (OSError, RuntimeError, ValueError) as error:
         raise OptionError(f"cannot start Flink's job server, which needs Java: {error}") from error
+    endpoint = f"localhost:{port.job_port}"
     return Server(endpoint, _options_of(endpoint), server)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
 
 
 def _options_of(endpoint: str) -> frozenset[str]:

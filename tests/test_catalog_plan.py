@@ -11,7 +11,7 @@ from copydetect.catalog.files import (
     files_table,
     plan_night,
 )
-from copydetect.parts import ListedImage
+from copydetect.inputs.listing import ListedImage
 
 
 def _listed(image_id: str, sha256: str, folder: str = "in", error: str = "") -> ListedImage:

@@ -105,6 +105,25 @@ def test_two_nights_give_what_one_gives(nights: Nights, planted: Planted) -> Non
         assert twice[pair][1] == pytest.approx(once[pair][1], abs=0.02)
 
 
+def test_a_catalogue_that_is_too_large_to_be_searched_as_a_whole(
+    planted: Planted, nights: Nights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copydetect.pipelines.nights.search.YOUNG_IMAGES", 0)
+    photos, catalog = tmp_path / "photos", tmp_path / "cat"
+    both = {"effort": "standard"}
+    _copy(planted, FIRST, photos)
+    _night(catalog, photos, **both)
+    _copy(planted, planted.names, photos)
+    _night(catalog, photos, **both)
+    assert frozenset(_groups(catalog).values()) == planted.groups
+    night = _night(catalog, None, remove=("1.jpg",), **both)
+    assert night.removed == 1
+    left = planted.groups - {group for group in planted.groups if "1.jpg" in group}
+    assert frozenset(_groups(catalog).values()) == left
+    assert all("1.jpg" not in pair for pair in _verdicts(catalog))
+    assert not copydetect.open_catalog(catalog).verify()
+
+
 def test_only_what_is_new_is_read(nights: Nights, planted: Planted) -> None:
     assert nights.first.added == len(FIRST) - 1
     assert nights.first.failed == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,7 @@ from copydetect import runs, tables
 from copydetect.catalog.files import CatalogFile, FileStatus, files_table, key_of
 from copydetect.catalog.generations import CatalogPart, FileEntry, entry_of, with_files
 from copydetect.storage.files import Storage
+from copydetect.storage.records import Record
 from copydetect.types import ImageRow
 
 PART_ROWS = 4096
@@ -21,7 +23,7 @@ _FEATURES = ("descriptors", "keypoints")
 
 
 @dataclass(frozen=True)
-class Workshop:
+class GenerationWriter:
     """Where a generation is written: the catalogue, and the folder of the generation."""
 
     storage: Storage
@@ -32,6 +34,17 @@ class Workshop:
         """Write a table of the generation; returns its entry."""
         uri = runs.join(self.folder, table, f"{name}.parquet")
         tables.write_table(self.storage, uri, rows, _ROWS_TOGETHER.get(table))
+        return entry_of(self.storage, self.catalog, uri)
+
+    def kept(self, before: FileEntry | None, table: str, name: str, source: str) -> FileEntry:
+        """The entry of a file that becomes part of the generation: the earlier one, where that
+        holds the same."""
+        data = self.storage.read(source)
+        found = Record.of(io.BytesIO(data))
+        if before and (before.size_bytes, before.sha256) == (found.size_bytes, found.sha256):
+            return before
+        uri = runs.join(self.folder, table, name)
+        self.storage.write(uri, data)
         return entry_of(self.storage, self.catalog, uri)
 
     def read(self, entry: FileEntry) -> pa.Table:
@@ -53,7 +66,7 @@ class _Pack:
 
 
 def pack_night(
-    workshop: Workshop,
+    writer: GenerationWriter,
     described: Mapping[str, Sequence[str]],
     files: Sequence[CatalogFile],
     start: int,
@@ -69,12 +82,12 @@ def pack_night(
     """
     parts: list[CatalogPart] = []
     pack, at = _Pack(), 0
-    for named in _described(workshop.storage, described):
+    for named in _described(writer.storage, described):
         # Parquet has no seconds: times come back in milliseconds.
         pack.add({**named, "images": named["images"].cast(tables.IMAGES)})
         if pack.rows >= PART_ROWS:
             some = files[at : at + pack.rows]
-            like = _flush(workshop, pack, some, start + at, retryable, like)
+            like = _flush(writer, pack, some, start + at, retryable, like)
             parts.append(like)
             pack, at = _Pack(), at + pack.rows
     undescribed = files[at + pack.rows :]
@@ -82,7 +95,7 @@ def pack_night(
         rows = [_undescribed(file) for file in undescribed]
         pack.add({"images": tables.rows_to_table(rows, tables.IMAGES)})
     if pack.rows:
-        parts.append(_flush(workshop, pack, files[at:], start + at, retryable, like))
+        parts.append(_flush(writer, pack, files[at:], start + at, retryable, like))
     return parts
 
 
@@ -96,7 +109,7 @@ def _described(
 
 
 def _flush(
-    workshop: Workshop,
+    writer: GenerationWriter,
     pack: _Pack,
     files: Sequence[CatalogFile],
     start: int,
@@ -104,14 +117,14 @@ def _flush(
     like: CatalogPart | None,
 ) -> CatalogPart:
     name = part_stem(start)
-    joined = _no_features(workshop, like)
+    joined = _no_features(writer, like)
     joined |= {table: pa.concat_tables(pieces) for table, pieces in pack.held.items()}
     settled = [
         _settled(file, row, retryable)
         for file, row in zip(files, joined["images"].to_pylist(), strict=True)
     ]
     joined["files"] = files_table(settled)
-    entries = {table: workshop.write(table, name, rows) for table, rows in joined.items()}
+    entries = {table: writer.write(table, name, rows) for table, rows in joined.items()}
     return CatalogPart(start, pack.rows, entries)
 
 
@@ -143,17 +156,17 @@ def _undescribed(file: CatalogFile) -> ImageRow:
     )
 
 
-def gap(workshop: Workshop, start: int, rows: int, like: CatalogPart | None) -> CatalogPart:
+def gap(writer: GenerationWriter, start: int, rows: int, like: CatalogPart | None) -> CatalogPart:
     """A part of numbers that no image has, so that none of a rolled back night is given again."""
     unused = [
         CatalogFile(number, "", "", "", "", "", "", 0, -1, "unused", 0)
         for number in range(start, start + rows)
     ]
     blanks = [_undescribed(file) for file in unused]
-    made = _no_features(workshop, like)
+    made = _no_features(writer, like)
     made |= {"images": tables.rows_to_table(blanks, tables.IMAGES), "files": files_table(unused)}
     name = part_stem(start)
-    entries = {table: workshop.write(table, name, table_rows) for table, table_rows in made.items()}
+    entries = {table: writer.write(table, name, table_rows) for table, table_rows in made.items()}
     return CatalogPart(start, rows, entries)
 
 
@@ -162,14 +175,14 @@ def part_stem(start: int) -> str:
     return f"part-{start:09d}"
 
 
-def _no_features(workshop: Workshop, like: CatalogPart | None) -> dict[str, pa.Table]:
+def _no_features(writer: GenerationWriter, like: CatalogPart | None) -> dict[str, pa.Table]:
     """Tables of features without rows."""
     wanted = [name for name in _FEATURES if like and name in like.files]
-    return {name: workshop.read(like.files[name]).slice(0, 0) for name in wanted if like}
+    return {name: writer.read(like.files[name]).slice(0, 0) for name in wanted if like}
 
 
 def rewritten(
-    workshop: Workshop,
+    writer: GenerationWriter,
     part: CatalogPart,
     files: Mapping[int, CatalogFile],
     standing: Mapping[int, CatalogFile],
@@ -181,23 +194,23 @@ def rewritten(
     """
     name = part_stem(part.start)
     own = [files[number] for number in range(part.start, part.start + part.rows)]
-    images = workshop.read(part.files["images"])
+    images = writer.read(part.files["images"])
     rows = [
         _refreshed(ImageRow(**row), standing.get(part.start + at))
         for at, row in enumerate(images.to_pylist())
     ]
     entries = {
-        "files": workshop.write("files", name, files_table(own)),
-        "images": workshop.write("images", name, tables.rows_to_table(rows, tables.IMAGES)),
+        "files": writer.write("files", name, files_table(own)),
+        "images": writer.write("images", name, tables.rows_to_table(rows, tables.IMAGES)),
     }
     living = pa.array([row.image_id for row in rows if row.status == "ok"], pa.string())
     for table in _FEATURES:
         if table not in part.files:
             continue
-        features = workshop.read(part.files[table])
+        features = writer.read(part.files[table])
         kept = features.filter(pc.is_in(features["image_id"], living))
         if kept.num_rows < features.num_rows:
-            entries[table] = workshop.write(table, name, kept)
+            entries[table] = writer.write(table, name, kept)
     return with_files(part, entries)
 
 

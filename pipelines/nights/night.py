@@ -27,7 +27,7 @@ from copydetect.catalog.generations import (
     read_part_table,
     refuse_damaged,
 )
-from copydetect.catalog.packing import Workshop, gap, pack_night, rewritten
+from copydetect.catalog.packing import GenerationWriter, gap, pack_night, rewritten
 from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.listing import LISTING, ListedImage
@@ -135,14 +135,9 @@ class _Tonight:
         return Workplace(self.job.engine, self.job.storage, self.folder)
 
     @property
-    def workshop(self) -> Workshop:
+    def writer(self) -> GenerationWriter:
         """Where its tables are written."""
-        return Workshop(self.job.storage, self.job.catalog, self.folder)
-
-    @property
-    def was_small(self) -> bool:
-        """Whether the verdicts so far are those of a catalogue too small for scores."""
-        return self.before is None or bool(self.before.counts.get("small"))
+        return GenerationWriter(self.job.storage, self.job.catalog, self.folder)
 
     def work(self) -> tuple[Generation, int]:
         """Everything but the commit; the generation, and how many new files failed."""
@@ -154,11 +149,9 @@ class _Tonight:
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
         everything = (*self._old_parts(files), *parts)
-        found = verified_pairs(
-            self.job, self.place, self.workshop, everything, files, self.was_small
-        )
+        found = verified_pairs(self.job, self.place, self.writer, everything, files, self.before)
         failures = self._failures(described, files)
-        results = Results(self.job, self.place, self.workshop, self.before, self.plan, failures)
+        results = Results(self.job, self.place, self.writer, self.before, self.plan, failures)
         generation = results_of(results, self._generation(found.parts), found, files)
         return generation, len(failed)
 
@@ -207,13 +200,13 @@ class _Tonight:
         old = self.before.parts if self.before else ()
         like = old[-1] if old else None
         end = old[-1].start + old[-1].rows if old else 0
-        parts = [gap(self.workshop, end, self.start - end, like)] if end < self.start else []
+        parts = [gap(self.writer, end, self.start - end, like)] if end < self.start else []
         if self.plan.added:
             wanted = {name: uris for name, uris in described.items() if name != "failures"}
             again = {
                 row["image_id"] for row in self._described_failures(described) if row["retryable"]
             }
-            parts += pack_night(self.workshop, wanted, self.plan.added, self.start, again, like)
+            parts += pack_night(self.writer, wanted, self.plan.added, self.start, again, like)
         return tuple(parts)
 
     def _old_files(self) -> dict[int, CatalogFile]:
@@ -232,7 +225,7 @@ class _Tonight:
         numbers = [*self.plan.removed, *(file.number for file in self.plan.replaced)]
         affected = {one for number in numbers for one in (number, files[number].content)}
         return [
-            rewritten(self.workshop, part, files, standing)
+            rewritten(self.writer, part, files, standing)
             if any(part.start <= number < part.start + part.rows for number in affected)
             else part
             for part in (self.before.parts if self.before else ())

@@ -23,7 +23,7 @@ from copydetect.catalog.lasting_groups import (
     touched_contents,
     with_lasting_ids,
 )
-from copydetect.catalog.packing import Workshop
+from copydetect.catalog.packing import GenerationWriter
 from copydetect.catalog.readable import images_of, matches_of, named, numbers_of
 from copydetect.catalog.verdicts import pair_keys
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
@@ -54,7 +54,7 @@ class Results:
 
     job: NightJob
     place: Workplace
-    workshop: Workshop
+    writer: GenerationWriter
     before: Generation | None
     plan: NightPlan
     failures: list[Failure]
@@ -68,7 +68,7 @@ def results_of(
     groups, lasting, given = grouping.grouped()
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
-    write = results.workshop.write
+    write = results.writer.write
     entries: dict[str, tuple[FileEntry, ...]] = {
         name: (write(name, name, table),) for name, table in shown.items()
     }
@@ -163,7 +163,7 @@ class _TouchedGroups:
         before = self.results.before
         if before is None:
             return _GROUPS.empty_table()
-        return self.results.workshop.read(before.tables["groups"][0])
+        return self.results.writer.read(before.tables["groups"][0])
 
     @cached_property
     def kept_rows(self) -> pa.Table:
@@ -196,7 +196,7 @@ class _TouchedGroups:
         before = results.before
         known = tables.HISTORIES.empty_table()
         if before is not None:
-            known = results.workshop.read(before.tables["histories"][0])
+            known = results.writer.read(before.tables["histories"][0])
         living = pa.array([key_of(number) for number in sorted(self.standing)], pa.string())
         known = known.filter(pc.is_in(known["image_id"], value_set=living))
         seen = set(known["image_id"].to_pylist())

@@ -14,8 +14,8 @@ from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
-from copydetect.catalog.generations import CatalogPart, part_uris, read_part_table, with_files
-from copydetect.catalog.packing import Workshop, part_stem
+from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
+from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
     as_if_proved,
@@ -29,12 +29,13 @@ from copydetect.catalog.verdicts import (
     without_verdict,
 )
 from copydetect.description.views import VIEW_NAMES
-from copydetect.parts import RoleParts, Sides
+from copydetect.parts import Sides
 from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
+from .search import NightSearch, side_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -61,24 +62,28 @@ class Found:
 def verified_pairs(
     job: NightJob,
     place: Workplace,
-    workshop: Workshop,
+    writer: GenerationWriter,
     parts: Sequence[CatalogPart],
     files: Mapping[int, CatalogFile],
-    was_small: bool,
+    night_before: Generation | None,
 ) -> Found:
-    """Search everything, and verify the pairs that have no verdict. parts: all, the new ones too.
-
-    was_small: whether the verdicts so far are those of a catalogue too small for scores.
-    """
-    catalog = _Catalog(job, place, workshop, tuple(parts), files)
+    """Search what is new, and verify the pairs that have no verdict. parts: all, the new ones
+    too."""
+    catalog = _Catalog(job, place, writer, tuple(parts), files)
     standing = Ledger(files.values()).names()
     options, small = for_size(job.settings.verification, len(standing))
     before = read_part_table(job.storage, job.catalog, tuple(parts), "matches", tables.MATCHES)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
     known = without(before, gone)
-    if was_small != small:
-        known = known.slice(0, 0)
-    proposals = catalog.searched()
+    if night_before is None or bool(night_before.counts.get("small")) != small:
+        known = known.slice(0, 0)  # scores have come to mean something
+    living = np.zeros(catalog.numbers, np.bool_)
+    living[list(standing)] = True
+    old = len(night_before.parts) if night_before else 0
+    search = NightSearch(job, place, catalog.parts, old, living, night_before)
+    neighbors, votes = search.neighbors(), search.votes()
+    proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
+    catalog = catalog.with_lists(proposals)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     new, failures = catalog.looked_at(candidates, known, options)
     verdicts = newest([known, *new])
@@ -100,7 +105,7 @@ class _Catalog:
 
     job: NightJob
     place: Workplace
-    workshop: Workshop
+    writer: GenerationWriter
     parts: tuple[CatalogPart, ...]
     files: Mapping[int, CatalogFile]
 
@@ -112,36 +117,22 @@ class _Catalog:
     @property
     def sides(self) -> Sides:
         """All images, as they are searched in themselves."""
-        images, descriptors, keypoints = (
-            part_uris(self.job.catalog, self.parts, table)
-            for table in ("images", "descriptors", "keypoints")
-        )
-        channels = self.job.settings.channels
-        side = RoleParts(
-            images,
-            tuple(part.rows for part in self.parts),
-            descriptors if "descriptor" in channels else (),
-            keypoints if "local" in channels else (),
-        )
+        side = side_of(self.job, self.parts)
         return Sides(side, side)
 
-    def searched(self) -> Proposals:
-        """What both channels find."""
-        sides, settings = self.sides, self.job.settings
-        neighbors: list[str] = []
-        votes: list[str] = []
-        if sides.queries.descriptors:
-            neighbors = stages.search_descriptors(
-                self.place,
-                sides,
-                settings.descriptor_index,
-                settings.descriptor_search(symmetric=True),
-                self.job.models["descriptor"],
-            )
-        if sides.queries.keypoints:
-            options = settings.feature_search(symmetric=True)
-            votes = stages.search_keypoints(self.place, sides, settings.feature_index, options)
-        return Proposals(tuple(neighbors), tuple(votes), sides, VIEW_NAMES)
+    def with_lists(self, proposals: Proposals) -> _Catalog:
+        """The same with the lists of what each image is near to, which the next night goes on
+        with; files that hold what they held stay."""
+        parts = []
+        for at, part in enumerate(self.parts):
+            entries = {}
+            for table, uris in (("neighbors", proposals.neighbors), ("votes", proposals.votes)):
+                if uris:
+                    suffix = uris[at].rpartition(".")[2]
+                    name = f"{part_stem(part.start)}.{suffix}"
+                    entries[table] = self.writer.kept(part.files.get(table), table, name, uris[at])
+            parts.append(with_files(part, entries))
+        return replace(self, parts=tuple(parts))
 
     def looked_at(
         self, candidates: Sequence[str], known: pa.Table, options: VerifyOptions
@@ -214,7 +205,7 @@ class _Catalog:
             inside = (first >= part.start) & (first < part.start + part.rows)
             own = matches.filter(pa.array(inside))
             entry = part.files.get("matches")
-            if entry is None or not self.workshop.read(entry).equals(own):
-                entry = self.workshop.write("matches", part_stem(part.start), own)
+            if entry is None or not self.writer.read(entry).equals(own):
+                entry = self.writer.write("matches", part_stem(part.start), own)
             parts.append(with_files(part, {"matches": entry}))
         return tuple(parts)

@@ -1,0 +1,100 @@
+"""The lists of neighbours and of votes that a catalogue keeps, as they grow and lose entries.
+
+What is new enters the lists of what was there. For descriptors that is exact: old images are
+searched among the new ones. For local features it would mean to search all old features every
+night; so the votes that an old image would give a new one are taken to be those that the new one
+gives it, which agree in the same features. Votes between old images stay what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.search.neighbors import RESULT, Neighbors, merge_results
+from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import Votes
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def living_neighbors(neighbors: Neighbors, living: Bools) -> Neighbors:
+    """Lists without images that are gone. living: by image_no."""
+    kept = living[neighbors.queries >> IMAGE_SHIFT] & living[neighbors.ids >> IMAGE_SHIFT]
+    return Neighbors(
+        neighbors.queries[kept], neighbors.ids[kept], neighbors.scores[kept], neighbors.saturated
+    )
+
+
+def merged_neighbors(lists: Sequence[Neighbors], options: SearchOptions) -> Neighbors:
+    """The best of several lists of the same queries, as one search finds them."""
+    records = np.empty(sum(len(one.queries) for one in lists), RESULT)
+    for name, column in (("query", "queries"), ("id", "ids"), ("score", "scores")):
+        records[name] = np.concatenate([getattr(one, column) for one in lists])
+    return merge_results(records, options)
+
+
+def shortened(before: Neighbors, after: Neighbors, options: SearchOptions) -> Ints:
+    """Image_nos, ascending, of full lists that have lost an entry: others may be on them now."""
+    queries, counts = np.unique(before.queries, return_counts=True)
+    full = queries[counts >= options.k]
+    left, lengths = np.unique(after.queries, return_counts=True)
+    still = left[lengths >= options.k]
+    images: Ints = np.unique(np.setdiff1d(full, still) >> IMAGE_SHIFT)
+    return images
+
+
+def turned_votes(votes: Votes, start: int, stop: int) -> Votes:
+    """The votes that images start … stop − 1 got, as if they had given them."""
+    rows = np.flatnonzero((votes.reference >= start) & (votes.reference < stop))
+    rows = rows[votes.query[rows] >= stop]
+    taken = _taken(votes, rows)
+    return Votes(
+        taken.reference,
+        taken.query,
+        taken.votes,
+        taken.mirrored,
+        taken.hits,
+        taken.starts,
+        np.ascontiguousarray(taken.points[:, [2, 3, 0, 1]]),
+    )
+
+
+def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
+    """The `keep` best votes of each image of several lists, without images that are gone."""
+    joined = _joined(lists)
+    alive = np.flatnonzero(living[joined.query] & living[joined.reference])
+    order = alive[np.lexsort((joined.reference[alive], -joined.votes[alive], joined.query[alive]))]
+    queries = joined.query[order]
+    firsts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]][: len(queries)])
+    ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))
+    return _taken(joined, order[ranks < keep])
+
+
+def _joined(lists: Sequence[Votes]) -> Votes:
+    counts = np.concatenate([np.empty(0, np.int64), *(np.diff(one.starts) for one in lists)])
+    columns = {
+        name: np.concatenate([getattr(one, name) for one in lists])
+        for name in ("query", "reference", "votes", "mirrored", "hits", "points")
+    }
+    return Votes(**columns, starts=np.cumsum([0, *counts]).astype(np.int64))
+
+
+def _taken(votes: Votes, rows: Ints) -> Votes:
+    """Some rows, in their order, with their points."""
+    counts = np.diff(votes.starts)[rows]
+    before = np.cumsum(counts) - counts
+    at = np.repeat(votes.starts[rows] - before, counts) + np.arange(int(counts.sum()))
+    return Votes(
+        votes.query[rows],
+        votes.reference[rows],
+        votes.votes[rows],
+        votes.mirrored[rows],
+        votes.hits[rows],
+        np.cumsum([0, *counts]).astype(np.int64),
+        votes.points[at],
+    )

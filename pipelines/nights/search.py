@@ -1,0 +1,360 @@
+"""What is new, searched in everything; and everything in what is new.
+
+A young catalogue is searched as a whole every night: that is what one run over everything does, and
+takes seconds. From `YOUNG_IMAGES` on its partitions are frozen, the lists of what each image is
+near to are kept, and only what is new is searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+from copydetect import runs
+from copydetect.catalog.generations import CatalogPart, Generation, part_uris
+from copydetect.catalog.grown_index import copy_partition, grown_index
+from copydetect.catalog.lists import (
+    living_neighbors,
+    merged_neighbors,
+    merged_votes,
+    shortened,
+    turned_votes,
+)
+from copydetect.index.building import IndexJob
+from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
+from copydetect.index.partitions import IndexOptions, Vectors
+from copydetect.index.shards import Index, load_index
+from copydetect.parts import RoleParts, RowCounts, Sides
+from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.searching import SearchJob
+from copydetect.search.vote_parts import read_votes, write_votes
+from copydetect.search.votes import VoteOptions, Votes
+from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.keypoints_to_votes import KeypointSearch
+from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+
+from .. import stages
+from ..stages import Workplace
+from .job import NightJob
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+YOUNG_IMAGES = 2_000
+_MOST_GONE = 64
+"""So many neighbours more are asked for where some may be gone."""
+
+
+@dataclass(frozen=True)
+class LaterParts(RoleParts):
+    """Some parts of a catalogue, behind others. first: number of their first image."""
+
+    first: int = 0
+
+    @property
+    def starts(self) -> Ints:
+        """(parts + 1,) image_no of the first image of each part."""
+        return np.cumsum([self.first, *self.image_counts]).astype(np.int64)
+
+
+def side_of(job: NightJob, parts: Sequence[CatalogPart]) -> LaterParts:
+    """Consecutive parts of a catalogue, as stages read them."""
+    images, descriptors, keypoints = (
+        part_uris(job.catalog, tuple(parts), table)
+        for table in ("images", "descriptors", "keypoints")
+    )
+    channels = job.settings.channels
+    return LaterParts(
+        images,
+        tuple(part.rows for part in parts),
+        descriptors if "descriptor" in channels else (),
+        keypoints if "local" in channels else (),
+        first=parts[0].start if parts else 0,
+    )
+
+
+@dataclass(frozen=True)
+class NightSearch:
+    """The search of one night.
+
+    parts: all of the catalogue; old: how many of them were there before; living: by image_no, which
+    contents are there; before: the generation that the night began with.
+    """
+
+    job: NightJob
+    place: Workplace
+    parts: tuple[CatalogPart, ...]
+    old: int
+    living: Bools
+    before: Generation | None
+    whole: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is searched anew: it was asked for, or there is little."""
+        return self.whole or not self.old or int(self.living.sum()) <= YOUNG_IMAGES
+
+    @cached_property
+    def sides(self) -> Sides:
+        """All images, as they are searched in themselves."""
+        side = side_of(self.job, self.parts)
+        return Sides(side, side)
+
+    def neighbors(self) -> list[str]:
+        """The neighbours of all descriptors, one file a part; none where the channel is off."""
+        settings = self.job.settings
+        if not self.sides.queries.descriptors:
+            return []
+        options = settings.descriptor_search(symmetric=True)
+        model = self.job.models["descriptor"]
+        if self.is_whole:
+            index = settings.descriptor_index
+            return stages.search_descriptors(self.place, self.sides, index, options, model)
+        return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
+
+    def votes(self) -> list[str]:
+        """The votes of all local features, one file a part; none where the channel is off."""
+        settings = self.job.settings
+        if not self.sides.queries.keypoints:
+            return []
+        options = settings.feature_search(symmetric=True)
+        if self.is_whole:
+            return stages.search_keypoints(self.place, self.sides, settings.feature_index, options)
+        return _GrownFeatures(self, settings.feature_index, options).files()
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """One channel of a catalogue whose partition is frozen."""
+
+    search: NightSearch
+    index: IndexOptions
+    options: SearchOptions
+
+    channel = ""
+
+    @property
+    def place(self) -> Workplace:
+        return self.search.place
+
+    @cached_property
+    def old_side(self) -> LaterParts:
+        return side_of(self.search.job, self.search.parts[: self.search.old])
+
+    @cached_property
+    def new_side(self) -> LaterParts:
+        return side_of(self.search.job, self.search.parts[self.search.old :])
+
+    @property
+    def folder(self) -> str:
+        """Of the index of everything."""
+        return runs.join(self.place.index, self.channel)
+
+    @property
+    def new_folder(self) -> str:
+        """Of the index of what is new."""
+        return runs.join(self.folder, "new")
+
+    @property
+    def found(self) -> str:
+        """Where what is found goes."""
+        return runs.join(self.place.folder, "search", self.channel)
+
+    def lists(self) -> str:
+        """Where the lists of all parts go."""
+        return runs.join(self.found, "lists")
+
+    def old_lists(self, table: str) -> tuple[str, ...]:
+        """The lists that old parts had."""
+        search = self.search
+        return part_uris(search.job.catalog, search.parts[: search.old], table)
+
+    @property
+    def before_folder(self) -> str:
+        """Of the index of the night before."""
+        before = self.search.before
+        assert before is not None
+        return runs.join(self.search.job.catalog, before.name, "index", self.channel)
+
+    def grow(self, job: IndexJob | None, parts: Sequence[tuple[int, str]]) -> Index | None:
+        """Index what is new, and make the index of everything; that of what is new."""
+        storage = self.place.storage
+        copy_partition(storage, self.before_folder, self.folder)
+        new = None
+        if job is not None:
+            copy_partition(storage, self.folder, self.new_folder)
+            build = DescriptorsToShards(job, processes=self.place.started)
+            self.place.engine.run(
+                f"index {self.channel}", lambda pipeline: pipeline | beam.Create(parts) | build
+            )
+            new = load_index(storage, self.new_folder)
+        grown_index(storage, load_index(storage, self.before_folder), new, self.folder)
+        return new
+
+    def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
+        """Search; the neighbours files, one a part."""
+        search = ShardsToNeighbors(job, processes=self.place.started)
+        self.place.engine.run(
+            f"search {name} {self.channel}",
+            lambda pipeline: pipeline | beam.Create(parts) | search,
+        )
+        return self.place.files(job.folder, "neighbors")
+
+
+class _GrownDescriptors(_Grown):
+    """Descriptors: exact, old images are searched among the new ones."""
+
+    channel = "descriptors"
+
+    def files(self, model: str) -> list[str]:
+        """The lists of all parts, brought up to date."""
+        storage, living = self.place.storage, self.search.living
+        new, old = (DescriptorReader(storage, side) for side in (self.new_side, self.old_side))
+        count = sum(RowCounts(storage, new.uris))
+        job = IndexJob(storage, self.new_folder, new, count, self.index, model) if count else None
+        index = self.grow(job, new.numbered())
+        more = replace(self.options, k=self.options.k + min(_MOST_GONE, int((~living).sum())))
+        of_new = [
+            merged_neighbors([living_neighbors(read_neighbors(storage, uri), living)], self.options)
+            for uri in self._search("new", new, self.folder, more)
+        ]
+        among = self._search("old", old, self.new_folder, self.options) if index else []
+        of_old = self._old_lists(old, among, more)
+        written = []
+        for part, neighbors in enumerate([*of_old, *of_new]):
+            uri = runs.join(self.lists(), runs.part_name(part, "spill"))
+            write_neighbors(storage, uri, neighbors)
+            written.append(uri)
+        return written
+
+    def _old_lists(
+        self, reader: DescriptorReader, among: Sequence[str], more: SearchOptions
+    ) -> list[Neighbors]:
+        """The lists of old parts: what was on them and is there, and what is new; those that run
+        short are searched again."""
+        storage, living = self.place.storage, self.search.living
+        before = [read_neighbors(storage, uri) for uri in self.old_lists("neighbors")]
+        left = [living_neighbors(one, living) for one in before]
+        short = np.concatenate(
+            [np.empty(0, np.int64)]
+            + [shortened(a, b, self.options) for a, b in zip(before, left, strict=True)]
+        )
+        again: list[Neighbors | None] = [None] * len(left)
+        if len(short):
+            read = partial(_some, reader, short)
+            found = self._search("again", reader, self.folder, more, read)
+            again = [living_neighbors(read_neighbors(storage, uri), living) for uri in found]
+        lists = []
+        for part, one in enumerate(left):
+            pieces = [one] if again[part] is None else [_without(one, short), again[part]]
+            if among:
+                pieces.append(living_neighbors(read_neighbors(storage, among[part]), living))
+            lists.append(merged_neighbors([_unique(pieces)], self.options))
+        return lists
+
+    def _search(
+        self,
+        name: str,
+        reader: DescriptorReader,
+        index: str,
+        options: SearchOptions,
+        read: Callable[[str], tuple[Vectors, Ints]] | None = None,
+    ) -> list[str]:
+        job = SearchJob(
+            self.place.storage, runs.join(self.found, name), read or reader, index, options
+        )
+        return self.run(name, job, reader.numbered())
+
+
+class _GrownFeatures(_Grown):
+    """Local features: what is new is searched, and its votes count for both images."""
+
+    channel = "keypoints"
+
+    def files(self) -> list[str]:
+        """The votes of all parts, brought up to date."""
+        storage, living = self.place.storage, self.search.living
+        side = self.new_side
+        parts = list(enumerate(side.keypoints))
+        job = KeypointSearch(
+            storage, Sides(side, side), self.new_folder, self.found, self.index, self.options
+        )
+        features = any(RowCounts(storage, side.keypoints))
+        self.grow(job.index_job() if features else None, parts)
+        of_new: list[Votes] = []
+        if features:
+            self._vote(replace(job, index_folder=self.folder), parts)
+            of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]
+        keep = VoteOptions().keep
+        lists = [
+            merged_votes([read_votes(storage, uri), *self._turned(of_new, number)], living, keep)
+            for number, uri in enumerate(self.old_lists("votes"))
+        ]
+        lists += [merged_votes([votes], living, keep) for votes in of_new]
+        written = []
+        for part, votes in enumerate(lists):
+            uri = runs.join(self.lists(), runs.part_name(part, "npz"))
+            write_votes(storage, uri, votes)
+            written.append(uri)
+        return written
+
+    def _turned(self, of_new: Sequence[Votes], part: int) -> list[Votes]:
+        one = self.search.parts[part]
+        return [turned_votes(votes, one.start, one.start + one.rows) for votes in of_new]
+
+    def _vote(self, job: KeypointSearch, parts: Sequence[tuple[int, str]]) -> None:
+        """Search the features of what is new in everything, and vote."""
+        processes = self.place.started
+
+        def build(pipeline: beam.Pipeline) -> None:
+            queries = pipeline | beam.Create(parts)
+            found: Any = tuple(
+                queries
+                | name >> ShardsToNeighbors(_unlisted(job.search_job(flipped)), None, processes)
+                for name, flipped in (("upright", False), ("mirrored", True))
+            )
+            folder = runs.join(self.found, "votes")
+            _ = found | NeighborsToVotes(
+                job.storage, job.sides.queries, VoteOptions(), True, folder, processes
+            )
+
+        self.place.engine.run("search new keypoints", build)
+
+
+def _unlisted(job: SearchJob) -> SearchJob:
+    """The same, with the lists to visit found anew: the index was not made of these parts alone."""
+    return replace(job, same_parts=False)
+
+
+def _some(reader: DescriptorReader, images: Ints, uri: str) -> tuple[Vectors, Ints]:
+    """The vectors of some images of a part."""
+    vectors, ids = reader(uri)
+    chosen = np.isin(ids >> IMAGE_SHIFT, images)
+    return vectors[chosen], ids[chosen]
+
+
+def _without(neighbors: Neighbors, images: Ints) -> Neighbors:
+    kept = ~np.isin(neighbors.queries >> IMAGE_SHIFT, images)
+    return Neighbors(neighbors.queries[kept], neighbors.ids[kept], neighbors.scores[kept])
+
+
+def _unique(lists: Sequence[Neighbors | None]) -> Neighbors:
+    """All of several lists, each neighbour of a query once."""
+    there = [one for one in lists if one is not None]
+    queries, ids, scores = (
+        np.concatenate([getattr(one, name) for one in there])
+        for name in ("queries", "ids", "scores")
+    )
+    order = np.lexsort((ids, queries))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(queries[order]) != 0) | (np.diff(ids[order]) != 0)
+    kept = order[new]
+    return Neighbors(queries[kept], ids[kept], scores[kept])

@@ -1,0 +1,130 @@
+"""Lists that grow and lose entries give what one search of everything gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect.catalog.grown_index import copy_partition, grown_index
+from copydetect.catalog.lists import (
+    living_neighbors,
+    merged_neighbors,
+    merged_votes,
+    shortened,
+    turned_votes,
+)
+from copydetect.index.building import IndexJob, build_index
+from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.partitions import IndexOptions
+from copydetect.search.neighbors import Neighbors, read_neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.votes import Votes
+from copydetect.storage.files import LocalStorage
+
+STORAGE = LocalStorage()
+OPTIONS = SearchOptions(k=6, exclude="image")
+
+
+def _vectors(count: int) -> np.ndarray:
+    vectors = np.random.default_rng(5).normal(size=(count, 8)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+VECTORS = _vectors(300)
+
+
+def _read(uri: str) -> tuple[np.ndarray, np.ndarray]:
+    first, last = map(int, uri.split("-"))
+    return VECTORS[first:last], np.arange(first, last, dtype=np.int64) << IMAGE_SHIFT
+
+
+def _found(folder: Path, name: str, index: str, uri: str) -> Neighbors:
+    job = SearchJob(STORAGE, str(folder / name), _read, index, OPTIONS)
+    return read_neighbors(STORAGE, search_index(job, [(0, uri)])[0])
+
+
+def _build(folder: str, uri: str, count: int) -> None:
+    build_index(
+        IndexJob(STORAGE, folder, _read, count, IndexOptions(lists=4, probes=4)), [(0, uri)]
+    )
+
+
+def _scores(neighbors: Neighbors) -> dict[tuple[int, int], float]:
+    ids = zip(neighbors.queries.tolist(), neighbors.ids.tolist(), strict=True)
+    return dict(zip(ids, neighbors.scores.round(5).tolist(), strict=True))
+
+
+def test_what_is_new_in_everything_and_everything_in_what_is_new_is_all_in_all(
+    tmp_path: Path,
+) -> None:
+    first = str(tmp_path / "gen-000001/index/descriptors")
+    second = str(tmp_path / "gen-000002/index/descriptors")
+    _build(first, "0-200", 200)
+    copy_partition(STORAGE, first, second)
+    copy_partition(STORAGE, first, f"{second}/new")
+    _build(f"{second}/new", "200-300", 100)
+    from copydetect.index.shards import load_index
+
+    grown_index(STORAGE, load_index(STORAGE, first), load_index(STORAGE, f"{second}/new"), second)
+    old = _found(tmp_path, "old", first, "0-200")
+    among = _found(tmp_path, "among", f"{second}/new", "0-200")
+    new = _found(tmp_path, "new", second, "200-300")
+    whole = str(tmp_path / "whole")
+    _build(whole, "0-300", 300)
+    everything = _found(tmp_path, "all", whole, "0-300")
+    grown = _scores(merged_neighbors([old, among], OPTIONS)) | _scores(new)
+    assert grown == pytest.approx(_scores(everything), abs=1e-4)
+
+
+def test_lists_that_lost_an_entry_are_told() -> None:
+    queries = np.repeat(np.arange(4, dtype=np.int64), 6) << IMAGE_SHIFT
+    ids = np.arange(24, dtype=np.int64) % 9 + 4 << IMAGE_SHIFT
+    before = Neighbors(queries, ids, np.linspace(1, 0, 24, dtype=np.float32))
+    living = np.ones(13, np.bool_)
+    living[4] = False
+    after = living_neighbors(before, living)
+    holders = sorted(
+        {
+            int(q) >> IMAGE_SHIFT
+            for q, i in zip(queries, ids, strict=True)
+            if int(i) >> IMAGE_SHIFT == 4
+        }
+    )
+    assert shortened(before, after, OPTIONS).tolist() == holders
+    assert 4 not in (after.ids >> IMAGE_SHIFT)
+
+
+def _votes(rows: list[tuple[int, int, float]]) -> Votes:
+    query, reference, votes = (np.array(column) for column in zip(*rows, strict=True))
+    points = np.arange(len(rows) * 8, dtype=np.float32).reshape(-1, 4)
+    return Votes(
+        query.astype(np.int64),
+        reference.astype(np.int64),
+        votes.astype(np.float32),
+        np.zeros(len(rows), np.bool_),
+        np.full(len(rows), 2, np.int32),
+        np.arange(len(rows) + 1, dtype=np.int64) * 2,
+        points,
+    )
+
+
+def test_votes_are_turned_round_with_their_points() -> None:
+    votes = _votes([(10, 3, 0.5), (10, 11, 0.4), (11, 2, 0.3)])
+    turned = turned_votes(votes, 0, 4)
+    assert list(zip(turned.query, turned.reference, strict=True)) == [(3, 10), (2, 11)]
+    assert turned.points[0].tolist() == [2, 3, 0, 1]
+    assert turned.points[2].tolist() == votes.points[4][[2, 3, 0, 1]].tolist()
+
+
+def test_the_best_votes_of_living_images_are_kept() -> None:
+    old = _votes([(0, 1, 0.9), (0, 2, 0.8), (1, 0, 0.7)])
+    new = _votes([(0, 3, 0.85), (0, 4, 0.1)])
+    living = np.array([True, True, False, True, True])
+    merged = merged_votes([old, new], living, 2)
+    assert list(zip(merged.query, merged.reference, strict=True)) == [(0, 1), (0, 3), (1, 0)]
+    assert merged.points[2].tolist() == new.points[0].tolist()
+    assert merged.starts.tolist() == [0, 2, 4, 6]
+    assert len(merged_votes([old], np.zeros(5, np.bool_), 2).query) == 0
