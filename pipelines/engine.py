@@ -96,7 +96,8 @@ class Engine:
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""
         if self.server is not None:
-            self.server.stop()
+            with _muted(self.verbose):  # its workers complain that it has gone
+                self.server.stop()
 
     def _flags(self, threads: bool) -> list[str]:
         """Beam's options of one stage.
