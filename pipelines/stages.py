@@ -154,7 +154,9 @@ class Workplace:
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
-        return [file.uri for file in self.storage.files_under(runs.join(*folder))]
+        uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
+        # By number: part-100000 comes after part-99999.
+        return sorted(uris, key=lambda uri: (len(uri), uri))
 
 
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
