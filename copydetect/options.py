@@ -25,6 +25,10 @@ KeepRule = Literal[
 a pixel; oldest, newest: by when it was taken, those that don't say last; raw: a camera's raw file;
 metadata: says most of how it was taken; shortest-path: fewest characters; first: by image_id."""
 
+Count = Literal["changed_content"]
+"""A relation that may count as copies beside those that do: made from the other picture or from one
+template, but it says something else."""
+
 Suggest = Literal["nothing", "identical", "same_picture", "edited"]
 """What may be suggested for removal: nothing; files whose pixels or bytes are in another one that
 stays; those of the same picture in another size, quality or format too; edited copies too of which
@@ -46,8 +50,11 @@ class RunOptions:
 
     precision: share of the reported pairs that should be real copies, above 0 and below 1 (0.97
     where neither it nor `min_confidence` is given). min_confidence: report pairs from this
-    confidence up instead, 0…1. calibration: path of what `copydetect calibrate` wrote, "" for the
-    bundled one, "none" for confidences as the decision gives them.
+    confidence up instead, 0…1. count: relations that are reported as copies too, whatever the
+    confidence. calibration: path of what `copydetect calibrate` wrote, "" for the bundled one,
+    "none" for confidences as the decision gives them. check: whether a run over 300 images or more
+    plants copies of its own, to set the threshold for `precision` by what becomes of them and to
+    measure how many copies it finds; never with a calibration or `min_confidence`.
 
     model: name of a bundled descriptor, or path of a model. trust_model: whether it may be
     TorchScript, which is a program that can read and write files. device: what computes
@@ -72,7 +79,9 @@ class RunOptions:
     verify_score: float | None = None
     precision: float | None = None
     min_confidence: float | None = None
+    count: tuple[Count, ...] = ()
     calibration: str = ""
+    check: bool = True
     model: str = DEFAULT_MODEL
     trust_model: bool = False
     device: str = "cpu"
@@ -96,6 +105,8 @@ class RunOptions:
         _check_choice("suggest", self.suggest, get_args(Suggest))
         if not self.keep:
             raise OptionError(f"keep names no rule; choose from {', '.join(get_args(KeepRule))}")
+        for relation in self.count:
+            _check_choice("count", relation, get_args(Count))
         for rule in self.keep:
             _check_choice("keep", rule, get_args(KeepRule))
         if self.channels is not None:
@@ -145,7 +156,9 @@ class RunChanges(TypedDict, total=False):
     verify_score: float | None
     precision: float | None
     min_confidence: float | None
+    count: tuple[Count, ...]
     calibration: str
+    check: bool
     model: str
     trust_model: bool
     device: str

@@ -21,6 +21,7 @@ import pyarrow as pa
 from copydetect import __version__, tables
 from copydetect.errors import InputError, RunError
 from copydetect.json_values import parse_as
+from copydetect.self_check import SelfCheck
 from copydetect.storage.files import Storage
 from copydetect.types import Role
 
@@ -67,7 +68,8 @@ class Manifest:
 
     counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
     such as the recall of the search against exact search; inputs: what was read, by role; accepted:
-    whether no more of it failed than was allowed.
+    whether no more of it failed than was allowed; check: what the run found of itself, None where
+    it was told not to look.
     """
 
     command: str
@@ -79,6 +81,7 @@ class Manifest:
     quality: dict[str, float] = field(default_factory=dict)
     inputs: dict[Role, RoleInput] = field(default_factory=dict)
     accepted: bool = True
+    check: SelfCheck | None = None
     version: str = __version__
 
     @staticmethod

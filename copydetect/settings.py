@@ -21,6 +21,7 @@ from copydetect.options import (
     DEFAULT_PRECISION,
     NO_CALIBRATION,
     Channel,
+    Count,
     EffortName,
     KeepRule,
     RunOptions,
@@ -80,7 +81,8 @@ class Settings:
     """What decides the results of a run, and nothing else: no paths of outputs, no engine.
 
     Fields are those of `RunOptions`, filled in. calibration: as loaded; min_confidence: as given,
-    or where `precision` is had.
+    or where `precision` is had by the calibration; check: whether the run plants copies of its own
+    to set it anew, but never below least_confidence.
     """
 
     effort: EffortName
@@ -98,6 +100,9 @@ class Settings:
     calibration: Calibration
     precision: float | None
     min_confidence: float
+    check: bool
+    least_confidence: float
+    count: tuple[Count, ...]
     keep: tuple[KeepRule, ...]
     prefer: tuple[str, ...]
     protect: tuple[str, ...]
@@ -121,6 +126,9 @@ class Settings:
             "calibration": calibration,
             "precision": precision,
             "min_confidence": min_confidence,
+            # A calibration that was given is one for these images already.
+            "check": options.check and precision is not None and not options.calibration,
+            "least_confidence": EVEN_ODDS if options.precision is None else 0.0,
         }
         settings = cls(**{**kept, **resolved})
         settings._check()
@@ -205,6 +213,7 @@ class Settings:
             min_score=self.verify_score,
             matching=MatchOptions(
                 min_confidence=self.min_confidence,
+                counted=self.count,
                 match_score=self.match_score,
                 features=max(MATCHED, self.keypoints, key=attrgetter("max_keypoints")),
             ),

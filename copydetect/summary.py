@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from copydetect import runs
 from copydetect.runs import Manifest, RoleInput
+from copydetect.self_check import SelfCheck
 from copydetect.storage.files import Storage
 from copydetect.types import Role
 
@@ -31,7 +32,8 @@ class Summary:
 
     Of `dedup`, else None: groups; copies: images of groups that are not kept; removable: those
     of them that are suggested for removal, and their bytes. Of `match`,
-    else None: copied_queries; pairs. tables: folder of the tables; report: the page to look at.
+    else None: copied_queries; pairs. check: what the run found of its own precision and recall,
+    None where it did not look. tables: folder of the tables; report: the page to look at.
     """
 
     command: str
@@ -47,6 +49,7 @@ class Summary:
     removable_bytes: int | None
     copied_queries: int | None
     pairs: int | None
+    check: SelfCheck | None
     tables: str
     report: str | None
 
@@ -58,6 +61,7 @@ class Summary:
         took = "as in the run before" if self.made_before else f"in {duration(self.seconds)}"
         lines = [f"{counted(self.images, 'image')} {took}", self._found(), *self._failures()]
         lines += notes_on_inputs(self.inputs)
+        lines += self.check.sentences() if self.check else []
         lines.append(f"tables  {self.tables}")
         if self.report:
             lines.append(f"look at {self.report}")
@@ -113,6 +117,7 @@ def summary_of(
         removable_bytes=removable_bytes,
         copied_queries=copied_queries,
         pairs=pairs,
+        check=manifest.check,
         tables=runs.join(output, manifest.folder),
         report=report,
     )

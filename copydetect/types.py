@@ -153,7 +153,8 @@ class Match:
 
     confidence: probability in [0, 1] that the pair are copies; is_copy: whether that is enough;
     proof: what the pixels alone say, before the search's score counts, None where it is not known;
-    relation: one of `COPY_RELATIONS` where is_copy, else one of the others; transform: 9 numbers,
+    relation: one of `COPY_RELATIONS` where is_copy, or one that was asked to count too, else one of
+    the others; transform: 9 numbers,
     row-major 3×3, query px → reference px of the upright images at full size, empty where none was
     found; query_region, reference_region: polygons, each a flat list x, y, x, y, … in px of its
     image; the n-th of both show the same. There is one, that of `transform`, and more after it

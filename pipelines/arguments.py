@@ -252,12 +252,29 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         _THRESHOLD,
         {"type": share, "help": "report pairs from this confidence up, instead of --precision"},
     ),
+    "count": (
+        _THRESHOLD,
+        {
+            "type": names,
+            "metavar": "RELATIONS",
+            "help": "changed_content: also report pictures that were made from each other, or from "
+            "one template, and say something else",
+        },
+    ),
     "calibration": (
         _THRESHOLD,
         {
             "metavar": "CAL",
             "help": "what `copydetect calibrate` wrote (the bundled one); none: confidences as the "
             "decision gives them",
+        },
+    ),
+    "check": (
+        _THRESHOLD,
+        {
+            "action": "store_false",
+            "help": "plant no copies to set the threshold by, and to measure what is found; done "
+            "from 300 images up, without --calibration and --min_confidence",
         },
     ),
     "model": (_DESCRIPTOR, {"help": "name of a bundled descriptor, or path of a model"}),

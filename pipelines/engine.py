@@ -51,7 +51,8 @@ class Engine:
     """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
-    was told how to; progress: whether it is told; seconds: wall time by stage.
+    was told how to; progress: whether it is told; seconds: wall time by stage; under: a name for
+    all stages together, "" for each its own.
     """
 
     flags: list[str]
@@ -59,6 +60,7 @@ class Engine:
     progress: bool = False
     verbose: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    under: str = ""
 
     @property
     def processes(self) -> Processes:
@@ -107,6 +109,8 @@ class Engine:
         threads: whether its work stays in this process, as on a device that processes cannot share.
         """
         started = time.monotonic()
+        counted = self.under or stage
+        stage = f"{self.under}: {stage}" if self.under else stage
         try:
             with (
                 _muted(self.verbose) as terminal,
@@ -126,7 +130,7 @@ class Engine:
         end_if_asked()
         if state not in ("DONE", None):
             raise StageError(f"stage {stage} ended as {state}")
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
+        self.seconds[counted] = self.seconds.get(counted, 0.0) + time.monotonic() - started
 
 
 def engine_of(options: EngineOptions) -> Engine:

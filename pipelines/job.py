@@ -12,10 +12,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
-from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.places import groups_table
@@ -26,7 +24,6 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
-from copydetect.search.neighbors import saturated_queries
 from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
@@ -44,9 +41,10 @@ from .outputs import (
     refuse_foreign,
     refuse_input_in_output,
 )
-from .quality import feature_quality, search_quality
+from .proposals import proposals_of, quality_of
 from .report import write_report
 from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
+from .self_check import SCRATCH, CheckedRun, self_check
 from .stages import Listing, Workplace
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
@@ -55,6 +53,7 @@ _INDEX_SPILLS = ("sample", "vectors")
 _SCRATCH = (
     "search",
     "pairs",
+    SCRATCH,
     *(f"index/{name}/{made}" for name in ("descriptors", "keypoints") for made in _INDEX_SPILLS),
 )
 
@@ -274,9 +273,15 @@ def search_and_verify(
     """Search, verify and group what is described; the manifest that names all tables."""
     asked, searched = job.roles
     sides = Sides(described[asked], described[searched])
-    proposals, quality = _proposals(job, place, sides)
+    proposals = proposals_of(place, job.settings, job.models, sides)
+    quality = quality_of(place, job.settings, proposals)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     verifying = job.settings.verification
+    check = None
+    if job.settings.check:
+        run = CheckedRun(place, job.output, job.settings, job.setup, job.models, sides.references)
+        check = self_check(run)
+        verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, sides, candidates, verifying)
     quality |= lost_copies(place, sides, candidates, verifying)
     uris: dict[str, list[str]] = {}
@@ -295,35 +300,8 @@ def search_and_verify(
         counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
         quality=quality,
+        check=check,
     )
-
-
-def _proposals(job: Job, place: Workplace, sides: Sides) -> tuple[Proposals, dict[str, float]]:
-    """What both channels find, and what the search of descriptors loses."""
-    settings = job.settings
-    neighbors: list[str] = []
-    votes: list[str] = []
-    quality: dict[str, float] = {}
-    if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(sides.symmetric)
-        index = settings.descriptor_index
-        model = job.models["descriptor"]
-        neighbors = stages.search_descriptors(place, sides, index, searching, model)
-        quality = search_quality(place, sides, neighbors, searching)
-        # With so many likely copies there may be more, which only others' lists can tell.
-        capped = saturated_queries(place.storage, neighbors)
-        quality["search_capped_queries"] = float(capped)
-    if "local" in settings.channels:
-        searching = settings.feature_search(sides.symmetric)
-        votes = stages.search_keypoints(place, sides, settings.feature_index, searching)
-        quality |= feature_quality(place, sides, searching)
-    proposals = Proposals(
-        neighbors=tuple(neighbors),
-        votes=tuple(votes),
-        sides=sides,
-        views=VIEW_NAMES,
-    )
-    return proposals, quality
 
 
 def _group(

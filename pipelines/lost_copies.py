@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
-from copydetect.evaluation.metrics import wilson
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.intervals import wilson
 from copydetect.parts import Sides
 from copydetect.search.neighbors import Neighbors
 from copydetect.storage.files import Storage

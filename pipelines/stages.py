@@ -73,11 +73,15 @@ class Listing:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a job works: its engine, its storage, and the folder of the run."""
+    """Where a job works: its engine, its storage, and the folder of the run.
+
+    asks: the folder of finished indexes that queries of this place ask, "" for its own indexes.
+    """
 
     engine: Engine
     storage: Storage
     folder: str
+    asks: str = ""
 
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
         """The files of a table, one a part."""
@@ -103,7 +107,7 @@ class Workplace:
     @property
     def index(self) -> str:
         """The folder of the indexes."""
-        return runs.join(self.folder, "index")
+        return self.asks or runs.join(self.folder, "index")
 
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """The numbers of parts that are to be made, or made again.
@@ -243,11 +247,13 @@ def search_descriptors(
     search_job = SearchJob(place.storage, found, asked, folder, options)
 
     def build(pipeline: beam.Pipeline) -> None:
-        built = (
-            pipeline
-            | "references" >> beam.Create(searched.numbered(), reshuffle=False)
-            | DescriptorsToShards(index_job, processes=place.started)
-        )
+        built = None
+        if not place.asks:
+            built = (
+                pipeline
+                | "references" >> beam.Create(searched.numbered(), reshuffle=False)
+                | DescriptorsToShards(index_job, processes=place.started)
+            )
         _ = (
             pipeline
             | "queries" >> beam.Create(asked.numbered(), reshuffle=False)
@@ -274,6 +280,7 @@ def search_keypoints(
         folder=folder,
         index=index,
         options=options,
+        index_is_there=bool(place.asks),
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(

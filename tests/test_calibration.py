@@ -25,7 +25,7 @@ from copydetect.evaluation.calibration_pairs import (
     choose_images,
     label_pairs,
 )
-from copydetect.evaluation.metrics import reliability, wilson
+from copydetect.evaluation.metrics import reliability
 from copydetect.inputs.listing import ListedImage
 from copydetect.storage.files import LocalStorage
 from copydetect.verification.calibration import (
@@ -162,11 +162,6 @@ def test_operating_points_against_counting() -> None:
     points = operating_points(values, labels)
     found = [(p.threshold, p.precision, p.recall, p.pairs) for p in points]
     assert found == [(0.5, 0.6, 0.75, 5), (0.6, 0.75, 0.75, 4), (0.9, 1.0, 0.25, 1)]
-
-
-def test_wilson_against_known_values() -> None:
-    assert wilson(95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_a_precision_that_cannot_be_had_says_what_can() -> None:

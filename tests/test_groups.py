@@ -279,6 +279,7 @@ class TestSuggested:
         assert self.goes("edited", suggest="edited")
         assert not self.goes("same_picture", suggest="identical")
         assert not self.goes("identical", suggest="nothing")
+        assert not self.goes("changed_content", suggest="edited")
 
     @pytest.mark.parametrize("edit", ["drawn or written over", "pasted or framed: it fills 40%"])
     def test_what_may_show_something_of_its_own_stays(self, edit):

@@ -117,7 +117,7 @@ def test_an_interrupted_addition_leaves_the_index_as_it_was_and_continues(
     assert_same(found, flat_neighbors(tmp_path, everything, everything, SELF))
 
 
-@pytest.mark.parametrize("codes", ["SQfp16", "PQ8", "Flat", "OPQ8,PQ8,Refine(SQfp16)"])
+@pytest.mark.parametrize("codes", ["SQfp16", "PQ8", "Flat"])
 def test_compacting_merges_shards_and_keeps_the_answers(tmp_path: Path, codes: str) -> None:
     everything = grown(tmp_path / "old", codes)
     before = searched(tmp_path / "old", everything, SELF)

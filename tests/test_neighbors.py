@@ -12,7 +12,7 @@ import pytest
 from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import load_index
-from copydetect.search.neighbors import RESULT, Neighbors, merge_results
+from copydetect.search.neighbors import RESULT, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import (
@@ -51,35 +51,6 @@ def test_neither_shards_nor_parts_nor_tasks_change_the_answer(
     other = replace(OPTIONS, shards=shards)
     search = replace(SELF, task_queries=task_queries, threads=2)
     assert_same(joined(tmp_path / "b", collection(parts=parts), other, search), expected)
-
-
-@pytest.mark.parametrize("codes", ["PQ5,RFlat", "OPQ4_24,PQ4,Refine(SQfp16)", "SQ4,RFlat"])
-def test_refined_codes_find_what_exact_vectors_would(tmp_path: Path, codes: str) -> None:
-    exact = joined(tmp_path / "exact", collection(), OPTIONS, SELF)
-    options = replace(OPTIONS, codes=codes)
-    search = replace(SELF, k_factor=40)
-    found = joined(tmp_path / "refined", collection(), options, search)
-    # With 200 proposals in 4 lists of 50, nothing is lost: lists and scores are the exact ones.
-    assert_same(found, exact)
-    few = replace(SELF, k_factor=2)
-    coarse = joined(tmp_path / "few", collection(), options, few)
-    for shards, parts in ((1, 1), (7, 5)):
-        other = replace(options, shards=shards)
-        again = joined(tmp_path / f"{shards}", collection(parts=parts), other, few)
-        assert_same(again, coarse)
-    short = joined(
-        tmp_path / "short", collection(), replace(OPTIONS, codes=codes.split(",R")[0]), SELF
-    )
-    recalls = [_recall(one, exact) for one in (short, coarse, found)]
-    assert recalls[0] < recalls[1] < recalls[2] == 1
-    lowest = replace(few, min_score=0.5)
-    assert (searched(tmp_path / "few", collection(), lowest).scores >= 0.5).all()
-
-
-def _recall(found: Neighbors, exact: Neighbors) -> float:
-    pairs = set(zip(found.queries.tolist(), found.ids.tolist(), strict=True))
-    wanted = set(zip(exact.queries.tolist(), exact.ids.tolist(), strict=True))
-    return len(pairs & wanted) / len(wanted)
 
 
 def test_order_of_input_does_not_change_the_answer(tmp_path: Path) -> None:

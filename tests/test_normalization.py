@@ -5,7 +5,6 @@ import pytest
 
 from copydetect.description.normalization import (
     BackgroundOptions,
-    background_biases,
     fit_discriminant,
     fit_whitening,
     normalize_vectors,
@@ -38,14 +37,6 @@ def test_discriminant_ignores_what_edits_change():
     assert weights[:2].min() > 5 * weights[2:].max()
 
 
-def test_biases_are_the_mean_of_the_nearest_background():
-    vectors, background = random_units(2, 7, 5), random_units(3, 50, 5)
-    options = BackgroundOptions("bias", beta=0.5, first_rank=2, last_rank=4)
-    ranked = -np.sort(-(vectors @ background.T), axis=1)
-    expected = 0.5 * ranked[:, 1:4].mean(axis=1)
-    np.testing.assert_allclose(background_biases(vectors, background, options), expected, atol=1e-4)
-
-
 def test_negatives_take_out_what_is_common_and_weigh_by_what_is_left():
     vectors, background = random_units(7, 4, 5), random_units(8, 30, 5)
     nearest = np.argsort(-(vectors @ background.T), axis=1)[:, :3]
@@ -54,15 +45,6 @@ def test_negatives_take_out_what_is_common_and_weigh_by_what_is_left():
     left = vectors - 0.35 * background[nearest].mean(axis=1)
     np.testing.assert_allclose(found, unit_rows(left), atol=1e-6)
     np.testing.assert_allclose(weights, np.linalg.norm(left, axis=1) ** 2, rtol=1e-5)
-
-
-def test_stretching_weighs_the_lonely_more():
-    vectors, background = random_units(7, 4, 5), random_units(8, 30, 5)
-    ranked = -np.sort(-(vectors @ background.T), axis=1)[:, :3]
-    options = BackgroundOptions("stretch", beta=1, last_rank=3)
-    found, weights = normalize_vectors(vectors, background, options)
-    np.testing.assert_array_equal(found, vectors)
-    np.testing.assert_allclose(weights, 1 / ranked.mean(axis=1), rtol=1e-3)
 
 
 def test_without_a_background_vectors_stay_as_they_are():

@@ -98,7 +98,7 @@ def test_lists_do_not_depend_on_the_block_a_vector_comes_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "size"), [("Flat", 128), ("SQfp16", 64), ("SQ8", 32), ("SQ4", 16), ("PQ8", 8)]
+    ("codes", "size"), [("Flat", 128), ("SQfp16", 64), ("SQ8", 32), ("PQ8", 8)]
 )
 def test_codes_have_their_size_and_reconstruct(codes: str, size: int) -> None:
     trained = partition(codes=codes, lists=8)
@@ -157,20 +157,11 @@ def test_bad_options_are_refused(settings: dict[str, object]) -> None:
 def test_nothing_to_train_on_and_parts_that_do_not_divide() -> None:
     with pytest.raises(InputError, match="empty"):
         train_partition(np.empty((0, 8), np.float32), 0, IndexOptions())
-    with pytest.raises(OptionError, match="must divide 33, which must be from 1"):
-        partition(codes="OPQ3_33,PQ3")
+    with pytest.raises(OptionError, match="5 parts, which must divide its dimension, 32"):
+        partition(codes="PQ5")
 
 
-@pytest.mark.parametrize("codes", ["PQ8", "OPQ4_16,PQ4,RFlat"])
-def test_few_vectors_are_enough_for_product_codes(codes: str) -> None:
-    few = train_partition(unit_vectors(7), 7, IndexOptions(codes=codes))
+def test_few_vectors_are_enough_for_product_codes() -> None:
+    few = train_partition(unit_vectors(7), 7, IndexOptions(codes="PQ8"))
     vectors = unit_vectors(7)
     np.testing.assert_allclose(few.decode(few.encode(vectors)), vectors, atol=1e-5)
-
-
-def test_zeros_are_added_where_parts_do_not_divide() -> None:
-    padded = partition(codes="PQ5")
-    assert (padded.dimension, padded.coded_dimension) == (32, 35)
-    vectors = unit_vectors(50)
-    np.testing.assert_array_equal(padded.rotated(vectors)[:, :32], vectors)
-    assert padded.decode(padded.encode(vectors)).shape == (50, 32)

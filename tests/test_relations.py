@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from copydetect.types import COPY_RELATIONS, Match, Pixels
-from copydetect.verification.matches import prepare_image, verify_pair
+from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
 from tests.test_matches import CANDIDATE
 
@@ -65,3 +65,27 @@ def test_too_little_content_is_said_and_proves_nothing(plain: str, other: str) -
     assert match.relation == "none"
     assert not match.is_copy
     assert "too little" in match.reason
+
+
+def statement(lines: list[str]) -> Pixels:
+    page = np.full((900, 700, 3), 250, np.uint8)
+    cv2.rectangle(page, (0, 0), (700, 70), (60, 90, 150), -1)
+    for number, line in enumerate(lines):
+        at = (40, 130 + number * 45)
+        cv2.putText(page, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2, cv2.LINE_AA)
+    return page
+
+
+def test_a_page_that_says_something_else_counts_as_a_copy_only_where_it_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    lines = [
+        f"payment {rng.integers(10**8, 10**9)}  {rng.integers(10, 9999)}.17" for _ in range(16)
+    ]
+    forged = [*lines[:7], "transfer 711036285  8431.27", *lines[8:]]
+    images = [prepare_image(name, statement(page)) for name, page in (("a", lines), ("b", forged))]
+    refused = verify_pair(*images, CANDIDATE)
+    assert (refused.relation, refused.is_copy) == ("changed_content", False)
+    counted = verify_pair(*images, CANDIDATE, options=MatchOptions(counted=("changed_content",)))
+    assert (counted.relation, counted.is_copy) == ("changed_content", True)
+    assert counted.confidence == refused.confidence < 0.5
+    assert counted.differs_region

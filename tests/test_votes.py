@@ -5,6 +5,7 @@ import pytest
 
 from copydetect.description import keypoints as kp
 from copydetect.errors import OptionError
+from copydetect.index.channels import feature_ids
 from copydetect.search import votes as vt
 from copydetect.types import Keypoints
 
@@ -129,25 +130,10 @@ def test_ids_carry_the_geometry():
     points = Keypoints(
         "a", 192, 192, column, column, column, column, np.zeros((1, 16), np.uint8), ""
     )
-    ids = vt.hit_ids(2**31 - 1, points)
+    ids = feature_ids(2**31 - 1, points)
     assert ids.dtype == np.int64
     assert ids[0] >> 32 == 2**31 - 1
     assert ids[0] & 0xFFFFFFFF == 0xFFFFFFFF
-
-
-def test_normalised_votes_subtract_the_crowd():
-    votes = vt.Votes(
-        query=np.array([1, 1, 1, 1, 2]),
-        reference=np.array([5, 6, 7, 8, 5]),
-        votes=np.array([4, 3, 2, 1, 4], np.float32),
-        mirrored=np.zeros(5, bool),
-        hits=np.ones(5, np.int32),
-        starts=np.arange(6),
-        points=np.zeros((5, 4), np.float32),
-    )
-    np.testing.assert_allclose(vt.normalise(votes), [2, 1, 0, -1, 4])
-    with pytest.raises(OptionError, match="ranks 0 to 4"):
-        vt.normalise(votes, first=0)
 
 
 @pytest.mark.parametrize("setting", [{"keep": 0}, {"angle_step_deg": 0.0}])

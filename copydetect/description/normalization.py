@@ -4,7 +4,7 @@ A cosine of 0.6 is a copy among photos and nothing among pages of text, which al
 corrections:
 
 - **background**: what an image has in common with pictures that are in nobody's collection is
-  taken out of its vector (Yokoo, arXiv 2112.04323), or out of its scores (SSCD, arXiv 2202.10261).
+  taken out of its vector (Yokoo, arXiv 2112.04323).
 - **density**: how similar the image is to its own neighbours in the collection (the idea of CSLS,
   arXiv 1710.04087). Needs nothing but the neighbour lists that the search returns anyway.
 """
@@ -22,7 +22,7 @@ from copydetect.errors import OptionError
 
 Floats = npt.NDArray[np.float32]
 
-Method = Literal["none", "bias", "negatives", "stretch"]
+Method = Literal["none", "negatives"]
 
 _ROWS_TOGETHER = 256
 _WHOLE = np.float32(2048)
@@ -38,9 +38,7 @@ class BackgroundOptions:
     method: "negatives" subtracts from a vector beta times the mean of its first_rank…last_rank
     nearest background vectors (counted from 1; Yokoo, arXiv 2112.04323). What is left has length
     1 again, and the scores of its pairs are weighed by the square of the length that it had: a
-    picture like many others says less. "stretch" weighs only, by the reciprocal of the mean
-    similarity to these neighbours, to the power beta (Wang et al., arXiv 2111.09113); "bias"
-    subtracts beta times this similarity from the scores of a query (SSCD, arXiv 2202.10261).
+    picture like many others says less.
     """
 
     method: Method = "negatives"
@@ -49,10 +47,8 @@ class BackgroundOptions:
     last_rank: int = 10
 
     def __post_init__(self) -> None:
-        if self.method not in ("none", "bias", "negatives", "stretch"):
-            raise OptionError(
-                f"method must be none, bias, negatives or stretch, not {self.method!r}"
-            )
+        if self.method not in ("none", "negatives"):
+            raise OptionError(f"method must be none or negatives, not {self.method!r}")
         if not 0 <= self.beta <= 10:
             raise OptionError(f"beta must be in 0…10, not {self.beta}")
         _check_ranks(self.first_rank, self.last_rank)
@@ -136,38 +132,19 @@ def fit_discriminant(
     return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
 
 
-def background_biases(
-    vectors: Floats, background: Floats, options: BackgroundOptions | None = None
-) -> Floats:
-    """What the background takes off every score of a vector: (n,) float32, beta included.
-
-    vectors: (n, d) and background: (b, d), unit rows. OptionError where the background is too
-    small for the ranks.
-    """
-    options = options or BackgroundOptions()
-    if options.method != "bias":
-        return np.zeros(len(vectors), np.float32)
-    similarities, _ = _nearest(vectors, background, options)
-    biases: Floats = (options.beta * similarities.mean(axis=1)).astype(np.float32)
-    return biases
-
-
 def normalize_vectors(
     vectors: Floats, background: Floats, options: BackgroundOptions | None = None
 ) -> tuple[Floats, Floats]:
-    """Vectors (n, d) and weights (n,) ≥ 0, both float32, after "negatives" or "stretch".
+    """Vectors (n, d) and weights (n,) ≥ 0, both float32, without what is like the background.
 
-    The score of a pair is its cosine times both weights. The other methods leave vectors as they
-    are and weights at 1, as does a background of none. vectors, background: as above; OptionError
-    where the background is too small for the ranks.
+    The score of a pair is its cosine times both weights. The method "none" and a background of no
+    vectors leave vectors as they are, and weights at 1. vectors: (n, d) and background: (b, d),
+    unit rows. OptionError where the background is too small for the ranks.
     """
     options = options or BackgroundOptions()
-    if options.method not in ("negatives", "stretch") or not len(background):
+    if options.method == "none" or not len(background):
         return vectors, np.ones(len(vectors), np.float32)
-    similarities, rows = _nearest(vectors, background, options)
-    if options.method == "stretch":
-        crowding = np.maximum(similarities.mean(axis=1), 0.05)
-        return vectors, np.asarray(crowding**-options.beta, np.float32)
+    rows = _nearest(vectors, background, options)
     left = vectors - np.float32(options.beta) * background[rows].mean(axis=1)
     return unit_rows(left), np.einsum("nd,nd->n", left, left)
 
@@ -181,29 +158,25 @@ def unit_rows(vectors: Floats) -> Floats:
 
 def _nearest(
     vectors: Floats, background: Floats, options: BackgroundOptions
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Similarities and rows (n, m) of the nearest background vectors at the option's ranks."""
+) -> npt.NDArray[np.int64]:
+    """Rows (n, m) of the nearest background vectors at the option's ranks."""
     if len(background) < options.last_rank:
         raise OptionError(
             f"the background has {len(background)} images; ranks {options.first_rank}-"
             f"{options.last_rank} need at least {options.last_rank}, and hundreds are better"
         )
-    similarities, rows = [], []
+    rows = [np.empty((0, options.last_rank - options.first_rank + 1), np.int64)]
     # A product sums in another order when it has another shape or a row another place in it. Sums
     # of small whole numbers are exact in any order: a result depends on nothing but its vector.
     others = np.rint(background.T * _WHOLE)
     for start in range(0, len(vectors), _ROWS_TOGETHER):
         block = np.rint(vectors[start : start + _ROWS_TOGETHER] * _WHOLE)
-        scores = (block @ others) / _WHOLE**2
+        scores = block @ others
         order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
         values = np.take_along_axis(scores, order, axis=1)
         ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]
-        similarities.append(np.take_along_axis(values, ranked, axis=1))
         rows.append(np.take_along_axis(order, ranked, axis=1))
-    width = options.last_rank - options.first_rank + 1
-    if not similarities:
-        return np.empty((0, width), np.float32), np.empty((0, width), np.int64)
-    return np.concatenate(similarities).astype(np.float32), np.concatenate(rows)
+    return np.concatenate(rows)
 
 
 def _check_ranks(first: int, last: int) -> None:

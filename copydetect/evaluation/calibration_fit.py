@@ -16,7 +16,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from copydetect.errors import OptionError
-from copydetect.evaluation.metrics import reliability, wilson
+from copydetect.evaluation.metrics import reliability
+from copydetect.intervals import wilson
 from copydetect.verification.calibration import (
     Calibration,
     Floats,

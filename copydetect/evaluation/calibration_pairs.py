@@ -22,7 +22,7 @@ from copydetect.evaluation.calibration_fit import LabelledPairs
 from copydetect.inputs.listing import ListedImage
 
 NEARLY_CERTAIN = 0.9
-_PASTED, _IMAGES_FOR_PASTED = 24, 20
+_PASTED, _IMAGES_FOR_PASTED = 72, 20
 
 _Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
 """The fields of `LabelledPairs` for one pair, but for the id of its original."""

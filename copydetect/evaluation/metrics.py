@@ -21,8 +21,6 @@ Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 Booleans = npt.NDArray[np.bool_]
 
-_Z = 1.96
-
 
 @dataclass(frozen=True)
 class PrecisionRecallCurve:
@@ -212,17 +210,6 @@ def reliability(confidences: Floats, labels: Booleans, bins: int = 15) -> Reliab
         means = np.bincount(number, confidences, minlength=bins) / counts
         fractions = np.bincount(number, labels, minlength=bins) / counts
     return Reliability(np.linspace(0.0, 1.0, bins + 1), counts, means, fractions)
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (JASA 1927)."""
-    if not count:
-        return 0.0, 1.0
-    share, z2 = right / count, _Z**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    spread = np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    half = _Z * spread / (1 + z2 / count)
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
 def b_cubed(predicted: Integers, truth: Integers) -> PrecisionRecall:

@@ -17,8 +17,8 @@ from copydetect.evaluation.metrics import (
     micro_average_precision,
     precision_recall_curve,
     reliability,
-    wilson,
 )
+from copydetect.intervals import wilson
 
 _COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7e22ce")
 _GREY = "#64748b"

@@ -213,4 +213,5 @@ _SAID: dict[Relation, str] = {
     "identical": "the same pixels as",
     "same_picture": "the same picture as",
     "edited": "an edited copy of",
+    "changed_content": "with other content than",
 }

@@ -10,7 +10,9 @@ from copydetect.grouping.pairs import VerifiedPairs
 from copydetect.options import Suggest
 from copydetect.types import Relation
 
-_CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
+_CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited", "changed_content")
+"""Those that pairs of a group may have; the last only where it was asked for, and such a picture is
+never suggested for removal."""
 _ALL_OF_IT = 0.96
 """Of a picture: rounding and the search for the transform leave that much of a whole."""
 _MOST_STEPS = 2
@@ -70,5 +72,5 @@ class Removals:
 
 
 def _closest(relation: str) -> Relation:
-    """A relation of copies; any other counts as edited."""
+    """One of these; any other counts as edited."""
     return next((one for one in _CLOSENESS if one == relation), "edited")

@@ -96,9 +96,6 @@ class ShardVectors:
                 codes.append(held.reshape(size, lists.code_size).copy())
                 ids.append(faiss.rev_swig_ptr(lists.get_ids(number), size).copy())
         vectors: Vectors = np.concatenate(codes)
-        finer = reader.finer(int(uri))
-        if finer is not None:
-            vectors = np.concatenate([vectors, finer.codes.view(np.uint8)], axis=1)
         if self.decoded:
             vectors = reader.partition.decode(vectors)
         return vectors, np.concatenate(ids)
@@ -115,8 +112,7 @@ def compaction(
     reader = ShardReader(storage, folder)
     partition, index = reader.partition, reader.index
     drifted = imbalance(list_sizes(reader)) > drift_limit * partition.imbalance
-    coding = partition.options.coding
-    coded = coding.product and coding.refine is None and not partition.rotation.size
+    coded = partition.options.coding.product
     read = ShardVectors(storage, folder, decoded=drifted and not coded)
     if not drifted:
         save_partition(storage, f"{into}/{PARTITION}", partition)

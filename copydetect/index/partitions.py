@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from copydetect.errors import IndexFileError, InputError, OptionError
 from copydetect.index.clustering import cluster, in_order, split_crowded
 from copydetect.index.coarse import CoarseQuantiser
-from copydetect.index.codes import Coding, train_rotation, trained_index
+from copydetect.index.codes import Coding, trained_index
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage.files import Storage
 
@@ -42,7 +42,6 @@ _LEAST_PROBES = 48
 _TUNED_PROBES = 2048
 _LARGEST_SAMPLE = 1 << 22
 _PQ_PROBES = 4
-_NO_ROTATION: Floats = np.empty((0, 0), np.float32)
 _TUNING_QUERIES = 256
 _TUNING_NEIGHBORS = 10
 _BLOCK = 1024
@@ -52,8 +51,7 @@ _BLOCK = 1024
 class IndexOptions:
     """How an index is made; zeros mean "by the rule from the number of vectors".
 
-    codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8, SQ4, PQ<bytes>, and what
-    `codes.Coding` adds;
+    codes: as in FAISS's index factory: Flat (float32), SQfp16, SQ8 or PQ<bytes>;
     metric: similarity of two vectors, higher is better ("l2": the negative squared distance);
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
@@ -74,7 +72,7 @@ class IndexOptions:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        Coding.parse(self.codes)
+        Coding(self.codes)
         if self.metric not in ("inner_product", "l2"):
             raise OptionError(f"unknown metric {self.metric!r}: choose inner_product or l2")
         for name in ("lists", "shards", "probes"):
@@ -89,7 +87,7 @@ class IndexOptions:
     @property
     def coding(self) -> Coding:
         """What `codes` says."""
-        return Coding.parse(self.codes)
+        return Coding(self.codes)
 
     @property
     def of_features(self) -> bool:
@@ -133,8 +131,7 @@ class Partition:
     centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
     inverted file without vectors and centroids: the codec; model: identity of what made the
     vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
-    as the function of that name says; rotation: (width, d) float32, of vectors before they are
-    coded, empty for none; identity: digest of what decides where a vector goes.
+    as the function of that name says; identity: digest of what decides where a vector goes.
     """
 
     centroids: Floats
@@ -143,14 +140,12 @@ class Partition:
     model: str
     probes: int
     imbalance: float = 1.0
-    rotation: Floats = field(default_factory=lambda: _NO_ROTATION)
 
     @cached_property
     def identity(self) -> str:
         """16 hex digits."""
         digest = hashlib.sha256(self.centroids.tobytes())
         digest.update(self.empty_index.tobytes())
-        digest.update(self.rotation.tobytes())
         digest.update(f"{self.options.codes},{self.options.metric},{self.model}".encode())
         return digest.hexdigest()[:16]
 
@@ -165,19 +160,9 @@ class Partition:
         return int(self.centroids.shape[1])
 
     @property
-    def coded_dimension(self) -> int:
-        """Of the vectors as they are coded in the lists."""
-        return len(self.rotation) or self.dimension
-
-    @property
     def code_bytes(self) -> int:
-        """Bytes of one coded vector: of its code in a list, then of the finer one."""
-        return sum(self.coding_bytes)
-
-    @property
-    def coding_bytes(self) -> tuple[int, int]:
-        """Bytes of the code in a list, and of the finer one."""
-        return int(self._codec.code_size), self.options.coding.bytes(self.dimension)[1]
+        """Bytes of one coded vector."""
+        return int(self._codec.code_size)
 
     def new_index(self) -> Any:
         """An empty `faiss.IndexIVF` with the codec of the partition."""
@@ -192,35 +177,17 @@ class Partition:
     def encode(self, vectors: Vectors) -> Codes:
         """Codes (n, code_bytes); codes are passed through."""
         if vectors.dtype == np.uint8:
-            if self.options.coding.refine and vectors.shape[1] != self.code_bytes:
-                raise OptionError(f"codes {self.options.codes} need vectors, not codes of them")
             return np.ascontiguousarray(vectors)
         floats = np.ascontiguousarray(vectors, dtype=np.float32)
-        refine = self.options.coding.refine
-        if self.options.coding.base == "Flat":
-            base = floats.view(np.uint8)
-        else:
-            base = _by_blocks(self._quantizer.compute_codes, self.rotated(floats))
-        if refine is None:
-            return base
-        return np.concatenate([base, floats.astype(refine).view(np.uint8)], axis=1)
-
-    def rotated(self, floats: Floats) -> Floats:
-        """Vectors as their codes in the lists have them: (n, width) float32."""
-        if not self.rotation.size:
-            return floats
-        rotated: Floats = _by_blocks(lambda block: block @ self.rotation.T, floats)
-        return rotated
+        if self.options.coding.is_float32:
+            return floats.view(np.uint8)
+        codes: Codes = _by_blocks(self._quantizer.compute_codes, floats)
+        return codes
 
     def _decoded(self, codes: Codes) -> Floats:
-        base, finer = self.coding_bytes
-        refine = self.options.coding.refine
-        if refine is not None and codes.shape[1] == base + finer:
-            return np.ascontiguousarray(codes[:, base:]).view(refine).astype(np.float32)
-        if self.options.coding.base == "Flat":
+        if self.options.coding.is_float32:
             return codes.view(np.float32)
-        floats = np.asarray(self._quantizer.decode(codes), dtype=np.float32)
-        return floats @ self.rotation if self.rotation.size else floats
+        return np.asarray(self._quantizer.decode(codes), dtype=np.float32)
 
     def nearest_lists(self, vectors: Vectors, count: int, workers: int = 1) -> Integers:
         """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
@@ -279,11 +246,8 @@ def train_partition(
     lists = min(lists_for(vectors, options), len(floats))
     centroids = cluster(floats, lists, options.seed, workers)
     centroids = in_order(split_crowded(floats, centroids, options.seed, workers))
-    rotation = _NO_ROTATION if codebook is not None else train_rotation(options.coding, floats)
-    coded = floats @ rotation.T if rotation.size else floats
-    index = trained_index(options.coding, options.metric, len(centroids), coded, codebook)
-    empty = faiss.serialize_index(index)
-    partition = Partition(centroids, empty, options, model, 1, rotation=rotation)
+    index = trained_index(options.coding, options.metric, len(centroids), floats, codebook)
+    partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
     own = partition.nearest_lists(floats, 1, workers)[:, 0]
     sizes = np.bincount(own, minlength=partition.lists)
     return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
@@ -344,8 +308,8 @@ def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
         partition.imbalance,
         partition.identity,
     ]
-    names = ("centroids", "empty_index", "rotation")
-    write_arrays(storage, uri, described, **{name: getattr(partition, name) for name in names})
+    centroids, empty_index = partition.centroids, partition.empty_index
+    write_arrays(storage, uri, described, centroids=centroids, empty_index=empty_index)
 
 
 def load_partition(storage: Storage, uri: str) -> Partition:
@@ -353,15 +317,8 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     described, arrays = read_arrays(storage, uri)
     try:
         options, model, probes, balance, identity = described
-        partition = Partition(
-            arrays["centroids"],
-            arrays["empty_index"],
-            IndexOptions(**options),
-            model,
-            probes,
-            balance,
-            arrays["rotation"],
-        )
+        trained = arrays["centroids"], arrays["empty_index"]
+        partition = Partition(*trained, IndexOptions(**options), model, probes, balance)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFileError(f"{uri} is not a partition: {error}") from error
     if partition.identity != identity:

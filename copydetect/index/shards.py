@@ -19,10 +19,9 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError
-from copydetect.index.partitions import Floats, Integers, Partition, load_partition
+from copydetect.index.partitions import Integers, Partition, load_partition
 from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
@@ -32,7 +31,6 @@ from copydetect.storage.scratch import scratch_folder
 
 INDEX = "index.json"
 PARTITION = "partition.npz"
-_FINER = ".finer"
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ class Shard:
     """A shard file, as the index names it; `name` is relative to the index's folder.
 
     first_list, last_list: both ends are held, in part where a list is larger than a shard;
-    lowest_id, highest_id: of its vectors;
-    finer_bytes, finer_sha256: of the file of finer codes beside it, 0 and empty without one.
+    lowest_id, highest_id: of its vectors.
     """
 
     name: str
@@ -52,8 +49,6 @@ class Shard:
     last_list: int
     lowest_id: int
     highest_id: int
-    finer_bytes: int = 0
-    finer_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class Index:
     @property
     def bytes(self) -> int:
         """Of all shard files."""
-        return sum(shard.bytes + shard.finer_bytes for shard in self.shards)
+        return sum(shard.bytes for shard in self.shards)
 
     def shards_of(self, probes: Integers) -> list[tuple[int, Integers]]:
         """Which rows of `probes` (n, p) visit which shard: (shard, rows), without empty ones."""
@@ -114,9 +109,7 @@ def build_shard(
     """
     name = f"shards/{plan.identity}-{number:05d}.faiss"
     described = f"{folder}/{name}.json"
-    files = [described, f"{folder}/{name}"]
-    files += [f"{folder}/{name}{_FINER}"] if partition.coding_bytes[1] else []
-    if all(map(storage.is_whole, files)):
+    if storage.is_whole(described) and storage.is_whole(f"{folder}/{name}"):
         return parse_as(Shard, storage.read(described))
     dtype = record_type(plan.code_bytes)
     pieces = [
@@ -138,12 +131,7 @@ def build_shard(
 def write_shard(
     storage: Storage, folder: str, name: str, records: Records, partition: Partition
 ) -> Shard:
-    """Write coded vectors as a FAISS inverted file that holds only their lists.
-
-    Finer codes go to a file of their own, in the order of the lists, which is mapped: only those
-    of what the lists propose are read.
-    """
-    base, finer = partition.coding_bytes
+    """Write coded vectors as a FAISS inverted file that holds only their lists."""
     order = np.lexsort((records["id"], records["list"]))
     index = partition.new_index()
     index.own_invlists = True
@@ -152,7 +140,7 @@ def write_shard(
     for number, start, stop in zip(lists, starts, ends, strict=True):
         rows = order[start:stop]
         ids = np.ascontiguousarray(records["id"][rows])
-        codes = np.ascontiguousarray(records["code"][rows, :base])
+        codes = np.ascontiguousarray(records["code"][rows])
         index.invlists.add_entries(
             int(number), len(rows), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
         )
@@ -162,11 +150,6 @@ def write_shard(
         faiss.write_index(index, local)
         size, digest = os.path.getsize(local), _sha256(local)
         storage.upload(local, f"{folder}/{name}")
-    finer_digest = ""
-    if finer:
-        data = records["code"][order, base:].tobytes()
-        finer_digest = hashlib.sha256(data).hexdigest()
-        storage.write(f"{folder}/{name}{_FINER}", data)
     return Shard(
         name,
         len(records),
@@ -176,8 +159,6 @@ def write_shard(
         int(lists[-1]),
         int(records["id"].min()),
         int(records["id"].max()),
-        finer * len(records),
-        finer_digest,
     )
 
 
@@ -252,7 +233,6 @@ class ShardReader:
                 f"made with {self.index.partition}"
             )
         self._open: dict[int, Any] = {}
-        self._finer: dict[int, FinerVectors] = {}
         self._opening = Lock()
 
     def shard(self, number: int) -> Any:
@@ -261,20 +241,6 @@ class ShardReader:
             if number not in self._open:
                 self._open[number] = self._verified(self.index.shards[number])
             return self._open[number]
-
-    def finer(self, number: int) -> FinerVectors | None:
-        """What the finer codes of a shard hold; None where its codes are not refined."""
-        refine = self.partition.options.coding.refine
-        shard = self.index.shards[number]
-        if refine is None:
-            return None
-        index = self.shard(number)
-        with self._opening:
-            if number not in self._finer:
-                path = self._path(f"{shard.name}{_FINER}", shard.finer_bytes, shard.finer_sha256)
-                shape = (shard.vectors, self.index.dimension)
-                self._finer[number] = FinerVectors(index, np.memmap(path, refine, "r", shape=shape))
-            return self._finer[number]
 
     def _path(self, name: str, size: int, sha256: str) -> str:
         """Where a file of the index can be mapped, its content checked."""
@@ -294,35 +260,12 @@ class ShardReader:
         path = self._path(shard.name, shard.bytes, shard.sha256)
         index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
         if (index.d, index.nlist, index.ntotal) != (
-            self.partition.coded_dimension,
+            self.partition.dimension,
             self.index.lists,
             shard.vectors,
         ):
             raise IndexFileError(f"shard {shard.name} is of another partition")
         return index
-
-
-class FinerVectors:
-    """The vectors that the finer codes of a shard hold, by id.
-
-    codes: (n, d) floats in the order of the lists, mapped.
-    """
-
-    def __init__(self, index: Any, codes: npt.NDArray[np.floating[Any]]) -> None:
-        """index: of the shard. Ids must be unique."""
-        lists = index.invlists
-        sizes = [lists.list_size(number) for number in range(index.nlist)]
-        ids = [faiss.rev_swig_ptr(lists.get_ids(n), size) for n, size in enumerate(sizes) if size]
-        together = np.concatenate([np.empty(0, np.int64), *ids])
-        self._rows = np.argsort(together)
-        self._ids = together[self._rows]
-        self.codes = codes
-
-    def of(self, ids: Integers) -> Floats:
-        """(n, d) float32; the ids must be there."""
-        rows = self._rows[np.searchsorted(self._ids, ids)]
-        vectors: Floats = self.codes[rows].astype(np.float32)
-        return vectors
 
 
 def _sha256(path: str) -> str:

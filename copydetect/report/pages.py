@@ -156,6 +156,7 @@ def _front(
     longest = max(manifest.seconds.values(), default=0.0)
     return {
         "tiles": _tiles(run, view),
+        "checked": manifest.check.sentences() if manifest.check else [],
         "near_misses": view.near_misses(),
         "failures": failures,
         "failure_count": len(run.failures),

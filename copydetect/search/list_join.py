@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Floats, Integers
 from copydetect.search.products import Halves, Products, widened
 from copydetect.search.queries import SearchOptions
@@ -29,7 +30,6 @@ from copydetect.search.queries import SearchOptions
 Found: TypeAlias = tuple[Integers, Integers, Floats]
 """Rows of queries, ids of neighbours, scores; row i of each belongs together."""
 
-IMAGE_BITS = 32
 _BLOCK_SCORES = 1 << 22
 _LIST_BLOCK = 8192
 _EXACT_PAIRS = 1 << 14
@@ -44,7 +44,7 @@ def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.ND
     if options.exclude == "self":
         return np.asarray(queries == ids)
     if options.exclude == "image":
-        return np.asarray(queries >> IMAGE_BITS == ids >> IMAGE_BITS)
+        return np.asarray(queries >> IMAGE_SHIFT == ids >> IMAGE_SHIFT)
     return np.zeros(np.broadcast_shapes(queries.shape, ids.shape), dtype=bool)
 
 

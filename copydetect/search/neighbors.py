@@ -33,7 +33,6 @@ from copydetect.index.spills import (
 from copydetect.search.feature_join import FeatureJoin, is_exact
 from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
-from copydetect.search.refining import REFINED, as_proposed, proposing, refined
 from copydetect.storage.files import Storage
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
@@ -97,26 +96,20 @@ def search_shard(
     options: SearchOptions,
     floors: Floats | None = None,
 ) -> tuple[Integers, Records]:
-    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records
-    (`REFINED` where codes are refined).
+    """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records.
 
     floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
     """
     partition = reader.partition
     probes = _probes_inside(reader, shard, records["lists"])
-    held, finer = reader.shard(shard), reader.finer(shard)
-    wanted = proposing(options) if finer else options
+    held = reader.shard(shard)
     queries, vectors, whole = records["query"], records["vector"], is_exact(held)
     # A join widens float16 as it goes: queries take half the memory.
-    if whole or vectors.dtype != np.float16 or partition.rotation.size:
-        vectors = partition.rotated(partition.decode(vectors))
-    arguments = (held, queries, vectors, probes, wanted)
+    if whole or vectors.dtype != np.float16:
+        vectors = partition.decode(vectors)
+    arguments = (held, queries, vectors, probes, options)
     search = FeatureJoin(*arguments) if whole else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
-    if finer:
-        l2 = partition.options.metric == "l2"
-        vectors = partition.decode(records["vector"])
-        return refined(queries, vectors, (rows, ids, scores), finer, l2)
     results = np.empty(len(rows), dtype=RESULT)
     results["query"], results["id"], results["score"] = queries[rows], ids, scores
     return rows, results
@@ -148,8 +141,6 @@ def write_floors(
     uri = _floors_uri(folder, part)
     if not storage.is_whole(uri):
         results = _results_of(storage, folder, part, [task for task in tasks if task[0] == 0])
-        if results.dtype == REFINED:
-            options, results = proposing(options), as_proposed(results)
         best = merge_results(results, replace(options, connect_score=np.inf))
         queries, counts = np.unique(best.queries, return_counts=True)
         full = counts == options.k
@@ -178,9 +169,6 @@ def _floors_uri(folder: str, part: int) -> str:
 
 def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     """The best k of what all shards found for some queries, and what connects crowds."""
-    if results.dtype == REFINED:
-        results = results[_ranks(results, "proposed")[1] < proposing(options).k]
-        results = results[results["score"] >= options.min_score]
     if options.connect_score == np.inf:
         queries, rows = np.unique(results["query"], return_inverse=True)
         rows, ids, scores = best_of((rows, results["id"], results["score"]), options.k)
@@ -188,7 +176,7 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
         last = np.cumsum(counts)[counts == options.k] - 1
         capped = int(np.count_nonzero(scores[last] >= options.capped_score))
         return Neighbors(queries[rows], ids, scores, capped)
-    order, ranks = _ranks(results, "score")
+    order, ranks = _ranks(results)
     results, ranks = results[order], ranks[order]
     queries = results["query"]
     starts = np.flatnonzero(ranks == 0)
@@ -208,9 +196,9 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     return Neighbors(columns[0], columns[1], columns[2], capped)
 
 
-def _ranks(results: Records, column: str) -> tuple[Integers, Integers]:
+def _ranks(results: Records) -> tuple[Integers, Integers]:
     """The order of results by query, then best first, ties by id; and each one's rank, from 0."""
-    order = np.lexsort((results["id"], -results[column], results["query"]))
+    order = np.lexsort((results["id"], -results["score"], results["query"]))
     queries = results["query"][order]
     first = np.ones(len(queries), dtype=bool)
     first[1:] = queries[1:] != queries[:-1]
@@ -244,8 +232,7 @@ def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task])
         if task[2] <= part < task[3]:
             spill = open_spill(storage, result_uri(folder, task))
             pieces.append(read_records(storage, spill, *spill.range_of(part)))
-    # Without queries there is nothing that would have to be refined.
-    results: Records = np.concatenate(pieces[1:] or pieces)
+    results: Records = np.concatenate(pieces)
     return results
 
 

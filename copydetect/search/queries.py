@@ -38,24 +38,22 @@ class SearchOptions:
     connect_score: a query with k or more neighbours from this score up also keeps the one of the
     lowest id among them, so that cutting at k does not tear a crowd of copies apart (off: inf);
     capped_score: queries whose k neighbours all have it are counted: they may have more copies
-    than are kept; k_factor: where codes are refined, the lists propose so many times k;
-    exclude: what a query does not find: "none", "self" (its own id) or "image" (an id with its
-    own upper 32 bits: features of the same image); probes: lists a query visits, 0: the
-    partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
+    than are kept; exclude: what a query does not find: "none", "self" (its own id) or "image" (an
+    id with its own upper 32 bits: features of the same image); probes: lists a query visits, 0:
+    the partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
     """
 
     k: int = 32
     min_score: float = -np.inf
     connect_score: float = np.inf
     capped_score: float = np.inf
-    k_factor: int = 8
     exclude: Literal["none", "self", "image"] = "none"
     probes: int = 0
     threads: int = 1
     task_queries: int = 131_072
 
     def __post_init__(self) -> None:
-        for name in ("k", "k_factor", "threads", "task_queries"):
+        for name in ("k", "threads", "task_queries"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1: {getattr(self, name)}")
         if self.probes < 0:

@@ -6,17 +6,17 @@ before they were coded. So the figure holds what the probed lists and the codes 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
+from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Floats, Integers, Partition, Vectors
 from copydetect.index.routing import Part, Read, sample_part
 from copydetect.index.spills import Records
-from copydetect.search.list_join import IMAGE_BITS
+from copydetect.intervals import wilson
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 
@@ -44,13 +44,7 @@ class Recall:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval, as if every neighbour were drawn for itself."""
-        if not self.wanted:
-            return 0.0, 1.0
-        z2 = 1.96**2
-        centre = (self.value + z2 / (2 * self.wanted)) / (1 + z2 / self.wanted)
-        spread = self.value * (1 - self.value) / self.wanted + z2 / (4 * self.wanted**2)
-        half = 1.96 * math.sqrt(spread) / (1 + z2 / self.wanted)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.found, self.wanted)
 
     def __add__(self, other: Recall) -> Recall:
         """Of the queries of both."""
@@ -112,7 +106,7 @@ def _exact_among(
     results["id"], results["score"] = ids[np.ravel(rows)], np.ravel(-scores if l2 else scores)
     if options.exclude == "none":
         return results
-    shift = IMAGE_BITS if options.exclude == "image" else 0
+    shift = IMAGE_SHIFT if options.exclude == "image" else 0
     others: Records = results[results["query"] >> shift != results["id"] >> shift]
     return others
 

@@ -95,13 +95,6 @@ class Votes:
     points: Floats
 
 
-def hit_ids(image_no: int, keypoints: Keypoints) -> Ints:
-    """(n,) int64 ids of an image's features in an index: image_no, x, y, scale and angle packed."""
-    parts = (keypoints.x, keypoints.y, keypoints.scale, keypoints.angle)
-    x, y, scale, angle = (part.astype(np.int64) for part in parts)
-    return (image_no << 32) | (x << 24) | (y << 16) | (scale << 8) | angle
-
-
 def query_features(
     image_nos: Sequence[int], keypoints: Sequence[Keypoints], quantiser: Quantiser
 ) -> tuple[QueryFeatures, Floats]:
@@ -138,10 +131,10 @@ def vote(
 ) -> Votes:
     """The references that the features' hits agree on.
 
-    ids: (n, k) int64 as `hit_ids` packs them, nearest first, −1 where there is none; distances:
-    (n, k) squared L2. exclude_self: hits on the query's own image_no don't count (one collection
-    searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature with many equals
-    says little; k of about 8 serves one copy an image as well as ten.
+    ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
+    none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
+    (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
+    with many equals says little; k of about 8 serves one copy an image as well as ten.
     """
     options = options or VoteOptions()
     hits = _weigh(features, ids, distances, exclude_self)
@@ -156,22 +149,6 @@ def vote(
     agreeing = _one_to_one(agreeing)
     agreeing = _Hits.concatenate(agreeing, hits.where(alone))
     return _best(features, agreeing, pairs, options)
-
-
-def normalise(votes: Votes, first: int = 2, last: int = 4) -> Floats:
-    """(m,) float32: votes minus the mean of the query's own ranks `first` to `last`.
-
-    A query that looks like everything in a crowd (pages, screens, shelves) has high ranks
-    throughout; missing ranks count as 0. Ranks 2 to 4 suit one copy a query, 5 to 30 many.
-    """
-    if not 1 <= first <= last:
-        raise OptionError(f"ranks {first} to {last}: must be 1 <= first <= last")
-    _, inverse, counts = np.unique(votes.query, return_inverse=True, return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    rank = np.arange(len(votes.query)) - offsets[inverse] + 1
-    near = (rank >= first) & (rank <= last)
-    density = np.bincount(inverse[near], votes.votes[near], len(counts)) / (last - first + 1)
-    return (votes.votes - density[inverse]).astype(np.float32)
 
 
 @dataclass(frozen=True)

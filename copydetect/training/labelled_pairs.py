@@ -20,7 +20,8 @@ from copydetect import edits
 from copydetect.description.descriptors import Embedder
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
-from copydetect.search.votes import hit_ids, query_features, vote
+from copydetect.index.channels import feature_ids
+from copydetect.search.votes import query_features, vote
 from copydetect.training.look_alikes import KINDS, one_background, one_screen, one_template
 from copydetect.types import Keypoints, Pixels
 
@@ -198,7 +199,7 @@ def _votes(images: list[Keypoints]) -> _Votes:
     quantiser = load_quantiser()
     features, vectors = query_features(list(range(len(images))), images, quantiser)
     own = len(vectors) // 2
-    ids = np.concatenate([hit_ids(i, found) for i, found in enumerate(images)])
+    ids = np.concatenate([feature_ids(i, found) for i, found in enumerate(images)])
     index = faiss.IndexIVFFlat(
         faiss.IndexFlatL2(quantiser.dimension),
         quantiser.dimension,

@@ -31,7 +31,8 @@ from copydetect.workers.processes import Processes
 class KeypointSearch:
     """What is searched in what, and where.
 
-    index_folder, folder: of the index, and of what is found.
+    index_folder, folder: of the index, and of what is found; index_is_there: whether it is finished
+    already.
     """
 
     storage: Storage
@@ -40,6 +41,7 @@ class KeypointSearch:
     folder: str
     index: IndexOptions
     options: SearchOptions
+    index_is_there: bool = False
 
     @property
     def symmetric(self) -> bool:
@@ -83,7 +85,10 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
     def expand(self, parts: tuple[PCollection[Part], PCollection[Part]]) -> PCollection[str]:
         references, queries = parts
         search, processes = self._search, self._processes
-        built = references | "index" >> DescriptorsToShards(search.index_job(), processes=processes)
+        built = None
+        if not search.index_is_there:
+            index = DescriptorsToShards(search.index_job(), processes=processes)
+            built = references | "index" >> index
         upright, mirrored = (
             queries | name >> ShardsToNeighbors(search.search_job(flipped), built, processes)
             for name, flipped in (("upright", False), ("mirrored", True))

@@ -27,6 +27,7 @@ from copydetect.json_values import parse_as
 from copydetect.models import MODELS
 from copydetect.storage.files import Storage
 from copydetect.verification.decisions import BUNDLED_DECISION
+from copydetect.verification.relations import BUNDLED_RELATIONS
 
 Task = Literal["dedup", "match"]
 """Copies inside one collection, or queries that are copies of references.
@@ -233,8 +234,9 @@ def bundled_calibration(
 
 
 def decision_digest() -> str:
-    """Tells the installed decision from others."""
-    return hashlib.sha256(BUNDLED_DECISION.read_bytes()).hexdigest()[:16]
+    """Tells the installed decisions, on copies and on relations, from others."""
+    content = BUNDLED_DECISION.read_bytes() + BUNDLED_RELATIONS.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def pairs_to_show(precision: float) -> int:

@@ -158,7 +158,7 @@ class _Clips:
             counts = [len(numbers) for numbers in self.telling]
             return replace(
                 match,
-                is_copy=False,
+                is_copy="changed_content" in options.counted,
                 relation="changed_content",
                 confidence=min(match.confidence, options.min_confidence / 2),
                 direction="unknown",

@@ -51,6 +51,10 @@ class VerifyOptions:
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
 
+    def reporting_from(self, min_confidence: float) -> VerifyOptions:
+        """The same with another confidence from which on pairs count as copies."""
+        return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
+
     def for_collection(self, references: int) -> VerifyOptions:
         """The same for a search in so many images.
 

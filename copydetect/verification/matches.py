@@ -13,7 +13,7 @@ from copydetect.description.keypoints import MATCHED, KeypointOptions
 from copydetect.errors import OptionError
 from copydetect.homographies import Matrix
 from copydetect.images.transparency import Opacity, ground_matters
-from copydetect.types import Candidate, Keypoints, Match, Pixels
+from copydetect.types import Candidate, Keypoints, Match, Pixels, Relation
 from copydetect.verification.calibration import log_odds
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.evidence import Evidence, measure
@@ -59,7 +59,8 @@ TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour 
 class MatchOptions:
     """How a pair is verified.
 
-    min_confidence: from which probability on a pair counts as copies, 0…1; doubt: pairs that are
+    min_confidence: from which probability on a pair counts as copies, 0…1; counted: relations that
+    count as copies too, whatever the probability; doubt: pairs that are
     this likely after their small copies were compared are opened at full size; decided:
     correspondences of the search are proof enough from this confidence on, and full matching is
     skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
@@ -71,6 +72,7 @@ class MatchOptions:
     """
 
     min_confidence: float = 0.5
+    counted: tuple[Relation, ...] = ()
     doubt: float = 0.02
     decided: float = 0.9
     match_score: float = -6.5
@@ -156,7 +158,11 @@ def verify_pair(
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
-    return _related(match, best, verdict, query, reference)
+    match = _related(match, best, verdict, query, reference)
+    if match.relation in options.counted and not match.is_copy:
+        counted = replace(match, is_copy=True)
+        match = _described(counted, best, evidence, query, reference, options)
+    return match
 
 
 def _described(

@@ -71,7 +71,7 @@ def work_of(
     """Count what a self-join does. copies: shards that a query visits, on average; searches: how
     often each vector is a query, as local features are, upright and mirrored."""
     lists = lists_for(vectors, options)
-    code = sum(options.coding.bytes(dimension))
+    code = options.coding.bytes(dimension)
     stored = vectors * (code + 8)
     shards = options.shards or max(1, math.ceil(stored / options.shard_bytes))
     copies = min(copies, shards, probes)

@@ -29,7 +29,6 @@ from copydetect.candidates.fusion import (
 from copydetect.description.descriptors import Embedder, load_model
 from copydetect.description.normalization import (
     BackgroundOptions,
-    background_biases,
     normalize_vectors,
 )
 from copydetect.errors import ImageError, InputError
@@ -75,12 +74,8 @@ class Form:
 DEFAULT_FORM = Form(BackgroundOptions(), DensityOptions())
 FORMS = (
     "none",
-    "bias,beta=1,ranks=1-3",
-    "bias,beta=1,ranks=1-10",
-    "bias,beta=0.5,ranks=1-3",
     "negatives,beta=0.35,ranks=1-10",
     "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100,step=2",
-    "stretch,beta=1,ranks=1-3",
     "density=2-4,tail=5-9,slack=100,step=2",
     "density=2-6,tail=8-30,slack=100,step=2",
     "density=5-30,tail=31-35,slack=100,step=2",
@@ -148,12 +143,8 @@ def _figures(
     left = right = _weighed(normalize_vectors(queries.vectors, background, form.background))
     if references is not None:
         right = _weighed(normalize_vectors(references.vectors, background, form.background))
-    biases = background_biases(queries.vectors, background, form.background)
     seconds = time.process_time() - start
-    scores = left @ right.T - (
-        (biases[:, None] + biases[None]) / 2 if symmetric else biases[:, None]
-    )
-    pairs = _neighbors(scores, symmetric)
+    pairs = _neighbors(left @ right.T, symmetric)
     start = time.process_time()
     densities = _densities(form, pairs, len(queries.image_ids))
     seconds += time.process_time() - start

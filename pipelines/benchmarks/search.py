@@ -317,15 +317,12 @@ def curve_table(curve: Sequence[SearchFigures]) -> str:
 
 def codes_table(codes: Sequence[SearchFigures], dimension: int) -> str:
     """The figures by code as Markdown; an id in a list is 8 bytes more."""
-    head = (
-        "| codes | bytes in lists | bytes beside them | recall@10 | planted .6 | planted .8 "
-        "| queries a CPU second |"
-    )
+    head = "| codes | bytes in lists | recall@10 | planted .6 | planted .8 | queries a CPU second |"
     rows = [
-        f"| {f.codes} | {sizes[0] + 8} | {sizes[1]} | {f.recall:.4f} | {f.planted['0.6']:.4f} "
+        f"| {f.codes} | {size + 8} | {f.recall:.4f} | {f.planted['0.6']:.4f} "
         f"| {f.planted['0.8']:.4f} | {f.vectors / f.search_cpu_seconds:,.0f} |"
         for f in codes
-        for sizes in [IndexOptions(codes=f.codes).coding.bytes(dimension)]
+        for size in [IndexOptions(codes=f.codes).coding.bytes(dimension)]
     ]
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 

@@ -97,7 +97,7 @@ def _search(parser: CommandParser) -> None:
     parser.add_argument("--dim", type=whole_number, default=256, help="dimension (256)")
     parser.add_argument(
         "--codes",
-        default="SQfp16 SQ8 SQ4 PQ64 PQ64,Refine(SQfp16)",
+        default="SQfp16 SQ8 PQ64",
         help="codes to compare, with spaces between",
     )
     parser.add_argument(

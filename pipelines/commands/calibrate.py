@@ -22,6 +22,8 @@ from ..arguments import (
 _MEANINGLESS = (
     "min_confidence",
     "calibration",
+    "check",
+    "count",
     *KEEP_OPTIONS,
     "max_failed_fraction",
     "report",

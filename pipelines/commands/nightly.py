@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         help="how many of the last nights stay on disk, to go back to (7)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
-    add_run_options(parser, leave_out=("report",))
+    add_run_options(parser, leave_out=("report", "check"))
     return run_command(parser, argv, _nightly)
 
 

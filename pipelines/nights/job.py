@@ -28,6 +28,7 @@ _OF_THE_NIGHT = (
     "exclude",
     "max_failed_fraction",
     "report",
+    "check",
     "overwrite",
     "device",
     "trust_model",

@@ -1,0 +1,237 @@
+"""Copies that a run plants among its own queries → the threshold that keeps what was promised.
+
+    sample → edited copies → searched and verified as queries → evidence → threshold, recall
+
+A planted copy must be found with the image that it was made of. Every other image that it is
+reported with is a false alarm, unless that image was a copy of the same original all along: then
+the two are nearly certain copies without any edit, and the pair counts for nothing.
+
+Some hundred copies say little about a few per cent. So they are weighed with what the bundled
+calibration measured: at each threshold its precision counts like `_WEIGHT` pairs more (the mean of
+the posterior of a binomial share whose prior is a beta distribution; Gelman et al., Bayesian Data
+Analysis, section 2.4). Where many look-alikes are met they decide, where few are met it does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from copydetect.errors import OptionError
+from copydetect.intervals import wilson
+from copydetect.json_values import parse_as
+from copydetect.self_check import SelfCheck
+from copydetect.verification.calibration import Calibration, OperatingPoint
+
+LEAST_IMAGES = 300
+"""Of fewer a sample says less than the bundled calibration does."""
+SAME_COLLECTION = 0.9
+"""The share of all images, of two collections together, that both must have for one to take over
+what the other has found."""
+_FEWEST, _IMAGES_PER_COPY, _MOST = 50, 100, 150
+_SKETCHED = 512
+_WEIGHT = 60
+_STEPS = 201
+_REPORTED_LEAST = 0.1
+"""Of the planted copies that can be reported at all, this share is, whatever the threshold."""
+_INTERVAL = (0.025, 0.975)
+_FEWEST_OF_A_KIND = 8
+_SHOWN = 3
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PlantedCopy:
+    """A copy that was planted: its original, what was done to it, and the confidence of the pair of
+    both; 0 where it was not found."""
+
+    original_id: str
+    kinds: tuple[str, ...]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Met:
+    """A planted copy, by the image that it was made of, and another image that it resembles."""
+
+    original_id: str
+    reference_id: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class PlantedEvidence:
+    """What became of the planted copies.
+
+    settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
+    strangers: pairs with other images; left_out: how many of these were copies all along.
+    """
+
+    settings: str
+    sketch: tuple[str, ...]
+    copies: tuple[PlantedCopy, ...]
+    strangers: tuple[Met, ...]
+    left_out: int
+
+    def to_json(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def parse(data: bytes) -> PlantedEvidence:
+        """What `to_json` gave; ValueError where it is damaged."""
+        return parse_as(PlantedEvidence, data)
+
+    def holds_for(self, settings: str, sketch: Sequence[str]) -> bool:
+        """Whether it tells of a collection with this sketch, searched with these settings."""
+        return settings == self.settings and shared_share(self.sketch, sketch) >= SAME_COLLECTION
+
+
+def copies_to_plant(images: int) -> int:
+    """How many copies say enough of so many images, for little of a run's time: 50 to 150."""
+    return min(_FEWEST + images // _IMAGES_PER_COPY, _MOST)
+
+
+def sampling_points(count: int, seed: int = 0) -> Iterator[str]:
+    """Hashes, in hex, that are drawn at random: each stands for the image with the next one.
+
+    Three times as many as are wanted, for some may lead to one image, or to one that is unreadable.
+    """
+    for number in range(3 * count):
+        yield hashlib.sha256(f"{seed}\0planted\0{number}".encode()).hexdigest()
+
+
+def sketch_of(hashes: Iterable[str]) -> tuple[str, ...]:
+    """The smallest of the images' hashes, shortened. hashes: ascending, repeats together."""
+    smallest: dict[str, None] = {}
+    for value in hashes:
+        smallest[value[:16]] = None
+        if len(smallest) == _SKETCHED:
+            break
+    return tuple(smallest)
+
+
+def shared_share(one: Sequence[str], other: Sequence[str]) -> float:
+    """How much two collections share, 0…1: of all their images those that are in both.
+
+    Estimated from the smallest hashes of each (Broder 1997; exact where all are there).
+    """
+    union = sorted({*one, *other})[:_SKETCHED]
+    both = set(one) & set(other)
+    return sum(value in both for value in union) / max(len(union), 1)
+
+
+def judged(
+    evidence: PlantedEvidence,
+    wanted: float,
+    least: float,
+    planted_by: Calibration,
+    used: Calibration,
+) -> SelfCheck:
+    """The threshold from which on a wanted share of the reported pairs are copies.
+
+    least: no threshold is below it. planted_by: the calibration of the planted copies' confidences,
+    which are queries in a collection; used: that of the run's own pairs. Where these are pairs of a
+    pile, their threshold is the one for which `used` promises what `planted_by` must promise here,
+    so that what was wanted is kept.
+    """
+    copies = np.array([copy.confidence for copy in evidence.copies])
+    strangers = np.array([met.confidence for met in evidence.strangers])
+    thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
+    # Half of the queries of a search have no copy: every second original counts as if it were not
+    # there, as it does in the bundled calibration.
+    right = _at_least(copies[::2], thresholds)
+    wrong = _at_least(strangers, thresholds)
+    means, lows, highs = _posterior(right, wrong, promised)
+    # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
+    means = np.where(right >= _REPORTED_LEAST * right[0], means, 0.0)
+    enough = np.flatnonzero(means >= wanted)
+    at = int(enough[0]) if len(enough) else int(means.argmax())
+    threshold = float(thresholds[at])
+    found = copies >= threshold
+    low, high = wilson(int(found.sum()), len(copies))
+    kind, share = _weakest(evidence.copies, found)
+    alarms = sorted(
+        (met for met in evidence.strangers if met.confidence >= threshold),
+        key=lambda met: (-met.confidence, met.original_id, met.reference_id),
+    )
+    shown = dict.fromkeys((met.original_id, met.reference_id) for met in alarms)
+    return SelfCheck(
+        wanted=wanted,
+        threshold=_of_own_pairs(threshold, float(promised[at]), planted_by, used, least),
+        expected=float(means[at]),
+        expected_low=float(lows[at]),
+        expected_high=float(highs[at]),
+        reached=bool(len(enough)),
+        planted=len(copies),
+        recall=float(found.mean()),
+        recall_low=low,
+        recall_high=high,
+        weakest_kind=kind,
+        weakest_recall=share,
+        strangers=len(alarms),
+        look_alikes=tuple(shown)[:_SHOWN],
+        met=len(strangers),
+        left_out=evidence.left_out,
+    )
+
+
+def _promises(calibration: Calibration, seen: Floats, least: float) -> tuple[Floats, Floats]:
+    """(n,) thresholds, ascending, and the precision that the calibration promises at each."""
+    points = calibration.points
+    known = np.array([point.threshold for point in points])
+    steps = np.linspace(least, 1, _STEPS)
+    thresholds = np.unique(np.concatenate([known, seen, steps]))
+    thresholds = thresholds[(thresholds >= least) & (thresholds > 0)]
+    return thresholds, np.interp(thresholds, known, [_sure_share(point) for point in points])
+
+
+def _sure_share(point: OperatingPoint) -> float:
+    """Its precision; where no pair was wrong, the next one could still be."""
+    return min(point.precision, 1 - 1 / (point.pairs + 1))
+
+
+def _at_least(values: Floats, thresholds: Floats) -> Floats:
+    return len(values) - np.searchsorted(np.sort(values), thresholds).astype(np.float64)
+
+
+def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, Floats, Floats]:
+    a, b = right + _WEIGHT * promised, wrong + _WEIGHT * (1 - promised)
+    low, high = (np.asarray(stats.beta.ppf(share, a, b), np.float64) for share in _INTERVAL)
+    return a / (a + b), low, high
+
+
+def _of_own_pairs(
+    threshold: float, promised: float, planted_by: Calibration, used: Calibration, least: float
+) -> float:
+    if used is planted_by:
+        return threshold
+    try:
+        return max(used.threshold_for(promised), least)
+    except OptionError:
+        return max(used.points[-1].threshold, least)
+
+
+def _weakest(copies: Sequence[PlantedCopy], found: npt.NDArray[np.bool_]) -> tuple[str, float]:
+    """The kind of edit whose copies were found least, and the share that was."""
+    outcomes: dict[str, list[bool]] = defaultdict(list)
+    for copy, was_found in zip(copies, found.tolist(), strict=True):
+        for kind in copy.kinds:
+            outcomes[kind].append(was_found)
+    shares = {
+        kind: float(np.mean(values))
+        for kind, values in sorted(outcomes.items())
+        if len(values) >= _FEWEST_OF_A_KIND
+    }
+    if not shares:
+        return "", 0.0
+    kind = min(shares, key=lambda one: shares[one])
+    return kind, shares[kind]

@@ -1,0 +1,120 @@
+"""Planted copies → the threshold: it moves where look-alikes are, and stays else."""
+
+from __future__ import annotations
+
+import pytest
+
+from copydetect.evaluation.planted import (
+    Met,
+    PlantedCopy,
+    PlantedEvidence,
+    copies_to_plant,
+    judged,
+    sampling_points,
+    shared_share,
+    sketch_of,
+)
+from copydetect.self_check import SelfCheck
+from copydetect.verification.calibration import Calibration, OperatingPoint, ProbabilityMap
+
+CALIBRATION = Calibration(
+    ProbabilityMap(),
+    tuple(
+        OperatingPoint(threshold, precision, precision - 0.02, precision, 0.9, 2000)
+        for threshold, precision in ((0.2, 0.8), (0.5, 0.95), (0.7, 0.98), (0.95, 0.995))
+    ),
+    "",
+)
+"""Promises a precision of .97 from about .63 on."""
+
+
+def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> PlantedEvidence:
+    planted = tuple(PlantedCopy(f"{n}.jpg", (kind,), one) for n, one in enumerate(copies))
+    met = tuple(Met(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
+    return PlantedEvidence("settings", ("a", "b"), planted, met, 3)
+
+
+def check(
+    evidence: PlantedEvidence, wanted: float = 0.97, used: Calibration = CALIBRATION
+) -> SelfCheck:
+    return judged(evidence, wanted, 0.5, CALIBRATION, used)
+
+
+def test_few_copies_leave_the_threshold_near_that_of_the_bundled_calibration() -> None:
+    found = check(evidence_of([0.99, 0.99], []))
+    assert found.threshold == pytest.approx(0.63, abs=0.05)
+    assert found.expected_low < found.expected < found.expected_high
+    assert found.reached
+
+
+def test_look_alikes_raise_the_threshold_and_copies_without_any_lower_it() -> None:
+    clean = check(evidence_of([0.99] * 100, [0.1] * 50))
+    crowded = check(evidence_of([0.99] * 100, [0.8] * 6))
+    assert 0.5 <= clean.threshold < 0.6
+    assert crowded.threshold > 0.8
+    assert crowded.reached
+
+
+def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_back() -> None:
+    found = check(evidence_of([0.99] * 100, [0.995] * 20))
+    assert not found.reached
+    assert found.expected < 0.97
+    assert found.strangers == 20
+    assert found.look_alikes[0] == ("0.jpg", "like-0.jpg")
+    first, *_, last = found.sentences()
+    assert first.startswith("a precision of 0.97 cannot be had here: the most is 0.")
+    assert last.endswith(
+        "such as 0.jpg and like-0.jpg, 1.jpg and like-1.jpg, 10.jpg and like-10.jpg"
+    )
+
+
+def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -> None:
+    copies = evidence_of([0.99] * 20, [0.1] * 9).copies + evidence_of([0.0] * 10, [], "blur").copies
+    found = check(PlantedEvidence("settings", (), copies, (), 0))
+    assert found.recall == pytest.approx(20 / 30)
+    assert found.recall_low < found.recall < found.recall_high
+    assert (found.weakest_kind, found.weakest_recall) == ("blur", 0.0)
+    second, third = found.sentences()[1:]
+    assert second.startswith("of 30 copies planted 0.67 were found (")
+    assert second.endswith("weakest kind of edit: blur, 0.00")
+    assert third.startswith("they met no other picture")
+
+
+def test_pairs_of_a_pile_are_cut_where_their_own_calibration_promises_as_much() -> None:
+    bolder = Calibration(
+        ProbabilityMap(),
+        tuple(
+            OperatingPoint(threshold, precision, 0.5, 1.0, 0.9, 2000)
+            for threshold, precision in ((0.3, 0.9), (0.8, 0.985), (0.99, 0.999))
+        ),
+        "",
+    )
+    assert check(evidence_of([0.99] * 2, []), used=bolder).threshold == 0.8
+
+
+def test_nothing_is_cut_below_even_odds() -> None:
+    assert check(evidence_of([0.99] * 400, []), wanted=0.6).threshold == 0.5
+
+
+def test_evidence_is_kept_as_json_and_holds_for_nearly_the_same_collection() -> None:
+    evidence = evidence_of([0.5, 0.75], [0.25])
+    assert PlantedEvidence.parse(evidence.to_json()) == evidence
+    assert evidence.holds_for("settings", ("a", "b"))
+    assert not evidence.holds_for("settings", ("a", "c"))
+    assert not evidence.holds_for("others", ("a", "b"))
+
+
+def test_what_two_collections_share_is_estimated_from_their_smallest_hashes() -> None:
+    one = [f"{n:016x}" for n in range(0, 60_000, 3)]
+    other = [f"{n:016x}" for n in range(0, 60_000, 2)]
+    assert shared_share(sketch_of(one), sketch_of(other)) == pytest.approx(1 / 4, abs=0.05)
+    assert shared_share(sketch_of(one), sketch_of(one)) == 1
+    assert shared_share(("a", "b", "c"), ("b", "c", "d")) == 0.5
+    assert shared_share((), ()) == 0
+
+
+def test_the_sample_grows_with_the_collection_and_has_a_bound() -> None:
+    assert [copies_to_plant(n) for n in (300, 2000, 10_000, 10**9)] == [53, 70, 150, 150]
+    points = list(sampling_points(20))
+    assert len(set(points)) == 60
+    assert points == list(sampling_points(20))

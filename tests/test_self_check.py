@@ -1,0 +1,194 @@
+"""A run that checks itself: what it says, and that nothing of its result knows of the copies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydetect.edits import make_copy, mix_named
+from copydetect.evaluation import planted
+from copydetect.evaluation.planted import PlantedEvidence
+from copydetect.pipelines import self_check
+from copydetect.pipelines.commands import match
+from copydetect.runs import Manifest
+from copydetect.self_check import SelfCheck
+from tests.conftest import ONE_WORKER, STORAGE, Run, dedup_run, encoded
+from tests.scenes import scene
+
+QUICK = ("--effort=fast",)
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four images suffice to plant three copies in, one by each mix."""
+    monkeypatch.setattr(self_check, "LEAST_IMAGES", 4)
+    monkeypatch.setattr(self_check, "copies_to_plant", lambda _: 3)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five pictures; a copy of one of them; and a byte-identical one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(5):
+        (folder / f"{seed}.jpg").write_bytes(encoded(scene(seed, 240, 180), quality=92))
+    smaller = scene(0, 240, 180)[15:165, 20:225]
+    (folder / "cropped.jpg").write_bytes(encoded(smaller, quality=80))
+    shutil.copy(folder / "1.jpg", folder / "twin.jpg")
+    return folder
+
+
+def checked(run: Run) -> SelfCheck:
+    assert run.manifest.check is not None
+    return run.manifest.check
+
+
+def evidence_in(run: Run) -> PlantedEvidence:
+    return PlantedEvidence.parse(
+        (run.output / run.manifest.folder / self_check.RESULT).read_bytes()
+    )
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_planted_copies_set_the_threshold_and_change_nothing_else(
+    photos: Path, tmp_path: Path
+) -> None:
+    run = dedup_run(photos, tmp_path / "out", *QUICK)
+    alone = dedup_run(photos, tmp_path / "alone", *QUICK, "--no_check")
+    check = checked(run)
+    assert alone.manifest.check is None
+    assert not check.unchecked
+    assert check.planted == 3
+    assert check.recall > 0.3
+    assert run.rows("candidates") == alone.rows("candidates")
+    assert run.groups() == alone.groups()
+    assert run.manifest.counts == alone.manifest.counts
+    for row in run.rows("matches"):
+        assert row["is_copy"] == (row["confidence"] >= check.threshold)  # type: ignore[operator]
+    assert run.manifest.seconds["check"] > 0
+    assert not (run.output / run.manifest.folder / self_check.SCRATCH).exists()
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_a_copy_that_was_there_already_is_no_false_alarm(photos: Path, tmp_path: Path) -> None:
+    for name in ("b", "c", "d", "e", "f"):
+        shutil.copy(photos / "cropped.jpg", photos / f"{name}.jpg")
+        pixels = scene(0, 240, 180)[8:172, 8 + ord(name) % 7 : 225]
+        (photos / f"{name}.jpg").write_bytes(encoded(pixels, quality=85))
+    run = dedup_run(photos, tmp_path / "out", *QUICK)
+    family = {"0.jpg", "cropped.jpg", *(f"{name}.jpg" for name in "bcdef")}
+    evidence = evidence_in(run)
+    assert evidence.left_out > 0
+    assert not [
+        met
+        for met in evidence.strangers
+        if {met.original_id, met.reference_id} <= family and met.confidence > 0.5
+    ]
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_what_was_found_is_taken_over_while_the_collection_is_nearly_the_same(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planted, "SAME_COLLECTION", 0.8)
+    first = dedup_run(photos, tmp_path / "out", *QUICK)
+    found = evidence_in(first)
+    (photos / "another.jpg").write_bytes(encoded(scene(99, 240, 180)))
+    monkeypatch.setattr(self_check, "_plant", lambda *_: pytest.fail("planted again"))
+    second = dedup_run(photos, tmp_path / "out", "--overwrite", "--precision=0.9", *QUICK)
+    assert evidence_in(second) == found
+    check = checked(second)
+    assert (check.reused, check.wanted) == (True, 0.9)
+    assert check.threshold <= checked(first).threshold
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_match_plants_copies_of_its_references(photos: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "queries"
+    queries.mkdir()
+    (queries / "q.jpg").write_bytes(encoded(scene(3, 240, 180)[10:, 10:], quality=85))
+    output = tmp_path / "out"
+    arguments = ["--queries", str(queries), "--references", str(photos), "--output", str(output)]
+    assert match.main([*arguments, "--no_report", *ONE_WORKER, *QUICK]) == 0
+    manifest = Manifest.load(STORAGE, str(output))
+    assert manifest.check is not None
+    assert manifest.check.planted == 3
+    rows = manifest.table(STORAGE, str(output), "matches").to_pylist()
+    assert {row["query_id"] for row in rows} == {"q.jpg"}
+
+
+def test_few_images_are_not_checked_and_the_run_says_so(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(photos), "--output", str(tmp_path / "out"), "--no_report", *QUICK]
+    assert self_check_of(arguments) == 0
+    said = capsys.readouterr().out
+    assert (
+        "precision not checked: there are 6 different images, and it takes 300 to check with; "
+        "the threshold is that of the bundled calibration" in said
+    )
+
+
+def self_check_of(arguments: list[str]) -> int:
+    from copydetect.pipelines.commands import dedup
+
+    workers = [word for word in ONE_WORKER if word != "--quiet"]
+    return dedup.main([*arguments, *workers])
+
+
+def test_unreadable_images_are_told_and_set_no_threshold(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(b"nothing" * number)
+    run = dedup_run(photos, tmp_path / "out", *QUICK, expected=3)
+    bundled = run.manifest.settings["min_confidence"]
+    check = checked(run)
+    assert check.sentences() == ["precision not checked: no image could be read"]
+    assert check.threshold == bundled
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_a_collection_of_one_picture_s_copies_has_no_strangers(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(5)
+    for number in range(6):
+        copy = make_copy(scene(1, 240, 180), rng, mix_named("mild"), ()).pixels
+        (photos / f"{number}.jpg").write_bytes(encoded(copy, quality=90))
+    run = dedup_run(photos, tmp_path / "out", *QUICK)
+    check = checked(run)
+    assert check.left_out > 0
+    assert check.strangers <= check.left_out / 4
+    assert check.sentences()[0].startswith(("wanted precision 0.97: expected", "a precision of"))
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_frames_of_one_camera_are_look_alikes(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    ground = scene(1, 240, 180)
+    for number in range(6):
+        frame = ground.copy()
+        for thing in range(4):
+            piece = scene(50 + thing, 60, 80)
+            x, y = (20 + 60 * thing + 23 * number) % 180, (15 + 31 * thing + 9 * number) % 100
+            frame[y : y + 80, x : x + 60] = piece
+        (photos / f"{number}.jpg").write_bytes(encoded(frame, quality=92))
+    run = dedup_run(photos, tmp_path / "out", *QUICK)
+    check = checked(run)
+    assert check.met > 0
+    assert check.expected_low <= check.expected <= check.expected_high
+    copies = [row for row in run.rows("matches") if row["is_copy"]]
+    assert all(row["confidence"] >= check.threshold for row in copies)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("flags", [("--min_confidence=0.5",), ("--calibration=none",)])
+@pytest.mark.usefixtures("few_are_enough")
+def test_a_threshold_that_was_given_is_not_checked(
+    flags: tuple[str, ...], photos: Path, tmp_path: Path
+) -> None:
+    assert dedup_run(photos, tmp_path / "out", *QUICK, *flags).manifest.check is None
