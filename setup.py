@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "copydetect" / "__init__.py").read_text())[1]
 # The folder `pipelines` is installed as copydetect.pipelines: a wheel adds one name, `copydetect`.
 JOBS = [f"copydetect.{name}" for name in find_packages(include=["pipelines*"])]
+TRAINING = ["onnx>=1.16,<2", "scikit-learn>=1.5,<2"]
 LIBRARY = find_packages(include=["copydetect*"])
 
 setup(
@@ -38,8 +39,7 @@ setup(
         "pillow>=11.3,<13",
         "pyarrow>=18",
         "safetensors>=0.5,<1",
-        "scikit-learn>=1.5,<2",
-        "scipy>=1.11,<2",
+        "scipy>=1.12,<2",
         "threadpoolctl>=3.1,<4",
         "torch>=2.6,<2.14",
         "tqdm>=4.66,<5",
@@ -47,16 +47,16 @@ setup(
     extras_require={
         "heif": ["pillow-heif>=0.18,<2"],
         "raw": ["rawpy>=0.25,<0.29"],
+        "train": TRAINING,
         "test": [
+            *TRAINING,
             "hypothesis>=6.100",
             "mypy>=1.13",
-            "onnx>=1.16,<2",
             "pandas>=2",
             "pytest>=8",
             "ruff>=0.8",
             "setuptools>=68",
         ],
-        "train": ["onnx>=1.16,<2"],
     },
     entry_points={"console_scripts": ["copydetect = copydetect.pipelines.cli:main"]},
 )

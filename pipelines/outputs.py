@@ -53,23 +53,34 @@ def alone_in(output: str) -> Iterator[None]:
         return
     existed = os.path.isdir(output)
     os.makedirs(output, exist_ok=True)
-    folder = os.open(output, os.O_RDONLY)
+    with _locked(output):
+        try:
+            remove_unfinished(output)
+            yield
+        finally:
+            if not existed and not os.listdir(output):
+                os.rmdir(output)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Hold the lock of a local folder, where the system has such locks; TransientError where
+    another process holds it."""
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        if fcntl is not None:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(folder)
-        raise TransientError(f"another run is writing to the output folder {output}") from error
+        os.close(opened)
+        raise TransientError(f"another run is writing to the output folder {folder}") from error
     except OSError:
-        # Some network file systems have no locks.
-        pass
+        pass  # some network file systems have no locks
     try:
-        remove_unfinished(output)
         yield
     finally:
-        os.close(folder)
-        if not existed and not os.listdir(output):
-            os.rmdir(output)
+        os.close(opened)
 
 
 def refuse_foreign(output: str) -> None:

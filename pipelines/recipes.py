@@ -2,7 +2,8 @@
 
     python -m copydetect.pipelines.recipes decision | relations | fusion | calibration …
 
-What each does is in the module of `copydetect.training` that it calls.
+What each does is in the module of `copydetect.training` that it calls. They need more libraries
+than a run: `pip install 'copydetect-images[train]'`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from copydetect.evaluation.calibration_fit import (
     fit_calibration,
     operating_points,
     out_of_fold,
+    regressed,
 )
 from copydetect.evaluation.calibration_pairs import (
     MadeCopy,
@@ -154,6 +155,16 @@ def test_pairs_without_a_transform_are_never_reported() -> None:
     unproved = pairs.labels & (np.arange(3000) % 2 == 0)
     fitted = fit_calibration(replace(pairs, confidences=np.where(unproved, 0.0, pairs.confidences)))
     assert max(point.recall for point in fitted.points) <= 1 - unproved.sum() / pairs.labels.sum()
+
+
+def test_regression_is_that_of_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(400, 2)) * [3, 1]
+    labels = rng.random(400) < 1 / (1 + np.exp(-values @ [0.8, -0.3] - 0.5))
+    model = linear_model.LogisticRegression(C=100, tol=1e-10, max_iter=1000).fit(values, labels)
+    expected = [*model.coef_[0], model.intercept_[0]]
+    np.testing.assert_allclose(regressed(values, labels), expected, rtol=1e-4)
 
 
 def test_operating_points_against_counting() -> None:

@@ -112,3 +112,20 @@ def test_an_editable_install_runs_the_files_of_the_tree(source: Path, tmp_path: 
         "import copydetect.pipelines.cli as cli; print(cli.__file__)"
     )
     assert run(["-c", code], tmp_path) == str(source / "pipelines" / "cli.py")
+
+
+def test_the_command_starts_where_unix_modules_are_missing(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'termios')));"
+        "from copydetect.pipelines import cli; cli.main(['--version']); "
+        "import copydetect.pipelines.job"
+    )
+    assert run(["-c", code], tmp_path, installed) == f"copydetect {__version__}"
+
+
+def test_jobs_start_without_the_libraries_of_training(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('sklearn', 'onnx')));"
+        "import copydetect.pipelines.job, copydetect.pipelines.calibrate, copydetect.api"
+    )
+    run(["-c", code], tmp_path, installed)

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import isotonic_regression, minimize
 
 from copydetect.errors import OptionError
 from copydetect.evaluation.metrics import reliability
@@ -35,6 +34,7 @@ Integers = npt.NDArray[np.int64]
 PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """For which thresholds are written out; any other can be asked of the calibration."""
 _FOLDS = 5
+_REGULARISATION = 100.0
 _RESAMPLES = 200
 _LEAST = 20
 _STEP_PAIRS = 25
@@ -186,23 +186,45 @@ def _logistic(
     inputs = {"confidence": log_odds(confidences)} | ({"score": bounded} if use_score else {})
     while True:
         values = np.stack(list(inputs.values()), axis=1)
-        model = LogisticRegression(C=100.0, max_iter=1000).fit(values, labels)
-        weights = dict(zip(inputs, model.coef_[0].tolist(), strict=True))
+        *slopes, intercept = regressed(values, labels)
+        weights = dict(zip(inputs, slopes, strict=True))
         worst = min(weights, key=lambda name: weights[name])
         if weights[worst] >= 0 or len(inputs) == 1:
             break
         del inputs[worst]
     kept = {name: max(weight, 1e-3) for name, weight in weights.items()}
-    return ProbabilityMap(
-        kept.get("confidence", 0.0), kept.get("score", 0.0), float(model.intercept_[0])
-    )
+    return ProbabilityMap(kept.get("confidence", 0.0), kept.get("score", 0.0), intercept)
+
+
+def regressed(values: Floats, labels: Booleans) -> list[float]:
+    """Weights and intercept of logistic regression, with a slight L2 penalty on the weights.
+
+    values: (n, m). What scikit-learn's `LogisticRegression(C=100)` finds, which is the only thing
+    that a run without training would need it for.
+    """
+    sides = np.where(labels, 1.0, -1.0)
+    inputs = np.column_stack([values, np.ones(len(values))])
+    penalised = np.append(np.full(values.shape[1], 1 / _REGULARISATION), 0.0)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        margins = sides * (inputs @ weights)
+        gradient = -(sides * _sigmoid(-margins)) @ inputs + penalised * weights
+        return float(np.logaddexp(0, -margins).sum() + penalised @ weights**2 / 2), gradient
+
+    found = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="BFGS")
+    weights: list[float] = found.x.tolist()
+    return weights
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -60, 60))), np.float64)
 
 
 def _steps(x: Floats, labels: Booleans) -> tuple[tuple[float, float], ...]:
     """Isotonic steps of at least `_STEP_PAIRS` pairs as (mean x, log-odds), strictly ascending."""
     order = np.argsort(x, kind="stable")
     x, labels = x[order], labels[order]
-    levels = IsotonicRegression().fit_transform(x, labels.astype(np.float64))
+    levels = isotonic_regression(labels.astype(np.float64)).x
     ends = [*np.flatnonzero(np.diff(levels)) + 1, len(x)]
     steps: list[tuple[float, float]] = []
     start = 0

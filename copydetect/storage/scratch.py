@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 
 _NAME = re.compile(r"copydetect-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-.*")
@@ -45,6 +46,8 @@ def _is_abandoned(entry: os.DirEntry[str], process: int) -> bool:
         return False
     if hasattr(os, "geteuid") and entry.stat().st_uid != os.geteuid():
         return False
+    if sys.platform == "win32":
+        return False  # there, asking for a process like this would end it
     try:
         os.kill(process, 0)
     except ProcessLookupError:
