@@ -39,6 +39,8 @@ from .outputs import (
     output_folder,
     refuse_foreign,
     refuse_input_in_output,
+    whole_path,
+    with_whole_paths,
 )
 from .proposals import proposals_of, quality_of
 from .report import write_report
@@ -96,8 +98,25 @@ def checked_job(
     ModelError name what is wrong.
     """
     output = output_folder(output)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(engine_options)
+    try:
+        return _checked_job(engine, command, inputs, output, options)
+    except BaseException:
+        engine.stop_server()
+        raise
+
+
+def _checked_job(
+    engine: Engine,
+    command: str,
+    inputs: Mapping[Role, Inputs],
+    output: str,
+    options: RunOptions,
+) -> Job:
+    if not engine.is_local:
+        # Workers start in folders of their own.
+        output, options = whole_path(output), with_whole_paths(options)
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
@@ -106,9 +125,14 @@ def checked_job(
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
+        if not engine.is_local:
+            specs = tuple(map(whole_path, specs))
         sources[role] = find_sources(storage, specs, options.exclude)
         refuse_input_in_output(sources[role], output)
-    models = models_of(setup)
+    # The device is that of the workers, which need not be here.
+    models = models_of(setup if engine.is_local else replace(setup, device="cpu"))
+    if engine.is_elsewhere and "://" not in output:
+        engine.tell(f"{output} is a path: workers on other machines must see it, too")
     engine.fork()
     return Job(command, sources, output, options, settings, setup, models, engine, storage)
 
@@ -125,6 +149,7 @@ def run_job(job: Job) -> Result:
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.decisive}, digest)
+        job.engine.name = f"{job.engine.name}-{job.command}-{folder[-8:]}"
         _refuse_other_run(job, folder, listings)
         finished = _finished(job, folder)
         manifest = finished or _work(job, folder, listings)
