@@ -304,25 +304,30 @@ def search_keypoints(
     return place.files(folder, "votes")
 
 
-def propose(
+def candidate_job(
     place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
-) -> list[str]:
-    """Merge what both channels found; the candidates tables, by part of the queries."""
-    folder = runs.join(place.folder, "candidates")
-    parts = range(len(proposals.queries.image_files))
-    uris = [runs.join(folder, runs.part_name(part)) for part in parts]
-    job = CandidateJob(
+) -> CandidateJob:
+    """What is merged, and where, in the folder of a run."""
+    return CandidateJob(
         storage=place.storage,
         proposals=proposals,
         options=options,
         density=density,
-        folder=folder,
+        folder=runs.join(place.folder, "candidates"),
         pairs_folder=runs.join(place.folder, "pairs"),
         scratch=runs.join(place.folder, "search", "candidates"),
     )
+
+
+def propose(
+    place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
+) -> list[str]:
+    """Merge what both channels found; the candidates tables, by part of the queries."""
+    job = candidate_job(place, proposals, options, density)
+    parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.started)
     place.engine.run("candidates", lambda p: p | beam.Create(parts, reshuffle=False) | merge)
-    return uris
+    return [runs.join(job.folder, runs.part_name(part)) for part in parts]
 
 
 def verify(

@@ -322,6 +322,18 @@ def _verdict(
     return _Verdict(candidate, found, match.confidence)
 
 
+def verdict_on(
+    query: PairImage,
+    reference: PairImage,
+    candidate: Candidate,
+    points: npt.NDArray[np.float32],
+    prior: Prior,
+    options: VerifyOptions,
+) -> Match:
+    """The calibrated verdict on one pair; points: what the search found to agree."""
+    return _verdict(query, reference, candidate, points, prior, options).match
+
+
 def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Candidate]]:
     """Rows of a candidates table that are verified; NaN instead of null."""
     for row, values in enumerate(table.to_pylist()):
