@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from copydetect import tables
 from copydetect.errors import InputError, OptionError
 from copydetect.grouping.agglomeration import agglomerate
+from copydetect.grouping.belonging import going_together
 from copydetect.grouping.holding import Path, Sizes, hold_together
 from copydetect.grouping.keepers import KeepOptions, Preference
 from copydetect.grouping.originality import Originality
@@ -72,6 +73,7 @@ def group_copies(
     """
     grouping = _Grouping.of(images, matches, histories, unreadable, options or GroupOptions())
     members = [member for group in grouping.groups() for member in group]
+    members = going_together(members, images)
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
 
 
