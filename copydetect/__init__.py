@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from copydetect import errors, transforms
     from copydetect.api import (
+        ask,
         compare,
         dedup,
         describe,
@@ -41,6 +42,7 @@ __all__ = [
     "Result",
     "RunOptions",
     "Summary",
+    "ask",
     "compare",
     "dedup",
     "describe",
@@ -61,6 +63,7 @@ _PLACES = {
     "Result": "results",
     "RunOptions": "options",
     "Summary": "summary",
+    "ask": "api",
     "compare": "api",
     "dedup": "api",
     "describe": "api",

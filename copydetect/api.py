@@ -124,6 +124,34 @@ def nightly(
     return night
 
 
+def ask(
+    catalog: Location,
+    uploads: Inputs,
+    output: Location,
+    options: RunOptions | None = None,
+    *,
+    engine: EngineOptions | None = None,
+    **changes: Unpack[RunChanges],
+) -> Result:
+    """Find the uploads that are copies of images in a catalogue, and add none of them.
+
+    The tables are those of `match`, with the uploads as the queries. Arguments and errors are those
+    of `nightly`; InputError where there is no catalogue.
+
+    >>> import copydetect
+    >>> found = copydetect.ask("catalog", "sample_data/photos/downloads/cat_meme.jpg", "asked")
+    >>> [row["reference_id"] for row in found.matches.to_pylist() if row["is_copy"]]
+    ['chelsea.jpg']
+    """
+    chosen = (options or RunOptions()).changed(**changes)
+    with quiet_imports():
+        from copydetect.pipelines.nights.nightly import run_asked
+
+    folders = os.fspath(catalog), os.fspath(output)
+    result: Result = run_asked(folders[0], uploads, folders[1], chosen, engine or EngineOptions())
+    return result
+
+
 def open_catalog(catalog: Location) -> Catalog:
     """The last generation of a catalogue: its tables, whatever nights come meanwhile.
 

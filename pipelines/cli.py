@@ -18,6 +18,7 @@ COMMANDS = {
     "dedup": "find the copies inside a collection",
     "match": "find the queries that are copies of references",
     "nightly": "find what is new against everything before, and add it to a catalogue",
+    "search": "ask a catalogue about a few pictures, at once",
     "catalog": "look after a catalogue: show, verify, rollback, prune",
     "export": "write lists and tables of a finished run for other programs",
     "report": "draw the pages of a finished run again",

@@ -11,12 +11,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
-from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
@@ -33,6 +31,7 @@ from copydetect.verification.calibration import Task
 
 from . import stages
 from .engine import Engine, engine_of
+from .grouping import group
 from .lost_copies import lost_copies
 from .outputs import (
     alone_in,
@@ -315,7 +314,9 @@ def search_and_verify(
             uris[name] = [*uris.get(name, ()), *files]
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["histories"], uris["groups"] = _group(job, place, uris) if sides.symmetric else ([], [])
+    uris |= {"histories": [], "groups": []}
+    if sides.symmetric:
+        uris |= group(place, sides, uris, job.settings, verifying)
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -327,29 +328,6 @@ def search_and_verify(
         quality=quality,
         check=check,
     )
-
-
-def _group(
-    job: Job, place: Workplace, uris: Mapping[str, list[str]]
-) -> tuple[list[str], list[str]]:
-    """Group the verified pairs, in one step: only edges and image rows are held.
-
-    The tables of the histories of copies, and of groups.
-    """
-    images, matches = (
-        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
-        for name in ("images", "matches")
-    )
-    failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
-    unreadable = failed["image_id"].to_pylist()
-    refs = images_to_look_at(images, matches)
-    looked = stages.look_back(place, refs, job.settings.decoding)
-    histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
-    members = group_copies(images, matches, options, histories, unreadable)
-    uri = runs.join(place.folder, "groups", runs.part_name(0))
-    tables.write_table(place.storage, uri, groups_table(members, images))
-    return looked, [uri]
 
 
 def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

@@ -27,7 +27,8 @@ def proposals_of(
         neighbors = stages.search_descriptors(place, sides, index, searching, model)
     if "local" in settings.channels:
         searching = settings.feature_search(sides.symmetric)
-        votes = stages.search_keypoints(place, sides, settings.feature_index, searching)
+        voting = settings.voting(sides.symmetric)
+        votes = stages.search_keypoints(place, sides, settings.feature_index, searching, voting)
     return Proposals(neighbors=tuple(neighbors), votes=tuple(votes), sides=sides, views=VIEW_NAMES)
 
 

@@ -28,6 +28,7 @@ from copydetect.options import Channel
 from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
+from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
@@ -49,7 +50,7 @@ from .engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
-_PAIRS_WORTH_PROCESSES = 4_000
+PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
 _COPIES_WORTH_PROCESSES = 200
 _COPIES_TOGETHER = 64
@@ -267,7 +268,11 @@ def search_descriptors(
 
 
 def search_keypoints(
-    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions
+    place: Workplace,
+    sides: Sides,
+    index: IndexOptions,
+    options: SearchOptions,
+    voting: VoteOptions,
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     queries, references = (list(enumerate(side.keypoints)) for side in sides)
@@ -283,6 +288,7 @@ def search_keypoints(
         index=index,
         options=options,
         index_is_there=bool(place.asks),
+        voting=voting,
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(
@@ -298,25 +304,30 @@ def search_keypoints(
     return place.files(folder, "votes")
 
 
-def propose(
+def candidate_job(
     place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
-) -> list[str]:
-    """Merge what both channels found; the candidates tables, by part of the queries."""
-    folder = runs.join(place.folder, "candidates")
-    parts = range(len(proposals.queries.image_files))
-    uris = [runs.join(folder, runs.part_name(part)) for part in parts]
-    job = CandidateJob(
+) -> CandidateJob:
+    """What is merged, and where, in the folder of a run."""
+    return CandidateJob(
         storage=place.storage,
         proposals=proposals,
         options=options,
         density=density,
-        folder=folder,
+        folder=runs.join(place.folder, "candidates"),
         pairs_folder=runs.join(place.folder, "pairs"),
         scratch=runs.join(place.folder, "search", "candidates"),
     )
+
+
+def propose(
+    place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
+) -> list[str]:
+    """Merge what both channels found; the candidates tables, by part of the queries."""
+    job = candidate_job(place, proposals, options, density)
+    parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.started)
     place.engine.run("candidates", lambda p: p | beam.Create(parts, reshuffle=False) | merge)
-    return uris
+    return [runs.join(job.folder, runs.part_name(part)) for part in parts]
 
 
 def verify(
@@ -332,7 +343,7 @@ def verify(
     wanted = place.unfinished(list(zip(uris, failures, strict=True)), failures)
     todo = [one for one in work if one[0] in wanted]
     pairs = sum(place.rows(uri) for uri in candidates)
-    processes = place.processes(pairs, _PAIRS_WORTH_PROCESSES)
+    processes = place.processes(pairs, PAIRS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     place.engine.run(
         "verify",

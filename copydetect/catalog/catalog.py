@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -13,7 +13,12 @@ from copydetect.catalog.generations import Generation, damaged_files, read_part_
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
 from copydetect.errors import InputError, RunError
+from copydetect.inputs.image_like import ImageLike, file_bytes
 from copydetect.storage.files import Storage
+from copydetect.types import Match
+
+if TYPE_CHECKING:
+    from copydetect.catalog.asking import Asker
 
 
 class Catalog:
@@ -58,6 +63,21 @@ class Catalog:
     def failures(self) -> pa.Table:
         """What the last night could not use."""
         return self._table("night-failures")
+
+    def search(self, image: ImageLike, name: str = "1") -> list[Match]:
+        """The images that one picture may be a copy of, with the evidence, the surest first.
+
+        image: as in `copydetect.compare`; name: what it is called in the matches. All pairs that
+        were looked at are there, copies or not. The first picture waits for the models to load.
+        ImageError where it is no image; InputError where a path cannot be read.
+        """
+        return self._asker.ask(file_bytes(image), name)
+
+    @cached_property
+    def _asker(self) -> Asker:
+        from copydetect.catalog.loading import asker_of
+
+        return asker_of(self)
 
     def verify(self) -> list[str]:
         """What is wrong with the files, one sentence each; none where all are as they were

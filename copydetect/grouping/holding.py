@@ -139,13 +139,19 @@ def _surest_path(
     pairs: VerifiedPairs,
     sizes: Sizes,
 ) -> Path | None:
-    """The path through the surest of `paths` that shows something of the kept image; None: none."""
+    """The pair with the kept image itself, else the path through the surest of `paths` that shows
+    something of it; None where there is none."""
     ways = [
-        (-paths[middle].confidence * verdict.confidence, len(paths[middle].steps), middle)
+        (
+            middle != kept,
+            -paths[middle].confidence * verdict.confidence,
+            len(paths[middle].steps),
+            middle,
+        )
         for middle, verdict in verdicts[image].items()
         if verdict.is_copy and middle in paths
     ]
-    for _, _, middle in sorted(ways):
+    for *_, middle in sorted(ways):
         verdict, before = verdicts[image][middle], paths[middle]
         path = Path(
             (*before.steps, verdict.row),

@@ -15,6 +15,7 @@ from ..arguments import (
     run_options,
     whole_number,
 )
+from ..commands.summary import tell
 
 
 def main(argv: list[str]) -> int:
@@ -31,6 +32,11 @@ def main(argv: list[str]) -> int:
         "--remove",
         metavar="FILE",
         help="images that go: a CSV or Parquet file with a column image_id",
+    )
+    parser.add_argument(
+        "--no_add",
+        action="store_true",
+        help="only ask: the catalogue stays as it is, OUT gets the tables of `match`",
     )
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="folder for tables of what the night has found"
@@ -53,6 +59,9 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
 
     if not arguments.input and not arguments.remove:
         raise OptionError("give --input, or --remove, or both")
+    if arguments.no_add:
+        _ask(arguments, engine)
+        return
     night = nightly(
         arguments.catalog,
         arguments.input,
@@ -66,3 +75,16 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
         print(json.dumps(night.as_dict(), indent=2))
     elif not arguments.quiet:
         print(night)
+
+
+def _ask(arguments: Namespace, engine: EngineOptions) -> None:
+    from copydetect.api import ask
+    from copydetect.errors import OptionError
+
+    if not arguments.input or not arguments.output or arguments.remove:
+        raise OptionError("--no_add needs --input and --output, and removes nothing")
+    options = run_options(arguments)
+    tell(
+        lambda: ask(arguments.catalog, arguments.input, arguments.output, options, engine=engine),
+        arguments,
+    )

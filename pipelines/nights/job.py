@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from copydetect.catalog.generations import Era, Generation
+from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.finding import find_sources
@@ -78,11 +79,7 @@ def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
                 f"the catalogue {catalog} was made with {name}={era.options[name]!r}, not "
                 f"{value!r}: leave the option out, or make a new catalogue"
             )
-    kept = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in era.options.items()
-    }
-    return options.changed(**kept)
+    return era_options(era, options)
 
 
 def checked_night(

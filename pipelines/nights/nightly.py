@@ -11,11 +11,12 @@ from pyarrow import csv, parquet
 from copydetect import runs, tables
 from copydetect.catalog.catalog import Catalog
 from copydetect.catalog.nights import NightSummary
-from copydetect.catalog.pointer import leased
+from copydetect.catalog.pointer import leased, load_generation
 from copydetect.catalog.pruning import prune
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.given import Inputs
 from copydetect.options import EngineOptions, RunOptions
+from copydetect.results import Result
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
 
@@ -24,6 +25,7 @@ from .job import NightJob, checked_night
 from .night import Night, run_night
 from .output import check_output, write_night
 from .results import entries_of
+from .uploads import ask_about
 
 _SHOWN = 3
 
@@ -54,6 +56,20 @@ def run_nightly(
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
     return _summary(job, night, output)
+
+
+def run_asked(
+    catalog: str, given: Inputs, output: str, options: RunOptions, engine: EngineOptions
+) -> Result:
+    """Ask a catalogue about uploads, of which nothing is added."""
+    output = output_folder(output)
+    check_output(output, output_folder(catalog), options.overwrite, "match")
+    if load_generation(BeamStorage(), output_folder(catalog)) is None:
+        raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
+    job = checked_night(catalog, given, (), options, engine)
+    result = ask_about(job, output)
+    job.engine.processes.stop()
+    return result
 
 
 def read_ids(storage: Storage, uri: str) -> list[str]:

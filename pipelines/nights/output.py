@@ -19,7 +19,7 @@ _COMMAND = "nightly"
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 
 
-def check_output(output: str, catalog: str, overwrite: bool) -> None:
+def check_output(output: str, catalog: str, overwrite: bool, command: str = _COMMAND) -> None:
     """InputError where the output cannot be written, or holds something else than a night."""
     if "://" not in output and f"{output}/".startswith(f"{catalog}/"):
         raise InputError(
@@ -31,7 +31,7 @@ def check_output(output: str, catalog: str, overwrite: bool) -> None:
     if overwrite or not storage.exists(runs.join(output, MANIFEST)):
         return
     earlier = Manifest.load(storage, output)
-    if earlier.command != _COMMAND:
+    if earlier.command != command:
         raise InputError(
             f"{output} holds a finished run of `{earlier.command}`. Add --overwrite to replace it, "
             "or choose another folder"

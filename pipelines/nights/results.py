@@ -96,6 +96,7 @@ def results_of(
         events=generation.events + len(events),
         tables=entries,
         counts=counts,
+        quality={name: float(value) for name, value in found.scale.items()},
         seconds=dict(results.job.engine.seconds),
     )
 

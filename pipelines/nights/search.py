@@ -127,7 +127,9 @@ class NightSearch:
             return []
         options = settings.feature_search(symmetric=True)
         if self.is_whole:
-            return stages.search_keypoints(self.place, self.sides, settings.feature_index, options)
+            return stages.search_keypoints(
+                self.place, self.sides, settings.feature_index, options, settings.voting(True)
+            )
         return _GrownFeatures(self, settings.feature_index, options).files()
 
 
@@ -285,7 +287,13 @@ class _GrownFeatures(_Grown):
         side = self.new_side
         parts = list(enumerate(side.keypoints))
         job = KeypointSearch(
-            storage, Sides(side, side), self.new_folder, self.found, self.index, self.options
+            storage,
+            Sides(side, side),
+            self.new_folder,
+            self.found,
+            self.index,
+            self.options,
+            voting=self.search.job.settings.voting(symmetric=True),
         )
         features = any(RowCounts(storage, side.keypoints))
         self.grow(job.index_job() if features else None, parts)
@@ -323,7 +331,7 @@ class _GrownFeatures(_Grown):
             )
             folder = runs.join(self.found, "votes")
             _ = found | NeighborsToVotes(
-                job.storage, job.sides.queries, VoteOptions(), True, folder, processes
+                job.storage, job.sides.queries, job.voting, True, folder, processes
             )
 
         self.place.engine.run("search new keypoints", build)

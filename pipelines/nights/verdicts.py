@@ -12,6 +12,7 @@ import pyarrow as pa
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
@@ -48,7 +49,8 @@ class Found:
 
     parts: with their `matches`; matches: all of these, and before: those of the night before;
     failures: of files that could not be opened to be compared; verified: how many pairs were looked
-    at; small: whether the catalogue is too small for scores to mean anything.
+    at; small: whether the catalogue is too small for scores to mean anything; scale: how crowded it
+    is, as in `DensityScale`.
     """
 
     parts: tuple[CatalogPart, ...]
@@ -57,6 +59,7 @@ class Found:
     failures: pa.Table
     verified: int
     small: bool
+    scale: dict[str, float]
 
 
 def verified_pairs(
@@ -84,7 +87,9 @@ def verified_pairs(
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
-    candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
+    merging = (place, proposals, job.settings.candidates, DensityOptions())
+    candidates = stages.propose(*merging)
+    scale = vars(scale_step(stages.candidate_job(*merging)))
     new, failures = catalog.looked_at(candidates, known, options)
     verdicts = newest([known, *new])
     everything = wanted(tables.read_tables(job.storage, candidates, tables.CANDIDATES), options)
@@ -96,7 +101,8 @@ def verified_pairs(
         verdicts = newest([verdicts, *again])
         found = judged(everything, verdicts, options)
     matches = newest([verdicts, found.matches])
-    return Found(catalog.with_matches(matches), matches, before, failures, verified, small)
+    parts = catalog.with_matches(matches)
+    return Found(parts, matches, before, failures, verified, small, scale)
 
 
 @dataclass(frozen=True)

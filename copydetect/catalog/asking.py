@@ -1,0 +1,253 @@
+"""One picture, asked of a catalogue at once: what of it is a copy, with the evidence.
+
+The picture is described as the queries of `match` are; the indexes of the last generation are
+visited where they are, and the pairs that both channels propose are verified as in a run. How
+crowded it is in the collection was measured by its last night.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
+from copydetect.candidates.density_steps import DensityScale
+from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
+from copydetect.candidates.fusion import CandidatePairs, LocalPairs, merge_matches
+from copydetect.candidates.mapped_tables import DescribedSide
+from copydetect.catalog.bank import BankIndex, IndexedSide, index_folder
+from copydetect.catalog.catalog import Catalog
+from copydetect.catalog.generations import part_uris
+from copydetect.description.describing import Describer, local_features
+from copydetect.description.keypoints import (
+    load_quantiser,
+    mirror_vectors,
+    quantise,
+    reconstruct,
+)
+from copydetect.description.normalization import normalize_vectors
+from copydetect.description.renderings import MOMENTS_DECODED, renderings_of
+from copydetect.description.views import VIEW_NAMES, views_of
+from copydetect.images.decoding import decode
+from copydetect.index.channels import feature_ids, stored_keypoints
+from copydetect.options import Channel
+from copydetect.parts import RoleParts
+from copydetect.search.neighbors import Neighbors
+from copydetect.search.vote_parts import hit_rows, most_neighbors
+from copydetect.search.votes import VoteOptions, Votes, query_features, vote
+from copydetect.settings import Settings
+from copydetect.storage.files import LocalStorage
+from copydetect.types import Candidate, Failure, Keypoints, Match
+from copydetect.verification.image_pairs import prepare_decoded
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verdict_on
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
+from copydetect.verification.proved_families import Prior
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Answers for one generation of a catalogue; loaded once, asked for any number of pictures.
+
+    settings: of its era, as for `match`; describer: what describes the pictures.
+    """
+
+    catalog: Catalog
+    settings: Settings
+    describer: Describer
+
+    def ask(self, content: bytes, name: str = "1") -> list[Match]:
+        """The pairs that were verified, the surest first. content: the bytes of an image file;
+        name: what the picture is called, as the query of each. ImageError where it is no image."""
+        neighbors, side, stored = self._described(content, name)
+        votes = self._votes(stored)
+        pairs = self._pairs(neighbors, side, votes)
+        options = self._verifying
+        query = self._opened(content, name, stored)
+        matches = []
+        for row in np.flatnonzero(pairs.score >= options.min_score).tolist():
+            number = int(pairs.reference[row])
+            reference = self._images.open(number)
+            if isinstance(reference, Failure):
+                continue
+            candidate = _candidate(pairs, row, name)
+            points = _points(votes, int(pairs.local_row[row]))
+            prior = Prior.before_proof(candidate)
+            match = verdict_on(query, reference, candidate, points, prior, options)
+            file = self.catalog.standing[number]
+            matches.append(replace(match, reference_id=file.image_id, reference_uri=file.uri))
+        return sorted(matches, key=lambda match: (-match.confidence, match.reference_id))
+
+    def warm(self) -> None:
+        """Load what the first picture would wait for."""
+        _ = (self._descriptors, self._side, self._features, self._images)
+
+    @property
+    def _verifying(self) -> VerifyOptions:
+        return self.settings.verification.for_collection(len(self.catalog.standing))
+
+    @cached_property
+    def _living(self) -> npt.NDArray[np.bool_]:
+        living = np.zeros(max(self.catalog.generation.numbers, 1), np.bool_)
+        living[list(self.catalog.standing)] = True
+        return living
+
+    @cached_property
+    def _descriptors(self) -> BankIndex | None:
+        return self._index("descriptors", "descriptor")
+
+    @cached_property
+    def _features(self) -> BankIndex | None:
+        return self._index("keypoints", "local")
+
+    def _index(self, name: str, channel: Channel) -> BankIndex | None:
+        catalog = self.catalog
+        if channel not in self.settings.channels:
+            return None
+        folder = index_folder(catalog.folder, catalog.generation, name)
+        return BankIndex(catalog.storage, folder, self._living)
+
+    @cached_property
+    def _side(self) -> DescribedSide | None:
+        if self._descriptors is None:
+            return None
+        catalog, reader = self.catalog, self._descriptors.reader
+        return IndexedSide.of(catalog.storage, catalog.folder, catalog.generation, reader)
+
+    @cached_property
+    def _images(self) -> PairImages:
+        """Opens the pictures of the catalogue, and keeps the last few."""
+        catalog = self.catalog
+        images, features = (
+            part_uris(catalog.folder, catalog.generation.parts, table)
+            for table in ("images", "keypoints")
+        )
+        counts = tuple(part.rows for part in catalog.generation.parts)
+        side = RoleParts(images, counts, keypoints=features)
+        stored = stored_keypoints(catalog.storage, side)
+        return PairImages(catalog.storage, side.numbers(catalog.storage), self._verifying, stored)
+
+    def _described(
+        self, content: bytes, name: str
+    ) -> tuple[Neighbors | None, DescribedSide | None, Keypoints | None]:
+        """What the descriptors of a picture are near to, themselves, and its local features."""
+        describer, options = self.describer, self.describer.options
+        decoded = decode(
+            content, describer.side_px, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
+        )
+        renderings = renderings_of(decoded)
+        views = views_of(renderings, options.views)
+        stored = None
+        if describer.quantiser is not None:
+            features = local_features(renderings, views, options.keypoints)
+            stored = quantise(features, describer.quantiser, name, options.keypoints)
+        if describer.embedder is None or self._descriptors is None:
+            return None, None, stored
+        vectors = describer.embedder.embed([view.pixels for view in views])
+        vectors, weights = normalize_vectors(vectors, describer.background, options.background)
+        ids = np.array([VIEW_NAMES.index(view.name) for view in views], np.int64)
+        order = np.argsort(ids)
+        ids, vectors, weights = ids[order], vectors[order], weights[order]
+        search = self.settings.descriptor_search(symmetric=False)
+        found = self._descriptors.nearest(vectors, ids, search)
+        return found, _QuerySide(vectors, ids, weights), stored
+
+    def _votes(self, stored: Keypoints | None) -> Votes | None:
+        """The votes of a picture's local features."""
+        if stored is None or self._features is None:
+            return None
+        quantiser = load_quantiser()
+        features, _ = query_features([0], [stored], quantiser)
+        vectors = mirror_vectors(reconstruct(stored.codes, quantiser), quantiser)
+        options = self.settings.feature_search(symmetric=False)
+        asked = [feature_ids(0, stored, mirrored) for mirrored in (False, True)]
+        found = [
+            self._features.nearest(stored.codes, asked[0], options),
+            self._features.nearest(vectors, asked[1], options),
+        ]
+        width = max(1, *map(most_neighbors, found))
+        rows = [hit_rows(one, ids, width) for one, ids in zip(found, asked, strict=True)]
+        ids, distances = (np.concatenate(column) for column in zip(*rows, strict=True))
+        return vote(features, ids, distances, VoteOptions())
+
+    def _pairs(
+        self, neighbors: Neighbors | None, side: DescribedSide | None, votes: Votes | None
+    ) -> CandidatePairs:
+        """What both channels propose, scored by how crowded it is around the picture."""
+        scale = DensityScale(
+            **{
+                name: self.catalog.generation.quality.get(name, value)
+                for name, value in vars(DensityScale()).items()
+            }
+        )
+        described = local = None
+        densities: tuple[Densities | None, Densities | None] = (None, None)
+        if neighbors is not None and side is not None and self._side is not None:
+            found = neighbor_pairs(neighbors, side, self._side)
+            crowd = similarity_densities(
+                found[0].query, found[0].score, 1, fallback=np.full(1, scale.usual, np.float32)
+            )
+            densities = (replace(crowd, spread=scale.similarity_spread), None)
+            if votes is not None:
+                more = proposed_pairs((votes.query, votes.reference), found[0], side, self._side)
+                found = joined(found, more)
+            described = found[0]
+        if votes is not None:
+            may_be = None if densities[0] is None else densities[0].crowded
+            unit = scale.unit or None
+            voted = vote_densities(votes.query, votes.votes, 1, unit=unit, may_be_crowded=may_be)
+            densities = (densities[0], replace(voted, spread=scale.vote_spread))
+            local = LocalPairs(votes.query, votes.reference, votes.votes)
+        return merge_matches(described, local, densities, self.settings.candidates)
+
+    def _opened(self, content: bytes, name: str, stored: Keypoints | None) -> PairImage:
+        options = self._verifying
+        side_px = options.matching.working_px * 2
+        decoded = decode(
+            content, side_px, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
+        )
+        image = prepare_decoded(name, decoded, options.matching, stored)
+
+        def reopen() -> PairImage:
+            full = decode(content, LARGEST_PX, options.decoding)
+            return prepare(name, full.pixels, (full.width_px, full.height_px), LARGEST_PX)
+
+        return replace(image, uri=name, reopen=reopen)
+
+
+class _QuerySide(DescribedSide):
+    """The descriptors of one picture, which are at hand."""
+
+    def __init__(self, held: Floats, ids: Ints, weights: Floats) -> None:
+        super().__init__(LocalStorage(), "", ids, weights, np.zeros(1, np.int64))
+        object.__setattr__(self, "_held", held.astype(np.float16).astype(np.float32))
+
+    def vectors(self, rows: Ints) -> Floats:
+        held: Floats = self.__dict__["_held"][rows]
+        return held
+
+
+def _candidate(pairs: CandidatePairs, row: int, name: str) -> Candidate:
+    return Candidate(
+        query_id=name,
+        reference_id=str(int(pairs.reference[row])),
+        similarity=float(pairs.similarity[row]),
+        descriptor_score=float(pairs.descriptor_score[row]),
+        votes=float(pairs.votes[row]),
+        local_score=float(pairs.local_score[row]),
+        score=float(pairs.score[row]),
+        query_view="",
+        reference_view="",
+        rank=int(pairs.rank[row]),
+    )
+
+
+def _points(votes: Votes | None, row: int) -> Floats:
+    if votes is None or row < 0:
+        return np.empty((0, 4), np.float32)
+    return votes.points[votes.starts[row] : votes.starts[row + 1]]

@@ -1,0 +1,150 @@
+"""The indexes of a generation, asked for single images: only lists that are visited are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copydetect import runs, tables
+from copydetect.candidates.mapped_tables import DescribedSide
+from copydetect.catalog.generations import Generation, part_uris
+from copydetect.catalog.readable import numbers_of
+from copydetect.description.views import VIEW_NAMES
+from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.partitions import Vectors
+from copydetect.index.shards import ShardReader
+from copydetect.search.neighbors import RESULT, Neighbors, merge_results, search_shard
+from copydetect.search.queries import SearchOptions
+from copydetect.storage.files import Storage
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BankIndex:
+    """One channel of a generation. living: by image_no, which are there."""
+
+    storage: Storage
+    folder: str
+    living: Bools
+
+    @cached_property
+    def reader(self) -> ShardReader:
+        """Its shards, each mapped when it is first visited."""
+        return ShardReader(self.storage, self.folder)
+
+    def nearest(self, vectors: Vectors, ids: Ints, options: SearchOptions) -> Neighbors:
+        """What vectors are near to, by their ids, without images that are gone."""
+        reader, partition = self.reader, self.reader.partition
+        if not len(ids):
+            return _no_neighbors()
+        probes = partition.nearest_lists(vectors, options.probes_in(partition))
+        kept = vectors
+        if vectors.dtype != np.uint8:
+            kept = vectors.astype(np.float32 if partition.options.coding.is_float32 else np.float16)
+        pieces = [np.empty(0, RESULT)]
+        for shard, rows in reader.index.shards_of(probes):
+            width = (kept.shape[1],)
+            records = np.empty(
+                len(rows),
+                [
+                    ("query", "<i8"),
+                    ("lists", "<i4", (probes.shape[1],)),
+                    ("vector", kept.dtype.str, width),
+                ],
+            )
+            records["query"], records["lists"] = ids[rows], probes[rows]
+            records["vector"] = kept[rows]
+            pieces.append(search_shard(reader, shard, records, options)[1])
+        results = np.concatenate(pieces[1:] or pieces)
+        results = results[self.living[results["id"] >> IMAGE_SHIFT]]
+        return merge_results(results, options)
+
+
+def _no_neighbors() -> Neighbors:
+    nothing = np.empty(0, np.int64)
+    return Neighbors(nothing, nothing, np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class IndexedSide(DescribedSide):
+    """The descriptors of a generation, whose vectors are in the shards of its index.
+
+    places: (n, 3) int64, shard, list and position of each of `ids`.
+    """
+
+    reader: ShardReader | None = None
+    places: Ints | None = None
+
+    @classmethod
+    def of(
+        cls, storage: Storage, catalog: str, generation: Generation, reader: ShardReader
+    ) -> IndexedSide:
+        """Where every vector is, and what it counts."""
+        ids, places = _places(reader)
+        order = np.argsort(ids)
+        ids, places = ids[order], places[order]
+        known, weights = _weights(storage, part_uris(catalog, generation.parts, "descriptors"))
+        at = np.searchsorted(known, ids)
+        at = np.minimum(at, max(len(known) - 1, 0))
+        there = known[at] == ids if len(known) else np.zeros(len(ids), np.bool_)
+        kept = np.flatnonzero(there)
+        return cls(
+            storage, "", ids[kept], weights[at[kept]], np.zeros(1, np.int64), reader, places[kept]
+        )
+
+    def vectors(self, rows: Ints) -> Floats:
+        """(n, d) float32 of some rows, as they are coded."""
+        assert self.reader is not None
+        assert self.places is not None
+        return np.stack([_decoded(self.reader, *map(int, self.places[row])) for row in rows])
+
+
+def _places(reader: ShardReader) -> tuple[Ints, Ints]:
+    ids, places = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
+    for number, shard in enumerate(reader.index.shards):
+        lists = reader.shard(number).invlists
+        for one in range(shard.first_list, shard.last_list + 1):
+            size = lists.list_size(one)
+            if size:
+                ids.append(faiss.rev_swig_ptr(lists.get_ids(one), size).copy())
+                place = np.empty((size, 3), np.int64)
+                place[:] = number, one, 0
+                place[:, 2] = np.arange(size)
+                places.append(place)
+    return np.concatenate(ids), np.concatenate(places)
+
+
+def _decoded(reader: ShardReader, shard: int, one: int, position: int) -> Floats:
+    lists = reader.shard(shard).invlists
+    size = lists.list_size(one) * lists.code_size
+    codes = faiss.rev_swig_ptr(lists.get_codes(one), size).reshape(-1, lists.code_size)
+    vector: Floats = reader.partition.decode(codes[position : position + 1].copy())[0]
+    return vector
+
+
+def _weights(storage: Storage, uris: Sequence[str]) -> tuple[Ints, Floats]:
+    """Ids, ascending, and weights of all descriptors; vectors are not read."""
+    ids, weights = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for uri in uris:
+        table = tables.read_table(storage, uri, ["image_id", "view", "weight"])
+        views = pc.index_in(table["view"], value_set=pa.array(VIEW_NAMES)).to_numpy()
+        ids.append(numbers_of(table["image_id"]) << IMAGE_SHIFT | views.astype(np.int64))
+        weights.append(table["weight"].to_numpy().astype(np.float32))
+    together = np.concatenate(ids)
+    order = np.argsort(together)
+    return together[order], np.concatenate(weights)[order]
+
+
+def index_folder(catalog: str, generation: Generation, channel: str) -> str:
+    """Where the index of a channel is."""
+    return runs.join(catalog, generation.name, "index", channel)

@@ -1,0 +1,47 @@
+"""What answers for a catalogue: its options, and the models that its pictures were described by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from copydetect.catalog.asking import Asker
+from copydetect.catalog.catalog import Catalog
+from copydetect.catalog.generations import Era
+from copydetect.description.describing import Describer
+from copydetect.description.descriptors import load_model
+from copydetect.description.keypoints import load_quantiser
+from copydetect.errors import ModelError
+from copydetect.options import RunOptions
+from copydetect.settings import Settings
+
+
+def era_options(era: Era, options: RunOptions | None = None) -> RunOptions:
+    """The options of an era; options: those of the night, for what is not frozen."""
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in era.options.items()
+    }
+    return (options or RunOptions()).changed(**kept)
+
+
+def asker_of(catalog: Catalog) -> Asker:
+    """Load what describes pictures; ModelError where it is not what described the catalogue."""
+    era = catalog.generation.era
+    settings = Settings.of(era_options(era), "match", catalog.storage)
+    embedder, background = None, np.empty((0, 0), np.float32)
+    if "descriptor" in settings.channels:
+        embedder = load_model(settings.model, "cpu")
+        if settings.background:
+            embedder = replace(embedder, background_path=Path(settings.background))
+        background = embedder.background()
+        if embedder.identity != era.models.get("descriptor"):
+            raise ModelError(
+                f"the catalogue {catalog.folder} was made with model "
+                f"{era.models.get('descriptor')!r}; {settings.model} is {embedder.identity!r}"
+            )
+    quantiser = load_quantiser() if "local" in settings.channels else None
+    describer = Describer(settings.describing, embedder, background, quantiser)
+    return Asker(catalog, settings, describer)
