@@ -60,7 +60,7 @@ class DedupImages(beam.PTransform[Any, Any]):
     """The start of a pipeline → {"matches", "groups", "failures"}: collections of rows.
 
     Rows are dictionaries, with the columns of the tables of these names. The decisions are those of
-    `copydetect.dedup` with the same options.
+    `copydetect.dedup` with the same options and `check=False`: one graph plants no copies.
     """
 
     def __init__(
