@@ -85,7 +85,7 @@ class Workplace:
     asks: str = ""
 
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
-        """The files of a table, one a part."""
+        """The files of a table, one per part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
 
     def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
@@ -114,7 +114,7 @@ class Workplace:
         """The numbers of parts that are to be made, or made again.
 
         parts: the files of each, of which none may be missing or damaged; failures: where these,
-        one a part, name one that another try may help, the part is made again.
+        one per part, name one that another try may help, the part is made again.
         """
         with ThreadPoolExecutor(cpu_count()) as pool:
             whole = list(pool.map(self._is_whole, parts))

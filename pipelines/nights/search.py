@@ -109,7 +109,7 @@ class NightSearch:
         return Sides(side, side)
 
     def neighbors(self) -> list[str]:
-        """The neighbours of all descriptors, one file a part; none where the channel is off."""
+        """The neighbours of all descriptors, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.descriptors:
             return []
@@ -121,7 +121,7 @@ class NightSearch:
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
     def votes(self) -> list[str]:
-        """The votes of all local features, one file a part; none where the channel is off."""
+        """The votes of all local features, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.keypoints:
             return []
@@ -202,7 +202,7 @@ class _Grown:
         return new
 
     def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
-        """Search; the neighbours files, one a part."""
+        """Search; the neighbours files, one per part."""
         search = ShardsToNeighbors(job, processes=self.place.started)
         self.place.engine.run(
             f"search {name} {self.channel}",
