@@ -45,12 +45,17 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        "aws": ["apache-beam[aws]>=2.69,<2.80"],
+        "azure": ["apache-beam[azure]>=2.69,<2.80"],
+        "gcp": ["apache-beam[gcp]>=2.69,<2.80"],
         "heif": ["pillow-heif>=0.18,<2"],
         "raw": ["rawpy>=0.25,<0.29"],
         "train": TRAINING,
         "test": [
             *TRAINING,
+            "boto3>=1.34",
             "hypothesis>=6.100",
+            "moto[server]>=5",
             "mypy>=1.13",
             "pandas>=2",
             "pytest>=8",

@@ -276,7 +276,10 @@ def _run(
         from copydetect.pipelines.job import checked_job, run_job
 
     job = checked_job(command, inputs, os.fspath(output), chosen, engine or EngineOptions())
-    result: Result = run_job(job)
-    # After an error others may be at work yet, and would be waited for.
-    job.engine.processes.stop()
-    return result
+    try:
+        result: Result = run_job(job)
+        # After an error others may be at work yet, and would be waited for.
+        job.engine.processes.stop()
+        return result
+    finally:
+        job.engine.stop_server()

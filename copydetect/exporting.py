@@ -1,4 +1,4 @@
-"""What a script goes on with after a run: lists, tables and shards without the copies.
+"""Results of a run for scripts: lists, tables, and shards without the copies.
 
 | what | rows |
 |---|---|
@@ -11,6 +11,10 @@
 As `txt` a row is one line: the uri of an image, of one inside a shard "uri#image_id"; a pair is
 both uris with a tab between. `shards` writes the tar shards or Parquet files of the input again,
 without what is dropped.
+
+Files that lie beside a picture and belong to it (sidecars, films, RAW files) are dropped with it,
+in rows of their own that have its image_id in `belongs_to`. A picture with a film or a RAW file is
+not dropped where the one that stays has none.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from copydetect.errors import InputError, OptionError
+from copydetect.inputs.beside import with_companions
 from copydetect.results import Result
 from copydetect.spelling import suggestion
 
@@ -76,9 +81,10 @@ def rows_of(result: Result, what: What) -> pa.Table:
         return matches.filter(matches["is_copy"])
     images, dropped = result.images, _dropped(result)
     images = images.filter(pc.not_equal(images["role"], "reference"))
+    joined = images.select(_IMAGE_COLUMNS).join(dropped, "image_id", join_type="inner")
+    dropped = with_companions(result.storage, joined.sort_by("image_id"))
     if what == "drop":
-        joined = images.select(_IMAGE_COLUMNS).join(dropped, "image_id", join_type="inner")
-        return joined.select([*_IMAGE_COLUMNS, *_KEPT_COLUMNS]).sort_by("image_id")
+        return dropped.select([*_IMAGE_COLUMNS, *_KEPT_COLUMNS, "belongs_to"])
     stay = pc.invert(pc.is_in(images["image_id"], dropped["image_id"].combine_chunks()))
     readable = pc.not_equal(images["status"], "failed")
     return images.filter(pc.and_(stay, readable)).select(_IMAGE_COLUMNS).sort_by("image_id")

@@ -28,6 +28,7 @@ from copydetect.options import (
     Suggest,
 )
 from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.verification.calibration import (
     IDENTITY,
@@ -43,6 +44,9 @@ COPY_SCORE = 0.8
 """From this similarity up, descriptors speak of a likely copy."""
 _DESCRIPTOR_NEIGHBORS = 50
 _FEATURE_NEIGHBORS = 8
+_FAMILY_DISTANCE = 0.06
+"""In families of 20 and more re-encodings of a picture the eighth nearest is at .03 to .05 or
+less, in crowds of one design at .03 to .1, elsewhere at .14 and more."""
 _FEATURE_PROBES = 4
 _FEATURES_PER_LIST = 20
 _FEATURE_QUERIES = 65_536
@@ -200,6 +204,14 @@ class Settings:
         # A feature of the collection finds itself; what repeats in its picture says little.
         return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
+    def voting(self, symmetric: bool) -> VoteOptions:
+        """How hits become votes; symmetric: of a collection in itself.
+
+        Descriptors tell large families where they are searched; without them, features must.
+        """
+        alone = symmetric and "descriptor" not in self.channels
+        return VoteOptions(family_distance=_FAMILY_DISTANCE if alone else 0.0)
+
     @property
     def candidates(self) -> CandidateOptions:
         """Which pairs become candidates."""
@@ -211,6 +223,7 @@ class Settings:
         """Which candidates are verified, and how, in a collection that is large enough."""
         return VerifyOptions(
             min_score=self.verify_score,
+            enough=self.k,
             matching=MatchOptions(
                 min_confidence=self.min_confidence,
                 counted=self.count,

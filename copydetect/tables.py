@@ -65,6 +65,7 @@ CANDIDATES = pa.schema(
         pa.field("query_view", pa.string()),
         pa.field("reference_view", pa.string()),
         pa.field("crowded", pa.bool_(), nullable=False),
+        pa.field("spare", pa.bool_(), nullable=False),
         pa.field("rank", pa.int32(), nullable=False),
     ]
 )

@@ -131,7 +131,9 @@ class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes: the score cannot tell which.
+    of look-alikes: the score cannot tell which; spare: of such a crowd that is larger than an
+    ordinary family, and not among the best pairs of either image, so that it need not be looked at
+    where the query has been proved to have copies enough.
     """
 
     query_id: str
@@ -145,6 +147,7 @@ class Candidate:
     reference_view: str
     rank: int
     crowded: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TextIO
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
@@ -28,9 +29,15 @@ from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
 from .endings import end_if_asked, forgiving
+from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
+_HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
+"""Of Flink's masters and of environments: those whose workers see what this process sees."""
+_KEPT_WORKERS = ("--environment_cache_millis", "60000")
+"""Workers that are kept between stages spare each stage the seconds in which new ones start."""
+_RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
 _STEPS = 256
 """More than any pipeline has."""
@@ -51,7 +58,8 @@ class Engine:
     """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
-    was told how to; progress: whether it is told; seconds: wall time by stage; under: a name for
+    was told how to; progress: whether it is told; server: of an engine that takes its jobs from
+    one; name: what the names of its jobs begin with; seconds: wall time by stage; under: a name for
     all stages together, "" for each its own.
     """
 
@@ -59,6 +67,8 @@ class Engine:
     workers: int = 0
     progress: bool = False
     verbose: bool = False
+    server: Server | None = None
+    name: str = "copydetect"
     seconds: dict[str, float] = field(default_factory=dict)
     under: str = ""
 
@@ -67,11 +77,33 @@ class Engine:
         """One a processor, where a job runs here."""
         return Processes(self.workers)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a job runs on this machine, in its folder."""
+        return f"--runner={_LOCAL_RUNNER}" in self.flags
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether workers may be on other machines."""
+        values = {flag.partition("=")[2] for flag in self.flags}
+        return not self.is_local and not values & _HERE
+
+    def tell(self, text: str) -> None:
+        """Say something on standard error, unless nothing is to be told."""
+        if self.progress:
+            print(f"copydetect: {text}", file=sys.stderr)
+
+    def stop_server(self) -> None:
+        """End the job server, if it was started for this job."""
+        if self.server is not None:
+            with _muted(self.verbose):  # its workers complain that it has gone
+                self.server.stop()
+
     def _flags(self, threads: bool) -> list[str]:
         """Beam's options of one stage.
 
         Where processes do the work, one thread that hands it over is quickest: more would talk to
-        it through sockets. Else there is a thread a processor.
+        it through sockets. Otherwise there is one thread per processor.
         """
         if not self.workers:
             return self.flags
@@ -85,7 +117,7 @@ class Engine:
 
         ThreadsError where the engine could not start its threads: it would wait for ever.
         """
-        if f"--runner={_LOCAL_RUNNER}" in self.flags:
+        if self.is_local:
             started = startable_threads(_THREADS)
             if started < _THREADS:
                 raise ThreadsError(
@@ -116,7 +148,9 @@ class Engine:
                 _muted(self.verbose) as terminal,
                 progress_told(stage, total, unit, done, self.progress, terminal),
             ):
-                pipeline = beam.Pipeline(options=PipelineOptions(self._flags(threads)))
+                named = f"--job_name={job_name(self.name, stage)}"
+                options = PipelineOptions([*self._flags(threads), named])
+                pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 build(pipeline)
                 result = pipeline.run()
@@ -140,18 +174,49 @@ def engine_of(options: EngineOptions) -> Engine:
     """
     _set_up_logging(options.verbose)
     remove_abandoned()
-    refuse_unknown_flags(options.flags, PipelineOptions([]).get_all_options())
     given = dict(flag.partition("=")[::2] for flag in options.flags)
     runner = given.pop("--runner", _LOCAL_RUNNER)
     _check_runner(runner)
+    known = set(PipelineOptions([]).get_all_options())
+    server = job_server_of(runner, options.flags)
+    try:
+        refuse_unknown_flags(options.flags, known | (server.options if server else frozenset()))
+    except OptionError:
+        if server is not None:
+            server.stop()
+        raise
+    # Buckets are looked into before the first stage runs.
+    FileSystems.set_options(PipelineOptions(list(options.flags)))
     # Types are checked by mypy; doing it again for each pipeline takes longer than a small one.
     flags = [f"--runner={runner}", "--no_pipeline_type_check"]
     workers = 0
     if runner == _LOCAL_RUNNER and "--direct_running_mode" not in given:
         workers = options.workers or _number(given.pop("--direct_num_workers", cpu_count()))
     _tune_beam()
+    job = given.pop("--job_name", "copydetect")
     flags += [f"{name}={value}" if value else name for name, value in given.items()]
-    return Engine(flags, workers, options.progress, options.verbose)
+    engine = Engine(flags, workers, options.progress, options.verbose, server, job)
+    if runner in (PORTABLE, FLINK):
+        _prepare_portable(engine, given)
+    return engine
+
+
+def job_name(job: str, stage: str) -> str:
+    """The name of a stage's job, of small letters, digits and hyphens, as all engines take it."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{job}-{stage}".lower()).strip("-")
+
+
+def _prepare_portable(engine: Engine, given: dict[str, str]) -> None:
+    """Hand all stages to one job server, and set what a small cluster does best with."""
+    if engine.server is not None and "--job_endpoint" not in given:
+        engine.flags.append(f"--job_endpoint={engine.server.endpoint}")
+    wanted = [_KEPT_WORKERS]
+    if engine.server is not None and _RETRIES[0].lstrip("-") in engine.server.options:
+        wanted.append(_RETRIES)
+    chosen = [f"{name}={value}" for name, value in wanted if name not in given]
+    engine.flags += chosen
+    if chosen:
+        engine.tell(f"the engine is given {' '.join(chosen)} as well")
 
 
 def _tune_beam() -> None:

@@ -11,12 +11,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
-from copydetect.grouping.places import groups_table
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
@@ -33,6 +31,7 @@ from copydetect.verification.calibration import Task
 
 from . import stages
 from .engine import Engine, engine_of
+from .grouping import group
 from .lost_copies import lost_copies
 from .outputs import (
     alone_in,
@@ -40,6 +39,8 @@ from .outputs import (
     output_folder,
     refuse_foreign,
     refuse_input_in_output,
+    whole_path,
+    with_whole_paths,
 )
 from .proposals import proposals_of, quality_of
 from .report import write_report
@@ -97,8 +98,25 @@ def checked_job(
     ModelError name what is wrong.
     """
     output = output_folder(output)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     engine = engine_of(engine_options)
+    try:
+        return _checked_job(engine, command, inputs, output, options)
+    except BaseException:
+        engine.stop_server()
+        raise
+
+
+def _checked_job(
+    engine: Engine,
+    command: str,
+    inputs: Mapping[Role, Inputs],
+    output: str,
+    options: RunOptions,
+) -> Job:
+    if not engine.is_local:
+        # Workers start in folders of their own.
+        output, options = whole_path(output), with_whole_paths(options)
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
@@ -107,9 +125,14 @@ def checked_job(
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
+        if not engine.is_local:
+            specs = tuple(map(whole_path, specs))
         sources[role] = find_sources(storage, specs, options.exclude)
         refuse_input_in_output(sources[role], output)
-    models = models_of(setup)
+    # The device is that of the workers, which need not be here.
+    models = models_of(setup if engine.is_local else replace(setup, device="cpu"))
+    if engine.is_elsewhere and "://" not in output:
+        engine.tell(f"{output} is a path: workers on other machines must see it, too")
     engine.fork()
     return Job(command, sources, output, options, settings, setup, models, engine, storage)
 
@@ -126,6 +149,7 @@ def run_job(job: Job) -> Result:
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
         folder = runs.run_folder_name({"command": job.command, **job.decisive}, digest)
+        job.engine.name = f"{job.engine.name}-{job.command}-{folder[-8:]}"
         _refuse_other_run(job, folder, listings)
         finished = _finished(job, folder)
         manifest = finished or _work(job, folder, listings)
@@ -290,7 +314,9 @@ def search_and_verify(
             uris[name] = [*uris.get(name, ()), *files]
     uris |= {"candidates": candidates, "matches": matches}
     uris["failures"] += place.files(place.folder, "verify-failures")
-    uris["histories"], uris["groups"] = _group(job, place, uris) if sides.symmetric else ([], [])
+    uris |= {"histories": [], "groups": []}
+    if sides.symmetric:
+        uris |= group(place, sides, uris, job.settings, verifying)
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
@@ -302,29 +328,6 @@ def search_and_verify(
         quality=quality,
         check=check,
     )
-
-
-def _group(
-    job: Job, place: Workplace, uris: Mapping[str, list[str]]
-) -> tuple[list[str], list[str]]:
-    """Group the verified pairs, in one step: only edges and image rows are held.
-
-    The tables of the histories of copies, and of groups.
-    """
-    images, matches = (
-        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
-        for name in ("images", "matches")
-    )
-    failed = tables.read_tables(place.storage, uris["failures"], tables.FAILURES, ["image_id"])
-    unreadable = failed["image_id"].to_pylist()
-    refs = images_to_look_at(images, matches)
-    looked = stages.look_back(place, refs, job.settings.decoding)
-    histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    options = GroupOptions(keep=job.settings.keeping, neighbors=job.settings.k)
-    members = group_copies(images, matches, options, histories, unreadable)
-    uri = runs.join(place.folder, "groups", runs.part_name(0))
-    tables.write_table(place.storage, uri, groups_table(members, images))
-    return looked, [uri]
 
 
 def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

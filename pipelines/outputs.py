@@ -11,6 +11,7 @@ from pathlib import Path
 from copydetect.errors import InputError, OptionError, TransientError
 from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
+from copydetect.options import RunOptions
 from copydetect.storage.records import remove_unfinished, stranger_in
 
 try:
@@ -25,6 +26,19 @@ def output_folder(given: str) -> str:
         raise OptionError("the output is empty: name a folder")
     path = given.removeprefix("file://") if given.startswith("file:///") else given
     return path.rstrip("/") or "/"
+
+
+def whole_path(given: str) -> str:
+    """A path from the root on; a URI of another scheme as it is."""
+    return given if "://" in given else os.path.abspath(given)
+
+
+def with_whole_paths(options: RunOptions) -> RunOptions:
+    """The same options, whose files are found from any folder."""
+    names = ("model", "background", "calibration")
+    given = {name: getattr(options, name) for name in names}
+    paths = {name: value for name, value in given.items() if value and os.path.exists(value)}
+    return options.changed(**{name: whole_path(value) for name, value in paths.items()})
 
 
 def refuse_input_in_output(sources: Sources, output: str) -> None:

@@ -1,4 +1,4 @@
-"""What both channels find of a search's queries, for candidates to be made of."""
+"""The search of both channels: what candidates are made of."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def proposals_of(
         neighbors = stages.search_descriptors(place, sides, index, searching, model)
     if "local" in settings.channels:
         searching = settings.feature_search(sides.symmetric)
-        votes = stages.search_keypoints(place, sides, settings.feature_index, searching)
+        voting = settings.voting(sides.symmetric)
+        votes = stages.search_keypoints(place, sides, settings.feature_index, searching, voting)
     return Proposals(neighbors=tuple(neighbors), votes=tuple(votes), sides=sides, views=VIEW_NAMES)
 
 

@@ -176,6 +176,8 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     engine = replace(run.place.engine, under="check")
     folder = runs.join(run.place.folder, SCRATCH)
     place = Workplace(engine, run.place.storage, folder, asks=run.place.index)
+    # What an interrupted run has left may be of another sample: more images can be read by now.
+    place.storage.delete(place.folder)
     sample = _sample(run)
     made = _make_copies(place, list(sample.values()))
     if not made:

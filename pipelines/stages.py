@@ -28,6 +28,7 @@ from copydetect.options import Channel
 from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
+from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
@@ -49,7 +50,7 @@ from .engine import Engine
 
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
-_PAIRS_WORTH_PROCESSES = 4_000
+PAIRS_WORTH_PROCESSES = 4_000
 """Candidates; a fifth of them is verified."""
 _COPIES_WORTH_PROCESSES = 200
 _COPIES_TOGETHER = 64
@@ -84,7 +85,7 @@ class Workplace:
     asks: str = ""
 
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
-        """The files of a table, one a part."""
+        """The files of a table, one per part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
 
     def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
@@ -113,7 +114,7 @@ class Workplace:
         """The numbers of parts that are to be made, or made again.
 
         parts: the files of each, of which none may be missing or damaged; failures: where these,
-        one a part, name one that another try may help, the part is made again.
+        one per part, name one that another try may help, the part is made again.
         """
         with ThreadPoolExecutor(cpu_count()) as pool:
             whole = list(pool.map(self._is_whole, parts))
@@ -153,7 +154,9 @@ class Workplace:
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
-        return [file.uri for file in self.storage.files_under(runs.join(*folder))]
+        uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
+        # By number: part-100000 comes after part-99999.
+        return sorted(uris, key=lambda uri: (len(uri), uri))
 
 
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
@@ -265,7 +268,11 @@ def search_descriptors(
 
 
 def search_keypoints(
-    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions
+    place: Workplace,
+    sides: Sides,
+    index: IndexOptions,
+    options: SearchOptions,
+    voting: VoteOptions,
 ) -> list[str]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     queries, references = (list(enumerate(side.keypoints)) for side in sides)
@@ -281,6 +288,7 @@ def search_keypoints(
         index=index,
         options=options,
         index_is_there=bool(place.asks),
+        voting=voting,
     )
     vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
     place.engine.run(
@@ -335,7 +343,7 @@ def verify(
     wanted = place.unfinished(list(zip(uris, failures, strict=True)), failures)
     todo = [one for one in work if one[0] in wanted]
     pairs = sum(place.rows(uri) for uri in candidates)
-    processes = place.processes(pairs, _PAIRS_WORTH_PROCESSES)
+    processes = place.processes(pairs, PAIRS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     place.engine.run(
         "verify",

@@ -11,28 +11,35 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
 from copydetect.candidates.merging import write_candidates
-from copydetect.description.describing import Describer, describe_part
-from copydetect.description.keypoints import load_quantiser
-from copydetect.description.views import VIEW_NAMES
+from copydetect.description.describing import Describer, DescriberOptions, describe_part
+from copydetect.description.keypoints import KeypointOptions, load_quantiser
+from copydetect.description.views import VIEW_NAMES, ViewOptions
 from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
 from copydetect.grouping.histories import histories_of
+from copydetect.grouping.keepers import KeepOptions
 from copydetect.grouping.places import groups_table
+from copydetect.images.decoding import DecodeOptions
 from copydetect.index.building import IndexJob, build_index
 from copydetect.index.channels import DescriptorReader, KeypointReader
+from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import list_images
 from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, Sides
+from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob, search_index
 from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
 from copydetect.storage.files import LocalStorage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Role
-from copydetect.verification.calibration import Task
-from copydetect.verification.match_parts import PairImages, verify_part
+from copydetect.verification.calibration import Task, bundled_calibration
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.verification.matches import MatchOptions
 
 STORAGE = LocalStorage()
 
@@ -40,6 +47,56 @@ STORAGE = LocalStorage()
 def default_settings(task: Task = "dedup", **changes: Any) -> Settings:
     """The settings of a run that is told nothing but `changes`."""
     return Settings.of(RunOptions(**changes), task, STORAGE)
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """What each stage is told where a run is told nothing.
+
+    Written out, and not asked of the code that is checked: a setting that is lost on its way to a
+    stage shows in the tables.
+    """
+
+    task: Task
+
+    @property
+    def setup(self) -> DescriberSetup:
+        """What makes descriptions."""
+        views = ViewOptions.parse("whole,frames" if self.task == "match" else "whole")
+        features = KeypointOptions(thumbnail_px=224, max_keypoints=200)
+        options = DescriberOptions(views, features, decoding=DecodeOptions(200.0))
+        return DescriberSetup(options, "descriptor-lite0", "", "cpu", local=True)
+
+    @property
+    def descriptor_search(self) -> SearchOptions:
+        if self.task == "match":
+            return SearchOptions(k=50, capped_score=0.8)
+        return SearchOptions(k=50, exclude="image", connect_score=0.8, capped_score=0.8)
+
+    @property
+    def feature_search(self) -> SearchOptions:
+        return SearchOptions(k=8 if self.task == "match" else 9, task_queries=65_536)
+
+    @property
+    def verification(self) -> VerifyOptions:
+        """At the threshold that is to be 0.97 precise, but no odds below even."""
+        calibration = bundled_calibration(("descriptor", "local"), self.task, "standard")
+        return VerifyOptions(
+            min_score=-7.2,
+            matching=MatchOptions(
+                min_confidence=max(0.5, calibration.threshold_for(0.97)),
+                match_score=-4.0,
+                features=KeypointOptions(thumbnail_px=256, max_keypoints=300),
+            ),
+            decoding=DecodeOptions(200.0),
+            calibration=calibration,
+        )
+
+
+DESCRIPTOR_INDEX = IndexOptions(codes="SQfp16")
+FEATURE_INDEX = IndexOptions(codes="PQ16", metric="l2", probes=4, training_per_list=20)
+CANDIDATES = CandidateOptions(k=10, min_score=float("inf"), connect_similarity=0.8)
+GROUPS = GroupOptions(keep=KeepOptions(("original",), (), (), "same_picture"), neighbors=10)
 
 
 @dataclass(frozen=True)
@@ -83,29 +140,26 @@ class Composition:
     def symmetric(self) -> bool:
         return self.queries == self.references
 
-    @property
-    def exclude(self) -> str:
-        return "image" if self.symmetric else "none"
-
-    def neighbors(self, settings: Settings, model: str) -> str:
+    def neighbors(self, options: StageOptions, model: str) -> str:
         """Descriptors' neighbours."""
         asked = DescriptorReader(STORAGE, self.queries.files())
         read = DescriptorReader(STORAGE, self.references.files())
         count = len(self.references.table("descriptors"))
         folder = str(self.folder / "descriptors-index")
-        index = settings.descriptor_index
-        build_index(IndexJob(STORAGE, folder, read, count, index, model), read.numbered())
-        search = settings.descriptor_search(self.symmetric)
-        job = SearchJob(STORAGE, str(self.folder / "neighbors"), asked, folder, search)
+        build_index(
+            IndexJob(STORAGE, folder, read, count, DESCRIPTOR_INDEX, model), read.numbered()
+        )
+        found = str(self.folder / "neighbors")
+        job = SearchJob(STORAGE, found, asked, folder, options.descriptor_search)
         (uri,) = search_index(job, asked.numbered())
         return uri
 
-    def votes(self, settings: Settings) -> str:
+    def votes(self, options: StageOptions) -> str:
         """Local features' votes."""
         quantiser = load_quantiser()
         count = sum(map(len, self.references.table("keypoints")["x"].to_pylist()))
         folder = str(self.folder / "keypoints-index")
-        index = settings.feature_index
+        index = FEATURE_INDEX
         read = KeypointReader(STORAGE, self.references.files())
         build_index(
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
@@ -115,27 +169,26 @@ class Composition:
         for mirrored in (False, True):
             asked = KeypointReader(STORAGE, self.queries.files(), mirrored)
             place = str(self.folder / f"hits-{mirrored}")
-            job = SearchJob(STORAGE, place, asked, folder, settings.feature_search(self.symmetric))
+            job = SearchJob(STORAGE, place, asked, folder, options.feature_search)
             found += search_index(job, asked.numbered())
         uri = str(self.folder / "votes.npz")
         votes = vote_part(STORAGE, self.queries.files(), 0, *found, VoteOptions(), self.symmetric)
         write_votes(STORAGE, uri, votes)
         return uri
 
-    def run(self, settings: Settings, model: str) -> dict[str, pa.Table]:
+    def run(self, options: StageOptions, model: str) -> dict[str, pa.Table]:
         """The tables of candidates, matches and groups."""
         sides = Sides(self.queries.files(), self.references.files())
         proposals = Proposals(
-            (self.neighbors(settings, model),),
-            (self.votes(settings),),
+            (self.neighbors(options, model),),
+            (self.votes(options),),
             sides,
             VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        candidate_options = settings.candidates
-        job = CandidateJob(STORAGE, proposals, candidate_options, DensityOptions(), *folders)
+        job = CandidateJob(STORAGE, proposals, CANDIDATES, DensityOptions(), *folders)
         (uri,) = write_candidates(job)
-        verify = settings.verification.for_collection(sides.references.images)
+        verify = options.verification.for_collection(sides.references.images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]
         pairs = f"{folders[1]}/part-00000.npz"
         verified = verify_part(STORAGE, uri, pairs, (opened[0], opened[1]), verify)
@@ -144,7 +197,6 @@ class Composition:
             images = self.queries.table("images")
             refs = images_to_look_at(images, verified.matches)
             histories = histories_of(STORAGE, refs, verify.decoding)
-            options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
-            members = group_copies(images, verified.matches, options, histories)
+            members = group_copies(images, verified.matches, GROUPS, histories)
             found["groups"] = groups_table(members, images)
         return found

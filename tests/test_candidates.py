@@ -37,12 +37,12 @@ def local_pairs(rows):
 
 
 def similarity_side(values, floors, spread=0.5):
-    return Densities(floats(values), floats(floors), spread, np.zeros(len(values), bool))
+    return Densities(floats(values), floats(floors), spread, floats([0] * len(values)))
 
 
 def vote_side(values, unit=1.0, spread=0.5):
     return Densities(
-        floats(values), floats([0] * len(values)), spread, np.zeros(len(values), bool), unit
+        floats(values), floats([0] * len(values)), spread, floats([0] * len(values)), unit
     )
 
 

@@ -15,14 +15,11 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import runs, tables
-from copydetect.options import RunOptions
 from copydetect.pipelines.commands import dedup
-from copydetect.pipelines.job import describer_setup
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
-from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure, ImageRef
-from tests.composition import Composition, Described, default_settings
+from tests.composition import Composition, Described, StageOptions
 from tests.conftest import (
     BROKEN,
     EDITS,
@@ -103,16 +100,14 @@ def test_the_manifest_counts_what_the_tables_hold(run: Run) -> None:
 def test_the_pipeline_is_the_composition_of_the_pure_functions(
     planted: Planted, run: Run, tmp_path: Path
 ) -> None:
-    settings = default_settings()
-    setup: DescriberSetup = describer_setup(settings, RunOptions())
-    describer = setup.load()
+    options = StageOptions("dedup")
+    describer = options.setup.load()
     described = Described.of("image", planted.folder, tmp_path, describer)
     for name in ("images", "descriptors", "keypoints", "failures"):
         (uri,) = run.manifest.table_uris(str(run.output), name)[:1]
         assert tables.read_table(STORAGE, uri).equals(described.table(name)), name
-    expected = Composition(described, described, tmp_path).run(
-        settings, describer.embedder.identity
-    )
+    assert describer.embedder is not None
+    expected = Composition(described, described, tmp_path).run(options, describer.embedder.identity)
     for name, table in expected.items():
         assert run.table(name).equals(table), name
 

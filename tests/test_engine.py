@@ -68,12 +68,6 @@ def test_an_option_that_beam_does_not_know_is_refused_with_the_nearest() -> None
         engine_of(EngineOptions(("--direct_num_worker=1",)))
 
 
-def test_beams_own_options_pass_through() -> None:
-    engine = engine_of(EngineOptions(("--runner=PortableRunner", "--job_endpoint=localhost:1")))
-    assert {"--runner=PortableRunner", "--job_endpoint=localhost:1"} <= set(engine.flags)
-    assert engine.workers == 0
-
-
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)

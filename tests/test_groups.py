@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from copydetect import tables
 from copydetect.errors import InputError, OptionError
 from copydetect.evaluation import metrics
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.groups import (
+    GroupOptions,
+    group_copies,
+    images_to_look_at,
+    pairs_to_compare,
+)
 from copydetect.grouping.keepers import KeepOptions
 
 
@@ -457,3 +462,47 @@ def test_a_heavy_edit_that_matches_one_of_many_copies_is_one_of_them():
     assert grouped(f"{copies}x", pairs + heavy) == [sorted(f"{copies}x")]
     doubtful = [("o", "x", 0.6), *heavy[1:]]
     assert grouped(f"{copies}x", pairs + doubtful) == [sorted(copies)]
+
+
+def same_picture(rows):
+    """(query, reference, confidence) tuples → matches of whole pictures."""
+    whole = {"relation": "same_picture", "transform": [1.0, 0, 0, 0, 1, 0, 0, 0, 1]}
+    found = [row | whole for row in matches_table(rows).to_pylist()]
+    return pa.Table.from_pylist(found, schema=tables.MATCHES)
+
+
+class TestOnlyWhatWasComparedMayGo:
+    """A small picture between two may show less than both: they may differ where it shows nothing.
+    So the kept image is compared with every member that could go."""
+
+    IDS = ("a", "b", "c", "d")
+    STAR = (("a", "b", 0.99), ("b", "c", 0.98), ("b", "d", 0.97))
+
+    def suggested(self, pairs):
+        members = group_copies(images_table(self.IDS), same_picture(pairs), kept_by("first"))
+        return {member.image_id for member in members if member.suggested}
+
+    def to_compare(self, pairs, **keywords):
+        keep = kept_by("first", **keywords)
+        found = pairs_to_compare(images_table(self.IDS), same_picture(pairs), keep)
+        return [(pair.query_id, pair.reference_id, round(pair.score, 1)) for pair in found]
+
+    def test_what_only_others_connect_stays(self):
+        assert self.suggested(self.STAR) == {"b"}
+        members = group_copies(images_table(self.IDS), same_picture(self.STAR), kept_by("first"))
+        assert [m.reason.split("; stays: ")[1] for m in members if m.image_id in "cd"] == [
+            "not compared with the kept image"
+        ] * 2
+
+    def test_these_pairs_are_asked_for_with_the_odds_of_their_group(self):
+        assert self.to_compare(self.STAR) == [("a", "c", 3.5), ("a", "d", 3.2)]
+        assert self.to_compare(self.STAR, suggest="identical") == []
+        assert self.to_compare(self.STAR[:1]) == []
+
+    def test_once_they_are_compared_they_may_go(self):
+        compared = [*self.STAR, ("a", "c", 0.9)]
+        assert self.suggested(compared) == {"b", "c"}
+        assert self.to_compare([*compared, ("a", "d", 0.9)]) == []
+
+    def test_what_is_no_copy_of_the_kept_image_after_all_stays(self):
+        assert self.suggested([*self.STAR, ("a", "d", 0.1)]) == {"b"}

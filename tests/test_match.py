@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.options import RunOptions
 from copydetect.pipelines.commands import match
-from copydetect.pipelines.job import describer_setup
 from copydetect.runs import Manifest
-from tests.composition import Composition, Described, default_settings
+from tests.composition import Composition, Described, StageOptions, default_settings
 from tests.conftest import BROKEN, EDITS, ONE_WORKER, STORAGE, Planted, Run, encoded
 from tests.scenes import scene
 
@@ -69,14 +67,13 @@ def test_there_are_no_groups_but_a_report(run: Run) -> None:
 def test_the_pipeline_is_the_composition_of_the_pure_functions(
     sides: tuple[Path, Path], run: Run, tmp_path: Path
 ) -> None:
-    settings = default_settings("match")
-    setup = describer_setup(settings, RunOptions())
-    describer = setup.load()
+    options = StageOptions("match")
+    describer = options.setup.load()
     queries = Described.of("query", sides[0], tmp_path, describer)
-    references = Described.of("reference", sides[1], tmp_path, setup.of("reference").load())
+    references = Described.of("reference", sides[1], tmp_path, options.setup.of("reference").load())
     assert describer.embedder is not None
     composed = Composition(queries, references, tmp_path)
-    for name, table in composed.run(settings, describer.embedder.identity).items():
+    for name, table in composed.run(options, describer.embedder.identity).items():
         assert run.table(name).equals(table), name
 
 

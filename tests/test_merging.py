@@ -144,7 +144,8 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
     lists = votes.query, votes.votes, IMAGES
     whole = vote_densities(*lists, may_be_crowded=np.zeros(IMAGES, bool))
     voted = vote_densities(*lists, unit=whole.unit, may_be_crowded=crowd.crowded)
-    voted = replace(voted, spread=whole.spread)
+    nobody = np.zeros(IMAGES, np.float32)
+    voted = replace(voted, spread=whole.spread, crowd=nobody)
     known = set(zip(query.tolist(), reference.tolist(), strict=True))
     new = np.array([pair not in known for pair in zip(votes.query, votes.reference, strict=True)])
     asked, other = votes.query[new], votes.reference[new]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from copydetect.edits.geometry import Crop
@@ -82,6 +83,23 @@ def test_where_all_are_copies_of_all_none_hides_in_the_crowd(tmp_path: Path) -> 
         (photos / f"{number}.jpg").write_bytes(encoded(copy))
     run = dedup_run(photos, tmp_path / "out", "--channels=local")
     assert run.groups() == {frozenset(f"{number}.jpg" for number in range(16))}
+
+
+def test_a_large_family_is_one_group_without_descriptors_too(tmp_path: Path) -> None:
+    """It has more copies than a feature has hits; and who may go was compared with who stays."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture = Image.fromarray(scene(0, 320, 240))
+    for number in range(34):
+        width = 110 + number
+        copy = np.asarray(picture.resize((width, width * 3 // 4), Image.Resampling.LANCZOS))
+        (photos / f"c{number:02d}.jpg").write_bytes(encoded(copy, quality=65 + number))
+    for number in range(1, 70):
+        (photos / f"s{number:02d}.jpg").write_bytes(encoded(scene(number, 128, 96)))
+    run = dedup_run(photos, tmp_path / "out", "--effort=fast")
+    assert run.groups() == {frozenset(f"c{number:02d}.jpg" for number in range(34))}
+    assert not any("not compared" in str(row["reason"]) for row in run.rows("groups"))
+    assert any(row["spare"] for row in run.rows("candidates"))
 
 
 def test_a_background_that_is_too_small_is_refused(

@@ -9,18 +9,19 @@ import pyarrow as pa
 import pytest
 
 from copydetect import tables
+from copydetect.description.keypoints import load_quantiser, reconstruct
+from copydetect.index.channels import feature_ids, read_keypoints
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import EngineOptions
 from copydetect.parts import Sides
 from copydetect.pipelines import stages
 from copydetect.pipelines.engine import engine_of
-from copydetect.pipelines.quality import search_quality
+from copydetect.pipelines.quality import feature_quality, search_quality
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import LocalStorage
 from copydetect.types import ImageRow
-from tests.conftest import Planted, Run, dedup_run
 
 IMAGES, PARTS, DIMENSION = 900, 3, 16
 
@@ -82,9 +83,66 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     assert 200 < quality["search_recall_queries"] < 400
 
 
-def test_the_recall_of_features_is_stated_too(run: Run, planted: Planted, tmp_path: Path) -> None:
-    recall = run.manifest.quality["feature_recall"]
-    assert 0.5 < recall <= 1
-    assert run.manifest.quality["feature_recall_low"] < recall
-    local = dedup_run(planted.folder, tmp_path / "out", "--channels=local")
-    assert local.manifest.quality["feature_recall"] == recall
+def detected(folder: Path) -> tuple[Workplace, np.ndarray]:
+    """A collection of random local features, in parts; their reconstructed vectors, by image."""
+    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(folder))
+    vectors = []
+    for part, rows in enumerate(np.array_split(np.arange(FEATURED), PARTS)):
+        images, features = [], []
+        for row in rows.tolist():
+            rng = np.random.default_rng(row)
+            geometry = {n: rng.integers(0, 256, EACH, np.uint8) for n in GEOMETRY}
+            codes = rng.integers(0, 256, (EACH, load_quantiser().code_bytes), np.uint8)
+            name = f"{row}.jpg"
+            features.append({"image_id": name, **geometry, "codes": codes.tobytes()})
+            features[-1] |= {"width_px": 224, "height_px": 168, "model": "q"}
+            digest = f"{row:064x}"
+            images.append(
+                ImageRow(name, "image", name, "", digest, "JPEG", 9, 9, 9, None, None, "ok")
+            )
+            vectors.append(reconstruct(codes, load_quantiser()))
+        uris = [place.part_uris(name, "image", PARTS)[part] for name in ("images", "keypoints")]
+        tables.write_table(place.storage, uris[0], tables.rows_to_table(images, tables.IMAGES))
+        columns = {name: [one[name] for one in features] for name in tables.KEYPOINTS.names}
+        table = pa.table(columns, schema=tables.KEYPOINTS)
+        tables.write_table(place.storage, uris[1], table)
+    return place, np.stack(vectors)
+
+
+FEATURED, EACH, GEOMETRY = 60, 40, ("x", "y", "scale", "angle")
+
+
+def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
+    place, vectors = detected(tmp_path)
+    files = place.described("image", PARTS, ("local",))
+    sides = Sides(files, files)
+    options = SearchOptions(k=9)
+    index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
+    stages.search_keypoints(place, sides, index, options)
+    quality = feature_quality(place, sides, options)
+    found = [
+        read_neighbors(place.storage, uri)
+        for uri in place.files(place.folder, "search", "keypoints", "upright", "neighbors")
+    ]
+    held = sum(len(one.queries) for one in found)
+    flat = vectors.reshape(FEATURED * EACH, -1)
+    scores = 2 * flat @ flat.T - np.einsum("nd,nd->n", flat, flat)
+    worst = -np.sort(-scores, axis=1)[:, 8] - np.einsum("nd,nd->n", flat, flat)
+    ids = np.concatenate([one.queries for one in found])
+    order = np.unique(ids, return_inverse=True)[1]
+    assert len(np.unique(ids)) == len(flat), "each feature has an id of its own"
+    by_image = np.argsort(np.concatenate([_ids(place, row) for row in range(FEATURED)]))
+    reached = np.concatenate([one.scores for one in found]) >= worst[by_image][order] - 1e-4
+    expected = reached.sum() / (9 * len(flat))
+    assert held <= 9 * len(flat)
+    assert 0.2 < expected < 0.95
+    assert quality["feature_recall"] == pytest.approx(expected, abs=0.06)
+
+
+def _ids(place: Workplace, row: int) -> np.ndarray:
+    """The ids of the features of an image, in the order of its row."""
+    table = tables.read_tables(
+        place.storage, place.part_uris("keypoints", "image", PARTS), tables.KEYPOINTS
+    )
+    (one,) = read_keypoints(table.slice(row, 1))
+    return feature_ids(row, one)

@@ -160,3 +160,25 @@ def test_the_best_references_are_kept_and_equals_by_number(keep):
     np.testing.assert_array_equal(best.reference, every.reference[order[:keep]])
     np.testing.assert_array_equal(best.votes, every.votes[order[:keep]])
     assert best.starts[-1] == best.hits.sum() == len(best.points)
+
+
+def test_a_family_larger_than_the_lists_keeps_its_votes():
+    """All hits of every feature are of copies, so that none is nearer than the others."""
+    query = features(40, seed=1)
+    ids = np.stack([transformed(query, copy, 1.0, 0) for copy in range(20, 28)], axis=1)
+    near = np.full(ids.shape, 0.01, np.float32)
+    ordinary = vt.vote(query, ids, near)
+    assert len(ordinary.query) == len(ordinary.families) == 0
+    found = vt.vote(query, ids, near, vt.VoteOptions(family_distance=0.06))
+    assert found.families.tolist() == [7]
+    assert set(found.reference.tolist()) == set(range(20, 28))
+    assert found.votes.min() > 10 * 0.034  # what strangers get
+
+
+def test_a_few_repeated_features_make_no_family():
+    query = features(40, seed=1)
+    ids, distances = hits(transformed(query, 3, 1.0, 0), seed=2)
+    distances[:10] = 0.01
+    found = vt.vote(query, ids, distances, vt.VoteOptions(family_distance=0.06))
+    assert len(found.families) == 0
+    np.testing.assert_array_equal(found.votes, vt.vote(query, ids, distances).votes)

@@ -98,15 +98,21 @@ class Densities:
     values: (images,) float32, in the unit of `evidence`; floors: (images,) float32, evidence that
     a pair that is not on the image's list has at most; spread: > 0, by how much the evidence of
     strangers falls when there are e times fewer of them, the median over the images;
-    crowded: (images,) bool, whether a family or a crowd of look-alikes reached into the tail of the
-    image's list; unit: votes that strangers get, 0 where the channel's scores are similarities.
+    crowd: (images,) float32, how many members the family or crowd of look-alikes has that reached
+    into the tail of the image's list, 0 where none did;
+    unit: votes that strangers get, 0 where the channel's scores are similarities.
     """
 
     values: Floats
     floors: Floats
     spread: float
-    crowded: Bools
+    crowd: Floats
     unit: float = 0.0
+
+    @property
+    def crowded(self) -> Bools:
+        """(images,) bool: whether there is such a family or crowd."""
+        return np.asarray(self.crowd > 0, np.bool_)
 
     def evidence(self, scores: Floats) -> Floats:
         """Scores in the unit of the densities: similarities as they are, votes in logarithms.
@@ -135,13 +141,13 @@ def similarity_densities(
     """
     options = options or DensityOptions()
     steps = np.full(images, options.step * _USUAL_SIMILARITY_SPREAD, np.float32)
-    values, slopes, crowded = _densities(queries, scores, images, options, steps, None)
+    values, slopes, crowd = _densities(queries, scores, images, options, steps, None)
     lonely = np.isnan(values)
     usual = USUAL_DENSITY if lonely.all() else np.median(values[~lonely])
     replacement = np.full(images, usual, np.float32) if fallback is None else fallback
     values = np.where(lonely, replacement, values).astype(np.float32)
     spread = _spread(slopes, _USUAL_SIMILARITY_SPREAD)
-    return Densities(values, _floors(queries, scores, values), spread, crowded)
+    return Densities(values, _floors(queries, scores, values), spread, crowd)
 
 
 def vote_densities(
@@ -165,10 +171,10 @@ def vote_densities(
     steps = np.full(images, options.step * _USUAL_VOTE_SPREAD, np.float32)
     if may_be_crowded is not None:
         steps[~may_be_crowded] = np.inf
-    values, slopes, crowded = _densities(queries, evidence, images, options, steps, 0.0)
+    values, slopes, crowd = _densities(queries, evidence, images, options, steps, 0.0)
     values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))
     spread = _spread(slopes, _USUAL_VOTE_SPREAD)
-    return Densities(values, _floors(queries, evidence, values), spread, crowded, unit)
+    return Densities(values, _floors(queries, evidence, values), spread, crowd, unit)
 
 
 def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
@@ -205,20 +211,20 @@ def _densities(
     options: DensityOptions,
     steps: Floats,
     absent: float | None,
-) -> tuple[Floats, Floats, Bools]:
-    """Density and tail slope (images,), NaN where an image has too few neighbours; crowded."""
+) -> tuple[Floats, Floats, Floats]:
+    """Density and tail slope (images,), NaN where an image has too few neighbours; crowds."""
     order, starts, sizes = _ranked(queries, scores, images)
     values = np.full(images, np.nan, np.float32)
     slopes = np.full(images, np.nan, np.float32)
-    crowded = np.zeros(images, np.bool_)
+    crowd = np.zeros(images, np.float32)
     for first in range(0, images, _BLOCK_IMAGES):
         block = slice(first, min(images, first + _BLOCK_IMAGES))
         ranks = _FARTHEST * options.tail_last
         ranked = _matrix(scores[order], starts[block], sizes[block], ranks, options, absent)
         ranked, members = without_family(ranked, options, steps[block])
         values[block], slopes[block] = density_of_lists(ranked, options)
-        crowded[block] = members > 0
-    return values, slopes, crowded
+        crowd[block] = members
+    return values, slopes, crowd
 
 
 def without_family(
@@ -287,7 +293,7 @@ def _matrix(
 ) -> Floats:
     """The first `ranks` scores of each list (n, ranks), then NaN.
 
-    absent: what who is not on a list scores, where that is known: so do all behind the end of a
+    absent: the score of images that are not on a list, where it is known: that of all behind a
     list that is shorter than the tail, which has not been cut.
     """
     columns = np.arange(ranks)

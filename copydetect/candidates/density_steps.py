@@ -1,4 +1,4 @@
-"""How crowded it is around the images of a collection, told part by part.
+"""The densities of all images of a collection, measured part by part (see `densities`).
 
 lists of a part → those of sampled images → what holds for the whole collection
 → densities of a part → densities of all images, in a file that is mapped
@@ -31,6 +31,9 @@ Floats = npt.NDArray[np.float32]
 
 SAMPLED_IMAGES = 65_536
 """What holds for all of a collection is measured on about so many of its images."""
+
+_ORDINARY_VOTES = float(np.log1p(1.0))
+"""Density of an image whose list tells nothing of strangers: these get votes of about the unit."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
         one = similarity_densities(
             found["query"] - start, found["score"], images, job.density, fallback=usual
         )
-        crowds[:, 0], crowds[:, 1], crowds[:, 4] = one.values, one.floors, one.crowded
-        crowds[full, 4] = 1
+        crowds[:, 0], crowds[:, 1], crowds[:, 4] = one.values, one.floors, one.crowd
+        crowds[full, 4] = np.inf
     if job.proposals.votes:
         voted = read_votes(job.storage, job.proposals.votes[part])
         crowded = crowds[:, 4] > 0 if job.proposals.described else None
@@ -108,11 +111,16 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
             voted.query - start, voted.votes, images, job.density, scale.unit, crowded
         )
         crowds[:, 2], crowds[:, 3] = other.values, other.floors
+        if not job.proposals.described:
+            members = voted.families - start
+            crowds[members, 2] = _ORDINARY_VOTES
+            crowds[:, 3] = np.minimum(crowds[:, 3], crowds[:, 2])
+            crowds[members, 4] = np.inf
     write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)
 
 
 def densities_step(job: CandidateJob) -> None:
-    """Gather the densities of all images in a file that is mapped: 20 bytes an image."""
+    """Gather the densities of all images in a file that is mapped: 20 bytes per image."""
     pieces = (read_arrays(job.storage, uri)[1]["crowds"] for uri in job.uris("crowds"))
     shape = (job.proposals.queries.images, 5)
     write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)
@@ -124,8 +132,10 @@ def densities_of(
     crowds = mapped_rows(job.storage, runs.join(job.scratch, "densities.npy"))
     described, voted = job.proposals.described, bool(job.proposals.votes)
     spreads = scale.similarity_spread, scale.vote_spread
-    crowded = crowds[:, 4] > 0
+    # Of local features it is their own only where descriptors tell none.
+    crowd, nobody = crowds[:, 4], np.zeros(len(crowds), np.float32)
+    of_votes = nobody if described else crowd
     return (
-        Densities(crowds[:, 0], crowds[:, 1], spreads[0], crowded) if described else None,
-        Densities(crowds[:, 2], crowds[:, 3], spreads[1], crowded, scale.unit) if voted else None,
+        Densities(crowds[:, 0], crowds[:, 1], spreads[0], crowd) if described else None,
+        Densities(crowds[:, 2], crowds[:, 3], spreads[1], of_votes, scale.unit) if voted else None,
     )

@@ -282,7 +282,11 @@ def _local_channel(
     if symmetric and len(rows):
         # Each direction has its say; one without votes says that there is no evidence.
         votes = np.add.reduceat(votes, firsts)
+        best = np.maximum.reduceat(evidence, firsts)
         evidence = np.add.reduceat(evidence, firsts) / np.float32(2)
+        # In a large family a list holds a few of many, and that it lacks one says nothing.
+        in_family = densities.crowded[query[rows]] & densities.crowded[reference[rows]]
+        evidence = np.where(in_family, best, evidence)
     else:
         votes, evidence = votes[firsts], evidence[firsts]
     taken = _densities_of(densities.values, query[rows], reference[rows], symmetric)

@@ -80,6 +80,7 @@ _KEPT = np.dtype(
         ("reference", "<i8"),
         *((name, "<f4") for name in _SHOWN),
         ("crowded", "?"),
+        ("spare", "?"),
         ("rank", "<i4"),
         ("views", "<i4", (2,)),
         ("points", "<i4"),
@@ -203,13 +204,16 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
     ranks = _ranks_inside(job, block, pairs)
-    ends = _crowded_ends(job, densities[0], pairs)
+    ends = _crowded_ends(job, densities[0] or densities[1], pairs)
     either: Bools = np.asarray(ends.any(axis=0))
     wanted = job.options.keeps(ranks, pairs.score, either)
-    wanted[_connecting(job, block, pairs)] = True
+    spare = _spare(job, densities[0] or densities[1], pairs, ranks)
+    connecting = _connecting(job, block, pairs)
+    wanted[connecting], spare[connecting] = True, False
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
     kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
+    kept.records["spare"] = spare[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
 
 
@@ -220,6 +224,16 @@ def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: Candida
     if densities is None:
         return np.zeros((len(ends), len(pairs.query)), np.bool_)
     return np.stack([densities.crowded[end] for end in ends])
+
+
+def _spare(
+    job: CandidateJob, densities: Densities | None, pairs: CandidatePairs, ranks: Ints
+) -> Bools:
+    """(n,) bool: which pairs are spare, as far as the ranks of one block tell."""
+    if densities is None or not job.proposals.symmetric:
+        return np.zeros(len(ranks), np.bool_)
+    smaller = np.minimum(densities.crowd[pairs.query], densities.crowd[pairs.reference])
+    return np.asarray((smaller > job.options.family) & (ranks > job.options.k), np.bool_)
 
 
 def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
@@ -289,6 +303,10 @@ def collect_step(job: CandidateJob, part: int) -> str:
     first[1:] = (np.diff(records["query"][order]) != 0) | (
         np.diff(records["reference"][order]) != 0
     )
+    if len(order):
+        # Spare is what both say is.
+        every = np.logical_and.reduceat(records["spare"][order], np.flatnonzero(first))
+        records["spare"][order[first]] = every
     order = order[first]
     best = records[order]
     order = order[np.lexsort((best["reference"], -best["score"], best["query"]))]
@@ -313,7 +331,7 @@ def _table(job: CandidateJob, kept: Records) -> pa.Table:
         at = pa.array(views, mask=views == _NO_VIEW)
         names[f"{column}_view"] = pa.array(job.proposals.views, pa.string()).take(at)
     columns = {name: pa.array(kept[name], from_pandas=True) for name in _SHOWN}
-    columns["crowded"] = pa.array(kept["crowded"])
+    columns |= {name: pa.array(kept[name]) for name in ("crowded", "spare")}
     return (
         pa.table({**names, **columns, "rank": kept["rank"]})
         .select(tables.CANDIDATES.names)

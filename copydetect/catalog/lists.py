@@ -9,6 +9,7 @@ gives it, which agree in the same features. Votes between old images stay what t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,8 @@ def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     queries = joined.query[order]
     firsts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]][: len(queries)])
     ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))
-    return _taken(joined, order[ranks < keep])
+    families = np.unique(np.concatenate([one.families for one in lists]))
+    return replace(_taken(joined, order[ranks < keep]), families=families[living[families]])
 
 
 def _joined(lists: Sequence[Votes]) -> Votes:

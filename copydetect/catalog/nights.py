@@ -20,8 +20,8 @@ class NightSummary:
     failed: new files that could not be used; renamed: (image_id, what it is called now) of images
     whose image_id another one has; unknown: image_ids to remove that there are not. images, groups:
     of the whole catalogue; copies: pairs of new images with any, that are copies; verified: pairs
-    that were looked at; events: how many; grown: how many times as many contents there are as when the partitions of the
-    indexes were trained. output: folder of the tables of the night, if any.
+    that were looked at; events: how many; grown: how many times as many contents there are as when
+    the partitions of the indexes were trained. output: folder of the tables of the night, if any.
     """
 
     catalog: str

@@ -212,7 +212,7 @@ def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, 
 def _of_own_pairs(
     threshold: float, promised: float, planted_by: Calibration, used: Calibration, least: float
 ) -> float:
-    if used is planted_by:
+    if used.identity == planted_by.identity:
         return threshold
     try:
         return max(used.threshold_for(promised), least)

@@ -2,11 +2,15 @@
 
 matches → pairs → components → parts that hold together → the kept image of each, the paths of its
 members, and which of them may go
+
+A member may go only where it was compared with the kept image, which is not known before. So there
+are two rounds: the first tells which pairs are still to be compared (`pairs_to_compare`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,12 +22,13 @@ import pyarrow.compute as pc
 from copydetect import tables
 from copydetect.errors import InputError, OptionError
 from copydetect.grouping.agglomeration import agglomerate
+from copydetect.grouping.belonging import going_together
 from copydetect.grouping.holding import Path, Sizes, hold_together
 from copydetect.grouping.keepers import KeepOptions, Preference
 from copydetect.grouping.originality import Originality
 from copydetect.grouping.pairs import Integers, VerifiedPairs, numbers_of
-from copydetect.grouping.removals import NOT_ASKED_FOR, Removals
-from copydetect.types import GroupMember, ImageRef, Relation
+from copydetect.grouping.removals import NOT_ASKED_FOR, NOT_COMPARED, Removals
+from copydetect.types import Candidate, GroupMember, ImageRef, Relation
 
 _REF = ["image_id", "uri", "member", "role"]
 
@@ -66,15 +71,26 @@ def group_copies(
     read, which are in no group.
     InputError where an image_id is not unique or a match or duplicate names no image.
     """
-    options = options or GroupOptions()
-    images = images.sort_by("image_id")
-    if pc.count_distinct(images["image_id"]).as_py() != len(images):
-        raise InputError("the images table has an image_id twice; image_ids are unique in a pile")
-    failed = pc.is_in(images["image_id"], pa.array(list(unreadable), pa.string()))
-    readable = ~pc.or_(failed, pc.equal(images["status"], "failed")).to_numpy()
-    grouping = _Grouping.of(images, matches, histories, readable, options)
+    grouping = _Grouping.of(images, matches, histories, unreadable, options or GroupOptions())
     members = [member for group in grouping.groups() for member in group]
+    members = going_together(members, images)
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
+
+
+def pairs_to_compare(
+    images: pa.Table,
+    matches: pa.Table,
+    options: GroupOptions | None = None,
+    histories: pa.Table | None = None,
+    unreadable: Collection[str] = (),
+) -> list[Candidate]:
+    """Pairs of a kept image and a member that could go, had the two been compared; by their ids.
+
+    Arguments as of `group_copies`, for which these pairs should be verified first. Their score is
+    what other pairs say: that both belong to one group.
+    """
+    grouping = _Grouping.of(images, matches, histories, unreadable, options or GroupOptions())
+    return sorted(grouping.uncompared(), key=lambda pair: (pair.query_id, pair.reference_id))
 
 
 def images_to_look_at(images: pa.Table, matches: pa.Table) -> list[ImageRef]:
@@ -108,9 +124,11 @@ class _Grouping:
         images: pa.Table,
         matches: pa.Table,
         histories: pa.Table | None,
-        readable: npt.NDArray[np.bool_],
+        unreadable: Collection[str],
         options: GroupOptions,
     ) -> _Grouping:
+        images = images.sort_by("image_id")
+        readable = _readable(images, unreadable)
         originals = numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
         files = np.bincount(originals[readable], minlength=len(originals))
         pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
@@ -130,21 +148,35 @@ class _Grouping:
     def groups(self) -> Iterator[list[GroupMember]]:
         """The rows of every group."""
         grouped: set[int] = set()
+        for kept, paths in self._held_together():
+            grouped.update(paths)
+            yield self._members(kept, paths)
+        for content, files in sorted(self.files_of.items()):
+            if len(files) > 1 and content not in grouped:
+                yield self._members(content, {content: Path()})
+
+    def uncompared(self) -> Iterator[Candidate]:
+        """The pairs of `pairs_to_compare`."""
+        ids = self.preference.image_ids
+        silent = (math.nan,) * 4
+        for kept, paths in self._held_together():
+            for content, path in paths.items():
+                if self.removals.objection(path, content, kept) == NOT_COMPARED:
+                    odds = path.confidence / max(1 - path.confidence, _LEAST_DOUBT)
+                    yield Candidate(ids[kept], ids[content], *silent, math.log(odds), "", "", 0)
+
+    def _held_together(self) -> Iterator[tuple[int, dict[int, Path]]]:
+        """The kept content of every group of several, and the paths of all contents to it."""
         for verdicts in self.pairs.components(len(self.originals)):
             for part in agglomerate(verdicts, self.options.neighbors):
-                for kept, paths in hold_together(
+                yield from hold_together(
                     part,
                     verdicts,
                     self.pairs,
                     self.removals.sizes,
                     self._sorted,
                     self.options.min_path_confidence,
-                ):
-                    grouped.update(paths)
-                    yield self._members(kept, paths)
-        for content, files in sorted(self.files_of.items()):
-            if len(files) > 1 and content not in grouped:
-                yield self._members(content, {content: Path()})
+                )
 
     def _sorted(self, contents: Sequence[int]) -> list[int]:
         """Contents, the one of the most preferred file first."""
@@ -209,6 +241,15 @@ class _Grouping:
         return f"{said} the kept image, through {self.preference.image_ids[path.through]} {sure}"
 
 
+def _readable(images: pa.Table, unreadable: Collection[str]) -> npt.NDArray[np.bool_]:
+    """(n,) bool; InputError where an image_id is not unique."""
+    if pc.count_distinct(images["image_id"]).as_py() != len(images):
+        raise InputError("the images table has an image_id twice; image_ids are unique in a pile")
+    failed = pc.is_in(images["image_id"], pa.array(list(unreadable), pa.string()))
+    return np.asarray(~pc.or_(failed, pc.equal(images["status"], "failed")).to_numpy())
+
+
+_LEAST_DOUBT = 0.02
 _SAID: dict[Relation, str] = {
     "identical": "the same pixels as",
     "same_picture": "the same picture as",

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 _FAVOURITES = 16
 """So many of the most preferred images of a part stand for election."""
 _NEAR, _FAR_CONFIDENCE = 2, 0.95
-"""Steps that `min_path_confidence` is for, and what is asked of who is farther."""
+"""Steps that `min_path_confidence` is for, and what is asked of members that are farther away."""
 _SHARED = 0.1
 """Of the smaller picture: who shows less of what the kept image shows is no copy of it."""
 
@@ -139,13 +139,19 @@ def _surest_path(
     pairs: VerifiedPairs,
     sizes: Sizes,
 ) -> Path | None:
-    """The path through the surest of `paths` that shows something of the kept image; None: none."""
+    """The pair with the kept image itself, else the path through the surest of `paths` that shows
+    something of it; None where there is none."""
     ways = [
-        (-paths[middle].confidence * verdict.confidence, len(paths[middle].steps), middle)
+        (
+            middle != kept,
+            -paths[middle].confidence * verdict.confidence,
+            len(paths[middle].steps),
+            middle,
+        )
         for middle, verdict in verdicts[image].items()
         if verdict.is_copy and middle in paths
     ]
-    for _, _, middle in sorted(ways):
+    for *_, middle in sorted(ways):
         verdict, before = verdicts[image][middle], paths[middle]
         path = Path(
             (*before.steps, verdict.row),

@@ -15,11 +15,11 @@ _CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited", "chan
 never suggested for removal."""
 _ALL_OF_IT = 0.96
 """Of a picture: rounding and the search for the transform leave that much of a whole."""
-_MOST_STEPS = 2
-"""A picture that was not compared with the kept one itself must have been with one that was."""
 _FINER_OCTAVES = 0.6
 _CLEANER_OCTAVES = 1.0
 NOT_ASKED_FOR = "not asked for"
+NOT_COMPARED = "not compared with the kept image"
+"""A picture between the two may show less than both, so that it tells nothing of what differs."""
 _ADDS = ("drawn", "pasted", "cropped or pasted")
 """First words of edits by which a picture may show something of its own."""
 
@@ -43,8 +43,8 @@ class Removals:
         relation = self.relation(path)
         if _CLOSENESS.index(relation) > self._least_close:
             return NOT_ASKED_FOR
-        if len(path.steps) > (_MOST_STEPS if relation != "edited" else 1):
-            return "not compared with the kept image"
+        if len(path.steps) > 1:
+            return NOT_COMPARED
         if relation == "edited" and self._may_add(path):
             return "may show something that the kept image does not"
         shared, own, _ = shared_area(path.to_kept, self.sizes.frame(image), self.sizes.frame(kept))

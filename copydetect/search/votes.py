@@ -8,7 +8,7 @@ Jégou et al. 2008), and then in translation, add up to its vote.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ CODE_NOISE = 0.2
 """Squared distance that quantisation alone can cause. Without it, a template's features that have
 equal codes everywhere would count in full, for their distances are all 0."""
 
+_STRANGERS_APART = 0.2
+"""Squared distance of a feature of an ordinary picture to its eighth nearest: .14 to .22."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -41,13 +44,16 @@ class VoteOptions:
 
     keep: the best references that are kept for each query image; scale_step_octaves,
     angle_step_deg, translation_step: width of a cell, each hit counting in two neighbours;
-    translation in fractions of the reference thumbnail's longer side.
+    translation in fractions of the reference thumbnail's longer side. family_distance: an image of
+    which half of the features have all their hits within this squared distance has more copies, or
+    look-alikes, than a feature has hits; 0: none is looked for.
     """
 
     keep: int = 50
     scale_step_octaves: float = 0.7
     angle_step_deg: float = 30.0
     translation_step: float = 0.15
+    family_distance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -55,6 +61,8 @@ class VoteOptions:
         for name in ("scale_step_octaves", "angle_step_deg", "translation_step"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} is {getattr(self, name)}, must be above 0")
+        if not self.family_distance >= 0:
+            raise OptionError(f"family_distance is {self.family_distance}, must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Votes:
     the square root of the query's feature count; mirrored: (m,) bool, whether the query's mirror
     image got them; hits: (m,) int32, agreeing hits; correspondences of row i are rows
     starts[i]:starts[i + 1] of points: (p, 4) float32, x and y in the query's upright thumbnail and
-    in the reference's, as fractions of each thumbnail's longer side.
+    in the reference's, as fractions of each thumbnail's longer side; families: (f,) int64 image_no
+    of queries that are of such a family as `VoteOptions.family_distance` tells, ascending.
     """
 
     query: Ints
@@ -93,6 +102,7 @@ class Votes:
     hits: npt.NDArray[np.int32]
     starts: Ints
     points: Floats
+    families: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def query_features(
@@ -134,10 +144,12 @@ def vote(
     ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
     none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
     (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
-    with many equals says little; k of about 8 serves one copy an image as well as ten.
+    with many equals says little; k of about 8 serves one copy an image as well as ten. In a large
+    family all features have many equals: there they weigh as if strangers began behind their hits.
     """
     options = options or VoteOptions()
-    hits = _weigh(features, ids, distances, exclude_self)
+    families = _in_families(features, ids, distances, options)
+    hits = _weigh(features, ids, distances, np.isin(features.image, families), exclude_self)
     pairs, pair, counts = np.unique(
         _pair_keys(features, hits), return_inverse=True, return_counts=True
     )
@@ -148,7 +160,7 @@ def vote(
     agreeing = _agree_in_translation(features, agreeing, len(pairs), options)
     agreeing = _one_to_one(agreeing)
     agreeing = _Hits.concatenate(agreeing, hits.where(alone))
-    return _best(features, agreeing, pairs, options)
+    return replace(_best(features, agreeing, pairs, options), families=families)
 
 
 @dataclass(frozen=True)
@@ -173,10 +185,26 @@ class _Hits:
         )
 
 
-def _weigh(features: QueryFeatures, ids: Ints, distances: Floats, exclude_self: bool) -> _Hits:
+def _in_families(
+    features: QueryFeatures, ids: Ints, distances: Floats, options: VoteOptions
+) -> Ints:
+    """The image_no, ascending, of images that have more copies than a feature has hits."""
+    if not options.family_distance or not len(ids):
+        return np.empty(0, np.int64)
+    upright = ~features.mirrored
+    near = (ids[:, -1] >= 0) & (distances[:, -1] <= options.family_distance)
+    images, image = np.unique(features.image[upright], return_inverse=True)
+    share = np.bincount(image, near[upright], len(images)) / np.bincount(image)
+    return np.asarray(images[share >= 0.5], np.int64)
+
+
+def _weigh(
+    features: QueryFeatures, ids: Ints, distances: Floats, in_family: Bools, exclude_self: bool
+) -> _Hits:
     """Hits with a weight above 0, as flat rows; `pair` is not yet known."""
     exists = ids >= 0
     farthest = np.where(exists, distances, 0).max(axis=1, keepdims=True, initial=0)
+    farthest = np.where(in_family[:, None], np.maximum(farthest, _STRANGERS_APART), farthest)
     weights = 1 - (np.where(exists, distances, np.inf) + CODE_NOISE) / (farthest + CODE_NOISE)
     counts = exists & (weights > 0)
     if exclude_self:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from copydetect import runs, tables
@@ -20,11 +21,17 @@ from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.grouping.comparisons import write_comparisons
+from copydetect.grouping.groups import (
+    GroupOptions,
+    group_copies,
+    images_to_look_at,
+    pairs_to_compare,
+)
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import DescriptorReader
+from copydetect.index.channels import DescriptorReader, stored_keypoints
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
 from copydetect.options import RunOptions
@@ -43,6 +50,8 @@ from copydetect.transforms.refs_to_descriptions import (
     RefsToDescriptions,
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.types import Candidate
+from copydetect.verification.match_parts import PairImages, verify_part
 
 _PARTS = 16
 
@@ -51,7 +60,7 @@ class DedupImages(beam.PTransform[Any, Any]):
     """The start of a pipeline → {"matches", "groups", "failures"}: collections of rows.
 
     Rows are dictionaries, with the columns of the tables of these names. The decisions are those of
-    `copydetect.dedup` with the same options.
+    `copydetect.dedup` with the same options and `check=False`: one graph plants no copies.
     """
 
     def __init__(
@@ -182,8 +191,15 @@ class _Place:
     def table_uris(self, name: str) -> tuple[str, ...]:
         """The files of a table of results."""
         if name == "failures":
-            return self.uris("failures") + self.numbered("verify-failures")
-        return self.numbered("matches") if name == "matches" else (self.groups_uri,)
+            compared = self.compared_uri("verify-failures")
+            return (*self.uris("failures"), *self.numbered("verify-failures"), compared)
+        if name == "matches":
+            return (*self.numbered("matches"), self.compared_uri("matches"))
+        return (self.groups_uri,)
+
+    def compared_uri(self, name: str) -> str:
+        """The file of what comparing kept images with their members gives."""
+        return runs.join(self.folder, "comparisons", name, runs.part_name(0))
 
     @property
     def groups_uri(self) -> str:
@@ -238,6 +254,7 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
         folder=runs.join(place.folder, "search", "keypoints"),
         index=settings.feature_index,
         options=settings.feature_search(symmetric=True),
+        voting=settings.voting(symmetric=True),
     )
     parts = _once_done([described], "detected", list(enumerate(place.uris("keypoints"))))
     votes: PCollection[Any] = (parts, parts) | "search keypoints" >> KeypointsToVotes(search)
@@ -246,21 +263,45 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
 
 def _group(place: _Place) -> None:
     """Group all verified pairs; only edges and rows of images are held."""
+    storage, settings = place.storage, place.settings
     images, matches, failures = (
-        tables.read_tables(place.storage, uris, tables.SCHEMAS[name])
+        tables.read_tables(storage, uris, tables.SCHEMAS[name])
         for name, uris in (
             ("images", place.uris("images")),
-            ("matches", place.table_uris("matches")),
-            ("failures", place.table_uris("failures")),
+            ("matches", place.numbered("matches")),
+            ("failures", place.uris("failures") + place.numbered("verify-failures")),
         )
     )
     refs = images_to_look_at(images, matches)
-    settings = place.settings
-    histories = histories_of(place.storage, refs, settings.decoding)
+    histories = histories_of(storage, refs, settings.decoding)
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     unreadable = failures["image_id"].to_pylist()
+    pairs = pairs_to_compare(images, matches, options, histories, unreadable)
+    compared, failed = _compare(place, pairs, images)
+    unreadable += failed["image_id"].to_pylist()
+    matches = pa.concat_tables([matches, compared])
     members = group_copies(images, matches, options, histories, unreadable)
-    tables.write_table(place.storage, place.groups_uri, groups_table(members, images))
+    tables.write_table(storage, place.groups_uri, groups_table(members, images))
+
+
+def _compare(
+    place: _Place, pairs: Sequence[Candidate], images: pa.Table
+) -> tuple[pa.Table, pa.Table]:
+    """Compare kept images with their members; the matches and failures, which are written too."""
+    storage, side = place.storage, place.sides.queries
+    verifying = place.settings.verification.for_collection(side.images)
+    stored, numbers = stored_keypoints(storage, side), side.numbers(storage)
+    opened = PairImages(storage, numbers, verifying, stored)
+    found = [tables.MATCHES.empty_table()], [tables.FAILURES.empty_table()]
+    folder = runs.join(place.folder, "search", "comparisons")
+    for _, candidates, part in write_comparisons(storage, folder, pairs, images):
+        verified = verify_part(storage, candidates, part, (opened, opened), verifying)
+        found[0].append(verified.matches)
+        found[1].append(verified.failures)
+    matches, failures = map(pa.concat_tables, found)
+    tables.write_table(storage, place.compared_uri("matches"), matches)
+    tables.write_table(storage, place.compared_uri("verify-failures"), failures)
+    return matches, failures
 
 
 def _files(place: _Place, name: str, _: None) -> tuple[str, ...]:

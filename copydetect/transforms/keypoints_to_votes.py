@@ -3,7 +3,7 @@ and with those of their mirror images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class KeypointSearch:
     index: IndexOptions
     options: SearchOptions
     index_is_there: bool = False
+    voting: VoteOptions = field(default_factory=VoteOptions)
 
     @property
     def symmetric(self) -> bool:
@@ -96,7 +97,7 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         votes: PCollection[str] = (upright, mirrored) | "vote" >> NeighborsToVotes(
             search.storage,
             search.sides.queries,
-            VoteOptions(),
+            search.voting,
             search.symmetric,
             runs.join(search.folder, "votes"),
             processes,

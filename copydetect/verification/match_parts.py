@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -43,10 +43,12 @@ class VerifyOptions:
     """Which candidates are verified, and how.
 
     min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at.
+    the pairs that are looked at; enough: proved copies of a query after which its spare candidates
+    are not looked at.
     """
 
     min_score: float = -7.0
+    enough: int = 10
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
@@ -205,26 +207,39 @@ def verify_part(
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
 ) -> MatchTables:
-    """Verify the candidates of one part, from `min_score` up, in the order of their table.
+    """Verify the candidates of one part, from `min_score` up; rows in the order of their table.
+
+    Of a large family, pairs enough to hold it are verified and the spare ones left, so that a
+    thousand copies of a picture cost a thousand times what one costs.
 
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
     verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options)
-    for row, (candidate, query, reference, points, failed) in opened:
-        failures |= {(failure.role, failure.image_id): failure for failure in failed}
-        if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            prior = Prior.before_proof(candidate)
-            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+    proved: Counter[str] = Counter()
+
+    def is_left(row: int, candidate: Candidate) -> bool:
+        return candidate.spare and proved[candidate.query_id] < options.enough
+
+    for wanted in (lambda row, candidate: not candidate.spare, is_left):
+        opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, wanted)
+        for row, (candidate, query, reference, points, failed) in opened:
+            failures |= {(failure.role, failure.image_id): failure for failure in failed}
+            if not isinstance(query, Failure) and not isinstance(reference, Failure):
+                prior = Prior.before_proof(candidate)
+                verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+                proved[candidate.query_id] += verdicts[row].match.is_copy
+    verdicts = dict(sorted(verdicts.items()))
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     copies = [verdict.match.is_copy for verdict in verdicts.values()]
     families = in_proved_families(list(candidates.values()), copies)
     for row in np.array(list(verdicts))[families].tolist():
         verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
-    again = frozenset(row for row, verdict in verdicts.items() if verdict.overturned)
-    opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, again)
+    again = {row for row, verdict in verdicts.items() if verdict.overturned}
+    opened = opened_pairs(
+        storage, candidates_uri, pairs_uri, sides, options, lambda row, _: row in again
+    )
     for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
             prior = Prior.in_family(candidate)
@@ -242,16 +257,16 @@ def opened_pairs(
     pairs_uri: str,
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
-    rows: Collection[int] | None = None,
+    wanted: Callable[[int, Candidate], bool] = lambda row, candidate: True,
 ) -> Iterator[tuple[int, OpenedPair]]:
     """The candidates of one part that are verified, with their rows, in the order of their table.
 
-    rows: of those that are wanted, None for all.
+    wanted: tells of a row and its candidate whether it is, when its turn has come.
     """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
     for row, candidate in _chosen(table, options):
-        if rows is not None and row not in rows:
+        if not wanted(row, candidate):
             continue
         numbers = int(pairs.query[row]), int(pairs.reference[row])
         query, reference = (side.open(number) for side, number in zip(sides, numbers, strict=True))

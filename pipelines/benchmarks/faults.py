@@ -50,7 +50,7 @@ _OPTIONS = RunOptions(effort="fast", channels=("local",), max_failed_fraction=1.
 _EARLIER = RunOptions(effort="fast", channels=("local",), k=3, max_failed_fraction=1.0)
 _ENGINE = EngineOptions(workers=1)
 _PICTURES = 6
-_HANGS_SECONDS = 300.0
+_HANGS_SECONDS = 900.0
 _MINE = ("mine.txt", "report/mine.html", "listing/mine.parquet", "run-0123456789abcdef/mine")
 
 
@@ -294,7 +294,8 @@ def _left_behind(shop: Arena, mine: dict[str, str]) -> list[str]:
 def _check(right: bool, shop: Arena, fault: Fault | None, what: str) -> None:
     if not right:
         said = shop.said.read_text()[-6000:] if shop.said.exists() else ""
-        raise FaultsError(f"{fault or 'without a fault'}: {what}\n{said}".strip())
+        print(said, file=sys.stderr)
+        raise FaultsError(f"{fault or 'without a fault'}: {what}")
 
 
 def _copy_photos(shop: Arena, photos: list[str]) -> None:

@@ -171,7 +171,7 @@ def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:
     if form.density is not None:
         return similarity_densities(pairs.query, pairs.score, count, form.density)
     nothing = np.zeros(count, np.float32)
-    return Densities(nothing, nothing, 1.0, nothing.astype(bool))
+    return Densities(nothing, nothing, 1.0, nothing)
 
 
 def _merged(pairs: DescriptorPairs, densities: Densities, symmetric: bool) -> Any:

@@ -29,10 +29,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("action", choices=list(_ACTIONS), help=", ".join(_ACTIONS))
     parser.add_argument("catalog", metavar="CAT", help="folder of the catalogue")
     parser.add_argument(
-        "--keep", type=whole_number, default=7, metavar="N", help="nights that stay (7)"
+        "--keep", type=whole_number, default=7, metavar="N", help="how many nights to keep (7)"
     )
     parser.add_argument(
-        "--keep_days", type=_days, metavar="D", help="nights that are not older stay as well"
+        "--keep_days",
+        type=_days,
+        metavar="D",
+        help="also keep nights that are at most so many days old",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return run_command(parser, argv, _catalog)

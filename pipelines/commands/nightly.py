@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--remove",
         metavar="FILE",
-        help="images that go: a CSV or Parquet file with a column image_id",
+        help="images to remove: a CSV or Parquet file with a column image_id",
     )
     parser.add_argument(
         "--forget",
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
         type=whole_number,
         default=7,
         metavar="N",
-        help="how many of the last nights stay on disk, to go back to (7)",
+        help="how many nights to keep on disk, so that one can go back (7)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
     add_run_options(parser, leave_out=("report", "check"))

@@ -115,7 +115,7 @@ class NightSearch:
         return Sides(side, side)
 
     def neighbors(self) -> list[str]:
-        """The neighbours of all descriptors, one file a part; none where the channel is off."""
+        """The neighbours of all descriptors, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.descriptors:
             return []
@@ -128,14 +128,16 @@ class NightSearch:
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
     def votes(self) -> list[str]:
-        """The votes of all local features, one file a part; none where the channel is off."""
+        """The votes of all local features, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.keypoints:
             return []
         options = settings.feature_search(symmetric=True)
         if self.is_whole:
             self._keep_partition("keypoints")
-            return stages.search_keypoints(self.place, self.sides, settings.feature_index, options)
+            return stages.search_keypoints(
+                self.place, self.sides, settings.feature_index, options, settings.voting(True)
+            )
         return _GrownFeatures(self, settings.feature_index, options).files()
 
     def _keep_partition(self, channel: str) -> None:
@@ -217,7 +219,7 @@ class _Grown:
         return new
 
     def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
-        """Search; the neighbours files, one a part."""
+        """Search; the neighbours files, one per part."""
         search = ShardsToNeighbors(job, processes=self.place.started)
         self.place.engine.run(
             f"search {name} {self.channel}",
@@ -302,7 +304,13 @@ class _GrownFeatures(_Grown):
         side = self.new_side
         parts = list(enumerate(side.keypoints))
         job = KeypointSearch(
-            storage, Sides(side, side), self.new_folder, self.found, self.index, self.options
+            storage,
+            Sides(side, side),
+            self.new_folder,
+            self.found,
+            self.index,
+            self.options,
+            voting=self.search.job.settings.voting(symmetric=True),
         )
         features = any(RowCounts(storage, side.keypoints))
         self.grow(job.index_job() if features else None, parts)
@@ -340,7 +348,7 @@ class _GrownFeatures(_Grown):
             )
             folder = runs.join(self.found, "votes")
             _ = found | NeighborsToVotes(
-                job.storage, job.sides.queries, VoteOptions(), True, folder, processes
+                job.storage, job.sides.queries, job.voting, True, folder, processes
             )
 
         self.place.engine.run("search new keypoints", build)
