@@ -93,7 +93,8 @@ MATCHES = pa.schema(
         pa.field("proof", pa.float64()),
     ]
 )
-"""One row a verified candidate, copies or not; fields as in `types.Match`."""
+"""One row a verified candidate, copies or not, and a kept image with a member of its group that no
+candidate compared; fields as in `types.Match`."""
 
 GROUPS = pa.schema(
     [
