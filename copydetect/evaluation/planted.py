@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import betaincinv
 
 from copydetect.errors import OptionError
 from copydetect.intervals import wilson
@@ -205,7 +205,7 @@ def _at_least(values: Floats, thresholds: Floats) -> Floats:
 
 def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, Floats, Floats]:
     a, b = right + _WEIGHT * promised, wrong + _WEIGHT * (1 - promised)
-    low, high = (np.asarray(stats.beta.ppf(share, a, b), np.float64) for share in _INTERVAL)
+    low, high = (np.asarray(betaincinv(a, b, share), np.float64) for share in _INTERVAL)
     return a / (a + b), low, high
 
 
