@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from copydetect.inputs.patterns import refuse_missing
 from copydetect.options import EngineOptions, RunChanges, RunOptions
 from copydetect.quiet_imports import quiet_imports
 
@@ -112,6 +113,7 @@ def nightly(
     (True, False)
     """
     chosen = (options or RunOptions()).changed(**changes)
+    refuse_missing(photos)
     with quiet_imports():
         from copydetect.pipelines.nights.nightly import run_nightly, wishes_of
 
@@ -152,6 +154,7 @@ def ask(
     ['chelsea.jpg']
     """
     chosen = (options or RunOptions()).changed(**changes)
+    refuse_missing(uploads)
     with quiet_imports():
         from copydetect.pipelines.nights.nightly import run_asked
 
@@ -272,6 +275,8 @@ def _run(
     changes: Any,
 ) -> Result:
     chosen = (options or RunOptions()).changed(**changes)
+    for given in inputs.values():
+        refuse_missing(given)
     with quiet_imports():
         from copydetect.pipelines.job import checked_job, run_job
 

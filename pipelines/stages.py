@@ -48,6 +48,8 @@ from copydetect.workers.processes import Processes
 
 from .engine import Engine
 
+# Processes that were not forked at the start take seconds to load their libraries. From so much
+# work of a stage on, they are worth it.
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 PAIRS_WORTH_PROCESSES = 4_000
