@@ -14,6 +14,9 @@ from ..arguments import CommandParser, run_command, whole_number
 _ACTIONS = {
     "show": "tell what it holds",
     "verify": "read every file, and name those that are missing or damaged",
+    "decisions": "write what people have decided on pairs, as CSV",
+    "compact": "put the small parts of many nights together, and write the indexes anew",
+    "rebuild": "train the indexes anew, too, for a catalogue that has grown several times over",
     "rollback": "go back to the night before",
     "prune": "remove what only older nights than the last --keep are made of",
 }
@@ -50,4 +53,7 @@ def _catalog(arguments: Namespace, _: EngineOptions) -> None:
         from ..nights import upkeep
 
     told = getattr(upkeep, arguments.action)(arguments)
+    if arguments.action == "decisions" and not arguments.json:
+        print(told["csv"], end="")
+        return
     print(json.dumps(told, indent=2) if arguments.json else upkeep.in_words(told))
