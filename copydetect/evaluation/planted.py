@@ -96,7 +96,7 @@ class PlantedEvidence:
 
 
 def copies_to_plant(images: int) -> int:
-    """How many copies say enough of so many images, for little of a run's time: 50 to 150."""
+    """How many copies to plant: enough to measure, at a small part of a run's time: 50 to 150."""
     return min(_FEWEST + images // _IMAGES_PER_COPY, _MOST)
 
 

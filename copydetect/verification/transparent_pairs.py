@@ -44,7 +44,8 @@ _NAMED_WITHIN = 6
 class _Attempt:
     """Two pictures to compare, and what it means where they are copies.
 
-    edits: what was done to one of them; direction: who is the copy, None where the pixels tell.
+    edits: what was done to one of them; direction: which of them is the copy, None where the pixels
+    tell.
     """
 
     query: PairImage
