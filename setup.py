@@ -53,7 +53,9 @@ setup(
         "train": TRAINING,
         "test": [
             *TRAINING,
+            "boto3>=1.34",
             "hypothesis>=6.100",
+            "moto[server]>=5",
             "mypy>=1.13",
             "pandas>=2",
             "pytest>=8",

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from copydetect.inputs.patterns import refuse_missing
 from copydetect.options import EngineOptions, RunChanges, RunOptions
 from copydetect.quiet_imports import quiet_imports
 
@@ -86,6 +87,8 @@ def nightly(
     options: RunOptions | None = None,
     *,
     remove: Location | Sequence[str] = (),
+    forget: Location | Sequence[str] = (),
+    decisions: Location | None = None,
     keep_generations: int = 7,
     engine: EngineOptions | None = None,
     **changes: Unpack[RunChanges],
@@ -95,8 +98,10 @@ def nightly(
     catalog: a local folder, new or of an earlier night; photos: as in `dedup`; None where images
     are only removed; output: folder for tables of what the night has found, for
     `copydetect.open`; remove: image_ids that go, or a CSV or Parquet file with a column
-    `image_id`; keep_generations: how many nights can be gone back. Options are those of `dedup`:
-    the first night's hold for all that follow.
+    `image_id`; forget: the same, with all that is known of them, in every file of the catalogue;
+    decisions: a CSV or Parquet file of what people have decided on pairs: `sha256_a`, `sha256_b`,
+    `decision` (copy or not_copy), `who`, `when`; keep_generations: how many nights can be gone
+    back. Options are those of `dedup`: the first night's hold for all that follow.
 
     InputError, OptionError or ModelError where an argument is wrong; CatalogBusyError where another
     process works on the catalogue; RunError where it is damaged; TooManyFailuresError, with nothing
@@ -108,15 +113,20 @@ def nightly(
     (True, False)
     """
     chosen = (options or RunOptions()).changed(**changes)
+    refuse_missing(photos)
     with quiet_imports():
-        from copydetect.pipelines.nights.nightly import run_nightly
+        from copydetect.pipelines.nights.nightly import run_nightly, wishes_of
 
-    ids = os.fspath(remove) if isinstance(remove, (str, os.PathLike)) else tuple(remove)
+    gone = [
+        os.fspath(one) if isinstance(one, (str, os.PathLike)) else tuple(one)
+        for one in (remove, forget)
+    ]
+    wishes = wishes_of(*gone, None if decisions is None else os.fspath(decisions))
     night: NightSummary = run_nightly(
         os.fspath(catalog),
         photos,
         None if output is None else os.fspath(output),
-        ids,
+        wishes,
         chosen,
         engine or EngineOptions(),
         keep_generations,
@@ -144,6 +154,7 @@ def ask(
     ['chelsea.jpg']
     """
     chosen = (options or RunOptions()).changed(**changes)
+    refuse_missing(uploads)
     with quiet_imports():
         from copydetect.pipelines.nights.nightly import run_asked
 
@@ -264,6 +275,8 @@ def _run(
     changes: Any,
 ) -> Result:
     chosen = (options or RunOptions()).changed(**changes)
+    for given in inputs.values():
+        refuse_missing(given)
     with quiet_imports():
         from copydetect.pipelines.job import checked_job, run_job
 

@@ -1,4 +1,4 @@
-"""What a script goes on with after a run: lists, tables and shards without the copies.
+"""Results of a run for scripts: lists, tables, and shards without the copies.
 
 | what | rows |
 |---|---|

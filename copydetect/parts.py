@@ -1,4 +1,4 @@
-"""The parts of a collection: listed, numbered, and described one after the other.
+"""The parts that a collection is cut into, and the files of each.
 
 A part is a range of the SHA-256 of the images' bytes. Inside a part, rows are sorted by
 (sha256, image_id). So byte-identical files always meet in one part, where they are folded
@@ -40,7 +40,7 @@ def part_of(sha256: str, parts: int) -> int:
 
 @dataclass(frozen=True)
 class RoleParts:
-    """The described images of one role: the files of each table, one a part, in order.
+    """The described images of one role: the files of each table, one per part, in order.
 
     image_files, failures: parts of `images` and of `failures`; image_counts: rows of `images` in
     each part; descriptors, keypoints: parts of these tables, none for a channel that is off.

@@ -1,4 +1,4 @@
-"""A finished run, to go on with in Python: its tables, its summary and its pages."""
+"""A finished run in Python: its tables, its summary and its pages."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class Result:
 
     @property
     def images(self) -> pa.Table:
-        """One row an image of the input."""
+        """One row per image of the input."""
         return self.table("images")
 
     @property
     def matches(self) -> pa.Table:
-        """One row a pair that was verified, copies or not."""
+        """One row per verified pair, copy or not."""
         return self.table("matches")
 
     @property
     def groups(self) -> pa.Table:
-        """One row an image that belongs to a group of copies; none after `match`."""
+        """One row per image that belongs to a group of copies; none after `match`."""
         return self.table("groups")
 
     @property
     def failures(self) -> pa.Table:
-        """One row an image that could not be used, with the reason."""
+        """One row per image that could not be used, with the reason."""
         return self.table("failures")
 
     @property

@@ -43,13 +43,21 @@ EVEN_ODDS = 0.5
 COPY_SCORE = 0.8
 """From this similarity up, descriptors speak of a likely copy."""
 _DESCRIPTOR_NEIGHBORS = 50
+"""What a query keeps. `copydetect benchmark effort`: the best 10 candidates hold .971 of the copies
+among 1,120 references, the best 50 .979; the far neighbours also tell how crowded it is around an
+image (`candidates.densities`)."""
 _FEATURE_NEIGHBORS = 8
+"""What a local feature keeps: about 8 serve for one copy of an image and for ten alike, see
+`search.votes`."""
 _FAMILY_DISTANCE = 0.06
 """In families of 20 and more re-encodings of a picture the eighth nearest is at .03 to .05 or
 less, in crowds of one design at .03 to .1, elsewhere at .14 and more."""
 _FEATURE_PROBES = 4
+"""Inverted lists. Six find as many copies of edited pictures, in a fifth more time."""
 _FEATURES_PER_LIST = 20
+"""Features to train the lists on, for each."""
 _FEATURE_QUERIES = 65_536
+"""Features that one task of the search asks for, about."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from .exit_codes import BAD_ARGUMENTS, exit_code_of
 INPUTS = "folders, globs, manifests (.csv, .parquet), .tar shards, Parquet of images, or images"
 
 TRUST_MODEL = (
-    "run a TorchScript model: it is a program that can read and write your files. Weights in "
-    "safetensors need no trust"
+    "allow a TorchScript model. It is a program that can read and write your files; weights in "
+    "safetensors are only numbers"
 )
 
 _LOCAL_FLAGS = ("runner", "direct_num_workers", "direct_running_mode")
@@ -34,9 +34,9 @@ _STORAGE_FLAGS = ("s3_", "azure_", "blob_service_", "gcs_", "project")
 """Options of Beam that say how buckets are reached: they matter on this machine, too."""
 
 _CACHE_HINT = (
-    "Options of Apache Beam (--runner and those of its engine) are passed on. Workers keep what "
-    "they download in their temporary folder, 50 GB at most, or as many as the environment "
-    "variable COPYDETECT_CACHE_GB says."
+    "Options of Apache Beam, such as --runner and those of its engine, are passed on. Workers "
+    "keep downloads in their temporary folder, at most 50 GB; the environment variable "
+    "COPYDETECT_CACHE_GB sets another limit."
 )
 
 
@@ -60,13 +60,11 @@ class CommandParser(argparse.ArgumentParser):
                 type=whole_number,
                 default=0,
                 metavar="N",
-                help="processors that it may use on this machine (all)",
+                help="how many processors to use on this machine (all)",
             )
             volume = self.add_mutually_exclusive_group()
-            volume.add_argument("--quiet", action="store_true", help="print errors only")
-            volume.add_argument(
-                "--verbose", action="store_true", help="tell everything that happens"
-            )
+            volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
+            volume.add_argument("--verbose", action="store_true", help="print all log messages")
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
         """The arguments, and what the engine is told; SystemExit after `--help` or an error."""
@@ -202,27 +200,36 @@ def _one_spelling(word: str) -> str:
     return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
-_FIND, _THRESHOLD = "what is looked at", "what counts as a copy"
+_FIND, _THRESHOLD = "which pairs are looked at", "what counts as a copy"
 _DESCRIPTOR, _INDEX, _RUN = "descriptor", "index", "run"
-_KEEP = "what is kept of each group"
+_KEEP = "which image of a group is kept"
 KEEP_OPTIONS = ("keep", "prefer", "protect", "suggest")
 """Those that mean something only where groups are made."""
 
 _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "effort": (_FIND, {"choices": get_args(EffortName), "help": "how hard to look (standard)"}),
+    "effort": (
+        _FIND,
+        {
+            "choices": get_args(EffortName),
+            "help": "how hard to look: fast looks at small thumbnails only, "
+            "thorough also looks for parts of pictures (standard)",
+        },
+    ),
     "channels": (
         _FIND,
         {
             "type": names,
             "metavar": "NAMES",
-            "help": "what candidates are found by: descriptor, local, or both with a comma between",
+            "help": "how candidate pairs are found: by descriptors, by local features, or both: "
+            "descriptor,local (both; fast: local)",
         },
     ),
     "views": (
         _FIND,
         {
             "metavar": "NAMES",
-            "help": "views of an image that get a descriptor: whole, crops, frames",
+            "help": "which views of an image get a descriptor, separated by commas: whole, crops, "
+            "frames (pictures found inside the image)",
         },
     ),
     "exclude": (
@@ -230,16 +237,25 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "action": "append",
             "metavar": "GLOB",
-            "help": "leave out files whose path below the input, or name, matches; may be repeated",
+            "help": "leave out files whose name, or path below the input, matches; may be repeated",
         },
     ),
     "k": (
         _FIND,
-        {"type": whole_number, "help": "candidates that are kept for an image, at least (10)"},
+        {"type": whole_number, "help": "how many candidates each image keeps at least (10)"},
     ),
-    "min_score": (_FIND, {"type": float, "help": "also keep every candidate from this score up"}),
-    "verify_score": (_FIND, {"type": float, "help": "verify candidates from this score up"}),
-    "max_megapixels": (_FIND, {"type": float, "help": "larger images fail (200)"}),
+    "min_score": (
+        _FIND,
+        {"type": float, "help": "also keep every candidate with at least this score, in log-odds"},
+    ),
+    "verify_score": (
+        _FIND,
+        {"type": float, "help": "verify only candidates with at least this score, in log-odds"},
+    ),
+    "max_megapixels": (
+        _FIND,
+        {"type": float, "help": "images with more megapixels than this fail (200)"},
+    ),
     "precision": (
         _THRESHOLD,
         {
@@ -250,60 +266,84 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "min_confidence": (
         _THRESHOLD,
-        {"type": share, "help": "report pairs from this confidence up, instead of --precision"},
+        {
+            "type": share,
+            "help": "report pairs with at least this confidence, instead of --precision",
+        },
     ),
     "count": (
         _THRESHOLD,
         {
             "type": names,
             "metavar": "RELATIONS",
-            "help": "changed_content: also report pictures that were made from each other, or from "
-            "one template, and say something else",
+            "help": "changed_content: also report pictures that were made from one another, or "
+            "from one template, but say something else, such as another amount",
         },
     ),
     "calibration": (
         _THRESHOLD,
         {
             "metavar": "CAL",
-            "help": "what `copydetect calibrate` wrote (the bundled one); none: confidences as the "
-            "decision gives them",
+            "help": "output of `copydetect calibrate` (the bundled calibration); none: confidences "
+            "are not calibrated",
         },
     ),
     "check": (
         _THRESHOLD,
         {
             "action": "store_false",
-            "help": "plant no copies to set the threshold by, and to measure what is found; done "
-            "from 300 images up, without --calibration and --min_confidence",
+            "help": "do not plant copies to set the threshold and to measure the recall. They are "
+            "planted from 300 images up, unless --calibration or --min_confidence is given",
         },
     ),
-    "model": (_DESCRIPTOR, {"help": "name of a bundled descriptor, or path of a model"}),
+    "model": (
+        _DESCRIPTOR,
+        {"help": "name of a bundled descriptor, or path of a model (descriptor-lite0)"},
+    ),
     "trust_model": (_DESCRIPTOR, {"action": "store_true", "help": TRUST_MODEL}),
-    "device": (_DESCRIPTOR, {"help": "what computes descriptors: cpu, cuda, cuda:1, … (cpu)"}),
+    "device": (
+        _DESCRIPTOR,
+        {"help": "device that computes descriptors: cpu, cuda, cuda:1, … (cpu)"},
+    ),
     "background": (
         _DESCRIPTOR,
         {
             "metavar": "FILE",
-            "help": "descriptors to normalise scores against, .safetensors (the model's own)",
+            "help": "descriptors of unrelated pictures that scores are normalised against, as "
+            ".safetensors (the model's own)",
         },
     ),
     "index": (
         _INDEX,
         {
             "metavar": "CODES",
-            "help": "how descriptors are coded, as in FAISS's factory: Flat, SQ8, PQ64, … (SQfp16)",
+            "help": "how descriptors are stored, named as in FAISS's index factory: Flat, SQfp16, "
+            "SQ8 or PQ<bytes> (SQfp16)",
         },
     ),
-    "lists": (_INDEX, {"type": whole_number, "help": "inverted lists (as many as the size needs)"}),
-    "shards": (_INDEX, {"type": whole_number, "help": "shard files (as many as the size needs)"}),
-    "probes": (_INDEX, {"type": whole_number, "help": "lists that a query visits (by recall)"}),
+    "lists": (
+        _INDEX,
+        {"type": whole_number, "help": "number of inverted lists (by the size of the collection)"},
+    ),
+    "shards": (
+        _INDEX,
+        {"type": whole_number, "help": "number of shard files (by the size of the collection)"},
+    ),
+    "probes": (
+        _INDEX,
+        {
+            "type": whole_number,
+            "help": "how many inverted lists each query visits (as many as the recall needs)",
+        },
+    ),
     "keep": (
         _KEEP,
         {
             "type": names,
             "metavar": "RULES",
-            "help": "original, largest, oldest, newest, raw, metadata, shortest-path, first, or "
-            "several with commas between: the first that tells two images apart decides (original)",
+            "help": "which image of a group is kept: original, largest, oldest, newest, raw, "
+            "metadata, shortest-path or first. Several rules, separated by commas, are asked in "
+            "turn until one tells two images apart (original)",
         },
     ),
     "prefer": (
@@ -326,19 +366,20 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         _KEEP,
         {
             "choices": get_args(Suggest),
-            "help": "what may be suggested for removal: identical files; the same picture in "
-            "another size, quality or format too; edited copies too (same_picture)",
+            "help": "what may be suggested for removal: nothing; identical files; also the "
+            "same_picture in another size, quality or format; also edited copies (same_picture)",
         },
     ),
     "max_failed_fraction": (
         _RUN,
         {
             "type": share,
-            "help": "share of an input's files that may fail; if more do, the command ends with "
-            "exit code 3, and an earlier result stays (0.1)",
+            "help": "share of the files of an input that may fail. If more fail, the exit code "
+            "is 3, "
+            "and an earlier result is kept (0.1)",
         },
     ),
-    "report": (_RUN, {"action": "store_false", "help": "draw no pages"}),
+    "report": (_RUN, {"action": "store_false", "help": "do not draw the pages"}),
     "overwrite": (
         _RUN,
         {"action": "store_true", "help": "replace an earlier, different run in OUT"},

@@ -164,7 +164,7 @@ def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) ->
         )
         parts = part_count(max(len(images), 1))
         uris = [job.part_uri("copies", part) for part in range(parts)]
-        wanted = [part for part, part_uri in enumerate(uris) if not place.storage.exists(part_uri)]
+        wanted = place.unfinished([[part_uri] for part_uri in uris])
         transform = ImagesToEdits(job, parts, wanted, place.started)
         place.engine.run(f"edit ({mix})", partial(_edit, uri=uri, transform=transform))
         for row in tables.read_tables(place.storage, uris, COPIES).to_pylist():

@@ -103,7 +103,7 @@ class Engine:
         """Beam's options of one stage.
 
         Where processes do the work, one thread that hands it over is quickest: more would talk to
-        it through sockets. Else there is a thread a processor.
+        it through sockets. Otherwise there is one thread per processor.
         """
         if not self.workers:
             return self.flags

@@ -1,4 +1,4 @@
-"""What both channels find of a search's queries, for candidates to be made of."""
+"""The search of both channels: what candidates are made of."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The recipes that made what is bundled beside the descriptor, as commands.
 
-    python -m copydetect.pipelines.recipes decision | relations | fusion | calibration …
+    python -m copydetect.pipelines.recipes RECIPE …
 
 What each does is in the module of `copydetect.training` that it calls. They need more libraries
 than a run: `pip install 'copydetect-images[train]'`.
@@ -15,9 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from copydetect.errors import CopydetectError, OptionError
+from copydetect.grouping.originality import SIGNS
 from copydetect.models import MODELS
-from copydetect.training import bundled_calibration, decision, fusion, relation_decision
+from copydetect.results import Result
+from copydetect.runs import Manifest
+from copydetect.storage.files import LocalStorage
+from copydetect.training import (
+    bundled_calibration,
+    decision,
+    fusion,
+    originality,
+    relation_decision,
+)
 from copydetect.training.labelled_pairs import PairOptions
 from copydetect.training.relation_decision import SourceOptions
 
@@ -50,6 +62,9 @@ def _parser() -> ArgumentParser:
     one.set_defaults(run=_calibration)
     one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
     one.add_argument("--models", type=Path, default=MODELS, help="folder to write to")
+    one = recipes.add_parser("originality", help="which image of a group is the original")
+    one.set_defaults(run=_originality)
+    one.add_argument("runs", nargs="+", metavar="OUT TRUTH", help="runs, each with its truth")
     return parser
 
 
@@ -103,6 +118,22 @@ def _fusion(arguments: Namespace) -> None:
 
 def _calibration(arguments: Namespace) -> None:
     bundled_calibration.bundle(arguments.folder, arguments.models)
+
+
+def _originality(arguments: Namespace) -> None:
+    if len(arguments.runs) % 2:
+        raise OptionError("originality needs a ground truth behind each run")
+    storage, groups = LocalStorage(), []
+    for output, truth in zip(arguments.runs[::2], arguments.runs[1::2], strict=True):
+        result = Result(storage, output, Manifest.load(storage, output))
+        found = originality.groups_of(result, truth)
+        now = originality.kept_originals(found, np.array([sign.weight for sign in SIGNS]))
+        print(f"{output}, by the weights that are there: {now}")
+        groups += found
+    weights = originality.fit_weights(groups)
+    print(f"fitted, each group by the others: {originality.cross_validated(groups)}")
+    for sign, weight in zip(SIGNS, weights, strict=True):
+        print(f"{sign.name:12s} {sign.weight:6.2f} → {weight:6.2f}")
 
 
 def _write(made: dict[str, Any], path: Path) -> None:

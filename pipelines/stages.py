@@ -48,6 +48,8 @@ from copydetect.workers.processes import Processes
 
 from .engine import Engine
 
+# Processes that were not forked at the start take seconds to load their libraries. From so much
+# work of a stage on, they are worth it.
 _IMAGES_WORTH_PROCESSES = 1_000
 _FEATURES_WORTH_PROCESSES = 200_000
 PAIRS_WORTH_PROCESSES = 4_000
@@ -85,7 +87,7 @@ class Workplace:
     asks: str = ""
 
     def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
-        """The files of a table, one a part."""
+        """The files of a table, one per part."""
         return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
 
     def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
@@ -114,7 +116,7 @@ class Workplace:
         """The numbers of parts that are to be made, or made again.
 
         parts: the files of each, of which none may be missing or damaged; failures: where these,
-        one a part, name one that another try may help, the part is made again.
+        one per part, name one that another try may help, the part is made again.
         """
         with ThreadPoolExecutor(cpu_count()) as pool:
             whole = list(pool.map(self._is_whole, parts))

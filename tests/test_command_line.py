@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -195,3 +196,19 @@ def test_errors_become_one_line_and_an_exit_code(
 def test_programming_errors_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code_of(lambda: 1 // 0)
+
+
+def test_an_input_that_is_not_there_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    code = f"""
+import sys
+import copydetect
+from copydetect.errors import InputError
+try:
+    copydetect.dedup({str(tmp_path / "nowhere")!r}, {str(tmp_path / "out")!r})
+except InputError as error:
+    assert str(error).endswith("nowhere does not exist")
+    assert not {{"apache_beam", "torch", "cv2"}} & set(sys.modules)
+else:
+    raise AssertionError("it was taken")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

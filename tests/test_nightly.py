@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -289,6 +290,72 @@ def test_a_night_with_nothing_readable_commits_nothing(nights: Nights, tmp_path:
     before = (catalog / "catalog.json").read_bytes()
     assert _command("--catalog", catalog, "--input", broken, "--max_failed_fraction=1") == 3
     assert (catalog / "catalog.json").read_bytes() == before
+
+
+def _hashes(catalog: Path) -> dict[str, str]:
+    images = copydetect.open_catalog(catalog).images
+    return dict(zip(images["image_id"].to_pylist(), images["sha256"].to_pylist(), strict=True))
+
+
+def test_decisions_stay_whatever_files_are_called(
+    nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog, hashes = nights.copied(tmp_path), _hashes(nights.catalog)
+    said = tmp_path / "said.csv"
+    rows = [
+        (hashes["1.jpg"], hashes["copies/mirrored and bright.jpg"], "not_copy"),
+        (hashes["4.jpg"], hashes["5.jpg"], "copy"),
+    ]
+    lines = [f"{a},{b},{what},Ann,2026-01-01" for a, b, what in rows]
+    said.write_text("\n".join(["sha256_a,sha256_b,decision,who,when", *lines]))
+    assert _night(catalog, None, decisions=said).committed
+    assert not _night(catalog, None, decisions=said).committed
+    groups = frozenset(_groups(catalog).values())
+    assert frozenset({"4.jpg", "5.jpg"}) in groups
+    assert all("1.jpg" not in group for group in groups)
+    photos = tmp_path / "elsewhere"
+    photos.mkdir()
+    shutil.copy2(nights.photos / "4.jpg", photos / "renamed.jpg")
+    _night(catalog, photos, remove=("4.jpg",))
+    assert frozenset({"renamed.jpg", "5.jpg"}) in _groups(catalog).values()
+    assert catalog_command.main(["decisions", str(catalog)]) == 0
+    printed = capsys.readouterr().out
+    assert "not_copy" in printed
+    assert hashes["4.jpg"] in printed
+    said.write_text("sha256_a,sha256_b,decision\nab,cd,copy\n")
+    assert _command("--catalog", catalog, "--decisions", said) == 2
+    assert "row 1" in capsys.readouterr().err
+
+
+def test_what_is_forgotten_is_in_no_file(nights: Nights, tmp_path: Path) -> None:
+    catalog, hashes = nights.copied(tmp_path), _hashes(nights.catalog)
+    name = "copies/mirrored and bright.jpg"
+    night = _night(catalog, None, forget=(name,))
+    assert night.removed == 1
+    opened = copydetect.open_catalog(catalog)
+    assert not opened.verify()
+    for file in catalog.rglob("*"):
+        if file.is_file() and file.suffix == ".parquet":
+            text = repr(pq.read_table(file).to_pylist())
+            assert "mirrored and bright" not in text, file
+            assert hashes[name] not in text, file
+    left = {group for group in _groups(nights.catalog).values() if name not in group}
+    assert set(_groups(catalog).values()) == left
+
+
+@pytest.mark.parametrize("what", ["compact", "rebuild"])
+def test_upkeep_changes_no_result(nights: Nights, tmp_path: Path, what: str) -> None:
+    catalog, before = nights.copied(tmp_path), _content(nights.catalog)
+    assert catalog_command.main([what, str(catalog)]) == 0
+    opened = copydetect.open_catalog(catalog)
+    assert opened.generation.era.number == (2 if what == "rebuild" else 1)
+    assert len(opened.generation.parts) == 1
+    after = _content(catalog)
+    assert {name: after[name] for name in ("images", "matches", "groups", "events")} == {
+        name: before[name] for name in ("images", "matches", "groups", "events")
+    }
+    assert not opened.verify()
+    assert not _night(catalog, nights.photos).committed
 
 
 def test_search_finds_a_picture_by_its_file_and_by_its_pixels(

@@ -1,4 +1,4 @@
-"""What both channels found, part by part, and the candidates that come of it."""
+"""A job that makes candidates: what both channels found, the options, and where files go."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
 
 @dataclass(frozen=True)
 class Proposals:
-    """What both channels found, one file a part of the queries; none for a channel that is off.
+    """What both channels found, one file per part of the queries; none for a channel that is off.
 
     neighbors: files of descriptors' neighbours; votes: of local features' votes; views: names of
     the views, in their order.

@@ -293,7 +293,7 @@ def _matrix(
 ) -> Floats:
     """The first `ranks` scores of each list (n, ranks), then NaN.
 
-    absent: what who is not on a list scores, where that is known: so do all behind the end of a
+    absent: the score of images that are not on a list, where it is known: that of all behind a
     list that is shorter than the tail, which has not been cut.
     """
     columns = np.arange(ranks)

@@ -1,4 +1,4 @@
-"""How crowded it is around the images of a collection, told part by part.
+"""The densities of all images of a collection, measured part by part (see `densities`).
 
 lists of a part → those of sampled images → what holds for the whole collection
 → densities of a part → densities of all images, in a file that is mapped
@@ -120,7 +120,7 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
 
 
 def densities_step(job: CandidateJob) -> None:
-    """Gather the densities of all images in a file that is mapped: 20 bytes an image."""
+    """Gather the densities of all images in a file that is mapped: 20 bytes per image."""
     pieces = (read_arrays(job.storage, uri)[1]["crowds"] for uri in job.uris("crowds"))
     shape = (job.proposals.queries.images, 5)
     write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)

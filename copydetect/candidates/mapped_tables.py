@@ -1,4 +1,4 @@
-"""What merging candidates needs of any image of a side, in files that are mapped into memory.
+"""Descriptors and ids of any image of a role, in files that are mapped into memory.
 
     descriptors of a part → its vectors, ids and weights → ids and weights of all parts
     images of all parts → their ids
@@ -60,7 +60,7 @@ class DescribedSide:
     """The descriptors of one side, by id: image_no << 32 | number of the view.
 
     ids: (n,) int64, ascending; weights: (n,) float32, what their scores count; both mapped.
-    folder: of the files of vectors, one a part; starts: (parts + 1,) row of the first vector of
+    folder: of the files of vectors, one per part; starts: (parts + 1,) row of the first vector of
     each part.
     """
 

@@ -1,4 +1,4 @@
-"""Candidates as numbers, beside their table: what verification opens images by."""
+"""Candidate pairs as image numbers, in a file beside their table, by which images are opened."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from copydetect.options import Channel
 from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.vote_parts import hit_rows, most_neighbors
-from copydetect.search.votes import VoteOptions, Votes, query_features, vote
+from copydetect.search.votes import Votes, query_features, vote
 from copydetect.settings import Settings
 from copydetect.storage.files import LocalStorage
 from copydetect.types import Candidate, Failure, Keypoints, Match
@@ -173,7 +173,7 @@ class Asker:
         width = max(1, *map(most_neighbors, found))
         rows = [hit_rows(one, ids, width) for one, ids in zip(found, asked, strict=True)]
         ids, distances = (np.concatenate(column) for column in zip(*rows, strict=True))
-        return vote(features, ids, distances, VoteOptions())
+        return vote(features, ids, distances, self.settings.voting(symmetric=False))
 
     def _pairs(
         self, neighbors: Neighbors | None, side: DescribedSide | None, votes: Votes | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from copydetect import runs, tables
+from copydetect.catalog.decisions import DECISIONS, decided
 from copydetect.catalog.files import FILES, CatalogFile, Ledger
 from copydetect.catalog.generations import Generation, damaged_files, read_part_table
 from copydetect.catalog.pointer import load_generation
@@ -45,7 +46,14 @@ class Catalog:
     @property
     def matches(self) -> pa.Table:
         """One row a pair that was ever verified, of images that are there."""
-        return matches_of(self._part_table("matches", tables.MATCHES), self.standing)
+        matches = self._part_table("matches", tables.MATCHES)
+        return matches_of(decided(matches, self.decisions, self.standing), self.standing)
+
+    @property
+    def decisions(self) -> pa.Table:
+        """What people have decided on pairs, by the contents' SHA-256."""
+        entries = self.generation.tables.get("decisions", ())
+        return self._table("decisions") if entries else DECISIONS.empty_table()
 
     @property
     def groups(self) -> pa.Table:
@@ -81,8 +89,21 @@ class Catalog:
 
     def verify(self) -> list[str]:
         """What is wrong with the files, one sentence each; none where all are as they were
-        written."""
-        return damaged_files(self.storage, self.folder, self.generation)
+        written, and nothing is left of what was forgotten."""
+        found = damaged_files(self.storage, self.folder, self.generation)
+        return [*found, *self._not_forgotten()]
+
+    def _not_forgotten(self) -> list[str]:
+        """Earlier generations that may hold what was to be forgotten."""
+        gone = [f.removed for f in self.ledger.files.values() if f.status == "forgotten"]
+        kept = {entry.path for entry in self.generation.entries()}
+        left = set()
+        for file in self.storage.files_under(self.folder) if gone else ():
+            path = file.uri[len(self.folder) + 1 :]
+            name = path.split("/")[0]
+            if path not in kept and name.startswith("gen-") and int(name[4:]) < max(gone):
+                left.add(name)
+        return [f"{name} may hold what is to be forgotten: prune it" for name in sorted(left)]
 
     def summary(self) -> dict[str, Any]:
         """The catalogue in figures, as JSON values."""

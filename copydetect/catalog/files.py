@@ -73,6 +73,13 @@ class CatalogFile:
         return self.uri, self.listed_id if self.member else ""
 
 
+def forgotten(file: CatalogFile) -> CatalogFile:
+    """The number of an image of which nothing else is known any more."""
+    return CatalogFile(
+        file.number, "", "", "", "", "", "", 0, -1, "forgotten", file.added, file.removed
+    )
+
+
 def key_of(number: int) -> str:
     """How the tables of a catalogue's stages name an image."""
     return f"{number:012d}"

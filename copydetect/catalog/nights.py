@@ -7,6 +7,9 @@ from typing import Any
 
 from copydetect.summary import counted, duration
 
+WORTH_A_REBUILD = 4.0
+"""Times of growth after which lists have become so long that a new era is proposed."""
+
 
 @dataclass(frozen=True)
 class NightSummary:
@@ -17,7 +20,8 @@ class NightSummary:
     failed: new files that could not be used; renamed: (image_id, what it is called now) of images
     whose image_id another one has; unknown: image_ids to remove that there are not. images, groups:
     of the whole catalogue; copies: pairs of new images with any, that are copies; verified: pairs
-    that were looked at; events: how many. output: folder of the tables of the night, if any.
+    that were looked at; events: how many; grown: how many times as many contents there are as when
+    the partitions of the indexes were trained. output: folder of the tables of the night, if any.
     """
 
     catalog: str
@@ -38,6 +42,7 @@ class NightSummary:
     verified: int
     events: int
     seconds: float
+    grown: float = 1.0
     output: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,6 +79,11 @@ class NightSummary:
             lines.append(
                 f"{counted(len(self.unknown), 'image_id')} to remove that the catalogue "
                 f"does not have, such as {self.unknown[0]}"
+            )
+        if self.grown >= WORTH_A_REBUILD:
+            lines.append(
+                f"the catalogue has grown {self.grown:.1f} times since its indexes were trained: "
+                f"`copydetect catalog rebuild {self.catalog}` begins a new era"
             )
         if self.output:
             lines.append(f"tables  {self.output}")

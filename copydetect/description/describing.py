@@ -1,6 +1,6 @@
 """The images of one part → their descriptors and local features: decode once, describe, forget.
 
-Pixels live only as long as one batch; what stays is a few kilobytes an image.
+Pixels live only as long as one batch; what stays is a few kilobytes per image.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
   (DISC21's dev_ground_truth.csv, NDEC's public_ground_truth_h5.csv; a header is optional);
 - relations: a CSV of query_id, reference_id, relation, as `types.Relation` has them, of pairs that
   are copies and of others;
-- groups: a CSV of image_id, group_id, one row an image of one pile, optionally with `original`
+- groups: a CSV of image_id, group_id, one row per image of one pile, optionally with `original`
   (1 or 0) and `edits`;
 - Copydays: a folder with original/, strong/, jpegqual/3/ … crops/80/.
 

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 _FAVOURITES = 16
 """So many of the most preferred images of a part stand for election."""
 _NEAR, _FAR_CONFIDENCE = 2, 0.95
-"""Steps that `min_path_confidence` is for, and what is asked of who is farther."""
+"""Steps that `min_path_confidence` is for, and what is asked of members that are farther away."""
 _SHARED = 0.1
 """Of the smaller picture: who shows less of what the kept image shows is no copy of it."""
 

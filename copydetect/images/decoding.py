@@ -155,25 +155,20 @@ def decode(
     """
     if max_side_px is not None and max_side_px < 1:
         raise OptionError(f"max_side_px is {max_side_px}; it must be at least 1")
-    image_format = named = sniff_format(data)
-    turned = 1
-    if image_format == "RAW":
-        data, turned = preview_of(data)
-        image_format = sniff_format(data)
-    with _pillow_errors(image_format):
-        image = _plugin(image_format)(io.BytesIO(data))
+    opened = _Opened.of(data)
+    image, image_format = opened.image, opened.image_format
     header_size = image.size
     if max_side_px is not None and in_pieces:
         max_side_px = long_side_px(*header_size, max_side_px)
     options = options or DecodeOptions()
-    _draft_within_limit(image, data, max_side_px, options)
+    _draft_within_limit(image, opened.data, max_side_px, options)
     frames = frame_count(image, image_format)
     with _pillow_errors(image_format):
         image.load()
     # Pillow turns TIFF upright while loading; a drafted JPEG has lost its size instead.
     width_px, height_px = header_size if image_format == "JPEG" else image.size
     exif = _exif(image)
-    orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else turned
+    orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else opened.turned
     wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
         first = still_of(image, wanted, orientation)
@@ -190,12 +185,31 @@ def decode(
         first.pixels,
         width_px,
         height_px,
-        named,
+        sniff_format(data),
         quality,
         _captured(exif),
         first.opacity,
         shown,
     )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An image file with its header read; of a RAW file, its preview, and how that is turned."""
+
+    image: ImageFile
+    image_format: str
+    data: bytes
+    turned: int
+
+    @classmethod
+    def of(cls, data: bytes) -> _Opened:
+        image_format, turned = sniff_format(data), 1
+        if image_format == "RAW":
+            data, turned = preview_of(data)
+            image_format = sniff_format(data)
+        with _pillow_errors(image_format):
+            return cls(_plugin(image_format)(io.BytesIO(data)), image_format, data, turned)
 
 
 def read_header(data: bytes) -> ImageFile:

@@ -1,4 +1,4 @@
-"""The two channels of candidates, as what an index is made of and asked with: vectors and ids.
+"""Readers of descriptors and local features: the vectors and ids that an index holds.
 
 An id is image_no << 32 | what the hit should carry with it: for a descriptor which of the
 image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.

@@ -51,7 +51,7 @@ class Coding:
         return {"Flat": 4, "SQfp16": 2, "SQ8": 1}[self.name] * dimension
 
     def product_parts(self, dimension: int) -> int:
-        """Bytes of a product code, one a part of the vector; OptionError where parts do not fit."""
+        """Parts of the vector, a byte each in a product code; OptionError where they do not fit."""
         parts = int(self.name[2:])
         if dimension % parts:
             raise OptionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -46,6 +47,19 @@ def is_excluded(name: str, globs: Sequence[str]) -> bool:
 def is_glob(spec: str) -> bool:
     """Whether a name has wildcards."""
     return any(letter in spec for letter in "*?[")
+
+
+def refuse_missing(given: object) -> None:
+    """InputError for a path on this machine that is not there: told before anything is loaded.
+
+    given: one path or several; whatever else it is, as pairs with bytes, is checked later.
+    """
+    several = given if isinstance(given, (list, tuple)) else [given]
+    paths = [os.fspath(one) for one in several if isinstance(one, (str, os.PathLike))]
+    for path in map(without_file_scheme, paths):
+        is_name = path and "://" not in path and "{" not in path and not is_glob(path)
+        if is_name and not os.path.lexists(path):
+            raise InputError(f"{path} does not exist")
 
 
 def folder_before_wildcard(pattern: str) -> str:

@@ -1,4 +1,4 @@
-"""The search of one shard of local features: a list, decoded once, against all that visit it.
+"""Search of one shard of local features: each list is decoded once, for all queries that visit it.
 
 Their codebook is on a grid of 2⁻¹¹, so that squared distances, below 4, are multiples of 2⁻²² and
 their sums exact in float32, in any order: a matrix product gives a pair one score, whatever block

@@ -50,7 +50,7 @@ def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
 
 
 def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
-    """Search an index for all queries; the neighbours files, one a part, in their order.
+    """Search an index for all queries; the neighbours files, one per part, in their order.
 
     Parts are numbered 0, 1, 2, …
     """

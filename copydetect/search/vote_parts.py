@@ -1,4 +1,4 @@
-"""The neighbours of local features → what `votes.vote` counts, one part at a time."""
+"""The neighbours of the local features of one part → the votes of its images."""
 
 from __future__ import annotations
 

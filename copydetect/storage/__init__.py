@@ -1,1 +1,1 @@
-"""Where files are: on disks and in buckets, atomic, recorded, kept near; whatever the scheme."""
+"""Files on disks and in buckets: written atomically, recorded, and cached on this machine."""

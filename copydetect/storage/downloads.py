@@ -1,4 +1,4 @@
-"""Files of other machines, kept on this one: what was used least recently goes first."""
+"""A cache of downloads on this machine; the least recently used file is deleted first."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _is_whole(path: Path, size: int) -> bool:
 def _make_room(folder: Path, wanted_bytes: float) -> None:
     """Delete what was used least recently until the rest fits; what has just been used stays.
 
-    A file that is mapped stays readable for who has mapped it.
+    A process that has mapped a file can go on reading it.
     """
     now = time.time()
     files = []

@@ -1,4 +1,4 @@
-"""Where files are: one small protocol, and its local form (`transforms` has Beam's)."""
+"""Where files are: one small protocol, and its local form (`storage.remote` has Beam's)."""
 
 from __future__ import annotations
 

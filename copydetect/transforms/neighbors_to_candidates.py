@@ -1,4 +1,4 @@
-"""What both channels found → candidates, one file a part of the queries."""
+"""What both channels found → candidates, one file per part of the queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Neighbours of local features → votes, one file a part."""
+"""Neighbours of local features → votes, one file per part."""
 
 from __future__ import annotations
 

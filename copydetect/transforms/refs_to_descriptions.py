@@ -31,7 +31,7 @@ _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
 
 PartWork = tuple[int, list[ListedImage], frozenset[str]]
-"""A part's number, its images, and the SHA-256 of contents that end who decodes them."""
+"""A part's number, its images, and the SHA-256 of files that crash the process decoding them."""
 
 Described = tuple[int, int, int]
 """A part's number, how many images it has, and how many of them failed."""

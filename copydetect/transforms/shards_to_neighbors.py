@@ -1,4 +1,4 @@
-"""Queries × shards → neighbours, one file a part. Elements are numbers and URIs only."""
+"""Queries × shards → neighbours, one file per part. Elements are numbers and URIs only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What computes: a device by its name, and which small numbers it multiplies.
+"""Devices that compute descriptors, and which number types they multiply natively.
 
 PyTorch takes seconds to load, and only some processors have what it is needed for here: their flags
 are read first.

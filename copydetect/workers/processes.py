@@ -1,6 +1,6 @@
-"""Parts of a job in processes of this machine.
+"""Parts of a job, worked on by processes of this machine.
 
-A job that runs here has a thread a processor, but Python runs one thread at a time. Libraries let
+A job that runs here has one thread per processor, but Python runs one at a time. Libraries let
 others run while they compute; what they compute is too small in the search of features and in
 verification, where two threads are hardly faster than one. Threads then hand their parts to as many
 processes, which take them one after the other, whichever is free. On an engine every worker is a
@@ -47,7 +47,7 @@ class WorkerError(CopydetectError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Where parts are worked on. count: of processes; below 2, it is done by who asks."""
+    """Where parts are worked on. count: of processes; below 2, the caller does the work itself."""
 
     count: int = 0
 

@@ -1,4 +1,4 @@
-"""One thread a worker: the engine runs a worker a processor, more would be in each other's way."""
+"""Limits of threads: the engine runs one worker per processor, so each may use one thread."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _score(parser: CommandParser) -> None:
         "--form",
         action="append",
         metavar="FORM",
-        help="a form of normalisation, as the table names it; again for more (a choice of them)",
+        help="a form of normalisation, as the table names it; may be repeated (a selection)",
     )
 
 
@@ -88,7 +88,7 @@ def _verify(parser: CommandParser) -> None:
 
 
 def _search(parser: CommandParser) -> None:
-    parser.add_argument("--pictures", help="whose descriptors the vectors are made from")
+    parser.add_argument("--pictures", help="pictures whose descriptors the vectors are modelled on")
     parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
     parser.add_argument(
         "-o", "--output", required=True, help="folder for vectors, figures and plot"
@@ -114,14 +114,14 @@ def _plan(parser: CommandParser) -> None:
     parser.add_argument(
         "--measured_dim", type=whole_number, default=256, help="its dimension (256)"
     )
-    parser.add_argument("--views", type=whole_number, default=1, help="vectors an image (1)")
+    parser.add_argument("--views", type=whole_number, default=1, help="vectors per image (1)")
     parser.add_argument("--dim", type=whole_number, default=256, help="dimension (256)")
     parser.add_argument("--codes", default="SQfp16", help="as --index of dedup (SQfp16)")
     parser.add_argument(
         "--lists", type=whole_number, default=0, help="inverted lists (by the rule)"
     )
     parser.add_argument(
-        "--probes", type=whole_number, default=0, help="lists a query visits (those measured)"
+        "--probes", type=whole_number, default=0, help="lists per query (those measured)"
     )
     parser.add_argument("--copies", type=float, default=6.0, help="shards that a query visits (6)")
     parser.add_argument("--k", type=whole_number, default=32, help="neighbours of a query (32)")
@@ -136,18 +136,18 @@ def _faults(parser: CommandParser) -> None:
 
 BENCHMARKS = {
     "speed": Benchmark(
-        "images a second of decode, describe and all of dedup, against a bare loop", _speed
+        "images per second of decoding, describing and all of dedup, against a bare loop", _speed
     ),
     "effort": Benchmark(
         "recall, time and bytes of fast, standard and thorough side by side", _effort
     ),
     "score": Benchmark(
-        "raw cosine and every form of score normalisation, on a truth of pairs or groups",
+        "compares forms of score normalisation, given a ground truth of pairs or groups",
         _score,
         runs=False,
     ),
     "verify": Benchmark(
-        "pairs a second, accuracy, and what each part of the evidence is worth", _verify
+        "pairs per second, accuracy, and what each part of the evidence is worth", _verify
     ),
     "search": Benchmark(
         "sharded search up to a million descriptors, against FAISS alone", _search, runs=False
@@ -156,7 +156,7 @@ BENCHMARKS = {
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
     ),
     "faults": Benchmark(
-        "what killed and failing runs leave: tables, files of the user, leftovers",
+        "kills runs and breaks their files, then checks tables, user files and leftovers",
         _faults,
         runs=False,
     ),

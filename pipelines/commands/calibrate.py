@@ -35,18 +35,18 @@ _STUDY: dict[str, dict[str, Any]] = {
     "sample": {"type": whole_number, "help": "images to edit (300)"},
     "collection": {
         "type": whole_number,
-        "help": "images to search in at most, the sample among them (3000)",
+        "help": "at most how many images to search in, including the sample (3000)",
     },
-    "copies": {"type": whole_number, "help": "copies of an image by each mix (1)"},
+    "copies": {"type": whole_number, "help": "copies of each image by each mix (1)"},
     "mixes": {
         "type": names,
         "metavar": "NAMES",
-        "help": "mixes of edits, of which an image gets one, two, … (mild,default,severe)",
+        "help": "mixes of edits; images are edited by one of them, by two, … (mild,default,severe)",
     },
-    "seed": {"type": whole_number, "help": "another one draws others (0)"},
+    "seed": {"type": whole_number, "help": "seed of the sample and of the edits (0)"},
     "distinct": {
         "action": "store_true",
-        "help": "the collection holds no copies: nothing of doubt is left out",
+        "help": "the collection holds no copies of its own: doubtful pairs count as strangers",
     },
 }
 

@@ -14,6 +14,9 @@ from ..arguments import CommandParser, run_command, whole_number
 _ACTIONS = {
     "show": "tell what it holds",
     "verify": "read every file, and name those that are missing or damaged",
+    "decisions": "write what people have decided on pairs, as CSV",
+    "compact": "put the small parts of many nights together, and write the indexes anew",
+    "rebuild": "train the indexes anew, too, for a catalogue that has grown several times over",
     "rollback": "go back to the night before",
     "prune": "remove what only older nights than the last --keep are made of",
 }
@@ -26,10 +29,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("action", choices=list(_ACTIONS), help=", ".join(_ACTIONS))
     parser.add_argument("catalog", metavar="CAT", help="folder of the catalogue")
     parser.add_argument(
-        "--keep", type=whole_number, default=7, metavar="N", help="nights that stay (7)"
+        "--keep", type=whole_number, default=7, metavar="N", help="how many nights to keep (7)"
     )
     parser.add_argument(
-        "--keep_days", type=_days, metavar="D", help="nights that are not older stay as well"
+        "--keep_days",
+        type=_days,
+        metavar="D",
+        help="also keep nights that are at most so many days old",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return run_command(parser, argv, _catalog)
@@ -47,4 +53,7 @@ def _catalog(arguments: Namespace, _: EngineOptions) -> None:
         from ..nights import upkeep
 
     told = getattr(upkeep, arguments.action)(arguments)
+    if arguments.action == "decisions" and not arguments.json:
+        print(told["csv"], end="")
+        return
     print(json.dumps(told, indent=2) if arguments.json else upkeep.in_words(told))

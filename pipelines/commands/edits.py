@@ -16,9 +16,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder of the copies")
     parser.add_argument("--copies", type=whole_number, default=1, help="copies of each image (1)")
-    parser.add_argument(
-        "--seed", type=whole_number, default=0, help="another one draws other edits (0)"
-    )
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the random edits (0)")
     parser.add_argument(
         "--mix", default="default", help="which edits, and how strong: mild, default, severe, …"
     )
@@ -29,7 +27,10 @@ def main(argv: list[str]) -> int:
         "(made-up patterns)",
     )
     parser.add_argument(
-        "--max_side", type=whole_number, default=1024, help="larger ones are reduced, px (1024)"
+        "--max_side",
+        type=whole_number,
+        default=1024,
+        help="longest side of a copy, px; larger ones are scaled down (1024)",
     )
     parser.add_argument(
         "--max_failed_fraction",

@@ -17,22 +17,22 @@ def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = CommandParser(
         "export",
-        "Write what a script goes on with: by default the files that could go, one a line.",
+        "Write results for scripts: by default the files that could be removed, one per line.",
     )
     parser.add_argument("run", metavar="OUT", help="output folder of a run")
     parser.add_argument(
         "--what",
         choices=_WHATS,
         default="drop",
-        help="drop: copies that could go; keep: all other readable images; pairs: of copies; "
+        help="drop: what could be removed; keep: all other readable images; pairs: of copies; "
         "groups, images, failures: those tables (drop)",
     )
     parser.add_argument(
         "--format",
         choices=_FORMATS,
         default="txt",
-        help="txt: a uri a line; csv, jsonl and parquet: with all columns; shards: the tar or "
-        "Parquet shards of the input without what could go (txt)",
+        help="txt: one URI per line; csv, jsonl and parquet: all columns; shards: the tar or "
+        "Parquet shards of the input, without what could be removed (txt)",
     )
     parser.add_argument(
         "-o", "--output", help="file to write, or folder of shards (standard output)"

@@ -31,7 +31,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--remove",
         metavar="FILE",
-        help="images that go: a CSV or Parquet file with a column image_id",
+        help="images to remove: a CSV or Parquet file with a column image_id",
+    )
+    parser.add_argument(
+        "--forget",
+        metavar="FILE",
+        help="the same, with all that is known of them, in every file of the catalogue",
+    )
+    parser.add_argument(
+        "--decisions",
+        metavar="FILE",
+        help="what people have decided on pairs: a CSV or Parquet file with sha256_a, sha256_b, "
+        "decision (copy or not_copy), who, when",
     )
     parser.add_argument(
         "--no_add",
@@ -46,7 +57,7 @@ def main(argv: list[str]) -> int:
         type=whole_number,
         default=7,
         metavar="N",
-        help="how many of the last nights stay on disk, to go back to (7)",
+        help="how many nights to keep on disk, so that one can go back (7)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
     add_run_options(parser, leave_out=("report", "check"))
@@ -57,8 +68,9 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
     from copydetect.api import nightly
     from copydetect.errors import OptionError
 
-    if not arguments.input and not arguments.remove:
-        raise OptionError("give --input, or --remove, or both")
+    others = (arguments.remove, arguments.forget, arguments.decisions)
+    if not arguments.input and not any(others):
+        raise OptionError("give --input, --remove, --forget or --decisions")
     if arguments.no_add:
         _ask(arguments, engine)
         return
@@ -68,6 +80,8 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
         arguments.output,
         run_options(arguments),
         remove=arguments.remove or (),
+        forget=arguments.forget or (),
+        decisions=arguments.decisions,
         keep_generations=arguments.keep_generations,
         engine=engine,
     )
@@ -81,8 +95,9 @@ def _ask(arguments: Namespace, engine: EngineOptions) -> None:
     from copydetect.api import ask
     from copydetect.errors import OptionError
 
-    if not arguments.input or not arguments.output or arguments.remove:
-        raise OptionError("--no_add needs --input and --output, and removes nothing")
+    changes = arguments.remove or arguments.forget or arguments.decisions
+    if not arguments.input or not arguments.output or changes:
+        raise OptionError("--no_add needs --input and --output, and changes nothing")
     options = run_options(arguments)
     tell(
         lambda: ask(arguments.catalog, arguments.input, arguments.output, options, engine=engine),

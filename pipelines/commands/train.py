@@ -12,29 +12,29 @@ from copydetect.training.options import TrainingOptions
 from ..arguments import INPUTS, TRUST_MODEL, CommandParser, run_command
 
 _HELP = {
-    "steps": "updates of the weights",
-    "batch_size": "pictures a step",
-    "image_px": "side of the squares that are trained on",
-    "final_px": "their side in the last steps, and for the targets",
-    "final_share": "how many of the steps are the last",
-    "search_px": "side of the squares that the model is made for",
-    "short_side_px": "the size that pictures are kept at meanwhile",
-    "pages": "drawn pages that are added, as a share of the pictures",
-    "dimension": "numbers in a vector; a teacher or a model to start from has its own",
-    "frozen_stages": "stages of the trunk, from below, that stay as they are",
-    "loss": "fixed targets (on a CPU) or InfoNCE over two views (where there is a GPU)",
-    "target_power": "how far the targets are whitened, 0.5 is fully",
-    "target_spread": "how far the targets move away from look-alikes",
-    "threshold_weight": "of the term that asks for one threshold for all views",
-    "renewals": "how often the targets are made anew by the student",
-    "mixed": "share of images blended with another one",
-    "look_alikes": "share of a batch that look like its others",
+    "steps": "number of weight updates",
+    "batch_size": "pictures per step",
+    "image_px": "side of the training images, px",
+    "final_px": "side of the training images in the last steps, and for the targets, px",
+    "final_share": "share of the steps that count as the last ones",
+    "search_px": "side of the images that the finished model expects, px",
+    "short_side_px": "shorter side of the pictures as they are stored for training, px",
+    "pages": "drawn pages to add, as a share of the pictures",
+    "dimension": "dimension of the vectors, unless a teacher or an initial model sets it",
+    "frozen_stages": "how many stages of the trunk, from the input on, are not trained",
+    "loss": "targets: vectors fixed beforehand, for a CPU; infonce: pairs of views, for a GPU",
+    "target_power": "how strongly the targets are whitened; 0.5 is complete whitening",
+    "target_spread": "how far the targets are moved away from look-alikes",
+    "threshold_weight": "weight of the loss term that wants one threshold for all views",
+    "renewals": "how often the student recomputes the targets",
+    "mixed": "share of images that are blended with another one",
+    "look_alikes": "share of a batch that are look-alikes of the rest",
     "mix": "edits of the training views: mild, default, severe, framed, …",
-    "held_out": "kinds of edits that are not trained on, but help to choose the best checkpoint",
-    "validation_mix": "how many of them in a row, and how strong",
-    "validation_images": "pictures held out, at most a fifth",
-    "validate_every": "steps between reports and checkpoints",
-    "workers": "processes that make the views",
+    "held_out": "kinds of edits left out of training, used to choose the best checkpoint",
+    "validation_mix": "mix that sets how many edits in a row validation uses, and how strong",
+    "validation_images": "pictures kept for validation, at most a fifth of all",
+    "validate_every": "steps between two reports and checkpoints",
+    "workers": "processes that make the training views",
     "device": "cpu, cuda, cuda:1 …",
 }
 _CHOICES = {"loss": ("targets", "infonce")}
@@ -43,7 +43,8 @@ _CHOICES = {"loss": ("targets", "infonce")}
 def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = CommandParser(
-        "train", "Train or fine-tune a descriptor. Interrupted, the same command goes on."
+        "train",
+        "Train or fine-tune a descriptor. After an interruption the same command continues.",
     )
     parser.add_argument("images", metavar="IMAGES", nargs="+", help=INPUTS)
     parser.add_argument(
@@ -54,13 +55,13 @@ def main(argv: list[str]) -> int:
         default="bundled",
         help="bundled, imagenet, random, or the path of a .safetensors model",
     )
-    parser.add_argument("--teacher", help="a TorchScript model whose vectors are to be learnt")
+    parser.add_argument("--teacher", help="a TorchScript model to distil: its vectors are learnt")
     parser.add_argument(
         "--trust_model",
         action="store_true",
         help=TRUST_MODEL,
     )
-    parser.add_argument("--name", default="descriptor", help="of the model that is written")
+    parser.add_argument("--name", default="descriptor", help="name of the model that is written")
     parser.add_argument("--notes", default="", help="for the model's card: data, licence")
     for field in dataclasses.fields(TrainingOptions):
         if isinstance(field.default, (int, float, str)):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
+import pyarrow as pa
+
+from copydetect.catalog.decisions import DECISIONS
 from copydetect.catalog.generations import Era, Generation
 from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation
@@ -41,12 +43,32 @@ _OF_THE_NIGHT = (
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """What a night does beside adding images.
+
+    remove: image_ids that go; forget: image_ids that go with all that is known of them, from every
+    file; decisions: rows of `DECISIONS`; upkeep: "compact" puts small parts together and writes the
+    indexes anew, "rebuild" trains their partitions anew, too, and begins an era.
+    """
+
+    remove: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+    decisions: pa.Table = field(default_factory=DECISIONS.empty_table)
+    upkeep: Literal["", "compact", "rebuild"] = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is searched anew, in new indexes."""
+        return bool(self.upkeep or self.forget)
+
+
+@dataclass(frozen=True)
 class NightJob:
-    """A night whose arguments are checked. catalog: its folder; removals: image_ids."""
+    """A night whose arguments are checked. catalog: its folder."""
 
     catalog: str
     sources: Sources | None
-    removals: tuple[str, ...]
+    wishes: Wishes
     options: RunOptions
     settings: Settings
     setup: DescriberSetup
@@ -85,7 +107,7 @@ def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
 def checked_night(
     catalog: str,
     given: Inputs | None,
-    removals: Sequence[str],
+    wishes: Wishes,
     options: RunOptions,
     engine_options: EngineOptions,
 ) -> NightJob:
@@ -113,9 +135,7 @@ def checked_night(
     setup = describer_setup(settings, options)
     sources = None if given is None else _sources(storage, catalog, given, options)
     models = models_of(setup)
-    job = NightJob(
-        catalog, sources, tuple(removals), options, settings, setup, models, engine, storage
-    )
+    job = NightJob(catalog, sources, wishes, options, settings, setup, models, engine, storage)
     if generation is not None:
         _refuse_other_era(job, generation)
     engine.fork()

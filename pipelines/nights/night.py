@@ -18,7 +18,17 @@ from typing import Any
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of, plan_night
+from copydetect.catalog.compaction import merged_parts
+from copydetect.catalog.decisions import DECISIONS, joined_decisions
+from copydetect.catalog.files import (
+    FILES,
+    CatalogFile,
+    Ledger,
+    NightPlan,
+    forgotten,
+    key_of,
+    plan_night,
+)
 from copydetect.catalog.generations import (
     MANIFEST,
     CatalogPart,
@@ -83,7 +93,7 @@ def run_night(job: NightJob) -> Night:
             refuse_damaged(job.storage, job.catalog, before)
         tonight = _Tonight.of(job, pointer, before)
         plan = tonight.plan
-        if plan.is_empty:
+        if plan.is_empty and not tonight.has_wishes:
             if before is None:
                 raise InputError(f"there is no image to begin the catalogue {job.catalog} with")
             return Night(before, False, plan)
@@ -121,8 +131,32 @@ class _Tonight:
         parts = before.parts if before else ()
         ledger = Ledger.of(read_part_table(job.storage, job.catalog, parts, "files", FILES))
         listed, stamps = listed_images(job, ledger)
-        plan = plan_night(ledger, listed, stamps, job.removals, start, number)
+        gone = (*job.wishes.remove, *job.wishes.forget)
+        plan = plan_night(ledger, listed, stamps, gone, start, number)
         return cls(job, before, number, start, ledger, plan, pointer)
+
+    @property
+    def has_wishes(self) -> bool:
+        """Whether there is something to do although nothing is new or gone."""
+        wished = bool(self.job.wishes.upkeep or self.to_forget)
+        return wished or not self.decisions.equals(self.decisions_before)
+
+    @property
+    def to_forget(self) -> list[int]:
+        """Numbers of images that are to be forgotten, those that were removed before too."""
+        names = set(self.job.wishes.forget)
+        return [number for number, file in self.ledger.files.items() if file.image_id in names]
+
+    @property
+    def decisions_before(self) -> pa.Table:
+        """What people had decided before tonight."""
+        entries = self.before.tables.get("decisions", ()) if self.before else ()
+        return self.writer.read(entries[0]) if entries else DECISIONS.empty_table()
+
+    @property
+    def decisions(self) -> pa.Table:
+        """What people have decided by now."""
+        return joined_decisions(self.decisions_before, self.job.wishes.decisions)
 
     @property
     def folder(self) -> str:
@@ -148,16 +182,30 @@ class _Tonight:
         failed = [file for file in added.values() if file.status in ("failed", "again")]
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
-        everything = (*self._old_parts(files), *parts)
+        old = self._old_parts(files)
+        if self.job.wishes.upkeep:
+            old = merged_parts(self.writer, old)
+        everything = (*old, *parts)
         found = verified_pairs(self.job, self.place, self.writer, everything, files, self.before)
         failures = self._failures(described, files)
-        results = Results(self.job, self.place, self.writer, self.before, self.plan, failures)
+        results = Results(
+            self.job,
+            self.place,
+            self.writer,
+            self.before,
+            self.plan,
+            failures,
+            self.decisions_before,
+            self.decisions,
+        )
         generation = results_of(results, self._generation(found.parts), found, files)
         return generation, len(failed)
 
     def _generation(self, parts: tuple[CatalogPart, ...]) -> Generation:
         known = self.high or Pointer(0, "", "", 0, 0, 0, 0, 0)
         era = self.before.era if self.before else self.job.era(1)
+        if self.job.wishes.upkeep == "rebuild":
+            era = replace(era, number=era.number + 1)
         return Generation(
             number=self.number,
             parent=self.before.number if self.before else 0,
@@ -173,7 +221,9 @@ class _Tonight:
         """Remove what another night has left in the folder."""
         storage, uri = self.job.storage, runs.join(self.folder, _NIGHT)
         parent = self.before.number if self.before else 0
-        digest = json.dumps([self.plan.digest(), parent, self.job.era(0).settings]).encode()
+        wishes = [self.job.wishes.upkeep, self.job.wishes.forget, self.decisions.to_pylist()]
+        settings = self.job.era(0).settings
+        digest = json.dumps([self.plan.digest(), parent, settings, wishes]).encode()
         if not (storage.is_whole(uri) and storage.read(uri) == digest):
             storage.delete(self.folder)
             storage.write(uri, digest)
@@ -214,6 +264,8 @@ class _Tonight:
         files = dict(self.ledger.files)
         for number in self.plan.removed:
             files[number] = replace(files[number], status="removed", removed=self.number)
+        for number in self.to_forget:
+            files[number] = forgotten(replace(files[number], removed=self.number))
         for file in self.plan.replaced:
             if files[file.number].status == "ok":
                 files[file.number] = file
@@ -222,8 +274,13 @@ class _Tonight:
     def _old_parts(self, files: dict[int, CatalogFile]) -> list[CatalogPart]:
         """The parts that were there: those with files that are gone or moved written anew."""
         standing = Ledger(files.values()).names()
-        numbers = [*self.plan.removed, *(file.number for file in self.plan.replaced)]
-        affected = {one for number in numbers for one in (number, files[number].content)}
+        numbers = [
+            *self.plan.removed,
+            *self.to_forget,
+            *(file.number for file in self.plan.replaced),
+        ]
+        known = self.ledger.files
+        affected = {one for number in numbers for one in (number, known[number].content)}
         return [
             rewritten(self.writer, part, files, standing)
             if any(part.start <= number < part.start + part.rows for number in affected)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-
-import pyarrow as pa
-from pyarrow import csv, parquet
 
 from copydetect import runs, tables
 from copydetect.catalog.catalog import Catalog
+from copydetect.catalog.decisions import DECISIONS, read_decisions, read_table_of
 from copydetect.catalog.nights import NightSummary
 from copydetect.catalog.pointer import leased, load_generation
 from copydetect.catalog.pruning import prune
@@ -21,7 +18,7 @@ from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
 
 from ..outputs import output_folder
-from .job import NightJob, checked_night
+from .job import NightJob, Wishes, checked_night
 from .night import Night, run_night
 from .output import check_output, write_night
 from .results import entries_of
@@ -34,7 +31,7 @@ def run_nightly(
     catalog: str,
     given: Inputs | None,
     output: str | None,
-    remove: str | Sequence[str],
+    wishes: Wishes,
     options: RunOptions,
     engine: EngineOptions,
     keep_generations: int,
@@ -42,17 +39,18 @@ def run_nightly(
     """Check, run, write the tables of the night, and remove generations that are too old."""
     if keep_generations < 1:
         raise OptionError(f"keep_generations is {keep_generations}; it must be at least 1")
-    removals = read_ids(BeamStorage(), remove) if isinstance(remove, str) else list(remove)
     if output is not None:
         output = output_folder(output)
         check_output(output, output_folder(catalog), options.overwrite)
-    job = checked_night(catalog, given, removals, options, engine)
+    job = checked_night(catalog, given, wishes, options, engine)
     night = run_night(job)
     if output is not None:
         write_night(job.catalog, night.generation, output)
     if night.committed:
         with leased(job.catalog):
-            prune(job.storage, job.catalog, keep_generations)
+            # Of what is to be forgotten nothing may be left in earlier nights.
+            kept = 1 if wishes.forget else keep_generations
+            prune(job.storage, job.catalog, kept)
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
     return _summary(job, night, output)
@@ -66,24 +64,29 @@ def run_asked(
     check_output(output, output_folder(catalog), options.overwrite, "match")
     if load_generation(BeamStorage(), output_folder(catalog)) is None:
         raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
-    job = checked_night(catalog, given, (), options, engine)
+    job = checked_night(catalog, given, Wishes(), options, engine)
     result = ask_about(job, output)
     job.engine.processes.stop()
     return result
 
 
+def wishes_of(
+    remove: str | Sequence[str], forget: str | Sequence[str], decisions: str | None
+) -> Wishes:
+    """What a night does beside adding images. remove, forget: files, or image_ids themselves;
+    decisions: a file. InputError where one is none."""
+    storage = BeamStorage()
+    gone = [
+        read_ids(storage, given) if isinstance(given, str) else list(given)
+        for given in (remove, forget)
+    ]
+    said = DECISIONS.empty_table() if decisions is None else read_decisions(storage, decisions)
+    return Wishes(tuple(gone[0]), tuple(gone[1]), said)
+
+
 def read_ids(storage: Storage, uri: str) -> list[str]:
     """The image_ids of a CSV or Parquet file; InputError where it is none or has no such column."""
-    data = storage.read(uri)
-    try:
-        if uri.lower().endswith(".parquet"):
-            table = parquet.read_table(io.BytesIO(data))
-        else:
-            read = csv.ConvertOptions(column_types={"image_id": pa.string()})
-            table = csv.read_csv(io.BytesIO(data), convert_options=read)
-    except tables.DAMAGED as error:
-        reason = tables.first_line(error)
-        raise InputError(f"{uri} is no CSV or Parquet file of image_ids: {reason}") from error
+    table = read_table_of(storage, uri)
     if "image_id" not in table.column_names:
         raise InputError(
             f"{uri} has no column image_id; its columns are {', '.join(table.column_names)}"
@@ -122,5 +125,6 @@ def _summary(job: NightJob, night: Night, output: str | None) -> NightSummary:
         if night.committed
         else 0,
         seconds=sum(generation.seconds.values()) if night.committed else 0.0,
+        grown=generation.quality.get("grown", 1.0),
         output=output,
     )

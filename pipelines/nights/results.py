@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.catalog.files import CatalogFile, Ledger, NightPlan, key_of
+from copydetect.catalog.decisions import decided
+from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of
 from copydetect.catalog.generations import FileEntry, Generation, entry_of, read_part_table
 from copydetect.catalog.lasting_groups import (
     Event,
@@ -50,7 +51,8 @@ _CHANGED = ("confidence", "is_copy", "relation", "direction")
 
 @dataclass(frozen=True)
 class Results:
-    """What is known before groups are made. failures: of the night's new files."""
+    """What is known before groups are made. failures: of the night's new files; decided_before,
+    decided: what people had decided before, and have by now."""
 
     job: NightJob
     place: Workplace
@@ -58,12 +60,20 @@ class Results:
     before: Generation | None
     plan: NightPlan
     failures: list[Failure]
+    decided_before: pa.Table
+    decided: pa.Table
 
 
 def results_of(
     results: Results, generation: Generation, found: Found, files: Mapping[int, CatalogFile]
 ) -> Generation:
     """The generation with its groups, events and tables of the night."""
+    standing = Ledger(files.values()).names()
+    found = replace(
+        found,
+        matches=decided(found.matches, results.decided, standing),
+        before=decided(found.before, results.decided_before, standing),
+    )
     grouping = _TouchedGroups(results, generation, found, files)
     groups, lasting, given = grouping.grouped()
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
@@ -74,7 +84,10 @@ def results_of(
     }
     told = results.before.tables["events"] if results.before else ()
     entries["events"] = (*told, *entries["events"])
+    if results.job.wishes.forget:
+        entries["events"] = (_without_forgotten(results, entries["events"]),)
     entries["groups"] = (write("groups", "groups", groups),)
+    entries["decisions"] = (write("decisions", "decisions", results.decided),)
     entries["index"] = _index_files(results)
     entries["histories"] = (write("histories", "histories", grouping.histories),)
     counts = {
@@ -96,9 +109,39 @@ def results_of(
         events=generation.events + len(events),
         tables=entries,
         counts=counts,
-        quality={name: float(value) for name, value in found.scale.items()},
+        quality={name: float(value) for name, value in found.scale.items()}
+        | {"grown": _grown(results, len(grouping.standing), found.trained)},
         seconds=dict(results.job.engine.seconds),
     )
+
+
+def _grown(results: Results, contents: int, trained: bool) -> float:
+    """How many times as many contents there are as when the partitions were trained."""
+    before = results.before
+    if trained or before is None or not before.counts.get("contents"):
+        return 1.0
+    return before.quality.get("grown", 1.0) * contents / before.counts["contents"]
+
+
+def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEntry:
+    """All events, in one file, without what names images that are forgotten."""
+    before = results.before
+    names = set(results.job.wishes.forget)
+    if before is not None:
+        storage, catalog = results.job.storage, results.job.catalog
+        files = read_part_table(storage, catalog, before.parts, "files", FILES)
+        names |= {
+            row["uri"]
+            for row in files.select(["image_id", "uri"]).to_pylist()
+            if row["image_id"] in names
+        }
+    table = pa.concat_tables([results.writer.read(entry) for entry in events])
+    gone = pa.array(sorted(names), pa.string())
+    for column in ("image_id", "other"):
+        at = table.schema.get_field_index(column)
+        kept = pc.if_else(pc.is_in(table[column], value_set=gone), "", table[column])
+        table = table.set_column(at, tables.EVENTS.field(column), kept)
+    return results.writer.write("events", "all-events", table)
 
 
 def _index_files(results: Results) -> tuple[FileEntry, ...]:
@@ -140,7 +183,10 @@ class _TouchedGroups:
         """The contents whose groups may be others than they were."""
         plan = self.results.plan
         numbers = [*plan.removed, *(file.number for file in (*plan.moved, *plan.added))]
-        direct = {self.files[number].content for number in numbers} - {-1}
+        # What is forgotten no longer tells what it was.
+        direct = {self.files[number].content for number in numbers}
+        direct |= {self.old_contents[number] for number in plan.removed}
+        direct -= {-1}
         changed = [
             numbers_of(rows[name])
             for rows in (
@@ -152,6 +198,15 @@ class _TouchedGroups:
         touched = np.unique(np.concatenate([np.array(sorted(direct), np.int64), *changed]))
         edges = [_edges(table) for table in (self.found.matches, self.found.before)]
         return touched_contents(len(self.contents), edges, touched)
+
+    @cached_property
+    def old_contents(self) -> dict[int, int]:
+        """The content of every image of the night before."""
+        before, job = self.results.before, self.results.job
+        if before is None:
+            return {}
+        files = read_part_table(job.storage, job.catalog, before.parts, "files", FILES)
+        return dict(zip(files["number"].to_pylist(), files["content"].to_pylist(), strict=True))
 
     def _changed(self, rows: pa.Table, others: pa.Table) -> pa.Table:
         """Rows that the others do not have, or say something else of."""
@@ -169,7 +224,7 @@ class _TouchedGroups:
     @cached_property
     def kept_rows(self) -> pa.Table:
         """Those of them that nothing has touched."""
-        contents = [self.files[n].content for n in self.old_rows["number"].to_pylist()]
+        contents = [self.old_contents[n] for n in self.old_rows["number"].to_pylist()]
         return self.old_rows.filter(pa.array(~np.isin(contents, self.touched)))
 
     @cached_property
@@ -222,7 +277,7 @@ class _TouchedGroups:
         settings = self.results.job.settings
         options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
         histories = named(self.histories, self.standing)
-        members = group_copies(images, matches, options, histories)
+        members = group_copies(images, matches, options, histories) if len(images) else []
         found = [list(rows) for _, rows in groupby(members, key=attrgetter("group_id"))]
         numbers = {file.image_id: file.number for file in self._regrouped}
         touched = _lasting(self.old_rows, set(self.kept_rows["number"].to_pylist()))

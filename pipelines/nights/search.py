@@ -102,6 +102,12 @@ class NightSearch:
         """Whether everything is searched anew: it was asked for, or there is little."""
         return self.whole or not self.old or int(self.living.sum()) <= YOUNG_IMAGES
 
+    @property
+    def trains(self) -> bool:
+        """Whether a search of everything trains the partitions anew."""
+        wishes = self.job.wishes
+        return self.before is None or not wishes.whole or wishes.upkeep == "rebuild"
+
     @cached_property
     def sides(self) -> Sides:
         """All images, as they are searched in themselves."""
@@ -109,28 +115,39 @@ class NightSearch:
         return Sides(side, side)
 
     def neighbors(self) -> list[str]:
-        """The neighbours of all descriptors, one file a part; none where the channel is off."""
+        """The neighbours of all descriptors, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.descriptors:
             return []
         options = settings.descriptor_search(symmetric=True)
         model = self.job.models["descriptor"]
         if self.is_whole:
+            self._keep_partition("descriptors")
             index = settings.descriptor_index
             return stages.search_descriptors(self.place, self.sides, index, options, model)
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
     def votes(self) -> list[str]:
-        """The votes of all local features, one file a part; none where the channel is off."""
+        """The votes of all local features, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.keypoints:
             return []
         options = settings.feature_search(symmetric=True)
         if self.is_whole:
+            self._keep_partition("keypoints")
             return stages.search_keypoints(
                 self.place, self.sides, settings.feature_index, options, settings.voting(True)
             )
         return _GrownFeatures(self, settings.feature_index, options).files()
+
+    def _keep_partition(self, channel: str) -> None:
+        """Where a large catalogue is searched as a whole within its era, its lists stay."""
+        if self.trains or self.before is None:
+            return
+        before = runs.join(self.job.catalog, self.before.name, "index", channel)
+        if self.place.storage.exists(before):
+            folder = runs.join(self.place.index, channel)
+            copy_partition(self.place.storage, before, folder)
 
 
 @dataclass(frozen=True)
@@ -202,7 +219,7 @@ class _Grown:
         return new
 
     def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
-        """Search; the neighbours files, one a part."""
+        """Search; the neighbours files, one per part."""
         search = ShardsToNeighbors(job, processes=self.place.started)
         self.place.engine.run(
             f"search {name} {self.channel}",

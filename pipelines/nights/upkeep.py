@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from argparse import Namespace
-from typing import Any
+from typing import Any, Literal
+
+from pyarrow import csv
 
 from copydetect.api import open_catalog
 from copydetect.catalog.pointer import leased
 from copydetect.catalog.pruning import prune as prune_generations
 from copydetect.catalog.pruning import roll_back
 from copydetect.errors import RunError
+from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.remote import RecordedStorage
 
 from ..outputs import output_folder
+from .job import Wishes
+from .nightly import run_nightly
 
 
 def show(arguments: Namespace) -> dict[str, Any]:
@@ -36,6 +42,38 @@ def rollback(arguments: Namespace) -> dict[str, Any]:
     with leased(folder) as lease:
         generation = roll_back(RecordedStorage(folder), folder, lease)
     return {"catalog": folder, "generation": generation.number, "created": generation.created}
+
+
+def decisions(arguments: Namespace) -> dict[str, Any]:
+    """What people have decided: rows, and the same as the text of a CSV file."""
+    table = open_catalog(arguments.catalog).decisions
+    text = io.BytesIO()
+    csv.write_csv(table, text)
+    return {"decisions": table.to_pylist(), "csv": text.getvalue().decode()}
+
+
+def compact(arguments: Namespace) -> dict[str, Any]:
+    """Few large parts, and indexes without what is gone."""
+    return _upkeep(arguments, "compact")
+
+
+def rebuild(arguments: Namespace) -> dict[str, Any]:
+    """The same, with partitions that are trained anew: another era."""
+    return _upkeep(arguments, "rebuild")
+
+
+def _upkeep(arguments: Namespace, what: Literal["compact", "rebuild"]) -> dict[str, Any]:
+    folder = _existing(arguments)
+    summary = run_nightly(
+        folder,
+        None,
+        None,
+        Wishes(upkeep=what),
+        RunOptions(),
+        EngineOptions(),
+        arguments.keep,
+    )
+    return {**show(arguments), "verified": summary.verified}
 
 
 def prune(arguments: Namespace) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Found:
     parts: with their `matches`; matches: all of these, and before: those of the night before;
     failures: of files that could not be opened to be compared; verified: how many pairs were looked
     at; small: whether the catalogue is too small for scores to mean anything; scale: how crowded it
-    is, as in `DensityScale`.
+    is, as in `DensityScale`; trained: whether the indexes' partitions were trained anew.
     """
 
     parts: tuple[CatalogPart, ...]
@@ -60,6 +60,7 @@ class Found:
     verified: int
     small: bool
     scale: dict[str, float]
+    trained: bool
 
 
 def verified_pairs(
@@ -83,7 +84,8 @@ def verified_pairs(
     living = np.zeros(catalog.numbers, np.bool_)
     living[list(standing)] = True
     old = len(night_before.parts) if night_before else 0
-    search = NightSearch(job, place, catalog.parts, old, living, night_before)
+    whole = job.wishes.whole
+    search = NightSearch(job, place, catalog.parts, old, living, night_before, whole)
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
@@ -102,7 +104,8 @@ def verified_pairs(
         found = judged(everything, verdicts, options)
     matches = newest([verdicts, found.matches])
     parts = catalog.with_matches(matches)
-    return Found(parts, matches, before, failures, verified, small, scale)
+    trained = search.is_whole and search.trains
+    return Found(parts, matches, before, failures, verified, small, scale, trained)
 
 
 @dataclass(frozen=True)
