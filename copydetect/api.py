@@ -231,8 +231,8 @@ def describe(
     one); trust_model: whether it may be TorchScript, which is a program.
 
     Returns unit vectors (n, d) float32 and their weights (n,) float32: the similarity of two
-    images is the inner product of their vectors times both weights. ImageError names the image that
-    is none.
+    images is the inner product of their vectors times both weights. ImageError names what cannot be
+    read as an image.
 
     >>> import copydetect
     >>> vectors, weights = copydetect.describe(["sample_data/photos/pictures/chelsea.jpg"])

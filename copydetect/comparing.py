@@ -77,7 +77,7 @@ def describe_images(
     """Unit vectors (n, d) float32 and weights (n,) float32, as in the table `descriptors`.
 
     model: name or path, None for the bundled one; trust_model: whether it may be TorchScript, which
-    is a program. ImageError names the image that is none.
+    is a program. ImageError names what cannot be read as an image.
     """
     from copydetect.description.descriptors import load_model
     from copydetect.description.normalization import BackgroundOptions, normalize_vectors

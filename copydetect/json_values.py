@@ -15,7 +15,7 @@ _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def parse_json(data: bytes | str) -> Any:
-    """What JSON text holds; ValueError for anything that is none, nested too deeply included."""
+    """What JSON text holds; ValueError for anything that is not JSON, or is nested too deeply."""
     try:
         return json.loads(data)
     except RecursionError as error:

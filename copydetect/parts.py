@@ -2,8 +2,8 @@
 
 A part is a range of the SHA-256 of the images' bytes. Inside a part, rows are sorted by
 (sha256, image_id). So byte-identical files always meet in one part, where they are folded
-together, and `image_no`, the row in all parts put one behind the other, depends on the content
-alone: not on the number of parts, workers or the order of the input.
+together, and `image_no`, the row number counted through all parts, depends on the content alone:
+not on the number of parts, workers or the order of the input.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Settings:
     """What decides the results of a run, and nothing else: no paths of outputs, no engine.
 
     Fields are those of `RunOptions`, filled in. calibration: as loaded; min_confidence: as given,
-    or where `precision` is had by the calibration; check: whether the run plants copies of its own
+    or where the calibration reaches `precision`; check: whether the run plants copies of its own
     to set it anew, but never below least_confidence.
     """
 

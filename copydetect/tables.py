@@ -206,7 +206,8 @@ def write_rows(
 
 
 def read_batches(storage: Storage, uri: str) -> Iterator[pa.Table]:
-    """A Parquet file, group of rows by group of rows; InputError names a file that is none."""
+    """A Parquet file, group of rows by group of rows; InputError names a file that is not such a
+    table."""
     with storage.open(uri) as stream:
         try:
             file = parquet.ParquetFile(stream)

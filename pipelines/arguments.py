@@ -388,7 +388,7 @@ _RUN_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def refuse_unknown_flags(flags: Sequence[str], known: Collection[str]) -> None:
-    """OptionError, with the nearest spelling, for an engine's option that is none.
+    """OptionError, with the nearest spelling, for an option that the engine does not have.
 
     known: names of all options of the engine.
     """

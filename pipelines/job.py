@@ -303,7 +303,15 @@ def search_and_verify(
     verifying = job.settings.verification
     check = None
     if job.settings.check:
-        run = CheckedRun(place, job.output, job.settings, job.setup, job.models, sides.references)
+        run = CheckedRun(
+            place,
+            job.output,
+            job.settings,
+            job.setup,
+            job.models,
+            sides.references,
+            sides.symmetric,
+        )
         check = self_check(run)
         verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, sides, candidates, verifying)

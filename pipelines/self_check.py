@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,6 +61,9 @@ _MIXES = ("mild", "default", "severe")
 _LOOKED_AT = 0.1
 """From this confidence up it is asked whether what a copy met is a copy of its original, too."""
 _PAIRS_TOGETHER = 16
+_LIKELY = 0.5
+_MOST_THROUGH = 4
+"""Known copies of an original by which another image is looked at."""
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -71,7 +75,8 @@ _OF_THE_RESULT = (
 class CheckedRun:
     """The run that checks itself: its place, settings and models, and its described references.
 
-    output: where an earlier run may have left what it found.
+    output: where an earlier run may have left what it found; pile: whether the references are
+    searched for themselves.
     """
 
     place: Workplace
@@ -80,6 +85,7 @@ class CheckedRun:
     setup: DescriberSetup
     models: dict[str, str]
     references: RoleParts
+    pile: bool
 
     @property
     def digest(self) -> str:
@@ -109,7 +115,7 @@ def self_check(run: CheckedRun) -> SelfCheck:
         return SelfCheck(wanted, settings.min_confidence, unchecked=why)
     planted_by = bundled_calibration(settings.channels, "match", settings.effort)
     least = settings.least_confidence
-    found = judged(evidence, wanted, least, planted_by, settings.calibration)
+    found = judged(evidence, wanted, least, planted_by, settings.calibration, run.pile)
     return replace(found, reused=reused)
 
 
@@ -181,7 +187,7 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     sample = _sample(run)
     made = _make_copies(place, list(sample.values()))
     if not made:
-        return PlantedEvidence(run.digest, sketch, (), (), 0)
+        return PlantedEvidence(run.digest, sketch, (), (), (), 0)
     sources = find_sources(place.storage, runs.join(place.folder, "edited"))
     listing = stages.list_images(place, sources, "query")
     sides = Sides(stages.describe(place, listing, run.setup), run.references)
@@ -273,12 +279,17 @@ def _told_apart(
     numbers |= _numbers(place, candidates)
     likely = {(one.original_id, one.reference_id) for one in met if one.confidence >= _LOOKED_AT}
     known = _copies_all_along(run, place, sorted(likely), numbers)
-    strangers = [one for one in met if (one.original_id, one.reference_id) not in known]
+    sureness = [known.get((one.original_id, one.reference_id), 0.0) for one in met]
+    strangers = [one for one, sure in zip(met, sureness, strict=True) if not sure]
+    certain = [
+        one.confidence for one, sure in zip(met, sureness, strict=True) if sure >= NEARLY_CERTAIN
+    ]
     copies = tuple(
         PlantedCopy(original_id, tuple(kinds.split("+")), found[copy_id])
         for copy_id, (original_id, kinds) in made.items()
     )
-    return PlantedEvidence(run.digest, sketch, copies, tuple(strangers), len(met) - len(strangers))
+    left_out = len(met) - len(strangers)
+    return PlantedEvidence(run.digest, sketch, copies, tuple(strangers), tuple(certain), left_out)
 
 
 def _numbers(place: Workplace, candidates: Sequence[str]) -> dict[str, int]:
@@ -298,9 +309,38 @@ def _copies_all_along(
     place: Workplace,
     pairs: Sequence[tuple[str, str]],
     numbers: dict[str, int],
-) -> set[tuple[str, str]]:
-    """Those of the pairs of the collection's own images that are nearly certain copies."""
-    folder = runs.join(place.folder, "known")
+) -> dict[tuple[str, str], float]:
+    """How sure it is, without any edit, that pairs of the collection's own images are copies: of
+    those that are, by themselves or through a third image.
+
+    Heavy edits of one picture have little in common, but each has more with one that is closer to
+    it. A pile holds many of them, so that in it a likely copy is not held against a planted one.
+    """
+    least = _LIKELY if run.pile else NEARLY_CERTAIN
+    proofs = _proofs(run, place, pairs, numbers, "known")
+    known = {pair: proof for pair, proof in proofs.items() if proof >= least}
+    copies: dict[str, list[str]] = defaultdict(list)
+    for original_id, copy_id in sorted(known):
+        copies[original_id].append(copy_id)
+    through = {
+        (copy_id, other): (original_id, other)
+        for original_id, other in pairs
+        if (original_id, other) not in known
+        for copy_id in copies[original_id][:_MOST_THROUGH]
+    }
+    chained = _proofs(run, place, sorted(through), numbers, "known-through")
+    return known | {through[pair]: proof for pair, proof in chained.items() if proof >= least}
+
+
+def _proofs(
+    run: CheckedRun,
+    place: Workplace,
+    pairs: Sequence[tuple[str, str]],
+    numbers: dict[str, int],
+    name: str,
+) -> dict[tuple[str, str], float]:
+    """What pixels say of pairs of the collection's own images. name: of a folder for them."""
+    folder = runs.join(place.folder, name)
     work: list[MatchWork] = []
     for part, start in enumerate(range(0, len(pairs), _PAIRS_TOGETHER)):
         some = pairs[start : start + _PAIRS_TOGETHER]
@@ -313,7 +353,7 @@ def _copies_all_along(
         write_pairs(place.storage, uri, PairNumbers(ends[:, 0], ends[:, 1], starts, points))
         work.append((part, table, uri))
     if not work:
-        return set()
+        return {}
     # What pixels show decides alone: of these pairs the search may know nothing.
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
     both = Sides(run.references, run.references)
@@ -321,9 +361,8 @@ def _copies_all_along(
     place.engine.run("verify", lambda pipeline: pipeline | beam.Create(work) | verify)
     uris = [runs.join(folder, "matches", runs.part_name(part)) for part, _, _ in work]
     matches = tables.read_tables(place.storage, uris, tables.MATCHES)
-    certain = matches.filter(pc.greater_equal(matches["confidence"], NEARLY_CERTAIN))
-    ids = (certain[name].to_pylist() for name in ("query_id", "reference_id"))
-    return set(zip(*ids, strict=True))
+    columns = (matches[name].to_pylist() for name in ("query_id", "reference_id", "confidence"))
+    return {(one, other): proof for one, other, proof in zip(*columns, strict=True)}
 
 
 def _unscored(query_id: str, reference_id: str) -> Candidate:

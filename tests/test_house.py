@@ -6,6 +6,8 @@ Imports for type checkers alone do not count: nothing runs by them.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,11 @@ def test_no_two_public_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_a_job_on_an_ordinary_processor_loads_no_more_than_it_needs() -> None:
+    """Each of these takes a good part of a second, or three, before a run begins."""
+    heavy = {"torch", "sklearn", "matplotlib", "scipy.stats", "onnx"}
+    code = f"import sys, copydetect.pipelines.job; print(*({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert loaded.stdout.split() == []

@@ -25,13 +25,13 @@ CALIBRATION = Calibration(
     ),
     "",
 )
-"""Promises a precision of .97 from about .63 on."""
+"""The first of its points with a precision of .97 is at .7."""
 
 
 def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> PlantedEvidence:
     planted = tuple(PlantedCopy(f"{n}.jpg", (kind,), one) for n, one in enumerate(copies))
     met = tuple(Met(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
-    return PlantedEvidence("settings", ("a", "b"), planted, met, 3)
+    return PlantedEvidence("settings", ("a", "b"), planted, met, (), 3)
 
 
 def check(
@@ -42,15 +42,19 @@ def check(
 
 def test_few_copies_leave_the_threshold_near_that_of_the_bundled_calibration() -> None:
     found = check(evidence_of([0.99, 0.99], []))
-    assert found.threshold == pytest.approx(0.63, abs=0.05)
+    assert found.threshold == CALIBRATION.threshold_for(0.97)
     assert found.expected_low < found.expected < found.expected_high
     assert found.reached
 
 
-def test_look_alikes_raise_the_threshold_and_copies_without_any_lower_it() -> None:
+def test_the_threshold_moves_where_so_many_look_alikes_are_met_that_it_is_no_chance() -> None:
+    bundled = CALIBRATION.threshold_for(0.97)
     clean = check(evidence_of([0.99] * 100, [0.1] * 50))
-    crowded = check(evidence_of([0.99] * 100, [0.8] * 6))
-    assert 0.5 <= clean.threshold < 0.6
+    few = check(evidence_of([0.99] * 100, [0.8] * 2))
+    crowded = check(evidence_of([0.99] * 100, [0.8] * 12))
+    assert clean.threshold == few.threshold == bundled
+    assert few.expected_low < 0.97 < few.expected_high
+    assert few.expected < clean.expected
     assert crowded.threshold > 0.8
     assert crowded.reached
 
@@ -70,7 +74,7 @@ def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_b
 
 def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -> None:
     copies = evidence_of([0.99] * 20, [0.1] * 9).copies + evidence_of([0.0] * 10, [], "blur").copies
-    found = check(PlantedEvidence("settings", (), copies, (), 0))
+    found = check(PlantedEvidence("settings", (), copies, (), (), 0))
     assert found.recall == pytest.approx(20 / 30)
     assert found.recall_low < found.recall < found.recall_high
     assert (found.weakest_kind, found.weakest_recall) == ("blur", 0.0)
@@ -78,6 +82,15 @@ def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -
     assert second.startswith("of 30 copies planted 0.67 were found (")
     assert second.endswith("weakest kind of edit: blur, 0.00")
     assert third.startswith("they met no other picture")
+
+
+def test_copies_that_a_pile_holds_are_among_what_it_reports() -> None:
+    alone = evidence_of([0.99] * 20, [0.8] * 4)
+    family = PlantedEvidence("", (), alone.copies, alone.strangers, (0.95,) * 60, 60)
+    of_pile, of_queries = (
+        judged(family, 0.97, 0.5, CALIBRATION, CALIBRATION, pile) for pile in (True, False)
+    )
+    assert of_pile.expected > of_queries.expected
 
 
 def test_pairs_of_a_pile_are_cut_where_their_own_calibration_promises_as_much() -> None:

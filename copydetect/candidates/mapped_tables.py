@@ -36,7 +36,7 @@ def write_rows(
     dtype: npt.DTypeLike,
     pieces: Iterable[npt.NDArray[Any]],
 ) -> None:
-    """Write pieces, one behind the other, as one `.npy` of this shape, without holding it."""
+    """Write pieces one after the other into one `.npy` of this shape, without holding all of it."""
     with scratch_folder() as folder:
         local = os.path.join(folder, "rows.npy")
         rows = np.lib.format.open_memmap(local, "w+", np.dtype(dtype), shape)

@@ -12,7 +12,7 @@ the image that was kept keeps it. What happened is told as events, one row each:
     group_split       group_id: of a new group; other: the one that it came from
     group_ended       group_id
 
-So who follows `group_grown`, `group_shrunk` and `kept_changed` knows all groups at any time.
+A reader that follows `group_grown`, `group_shrunk` and `kept_changed` knows all groups at any time.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def without(verdicts: pa.Table, keys: set[str]) -> pa.Table:
 
 
 def for_size(options: VerifyOptions, images: int) -> tuple[VerifyOptions, bool]:
-    """What is verified in a catalogue of so many images, and whether it is too small for scores to
+    """What is verified in a catalogue of this size, and whether it is too small for scores to
     mean anything: its verdicts are made anew when it has grown."""
     resolved = options.for_collection(images)
     return resolved, resolved != options

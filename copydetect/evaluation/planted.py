@@ -9,7 +9,9 @@ the two are nearly certain copies without any edit, and the pair counts for noth
 Some hundred copies say little about a few per cent. So they are weighed with what the bundled
 calibration measured: at each threshold its precision counts like `_WEIGHT` pairs more (the mean of
 the posterior of a binomial share whose prior is a beta distribution; Gelman et al., Bayesian Data
-Analysis, section 2.4). Where many look-alikes are met they decide, where few are met it does.
+Analysis, section 2.4). The threshold of the bundled calibration stays as long as what was wanted is
+within the 95 % interval there: so few copies cannot tell .96 from .97. Where many look-alikes are
+met, it moves.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import betaincinv
 
 from copydetect.errors import OptionError
 from copydetect.intervals import wilson
@@ -72,13 +74,15 @@ class PlantedEvidence:
     """What became of the planted copies.
 
     settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
-    strangers: pairs with other images; left_out: how many of these were copies all along.
+    strangers: pairs with images that are no copies of the original; known: confidences of pairs
+    with images that certainly are; left_out: how many pairs with other images are not strangers.
     """
 
     settings: str
     sketch: tuple[str, ...]
     copies: tuple[PlantedCopy, ...]
     strangers: tuple[Met, ...]
+    known: tuple[float, ...]
     left_out: int
 
     def to_json(self) -> bytes:
@@ -96,7 +100,7 @@ class PlantedEvidence:
 
 
 def copies_to_plant(images: int) -> int:
-    """How many copies say enough of so many images, for little of a run's time: 50 to 150."""
+    """How many copies to plant: enough to measure, at a small part of a run's time: 50 to 150."""
     return min(_FEWEST + images // _IMAGES_PER_COPY, _MOST)
 
 
@@ -135,27 +139,35 @@ def judged(
     least: float,
     planted_by: Calibration,
     used: Calibration,
+    pile: bool = False,
 ) -> SelfCheck:
     """The threshold from which on a wanted share of the reported pairs are copies.
 
     least: no threshold is below it. planted_by: the calibration of the planted copies' confidences,
     which are queries in a collection; used: that of the run's own pairs. Where these are pairs of a
     pile, their threshold is the one for which `used` promises what `planted_by` must promise here,
-    so that what was wanted is kept.
+    so that what was wanted is kept; and copies that the pile holds are among what it reports.
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
     thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
     # Half of the queries of a search have no copy: every second original counts as if it were not
     # there, as it does in the bundled calibration.
-    right = _at_least(copies[::2], thresholds)
+    counted = np.concatenate([copies, evidence.known]) if pile else copies[::2]
+    right = _at_least(counted, thresholds)
     wrong = _at_least(strangers, thresholds)
     means, lows, highs = _posterior(right, wrong, promised)
     # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
     means = np.where(right >= _REPORTED_LEAST * right[0], means, 0.0)
     enough = np.flatnonzero(means >= wanted)
     at = int(enough[0]) if len(enough) else int(means.argmax())
+    own = None
+    kept = _row_of(planted_by, wanted, least, thresholds)
+    if kept is not None and lows[kept] <= wanted <= highs[kept]:
+        at, own = kept, _bundled(used, wanted, least)
     threshold = float(thresholds[at])
+    if own is None:
+        own = _of_own_pairs(threshold, float(promised[at]), planted_by, used, least)
     found = copies >= threshold
     low, high = wilson(int(found.sum()), len(copies))
     kind, share = _weakest(evidence.copies, found)
@@ -166,11 +178,11 @@ def judged(
     shown = dict.fromkeys((met.original_id, met.reference_id) for met in alarms)
     return SelfCheck(
         wanted=wanted,
-        threshold=_of_own_pairs(threshold, float(promised[at]), planted_by, used, least),
+        threshold=own,
         expected=float(means[at]),
         expected_low=float(lows[at]),
         expected_high=float(highs[at]),
-        reached=bool(len(enough)),
+        reached=bool(len(enough)) or at == kept,
         planted=len(copies),
         recall=float(found.mean()),
         recall_low=low,
@@ -199,13 +211,31 @@ def _sure_share(point: OperatingPoint) -> float:
     return min(point.precision, 1 - 1 / (point.pairs + 1))
 
 
+def _bundled(calibration: Calibration, wanted: float, least: float) -> float | None:
+    """The threshold of a calibration; None where it cannot have this precision."""
+    try:
+        return max(calibration.threshold_for(wanted), least)
+    except OptionError:
+        return None
+
+
+def _row_of(
+    calibration: Calibration, wanted: float, least: float, thresholds: Floats
+) -> int | None:
+    """The row of the calibration's own threshold; None where it has none."""
+    threshold = _bundled(calibration, wanted, least)
+    if threshold is None:
+        return None
+    return min(int(np.searchsorted(thresholds, threshold)), len(thresholds) - 1)
+
+
 def _at_least(values: Floats, thresholds: Floats) -> Floats:
     return len(values) - np.searchsorted(np.sort(values), thresholds).astype(np.float64)
 
 
 def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, Floats, Floats]:
     a, b = right + _WEIGHT * promised, wrong + _WEIGHT * (1 - promised)
-    low, high = (np.asarray(stats.beta.ppf(share, a, b), np.float64) for share in _INTERVAL)
+    low, high = (np.asarray(betaincinv(a, b, share), np.float64) for share in _INTERVAL)
     return a / (a + b), low, high
 
 
@@ -214,10 +244,8 @@ def _of_own_pairs(
 ) -> float:
     if used.identity == planted_by.identity:
         return threshold
-    try:
-        return max(used.threshold_for(promised), least)
-    except OptionError:
-        return max(used.points[-1].threshold, least)
+    own = _bundled(used, promised, least)
+    return max(used.points[-1].threshold, least) if own is None else own
 
 
 def _weakest(copies: Sequence[PlantedCopy], found: npt.NDArray[np.bool_]) -> tuple[str, float]:

@@ -44,7 +44,7 @@ def agglomerate(verdicts: Verdicts, neighbors: int) -> list[list[int]]:
     other nine. There all of its misses together give −log(1 + m Σ r′), the mean of exp(−r Σ r′)
     over r of exponential distribution and mean m (`_SUCCESS_OF_ANY`).
 
-    neighbors: so many candidates an image has at least. Where two images have as many copies each,
+    neighbors: how many candidates an image has at least. Where two images have as many copies each,
     that they were not proposed says nothing: their lists were full.
     """
     parts = _Parts(verdicts, neighbors)

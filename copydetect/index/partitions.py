@@ -100,7 +100,7 @@ class IndexOptions:
 
 
 def lists_for(vectors: int, options: IndexOptions) -> int:
-    """How many lists for so many vectors.
+    """How many lists to make for a number of vectors.
 
     One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
     adds lists. Then 256 vectors a list, so that a query's work stays the same while

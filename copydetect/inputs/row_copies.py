@@ -4,7 +4,7 @@ A job reads images in the order of their hashes, but a row of Parquet can be had
 its row group from the start. So the rows are copied as they pass when they are listed, and read by
 range ever after: each Parquet file is read once, front to back.
 
-Rows of one file lie one behind the other in blocks of about 64 MB. Its index, which is written
+Rows of one file follow one another in blocks of about 64 MB. Its index, which is written
 last, is an int64 array (n, 5): row group, row in it, number of the block, offset, bytes.
 """
 

@@ -179,8 +179,8 @@ class Calibration:
     def point_for(self, precision: float) -> OperatingPoint:
         """The lowest threshold from which on pairs are at least this precise.
 
-        OptionError where none is: it says what can be had. A precision counts as reached only
-        where so many pairs are reported that one wrong pair more would show.
+        OptionError where none is: it says what can be had. A precision counts as reached only if
+        enough pairs are reported for one more wrong pair to show.
         """
         if not 0 < precision < 1:
             raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")

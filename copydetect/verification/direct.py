@@ -85,10 +85,10 @@ def refine_coarse_to_fine(matrix: Matrix, query: PairImage, reference: PairImage
 def _whole_on_whole(query: PairImage, reference: PairImage) -> list[_Placement]:
     """The query stretched over the whole reference, in eight orientations."""
     side = _THUMBNAIL_PX * 3 // 4
-    target = _unit(_thumbnail(reference, side, side))
+    target = _unit(reference.thumbnail(side, side))
     if target is None:
         return []
-    source = _thumbnail(query, side, side)
+    source = query.thumbnail(side, side)
     box = (0.0, 0.0, float(reference.width_px), float(reference.height_px))
     found = []
     for quarter_turns, mirrored in _orientations():
@@ -104,7 +104,7 @@ def _crop_in_whole(part: PairImage, whole: PairImage) -> list[_Placement]:
     """`part`, upright or mirrored, as a crop of `whole`: the best place at each of a few sizes."""
     scale = _THUMBNAIL_PX / max(whole.width_px, whole.height_px)
     across, down = max(1, round(whole.width_px * scale)), max(1, round(whole.height_px * scale))
-    target = _thumbnail(whole, across, down)
+    target = whole.thumbnail(across, down)
     if float(target.std()) < 2:
         return []
     found = []
@@ -114,7 +114,7 @@ def _crop_in_whole(part: PairImage, whole: PairImage) -> list[_Placement]:
         height = max(4, round(part.height_px * side / longest))
         if height > down or width > across:
             continue
-        source = _thumbnail(part, width, height)
+        source = part.thumbnail(width, height)
         if float(source.std()) < 2:
             return []
         places = []
@@ -138,23 +138,6 @@ def _oriented(thumbnail: Floats, quarter_turns: int, mirrored: bool) -> Floats:
     if quarter_turns in (1, 2):
         turned = turned[::-1]
     return np.ascontiguousarray(turned[:, ::-1] if quarter_turns > 1 else turned)
-
-
-def _thumbnail(image: PairImage, width: int, height: int) -> Floats:
-    return image.once(("thumbnail", width, height), lambda: _reduced(image, width, height))
-
-
-def _reduced(image: PairImage, width: int, height: int) -> Floats:
-    level = max(
-        (
-            i
-            for i, grey in enumerate(image.levels)
-            if grey.shape[0] >= height and grey.shape[1] >= width
-        ),
-        default=0,
-    )
-    resized = cv2.resize(image.levels[level], (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.float32)
 
 
 def _unit(thumbnail: Floats) -> Floats | None:

@@ -58,7 +58,7 @@ class VerifyOptions:
         return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
 
     def for_collection(self, references: int) -> VerifyOptions:
-        """The same for a search in so many images.
+        """The same options, adapted to the number of images that were searched.
 
         With few it cannot be told how crowded it is around one: their scores mean nothing. All may
         be copies of each other, and then none stands out. So all candidates are looked at.

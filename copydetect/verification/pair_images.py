@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,12 +34,12 @@ from copydetect.types import Keypoints, Pixels
 from copydetect.verification.content import FEWEST_PX, is_plain
 from copydetect.verification.lazy import lazy
 
-T = TypeVar("T")
-
 Floats = npt.NDArray[np.float32]
 LARGEST_PX = 1200
 """The longer side at which pairs in doubt are compared, at most."""
 _SMALLEST_LEVEL_PX = 24
+_RENDERINGS = 3
+"""Of an image, kept at once: each takes as much memory as the image."""
 _CHROMA_PX = 64
 _GROUND_SHARE = 0.85
 _GROUND_TOLERANCE = 24
@@ -107,16 +106,34 @@ class PairImage:
         return int(self.pixels.shape[0])
 
     @lazy
-    def _made(self) -> dict[Hashable, Any]:
+    def _thumbnails(self) -> dict[tuple[int, int], Floats]:
         return {}
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives for this image, made when the first pair asks for what `key` names."""
-        made = self._made
-        if key not in made:
-            made[key] = make()
-        kept: T = made[key]
-        return kept
+    @lazy
+    def _renderings(self) -> dict[Hashable, PairImage]:
+        return {}
+
+    def thumbnail(self, width: int, height: int) -> Floats:
+        """(height, width) grey levels of the whole image, kept: pairs ask for a few sizes."""
+        size = (width, height)
+        found = self._thumbnails.get(size)
+        if found is None:
+            found = self._thumbnails[size] = self._reduced(size)
+        return found
+
+    def _reduced(self, size: tuple[int, int]) -> Floats:
+        large = [one for one in self.levels if one.shape[1] >= size[0] and one.shape[0] >= size[1]]
+        source = large[-1] if large else self.levels[0]
+        return np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), np.float32)
+
+    def rendering(self, key: Hashable, make: Callable[[], PairImage]) -> PairImage:
+        """The image on another ground, or a part of it, as `make` gives it; the last are kept."""
+        found = self._renderings.get(key)
+        if found is None:
+            found = self._renderings[key] = make()
+            for oldest in list(self._renderings)[:-_RENDERINGS]:
+                self._renderings.pop(oldest, None)
+        return found
 
     @lazy
     def has_too_little(self) -> bool:

@@ -44,7 +44,8 @@ _NAMED_WITHIN = 6
 class _Attempt:
     """Two pictures to compare, and what it means where they are copies.
 
-    edits: what was done to one of them; direction: who is the copy, None where the pixels tell.
+    edits: what was done to one of them; direction: which of them is the copy, None where the pixels
+    tell.
     """
 
     query: PairImage
@@ -116,12 +117,14 @@ def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
 
 
 def _drawn_alone(image: PairImage) -> PairImage:
-    return image.once("drawn alone", lambda: replace(image, seen=image.drawn.astype(np.float32)))
+    return image.rendering(
+        "drawn alone", lambda: replace(image, seen=image.drawn.astype(np.float32))
+    )
 
 
 def _relaid(image: PairImage, ground: Colour) -> PairImage:
     """The picture with its plain ground in another colour."""
-    return image.once(("relaid", ground), lambda: _on_plain(image, ground))
+    return image.rendering(("relaid", ground), lambda: _on_plain(image, ground))
 
 
 def _on_plain(image: PairImage, ground: Colour) -> PairImage:
@@ -193,7 +196,7 @@ def _laid_on(image: PairImage, colour: Colour) -> PairImage:
     if image.opacity is None or colour == WHITE:
         return image
     opacity = image.opacity
-    return image.once(
+    return image.rendering(
         ("laid on", colour),
         lambda: replace(image, pixels=on_ground(image.pixels, opacity, colour), reopen=None),
     )
@@ -203,7 +206,7 @@ def _shape(image: PairImage, dark: bool) -> PairImage:
     if image.opacity is None:
         return image
     opacity = image.opacity
-    return image.once(
+    return image.rendering(
         ("shape", dark), lambda: replace(image, pixels=shape_of(opacity, dark), reopen=None)
     )
 
@@ -212,7 +215,7 @@ def _opaque_alone(image: PairImage) -> PairImage:
     if image.opacity is None:
         return image
     opaque = np.asarray(image.opacity > 128, np.float32)
-    return image.once("opaque alone", lambda: replace(image, seen=opaque))
+    return image.rendering("opaque alone", lambda: replace(image, seen=opaque))
 
 
 def _name(colour: Colour) -> str:

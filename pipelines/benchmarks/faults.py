@@ -102,7 +102,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
 def inject(
     shop: Arena, faults: int, rng: random.Random, tell: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """The figures of so many faults, of every kind in turn; `tell` hears how far it is."""
+    """The figures after `faults` faults, of every kind in turn; `tell` is told the progress."""
     expected, operations, seconds, earlier = _undisturbed(shop)
     before = _digests(shop.photos)
     ended: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""`copydetect benchmark plan`: what a search of so many images takes, from measured unit rates."""
+"""`copydetect benchmark plan`: what a search of a given size costs, from measured unit rates."""
 
 from __future__ import annotations
 
