@@ -34,6 +34,7 @@ from pyarrow import parquet
 
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.beside import with_companions
+from copydetect.inputs.containers import DAMAGED_TAR
 from copydetect.results import Result
 from copydetect.spelling import suggestion
 
@@ -156,7 +157,7 @@ def _write_shards(result: Result, folder: str) -> str:
         try:
             with result.storage.open(shard) as stream:
                 write(stream, target, gone.get(shard, set()))
-        except (OSError, tarfile.TarError, pa.ArrowInvalid) as error:
+        except (*DAMAGED_TAR, pa.ArrowInvalid) as error:
             raise InputError(f"cannot read {shard}: {error}") from error
     return folder
 

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import re
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -268,3 +269,14 @@ def test_damaged_files_give_expected_errors_only(name: str, tmp_path: Path) -> N
     assert read > refused >= 5, (read, refused)
     assert [file.name for file in folder.iterdir()] == [name]
     print(f"{name}: {read} files, {refused} refused")
+
+
+def test_a_length_that_no_machine_can_hold_is_a_damaged_tar(tmp_path: Path) -> None:
+    whole = tar_of({"comment": "x" * 300})
+    length = re.search(rb"(\d+) comment=", whole)
+    assert length
+    start, absurd = length.start(), b"9" * 40 + b" comment="
+    path = tmp_path / "shard.tar"
+    path.write_bytes(whole[:start] + absurd + whole[start + len(absurd) :])
+    with pytest.raises(InputError, match=r"shard\.tar"):
+        read_input(path)

@@ -27,6 +27,9 @@ _ROWS_TOGETHER = 16
 _PREFERRED_COLUMNS = ("image", "bytes", "image_bytes", "jpg")
 _BLOCK_BYTES = 512
 
+DAMAGED_TAR = (tarfile.TarError, OSError, ValueError, OverflowError)
+"""What reading a damaged tar raises: a length of a hundred digits fits no machine's integers."""
+
 
 def read_whole(storage: Storage, ref: ImageRef) -> bytes | Failure:
     """The bytes of a plain file; a Failure where it has vanished or cannot be read."""
@@ -52,7 +55,7 @@ def list_tar(
             for image_id, member in _tar_images(stream, extensions):
                 place = f"{member.offset_data}:{member.size}"
                 refs.append(ImageRef(image_id, uri, place, role))
-        except (tarfile.TarError, OSError) as error:
+        except DAMAGED_TAR as error:
             if not refs:
                 raise InputError(f"{uri} is not a readable tar file: {error}") from error
             reason = f"the tar is damaged after {len(refs)} images: {error}"
@@ -65,7 +68,7 @@ def check_tar(storage: Storage, uri: str, extensions: Collection[str]) -> None:
     with storage.open(uri) as stream:
         try:
             first = next(_tar_images(stream, extensions), None)
-        except (tarfile.TarError, OSError) as error:
+        except DAMAGED_TAR as error:
             raise InputError(f"{uri} is not a readable tar file: {error}") from error
     if first is None:
         raise InputError(f"{uri} is a tar file without images")
@@ -248,7 +251,7 @@ def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     begun = tar.offset
     try:
         member = tar.next()
-    except (tarfile.TarError, OSError):
+    except DAMAGED_TAR:
         raise
     except Exception as error:  # sizes, times and maps of sparse files are parsed unchecked
         raise tarfile.ReadError(f"the header at byte {begun} is damaged: {error}") from error
