@@ -23,7 +23,7 @@ from copydetect.search.neighbors import Neighbors
 from tests.collections_for_search import unit_vectors
 
 
-def figures(vectors: int, **changes: object) -> search.Figures:
+def figures(vectors: int, **changes: object) -> search.SearchFigures:
     """A run whose seconds follow from known rates: 1 ms a vector, 5 ns a component."""
     options = IndexOptions(lists=vectors // 256, shards=4)
     work = plan.work_of(vectors, 64, 8, 4, options, 10)
@@ -50,7 +50,7 @@ def figures(vectors: int, **changes: object) -> search.Figures:
         "exact_seconds": 900.0,
         "exact_cpu_seconds": 1800.0,
     }
-    return search.Figures(**{**known, **changes})
+    return search.SearchFigures(**{**known, **changes})
 
 
 def test_a_sample_of_the_mixture_is_as_near_to_its_source_as_the_source_to_itself() -> None:

@@ -160,7 +160,7 @@ def test_damaged_parts_are_made_again(
         dedup_run(planted.folder, output)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr("copydetect.pipelines.job.group_copies", None)
+            patch.setattr("copydetect.pipelines.grouping.group_copies", None)
             with pytest.raises(TypeError):
                 dedup_run(planted.folder, output)
     files = sorted(file for file in output.glob("run-*/**/*") if file.is_file())
