@@ -182,6 +182,6 @@ def test_tables_and_plot_hold_every_run(tmp_path: Path) -> None:
     table = search.curve_table(curve)
     assert table.count("\n") == 3
     assert len({line.count("|") for line in table.splitlines()}) == 1
-    assert "| SQfp16 | 136 | 0 | 0.9900 |" in search.codes_table(curve, 64)
+    assert "| SQfp16 | 136 | 0.9900 |" in search.codes_table(curve, 64)
     search.plot(curve, tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
