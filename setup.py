@@ -25,6 +25,7 @@ setup(
     package_data={
         "copydetect": ["py.typed"],
         "copydetect.models": ["*"],
+        "copydetect.pipelines": ["deploy/*"],
         "copydetect.report": ["*.html", "*.css"],
     },
     install_requires=[

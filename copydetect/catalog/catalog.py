@@ -88,10 +88,10 @@ class Catalog:
         return asker_of(self)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files, one sentence each; none where all are as they were
-        written, and nothing is left of what was forgotten."""
-        found = damaged_files(self.storage, self.folder, self.generation)
-        return [*found, *self._not_forgotten()]
+        """What is wrong with the files, one sentence each; none where all are as they were written,
+        and nothing is left of what was forgotten, which is looked for where no file is damaged."""
+        # What was forgotten is told by tables, which are only read where all are whole.
+        return damaged_files(self.storage, self.folder, self.generation) or self._not_forgotten()
 
     def _not_forgotten(self) -> list[str]:
         """Earlier generations that may hold what was to be forgotten."""
