@@ -155,7 +155,7 @@ def test_memory_is_shared_unless_a_thread_runs_that_a_fork_would_tear(
     [
         (["--direct_num_workers=3"], 3),
         (["--direct_num_workers=3", "--direct_running_mode=multi_processing"], 0),
-        (["--runner=PortableRunner", "--job_endpoint=localhost:1"], 0),
+        (["--runner=PortableRunner", "--job_endpoint=embed"], 0),
     ],
 )
 def test_only_threads_of_this_process_hand_work_over(flags: list[str], count: int) -> None:

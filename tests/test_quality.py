@@ -20,6 +20,7 @@ from copydetect.pipelines.quality import feature_quality, search_quality
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
+from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import LocalStorage
 from copydetect.types import ImageRow
 
@@ -118,7 +119,7 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     sides = Sides(files, files)
     options = SearchOptions(k=9)
     index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
-    stages.search_keypoints(place, sides, index, options)
+    stages.search_keypoints(place, sides, index, options, VoteOptions())
     quality = feature_quality(place, sides, options)
     found = [
         read_neighbors(place.storage, uri)
