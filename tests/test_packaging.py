@@ -111,7 +111,8 @@ def test_an_editable_install_runs_the_files_of_the_tree(source: Path, tmp_path: 
         f"import site; site.addsitedir({str(tmp_path / 'site')!r}); "
         "import copydetect.pipelines.cli as cli; print(cli.__file__)"
     )
-    assert run(["-c", code], tmp_path) == str(source / "pipelines" / "cli.py")
+    # Without site-packages, where the project may be installed as well.
+    assert run(["-S", "-c", code], tmp_path) == str(source / "pipelines" / "cli.py")
 
 
 def test_the_command_starts_where_unix_modules_are_missing(installed: Path, tmp_path: Path) -> None:
