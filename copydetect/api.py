@@ -117,11 +117,12 @@ def nightly(
     with quiet_imports():
         from copydetect.pipelines.nights.nightly import run_nightly, wishes_of
 
-    gone = [
+    removed, forgotten = (
         os.fspath(one) if isinstance(one, (str, os.PathLike)) else tuple(one)
         for one in (remove, forget)
-    ]
-    wishes = wishes_of(*gone, None if decisions is None else os.fspath(decisions))
+    )
+    given = None if decisions is None else os.fspath(decisions)
+    wishes = wishes_of(removed, forgotten, given)
     night: NightSummary = run_nightly(
         os.fspath(catalog),
         photos,
