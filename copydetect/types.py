@@ -184,6 +184,29 @@ class Match:
     reference_uri: str = ""
     proof: float | None = None
 
+    @classmethod
+    def of_strangers(
+        cls, query_id: str, reference_id: str, similarity: float, score: float, reason: str
+    ) -> Match:
+        """The verdict on a pair of which nothing is known but that it was proposed."""
+        return cls(
+            query_id=query_id,
+            reference_id=reference_id,
+            similarity=similarity,
+            score=score,
+            confidence=0.0,
+            is_copy=False,
+            relation="none",
+            direction="unknown",
+            transform=[],
+            inliers=0,
+            query_region=[],
+            reference_region=[],
+            differs_region=[],
+            edits=[],
+            reason=reason,
+        )
+
 
 @dataclass(frozen=True)
 class GroupMember:

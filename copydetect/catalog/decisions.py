@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -131,23 +132,8 @@ def _decided(row: dict[str, object], decision: Mapping[str, str]) -> dict[str, o
 
 def _confirmed(numbers: list[int], decision: Mapping[str, str]) -> dict[str, object]:
     query, reference = map(key_of, numbers)
-    match = Match(
-        query_id=query,
-        reference_id=reference,
-        similarity=0.0,
-        score=0.0,
-        confidence=1.0,
-        is_copy=True,
-        relation="edited",
-        direction="unknown",
-        transform=[],
-        inliers=0,
-        query_region=[],
-        reference_region=[],
-        differs_region=[],
-        edits=[],
-        reason=_said(decision),
-    )
+    unproved = Match.of_strangers(query, reference, 0.0, 0.0, _said(decision))
+    match = replace(unproved, confidence=1.0, is_copy=True, relation="edited")
     return {**vars(match), "similarity": None}
 
 

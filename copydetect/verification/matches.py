@@ -311,23 +311,12 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
 
 
 def _strangers(candidate: Candidate) -> Match:
-    """The verdict on a pair of which nothing is known but that it was proposed."""
-    return Match(
-        query_id=candidate.query_id,
-        reference_id=candidate.reference_id,
-        similarity=candidate.similarity,
-        score=candidate.score,
-        confidence=0.0,
-        is_copy=False,
-        relation="none",
-        direction="unknown",
-        transform=[],
-        inliers=0,
-        query_region=[],
-        reference_region=[],
-        differs_region=[],
-        edits=[],
-        reason=explain(None, False),
+    return Match.of_strangers(
+        candidate.query_id,
+        candidate.reference_id,
+        candidate.similarity,
+        candidate.score,
+        explain(None, False),
     )
 
 
