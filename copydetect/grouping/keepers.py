@@ -33,9 +33,9 @@ class KeepOptions:
     """Which image of a group is kept, and which others are suggested for removal.
 
     rules: the first that tells two images apart decides; prefer: patterns of files that are kept
-    rather than others; protect: of files that are never suggested for removal; suggest: what is.
-    A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands for
-    slashes.
+    rather than others; protect: of files that are never suggested for removal; suggest: what may
+    be. A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands
+    for slashes.
     """
 
     rules: tuple[KeepRule, ...] = ("original",)
@@ -106,7 +106,8 @@ class Preference:
         return sorted(files, key=self.ranks.__getitem__)
 
     def is_certain(self, kept: int, contents: Sequence[int]) -> bool:
-        """Whether the kept file is surely the original of a group; contents: a file of each."""
+        """Whether the kept file is surely the original of a group; contents: one file of each
+        content."""
         return self.originality.chance(kept, contents) >= CERTAIN
 
     def why(self, kept: int, contents: Sequence[int]) -> str:
