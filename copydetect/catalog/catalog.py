@@ -88,9 +88,9 @@ class Catalog:
         return asker_of(self)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files, one sentence each; none where all are as they were written,
-        and nothing is left of what was forgotten, which is looked for where no file is damaged."""
-        # What was forgotten is told by tables, which are only read where all are whole.
+        """What is wrong, one sentence each; none where all is well. Every file must be as it was
+        written. Where all are, earlier generations must hold nothing of what was forgotten."""
+        # Tables name what was forgotten; they are read only where all files are whole.
         return damaged_files(self.storage, self.folder, self.generation) or self._not_forgotten()
 
     def _not_forgotten(self) -> list[str]:

@@ -196,12 +196,12 @@ class Calibration:
     def _unreachable(self, precision: float) -> str:
         shown = [point for point in self.points if point.pairs >= pairs_to_show(point.precision)]
         if not shown:
-            return f"--precision {precision} cannot be had: this calibration found no copies"
+            return f"--precision {precision} cannot be reached: this calibration found no copies"
         # With no wrong pair at all, the next one could still be wrong.
         best = max(shown, key=lambda point: (point.precision, point.recall))
         said = min(best.precision, 1 - 1 / (best.pairs + 1))
         return (
-            f"--precision {precision} cannot be had: the most that this calibration can show is "
+            f"--precision {precision} cannot be reached: the most that this calibration can show is "
             f"{said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a confidence "
             f"of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
             f"shown with a larger --sample, or on images that are easier to tell apart"
