@@ -11,7 +11,8 @@ class SelfCheck:
 
     wanted: the share of the reported pairs that should be copies; threshold: the confidence from
     which on pairs are reported; expected, expected_low, expected_high: the share that will be, with
-    a 95 % interval; reached: whether that is what was wanted, else it is the most that can be reached.
+    a 95 % interval; reached: whether that is what was wanted; if not, it is the most that is
+    possible.
 
     planted: how many copies were planted, 0 where nothing was checked; recall, recall_low,
     recall_high: the share of them that was found; weakest_kind: the kind of edit that was found

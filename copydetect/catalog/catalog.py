@@ -40,12 +40,12 @@ class Catalog:
 
     @property
     def images(self) -> pa.Table:
-        """One row an image that is there, as in the table `images` of a run."""
+        """One row per image that is there, as in the table `images` of a run."""
         return images_of(self.ledger.living(), self._part_table("images", tables.IMAGES))
 
     @property
     def matches(self) -> pa.Table:
-        """One row a pair that was ever verified, of images that are there."""
+        """One row per pair that was ever verified, of images that are there."""
         matches = self._part_table("matches", tables.MATCHES)
         return matches_of(decided(matches, self.decisions, self.standing), self.standing)
 
@@ -57,7 +57,7 @@ class Catalog:
 
     @property
     def groups(self) -> pa.Table:
-        """One row an image that belongs to a group of copies; ids of groups last."""
+        """One row per image that belongs to a group of copies; ids of groups last."""
         return self._table("groups").select(tables.GROUPS.names)
 
     @property

@@ -31,7 +31,7 @@ DECISIONS = pa.schema(
         pa.field("when", pa.string(), nullable=False),
     ]
 )
-"""One row a pair, the smaller hash first; decision: copy or not_copy."""
+"""One row per pair, the smaller hash first; decision: copy or not_copy."""
 
 _CHOICES = ("copy", "not_copy")
 _HEX = set("0123456789abcdef")

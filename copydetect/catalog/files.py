@@ -37,7 +37,7 @@ FILES = pa.schema(
         pa.field("removed", pa.int64(), nullable=False),
     ]
 )
-"""One row a number of a part, in their order; fields as in `CatalogFile`."""
+"""One row per number of a part, in their order; fields as in `CatalogFile`."""
 
 FileStatus = Literal["ok", "failed", "again", "removed", "forgotten", "unused"]
 

@@ -148,9 +148,9 @@ class Preference:
     def _why_rule(self, _: int, others: list[int]) -> str:
         said = {
             "first": "first by name",
-            "raw": "a raw file, or the best of those that are none,",
-            "metadata": "says most of how it was taken",
-            "shortest-path": "the shortest path",
+            "raw": "raw file, or the likeliest original where none is raw,",
+            "metadata": "most data on how it was taken",
+            "shortest-path": "shortest path",
         }[self.options.rules[0]]
         return f"{said} of {len(others) + 1}"
 

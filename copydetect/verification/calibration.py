@@ -201,9 +201,9 @@ class Calibration:
         best = max(shown, key=lambda point: (point.precision, point.recall))
         said = min(best.precision, 1 - 1 / (best.pairs + 1))
         return (
-            f"--precision {precision} cannot be reached: the most that this calibration can show is "
-            f"{said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a confidence "
-            f"of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
+            f"--precision {precision} cannot be reached: the most that this calibration can show "
+            f"is {said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a "
+            f"confidence of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
             f"shown with a larger --sample, or on images that are easier to tell apart"
         )
 
