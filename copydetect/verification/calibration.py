@@ -203,8 +203,8 @@ class Calibration:
         return (
             f"--precision {precision} cannot be reached: the most that this calibration can show "
             f"is {said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a "
-            f"confidence of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
-            f"shown with a larger --sample, or on images that are easier to tell apart"
+            f"confidence of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can "
+            f"only be shown with a larger --sample, or on images that are easier to tell apart"
         )
 
 
