@@ -60,21 +60,20 @@ class MatchOptions:
     """How a pair is verified.
 
     min_confidence: from which probability on a pair counts as copies, 0…1; counted: relations that
-    count as copies too, whatever the probability; doubt: pairs that are
-    this likely after their small copies were compared are opened at full size; decided:
-    correspondences of the search are proof enough from this confidence on, and full matching is
-    skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
-    search's features led to pixels that differ; those below only where some of these features
-    agree, and those far below not at all; scored: whether scores mean something, else similarity
-    and votes decide this; working_px: longest side at which pixels are compared;
-    features: that full matching compares; max_regions: transforms of one pair, 1 for its best
-    alone; limit_msec: after which a pair is decided by what is known so far.
+    count as copies too, whatever the probability; doubt: pairs that are this likely after their
+    small copies were compared are opened at full size; decided: from this confidence on nothing
+    further is tried, for full size settles the rest; match_score: from here up, in log-odds,
+    candidates are matched in full unless the search's features led to pixels that differ; those
+    below only where some of these features agree, and those far below not at all; scored: whether
+    scores mean something, else similarity and votes decide this; working_px: longest side at which
+    pixels are compared; features: that full matching compares; max_regions: transforms of one pair,
+    1 for its best alone; limit_msec: after which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
     counted: tuple[Relation, ...] = ()
     doubt: float = 0.02
-    decided: float = 0.9
+    decided: float = 0.7
     match_score: float = -6.5
     scored: bool = True
     working_px: int = 448

@@ -97,7 +97,10 @@ def overlapping_frames(
 
 def _left_over(found: Evidence, query: PairImage, reference: PairImage) -> Correspondences:
     """The correspondences that don't lie inside of what agrees under `found`, in both images."""
-    every = match_features(query.features, reference.features, found.alignment.mirrored)
+    # Those that the search has compared are at hand.
+    both = (query.searched_features, reference.searched_features)
+    ours, theirs = both if all(map(len, both)) else (query.features, reference.features)
+    every = match_features(ours, theirs, found.alignment.mirrored)
     in_query, in_reference = _agreeing_hulls(found)
     explained = _inside(in_query, every.query_px) & _inside(in_reference, every.reference_px)
     return every.where(~explained)
