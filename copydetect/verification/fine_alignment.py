@@ -27,7 +27,7 @@ _DONE_PX = 0.15
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
-"""Gradient in levels a px from which on a place has texture."""
+"""Gradient in levels per px from which on a place has texture."""
 _ROBUST_PX = 0.6
 _FIT_ROUNDS = 8
 _SETTLED = 0.02
@@ -115,7 +115,7 @@ def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
 
 
 def steepness(grey: Floats) -> Floats:
-    """(h, w) length of the gradient, in levels a px."""
+    """(h, w) length of the gradient, in levels per px."""
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
     return np.asarray(cv2.magnitude(across, down), np.float32)

@@ -42,10 +42,10 @@ from copydetect.verification.relations import (
 )
 
 _HOPELESS = 2.5
-"""How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
-what the pixels say to which the search's features have led."""
+"""How far below `match_score`, in log-odds, a pair is no longer matched in full. What the pixels
+say, where the search's features led, is first added to its score."""
 _TOO_FAR_TO_LAY = 2.0
-"""How far below it thumbnails are not laid over each other: some always fit by chance."""
+"""How far below it thumbnails are no longer laid over each other: some always fit by chance."""
 _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
 """How far below it a pair is that is unlike another and has no score: neither hopeless, if features
 agree, nor worth laying."""

@@ -24,11 +24,11 @@ from copydetect.verification.geometry import align_regions
 from copydetect.verification.pair_images import PairImage
 
 _EXPLAINED = 0.75
-"""Of either picture: where so much of it agrees, no other part is looked for."""
+"""Share of either picture: where more of it agrees, no other part is looked for."""
 _SAYS_NOTHING = 0.05
-"""Confidence up to which an alignment is that of a chance."""
+"""Confidence up to which an alignment counts as chance."""
 _ONE_PLACE = 0.3
-"""Of the smaller polygon: those that share more are at one place."""
+"""Share of the smaller polygon: two that share more are at one place."""
 
 
 def joint_confidence(best: Evidence, collected: Sequence[Evidence]) -> float:

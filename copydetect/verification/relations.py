@@ -58,9 +58,10 @@ _RAISED_MOST = 1.0
 above all, and few of the strangers that a search proposes."""
 _FILLED = 0.08
 _PLACES = 3
-"""Of a page, places that differ and the part of its texture from which on it is filled anew."""
+"""How many places of a page, and which share of its texture, must differ for it to be filled
+anew."""
 _WHOLE = 0.97
-"""Of each picture: where both show so much of each other, nothing was cut off or added."""
+"""Share of each picture: where each shows that much of the other, nothing was cut off or added."""
 _UNMOVED = 0.02
 """What rounding to whole pixels and refining leave of a plain resize, in its linear part."""
 _MOST_REGIONS = 12
