@@ -108,18 +108,16 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     candidates, at = candidates.filter(there), at.filter(there)
     verdicts = verdicts.take(at)
     rows = candidates.to_pylist()
-    proofs = verdicts["proof"].to_pylist()
+    proved = [verdicts[name].to_pylist() for name in ("proof", "other_content")]
+    shown = list(zip(*proved, strict=True))
     priors = [Prior.before_proof(_candidate(row)) for row in rows]
     least = options.matching.min_confidence
-    copies = _copies(priors, proofs, least, options)
+    copies = _confidences(priors, shown, options) >= least
     families = in_proved_families([_candidate(row) for row in rows], copies.tolist())
     for row in np.flatnonzero(families).tolist():
         priors[row] = Prior.in_family(_candidate(rows[row]))
-    copies = _copies(priors, proofs, least, options)
-    sure = [
-        prior.confidence(proof, options.calibration)
-        for prior, proof in zip(priors, proofs, strict=True)
-    ]
+    sure = _confidences(priors, shown, options)
+    copies = sure >= least
     before = verdicts["is_copy"].to_numpy(zero_copy_only=False)
     overturned = np.asarray(copies != before)
     columns = {
@@ -136,14 +134,15 @@ def _candidate(row: Mapping[str, object]) -> Candidate:
     return Candidate(**row)  # type: ignore[arg-type]
 
 
-def _copies(
-    priors: Sequence[Prior], proofs: Sequence[float], least: float, options: VerifyOptions
-) -> Bools:
+def _confidences(
+    priors: Sequence[Prior], shown: Sequence[tuple[float, float]], options: VerifyOptions
+) -> npt.NDArray[np.float64]:
+    """(n,) of pairs; shown: the proof of each, and its probability of other content."""
     found = [
-        proof >= prior.needed(least, options.calibration)
-        for prior, proof in zip(priors, proofs, strict=True)
+        prior.confidence(proof, other_content, options.calibration)
+        for prior, (proof, other_content) in zip(priors, shown, strict=True)
     ]
-    return np.array(found, np.bool_)
+    return np.array(found, np.float64)
 
 
 def _relations(relations: Sequence[str], copies: Bools) -> list[str]:

@@ -48,15 +48,19 @@ class Prior:
         """Of a pair of a proved family, at least two in three of whose pairs are copies."""
         return cls(candidate.score, _MOST / (1 - _MOST))
 
-    def confidence(self, proof: float, calibration: Calibration) -> float:
-        """0…1 that the pair are copies. proof: the decision's own confidence."""
-        calibrated = float(calibration.apply(proof, self.score))
-        return self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
+    def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
+        """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
 
-    def needed(self, confidence: float, calibration: Calibration) -> float:
-        """The proof from which on a pair has this confidence."""
-        calibrated = confidence / (self.odds - (self.odds - 1) * confidence)
-        return calibration.needed(calibrated, self.score)
+        What is known beforehand speaks against strangers. It says nothing against two pages of one
+        layout, or one picture with other words, so that these stay as probable beside a copy as the
+        pixels make them.
+        """
+        calibrated = float(calibration.apply(proof, self.score))
+        believed = self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
+        if not 0 < proof < 1 or believed <= proof:
+            return believed
+        unlike_strangers = 1 - (1 - believed) / believed * proof / (1 - proof)
+        return 1 / (1 / believed + unlike_strangers * other_content / proof)
 
 
 def in_proved_families(
