@@ -34,6 +34,9 @@ Suggest = Literal["nothing", "identical", "same_picture", "edited"]
 stays; those of the same picture in another size, quality or format too; edited copies too of which
 the kept image shows all."""
 
+LogFormat = Literal["text", "json"]
+"""What is told on standard error: text for a person, or one JSON object a line."""
+
 DEFAULT_PRECISION = 0.97
 NO_CALIBRATION = "none"
 
@@ -185,14 +188,17 @@ class EngineOptions:
     flags: options of Apache Beam, such as "--runner=FlinkRunner"; without a runner the job runs on
     this machine. workers: how many processors it may use here, 0 for all. progress: whether it
     tells on standard error how far it is. verbose: whether it tells everything that happens.
+    log_format: how it tells.
     """
 
     flags: tuple[str, ...] = ()
     workers: int = 0
     progress: bool = False
     verbose: bool = False
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
+        _check_choice("log_format", self.log_format, get_args(LogFormat))
         if self.workers < 0:
             raise OptionError(f"workers is {self.workers}; it must be at least 1, or 0 for all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,9 +55,10 @@ class Found:
 
     parts: with their verdicts; matches: what tonight's search proposes and was verified, and
     before: the same of the night before, rows of `matches` by keys; failures: of files that could
-    not be opened to be compared; verified: how many pairs were looked at; small: whether the catalogue is
-    too small for scores to mean anything; scale: how crowded it is, as in `DensityScale`; trained:
-    whether the indexes' partitions were trained anew; verifier: of further pairs.
+    not be opened to be compared; verified: how many pairs were looked at; small: whether the
+    catalogue is too small for scores to mean anything; scale: how crowded it is, as in
+    `DensityScale`; trained: whether the indexes' partitions were trained anew; verifier: of further
+    pairs.
     """
 
     parts: tuple[CatalogPart, ...]
@@ -151,7 +153,9 @@ class Verifier:
             tables.write_table(storage, uris[-1], told.take(pa.array(rows)))
         if not uris:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
-        matches = stages.verify(place, self.sides, uris, self.options)
+        # They are all to be looked at, those too whose score is rounded to less than that asks.
+        options = replace(self.options, min_score=-math.inf)
+        matches = stages.verify(place, self.sides, uris, options)
         failed = place.files(place.folder, "verify-failures")
         return (
             asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),
