@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.catalog.decisions import DECISIONS, decided, undecided
-from copydetect.catalog.files import FILES, CatalogFile, Ledger
+from copydetect.catalog.files import FILES, CatalogFile, Ledger, StandingFiles
 from copydetect.catalog.generations import Generation, damaged_files, read_part_table
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
@@ -135,6 +135,11 @@ class Catalog:
     def ledger(self) -> Ledger:
         """All files that it knows."""
         return Ledger.of(self._part_table("files", FILES))
+
+    @cached_property
+    def standing_files(self) -> StandingFiles:
+        """The same as `standing`, for who asks for a few of them."""
+        return StandingFiles(self._part_table("files", FILES))
 
     @cached_property
     def standing(self) -> dict[int, CatalogFile]:
