@@ -16,7 +16,7 @@ from copydetect.edits.edit import Edit
 from copydetect.edits.geometry import Crop, FlipHorizontal, QuarterTurn
 from tests.scenes import scene
 
-ORIGINALS, NIGHTS = 88, 2
+ORIGINALS, NIGHTS = 62, 2
 EDITS: list[list[Edit]] = [
     [Crop(0.1, 0.1, 0.7, 0.7)],
     [FlipHorizontal(), Brightness(1.2)],
