@@ -10,7 +10,7 @@ from typing import Any
 from copydetect.options import LogFormat
 
 
-def line_of(text: str, log_format: LogFormat, level: str = "info", **values: Any) -> str:
+def line_of(text: str, log_format: LogFormat, /, level: str = "info", **values: Any) -> str:
     """One line; values: what a program may want to know, which the text says as well."""
     if log_format == "text":
         return text

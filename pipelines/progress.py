@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -80,15 +80,15 @@ def _lines(
         now = min(done(), total)
         part = f" {now:,} of {total:,} {unit} ({now / total:.0%})," if total else ""
         seconds = time.monotonic() - started
-        values = {"stage": label, "done": now, "total": total, "unit": unit}
         text = f"{label}:{part} {seconds:.0f} s so far"
-        line = line_of(text, log_format, seconds=round(seconds, 1), **values)
+        values: dict[str, Any] = {"stage": label, "done": now, "total": total, "unit": unit}
+        line = line_of(text, log_format, seconds=seconds, **values)
         print(line, file=terminal, flush=True)
 
     with _repeated(tell, _LINE_SECONDS):
         yield
     if log_format == "json":
-        seconds = round(time.monotonic() - started, 3)
+        seconds = time.monotonic() - started
         text = f"{label}: {seconds:.1f} s"
         print(line_of(text, "json", stage=label, seconds=seconds), file=terminal, flush=True)
 

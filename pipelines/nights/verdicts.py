@@ -97,8 +97,9 @@ def verified_pairs(
     merging = (place, proposals, job.settings.candidates, DensityOptions())
     candidates = stages.propose(*merging)
     scale = vars(scale_step(stages.candidate_job(*merging)))
-    grown = night_before is None or bool(night_before.counts.get("small")) != small
-    verifier = Verifier(catalog.job, place, catalog.sides, files, options, search.is_whole, grown)
+    anew = night_before is None or bool(night_before.counts.get("small")) != small
+    strictly = search.is_young or job.wishes.upkeep == "rebuild"
+    verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
     judge = _Judge(verifier, catalog.asked(candidates, options), without(remembered, gone))
     found = judge.found()
     parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
