@@ -33,10 +33,10 @@ def kill_nights(
     folder: Path, pictures: Sequence[str], kills: int, rng: random.Random
 ) -> dict[str, Any]:
     """The figures of `kills` nights; KillsError where one leaves anything else than it should."""
-    shop = _Nights(folder / "kills")
-    shop.bring(pictures[: _PICTURES // 2])
+    shop, some = _Nights(folder / "kills"), pictures[:_PICTURES]
+    shop.bring(some[: len(some) // 2])
     shop.check(shop.run("before") == DONE, "the first night failed")
-    shop.bring(pictures[_PICTURES // 2 : _PICTURES])
+    shop.bring(some[len(some) // 2 :])
     shutil.copytree(shop.place("before"), shop.place("undisturbed"))
     started = time.monotonic()
     shop.check(shop.run("undisturbed") == DONE, "a night that nothing befell failed")
