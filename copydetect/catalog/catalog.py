@@ -41,12 +41,12 @@ class Catalog:
 
     @property
     def images(self) -> pa.Table:
-        """One row an image that is there, as in the table `images` of a run."""
+        """One row per image that is there, as in the table `images` of a run."""
         return images_of(self.ledger.living(), self._part_table("images", tables.IMAGES))
 
     @property
     def matches(self) -> pa.Table:
-        """One row a pair that was verified and that the last night's search proposes, or whose
+        """One row per pair that was verified and that the last night's search proposes, or whose
         member was compared with the kept image; of images that are there."""
         standing, decisions = self.standing, self.decisions
         matches = decided(self._proposed("matches"), decisions, standing)
@@ -65,7 +65,7 @@ class Catalog:
 
     @property
     def groups(self) -> pa.Table:
-        """One row an image that belongs to a group of copies; ids of groups last."""
+        """One row per image that belongs to a group of copies; ids of groups last."""
         return self._table("groups").select(tables.GROUPS.names)
 
     @property
@@ -96,9 +96,9 @@ class Catalog:
         return asker_of(self)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files, one sentence each; none where all are as they were written,
-        and nothing is left of what was forgotten, which is looked for where no file is damaged."""
-        # What was forgotten is told by tables, which are only read where all are whole.
+        """What is wrong, one sentence each; none where all is well. Every file must be as it was
+        written. Where all are, earlier generations must hold nothing of what was forgotten."""
+        # Tables name what was forgotten; they are read only where all files are whole.
         return damaged_files(self.storage, self.folder, self.generation) or self._not_forgotten()
 
     def _not_forgotten(self) -> list[str]:

@@ -40,7 +40,7 @@ _SURE_SCORE = 8.0
 
 
 def pair_keys(table: pa.Table) -> pa.Array:
-    """One text a pair of the columns query_id and reference_id, whichever way round it is."""
+    """One text per pair of the columns query_id and reference_id, whichever way round it is."""
     ends = [table["query_id"], table["reference_id"]]
     joined = pc.binary_join_element_wise(
         pc.min_element_wise(*ends), pc.max_element_wise(*ends), " "
