@@ -40,7 +40,7 @@ class NightError(CopydetectError):
 
 
 @dataclass(frozen=True)
-class Cost:
+class NightCost:
     """What a command took, with all its processes."""
 
     cpu_seconds: float
@@ -63,7 +63,7 @@ class _Shop:
     words: list[str]
     rng: random.Random
 
-    def night(self, catalog: str, pictures: Sequence[str], *words: str) -> Cost:
+    def night(self, catalog: str, pictures: Sequence[str], *words: str) -> NightCost:
         """A night with these pictures as new ones."""
         given = [*words]
         if pictures:
@@ -212,7 +212,7 @@ def _said(
     return pairs, set(map(frozenset, groups.values()))
 
 
-def _cost(*words: str) -> Cost:
+def _cost(*words: str) -> NightCost:
     """Run a command of copydetect; NightError where it fails."""
     started = time.monotonic()
     command = [sys.executable, "-m", "copydetect", *words]
@@ -223,4 +223,4 @@ def _cost(*words: str) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise NightError(f"copydetect {words[0]} ended with {process.returncode}: {said.strip()}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - started)
+    return NightCost(usage.ru_utime + usage.ru_stime, time.monotonic() - started)
