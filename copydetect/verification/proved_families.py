@@ -55,12 +55,50 @@ class Prior:
         layout, or one picture with other words, so that these stay as probable beside a copy as the
         pixels make them.
         """
-        calibrated = float(calibration.apply(proof, self.score))
+        one = Priors(np.array([self.score]), np.array([self.odds]))
+        (found,) = one.confidences(np.array([proof]), np.array([other_content]), calibration)
+        return float(found)
+
+
+@dataclass(frozen=True)
+class Priors:
+    """The same of many pairs: (n,) float64 each."""
+
+    scores: npt.NDArray[np.float64]
+    odds: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        scores: npt.NDArray[np.float32],
+        crowded: npt.NDArray[np.bool_],
+        in_family: npt.NDArray[np.bool_] | None = None,
+    ) -> Priors:
+        """What `Prior.before_proof` and `Prior.in_family` say of each pair."""
+        scores = scores.astype(np.float64)
+        doubted = np.where(crowded, np.minimum(scores, _DOUBTED), scores)
+        if in_family is None:
+            return cls(doubted, np.ones(len(scores)))
+        return cls(
+            np.where(in_family, scores, doubted),
+            np.where(in_family, _MOST / (1 - _MOST), 1.0),
+        )
+
+    def confidences(
+        self,
+        proofs: npt.NDArray[np.float64],
+        other_content: npt.NDArray[np.float64],
+        calibration: Calibration,
+    ) -> npt.NDArray[np.float64]:
+        """(n,) 0…1 that the pairs are copies, as `Prior.confidence`."""
+        calibrated = calibration.apply(proofs, self.scores)
         believed = self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
-        if not 0 < proof < 1 or believed <= proof:
-            return believed
-        unlike_strangers = 1 - (1 - believed) / believed * proof / (1 - proof)
-        return 1 / (1 / believed + unlike_strangers * other_content / proof)
+        # Where the prior has raised the proof: the part of strangers that it has taken away.
+        raised = (proofs > 0) & (proofs < 1) & (believed > proofs)
+        proof, sure = proofs[raised], believed[raised]
+        unlike_strangers = 1 - (1 - sure) / sure * proof / (1 - proof)
+        believed[raised] = 1 / (1 / sure + unlike_strangers * other_content[raised] / proof)
+        return np.asarray(believed, np.float64)
 
 
 def in_proved_families(
