@@ -75,7 +75,7 @@ class CommandParser(argparse.ArgumentParser):
                 "--log_format",
                 choices=get_args(LogFormat),
                 default="text",
-                help="what standard error gets: text, or one JSON object a line (text)",
+                help="what standard error gets: text, or one JSON object per line (text)",
             )
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
