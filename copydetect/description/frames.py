@@ -25,7 +25,7 @@ SMALLEST_PX = 32
 """Images with a shorter side have no frames."""
 _SEARCHED_PX = 192
 _STEP = 15
-"""Steps of the strongest channel over two px from which on there is an edge."""
+"""Steps of the strongest channel over two px from which there is an edge."""
 _BESIDE_PX = 2
 _APART_PX = 3
 _MOST_LINES = 12

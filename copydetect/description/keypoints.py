@@ -191,8 +191,8 @@ def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
 
 
 def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> KeypointOptions:
-    """The options for a picture of this shape: a strip has so much in each piece as others have,
-    or nearly, for every further feature makes those that agree count less."""
+    """The options for a picture of this shape: each piece of a strip gets as many as other pictures
+    have, or nearly, for every further feature makes those that agree count less."""
     pieces = max(1.0, _SHARE_OF_PIECE * pieces_of(width_px, height_px))
     return replace(
         options,

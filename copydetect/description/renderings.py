@@ -35,7 +35,7 @@ MOMENTS = tuple(f"moment-{number}" for number in range(1, 5))
 _SKETCH_PX = 24
 _FLAT_STD = 3.0
 _ANOTHER_PICTURE = 8.0
-"""Mean difference of two sketches in grey levels from which on they are two pictures."""
+"""Mean difference of two sketches in grey levels from which they are two pictures."""
 
 
 @dataclass(frozen=True)

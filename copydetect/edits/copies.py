@@ -61,7 +61,7 @@ class CopyOptions:
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy: its JPEG file, and the fields of COPIES but for what it is a copy of."""
+    """One copy: its JPEG file, and the fields of COPIES without the image that it is a copy of."""
 
     query_id: str
     edits: str

@@ -54,7 +54,7 @@ class Prior:
         return self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
 
     def needed(self, confidence: float, calibration: Calibration) -> float:
-        """The proof from which on a pair has this confidence."""
+        """The proof from which a pair has this confidence."""
         calibrated = confidence / (self.odds - (self.odds - 1) * confidence)
         return calibration.needed(calibrated, self.score)
 
