@@ -1,6 +1,6 @@
 """Neighbours: what each query finds in the lists that it visits, shard by shard, then merged.
 
-    parts of queries → one spill per part, by shard → tasks → results, by part → neighbours of a part
+    parts of queries → one spill per part, by shard → tasks → results, by part → neighbours
 
 Each query first visits the shard with its nearest list; what it finds there tells the other shards
 what is worth a look.
