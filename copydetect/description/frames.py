@@ -36,7 +36,7 @@ _MAX_SHAPE = 4.0
 _MEDIUM_SHARE = 0.5
 _MIN_SHARE = 0.75
 _MIN_LONE_SHARE = 0.9
-"""Of a line that alone divides an image: horizons are lines too."""
+"""Share of edge that a line needs which alone divides an image: horizons are lines, too."""
 _LINE_WORTH = 0.1
 _CUT_COST = 1.0
 _SAME = 0.6

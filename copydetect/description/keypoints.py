@@ -1,6 +1,6 @@
 """Local features of a thumbnail: extract, cap, mirror, quantise.
 
-SIFT keypoints (Lowe 2004) of a thumbnail, a few hundred an image, their RootSIFT (Arandjelović and
+SIFT keypoints (Lowe 2004) of a thumbnail, a few hundred per image, their RootSIFT (Arandjelović and
 Zisserman 2012) coded in 16 bytes each by a bundled product quantiser, so that codes mean the same
 in every collection. Codes alone are enough to search with: `reconstruct` gives the vectors that an
 index is built and asked with.

@@ -1,6 +1,6 @@
 """A decoded image → its renderings: what may be seen where it is shown.
 
-Nearly every image has one. A picture with transparency looks another on a dark ground than on
+Nearly every image has one. A picture with transparency looks different on a dark ground and on
 white, and a drawing of one colour is nothing but its shape; an animation shows several pictures,
 and any of them may be all that a copy has kept. All renderings of an image are of one size.
 """
