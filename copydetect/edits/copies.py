@@ -126,7 +126,7 @@ def choose_others(storage: Storage, spec: str) -> list[ImageRef]:
 
 
 def load_others(storage: Storage, refs: Sequence[ImageRef]) -> list[Pixels]:
-    """The pictures to paste with, at most 512 px per side; those that cannot be used are left out."""
+    """The pictures to paste with, at most 512 px per side, without those that cannot be used."""
     order = {ref: place for place, ref in enumerate(refs)}
     pictures = {}
     for ref, content in read_refs(storage, refs):
