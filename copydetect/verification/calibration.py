@@ -158,7 +158,7 @@ class Calibration:
         return self.map.apply(confidences, scores)
 
     def point_for(self, precision: float) -> OperatingPoint:
-        """The lowest threshold from which on pairs are at least this precise.
+        """The lowest threshold from which pairs are at least this precise.
 
         OptionError where no threshold is: it says which precision can be reached. A precision
         counts as reached only if so many pairs are reported that one more wrong pair would show.
@@ -171,7 +171,7 @@ class Calibration:
         raise OptionError(self._unreachable(precision))
 
     def threshold_for(self, precision: float) -> float:
-        """The confidence from which on pairs are at least this precise; OptionError as above."""
+        """The confidence from which pairs are at least this precise; OptionError as above."""
         return self.point_for(precision).threshold
 
     def _unreachable(self, precision: float) -> str:

@@ -54,7 +54,7 @@ class VerifyOptions:
     calibration: Calibration = IDENTITY
 
     def reporting_from(self, min_confidence: float) -> VerifyOptions:
-        """The same with another confidence from which on pairs count as copies."""
+        """The same with another confidence from which pairs count as copies."""
         return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
 
     def for_collection(self, references: int) -> VerifyOptions:

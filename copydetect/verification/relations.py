@@ -106,7 +106,7 @@ class RelationVerdict:
         return likeliest
 
     def _is_filled_anew(self) -> bool:
-        """Whether so much differs, in so many places, that what agrees is but the form."""
+        """Whether so many places differ that only the form agrees."""
         places = max(self.residual["patches"], self.residual["blobs"])
         return places >= _PLACES and self.residual["middle_differs"] > _FILLED
 
