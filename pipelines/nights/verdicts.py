@@ -187,8 +187,8 @@ class _Judge:
         asked = asked.take(np.flatnonzero(~spare | left))
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
-            overturned = asked.unsettled(found.matches.filter(pa.array(~found.overturned)), False)
-            again = asked.take(np.flatnonzero(overturned))
+            overturned = found.matches.filter(pa.array(found.overturned))
+            again = asked.take(np.flatnonzero(~asked.unsettled(overturned, False)))
             self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
