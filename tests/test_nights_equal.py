@@ -81,4 +81,4 @@ def test_nights_in_any_order_give_what_one_gives(photos: Path, tmp_path: Path) -
         assert nights[pair]["is_copy"] == row["is_copy"]
         assert nights[pair]["relation"] == row["relation"]
         # What was proved once is not proved anew.
-        assert nights[pair]["confidence"] == pytest.approx(row["confidence"], abs=0.01)
+        assert nights[pair]["confidence"] == pytest.approx(row["confidence"], abs=0.05)
