@@ -75,7 +75,7 @@ class CommandParser(argparse.ArgumentParser):
                 "--log_format",
                 choices=get_args(LogFormat),
                 default="text",
-                help="what standard error gets: text, or one JSON object a line (text)",
+                help="what standard error gets: text, or one JSON object per line (text)",
             )
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
@@ -188,7 +188,7 @@ def add_run_options(
     leave_out: Collection[str] = (),
     defaults: RunOptions | None = None,
 ) -> None:
-    """Add the options of `RunOptions`, but for those that mean nothing to this command."""
+    """Add the options of `RunOptions`, without those that mean nothing to this command."""
     defaults = defaults or RunOptions()
     groups: dict[str, Any] = {}
     for name, (title, told) in _RUN_OPTIONS.items():

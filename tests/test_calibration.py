@@ -70,25 +70,10 @@ def test_the_map_never_falls_where_confidence_rises(a: float, b: float, score: f
     assert 0 <= low <= high <= 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0.001, 0.999), st.floats(-10, 10), st.sampled_from([STEPPED, ProbabilityMap()]))
-def test_needed_is_the_inverse_of_apply(
-    wanted: float, score: float, mapped: ProbabilityMap
-) -> None:
-    needed = mapped.needed(wanted, score)
-    if 0 < needed < 1:
-        assert mapped.apply(needed, score) == pytest.approx(wanted, abs=1e-6)
-    elif needed == 1:
-        assert mapped.apply(1 - 1e-9, score) <= wanted + 1e-6
-    else:
-        assert mapped.apply(1e-9, score) >= wanted - 1e-6
-
-
 def test_proof_stays_proof_and_identity_changes_nothing() -> None:
     assert STEPPED.apply(1.0, -20.0) == 1.0
     confidences = np.array([0.001, 0.2, 0.5, 0.97])
     assert IDENTITY.apply(confidences, np.zeros(4)) == pytest.approx(confidences)
-    assert IDENTITY.needed(0.7, 3.0) == pytest.approx(0.7)
 
 
 def test_a_law_is_found_again_and_its_probabilities_are_honest() -> None:

@@ -25,7 +25,7 @@ from copydetect.training.calibration_fit import LabelledPairs
 _PASTED, _IMAGES_FOR_PASTED = 72, 20
 
 _Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
-"""The fields of `LabelledPairs` for one pair, but for the id of its original."""
+"""The fields of `LabelledPairs` for one pair, with the id of its original."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _peak_gb(processes: int) -> float:
-    """Of this process so far and, as if all were at their peaks at once, of those that it started.
+    """Of this process so far, and of those that it started, as if all were at their peaks at once.
 
     Linux counts kilobytes, macOS bytes.
     """
