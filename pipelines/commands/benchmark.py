@@ -18,17 +18,9 @@ from copydetect.options import EffortName, EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
 
-from ..arguments import (
-    INPUTS,
-    KEEP_OPTIONS,
-    TRUST_MODEL,
-    CommandParser,
-    add_run_options,
-    names,
-    run_command,
-    whole_number,
-)
+from ..arguments import INPUTS, TRUST_MODEL, CommandParser, names, run_command, whole_number
 from ..exit_codes import BAD_ARGUMENTS, DONE
+from ..run_arguments import KEEP_OPTIONS, add_run_options
 
 _NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
 """Options of a run that change nothing in a benchmark."""
