@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from copydetect.types import Candidate
-from copydetect.verification.calibration import Calibration
+from copydetect.verification.calibration import Calibration, ProbabilityMap
 
 _DOUBTED = -7.0
 """Log-odds of a pair that the search knows nothing of; see `candidates.fusion.Fusion`."""
@@ -88,7 +88,7 @@ class Priors:
         self,
         proofs: npt.NDArray[np.float64],
         other_content: npt.NDArray[np.float64],
-        calibration: Calibration,
+        calibration: Calibration | ProbabilityMap,
     ) -> npt.NDArray[np.float64]:
         """(n,) 0…1 that the pairs are copies, as `Prior.confidence`."""
         calibrated = calibration.apply(proofs, self.scores)
