@@ -146,26 +146,21 @@ def fit(
         **plain_trees(_trees(_rows(given, chosen), truth, inputs())),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
-        "unseen": {
-            "pairs": len(labels),
-            "copies": int(labels.sum()),
-            **ranking_figures(unseen, truth, int(labels.sum())),
-        },
+        "unseen": {"pairs": len(labels), **_figures(unseen, truth, int(labels.sum()))},
     }
 
 
-def ranking_figures(
-    scores: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.bool_],
-    copies: int,
-    precisions: Sequence[float] = (0.9, 0.99),
+def _figures(
+    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], copies: int
 ) -> dict[str, float]:
-    """How well pairs are ranked by their scores. copies: how many there are, ranked or not."""
+    """How well pairs are ranked, of all copies that there are."""
     curve = precision_recall_curve(scores, truth, copies)
-    return {"micro_ap": round(micro_average_precision(curve), 4)} | {
+    recalls = {
         f"recall at precision {wanted}": round(recall_at_precision(curve, wanted).recall or 0.0, 4)
-        for wanted in precisions
+        for wanted in (0.9, 0.99)
     }
+    micro_ap = round(micro_average_precision(curve), 4)
+    return {"copies": copies, "micro_ap": micro_ap, **recalls}
 
 
 def out_of_fold(
