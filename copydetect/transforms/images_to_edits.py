@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -16,6 +15,7 @@ from apache_beam.utils.shared import Shared
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
+from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
@@ -77,8 +77,8 @@ Edited = tuple[int, int, int]
 """A part's number, how many copies were made of its images, and how many of these failed."""
 
 
-def _joined(part: int, lists: Iterable[list[ListedImage]]) -> tuple[int, list[ListedImage]]:
-    return part, list(chain.from_iterable(lists))
+def _joined(part: int, rows: Iterable[ListedRows]) -> tuple[int, list[ListedRows]]:
+    return part, list(rows)
 
 
 class _CountCopies(beam.DoFn):
@@ -100,10 +100,10 @@ class _PartEditor:
         self._job = job
         self._shared = Shared()
 
-    def edit(self, work: tuple[int, list[ListedImage]]) -> Edited:
+    def edit(self, work: tuple[int, list[ListedRows]]) -> Edited:
         """Write the files of a part."""
         part, listed = work
-        rows, failures = self._edit(listed)
+        rows, failures = self._edit(unpacked(listed))
         job = self._job
         failed = tables.rows_to_table(failures, tables.FAILURES)
         tables.write_table(job.storage, job.part_uri("failures", part), failed)
