@@ -27,9 +27,9 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import InputError
-from copydetect.evaluation.calibration_pairs import NEARLY_CERTAIN
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
+    NEARLY_CERTAIN,
     Met,
     PlantedCopy,
     PlantedEvidence,

@@ -13,22 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copydetect.errors import InputError, OptionError
-from copydetect.evaluation.calibration_fit import (
+from copydetect.evaluation.metrics import reliability
+from copydetect.inputs.listing import ListedImage
+from copydetect.storage.files import LocalStorage
+from copydetect.training.calibration_fit import (
     LabelledPairs,
     fit_calibration,
     operating_points,
     out_of_fold,
     regressed,
 )
-from copydetect.evaluation.calibration_pairs import (
+from copydetect.training.calibration_pairs import (
     MadeCopy,
     StudyOptions,
     choose_images,
     label_pairs,
 )
-from copydetect.evaluation.metrics import reliability
-from copydetect.inputs.listing import ListedImage
-from copydetect.storage.files import LocalStorage
 from copydetect.verification.calibration import (
     IDENTITY,
     Calibration,

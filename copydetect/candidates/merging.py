@@ -24,11 +24,8 @@ from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.densities import Bools, Densities
 from copydetect.candidates.density_steps import (
     DensityScale,
-    crowd_step,
     densities_of,
-    densities_step,
     sampled_lists,
-    scale_step,
 )
 from copydetect.candidates.descriptor_pairs import (
     joined,
@@ -86,21 +83,6 @@ _KEPT = np.dtype(
         ("points", "<i4"),
     ]
 )
-
-
-def write_candidates(job: CandidateJob) -> list[str]:
-    """All steps, one after the other, in this process; the URIs of the tables, by part."""
-    sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
-    parts = range(job.proposals.queries.parts)
-    for part in parts:
-        found_step(job, part)
-    scale = scale_step(job)
-    for part in parts:
-        crowd_step(job, part, scale)
-    densities_step(job)
-    for block in range(job.blocks):
-        score_step(job, block, scale)
-    return [collect_step(job, part) for part in parts]
 
 
 def described_step(job: CandidateJob, work: tuple[int, int]) -> int:

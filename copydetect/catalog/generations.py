@@ -26,9 +26,6 @@ from copydetect.storage.files import Storage
 from copydetect.storage.records import Record
 
 MANIFEST = "manifest.json"
-PART_TABLES = ("images", "files", "descriptors", "keypoints", "neighbors", "votes", "matches")
-"""Of every part, in the order in which they are made; a channel that is off has none."""
-
 _CHECKED_TOGETHER = 8
 
 

@@ -37,6 +37,8 @@ LEAST_IMAGES = 300
 SAME_COLLECTION = 0.9
 """The share of all images, of two collections together, that both must have for one to take over
 what the other has found."""
+NEARLY_CERTAIN = 0.9
+"""From this confidence up, two images of a collection are taken for copies that it has anyway."""
 _FEWEST, _IMAGES_PER_COPY, _MOST = 50, 100, 150
 _SKETCHED = 512
 _WEIGHT = 60

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.storage.files import LocalStorage
+from copydetect.training.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.verification.calibration import FILE_NAMES, Calibration, bundled_name
 
 _PAIRS = "pairs.parquet"

@@ -5,7 +5,7 @@
 A decision's confidence holds for the pictures that it was trained on. On labelled pairs of another
 collection it is mapped again, together with the search's score, which the decision has not seen
 (Platt 1999; isotonic regression as in Zadrozny and Elkan, KDD 2002). Everything is kept as plain
-numbers in JSON. `calibration_fit` makes one.
+numbers in JSON. `training.calibration_fit` makes one.
 """
 
 from __future__ import annotations

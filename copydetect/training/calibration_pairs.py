@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from copydetect.edits import mix_named
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration_fit import LabelledPairs
+from copydetect.evaluation.planted import NEARLY_CERTAIN
 from copydetect.inputs.listing import ListedImage
+from copydetect.training.calibration_fit import LabelledPairs
 
-NEARLY_CERTAIN = 0.9
 _PASTED, _IMAGES_FOR_PASTED = 72, 20
 
 _Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
