@@ -231,7 +231,10 @@ def read_batches(
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
-        return parquet.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+        # A third of the time of `parquet.read_table`, which is made for whole data sets.
+        file = parquet.ParquetFile(pa.BufferReader(storage.read(uri)))
+        table = file.read(columns, use_threads=False)
+        return table.select(columns) if columns else table
     except DAMAGED as error:
         raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
 

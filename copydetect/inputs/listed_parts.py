@@ -47,13 +47,11 @@ class PartSorter:
         self.clear()
         parts = parts_of_hashes(table["sha256"].to_pylist(), self._parts)
         order = np.argsort(parts, kind="stable")
-        found, starts = np.unique(parts[order], return_index=True)
+        found = np.unique(parts[order], return_index=True, return_counts=True)
         table = table.take(order)
-        for part, start, stop in zip(
-            found.tolist(), starts.tolist(), [*starts.tolist()[1:], len(table)], strict=True
-        ):
+        for part, start, count in zip(*(column.tolist() for column in found), strict=True):
             if part in self._wanted:
-                yield part, _packed(table[start:stop])
+                yield part, _packed(table.slice(start, count))
 
 
 def unpacked(packets: Iterable[ListedRows]) -> list[ListedImage]:

@@ -9,7 +9,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -22,7 +22,11 @@ from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
     linked_part,
+    names_record,
+    names_uri,
     record_uri,
+    recorded_files,
+    recorded_names,
     recorded_uri,
     records_uri,
     remove_recorded,
@@ -66,6 +70,13 @@ class BeamStorage:
             return
         with FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             file.write(data)
+
+    def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
+        if _is_local(folder):
+            self._local.write_together(folder, files)
+            return
+        for name, data in files.items():
+            BeamStorage.write(self, f"{folder}/{name}", data)
 
     def upload(self, local_path: str, uri: str) -> None:
         if _is_local(uri):
@@ -195,6 +206,21 @@ class RecordedStorage(BeamStorage):
             self._note(uri, record)
             super().write(uri, data)
 
+    def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """One record for all: they are deleted with the folder, and none is checked."""
+        if not self._is_inside(folder):
+            super().write_together(folder, files)
+            return
+        record = names_uri(self._folder, folder, files)
+        if _is_local(folder):
+            self._refuse_foreign(*(f"{folder}/{name}" for name in files))
+            self._local.write_together(
+                folder, files, settled=lambda: self._local.write(record, names_record(files))
+            )
+        else:
+            super().write(record, names_record(files))
+            super().write_together(folder, files)
+
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:
             record = Record.of(stream)
@@ -226,7 +252,9 @@ class RecordedStorage(BeamStorage):
         noted += [file.uri for file in self.files_under(records_uri(self._folder, uri))]
         for record in noted:
             if self.exists(record):
-                super().delete(recorded_uri(self._folder, record))
+                named = recorded_names(self._folder, record, self.read(record))
+                for file in named or [recorded_uri(self._folder, record)]:
+                    super().delete(file)
                 super().delete(record)
 
     def _is_inside(self, uri: str) -> bool:
@@ -235,12 +263,23 @@ class RecordedStorage(BeamStorage):
     def _note(self, uri: str, record: Record) -> None:
         super().write(record_uri(self._folder, uri), record.to_json())
 
-    def _refuse_foreign(self, uri: str) -> None:
-        """InputError where the file is somebody else's, or would be written through a link."""
-        if link := linked_part(self._folder, uri):
-            raise InputError(f"{link} is a link, through which nothing is written: remove it")
-        if os.path.exists(uri) and not os.path.exists(record_uri(self._folder, uri)):
-            raise InputError(f"{uri} was not made by copydetect and is not replaced: move it away")
+    def _refuse_foreign(self, *uris: str) -> None:
+        """InputError where a file is somebody else's, or would be written through a link."""
+        alone = []
+        for uri in uris:
+            if link := linked_part(self._folder, uri):
+                raise InputError(f"{link} is a link, through which nothing is written: remove it")
+            if os.path.exists(uri) and not os.path.exists(record_uri(self._folder, uri)):
+                alone.append(uri)
+        if not alone:
+            return
+        top = alone[0][len(self._folder) + 1 :].split("/")[0]
+        ours = set(recorded_files(self._folder, f"{self._folder}/{top}"))
+        for uri in alone:
+            if uri not in ours:
+                raise InputError(
+                    f"{uri} was not made by copydetect and is not replaced: move it away"
+                )
 
 
 def _is_local(uri: str) -> bool:

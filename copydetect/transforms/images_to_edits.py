@@ -23,6 +23,9 @@ from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Failure, ImageRef, Pixels
 from copydetect.workers.processes import Processes
 
+_BYTES_TOGETHER = 32 << 20
+"""Copies that are held until they are written, with one record of all."""
+
 
 @dataclass(frozen=True)
 class EditsJob:
@@ -123,6 +126,7 @@ class _PartEditor:
         job = self._job
         others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
         rows = []
+        made: dict[str, bytes] = {}
         readable = [twins for twins in families if not twins[0].error_type]
         for twins, content in read_in_turn(job.storage, readable):
             if isinstance(content, Failure):
@@ -131,10 +135,14 @@ class _PartEditor:
             try:
                 name = twins[0].image_id
                 for copy in copies_of(name, content, job.options, others):
-                    uri = runs.join(job.images, copy.query_id)
-                    job.storage.write(uri, copy.data)
+                    made[copy.query_id] = copy.data
                     rows += [copy.row(original.image_id) for original in twins]
             except ImageError as error:
                 why = ("edit", "ImageError", str(error), is_transient(error))
                 failures += [image.failure(*why) for image in twins]
+            if sum(map(len, made.values())) >= _BYTES_TOGETHER:
+                job.storage.write_together(job.images, made)
+                made = {}
+        if made:
+            job.storage.write_together(job.images, made)
         return rows, failures
