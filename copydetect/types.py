@@ -35,7 +35,7 @@ of one scene; same_layout: one page, form, window or design with other content; 
 """
 
 COPY_RELATIONS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
-"""Those of copies."""
+"""The relations of copies."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes: the score cannot tell which; spare: of such a crowd that is larger than an
-    ordinary family, and not among the best pairs of either image, so that it need not be looked at
-    where the query has been proved to have copies enough.
+    of look-alikes, and the score cannot tell which. spare: the pair is in a crowd that is larger
+    than an ordinary family, and is not among the best pairs of either image. It is not verified
+    once its query has enough proved copies.
     """
 
     query_id: str
@@ -188,7 +188,7 @@ class Match:
     def of_strangers(
         cls, query_id: str, reference_id: str, similarity: float, score: float, reason: str
     ) -> Match:
-        """The verdict on a pair of which nothing is known but that it was proposed."""
+        """The verdict on a pair that was proposed, and of which nothing else is known."""
         return cls(
             query_id=query_id,
             reference_id=reference_id,

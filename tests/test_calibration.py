@@ -177,7 +177,7 @@ def test_operating_points_against_counting() -> None:
 
 def test_a_precision_that_cannot_be_had_says_what_can() -> None:
     fitted = fit_calibration(planted(600))
-    with pytest.raises(OptionError, match=r"0\.999 cannot be had: the most .* recall of"):
+    with pytest.raises(OptionError, match=r"0\.999 cannot be reached: the most .* recall of"):
         fitted.threshold_for(0.999)
     with pytest.raises(OptionError, match="above 0 and below 1"):
         fitted.threshold_for(1.5)
