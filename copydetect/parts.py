@@ -47,7 +47,8 @@ def parts_of_hashes(hashes: Sequence[str], parts: int) -> npt.NDArray[np.int64]:
     # The upper half of a product of 96 bits, out of two of 64.
     count, half = np.uint64(parts), np.uint64(32)
     low = (values & np.uint64(2**32 - 1)) * count >> half
-    return ((values >> half) * count + low >> half).astype(np.int64)
+    parts_of_all: npt.NDArray[np.int64] = ((values >> half) * count + low >> half).astype(np.int64)
+    return parts_of_all
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,13 @@ def _stays_below(name: str) -> bool:
 
 
 def recorded_files(folder: str, below: str) -> list[str]:
-    """The files in a local folder below `folder` that have records, and `below` if it has one."""
-    found = []
+    """The files in a local folder below `folder` that have records, and `below` if it has one.
+
+    What is behind a link is no record of ours.
+    """
+    found: list[str] = []
+    if linked_part(folder, records_uri(folder, below)):
+        return found
     if os.path.isfile(record_uri(folder, below)):
         found.append(below)
     for place, _, names in os.walk(records_uri(folder, below)):
@@ -150,6 +155,8 @@ def linked_part(folder: str, uri: str) -> str:
 def remove_recorded(folder: str, below: str) -> None:
     """Delete the files in a local folder that have records, never through a link, and what was left
     half-written beside them; then their records, and folders that are empty by then."""
+    if linked_part(folder, records_uri(folder, below)):
+        return
     for uri in recorded_files(folder, below):
         if not linked_part(folder, os.path.dirname(uri)):
             _remove_file(uri)
@@ -178,14 +185,18 @@ def remove_unfinished(folder: str) -> None:
 
 
 def stranger_in(folder: str) -> str:
-    """The first name in a local folder that is not marked as ours, "" where it is or is empty."""
-    if not os.path.isdir(folder) or os.path.isdir(f"{folder}/{RECORDS}"):
+    """The first name in a local folder that is not marked as ours, "" where it is or is empty.
+
+    A link to records elsewhere is no mark: those are of another folder.
+    """
+    mark = f"{folder}/{RECORDS}"
+    if not os.path.isdir(folder) or (os.path.isdir(mark) and not os.path.islink(mark)):
         return ""
     return min(os.listdir(folder), default="")
 
 
 def _remove_file(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         os.unlink(path)
 
 

@@ -267,9 +267,10 @@ class RecordedStorage(BeamStorage):
         """InputError where a file is somebody else's, or would be written through a link."""
         alone = []
         for uri in uris:
-            if link := linked_part(self._folder, uri):
+            record = record_uri(self._folder, uri)
+            if link := linked_part(self._folder, uri) or linked_part(self._folder, record):
                 raise InputError(f"{link} is a link, through which nothing is written: remove it")
-            if os.path.exists(uri) and not os.path.exists(record_uri(self._folder, uri)):
+            if os.path.exists(uri) and not os.path.exists(record):
                 alone.append(uri)
         if not alone:
             return
