@@ -233,7 +233,7 @@ def read_batches(
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
-        # A third of the time of `parquet.read_table`, which is made for whole data sets.
+        # `parquet.read_table` would load Arrow's datasets, and pandas where that is installed.
         file = parquet.ParquetFile(pa.BufferReader(storage.read(uri)))
         table = file.read(columns, use_threads=False)
         return table.select(columns) if columns else table

@@ -9,7 +9,9 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -17,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
 from copydetect.storage.downloads import cached_download
-from copydetect.storage.files import LocalStorage, Storage, StoredFile, Survey
+from copydetect.storage.files import LocalStorage, StoredFile, Survey
 from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
@@ -34,11 +36,9 @@ from copydetect.storage.records import (
 
 _REMOTE_BUFFER = 1 << 20
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
-
-
-def storage_for(uri: str) -> Storage:
-    """The plain local storage for a path, Beam's file systems for `scheme://…`."""
-    return BeamStorage() if "://" in uri else LocalStorage()
+_PATIENCE_SECONDS = 60.0
+_SILENT: dict[str, str] = {}
+"""Buckets that have not answered, and what their clients said."""
 
 
 class BeamStorage:
@@ -172,7 +172,17 @@ class _RemoteStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def _remote_errors(verb: str, uri: str) -> Iterator[None]:
-    """Each client has its own errors; one that is missing is told by nearly any of them."""
+    """Each client has its own errors; one that is missing is told by nearly any of them.
+
+    Clients try for minutes before they give up. A bucket that has not answered for so long is not
+    asked again by this process: else a manifest of its files would take for ever.
+    """
+    bucket = "/".join(uri.split("/")[:3])
+    _refuse_without_credentials(verb, uri)
+    if bucket in _SILENT:
+        said = f"{bucket} did not answer before: {_SILENT[bucket]}"
+        raise InputError(f"cannot {verb} {uri}: {said}") from OSError(said)
+    started = time.monotonic()
     try:
         yield
     except InputError:
@@ -183,8 +193,31 @@ def _remote_errors(verb: str, uri: str) -> Iterator[None]:
             f"cannot {verb} {uri}: no client for {scheme}:// is installed or set up: {error}"
         ) from error
     except Exception as error:
+        if time.monotonic() - started > _PATIENCE_SECONDS:
+            _SILENT[bucket] = str(error)
         trouble = error if isinstance(error, OSError) else OSError(str(error))
         raise InputError(f"cannot {verb} {uri}: {error}") from trouble
+
+
+def _refuse_without_credentials(verb: str, uri: str) -> None:
+    """InputError where S3 would be asked without credentials, which its client tries for minutes."""
+    if uri.startswith("s3://") and not _has_s3_credentials():
+        raise InputError(
+            f"cannot {verb} {uri}: there are no credentials for s3://. Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and --s3_secret_access_key"
+        )
+
+
+@lru_cache(maxsize=1)
+def _has_s3_credentials() -> bool:
+    """Whether the client would find some, where it is installed."""
+    try:
+        import boto3
+    except ImportError:
+        return True  # that it is missing is told when it is asked for
+    options = getattr(FileSystems, "_pipeline_options", None)
+    given = options is not None and options.get_all_options().get("s3_access_key_id")
+    return bool(given) or boto3.Session().get_credentials() is not None
 
 
 class RecordedStorage(BeamStorage):
