@@ -256,7 +256,7 @@ def test_a_bucket_that_did_not_answer_for_minutes_is_not_asked_again(
 ) -> None:
     clock, asked = [0.0], []
 
-    def silent(self: MadeUpFileSystem, path: str, **_: object) -> io.BytesIO:
+    def silent(self: MadeUpFileSystem, path: str, *_: object, **__: object) -> io.BytesIO:
         asked.append(path)
         clock[0] += 100.0
         raise BeamIOError("no route to host")

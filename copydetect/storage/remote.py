@@ -200,7 +200,7 @@ def _remote_errors(verb: str, uri: str) -> Iterator[None]:
 
 
 def _refuse_without_credentials(verb: str, uri: str) -> None:
-    """InputError where S3 would be asked without credentials, which its client tries for minutes."""
+    """InputError where S3 would be asked without credentials: its client tries for minutes."""
     if uri.startswith("s3://") and not _has_s3_credentials():
         raise InputError(
             f"cannot {verb} {uri}: there are no credentials for s3://. Set AWS_ACCESS_KEY_ID and "
