@@ -100,7 +100,7 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def refuse_foreign(output: str) -> None:
-    """InputError where the folder holds files, but none of an earlier run, or another's manifest."""
+    """InputError where the folder holds files, but none of an earlier run, or a foreign manifest."""
     if "://" in output:
         return
     manifest = join(output, MANIFEST)
