@@ -100,7 +100,7 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def refuse_foreign(output: str) -> None:
-    """InputError where the folder holds files, but none of an earlier run, or a foreign manifest."""
+    """InputError where the folder holds files, but no earlier run, or the manifest of others."""
     if "://" in output:
         return
     manifest = join(output, MANIFEST)
