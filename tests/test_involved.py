@@ -9,7 +9,7 @@ import pytest
 
 from copydetect.grouping.groups import group_copies, pairs_to_compare
 from copydetect.grouping.involved import NUMBER, involved
-from tests.test_groups import images_table, matches_table, same_picture
+from tests.group_tables import images_table, matches_table, same_picture
 
 
 def parts_of(images: pa.Table, size: int) -> list[pa.Table]:
