@@ -18,7 +18,7 @@ from copydetect.storage.files import Storage
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-_BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
+_BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ class CandidateJob:
 
     @property
     def blocks(self) -> int:
-        """How many runs of parts are scored together: enough to spread the work, but no more than
-        that each has `_BLOCK_IMAGES` images, for every block hears from every part."""
+        """How many runs of parts are scored together, for every block hears from every part: each
+        of 1,024 images or more, up to 16, and then of 8,192."""
         side = self.proposals.queries
+        spread = min(side.images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
         wanted = math.ceil(side.images / _BLOCK_IMAGES)
-        return max(1, min(side.parts, max(wanted, _LEAST_BLOCKS)))
+        return max(1, min(side.parts, max(wanted, spread)))
 
     def block_of(self, parts: Ints | int) -> Any:
         """The block of each part."""
