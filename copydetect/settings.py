@@ -41,23 +41,26 @@ from copydetect.verification.matches import MatchOptions
 
 EVEN_ODDS = 0.5
 COPY_SCORE = 0.8
-"""From this similarity up, descriptors speak of a likely copy."""
+"""Cosine similarity of near pairs, of which crowds are made. Of the candidates of `match` on the
+benchmark of `.github/FIGURES.md` that have it, half are copies; the others are pages and garments
+that look alike."""
 _DESCRIPTOR_NEIGHBORS = 50
-"""What a query keeps. `copydetect benchmark effort`: the best 10 candidates hold .971 of the copies
-among 1,120 references, the best 50 .979; the far neighbours also tell how crowded it is around an
-image (`candidates.densities`)."""
+"""How many neighbours a query keeps. `copydetect benchmark effort`: the best 10 candidates hold
+.971 of the copies among 1,120 references, the best 50 .979; the far neighbours also tell how
+crowded it is around an image (`candidates.densities`)."""
 _FEATURE_NEIGHBORS = 8
-"""What a local feature keeps: about 8 serve for one copy of an image and for ten alike, see
+"""How many neighbours a local feature keeps: about 8 serve one copy of an image as well as ten, see
 `search.votes`."""
 _FAMILY_DISTANCE = 0.06
 """In families of 20 and more re-encodings of a picture the eighth nearest is at .03 to .05 or
 less, in crowds of one design at .03 to .1, elsewhere at .14 and more."""
 _FEATURE_PROBES = 4
-"""Inverted lists. Six find as many copies of edited pictures, in a fifth more time."""
+"""Inverted lists that a feature visits. Six find no more copies of edited pictures, and take a
+fifth more time."""
 _FEATURES_PER_LIST = 20
-"""Features to train the lists on, for each."""
+"""Features per list that the lists are trained on."""
 _FEATURE_QUERIES = 65_536
-"""Features that one task of the search asks for, about."""
+"""About how many features one task of the search asks for."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Effort:
 
     channels; views: of the images of a pile; query_views: where queries meet references, of these,
     and of queries, which are fewer and more often copies; keypoints: the local features;
-    verify_score: from which score up, in log-odds, candidates are looked at; match_score: and from
-    which up they are matched in full.
+    verify_score: candidates are verified from this score up, in log-odds; match_score: they are
+    matched in full from this score up.
     """
 
     channels: tuple[Channel, ...]
@@ -81,6 +84,9 @@ class Effort:
 _BOTH: tuple[Channel, ...] = ("descriptor", "local")
 _ALL_VIEWS = "whole,crops,frames"
 
+# On the benchmarks of `.github/FIGURES.md`, verify_score −7.2 leaves 3,296 of 9,200 candidates of
+# `match`, which hold 543 of 545 copies, and 1,902 of 7,598 of the pile, which hold 1,083 of 1,166.
+# match_score −4 leaves 564 and 993, with 526 and 951 of the copies.
 EFFORTS: dict[EffortName, Effort] = {
     "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.5, -4.0),
     "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -7.2, -4.0),
@@ -209,7 +215,7 @@ class Settings:
 
     def feature_search(self, symmetric: bool) -> SearchOptions:
         """The search of local features; symmetric: of a collection in itself."""
-        # A feature of the collection finds itself; what repeats in its picture says little.
+        # In a collection, a feature finds itself; what repeats in its own picture says little.
         return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
     def voting(self, symmetric: bool) -> VoteOptions:

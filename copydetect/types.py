@@ -35,7 +35,7 @@ of one scene; same_layout: one page, form, window or design with other content; 
 """
 
 COPY_RELATIONS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
-"""Those of copies."""
+"""The relations of copies."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes: the score cannot tell which; spare: of such a crowd that is larger than an
-    ordinary family, and not among the best pairs of either image, so that it need not be looked at
-    where the query has been proved to have copies enough.
+    of look-alikes, and the score cannot tell which. spare: the pair is in a crowd that is larger
+    than an ordinary family, and is not among the best pairs of either image. It is not verified
+    once its query has enough proved copies.
     """
 
     query_id: str
@@ -156,6 +156,8 @@ class Match:
 
     confidence: probability in [0, 1] that the pair are copies; is_copy: whether that is enough;
     proof: what the pixels alone say, before the search's score counts, None where it is not known;
+    other_content: how probable the pixels alone make it that both are one page, picture or layout
+    with other content, for which the search's score would be as high;
     relation: one of `COPY_RELATIONS` where is_copy, or one that was asked to count too, else one of
     the others; transform: 9 numbers,
     row-major 3×3, query px → reference px of the upright images at full size, empty where none was
@@ -183,12 +185,13 @@ class Match:
     query_uri: str = ""
     reference_uri: str = ""
     proof: float | None = None
+    other_content: float | None = None
 
     @classmethod
     def of_strangers(
         cls, query_id: str, reference_id: str, similarity: float, score: float, reason: str
     ) -> Match:
-        """The verdict on a pair of which nothing is known but that it was proposed."""
+        """The verdict on a pair that was proposed, and of which nothing else is known."""
         return cls(
             query_id=query_id,
             reference_id=reference_id,

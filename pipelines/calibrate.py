@@ -64,7 +64,7 @@ class Calibrated:
 
     @property
     def threshold(self) -> str:
-        """Where the wanted precision starts, in words; OptionError where it cannot be had."""
+        """Where the wanted precision starts, in words; OptionError where it is not reached."""
         point = self.found["dedup"].point_for(self.precision)
         return f"precision {self.precision:g} starts at a confidence of {point.threshold:.3f}"
 

@@ -1,4 +1,4 @@
-"""What of a finished run is worth another try: images that failed for a reason that may pass."""
+"""What of a finished run should be tried again: images that failed for a reason that may pass."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def forget_what_follows(storage: Storage, output: str, folder: str) -> None:
 def only_failures_have_gone(
     storage: Storage, output: str, manifest: Manifest, listings: Sequence[str]
 ) -> bool:
-    """Whether the input is what it was in a run, but for images that could not be read then.
+    """Whether the input is what it was in a run, apart from images that could not be read then.
 
     listings: files of the new listing, of all roles.
     """

@@ -8,7 +8,7 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.grouping.file_history import FileHistory
 from copydetect.grouping.originality import CERTAIN, SIGNS, Originality
-from tests.test_groups import images_table
+from tests.group_tables import images_table
 
 
 def history(image_id: str, **known: object) -> FileHistory:

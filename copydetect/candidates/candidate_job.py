@@ -72,8 +72,8 @@ class CandidateJob:
 
     @property
     def blocks(self) -> int:
-        """How many runs of parts are scored together, for every block hears from every part: each
-        of 1,024 images or more, up to 16, and then of 8,192."""
+        """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
+        then of 8,192. More would only add files, since every block reads from every part."""
         side = self.proposals.queries
         spread = min(side.images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
         wanted = math.ceil(side.images / _BLOCK_IMAGES)
@@ -99,7 +99,7 @@ class CandidateJob:
         return runs.join(self.scratch, name)
 
     def described_parts(self) -> list[tuple[int, int]]:
-        """(side, part) of all descriptors."""
+        """(side, part) of every file of descriptors."""
         if not self.proposals.described:
             return []
         sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]

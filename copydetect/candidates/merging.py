@@ -104,7 +104,8 @@ def sides_step(job: CandidateJob, described: Sequence[tuple[tuple[int, int], int
 
 
 def found_step(job: CandidateJob, part: int) -> None:
-    """Bring what was found for a part of the queries to pairs of images, and send them on."""
+    """Turn what was found for a part of the queries into pairs of images, and send these to the
+    blocks that score them."""
     proposals = job.proposals
     sample = job.uri("sample", part)
     channels = [("found", proposals.described), ("voted", bool(proposals.votes))]
@@ -257,7 +258,7 @@ def _kept(
     records = np.zeros(len(rows), _KEPT)
     for name in ("query", "reference", *_SHOWN):
         records[name] = getattr(pairs, name)[rows]
-    # Equal ranks of one image's pairs do not exist, so that int32 holds all that are kept.
+    # No two pairs of an image have one rank, so that the ranks of kept pairs fit int32.
     records["rank"] = np.minimum(ranks[rows], np.iinfo(np.int32).max)
     records["views"] = _NO_VIEW
     described = np.flatnonzero(pairs.descriptor_row[rows] >= 0)
@@ -286,7 +287,7 @@ def collect_step(job: CandidateJob, part: int) -> str:
         np.diff(records["reference"][order]) != 0
     )
     if len(order):
-        # Spare is what both say is.
+        # A pair is spare where the blocks of both of its images say so.
         every = np.logical_and.reduceat(records["spare"][order], np.flatnonzero(first))
         records["spare"][order[first]] = every
     order = order[first]

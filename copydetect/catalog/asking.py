@@ -1,17 +1,19 @@
-"""One picture, asked of a catalogue at once: what of it is a copy, with the evidence.
+"""One picture, looked up in a catalogue at once: what it is a copy of, with the evidence.
 
 The picture is described as the queries of `match` are; the indexes of the last generation are
-visited where they are, and the pairs that both channels propose are verified as in a run. How
-crowded it is in the collection was measured by its last night.
+visited where they are, and the pairs that both channels propose are verified as in a run. The last
+night has measured how crowded the collection is around each image.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from loky import cpu_count
 
 from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
 from copydetect.candidates.density_steps import DensityScale
@@ -69,32 +71,36 @@ class Asker:
         pairs = self._pairs(neighbors, side, votes)
         options = self._verifying
         query = self._opened(content, name, stored)
-        matches = []
-        for row in np.flatnonzero(pairs.score >= options.min_score).tolist():
+
+        def verdict(row: int) -> Match | None:
             number = int(pairs.reference[row])
             reference = self._images.open(number)
             if isinstance(reference, Failure):
-                continue
+                return None
             candidate = _candidate(pairs, row, name)
             points = _points(votes, int(pairs.local_row[row]))
             prior = Prior.before_proof(candidate)
             match = verdict_on(query, reference, candidate, points, prior, options)
-            file = self.catalog.standing[number]
-            matches.append(replace(match, reference_id=file.image_id, reference_uri=file.uri))
+            file = self.catalog.standing_files.of(number)
+            return replace(match, reference_id=file.image_id, reference_uri=file.uri)
+
+        rows = np.flatnonzero(pairs.score >= options.min_score).tolist()
+        with ThreadPoolExecutor(max(1, min(cpu_count(), len(rows)))) as pool:
+            matches = [match for match in pool.map(verdict, rows) if match]
         return sorted(matches, key=lambda match: (-match.confidence, match.reference_id))
 
     def warm(self) -> None:
-        """Load what the first picture would wait for."""
+        """Load all that the first picture would have to wait for."""
         _ = (self._descriptors, self._side, self._features, self._images)
 
     @property
     def _verifying(self) -> VerifyOptions:
-        return self.settings.verification.for_collection(len(self.catalog.standing))
+        return self.settings.verification.for_collection(len(self.catalog.standing_files))
 
     @cached_property
     def _living(self) -> npt.NDArray[np.bool_]:
         living = np.zeros(max(self.catalog.generation.numbers, 1), np.bool_)
-        living[list(self.catalog.standing)] = True
+        living[self.catalog.standing_files.contents] = True
         return living
 
     @cached_property
@@ -135,7 +141,8 @@ class Asker:
     def _described(
         self, content: bytes, name: str
     ) -> tuple[Neighbors | None, DescribedSide | None, Keypoints | None]:
-        """What the descriptors of a picture are near to, themselves, and its local features."""
+        """The neighbours of a picture's descriptors, the descriptors themselves, and its local
+        features."""
         describer, options = self.describer, self.describer.options
         decoded = decode(
             content, describer.side_px, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
@@ -221,7 +228,7 @@ class Asker:
 
 
 class _QuerySide(DescribedSide):
-    """The descriptors of one picture, which are at hand."""
+    """The descriptors of one picture, in memory."""
 
     def __init__(self, held: Floats, ids: Ints, weights: Floats) -> None:
         super().__init__(LocalStorage(), "", ids, weights, np.zeros(1, np.int64))

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import tables
 from copydetect.inputs.listing import ListedImage
@@ -37,7 +39,7 @@ FILES = pa.schema(
         pa.field("removed", pa.int64(), nullable=False),
     ]
 )
-"""One row a number of a part, in their order; fields as in `CatalogFile`."""
+"""One row per number of a part, in their order; fields as in `CatalogFile`."""
 
 FileStatus = Literal["ok", "failed", "again", "removed", "forgotten", "unused"]
 
@@ -48,9 +50,9 @@ class CatalogFile:
 
     image_id: what it is called; listed_id: what its input called it; stamp: size and time of the
     file when it was read, "" where they are not known; bytes: its size; content: number of the
-    image whose pixels were described for all with the same bytes; status: ok; failed, as it will
-    again; again: failed, to be tried again; removed, as it was asked for, or changed; forgotten:
-    with all that was known of it; unused: a number that no image has. added, removed: the
+    image that was described for all with the same bytes; status: ok; failed: for good; again:
+    failed, to be tried again; removed: on request, or because its content changed; forgotten:
+    removed with all that was known of it; unused: a number that no image has. added, removed: the
     generations, 0 for never.
     """
 
@@ -69,12 +71,12 @@ class CatalogFile:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells that a listed image is this one: its file, and its name in a container."""
+        """What identifies a listed image: its file, and its name in a container."""
         return self.uri, self.listed_id if self.member else ""
 
 
 def forgotten(file: CatalogFile) -> CatalogFile:
-    """The number of an image of which nothing else is known any more."""
+    """A number whose image has been forgotten."""
     return CatalogFile(
         file.number, "", "", "", "", "", "", 0, -1, "forgotten", file.added, file.removed
     )
@@ -86,7 +88,7 @@ def key_of(number: int) -> str:
 
 
 def stamp_of(uri: str) -> str:
-    """Size and time of change of a local file; "" where they cannot be had."""
+    """Size and time of change of a local file; "" where they are not known."""
     if "://" in uri:
         return ""
     try:
@@ -126,9 +128,29 @@ class Ledger:
         return standing
 
     def is_known(self, uri: str, stamp: str) -> bool:
-        """Whether a plain file need not be read again: nothing speaks for its having changed."""
+        """Whether a plain file need not be read again: its size and time of change are the same."""
         file = self.by_place.get((uri, ""))
         return bool(stamp and file and file.status != "again" and file.stamp == stamp)
+
+
+class StandingFiles:
+    """The same as `Ledger.names`, from rows of `FILES` that are made objects only where wanted."""
+
+    def __init__(self, table: pa.Table) -> None:
+        rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
+        contents, numbers = (table[name].to_numpy()[rows] for name in ("content", "number"))
+        order = np.lexsort((numbers, contents))
+        self.contents, first = np.unique(contents[order], return_index=True)
+        self._rows, self._table = rows[order[first]], table
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def of(self, content: int) -> CatalogFile:
+        """The file that stands for a content that is there."""
+        row = int(self._rows[np.searchsorted(self.contents, content)])
+        (values,) = self._table.slice(row, 1).to_pylist()
+        return CatalogFile(**values)
 
 
 @dataclass(frozen=True)
@@ -168,7 +190,7 @@ class NightPlan:
         return [*self.new, *self.twins, *(file for file, _ in self.failed)]
 
     def digest(self) -> str:
-        """What tells a night that is run again from another one."""
+        """Identifies a night, so that the same one, run again, is recognised."""
         text = hashlib.sha256()
         for file in [*self.added, *self.replaced]:
             text.update(repr((file.number, file.image_id, file.uri, file.sha256)).encode())
@@ -259,7 +281,7 @@ def _file_of(image: ListedImage, stamps: Mapping[str, str], generation: int) -> 
 
 
 def _free(file: CatalogFile, taken: set[str]) -> str:
-    """The image_id, with as many folders in front as it takes to be the only one of its name."""
+    """The image_id, with as many folders in front as make it unique."""
     if file.image_id not in taken:
         return file.image_id
     path = file.uri.removesuffix(file.image_id).rstrip("/")

@@ -84,10 +84,10 @@ class DecodeOptions:
     """Limits of decoding.
 
     max_megapixels: the largest image that is decoded, by what its header says, before memory is
-    taken for it, 8 bytes a pixel at most; one of a format that takes more counts as several. A JPEG
-    that is decoded at 1/2, 1/4 or 1/8 counts with its size over 2, 4 or 8, because its full picture
-    is never in memory. Frames of an animation are decoded one after the other until they have this
-    many pixels together.
+    taken for it, at most 8 bytes per pixel; an image of a format that takes more counts as several.
+    A JPEG that is decoded at 1/2, 1/4 or 1/8 counts with its size over 2, 4 or 8, because its full
+    picture is never in memory. Frames of an animation are decoded one after the other until they
+    have this many pixels together.
     """
 
     max_megapixels: float = 200.0
@@ -130,7 +130,7 @@ def pieces_of(width_px: float, height_px: float) -> float:
 
 
 def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
-    """How long a picture's longer side may be where that of others is `side_px`: so much for each
+    """How long a picture's longer side may be where that of others is `side_px`: as long for each
     of its pieces."""
     return round(side_px * pieces_of(width_px, height_px))
 

@@ -56,7 +56,7 @@ class IndexOptions:
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
     PQ, 4 lists are visited: features vote, and need not all be found);
-    training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
+    training_per_list: sampled vectors per list; shard_bytes: aimed-at size of a shard; threads: of
     FAISS, in one worker.
     """
 
@@ -103,7 +103,7 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
     """How many lists to make for a number of vectors.
 
     One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
-    adds lists. Then 256 vectors a list, so that a query's work stays the same while
+    adds lists. Then 256 vectors per list, so that a query's work stays the same while
     the collection grows; from 65,536 lists on, where finding the lists would cost more than
     searching them, 16·√n. Local features (PQ) visit few lists, so that it is 2.5·√n
     for them: finding the lists then costs as much as searching them.

@@ -3,11 +3,11 @@
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.pipelines.recipes calibration CAL
 
-Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained
-on: of others the search knows too much, and its score says too much. For dedup and for match two
-maps each are fitted on the same pairs: with the search's score, for runs with the same channels,
-and by the decision's confidence alone, for all others. With `--effort thorough` given to the first
-command, the maps with the score are made for that effort.
+Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained on.
+On pictures that it was trained on, the search's score would say too much. Two maps each are fitted
+for dedup and for match, on the same pairs. One uses the search's score, for runs with the same
+channels; the other the decision's confidence alone, for all other runs. With `--effort thorough`
+given to the first command, the maps with the score are made for that effort.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def read_labelled(path: Path) -> LabelledPairs:
     table = parquet.read_table(path)
     columns = {
         name: table[name].to_numpy()
-        for name in ("confidences", "scores", "origins", "labels", "found", "across")
+        for name in (
+            *("confidences", "other_content", "scores"),
+            *("origins", "labels", "found", "across"),
+        )
     }
     booleans = {name: columns[name].astype(np.bool_) for name in ("labels", "found", "across")}
     kinds = tuple(tuple(kinds) for kinds in table["kinds"].to_pylist())

@@ -27,12 +27,13 @@ from copydetect.verification.calibration import (
     log_odds,
     pairs_to_show,
 )
+from copydetect.verification.proved_families import Priors
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
 PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-"""For which thresholds are written out; any other can be asked of the calibration."""
+"""Thresholds are written out for these; the calibration can be asked for any other."""
 _FOLDS = 5
 _REGULARISATION = 100.0
 _RESAMPLES = 200
@@ -41,7 +42,7 @@ _STEP_PAIRS = 25
 _STEPS_PAY = 0.98
 _STEPS_FROM = 500
 """Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
-_COLUMNS = ("confidences", "scores", "labels", "origins", "found", "across")
+_COLUMNS = ("confidences", "other_content", "scores", "labels", "origins", "found", "across")
 _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
 
@@ -49,7 +50,8 @@ _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 class LabelledPairs:
     """Pairs with the truth about them; row i of each field belongs together.
 
-    confidences: (n,) in [0, 1], of the decision; scores: (n,) of the search; labels: (n,) whether
+    confidences: (n,) in [0, 1], of the decision; other_content: (n,) in [0, 1], as in
+    `types.Match`; scores: (n,) of the search; labels: (n,) whether
     they are copies; origins: (n,) int64, the original that a pair is about: pairs of one stay in
     one fold and are drawn together; found: (n,) whether the search proposed the pair, the others
     only count as missed copies; across: (n,) whether they are a made copy and an image of the
@@ -57,6 +59,7 @@ class LabelledPairs:
     """
 
     confidences: Floats
+    other_content: Floats
     scores: Floats
     labels: Booleans
     origins: Integers
@@ -67,8 +70,8 @@ class LabelledPairs:
     def of(self, task: Task) -> LabelledPairs:
         """The pairs that a search for this task meets.
 
-        For match those of a query and a reference, half of the queries without a copy: every
-        second original counts as if it were not among the references.
+        For match these are pairs of a query and a reference. Every second original counts as if it
+        were not among the references, so that half of the queries have no copy.
         """
         if task == "dedup":
             return self
@@ -119,7 +122,7 @@ def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
 
 
 def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
-    """For each precision that can be had, the lowest threshold: ascending in both, in small steps.
+    """The lowest threshold for each precision that is reached, both ascending in small steps.
 
     probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
     """
@@ -163,7 +166,9 @@ def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: b
         if len(np.unique(pairs.labels[seen])) < 2:
             raise OptionError("too few originals: leave-out folds need copies and strangers each")
         fitted = _fit_map(pairs, seen, use_score, steps)
-        values[judged] = fitted.apply(pairs.confidences[judged], pairs.scores[judged])
+        priors = Priors(pairs.scores[judged], np.ones(int(judged.sum())))
+        shown = pairs.confidences[judged], pairs.other_content[judged]
+        values[judged] = priors.confidences(*shown, fitted)
     return values
 
 
@@ -199,8 +204,8 @@ def _logistic(
 def regressed(values: Floats, labels: Booleans) -> list[float]:
     """Weights and intercept of logistic regression, with a slight L2 penalty on the weights.
 
-    values: (n, m). What scikit-learn's `LogisticRegression(C=100)` finds, which is the only thing
-    that a run without training would need it for.
+    values: (n, m). It finds what scikit-learn's `LogisticRegression(C=100)` finds. `copydetect
+    calibrate` would need that library for nothing else.
     """
     sides = np.where(labels, 1.0, -1.0)
     inputs = np.column_stack([values, np.ones(len(values))])
@@ -256,7 +261,7 @@ def _curve(probabilities: Floats, labels: Booleans, weights: Floats) -> tuple[Fl
 
 
 def _cut(curve: tuple[Floats, ...], precision: float) -> int | None:
-    """Where on the curve the precision is still had; None where nowhere."""
+    """The last place on the curve with at least this precision; None where there is none."""
     _, right, wrong = curve
     reported = right + wrong
     enough = (right >= precision * reported - 1e-9) & (reported >= pairs_to_show(precision))
@@ -307,7 +312,8 @@ def _resampled(pairs: LabelledPairs, probabilities: Floats, precision: float) ->
 
 
 def _by_kind(pairs: LabelledPairs, above: Booleans) -> dict[str, dict[str, float]]:
-    """Of each kind of edit: how many copies hold it, and how many of them are reported."""
+    """For each kind of edit, how many copies it was used for, and which share of them is
+    reported."""
     copies = np.flatnonzero(pairs.labels).tolist()
     figures = {}
     for kind in sorted({kind for row in copies for kind in pairs.kinds[row]}):

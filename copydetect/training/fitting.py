@@ -74,8 +74,8 @@ class Start:
     """What a run begins with.
 
     init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
-    name: of the model that is written; notes: for its card; steps_now: stop after so many steps,
-    to be continued, None for all; trust_model: whether the teacher's program may run.
+    name: of the model that is written; notes: for its card; steps_now: stop after this many steps,
+    to be continued later, None for all; trust_model: whether the teacher's program may run.
     """
 
     init: str = "imagenet"
@@ -370,7 +370,8 @@ def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], 
 
 
 def _finish(run: _Run, start: Start) -> Path:
-    """Write the best weights, whitened as validation likes them, with card and background."""
+    """Write the best weights, with the whitening that validates best, and with card and
+    background."""
     options = run.options
     model = run.network(run.state.best_weights)
     network = for_inference(model, options, run.device)

@@ -84,25 +84,10 @@ class ProbabilityMap:
         probabilities = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
         return np.where(np.asarray(confidences) >= 1, 1.0, probabilities)
 
-    def needed(self, probability: float, score: float) -> float:
-        """The confidence at which a pair of this score reaches the probability, 0…1.
-
-        1 where none but proof does.
-        """
-        x = float(log_odds(probability))
-        if self.steps:
-            known, odds = np.array(self.steps).T
-            beyond = min(x - odds[0], 0.0) + max(x - odds[-1], 0.0)
-            x = float(np.interp(x, odds, known)) + beyond
-        rest = x - self.intercept - self.score * float(np.clip(score, -_SCORE_LIMIT, _SCORE_LIMIT))
-        if self.confidence <= 0 or abs(rest / self.confidence) >= float(log_odds(1.0)):
-            return 0.0 if rest <= 0 else 1.0
-        return float(1 / (1 + np.exp(-rest / self.confidence)))
-
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What is to be had by cutting at `threshold`, measured on pairs that the map had not seen.
+    """Precision and recall from `threshold` up, measured on pairs that the map had not seen.
 
     pairs: how many are reported; low, high: Wilson's 95 % interval of the precision; recall: of all
     copies that were made, found by the search or not.
@@ -172,15 +157,11 @@ class Calibration:
         """P(copy) of pairs, (n,); see `ProbabilityMap.apply`."""
         return self.map.apply(confidences, scores)
 
-    def needed(self, threshold: float, score: float) -> float:
-        """The decision's confidence from which on a pair of this score is over the threshold."""
-        return self.map.needed(threshold, score)
-
     def point_for(self, precision: float) -> OperatingPoint:
-        """The lowest threshold from which on pairs are at least this precise.
+        """The lowest threshold from which pairs are at least this precise.
 
-        OptionError where none is: it says what can be had. A precision counts as reached only if
-        enough pairs are reported for one more wrong pair to show.
+        OptionError where no threshold is: it says which precision can be reached. A precision
+        counts as reached only if so many pairs are reported that one more wrong pair would show.
         """
         if not 0 < precision < 1:
             raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")
@@ -190,21 +171,21 @@ class Calibration:
         raise OptionError(self._unreachable(precision))
 
     def threshold_for(self, precision: float) -> float:
-        """The confidence from which on pairs are at least this precise; OptionError as above."""
+        """The confidence from which pairs are at least this precise; OptionError as above."""
         return self.point_for(precision).threshold
 
     def _unreachable(self, precision: float) -> str:
         shown = [point for point in self.points if point.pairs >= pairs_to_show(point.precision)]
         if not shown:
-            return f"--precision {precision} cannot be had: this calibration found no copies"
+            return f"--precision {precision} cannot be reached: this calibration found no copies"
         # With no wrong pair at all, the next one could still be wrong.
         best = max(shown, key=lambda point: (point.precision, point.recall))
         said = min(best.precision, 1 - 1 / (best.pairs + 1))
         return (
-            f"--precision {precision} cannot be had: the most that this calibration can show is "
-            f"{said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a confidence "
-            f"of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
-            f"shown with a larger --sample, or on images that are easier to tell apart"
+            f"--precision {precision} cannot be reached: the most that this calibration can show "
+            f"is {said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a "
+            f"confidence of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can "
+            f"only be shown with a larger --sample, or on images that are easier to tell apart"
         )
 
 
@@ -234,13 +215,14 @@ def bundled_calibration(
 
 
 def decision_digest() -> str:
-    """Tells the installed decisions, on copies and on relations, from others."""
+    """16 hex digits that identify the installed decisions, on copies and on relations."""
     content = BUNDLED_DECISION.read_bytes() + BUNDLED_RELATIONS.read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def pairs_to_show(precision: float) -> int:
-    """How many pairs must be reported for a precision to show: with fewer, one error ends it."""
+    """How many pairs must be reported before a precision can be shown: among fewer, one wrong pair
+    is more than it allows."""
     return int(np.ceil(1 / max(1 - precision, 1e-3) - 1e-9))
 
 

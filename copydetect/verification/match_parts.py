@@ -54,14 +54,14 @@ class VerifyOptions:
     calibration: Calibration = IDENTITY
 
     def reporting_from(self, min_confidence: float) -> VerifyOptions:
-        """The same with another confidence from which on pairs count as copies."""
+        """The same with another confidence from which pairs count as copies."""
         return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
 
     def for_collection(self, references: int) -> VerifyOptions:
         """The same options, adapted to the number of images that were searched.
 
-        With few it cannot be told how crowded it is around one: their scores mean nothing. All may
-        be copies of each other, and then none stands out. So all candidates are looked at.
+        Among few images nothing tells how crowded it is around one, so that scores mean nothing:
+        all may be copies of each other. There all candidates are verified.
         """
         if references >= _CROWD:
             return self
@@ -209,8 +209,8 @@ def verify_part(
 ) -> MatchTables:
     """Verify the candidates of one part, from `min_score` up; rows in the order of their table.
 
-    Of a large family, pairs enough to hold it are verified and the spare ones left, so that a
-    thousand copies of a picture cost a thousand times what one costs.
+    Of a large family, only pairs that hold it together are verified, and spare ones are left out:
+    the work grows with the number of copies, not with its square.
 
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
@@ -261,7 +261,8 @@ def opened_pairs(
 ) -> Iterator[tuple[int, OpenedPair]]:
     """The candidates of one part that are verified, with their rows, in the order of their table.
 
-    wanted: tells of a row and its candidate whether it is, when its turn has come.
+    wanted: says whether a row, with its candidate, is verified; it is asked when the row's turn
+    comes.
     """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)
@@ -279,22 +280,21 @@ def opened_pairs(
 class _Verdict:
     """A match with a calibrated confidence, and what it was made from.
 
-    proof: the decision's own confidence; overturned: whether another prior makes it a copy, which
-    the rest of the match does not show yet.
+    overturned: whether another prior makes it a copy, which the rest of the match does not show
+    yet.
     """
 
     candidate: Candidate
     match: Match
-    proof: float
     overturned: bool = False
 
     def judged_again(self, prior: Prior, options: VerifyOptions) -> _Verdict:
         """The same by another prior."""
-        confidence = prior.confidence(self.proof, options.calibration)
-        needed = prior.needed(options.matching.min_confidence, options.calibration)
-        is_copy = self.proof >= needed
+        proof, other_content = self.match.proof or 0.0, self.match.other_content or 0.0
+        confidence = prior.confidence(proof, other_content, options.calibration)
+        is_copy = confidence >= options.matching.min_confidence
         match = replace(self.match, confidence=confidence)
-        return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
+        return _Verdict(self.candidate, match, is_copy != self.match.is_copy)
 
 
 def _verdict(
@@ -306,20 +306,9 @@ def _verdict(
     options: VerifyOptions,
 ) -> _Verdict:
     """The verdict on a pair by its pixels and what was known before."""
-    calibration, matching = options.calibration, options.matching
-    needed = prior.needed(matching.min_confidence, calibration)
-    match = verify_images(
-        query, reference, candidate, points, replace(matching, min_confidence=needed)
-    )
-    confidence = prior.confidence(match.confidence, calibration)
-    found = replace(
-        match,
-        confidence=confidence,
-        proof=match.confidence,
-        query_uri=query.uri,
-        reference_uri=reference.uri,
-    )
-    return _Verdict(candidate, found, match.confidence)
+    believe = partial(prior.confidence, calibration=options.calibration)
+    match = verify_images(query, reference, candidate, points, options.matching, believe)
+    return _Verdict(candidate, replace(match, query_uri=query.uri, reference_uri=reference.uri))
 
 
 def verdict_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,10 +43,10 @@ from copydetect.verification.relations import (
 )
 
 _HOPELESS = 2.5
-"""How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
-what the pixels say to which the search's features have led."""
+"""How far below `match_score`, in log-odds, a pair is no longer matched in full. What the pixels
+say, where the search's features led, is first added to its score."""
 _TOO_FAR_TO_LAY = 2.0
-"""How far below it thumbnails are not laid over each other: some always fit by chance."""
+"""How far below it thumbnails are no longer laid over each other: some always fit by chance."""
 _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
 """How far below it a pair is that is unlike another and has no score: neither hopeless, if features
 agree, nor worth laying."""
@@ -55,18 +56,26 @@ two benchmarks 5 have less of both."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
 
+Believe = Callable[[float, float], float]
+"""(`Match.proof`, `Match.other_content`) → the probability that the pair are copies."""
+
+
+def as_proved(proof: float, other_content: float) -> float:
+    """What the pixels alone say."""
+    return proof
+
+
 @dataclass(frozen=True)
 class MatchOptions:
     """How a pair is verified.
 
     min_confidence: from which probability on a pair counts as copies, 0…1; counted: relations that
-    count as copies too, whatever the probability; doubt: pairs that are
-    this likely after their small copies were compared are opened at full size; decided:
-    correspondences of the search are proof enough from this confidence on, and full matching is
-    skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
-    search's features led to pixels that differ; those below only where some of these features
-    agree, and those far below not at all; scored: whether scores mean something, else similarity
-    and votes decide this; working_px: longest side at which pixels are compared;
+    count as copies too, whatever the probability; doubt: pairs that are this likely after their
+    small copies were compared are opened at full size; decided: from this confidence on nothing
+    further is tried, for full size settles the rest; match_score: candidates whose score, in
+    log-odds, is not far below are matched in full where some of the search's features agree, and
+    laid over each other; -inf does both in any case; scored: whether scores mean something, else
+    similarity and votes decide this; working_px: longest side at which pixels are compared;
     features: that full matching compares; max_regions: transforms of one pair, 1 for its best
     alone; limit_msec: after which a pair is decided by what is known so far.
     """
@@ -74,7 +83,7 @@ class MatchOptions:
     min_confidence: float = 0.5
     counted: tuple[Relation, ...] = ()
     doubt: float = 0.02
-    decided: float = 0.9
+    decided: float = 0.7
     match_score: float = -6.5
     scored: bool = True
     working_px: int = 448
@@ -120,48 +129,53 @@ def verify_pair(
     candidate: Candidate,
     correspondences: npt.NDArray[np.float32] | None = None,
     options: MatchOptions | None = None,
+    believe: Believe = as_proved,
 ) -> Match:
     """Decide whether two images are copies of each other.
 
     correspondences: (n, 4) float32 query x, y, reference x, y of features that the search found to
     agree, as fractions of each image's longer side (rows of `votes.Votes.points`), or None. A pure
-    function of its arguments as long as `limit_msec` is not reached.
+    function of its arguments as long as `limit_msec` is not reached. believe: makes the match's
+    confidence of its proof and its probability of other content.
     """
     options = options or MatchOptions()
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
     if query.has_too_little or reference.has_too_little:
-        return replace(_strangers(candidate), reason=TOO_LITTLE)
+        return replace(_strangers(candidate), confidence=believe(0.0, 0.0), reason=TOO_LITTLE)
     short = _falls_short(candidate, options)
     evidence = collect_evidence(query, reference, correspondences, options, decision, short)
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
-        return _strangers(candidate)
-    confidence = joint_confidence(best, evidence)
+        return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+    proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
-    if confidence >= options.doubt and query.seen is None and reference.seen is None:
-        verdict = look_closely(best, confidence, query, reference)
+    if proof >= options.doubt and query.seen is None and reference.seen is None:
+        verdict = look_closely(best, proof, query, reference)
     if verdict is not None:
-        confidence = verdict.confidence
+        proof, other_content = verdict.confidence, verdict.other_content
+    confidence = believe(proof, other_content)
     is_copy = confidence >= options.min_confidence
     match = replace(
         _strangers(candidate),
         confidence=confidence,
+        proof=proof,
+        other_content=other_content,
         is_copy=is_copy,
         transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
         inliers=best.alignment.inliers,
         reason=explain(best, is_copy),
     )
     if is_copy:
-        match = _described(match, best, evidence, query, reference, options)
+        match = _described(match, best, evidence, query, reference, options, believe)
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
     match = _related(match, best, verdict, query, reference)
     if match.relation in options.counted and not match.is_copy:
         counted = replace(match, is_copy=True)
-        match = _described(counted, best, evidence, query, reference, options)
+        match = _described(counted, best, evidence, query, reference, options, believe)
     return match
 
 
@@ -172,6 +186,7 @@ def _described(
     query: PairImage,
     reference: PairImage,
     options: MatchOptions,
+    believe: Believe,
 ) -> Match:
     """A copy with its regions, direction and probable edits."""
     signs = signs_of(best, query, reference)
@@ -181,7 +196,7 @@ def _described(
         query,
         reference,
         load_decision(),
-        options.min_confidence,
+        lambda proof: believe(proof, 0.0) >= options.min_confidence,
         options.max_regions - 1,
     )
     query_region, reference_region = polygons([best, *further], query, reference)
@@ -260,8 +275,9 @@ def _falls_short(candidate: Candidate, options: MatchOptions) -> float:
     if options.scored or options.match_score == -math.inf:
         return options.match_score - candidate.score
     unknown = math.isnan(candidate.similarity) and math.isnan(candidate.votes)
-    alike = candidate.similarity >= _ALIKE or candidate.votes >= _VOTED
-    return -math.inf if alike or unknown else _UNLIKELY
+    if unknown:
+        return -math.inf
+    return 0.0 if candidate.similarity >= _ALIKE or candidate.votes >= _VOTED else _UNLIKELY
 
 
 def _promises(
@@ -271,8 +287,10 @@ def _promises(
     shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
     if short - shown > _HOPELESS:
         return False
-    agree = bool(collected) or short <= 0
-    return agree or some_agree(query.searched_features, reference.searched_features)
+    unsearched = query.keypoints is None or reference.keypoints is None
+    if collected or short == -math.inf or (unsearched and short <= 0):
+        return True
+    return some_agree(query.searched_features, reference.searched_features)
 
 
 def _identical(query: PairImage, reference: PairImage) -> bool:
@@ -301,6 +319,7 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
     return replace(
         _strangers(candidate),
         confidence=1.0,
+        proof=1.0,
         is_copy=True,
         relation="identical",
         transform=_full_size(np.eye(3), query, reference).ravel().tolist(),
@@ -311,13 +330,14 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
 
 
 def _strangers(candidate: Candidate) -> Match:
-    return Match.of_strangers(
+    match = Match.of_strangers(
         candidate.query_id,
         candidate.reference_id,
         candidate.similarity,
         candidate.score,
         explain(None, False),
     )
+    return replace(match, proof=0.0, other_content=0.0)
 
 
 def _full_size(matrix: Matrix, query: PairImage, reference: PairImage) -> Matrix:
