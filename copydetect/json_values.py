@@ -79,7 +79,7 @@ def _sequence_of(origin: Any, inner: tuple[Any, ...], value: Any, name: str) -> 
         kinds = [inner[0]] * len(value)
     _expected(len(kinds) == len(value), value, name, f"a list of {len(kinds)}")
     # Long lists of numbers are common, and of one type or wrong.
-    if inner[0] in (int, str) and set(kinds) == {inner[0]} and set(map(type, value)) == {inner[0]}:
+    if {*kinds} in ({int}, {str}) and {*kinds} == set(map(type, value)):
         return origin(value)
     return origin(
         value_of(kind, one, f"{name}[{place}]")

@@ -141,7 +141,8 @@ def _mapped_vectors(storage: Storage, uri: str) -> npt.NDArray[np.float16]:
 @lru_cache(maxsize=_PARTS_MAPPED)
 def _mapped_once(path: str, _: tuple[int, int, int]) -> npt.NDArray[np.float16]:
     # Of a memory map, numpy would make another one with each row that is taken.
-    return np.load(path, mmap_mode="r").view(np.ndarray)
+    vectors: npt.NDArray[np.float16] = np.load(path, mmap_mode="r").view(np.ndarray)
+    return vectors
 
 
 def _vectors_uri(folder: str, part: int) -> str:
