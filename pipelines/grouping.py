@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.grouping.comparisons import comparisons_name, write_comparisons
@@ -16,6 +17,7 @@ from copydetect.grouping.groups import (
     images_to_look_at,
     pairs_to_compare,
 )
+from copydetect.grouping.involved import involved
 from copydetect.grouping.places import groups_table
 from copydetect.parts import Sides
 from copydetect.settings import Settings
@@ -33,24 +35,25 @@ def group(
     settings: Settings,
     verifying: VerifyOptions,
 ) -> dict[str, list[str]]:
-    """Group the verified pairs, in one step: only edges and image rows are held.
+    """Group the verified pairs, in one step: only edges and rows of copies are held.
 
     uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer:
     histories of copies, groups, matches, failures.
     """
-    images, matches = (
-        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
-        for name in ("images", "matches")
+    verified = tables.read_tables(place.storage, uris["matches"], tables.MATCHES)
+    images, matches = involved(
+        lambda: (tables.read_table(place.storage, uri) for uri in uris["images"]),
+        verified,
     )
     looked = look_back(place, images_to_look_at(images, matches), settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
-    unreadable = _unreadable(place, uris["failures"])
+    unreadable = _unreadable(place, uris["failures"], images)
     pairs = pairs_to_compare(images, matches, options, histories, unreadable)
     compared, failed = _compare_with_kept(place, sides, pairs, images, verifying)
     more = tables.read_tables(place.storage, compared, tables.MATCHES)
     matches = pa.concat_tables([matches, more])
-    unreadable += _unreadable(place, failed)
+    unreadable += _unreadable(place, failed, images)
     members = group_copies(images, matches, options, histories, unreadable)
     grouped = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, grouped, groups_table(members, images))
@@ -70,7 +73,7 @@ def _compare_with_kept(
     options: VerifyOptions,
 ) -> tuple[list[str], list[str]]:
     """Verify pairs of kept images and members that were not compared; the tables of matches and of
-    failures. images: the `images` table, in the order of its parts.
+    failures. images: those that are involved.
     """
     if not pairs:
         return [], []
@@ -97,8 +100,10 @@ def _compare_with_kept(
     return matches, failures
 
 
-def _unreadable(place: Workplace, failures: Sequence[str]) -> list[str]:
-    """The image_ids that some tables of failures name."""
-    failed = tables.read_tables(place.storage, failures, tables.FAILURES, ["image_id"])
-    ids: list[str] = failed["image_id"].to_pylist()
-    return ids
+def _unreadable(place: Workplace, failures: Sequence[str], images: pa.Table) -> list[str]:
+    """Those of some images that tables of failures name."""
+    found: list[str] = []
+    for uri in failures:
+        named = tables.read_table(place.storage, uri, ["image_id"])["image_id"]
+        found += named.filter(pc.is_in(named, images["image_id"])).to_pylist()
+    return found

@@ -29,6 +29,7 @@ from copydetect.grouping.groups import (
     pairs_to_compare,
 )
 from copydetect.grouping.histories import histories_of
+from copydetect.grouping.involved import involved
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader, stored_keypoints
@@ -262,15 +263,18 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
 
 
 def _group(place: _Place) -> None:
-    """Group all verified pairs; only edges and rows of images are held."""
+    """Group all verified pairs; only edges and rows of copies are held."""
     storage, settings = place.storage, place.settings
-    images, matches, failures = (
+    verified, failures = (
         tables.read_tables(storage, uris, tables.SCHEMAS[name])
         for name, uris in (
-            ("images", place.uris("images")),
             ("matches", place.numbered("matches")),
             ("failures", place.uris("failures") + place.numbered("verify-failures")),
         )
+    )
+    images, matches = involved(
+        lambda: (tables.read_table(storage, uri) for uri in place.uris("images")),
+        verified,
     )
     refs = images_to_look_at(images, matches)
     histories = histories_of(storage, refs, settings.decoding)
