@@ -171,6 +171,7 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
     found = Found.random()
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES
