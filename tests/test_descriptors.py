@@ -115,6 +115,14 @@ def test_a_graph_of_another_network_is_refused(tmp_path):
         load_model(str(path), precision="float32")
 
 
+def test_a_graph_for_another_size_than_the_card_says_is_refused(tmp_path):
+    path = copied(tmp_path, ".onnx")
+    card = path.with_suffix(".json")
+    card.write_text(card.read_text().replace('"input_size_px": 256', '"input_size_px": 128'))
+    with pytest.raises(ModelError, match="input_size_px 128"):
+        load_model(str(path), precision="float32")
+
+
 @pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx2"})])
 def test_an_ordinary_processor_needs_no_torch(flags):
     code = f"""

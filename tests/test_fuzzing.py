@@ -32,6 +32,7 @@ from copydetect.evaluation.ground_truth import read_predictions, read_truth
 from copydetect.images.decoding import decode
 from copydetect.index.shards import load_index
 from copydetect.index.spills import open_spill, read_arrays, read_records, write_arrays, write_spill
+from copydetect.inputs.containers import _tar_members
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.runs import Manifest
@@ -288,5 +289,12 @@ def test_a_length_that_no_machine_can_hold_is_a_damaged_tar(tmp_path: Path) -> N
     start, absurd = length.start(), b"9" * 40 + b" comment="
     path = tmp_path / "shard.tar"
     path.write_bytes(whole[:start] + absurd + whole[start + len(absurd) :])
-    with pytest.raises(InputError, match=r"shard\.tar"):
+    with pytest.raises(InputError, match=r"shard\.tar.*a length that no file has"):
         read_input(path)
+
+
+def test_a_tar_that_goes_on_beyond_what_a_file_can_hold_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    path.write_bytes(tar_of({"size": "9" * 40}))
+    with path.open("rb") as stream, pytest.raises(tarfile.ReadError, match="that no file has"):
+        list(_tar_members(stream))

@@ -30,8 +30,9 @@ class OnnxNetwork:
 
     batch_size = 1
 
-    def __init__(self, model: Path, content: bytes) -> None:
-        """model: path of the weights, content: their bytes. ModelError where they do not fit."""
+    def __init__(self, model: Path, content: bytes, size_px: int) -> None:
+        """model: path of the weights, content: their bytes, size_px: side of the images that its
+        card says. ModelError where the graph does not fit."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -49,6 +50,12 @@ class OnnxNetwork:
         except Exception as error:  # safetensors and ONNX Runtime raise types of their own
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{graph_path(model)} does not fit {model}: {reason}") from error
+        shape = self._session.get_inputs()[0].shape
+        if any(isinstance(side, int) and side != size_px for side in shape[1:3]):
+            raise ModelError(
+                f"{graph_path(model)} takes pixels of {shape}, but the card beside it says "
+                f"input_size_px {size_px}: mend the card, or remove the graph"
+            )
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Unit vectors (n, d) of images (n, h, w, 3) of the card's size."""

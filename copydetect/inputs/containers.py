@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import posixpath
+import sys
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -233,7 +234,9 @@ def _tar_images(
 
 def _tar_members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The plain files of a tar; tarfile.ReadError where it is no tar, damaged or cut off."""
-    with tarfile.open(fileobj=stream, mode="r:") as tar:
+    with _damage_at(0):  # the first header is read at once
+        opened = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115
+    with opened as tar:
         while (member := _next_member(tar)) is not None:
             if member.isreg() and not member.issparse():
                 yield member
@@ -249,12 +252,10 @@ def _tar_members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
 def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     """The next header; tarfile.ReadError where it is damaged, whatever tarfile makes of it."""
     begun = tar.offset
-    try:
+    if begun > sys.maxsize:
+        raise tarfile.ReadError("the last header gives a size that no file has")
+    with _damage_at(begun):
         member = tar.next()
-    except DAMAGED_TAR:
-        raise
-    except Exception as error:  # sizes, times and maps of sparse files are parsed unchecked
-        raise tarfile.ReadError(f"the header at byte {begun} is damaged: {error}") from error
     if member is not None and (member.size < 0 or tar.offset <= member.offset):
         raise tarfile.ReadError(f"the header at byte {begun} gives a size of {member.size}")
     return member
@@ -278,3 +279,17 @@ def _failure(ref: ImageRef, error: Exception) -> Failure:
     """Why an image cannot be read. What was found when it was listed may come back."""
     kind, retryable = type(error).__name__, is_transient(error)
     return Failure(ref.image_id, ref.uri, "read", kind, str(error), ref.role, retryable)
+
+
+@contextlib.contextmanager
+def _damage_at(begun: int) -> Iterator[None]:
+    """Sizes, times and maps of sparse files are parsed unchecked: one kind of error for all."""
+    try:
+        yield
+    except (tarfile.TarError, OSError):
+        raise
+    except OverflowError as error:
+        message = f"the header at byte {begun} gives a length that no file has"
+        raise tarfile.ReadError(message) from error
+    except Exception as error:
+        raise tarfile.ReadError(f"the header at byte {begun} is damaged: {error}") from error
