@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -61,7 +62,9 @@ class ImageRow:
 
     sha256 in hex; width, height in px, upright; bytes: size of the file; transparent: whether the
     ground shows through anywhere; frames: of an animation, else 1; duration_msec: of an animation,
-    None where it is not one or too long to be decoded as a whole; captured_at: when the
+    None where it is not one or too long to be decoded as a whole; companions: where the files are
+    that belong to it, such as the film of a live photo, the RAW of a JPEG, the settings of an
+    editor, None where that was not looked at; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
     stands for this one, where both can be read.
     """
@@ -81,6 +84,7 @@ class ImageRow:
     transparent: bool | None = None
     frames: int | None = None
     duration_msec: int | None = None
+    companions: Sequence[str] | None = None
 
     @property
     def ref(self) -> ImageRef:
@@ -132,8 +136,8 @@ class Candidate:
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
     of look-alikes: the score cannot tell which; spare: of such a crowd that is larger than an
-    ordinary family, and not among the best pairs of either image, so that it need not be looked at
-    where the query has been proved to have copies enough.
+    ordinary family, where other pairs of both images are looked at first, and this one only if
+    these do not bring the two into one group.
     """
 
     query_id: str

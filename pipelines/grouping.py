@@ -1,5 +1,5 @@
-"""The last stage of `dedup`: matches → groups, whose kept images have been compared with all that
-could go for them."""
+"""The last stage of `dedup`: matches → groups that are whole, and whose kept images have been
+compared with all that could go for them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import apache_beam as beam
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.grouping.comparisons import comparisons_name, write_comparisons
+from copydetect.grouping.comparisons import (
+    comparisons_name,
+    spare_candidates,
+    write_comparisons,
+)
 from copydetect.grouping.groups import (
     GroupOptions,
     group_copies,
     images_to_look_at,
     pairs_to_compare,
+    pairs_to_connect,
 )
 from copydetect.grouping.places import groups_table
 from copydetect.parts import Sides
@@ -42,16 +47,26 @@ def group(
         tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
         for name in ("images", "matches")
     )
+    unreadable = _unreadable(place, uris["failures"])
+    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
+    spare = spare_candidates(place.storage, uris["candidates"])
+    compared, failed = [], []
+
+    def compare(stage: str, pairs: Sequence[Candidate]) -> pa.Table:
+        found, not_read = _compare(place, sides, stage, pairs, images, verifying)
+        compared.extend(found)
+        failed.extend(not_read)
+        unreadable.extend(_unreadable(place, not_read))
+        more = tables.read_tables(place.storage, found, tables.MATCHES)
+        return pa.concat_tables([matches, more])
+
+    pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
+    matches = compare("connect families", pairs)
     looked = look_back(place, images_to_look_at(images, matches), settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
-    unreadable = _unreadable(place, uris["failures"])
-    pairs = pairs_to_compare(images, matches, options, histories, unreadable)
-    compared, failed = _compare_with_kept(place, sides, pairs, images, verifying)
-    more = tables.read_tables(place.storage, compared, tables.MATCHES)
-    matches = pa.concat_tables([matches, more])
-    unreadable += _unreadable(place, failed)
-    members = group_copies(images, matches, options, histories, unreadable)
+    pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
+    matches = compare("compare with the kept", pairs)
+    members = group_copies(images, matches, options, histories, unreadable, spare)
     grouped = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, grouped, groups_table(members, images))
     return {
@@ -62,15 +77,17 @@ def group(
     }
 
 
-def _compare_with_kept(
+def _compare(
     place: Workplace,
     sides: Sides,
+    stage: str,
     pairs: Sequence[Candidate],
     images: pa.Table,
     options: VerifyOptions,
 ) -> tuple[list[str], list[str]]:
-    """Verify pairs of kept images and members that were not compared; the tables of matches and of
-    failures. images: the `images` table, in the order of its parts.
+    """Verify pairs that were left out before; the tables of matches and of failures.
+
+    images: the `images` table, in the order of its parts.
     """
     if not pairs:
         return [], []
@@ -88,7 +105,7 @@ def _compare_with_kept(
     processes = place.processes(len(pairs), PAIRS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, folder, processes)
     place.engine.run(
-        "compare with the kept",
+        stage,
         lambda pipeline: pipeline | beam.Create(todo) | transform,
         total=len(pairs),
         unit="pairs",

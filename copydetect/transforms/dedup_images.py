@@ -21,12 +21,13 @@ from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
-from copydetect.grouping.comparisons import write_comparisons
+from copydetect.grouping.comparisons import spare_candidates, write_comparisons
 from copydetect.grouping.groups import (
     GroupOptions,
     group_copies,
     images_to_look_at,
     pairs_to_compare,
+    pairs_to_connect,
 )
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.places import groups_table
@@ -54,6 +55,7 @@ from copydetect.types import Candidate
 from copydetect.verification.match_parts import PairImages, verify_part
 
 _PARTS = 16
+_CONNECTED, _COMPARED = "connected", "comparisons"
 
 
 class DedupImages(beam.PTransform[Any, Any]):
@@ -191,15 +193,16 @@ class _Place:
     def table_uris(self, name: str) -> tuple[str, ...]:
         """The files of a table of results."""
         if name == "failures":
-            compared = self.compared_uri("verify-failures")
-            return (*self.uris("failures"), *self.numbered("verify-failures"), compared)
-        if name == "matches":
-            return (*self.numbered("matches"), self.compared_uri("matches"))
-        return (self.groups_uri,)
+            return (*self.uris("failures"), *self._verified("verify-failures"))
+        return self._verified("matches") if name == "matches" else (self.groups_uri,)
 
-    def compared_uri(self, name: str) -> str:
-        """The file of what comparing kept images with their members gives."""
-        return runs.join(self.folder, "comparisons", name, runs.part_name(0))
+    def _verified(self, name: str) -> tuple[str, ...]:
+        later = (self.compared_uri(compared, name) for compared in (_CONNECTED, _COMPARED))
+        return (*self.numbered(name), *later)
+
+    def compared_uri(self, compared: str, name: str) -> str:
+        """The file of what comparing pairs gives that were left out at first."""
+        return runs.join(self.folder, compared, name, runs.part_name(0))
 
     @property
     def groups_uri(self) -> str:
@@ -272,35 +275,41 @@ def _group(place: _Place) -> None:
             ("failures", place.uris("failures") + place.numbered("verify-failures")),
         )
     )
-    refs = images_to_look_at(images, matches)
-    histories = histories_of(storage, refs, settings.decoding)
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     unreadable = failures["image_id"].to_pylist()
-    pairs = pairs_to_compare(images, matches, options, histories, unreadable)
-    compared, failed = _compare(place, pairs, images)
-    unreadable += failed["image_id"].to_pylist()
-    matches = pa.concat_tables([matches, compared])
-    members = group_copies(images, matches, options, histories, unreadable)
+    spare = spare_candidates(storage, place.numbered("candidates"))
+
+    def compare(name: str, pairs: Sequence[Candidate]) -> pa.Table:
+        compared, failed = _compare(place, name, pairs, images)
+        unreadable.extend(failed["image_id"].to_pylist())
+        return pa.concat_tables([matches, compared])
+
+    pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
+    matches = compare(_CONNECTED, pairs)
+    histories = histories_of(storage, images_to_look_at(images, matches), settings.decoding)
+    pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
+    matches = compare(_COMPARED, pairs)
+    members = group_copies(images, matches, options, histories, unreadable, spare)
     tables.write_table(storage, place.groups_uri, groups_table(members, images))
 
 
 def _compare(
-    place: _Place, pairs: Sequence[Candidate], images: pa.Table
+    place: _Place, name: str, pairs: Sequence[Candidate], images: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """Compare kept images with their members; the matches and failures, which are written too."""
+    """Verify pairs that were left out before; the matches and failures, which are written too."""
     storage, side = place.storage, place.sides.queries
     verifying = place.settings.verification.for_collection(side.images)
     stored, numbers = stored_keypoints(storage, side), side.numbers(storage)
     opened = PairImages(storage, numbers, verifying, stored)
     found = [tables.MATCHES.empty_table()], [tables.FAILURES.empty_table()]
-    folder = runs.join(place.folder, "search", "comparisons")
+    folder = runs.join(place.folder, "search", name)
     for _, candidates, part in write_comparisons(storage, folder, pairs, images):
         verified = verify_part(storage, candidates, part, (opened, opened), verifying)
         found[0].append(verified.matches)
         found[1].append(verified.failures)
     matches, failures = map(pa.concat_tables, found)
-    tables.write_table(storage, place.compared_uri("matches"), matches)
-    tables.write_table(storage, place.compared_uri("verify-failures"), failures)
+    tables.write_table(storage, place.compared_uri(name, "matches"), matches)
+    tables.write_table(storage, place.compared_uri(name, "verify-failures"), failures)
     return matches, failures
 
 

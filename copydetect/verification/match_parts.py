@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,12 +43,10 @@ class VerifyOptions:
     """Which candidates are verified, and how.
 
     min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at; enough: proved copies of a query after which its spare candidates
-    are not looked at.
+    the pairs that are looked at.
     """
 
     min_score: float = -7.0
-    enough: int = 10
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
@@ -207,30 +205,22 @@ def verify_part(
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
 ) -> MatchTables:
-    """Verify the candidates of one part, from `min_score` up; rows in the order of their table.
-
-    Of a large family, pairs enough to hold it are verified and the spare ones left, so that a
-    thousand copies of a picture cost a thousand times what one costs.
+    """Verify the candidates of one part, from `min_score` up, without spare ones; rows in the order
+    of their table.
 
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
     verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    proved: Counter[str] = Counter()
-
-    def is_left(row: int, candidate: Candidate) -> bool:
-        return candidate.spare and proved[candidate.query_id] < options.enough
-
-    for wanted in (lambda row, candidate: not candidate.spare, is_left):
-        opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, wanted)
-        for row, (candidate, query, reference, points, failed) in opened:
-            failures |= {(failure.role, failure.image_id): failure for failure in failed}
-            if not isinstance(query, Failure) and not isinstance(reference, Failure):
-                prior = Prior.before_proof(candidate)
-                verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
-                proved[candidate.query_id] += verdicts[row].match.is_copy
-    verdicts = dict(sorted(verdicts.items()))
+    opened = opened_pairs(
+        storage, candidates_uri, pairs_uri, sides, options, lambda _, candidate: not candidate.spare
+    )
+    for row, (candidate, query, reference, points, failed) in opened:
+        failures |= {(failure.role, failure.image_id): failure for failure in failed}
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            prior = Prior.before_proof(candidate)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     copies = [verdict.match.is_copy for verdict in verdicts.values()]
     families = in_proved_families(list(candidates.values()), copies)
