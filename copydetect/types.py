@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -152,6 +153,15 @@ class Candidate:
     rank: int
     crowded: bool = False
     spare: bool = False
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Candidate:
+        """A row of the `candidates` table; NaN instead of null."""
+        silent = {name: math.nan for name in _OF_CHANNELS if row[name] is None}
+        return cls(**{**row, **silent})
+
+
+_OF_CHANNELS = ("similarity", "descriptor_score", "votes", "local_score")
 
 
 @dataclass(frozen=True)

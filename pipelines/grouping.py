@@ -27,6 +27,7 @@ from copydetect.settings import Settings
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.whole_families import PartFiles, judge_families
 
 from .stages import PAIRS_WORTH_PROCESSES, Workplace, look_back
 
@@ -43,10 +44,9 @@ def group(
     uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer:
     histories of copies, groups, matches, failures.
     """
-    images, matches = (
-        tables.read_tables(place.storage, uris[name], tables.SCHEMAS[name])
-        for name in ("images", "matches")
-    )
+    judged = _judge_families(place, sides, uris, verifying)
+    images = tables.read_tables(place.storage, uris["images"], tables.IMAGES)
+    matches = tables.read_tables(place.storage, judged, tables.MATCHES)
     unreadable = _unreadable(place, uris["failures"])
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     spare = spare_candidates(place.storage, uris["candidates"])
@@ -72,9 +72,42 @@ def group(
     return {
         "histories": looked,
         "groups": [grouped],
-        "matches": uris["matches"] + compared,
+        "matches": judged + compared,
         "failures": uris["failures"] + failed,
     }
+
+
+def _judge_families(
+    place: Workplace, sides: Sides, uris: Mapping[str, list[str]], options: VerifyOptions
+) -> list[str]:
+    """The matches tables, by part, with what the families of all parts say of their pairs."""
+    storage, matches = place.storage, list(uris["matches"])
+    work = [
+        PartFiles(part, *files)
+        for part, files in enumerate(
+            zip(
+                uris["candidates"],
+                [
+                    runs.join(place.folder, "pairs", runs.part_name(n, "npz"))
+                    for n in range(len(matches))
+                ],
+                matches,
+                strict=True,
+            )
+        )
+    ]
+    scratch = runs.join(place.folder, "search", "families")
+
+    def verify(name: str, todo: list[PartFiles], told: VerifyOptions) -> list[pa.Table]:
+        transform = CandidatesToMatches(storage, sides, told, runs.join(scratch, name))
+        parts = [files[:3] for files in todo]
+        place.engine.run("judge families", lambda p: p | beam.Create(parts) | transform)
+        return [tables.read_table(storage, files.matches) for files in todo]
+
+    for part, table in judge_families(storage, scratch, work, options, verify).items():
+        matches[part] = place.part_uri("judged", part)
+        tables.write_table(storage, matches[part], table)
+    return matches
 
 
 def _compare(

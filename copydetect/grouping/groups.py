@@ -16,7 +16,6 @@ import hashlib
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -202,10 +201,7 @@ class _Grouping:
         ranks = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
         chosen = apart[order[ranks < self.options.neighbors]]
         for row in spare.take(chosen).to_pylist():
-            known: dict[str, Any] = {
-                name: math.nan if value is None else value for name, value in row.items()
-            }
-            yield Candidate(**{**known, "spare": False})
+            yield Candidate.of_row({**row, "spare": False})
 
     def uncompared(self) -> Iterator[Candidate]:
         """The pairs of `pairs_to_compare`."""

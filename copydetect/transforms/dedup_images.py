@@ -52,7 +52,8 @@ from copydetect.transforms.refs_to_descriptions import (
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Candidate
-from copydetect.verification.match_parts import PairImages, verify_part
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.verification.whole_families import PartFiles, judge_families
 
 _PARTS = 16
 _CONNECTED, _COMPARED = "connected", "comparisons"
@@ -193,12 +194,14 @@ class _Place:
     def table_uris(self, name: str) -> tuple[str, ...]:
         """The files of a table of results."""
         if name == "failures":
-            return (*self.uris("failures"), *self._verified("verify-failures"))
-        return self._verified("matches") if name == "matches" else (self.groups_uri,)
+            later = self._later("verify-failures")
+            return (*self.uris("failures"), *self.numbered("verify-failures"), *later)
+        if name == "matches":
+            return (*self.numbered("judged"), *self._later("matches"))
+        return (self.groups_uri,)
 
-    def _verified(self, name: str) -> tuple[str, ...]:
-        later = (self.compared_uri(compared, name) for compared in (_CONNECTED, _COMPARED))
-        return (*self.numbered(name), *later)
+    def _later(self, name: str) -> list[str]:
+        return [self.compared_uri(compared, name) for compared in (_CONNECTED, _COMPARED)]
 
     def compared_uri(self, compared: str, name: str) -> str:
         """The file of what comparing pairs gives that were left out at first."""
@@ -267,11 +270,13 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
 def _group(place: _Place) -> None:
     """Group all verified pairs; only edges and rows of images are held."""
     storage, settings = place.storage, place.settings
-    images, matches, failures = (
+    verifying = settings.verification.for_collection(place.sides.queries.images)
+    opened = _opened(place, verifying)
+    matches = _judge_families(place, verifying, opened)
+    images, failures = (
         tables.read_tables(storage, uris, tables.SCHEMAS[name])
         for name, uris in (
             ("images", place.uris("images")),
-            ("matches", place.numbered("matches")),
             ("failures", place.uris("failures") + place.numbered("verify-failures")),
         )
     )
@@ -280,9 +285,20 @@ def _group(place: _Place) -> None:
     spare = spare_candidates(storage, place.numbered("candidates"))
 
     def compare(name: str, pairs: Sequence[Candidate]) -> pa.Table:
-        compared, failed = _compare(place, name, pairs, images)
-        unreadable.extend(failed["image_id"].to_pylist())
-        return pa.concat_tables([matches, compared])
+        folder = runs.join(place.folder, "search", name)
+        work = [files[1:] for files in write_comparisons(storage, folder, pairs, images)]
+        verified = [verify_part(storage, *files, (opened, opened), verifying) for files in work]
+        for table, found in (
+            ("matches", [tables.MATCHES.empty_table(), *(one.matches for one in verified)]),
+            (
+                "verify-failures",
+                [tables.FAILURES.empty_table(), *(one.failures for one in verified)],
+            ),
+        ):
+            tables.write_table(storage, place.compared_uri(name, table), pa.concat_tables(found))
+        for one in verified:
+            unreadable.extend(one.failures["image_id"].to_pylist())
+        return pa.concat_tables([matches, *(one.matches for one in verified)])
 
     pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
     matches = compare(_CONNECTED, pairs)
@@ -293,24 +309,33 @@ def _group(place: _Place) -> None:
     tables.write_table(storage, place.groups_uri, groups_table(members, images))
 
 
-def _compare(
-    place: _Place, name: str, pairs: Sequence[Candidate], images: pa.Table
-) -> tuple[pa.Table, pa.Table]:
-    """Verify pairs that were left out before; the matches and failures, which are written too."""
+def _opened(place: _Place, options: VerifyOptions) -> PairImages:
     storage, side = place.storage, place.sides.queries
-    verifying = place.settings.verification.for_collection(side.images)
-    stored, numbers = stored_keypoints(storage, side), side.numbers(storage)
-    opened = PairImages(storage, numbers, verifying, stored)
-    found = [tables.MATCHES.empty_table()], [tables.FAILURES.empty_table()]
-    folder = runs.join(place.folder, "search", name)
-    for _, candidates, part in write_comparisons(storage, folder, pairs, images):
-        verified = verify_part(storage, candidates, part, (opened, opened), verifying)
-        found[0].append(verified.matches)
-        found[1].append(verified.failures)
-    matches, failures = map(pa.concat_tables, found)
-    tables.write_table(storage, place.compared_uri(name, "matches"), matches)
-    tables.write_table(storage, place.compared_uri(name, "verify-failures"), failures)
-    return matches, failures
+    return PairImages(storage, side.numbers(storage), options, stored_keypoints(storage, side))
+
+
+def _judge_families(place: _Place, options: VerifyOptions, opened: PairImages) -> pa.Table:
+    """All matches with what families say of their pairs; written, too, by part."""
+    storage = place.storage
+    files = place.numbered("candidates"), place.numbered("pairs", suffix="npz")
+    work = [
+        PartFiles(part, *uris)
+        for part, uris in enumerate(zip(*files, place.numbered("matches"), strict=True))
+    ]
+
+    def verify(_: str, todo: list[PartFiles], told: VerifyOptions) -> list[pa.Table]:
+        images = opened, opened
+        return [
+            verify_part(storage, one.candidates, one.pairs, images, told).matches for one in todo
+        ]
+
+    scratch = runs.join(place.folder, "search", "families")
+    judged = judge_families(storage, scratch, work, options, verify)
+    found = []
+    for one, uri in zip(work, place.numbered("judged"), strict=True):
+        found.append(judged.get(one.part, tables.read_table(storage, one.matches)))
+        tables.write_table(storage, uri, found[-1])
+    return pa.concat_tables(found)
 
 
 def _files(place: _Place, name: str, _: None) -> tuple[str, ...]:

@@ -43,10 +43,12 @@ class VerifyOptions:
     """Which candidates are verified, and how.
 
     min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at.
+    the pairs that are looked at; family: whether the crowded pairs are of proved families, None
+    where the part itself tells.
     """
 
     min_score: float = -7.0
+    family: bool | None = None
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
@@ -219,12 +221,13 @@ def verify_part(
     for row, (candidate, query, reference, points, failed) in opened:
         failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            prior = Prior.before_proof(candidate)
+            prior = Prior.of(candidate, bool(options.family))
             verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     copies = [verdict.match.is_copy for verdict in verdicts.values()]
     families = in_proved_families(list(candidates.values()), copies)
-    for row in np.array(list(verdicts))[families].tolist():
+    told = options.family is not None
+    for row in () if told else np.array(list(verdicts))[families].tolist():
         verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
     again = {row for row, verdict in verdicts.items() if verdict.overturned}
     opened = opened_pairs(
@@ -328,9 +331,7 @@ def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Cand
     """Rows of a candidates table that are verified; NaN instead of null."""
     for row, values in enumerate(table.to_pylist()):
         if values["score"] >= options.min_score:
-            for name in ("similarity", "descriptor_score", "votes", "local_score"):
-                values[name] = np.nan if values[name] is None else values[name]
-            yield row, Candidate(**values)
+            yield row, Candidate.of_row(values)
 
 
 def _pictures(image: PairImage | Failure) -> int:

@@ -48,6 +48,12 @@ class Prior:
         """Of a pair of a proved family, of which two in three are copies at least."""
         return cls(candidate.score, _MOST / (1 - _MOST))
 
+    @classmethod
+    def of(cls, candidate: Candidate, family: bool) -> Prior:
+        """Of a pair that is of a proved family, or of none that is known."""
+        in_family = family and candidate.crowded
+        return cls.in_family(candidate) if in_family else cls.before_proof(candidate)
+
     def confidence(self, proof: float, calibration: Calibration) -> float:
         """0…1 that the pair are copies. proof: the decision's own confidence."""
         calibrated = float(calibration.apply(proof, self.score))
