@@ -159,8 +159,7 @@ class _Grouping:
         files = np.bincount(originals[readable], minlength=len(originals))
         pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
         histories = tables.HISTORIES.empty_table() if histories is None else histories
-        directions = pairs.directions(len(images))[originals]
-        originality = Originality.of(images, originals, histories, directions)
+        originality = Originality.of(images, originals, histories, pairs)
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
         removals = Removals(pairs, sizes, originality, options.keep.suggest)
