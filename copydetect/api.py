@@ -96,12 +96,12 @@ def nightly(
     """Find what is new in an input against everything before, and add it to a catalogue.
 
     catalog: a local folder, new or of an earlier night; photos: as in `dedup`; None where images
-    are only removed; output: folder for tables of what the night has found, for
-    `copydetect.open`; remove: image_ids that go, or a CSV or Parquet file with a column
-    `image_id`; forget: the same, with all that is known of them, in every file of the catalogue;
-    decisions: a CSV or Parquet file of what people have decided on pairs: `sha256_a`, `sha256_b`,
-    `decision` (copy or not_copy), `who`, `when`; keep_generations: how many nights can be gone
-    back. Options are those of `dedup`: the first night's hold for all that follow.
+    are only removed; output: folder for tables of what the night has found, for `copydetect.open`;
+    remove: image_ids that go, or a CSV or Parquet file with a column `image_id`; forget: the same,
+    with all that is known of them, in every file of the catalogue; decisions: a CSV or Parquet file
+    of what people have decided on pairs: `sha256_a`, `sha256_b`, `decision` (copy or not_copy),
+    `who`, `when`; keep_generations: how many nights stay, so that one can go back to them. Options
+    are those of `dedup`: the first night's hold for all that follow.
 
     InputError, OptionError or ModelError where an argument is wrong; CatalogBusyError where another
     process works on the catalogue; RunError where it is damaged; TooManyFailuresError, with nothing
@@ -252,7 +252,7 @@ def export(
     file_format: Format = "txt",
     to: Location | None = None,
 ) -> str:
-    """Write what a script goes on with: see `copydetect.exporting.export_run`.
+    """Write results for scripts: see `copydetect.exporting.export_run`.
 
     Returns the text, or where `to` is given the path of what was written.
 
@@ -284,7 +284,7 @@ def _run(
     job = checked_job(command, inputs, os.fspath(output), chosen, engine or EngineOptions())
     try:
         result: Result = run_job(job)
-        # After an error others may be at work yet, and would be waited for.
+        # After an error, other threads may still be at work; the pool would wait for them.
         job.engine.processes.stop()
         return result
     finally:

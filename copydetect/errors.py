@@ -76,8 +76,8 @@ class TooManyFailuresError(CopydetectError):
 def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed another time, with nothing done about the input.
 
-    So it is after want of memory, and where a file could not be read for another reason than that
-    it is not there or no file. The first such cause of `error` decides.
+    True where memory ran out, and where a file exists and could not be read. The first such cause
+    in the chain of `error` decides.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 _Z = 1.959963984540054
-"""Of a normal distribution, 95 % lies within so many standard deviations of the mean."""
+"""95 % of a normal distribution lies within this many standard deviations of the mean."""
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:

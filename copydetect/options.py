@@ -22,8 +22,9 @@ KeepRule = Literal[
     "original", "largest", "oldest", "newest", "raw", "metadata", "shortest-path", "first"
 ]
 """original: by what its file, its name and its matches tell; largest: most pixels, then most bytes
-a pixel; oldest, newest: by when it was taken, those that don't say last; raw: a camera's raw file;
-metadata: says most of how it was taken; shortest-path: fewest characters; first: by image_id."""
+per pixel; oldest, newest: by when it was taken, files that don't say come last; raw: a camera's raw
+file; metadata: most data on how it was taken; shortest-path: fewest characters; first: by
+image_id."""
 
 Count = Literal["changed_content"]
 """A relation that may count as copies beside those that do: made from the other picture or from one
@@ -65,10 +66,10 @@ class RunOptions:
 
     keep: which image of a group is kept, by the first of these rules that tells two apart. prefer,
     protect: globs of files that are kept rather than others, and that are never suggested for
-    removal. suggest: what is. exclude: globs of files that are left out. max_megapixels:
-    larger images fail. max_failed_fraction: share of the files of an input, 0…1, that may fail
-    before the run counts as failed. report: whether pages are drawn. overwrite: whether an earlier,
-    different run in the output folder may be replaced.
+    removal. suggest: what may be. exclude: globs of files that are left out. max_megapixels: larger
+    images fail. max_failed_fraction: share of the files of an input, 0…1, that may fail before the
+    run counts as failed. report: whether pages are drawn. overwrite: whether an earlier, different
+    run in the output folder may be replaced.
     """
 
     effort: EffortName = "standard"
@@ -180,11 +181,11 @@ class RunChanges(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where a run works, and what it tells meanwhile.
+    """Where a run works, and how much it prints meanwhile.
 
     flags: options of Apache Beam, such as "--runner=FlinkRunner"; without a runner the job runs on
     this machine. workers: how many processors it may use here, 0 for all. progress: whether it
-    tells on standard error how far it is. verbose: whether it tells everything that happens.
+    reports its progress on standard error. verbose: whether it prints all log messages.
     """
 
     flags: tuple[str, ...] = ()

@@ -28,7 +28,8 @@ _PARTS_HELD = 256
 
 
 def part_count(images: int) -> int:
-    """How many parts: enough to spread the work and to show progress, of 16 to 4,096 images."""
+    """How many parts: enough to spread the work and to show progress, with 16 to 4,096 images
+    each."""
     size = min(max(images // _PARTS_WANTED, _SMALLEST_PART), _LARGEST_PART)
     return max(1, math.ceil(images / size))
 
@@ -151,7 +152,7 @@ def _feature_count(storage: Any, uris: tuple[str, ...]) -> int:
 class ImageNumbers:
     """image_no → row of the `images` tables of one role; parts are read when they are wanted.
 
-    Those wanted last are held, as tables, so that memory has a bound: about 1 MB a part.
+    The parts used last are kept as tables, so that memory is bounded: about 1 MB per part.
     """
 
     def __init__(self, storage: Storage, uris: Sequence[str], counts: Sequence[int]) -> None:

@@ -68,8 +68,8 @@ class Manifest:
 
     counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
     such as the recall of the search against exact search; inputs: what was read, by role; accepted:
-    whether no more of it failed than was allowed; check: what the run found of itself, None where
-    it was told not to look.
+    whether no more of it failed than was allowed; check: what the run measured on itself, None
+    where it was told not to.
     """
 
     command: str

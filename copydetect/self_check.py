@@ -11,7 +11,8 @@ class SelfCheck:
 
     wanted: the share of the reported pairs that should be copies; threshold: the confidence from
     which on pairs are reported; expected, expected_low, expected_high: the share that will be, with
-    a 95 % interval; reached: whether that is what was wanted, else it is the most that can be had.
+    a 95 % interval; reached: whether that is what was wanted; if not, it is the most that is
+    possible.
 
     planted: how many copies were planted, 0 where nothing was checked; recall, recall_low,
     recall_high: the share of them that was found; weakest_kind: the kind of edit that was found
@@ -55,7 +56,7 @@ class SelfCheck:
             )
         else:
             first = (
-                f"a precision of {self.wanted:g} cannot be had here: the most is "
+                f"a precision of {self.wanted:g} cannot be reached here: the most is "
                 f"{self.expected:.3f} {interval}"
             )
         earlier = " by an earlier run" if self.reused else ""
@@ -70,7 +71,7 @@ class SelfCheck:
     def _held_back(self) -> list[str]:
         if not self.met:
             return [
-                "they met no other picture: what is expected is what holds for most collections"
+                "they met no other picture, so that these figures are those of most collections"
             ]
         if self.reached or not self.look_alikes:
             return []

@@ -41,23 +41,24 @@ from copydetect.verification.matches import MatchOptions
 
 EVEN_ODDS = 0.5
 COPY_SCORE = 0.8
-"""From this similarity up, descriptors speak of a likely copy."""
+"""From this cosine similarity up, a pair is likely a copy."""
 _DESCRIPTOR_NEIGHBORS = 50
-"""What a query keeps. `copydetect benchmark effort`: the best 10 candidates hold .971 of the copies
-among 1,120 references, the best 50 .979; the far neighbours also tell how crowded it is around an
-image (`candidates.densities`)."""
+"""How many neighbours a query keeps. `copydetect benchmark effort`: the best 10 candidates hold
+.971 of the copies among 1,120 references, the best 50 .979; the far neighbours also tell how
+crowded it is around an image (`candidates.densities`)."""
 _FEATURE_NEIGHBORS = 8
-"""What a local feature keeps: about 8 serve for one copy of an image and for ten alike, see
+"""How many neighbours a local feature keeps: about 8 serve one copy of an image as well as ten, see
 `search.votes`."""
 _FAMILY_DISTANCE = 0.06
 """In families of 20 and more re-encodings of a picture the eighth nearest is at .03 to .05 or
 less, in crowds of one design at .03 to .1, elsewhere at .14 and more."""
 _FEATURE_PROBES = 4
-"""Inverted lists. Six find as many copies of edited pictures, in a fifth more time."""
+"""Inverted lists that a feature visits. Six find no more copies of edited pictures, and take a
+fifth more time."""
 _FEATURES_PER_LIST = 20
-"""Features to train the lists on, for each."""
+"""Features per list that the lists are trained on."""
 _FEATURE_QUERIES = 65_536
-"""Features that one task of the search asks for, about."""
+"""About how many features one task of the search asks for."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ class Settings:
 
     def feature_search(self, symmetric: bool) -> SearchOptions:
         """The search of local features; symmetric: of a collection in itself."""
-        # A feature of the collection finds itself; what repeats in its picture says little.
+        # In a collection, a feature finds itself; what repeats in its own picture says little.
         return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
     def voting(self, symmetric: bool) -> VoteOptions:

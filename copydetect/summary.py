@@ -30,10 +30,10 @@ class Summary:
     was finished already, and nothing was done again; failed: how many images could not be used;
     first_failures: up to three of them, image_id and reason; inputs: what was read, by role.
 
-    Of `dedup`, else None: groups; copies: images of groups that are not kept; removable: those
-    of them that are suggested for removal, and their bytes. Of `match`,
-    else None: copied_queries; pairs. check: what the run found of its own precision and recall,
-    None where it did not look. tables: folder of the tables; report: the page to look at.
+    Of `dedup`, else None: groups; copies: images of groups that are not kept; removable: those of
+    them that are suggested for removal, and their bytes. Of `match`, else None: copied_queries;
+    pairs. check: the precision and recall that the run measured on itself, None where it did not.
+    tables: folder of the tables; report: the page to look at.
     """
 
     command: str

@@ -36,7 +36,7 @@ IMAGES = pa.schema(
         pa.field("companions", pa.list_(pa.string())),
     ]
 )
-"""One row an input image; width and height in px, upright; status: ok, duplicate or failed; the
+"""One row per input image; width and height in px, upright; status: ok, duplicate or failed; the
 others as in `types.ImageRow`."""
 
 KEYPOINTS = pa.schema(
@@ -52,7 +52,7 @@ KEYPOINTS = pa.schema(
         pa.field("model", pa.string(), nullable=False),
     ]
 )
-"""One row an image, units as in `types.Keypoints`; codes: n features × m bytes, row-major."""
+"""One row per image, units as in `types.Keypoints`; codes: n features × m bytes, row-major."""
 
 CANDIDATES = pa.schema(
     [
@@ -70,7 +70,7 @@ CANDIDATES = pa.schema(
         pa.field("rank", pa.int32(), nullable=False),
     ]
 )
-"""One row a candidate pair; a channel that did not propose the pair leaves its columns null."""
+"""One row per candidate pair; a channel that did not propose the pair leaves its columns null."""
 
 MATCHES = pa.schema(
     [
@@ -94,8 +94,8 @@ MATCHES = pa.schema(
         pa.field("proof", pa.float64()),
     ]
 )
-"""One row a verified candidate, copies or not, and a kept image with a member of its group that no
-candidate compared; fields as in `types.Match`."""
+"""One row per verified candidate, copy or not, and per pair of a kept image and a member of its
+group that no candidate compared; fields as in `types.Match`."""
 
 GROUPS = pa.schema(
     [
@@ -112,7 +112,7 @@ GROUPS = pa.schema(
         pa.field("similarity_to_kept", pa.float32()),
     ]
 )
-"""One row a member of a group; fields as in `types.GroupMember`, kept_uri: where `kept_id` is."""
+"""One row per member of a group; fields as in `types.GroupMember`, kept_uri: where `kept_id` is."""
 
 HISTORIES = pa.schema(
     [
@@ -132,7 +132,7 @@ HISTORIES = pa.schema(
         pa.field("padding_bytes", pa.int64(), nullable=False),
     ]
 )
-"""One row a content that has copies; fields as in `grouping.file_history.FileHistory`."""
+"""One row per content that has copies; fields as in `grouping.file_history.FileHistory`."""
 
 FAILURES = pa.schema(
     [
@@ -145,7 +145,8 @@ FAILURES = pa.schema(
         pa.field("retryable", pa.bool_(), nullable=False),
     ]
 )
-"""One row a file that failed, byte-identical ones each; retryable: another try may succeed."""
+"""One row per file that failed, byte-identical files included; retryable: another try may
+succeed."""
 
 EVENTS = pa.schema(
     [
@@ -157,11 +158,11 @@ EVENTS = pa.schema(
         pa.field("other", pa.string(), nullable=False),
     ]
 )
-"""One row a change of a catalogue, in their order; see `catalog.events`."""
+"""One row per change of a catalogue, in their order; see `catalog.lasting_groups`."""
 
 
 def descriptors(dimension: int) -> pa.Schema:
-    """Schema of the descriptors table: one row a view, vectors of `dimension` float16."""
+    """Schema of the descriptors table: one row per view, vectors of `dimension` float16."""
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
@@ -178,7 +179,7 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryE
 
 
 def first_line(error: BaseException) -> str:
-    """The reason, without the pages that libraries append to it."""
+    """The first line of a library's message, without the pages that follow it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -187,7 +188,8 @@ def write_table(
 ) -> None:
     """Write a Parquet file, whole or not at all; the folders that it needs are made.
 
-    rows_together: that are read at once at least; few make single ones cheaper to read.
+    rows_together: rows of a row group, the least that can be read at once; few make single rows
+    cheaper to read.
     """
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, rows_together, compression="zstd")

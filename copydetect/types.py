@@ -37,7 +37,7 @@ of one scene; same_layout: one page, form, window or design with other content; 
 """
 
 COPY_RELATIONS: tuple[Relation, ...] = ("identical", "same_picture", "edited")
-"""Those of copies."""
+"""The relations of copies."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes: the score cannot tell which; spare: of such a crowd that is larger than an
-    ordinary family, where other pairs of both images are looked at first, and this one only if
-    these do not bring the two into one group.
+    of look-alikes, and the score cannot tell which. spare: the pair is in a crowd that is larger
+    than an ordinary family, in which other pairs of both images are verified first, and this one
+    only if these do not bring the two into one group.
     """
 
     query_id: str
@@ -202,7 +202,7 @@ class Match:
     def of_strangers(
         cls, query_id: str, reference_id: str, similarity: float, score: float, reason: str
     ) -> Match:
-        """The verdict on a pair of which nothing is known but that it was proposed."""
+        """The verdict on a pair that was proposed, and of which nothing else is known."""
         return cls(
             query_id=query_id,
             reference_id=reference_id,

@@ -22,18 +22,18 @@ from copydetect.candidates.fusion import Fusion
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import OptionError
 from copydetect.evaluation import plots
-from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
-from copydetect.evaluation.calibration_pairs import (
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, ListedImage, content_digest
+from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
+from copydetect.parts import part_count
+from copydetect.training.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
+from copydetect.training.calibration_pairs import (
     MadeCopy,
     StudyImages,
     StudyOptions,
     choose_images,
     label_pairs,
 )
-from copydetect.inputs.finding import find_sources
-from copydetect.inputs.listing import LISTING, ListedImage, content_digest
-from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
-from copydetect.parts import part_count
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.verification.calibration import (
     FILE_NAMES,
@@ -64,7 +64,7 @@ class Calibrated:
 
     @property
     def threshold(self) -> str:
-        """Where the wanted precision starts, in words; OptionError where it cannot be had."""
+        """Where the wanted precision starts, in words; OptionError where it is not reached."""
         point = self.found["dedup"].point_for(self.precision)
         return f"precision {self.precision:g} starts at a confidence of {point.threshold:.3f}"
 

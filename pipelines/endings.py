@@ -1,4 +1,4 @@
-"""How the process ends: signals that ask it to, and readers of its output that have gone."""
+"""How the process ends: by signals, and when nobody reads its output any more."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ended(KeyboardInterrupt):
 def end_cleanly_when_asked() -> None:
     """Have SIGTERM and SIGHUP raise `Ended` in the main thread, as Ctrl-C raises its own.
 
-    Who is told to ignore one of them, as by `nohup`, goes on ignoring it.
+    A signal that the process was told to ignore, as by `nohup`, stays ignored.
     """
 
     def end(number: int, _: Any) -> None:

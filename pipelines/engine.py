@@ -34,15 +34,15 @@ from .progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
 _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
-"""Of Flink's masters and of environments: those whose workers see what this process sees."""
+"""Masters of Flink, and environments, whose workers see the same files as this process."""
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between stages spare each stage the seconds in which new ones start."""
 _RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
 _STEPS = 256
-"""More than any pipeline has."""
+"""More steps than any pipeline has."""
 _THREADS = 64
-"""What Beam's runner and gRPC start on this machine, with some to spare."""
+"""How many threads Beam's runner and gRPC start on this machine, with some to spare."""
 
 
 class StageError(CopydetectError):
@@ -74,7 +74,7 @@ class Engine:
 
     @property
     def processes(self) -> Processes:
-        """One a processor, where a job runs here."""
+        """One per processor, where a job runs on this machine."""
         return Processes(self.workers)
 
     @property
@@ -89,7 +89,7 @@ class Engine:
         return not self.is_local and not values & _HERE
 
     def tell(self, text: str) -> None:
-        """Say something on standard error, unless nothing is to be told."""
+        """Print to standard error, unless progress is not wanted."""
         if self.progress:
             print(f"copydetect: {text}", file=sys.stderr)
 

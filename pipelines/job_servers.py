@@ -54,7 +54,7 @@ def job_server_of(runner: str, flags: Sequence[str]) -> Server | None:
 
 
 def _started(options: PipelineOptions) -> Server | None:
-    """Flink's job server, in Java; None where jobs are sent to a cluster without one."""
+    """Start Flink's job server, in Java; None where jobs go to a cluster without one."""
     from apache_beam.runners.portability.flink_runner import FlinkRunner
 
     port = options.view_as(JobServerOptions)

@@ -2,7 +2,7 @@
 
     exact neighbours of a few queries → those in no candidate → matches → the share of copies lost
 
-A neighbour that is lost is no loss if it is a stranger, or if the other channel proposes it.
+It does not matter where a missed neighbour is a stranger, or where the other channel proposes it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ Pairs = npt.NDArray[np.int64]
 
 
 def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors, k: int) -> None:
-    """Keep which images a few queries' exact k nearest are of, and which of them were found."""
+    """Write down which images the exact k nearest of a few queries belong to, and which of these
+    were found."""
     starts = np.searchsorted(exact.queries, exact.queries)
     best = np.arange(len(exact.queries)) - starts < k
     wanted = Neighbors(exact.queries[best], exact.ids[best], exact.scores[best])

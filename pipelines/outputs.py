@@ -61,7 +61,8 @@ def refuse_input_in_output(sources: Sources, output: str) -> None:
 
 @contextlib.contextmanager
 def alone_in(output: str) -> Iterator[None]:
-    """Keep other runs out of a local output folder; one made for nothing does not stay."""
+    """Keep other runs out of a local output folder. A folder that was made and stays empty is
+    removed."""
     if "://" in output:
         yield
         return
@@ -98,7 +99,7 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def refuse_foreign(output: str) -> None:
-    """InputError where the folder holds files, and none that a run of ours has written."""
+    """InputError where the folder holds files, but none of an earlier run."""
     stranger = "" if "://" in output else stranger_in(output)
     if stranger:
         raise InputError(

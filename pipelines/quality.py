@@ -1,4 +1,4 @@
-"""What a run's own search loses: a few of its queries are answered exactly, and compared."""
+"""How much a run's own search misses: a few of its queries are also answered exactly."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def search_quality(
 ) -> dict[str, float]:
     """The recall of the descriptor search against exact search, for the manifest.
 
-    neighbors: the files that the search wrote, by part. 1 without a look where a query visits
-    every list; nothing where nothing was searched.
+    neighbors: the files that the search wrote, by part. The recall is 1, without measuring, where a
+    query visits every list; nothing is returned where nothing was searched.
     """
     if not neighbors:
         return {}

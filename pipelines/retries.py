@@ -1,4 +1,4 @@
-"""What of a finished run is worth another try: images that failed for a reason that may pass."""
+"""What of a finished run should be tried again: images that failed for a reason that may pass."""
 
 from __future__ import annotations
 

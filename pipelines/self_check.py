@@ -27,9 +27,9 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES, CopyOptions
 from copydetect.errors import InputError
-from copydetect.evaluation.calibration_pairs import NEARLY_CERTAIN
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
+    NEARLY_CERTAIN,
     Met,
     PlantedCopy,
     PlantedEvidence,
@@ -59,11 +59,12 @@ from .stages import Workplace
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
 _LOOKED_AT = 0.1
-"""From this confidence up it is asked whether what a copy met is a copy of its original, too."""
+"""A pair of a planted copy and another image, from this confidence up, is a reason to ask whether
+that image is a copy of the original, too."""
 _PAIRS_TOGETHER = 16
 _LIKELY = 0.5
 _MOST_THROUGH = 4
-"""Known copies of an original by which another image is looked at."""
+"""Through how many known copies of an original another image is compared, at most."""
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -310,8 +311,8 @@ def _copies_all_along(
     pairs: Sequence[tuple[str, str]],
     numbers: dict[str, int],
 ) -> dict[tuple[str, str], float]:
-    """How sure it is, without any edit, that pairs of the collection's own images are copies: of
-    those that are, by themselves or through a third image.
+    """Confidences of pairs of the collection's own, unedited images that are copies, by themselves
+    or through a third image.
 
     Heavy edits of one picture have little in common, but each has more with one that is closer to
     it. A pile holds many of them, so that in it a likely copy is not held against a planted one.

@@ -9,13 +9,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from copydetect.index.building import IndexJob, build_index
+from copydetect.index.building import IndexJob
 from copydetect.index.partitions import IndexOptions, Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.searching import SearchJob
 from copydetect.storage.files import LocalStorage
+from tests.steps_in_turn import build_index, search_index
 
 
 def unit_vectors(count: int, dimension: int = 32, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,6 @@ from copydetect import tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.candidates.merging import write_candidates
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.keypoints import KeypointOptions, load_quantiser
 from copydetect.description.views import VIEW_NAMES, ViewOptions
@@ -21,7 +20,7 @@ from copydetect.grouping.histories import histories_of
 from copydetect.grouping.keepers import KeepOptions
 from copydetect.grouping.places import groups_table
 from copydetect.images.decoding import DecodeOptions
-from copydetect.index.building import IndexJob, build_index
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.finding import find_sources
@@ -30,7 +29,7 @@ from copydetect.inputs.sources import read_source
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import vote_part, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
@@ -40,6 +39,7 @@ from copydetect.types import Role
 from copydetect.verification.calibration import Task, bundled_calibration
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
 from copydetect.verification.matches import MatchOptions
+from tests.steps_in_turn import build_index, search_index, write_candidates
 
 STORAGE = LocalStorage()
 

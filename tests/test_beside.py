@@ -12,7 +12,7 @@ from copydetect.grouping.groups import group_copies
 from copydetect.inputs.beside import with_companions
 from copydetect.types import GroupMember
 from tests.conftest import STORAGE
-from tests.test_groups import images_table, kept_by, same_picture
+from tests.group_tables import images_table, kept_by, same_picture
 
 
 def listed(folder: Path, files: str, dropped: dict[str, str]) -> list[tuple[str, str | None]]:

@@ -13,22 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copydetect.errors import InputError, OptionError
-from copydetect.evaluation.calibration_fit import (
+from copydetect.evaluation.metrics import reliability
+from copydetect.inputs.listing import ListedImage
+from copydetect.storage.files import LocalStorage
+from copydetect.training.calibration_fit import (
     LabelledPairs,
     fit_calibration,
     operating_points,
     out_of_fold,
     regressed,
 )
-from copydetect.evaluation.calibration_pairs import (
+from copydetect.training.calibration_pairs import (
     MadeCopy,
     StudyOptions,
     choose_images,
     label_pairs,
 )
-from copydetect.evaluation.metrics import reliability
-from copydetect.inputs.listing import ListedImage
-from copydetect.storage.files import LocalStorage
 from copydetect.verification.calibration import (
     IDENTITY,
     Calibration,
@@ -177,7 +177,7 @@ def test_operating_points_against_counting() -> None:
 
 def test_a_precision_that_cannot_be_had_says_what_can() -> None:
     fitted = fit_calibration(planted(600))
-    with pytest.raises(OptionError, match=r"0\.999 cannot be had: the most .* recall of"):
+    with pytest.raises(OptionError, match=r"0\.999 cannot be reached: the most .* recall of"):
         fitted.threshold_for(0.999)
     with pytest.raises(OptionError, match="above 0 and below 1"):
         fitted.threshold_for(1.5)

@@ -13,7 +13,6 @@ from copydetect import tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.candidates.merging import write_candidates
 from copydetect.candidates.pair_numbers import read_pairs
 from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
@@ -21,6 +20,7 @@ from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.types import ImageRow
 from tests.conftest import STORAGE
+from tests.steps_in_turn import write_candidates
 
 PARTS = (["a", "b"], ["c", "d"])
 VIEWS = ("whole", "on-black")

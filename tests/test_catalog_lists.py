@@ -15,14 +15,15 @@ from copydetect.catalog.lists import (
     shortened,
     turned_votes,
 )
-from copydetect.index.building import IndexJob, build_index
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import IndexOptions
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.searching import SearchJob
 from copydetect.search.votes import Votes
 from copydetect.storage.files import LocalStorage
+from tests.steps_in_turn import build_index, search_index
 
 STORAGE = LocalStorage()
 OPTIONS = SearchOptions(k=6, exclude="image")

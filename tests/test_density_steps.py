@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.candidates.merging import write_candidates
 from copydetect.index.partitions import IndexOptions
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import Votes
 from tests.collections_for_search import Collection, joined
+from tests.steps_in_turn import write_candidates
 from tests.test_merging import Found, job_of, together
 
 LIKELY_COPY = 0.8

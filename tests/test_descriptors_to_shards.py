@@ -9,14 +9,14 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.testing.util import assert_that, equal_to
 
-from copydetect.index.building import build_index
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.searching import SearchJob
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from tests.collections_for_search import Collection, assert_same, index_job, unit_vectors
+from tests.steps_in_turn import build_index, search_index
 
 SEARCH = SearchOptions(k=4, exclude="self", probes=3, task_queries=100)
 

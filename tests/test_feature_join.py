@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from copydetect.description.keypoints import load_quantiser, mirror_vectors, reconstruct
-from copydetect.index.building import IndexJob, build_index
+from copydetect.index.building import IndexJob
 from copydetect.index.channels import feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
 from copydetect.search import feature_join
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob, search_index
+from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import hit_rows
 from copydetect.search.votes import QueryFeatures, query_features, vote
 from copydetect.storage.files import LocalStorage
 from copydetect.types import Keypoints
 from tests.collections_for_search import Collection
+from tests.steps_in_turn import build_index, search_index
 
 QUANTISER = load_quantiser()
 

@@ -263,11 +263,6 @@ def test_mistakes_of_the_caller_are_not_bad_images():
         decode("photo.jpg")
 
 
-@pytest.mark.parametrize("quality", [25, 50, 75, 90, 95])
-def test_jpeg_quality_is_read_off_the_table(quality):
-    assert abs(decode(encode(picture(), "JPEG", quality=quality)).jpeg_quality - quality) <= 1
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_capture_time_and_broken_exif():
     exif = Image.Exif()

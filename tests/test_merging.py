@@ -23,7 +23,6 @@ from copydetect.candidates.fusion import (
     merge_duplicates,
     merge_matches,
 )
-from copydetect.candidates.merging import write_candidates
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
 from copydetect.candidates.pair_spills import PairRows, ranges
 from copydetect.parts import RoleParts, Sides
@@ -32,6 +31,7 @@ from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
+from tests.steps_in_turn import write_candidates
 
 IMAGES, DIMENSION, NEIGHBORS, VOTED = 120, 16, 24, 9
 ENDS = ("query_id", "reference_id")

@@ -12,7 +12,7 @@ from copydetect import tables
 from copydetect.grouping.file_history import FileHistory
 from copydetect.grouping.originality import CERTAIN, SIGNS, Originality
 from copydetect.grouping.pairs import VerifiedPairs
-from tests.test_groups import images_table, matches_table
+from tests.group_tables import images_table, matches_table
 
 
 def history(image_id: str, **known: object) -> FileHistory:

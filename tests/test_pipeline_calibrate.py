@@ -105,7 +105,7 @@ def test_a_precision_that_cannot_be_had_is_refused_with_what_can(
     made = (calibrated / "calibration.json").read_bytes()
     arguments = [str(photos), "--output", str(calibrated), "--mix", "mild", "--precision", "0.99"]
     assert calibrate.main([*arguments, *FAST]) == 2
-    assert "--precision 0.99 cannot be had: the most" in capsys.readouterr().err
+    assert "--precision 0.99 cannot be reached: the most" in capsys.readouterr().err
     assert (calibrated / "calibration.json").read_bytes() == made
     assert dedup.main([str(photos), "--output", "out", "--calibration", str(calibrated), *FAST[:2],
                        "--precision", "0.99"]) == 2  # fmt: skip
@@ -137,7 +137,7 @@ def test_bad_input_is_told(
         (["--calibration", "none", "--precision", "0.9"], "needs a calibration"),
         (["--calibration", "/nowhere/calibration.json"], "cannot read /nowhere"),
         (["--min_confidence", "7"], "must be 0 to 1"),
-        (["--precision", "0.99999"], "cannot be had"),
+        (["--precision", "0.99999"], "cannot be reached"),
     ],
 )
 def test_dedup_refuses_thresholds_that_make_no_sense(

@@ -66,7 +66,7 @@ def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_b
     assert found.strangers == 20
     assert found.look_alikes[0] == ("0.jpg", "like-0.jpg")
     first, *_, last = found.sentences()
-    assert first.startswith("a precision of 0.97 cannot be had here: the most is 0.")
+    assert first.startswith("a precision of 0.97 cannot be reached here: the most is 0.")
     assert last.endswith(
         "such as 0.jpg and like-0.jpg, 1.jpg and like-1.jpg, 10.jpg and like-10.jpg"
     )

@@ -125,6 +125,28 @@ def test_files_below_are_listed_with_their_sizes(bucket: str) -> None:
     assert fnmatch.fnmatch(only[0], "*.jpg")
 
 
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "a/**/x.jpg", "**.jpg", "a?x.jpg", "a/[!x].jpg"])
+def test_a_glob_matches_in_a_bucket_what_it_matches_on_a_disk(
+    bucket: str, tmp_path: Path, pattern: str
+) -> None:
+    names = ["x.jpg", "a/x.jpg", "a/y.jpg", "a/b/x.jpg", "a/b/c/x.jpg", "a/[y].jpg", "b/x.png"]
+    for name in names:
+        STORAGE.write(f"{bucket}/{name}", b"")
+        STORAGE.write(f"{tmp_path}/{name}", b"")
+    there, here = (
+        [file.uri.removeprefix(f"{place}/") for file in STORAGE.matching(f"{place}/{pattern}")]
+        for place in (bucket, str(tmp_path))
+    )
+    assert there == here
+    assert bool(here) == (pattern != "a?x.jpg")
+
+
+def test_names_with_brackets_are_listed_and_fetched(bucket: str) -> None:
+    STORAGE.write(f"{bucket}/b[1]/x[2].jpg", b"content")
+    (file,) = STORAGE.files_under(f"{bucket}/b[1]")
+    assert Path(STORAGE.local_path(file.uri)).read_bytes() == b"content"
+
+
 def test_deleting_takes_a_folder_with_all_below_and_forgives_what_is_gone(bucket: str) -> None:
     for name in ("x/1", "x/y/2", "z"):
         STORAGE.write(f"{bucket}/{name}", b"")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from copydetect.errors import IndexFileError, InputError
-from copydetect.index.building import build_index, route_step, sample_step, train_step
+from copydetect.index.building import route_step, sample_step, train_step
 from copydetect.index.shard_plans import plan_shards
 from copydetect.index.shards import ShardReader, load_index
 from copydetect.storage.files import LocalStorage
 from tests.collections_for_search import Collection, index_job, unit_vectors
+from tests.steps_in_turn import build_index
 
 STORAGE = LocalStorage()
 

@@ -1,4 +1,4 @@
-"""Training: losses by hand, batches that repeat, resuming exactly, a teacher, bad input."""
+"""Training: batches that repeat, resuming exactly, a teacher, bad input."""
 
 from __future__ import annotations
 
@@ -21,21 +21,12 @@ from copydetect.edits import mix_named
 from copydetect.errors import InputError, ModelError, OptionError
 from copydetect.pipelines.commands import train as command
 from copydetect.storage.files import LocalStorage
-from copydetect.training import fitting, history, targets
+from copydetect.training import fitting, history
 from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
-from copydetect.training.losses import (
-    Labels,
-    entropy_term,
-    info_nce,
-    mix_images,
-    target_softmax,
-    threshold_term,
-)
 from copydetect.training.options import Loss, TrainingOptions
 from copydetect.training.pages import draw_layout, draw_page, drawn_pages
 from copydetect.training.pictures import Pictures, pack_pictures
 from copydetect.training.student import FrozenNorm, Student, turn_projection
-from copydetect.training.targets import nearest_targets
 from copydetect.training.validation import best_whitening, figures
 from copydetect.training.views import ViewBatches, split
 from copydetect.types import Pixels
@@ -158,37 +149,6 @@ def test_the_fast_student_is_nearly_the_same() -> None:
     assert all(p.grad is not None and p.dtype == torch.float32 for p in student.trainable())
 
 
-def test_target_softmax_by_hand() -> None:
-    targets = torch.eye(3)
-    vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
-    labels = Labels(torch.tensor([0, 1]), torch.tensor([0, 2]), torch.tensor([1.0, 0.25]))
-    right = -np.log(np.e / (np.e + 2))
-    wrong = -np.log(1 / (np.e + 2))
-    expected = (right + (0.25 * right + 0.75 * (wrong + 1))) / 2
-    assert float(target_softmax(vectors @ targets.T, labels, 1.0)) == pytest.approx(
-        expected, rel=1e-5
-    )
-
-
-def test_threshold_term_by_hand() -> None:
-    similarities = torch.tensor([[0.9, 0.5, 0.4, 0.3, 0.2, 0.1]])
-    labels = Labels.of(torch.tensor([0]))
-    # normalised by rank 5 alone, as there is no other: .1 is taken off
-    missed = np.log1p(np.exp(0.3 - 0.8))
-    alarms = sum(np.log1p(np.exp(score - 0.1 - 0.3)) for score in (0.5, 0.4, 0.3))
-    found = float(threshold_term(similarities, labels, 1.0))
-    assert found == pytest.approx(missed + alarms, rel=1e-5)
-
-
-def test_spread_targets_moves_crowds_apart_and_leaves_the_others() -> None:
-    torch.manual_seed(0)
-    crowd = functional.normalize(torch.randn(1, 64) + 0.4 * torch.randn(20, 64))
-    alone = functional.normalize(torch.randn(20, 64))
-    spread = targets.spread_targets(torch.cat([crowd, alone]), 0.3)
-    assert float((spread[:20] @ spread[:20].T).mean()) < float((crowd @ crowd.T).mean()) - 0.05
-    assert float((spread[20:] * alone).sum(dim=1).min()) > 0.9
-
-
 def test_pages_of_a_layout_differ_in_their_contents_alone() -> None:
     rng = np.random.default_rng(3)
     for _ in range(12):
@@ -209,41 +169,6 @@ def test_pages_are_packed_after_the_pictures(folder: Path, tmp_path: Path) -> No
     assert len(packed) == 48 + 12
     np.testing.assert_array_equal(plain[47], packed[47])
     assert min(packed[59].shape[:2]) > 150
-
-
-def test_info_nce_equals_its_definition() -> None:
-    torch.manual_seed(0)
-    vectors = functional.normalize(torch.randn(6, 4))
-    bank = functional.normalize(torch.randn(5, 4))
-    numbers, banked = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([7, 1, 8, 9, 9])
-    every, whose = torch.cat([vectors, bank]), torch.cat([numbers, banked])
-    terms = []
-    for i in range(6):
-        others = [j for j in range(11) if j != i]
-        logits = every[others] @ vectors[i] / 0.1
-        logs = logits - logits.logsumexp(0)
-        terms.append(-logs[whose[others] == numbers[i]].mean())
-    found = info_nce(vectors, Labels.of(numbers), bank, Labels.of(banked), 0.1)
-    torch.testing.assert_close(found, torch.stack(terms).mean())
-
-
-def test_entropy_term_looks_at_the_nearest_other_picture() -> None:
-    vectors = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
-    term = entropy_term(vectors, Labels.of(torch.tensor([4, 4, 5])))
-    assert float(term) == pytest.approx(-np.log(np.sqrt(2)))
-    assert float(entropy_term(vectors, Labels.of(torch.tensor([4, 4, 4])))) == 0
-
-
-def test_mixed_images_say_how_much_of_whom_they_show() -> None:
-    numbers = torch.arange(10)
-    images = numbers.float()[:, None, None, None].expand(10, 3, 16, 16).contiguous()
-    mixed, labels = mix_images(images, numbers, 0.5, torch.Generator().manual_seed(3))
-    changed = (labels.share < 1).nonzero()[:, 0]
-    assert len(changed) == 5
-    shown = labels.share * labels.first + (1 - labels.share) * labels.second
-    torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), shown, atol=1e-4, rtol=1e-4)
-    overlap = labels.overlap(Labels.of(numbers))
-    torch.testing.assert_close(overlap.sum(dim=1), torch.ones(10))
 
 
 def batches(pictures: Pictures, look_alikes: float) -> ViewBatches:
@@ -284,22 +209,6 @@ def test_figures_of_a_perfect_and_a_useless_search() -> None:
     assert perfect.normalized_micro_ap == pytest.approx(1.0)
     useless = figures(1 - np.eye(40, dtype=np.float32))
     assert (useless.recall_at_1, useless.micro_ap) == (0.0, 0.0)
-
-
-def test_pictures_that_are_all_alike_are_refused() -> None:
-    targets = functional.normalize(torch.ones(40, 4) + 1e-4 * torch.randn(40, 4))
-    with pytest.raises(InputError, match="all the same"):
-        nearest_targets(targets, np.arange(40))
-
-
-def test_nearest_targets_equal_brute_force() -> None:
-    targets = functional.normalize(torch.randn(30, 4, generator=torch.Generator().manual_seed(0)))
-    numbers = np.arange(0, 30, 2)
-    nearest = nearest_targets(targets, numbers)
-    for number in numbers:
-        others = [n for n in numbers if n != number]
-        best = sorted(others, key=lambda n: -float(targets[n] @ targets[number]))[:10]
-        assert list(nearest[number]) == best
 
 
 def test_training_learns(pictures: Pictures, tmp_path: Path) -> None:
@@ -450,24 +359,6 @@ def test_turning_the_projection_turns_the_vectors() -> None:
     expected = model.projection(model.pooled(images)) @ matrix - offset
     turn_projection(model, matrix, offset)
     torch.testing.assert_close(model.projection(model.pooled(images)), expected)
-
-
-def test_whitened_targets_are_what_the_model_returns() -> None:
-    torch.manual_seed(0)
-    model = DescriptorModel(Trunk(0.25, last_stage=2), 4, 3.0, (1, 2)).eval()
-    views = np.stack([cv2.resize(picture(i), (32, 32)) for i in range(40)])
-    with torch.no_grad():  # random networks see all pictures alike: tell them apart
-        centre = model.pooled(fitting.normalised(torch.from_numpy(views))).mean(dim=0)
-        model.projection.bias.copy_(-model.projection.weight @ centre)
-    before = targets.embed_views(model, views, torch.device("cpu"))
-    whitened = targets.whiten_targets(model, before, views, power=0.2)
-    after = targets.embed_views(model, views, torch.device("cpu"))
-    # exact but for the lengths that the centre is scaled by
-    assert float((whitened * after).sum(dim=1).mean()) > 0.95
-    first, last = (np.linalg.eigvalsh(np.cov(v.numpy().T)) for v in (before, whitened))
-    assert last[0] / last[-1] > first[0] / first[-1]
-    few = before[:12]
-    assert targets.whiten_targets(model, few, views, power=0.2) is few
 
 
 def test_the_whitening_that_finds_most_is_kept() -> None:

@@ -17,7 +17,7 @@ from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.whole_families import PartFiles, judge_families
 from tests.conftest import STORAGE
-from tests.test_groups import matches_table
+from tests.group_tables import matches_table
 
 OPTIONS = VerifyOptions(matching=MatchOptions(min_confidence=0.9))
 PAIRS = list(combinations(range(10), 2))

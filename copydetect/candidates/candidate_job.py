@@ -72,8 +72,8 @@ class CandidateJob:
 
     @property
     def blocks(self) -> int:
-        """How many runs of parts are scored together: enough to spread the work, but no more than
-        that each has `_BLOCK_IMAGES` images, for every block hears from every part."""
+        """How many blocks, runs of parts, are scored. Several spread the work; more than one per
+        `_BLOCK_IMAGES` images would only add files, since every block reads from every part."""
         side = self.proposals.queries
         wanted = math.ceil(side.images / _BLOCK_IMAGES)
         return max(1, min(side.parts, max(wanted, _LEAST_BLOCKS)))
@@ -98,7 +98,7 @@ class CandidateJob:
         return runs.join(self.scratch, name)
 
     def described_parts(self) -> list[tuple[int, int]]:
-        """(side, part) of all descriptors."""
+        """(side, part) of every file of descriptors."""
         if not self.proposals.described:
             return []
         sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]

@@ -7,15 +7,15 @@ local scaling). It comes from the neighbour lists that the search returns anyway
 
 Copies are neighbours too, and must not count as crowding. The far neighbours of an image tell how
 fast similarity falls with the logarithm of the rank, which a tail of strangers does nearly
-linearly; a near neighbour counts at most little more than this line foretells. Measuring again
-after verification, without the copies that are then known, gains nothing: .893 to .896 micro-AP of
-the matches of a pile with up to nine copies of an image, and a worse fit on made copies.
+linearly; a near neighbour counts for little more than this line predicts. Measuring again after
+verification, without the copies that are then known, gains nothing: .893 to .896 micro-AP of the
+matches of a pile with up to nine copies of an image, and a worse fit on made copies.
 
 A family of more than `tail_first` copies would reach into the tail. It shows as a step in the list.
 Where scores fall exponentially, the step from rank r to the next is spread / r on average (Rényi
-1953), and one of two spreads from rank 8 on is no chance. So what is above the last such step is
-a family, and the list begins behind it. In two ordinary collections one picture in a hundred has
-such a list, or none.
+1953), and one of two spreads from rank 8 on is no chance. So everything before the last such step
+is a family, and the strangers begin after it. In two ordinary collections at most one picture in a
+hundred has such a step.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SPELLED = re.compile(
 
 # What collections of pictures usually have, for those that are too small or too uniform to tell.
 USUAL_DENSITY = 0.2
-"""Of an image whose list tells nothing, in a collection where none does."""
+"""The density of an image where no list of the collection tells one."""
 _USUAL_SIMILARITY_SPREAD = 0.045
 _USUAL_VOTE_SPREAD = 0.11
 _USUAL_UNIT = 0.034
@@ -55,9 +55,9 @@ class DensityOptions:
     """Which neighbours make the density; ranks count from 1.
 
     first_rank…last_rank: the near ones that are averaged, without the first, which may be a copy;
-    tail_first…tail_last: the far ones that a line is laid through; slack: by how many slopes of
-    that line a near neighbour may surpass it; step: by how many usual spreads scores fall behind a
-    family.
+    tail_first…tail_last: the far ones that a line is laid through; slack: how far a near neighbour
+    may lie above that line, in slopes of the line; step: the fall of scores that ends a family, in
+    usual spreads.
     """
 
     first_rank: int = 2
@@ -95,12 +95,11 @@ class DensityOptions:
 class Densities:
     """The densities of one channel.
 
-    values: (images,) float32, in the unit of `evidence`; floors: (images,) float32, evidence that
-    a pair that is not on the image's list has at most; spread: > 0, by how much the evidence of
-    strangers falls when there are e times fewer of them, the median over the images;
-    crowd: (images,) float32, how many members the family or crowd of look-alikes has that reached
-    into the tail of the image's list, 0 where none did;
-    unit: votes that strangers get, 0 where the channel's scores are similarities.
+    values: (images,) float32, in the unit of `evidence`; floors: (images,) float32, the most
+    evidence of a pair that is not on the image's list; spread: > 0, how much evidence makes a
+    stranger e times rarer, the median over the images; crowd: (images,) float32, the size of a
+    family, or of a crowd of look-alikes, that reaches into the tail of the image's list, 0 where
+    there is none; unit: votes that strangers get, 0 where the channel's scores are similarities.
     """
 
     values: Floats
@@ -162,8 +161,8 @@ def vote_densities(
 
     An image that is not on the list has no vote, so that lists may be short. unit: as in
     `Densities`, where it is known from more of the collection than these images. may_be_crowded:
-    (images,) bool, of which a family is looked for, None for all: what pictures share with others
-    of one template shows as a step in votes too, so descriptors are asked first.
+    (images,) bool, where to look for a family, None for everywhere. Pictures of one template make a
+    step in votes, too, so descriptors decide where to look.
     """
     options = options or DensityOptions()
     unit = unit or _stranger_votes(queries, votes, images, options)
@@ -200,7 +199,8 @@ def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
 def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityOptions) -> float:
     """Votes of the near ranks, the median over all images that have such.
 
-    Within a factor of three of what is usual: in a small collection they may all be copies'.
+    Kept within a factor of three of the usual value: in a small collection all near ranks may be
+    those of copies.
     """
     order, starts, sizes = _ranked(queries, votes, images)
     ranks = np.arange(len(order)) - np.repeat(starts, sizes)

@@ -31,10 +31,10 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 SAMPLED_IMAGES = 65_536
-"""What holds for all of a collection is measured on about so many of its images."""
+"""About how many images the values for a whole collection are measured on."""
 
 _ORDINARY_VOTES = float(np.log1p(1.0))
-"""Density of an image whose list tells nothing of strangers: these get votes of about the unit."""
+"""Density of an image whose list tells nothing of strangers: they get about one unit of votes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Neighbours of descriptors → pairs with their cosines, those that only local features propose too.
+"""Neighbours of descriptors, and pairs that only local features propose → pairs with their cosines.
 
 A search returns no more than its best; what the other channel proposes beyond them gets its exact
 cosine here, so that both channels have their say on every candidate.
@@ -106,7 +106,7 @@ def _pairs(
 def _weights(
     query: Ints, reference: Ints, queries: DescribedSide, references: DescribedSide
 ) -> Floats:
-    """(n,) float32: what the cosine of each pair counts."""
+    """(n,) float32: the weight of each pair's cosine."""
     ours, theirs = queries.rows(query), references.rows(reference)
     return np.asarray(queries.weights[ours] * references.weights[theirs], np.float32)
 

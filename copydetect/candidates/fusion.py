@@ -24,13 +24,13 @@ _EVEN_ODDS = 0.0
 
 @dataclass(frozen=True)
 class CandidateOptions:
-    """How many candidates are kept: the best `k` a query, and every one over `min_score`.
+    """Which candidates are kept: the best `k` of each query, and all from `min_score` up.
 
-    family: so many pairs an image are kept while they have even odds or better, or are crowded, so
-    that a family of ordinary size keeps all of its pairs. connect_similarity: an image of a
-    collection searched for itself, which has more than k others from this similarity up, also keeps
-    the first of them, so that a crowd whose members are each nearest to a few of their own kind is
-    not torn apart.
+    family: of each image, up to this many pairs are kept that have even odds or better, or are
+    crowded. So a family of ordinary size keeps all of its pairs. connect_similarity: in a
+    collection searched for itself, an image that has more than k others from this similarity up
+    also keeps the first of them. Otherwise a crowd whose members are each nearest to a few of their
+    own kind would be torn apart.
     """
 
     k: int = 10
@@ -65,12 +65,12 @@ class Fusion:
     """score = intercept + descriptor · surplus(descriptor_score) + local · surplus(local_score).
 
     surplus(x) = log(1 + exp(x / spread)): how many times rarer such a stranger is, in powers of e.
-    Below the density there is nothing to count: all that is said there is that a pair is no copy,
-    and a pair that only one channel proposes must not suffer from how little the other says.
+    Below the density it is next to 0. There a channel only says that it sees no copy, and a pair
+    that the other channel proposes must not suffer from that.
 
-    The weights are a logistic regression on edited pictures searched among others, of which the
-    score is the logarithm of the odds (`copydetect.training.fusion`). Spreads make them hold in
-    other collections and for other descriptors.
+    The weights come from a logistic regression on edited pictures that were searched among others,
+    so that a score is the logarithm of odds (`copydetect.training.fusion`). Dividing by the spread
+    makes them hold in other collections and for other descriptors.
     """
 
     intercept: float = -7.78
@@ -284,7 +284,7 @@ def _local_channel(
         votes = np.add.reduceat(votes, firsts)
         best = np.maximum.reduceat(evidence, firsts)
         evidence = np.add.reduceat(evidence, firsts) / np.float32(2)
-        # In a large family a list holds a few of many, and that it lacks one says nothing.
+        # In a large family a list holds few of many members: a missing one says nothing.
         in_family = densities.crowded[query[rows]] & densities.crowded[reference[rows]]
         evidence = np.where(in_family, best, evidence)
     else:
@@ -329,7 +329,8 @@ def _aligned(channel: _Channel, keys: Ints) -> tuple[Floats, Floats, Ints]:
 def _bounded(
     scores: Floats, densities: Densities | None, query: Ints, reference: Ints, symmetric: bool
 ) -> Floats:
-    """Scores; where there is none, what a pair beyond the ends of its images' lists has at most."""
+    """Scores; where one is missing, the most that a pair beyond the ends of its images' lists can
+    have."""
     if densities is None:
         return np.zeros(len(scores), np.float32)
     bounds = densities.floors[query]

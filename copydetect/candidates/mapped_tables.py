@@ -59,9 +59,8 @@ def mapped_rows(storage: Storage, uri: str) -> npt.NDArray[Any]:
 class DescribedSide:
     """The descriptors of one side, by id: image_no << 32 | number of the view.
 
-    ids: (n,) int64, ascending; weights: (n,) float32, what their scores count; both mapped.
-    folder: of the files of vectors, one per part; starts: (parts + 1,) row of the first vector of
-    each part.
+    ids: (n,) int64, ascending; weights: (n,) float32, of their scores; both mapped. folder: of the
+    files of vectors, one per part; starts: (parts + 1,) row of the first vector of each part.
     """
 
     storage: Storage

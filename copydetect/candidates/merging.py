@@ -24,12 +24,9 @@ from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.densities import Bools, Densities
 from copydetect.candidates.density_steps import (
     DensityScale,
-    crowd_step,
     densities_of,
-    densities_step,
     nearness_of,
     sampled_lists,
-    scale_step,
 )
 from copydetect.candidates.descriptor_pairs import (
     joined,
@@ -93,21 +90,6 @@ _KEPT = np.dtype(
 )
 
 
-def write_candidates(job: CandidateJob) -> list[str]:
-    """All steps, one after the other, in this process; the URIs of the tables, by part."""
-    sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
-    parts = range(job.proposals.queries.parts)
-    for part in parts:
-        found_step(job, part)
-    scale = scale_step(job)
-    for part in parts:
-        crowd_step(job, part, scale)
-    densities_step(job)
-    for block in range(job.blocks):
-        score_step(job, block, scale)
-    return [collect_step(job, part) for part in parts]
-
-
 def described_step(job: CandidateJob, work: tuple[int, int]) -> int:
     """Write the vectors of one part of one side; returns how many."""
     number, part = work
@@ -127,7 +109,8 @@ def sides_step(job: CandidateJob, described: Sequence[tuple[tuple[int, int], int
 
 
 def found_step(job: CandidateJob, part: int) -> None:
-    """Bring what was found for a part of the queries to pairs of images, and send them on."""
+    """Turn what was found for a part of the queries into pairs of images, and send these to the
+    blocks that score them."""
     proposals = job.proposals
     sample = job.uri("sample", part)
     channels = [("found", proposals.described), ("voted", bool(proposals.votes))]
@@ -301,7 +284,7 @@ def _kept(
     records = np.zeros(len(rows), _KEPT)
     for name in ("query", "reference", *_SHOWN):
         records[name] = getattr(pairs, name)[rows]
-    # Equal ranks of one image's pairs do not exist, so that int32 holds all that are kept.
+    # No two pairs of an image have one rank, so that the ranks of kept pairs fit int32.
     records["rank"] = np.minimum(ranks[rows], np.iinfo(np.int32).max)
     records["views"] = _NO_VIEW
     described = np.flatnonzero(pairs.descriptor_row[rows] >= 0)
@@ -330,7 +313,7 @@ def collect_step(job: CandidateJob, part: int) -> str:
         np.diff(records["reference"][order]) != 0
     )
     if len(order):
-        # Spare is what both say is.
+        # A pair is spare where the blocks of both of its images say so.
         every = np.logical_and.reduceat(records["spare"][order], np.flatnonzero(first))
         records["spare"][order[first]] = every
     order = order[first]

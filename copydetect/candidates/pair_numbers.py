@@ -28,7 +28,8 @@ class PairNumbers:
     points: Floats
 
     def correspondences(self, row: int) -> Floats:
-        """(n, 4) float32: what the search found to agree in a pair, none for descriptors' own."""
+        """(n, 4) float32: what the search found to agree in a pair, none for pairs that only
+        descriptors propose."""
         return self.points[self.starts[row] : self.starts[row + 1]]
 
     def take(self, rows: Ints) -> PairNumbers:

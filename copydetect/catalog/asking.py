@@ -1,8 +1,8 @@
 """One picture, asked of a catalogue at once: what of it is a copy, with the evidence.
 
 The picture is described as the queries of `match` are; the indexes of the last generation are
-visited where they are, and the pairs that both channels propose are verified as in a run. How
-crowded it is in the collection was measured by its last night.
+visited where they are, and the pairs that both channels propose are verified as in a run. The last
+night has measured how crowded the collection is around each image.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Asker:
         return sorted(matches, key=lambda match: (-match.confidence, match.reference_id))
 
     def warm(self) -> None:
-        """Load what the first picture would wait for."""
+        """Load all that the first picture would have to wait for."""
         _ = (self._descriptors, self._side, self._features, self._images)
 
     @property
@@ -135,7 +135,8 @@ class Asker:
     def _described(
         self, content: bytes, name: str
     ) -> tuple[Neighbors | None, DescribedSide | None, Keypoints | None]:
-        """What the descriptors of a picture are near to, themselves, and its local features."""
+        """The neighbours of a picture's descriptors, the descriptors themselves, and its local
+        features."""
         describer, options = self.describer, self.describer.options
         decoded = decode(
             content, describer.side_px, options.decoding, in_pieces=True, moments=MOMENTS_DECODED
@@ -221,7 +222,7 @@ class Asker:
 
 
 class _QuerySide(DescribedSide):
-    """The descriptors of one picture, which are at hand."""
+    """The descriptors of one picture, in memory."""
 
     def __init__(self, held: Floats, ids: Ints, weights: Floats) -> None:
         super().__init__(LocalStorage(), "", ids, weights, np.zeros(1, np.int64))

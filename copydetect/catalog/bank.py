@@ -31,7 +31,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BankIndex:
-    """One channel of a generation. living: by image_no, which are there."""
+    """One channel of a generation. living: (numbers,) bool, whether an image is still there."""
 
     storage: Storage
     folder: str
@@ -89,7 +89,7 @@ class IndexedSide(DescribedSide):
     def of(
         cls, storage: Storage, catalog: str, generation: Generation, reader: ShardReader
     ) -> IndexedSide:
-        """Where every vector is, and what it counts."""
+        """Where every vector is, and its weight."""
         ids, places = _places(reader)
         order = np.argsort(ids)
         ids, places = ids[order], places[order]

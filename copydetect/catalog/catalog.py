@@ -40,12 +40,12 @@ class Catalog:
 
     @property
     def images(self) -> pa.Table:
-        """One row an image that is there, as in the table `images` of a run."""
+        """One row per image that is there, as in the table `images` of a run."""
         return images_of(self.ledger.living(), self._part_table("images", tables.IMAGES))
 
     @property
     def matches(self) -> pa.Table:
-        """One row a pair that was ever verified, of images that are there."""
+        """One row per pair that was ever verified, of images that are there."""
         matches = self._part_table("matches", tables.MATCHES)
         return matches_of(decided(matches, self.decisions, self.standing), self.standing)
 
@@ -57,7 +57,7 @@ class Catalog:
 
     @property
     def groups(self) -> pa.Table:
-        """One row an image that belongs to a group of copies; ids of groups last."""
+        """One row per image that belongs to a group of copies; ids of groups last."""
         return self._table("groups").select(tables.GROUPS.names)
 
     @property
@@ -88,9 +88,9 @@ class Catalog:
         return asker_of(self)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files, one sentence each; none where all are as they were written,
-        and nothing is left of what was forgotten, which is looked for where no file is damaged."""
-        # What was forgotten is told by tables, which are only read where all are whole.
+        """What is wrong, one sentence each; none where all is well. Every file must be as it was
+        written. Where all are, earlier generations must hold nothing of what was forgotten."""
+        # Tables name what was forgotten; they are read only where all files are whole.
         return damaged_files(self.storage, self.folder, self.generation) or self._not_forgotten()
 
     def _not_forgotten(self) -> list[str]:

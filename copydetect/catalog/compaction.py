@@ -1,4 +1,4 @@
-"""Many small parts of a catalogue → few large ones; numbers stay what they are."""
+"""Many small parts of a catalogue → few large ones. The numbers of images stay the same."""
 
 from __future__ import annotations
 

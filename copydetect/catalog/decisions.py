@@ -31,7 +31,7 @@ DECISIONS = pa.schema(
         pa.field("when", pa.string(), nullable=False),
     ]
 )
-"""One row a pair, the smaller hash first; decision: copy or not_copy."""
+"""One row per pair, the smaller hash first; decision: copy or not_copy."""
 
 _CHOICES = ("copy", "not_copy")
 _HEX = set("0123456789abcdef")
@@ -90,8 +90,8 @@ def joined_decisions(before: pa.Table, new: pa.Table) -> pa.Table:
 def decided(
     matches: pa.Table, decisions: pa.Table, standing: Mapping[int, CatalogFile]
 ) -> pa.Table:
-    """Rows of `matches`, by keys, as people have decided on them; what they have confirmed is
-    there even where it was never proposed."""
+    """Rows of `matches`, by keys, with the decisions of people. A pair that they have confirmed is
+    there even where no search proposed it."""
     if not decisions.num_rows:
         return matches
     numbers = {file.sha256: number for number, file in standing.items()}

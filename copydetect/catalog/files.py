@@ -37,7 +37,7 @@ FILES = pa.schema(
         pa.field("removed", pa.int64(), nullable=False),
     ]
 )
-"""One row a number of a part, in their order; fields as in `CatalogFile`."""
+"""One row per number of a part, in their order; fields as in `CatalogFile`."""
 
 FileStatus = Literal["ok", "failed", "again", "removed", "forgotten", "unused"]
 
@@ -48,9 +48,9 @@ class CatalogFile:
 
     image_id: what it is called; listed_id: what its input called it; stamp: size and time of the
     file when it was read, "" where they are not known; bytes: its size; content: number of the
-    image whose pixels were described for all with the same bytes; status: ok; failed, as it will
-    again; again: failed, to be tried again; removed, as it was asked for, or changed; forgotten:
-    with all that was known of it; unused: a number that no image has. added, removed: the
+    image that was described for all with the same bytes; status: ok; failed: for good; again:
+    failed, to be tried again; removed: on request, or because its content changed; forgotten:
+    removed with all that was known of it; unused: a number that no image has. added, removed: the
     generations, 0 for never.
     """
 
@@ -69,7 +69,7 @@ class CatalogFile:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells that a listed image is this one: its file, and its name in a container."""
+        """What identifies a listed image: its file, and its name in a container."""
         return self.uri, self.listed_id if self.member else ""
 
 
@@ -86,7 +86,7 @@ def key_of(number: int) -> str:
 
 
 def stamp_of(uri: str) -> str:
-    """Size and time of change of a local file; "" where they cannot be had."""
+    """Size and time of change of a local file; "" where they are not known."""
     if "://" in uri:
         return ""
     try:
@@ -126,7 +126,7 @@ class Ledger:
         return standing
 
     def is_known(self, uri: str, stamp: str) -> bool:
-        """Whether a plain file need not be read again: nothing speaks for its having changed."""
+        """Whether a plain file need not be read again: its size and time of change are the same."""
         file = self.by_place.get((uri, ""))
         return bool(stamp and file and file.status != "again" and file.stamp == stamp)
 
@@ -168,7 +168,7 @@ class NightPlan:
         return [*self.new, *self.twins, *(file for file, _ in self.failed)]
 
     def digest(self) -> str:
-        """What tells a night that is run again from another one."""
+        """Identifies a night, so that the same one, run again, is recognised."""
         text = hashlib.sha256()
         for file in [*self.added, *self.replaced]:
             text.update(repr((file.number, file.image_id, file.uri, file.sha256)).encode())
@@ -259,7 +259,7 @@ def _file_of(image: ListedImage, stamps: Mapping[str, str], generation: int) -> 
 
 
 def _free(file: CatalogFile, taken: set[str]) -> str:
-    """The image_id, with as many folders in front as it takes to be the only one of its name."""
+    """The image_id, with as many folders in front as make it unique."""
     if file.image_id not in taken:
         return file.image_id
     path = file.uri.removesuffix(file.image_id).rstrip("/")

@@ -26,9 +26,6 @@ from copydetect.storage.files import Storage
 from copydetect.storage.records import Record
 
 MANIFEST = "manifest.json"
-PART_TABLES = ("images", "files", "descriptors", "keypoints", "neighbors", "votes", "matches")
-"""Of every part, in the order in which they are made; a channel that is off has none."""
-
 _CHECKED_TOGETHER = 8
 
 
@@ -140,7 +137,8 @@ def entry_of(storage: Storage, folder: str, uri: str) -> FileEntry:
 
 
 def damaged_files(storage: Storage, folder: str, generation: Generation) -> list[str]:
-    """What is wrong with the files of a generation, one sentence each; none where all is well."""
+    """What is wrong with the files of a generation, one sentence each; nothing where all is
+    well."""
     entries = sorted(set(generation.entries()), key=lambda entry: entry.path)
     with ThreadPoolExecutor(_CHECKED_TOGETHER) as pool:
         found = pool.map(lambda entry: _damage(storage, folder, entry), entries)

@@ -112,7 +112,7 @@ def _heir(group: LastingGroup, holds: Mapping[int, int]) -> int | None:
 def group_events(
     before: Sequence[LastingGroup], after: Sequence[LastingGroup], names: Mapping[int, str]
 ) -> list[Event]:
-    """What happened to groups, in an order in which it can be followed.
+    """What happened to groups, in an order that a reader can follow.
 
     names: image_id of every number, of those that are gone too.
     """
@@ -132,7 +132,7 @@ def group_events(
         if group_id not in new:
             heirs = Counter(belongs[n] for n in sorted(group.numbers) if n in belongs)
             if heirs:
-                # Counted in the order of numbers, so that ties are told the same way every time.
+                # Counted in the order of numbers, so that ties are broken the same way every time.
                 events.append(Event("group_merged", "", group_id, heirs.most_common(1)[0][0]))
             else:
                 events.append(Event("group_ended", group_id=group_id))

@@ -40,7 +40,8 @@ def merged_neighbors(lists: Sequence[Neighbors], options: SearchOptions) -> Neig
 
 
 def shortened(before: Neighbors, after: Neighbors, options: SearchOptions) -> Ints:
-    """Image_nos, ascending, of full lists that have lost an entry: others may be on them now."""
+    """Image numbers, ascending, of full lists that have lost an entry: others may belong on them
+    now."""
     queries, counts = np.unique(before.queries, return_counts=True)
     full = queries[counts >= options.k]
     left, lengths = np.unique(after.queries, return_counts=True)
@@ -50,7 +51,7 @@ def shortened(before: Neighbors, after: Neighbors, options: SearchOptions) -> In
 
 
 def turned_votes(votes: Votes, start: int, stop: int) -> Votes:
-    """The votes that images start … stop − 1 got, as if they had given them."""
+    """The votes that images start … stop − 1 received, turned round as if they had given them."""
     rows = np.flatnonzero((votes.reference >= start) & (votes.reference < stop))
     rows = rows[votes.query[rows] >= stop]
     taken = _taken(votes, rows)

@@ -1,4 +1,5 @@
-"""What answers for a catalogue: its options, and the models that its pictures were described by."""
+"""Load what answers questions to a catalogue: its options, and the models that described its
+pictures."""
 
 from __future__ import annotations
 

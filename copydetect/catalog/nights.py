@@ -1,4 +1,4 @@
-"""What came of a night, in figures and in the few lines that the command ends with."""
+"""The outcome of a night: figures, and the lines that the command ends with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from copydetect.summary import counted, duration
 
 WORTH_A_REBUILD = 4.0
-"""Times of growth after which lists have become so long that a new era is proposed."""
+"""When a catalogue has grown this many times, its lists have become so long that a new era is
+proposed."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class NightSummary:
     generation: the last one of the catalogue now; committed: whether this night made it. added,
     changed, moved, removed: images; known: files that were read again and are what they were;
     failed: new files that could not be used; renamed: (image_id, what it is called now) of images
-    whose image_id another one has; unknown: image_ids to remove that there are not. images, groups:
-    of the whole catalogue; copies: pairs of new images with any, that are copies; verified: pairs
-    that were looked at; events: how many; grown: how many times as many contents there are as when
-    the partitions of the indexes were trained. output: folder of the tables of the night, if any.
+    whose image_id another one has; unknown: image_ids to remove that the catalogue does not have.
+    images, groups: of the whole catalogue; copies: pairs of new images with any, that are copies;
+    verified: pairs that were looked at; events: how many; grown: how many times as many contents
+    there are as when the partitions of the indexes were trained. output: folder of the tables of
+    the night, if any.
     """
 
     catalog: str

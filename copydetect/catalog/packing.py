@@ -129,7 +129,7 @@ def _flush(
 
 
 def _settled(file: CatalogFile, row: dict[str, object], retryable: Collection[str]) -> CatalogFile:
-    """What is known of a file once it has been described."""
+    """The row of a file after it has been described."""
     if file.status != "ok" or file.content >= 0:
         return file
     if row["status"] == "failed":
@@ -157,7 +157,8 @@ def _undescribed(file: CatalogFile) -> ImageRow:
 
 
 def gap(writer: GenerationWriter, start: int, rows: int, like: CatalogPart | None) -> CatalogPart:
-    """A part of numbers that no image has, so that none of a rolled back night is given again."""
+    """A part of numbers that no image has: those of a night that was rolled back are not given
+    again."""
     unused = [
         CatalogFile(number, "", "", "", "", "", "", 0, -1, "unused", 0)
         for number in range(start, start + rows)

@@ -1,10 +1,11 @@
 """Which generation of a catalogue is the last one, and who may add the next.
 
 The pointer is a file that is replaced in one step, so that a reader sees one generation or the
-other. Who works on a catalogue holds its lease: a lock that the system frees when its process ends,
-and a number that only grows. The pointer moves only where it still points to the generation that
-the night began with, and the lease's number is still the night's own: a night that was taken for
-dead, or that works over a network file system without locks, cannot overwrite what came after it.
+other. A process that works on a catalogue holds its lease: a lock that the system frees when the
+process ends, and a number that only grows. The pointer moves only where it still points to the
+generation that the night began with, and the lease's number is still the night's own: a night that
+was taken for dead, or that works over a network file system without locks, cannot overwrite what
+came after it.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def numbers_of(keys: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int6
 
 
 def named(table: pa.Table, names: Mapping[int, CatalogFile]) -> pa.Table:
-    """A table whose image_id is a key, with what the image is called; rows of others are left
-    out. names: by number."""
+    """A table whose image_id is a key, with the images' names instead; rows of other images are
+    left out. names: by number."""
     numbers = numbers_of(table["image_id"])
     kept = np.array([number in names for number in numbers.tolist()], np.bool_)
     table = table.filter(pa.array(kept))

@@ -2,8 +2,8 @@
 
 A verdict is what the pixels of two images say, and these do not change. What may change is the
 score of the search, as a list grows: then the confidence is that of the same proof with the new
-score. So a pair is verified once, and a verdict that the score overturns once more, to have its
-evidence told as that of a copy, or of none.
+score. So a pair is verified once. A verdict that the new score overturns is made once more, so that
+its evidence is described as that of a copy, or of no copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def pair_keys(table: pa.Table) -> pa.Array:
-    """One text a pair of the columns query_id and reference_id, whichever way round it is."""
+    """One text per pair of the columns query_id and reference_id, whichever way round it is."""
     ends = [table["query_id"], table["reference_id"]]
     joined = pc.binary_join_element_wise(
         pc.min_element_wise(*ends), pc.max_element_wise(*ends), " "
@@ -89,8 +89,9 @@ def oriented(
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts by what is known tonight: rows of `matches`; overturned: (n,) bool, those whose
-    evidence tells of a copy where there is none now, or the other way round."""
+    """Verdicts by what is known tonight: rows of `matches`; overturned: (n,) bool, where the
+    evidence is described as that of a copy and the pair is none any more, or the other way
+    round."""
 
     matches: pa.Table
     overturned: Bools
@@ -146,7 +147,8 @@ def _copies(
 
 
 def _relations(relations: Sequence[str], copies: Bools) -> list[str]:
-    """Relations that fit the decisions: of what is a copy by a new score it is known no better."""
+    """Relations that fit the decisions. A pair that a new score makes a copy has not been looked at
+    again, so its relation is the most general one."""
     return [
         relation if (relation in COPY_RELATIONS) == is_copy else "edited" if is_copy else "none"
         for relation, is_copy in zip(relations, copies.tolist(), strict=True)
@@ -161,7 +163,8 @@ def _with(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) ->
 
 
 def as_if_proved(candidates: pa.Table) -> pa.Table:
-    """The same candidates without doubt of their score, for a second look at what it overturns."""
+    """The same candidates with their score taken as certain, for a second look at the pairs that it
+    overturns."""
     number = candidates.schema.get_field_index("crowded")
     plain = pa.array(np.zeros(candidates.num_rows, np.bool_))
     return candidates.set_column(number, candidates.schema.field("crowded"), plain)
@@ -187,7 +190,7 @@ def without(verdicts: pa.Table, keys: set[str]) -> pa.Table:
 
 
 def for_size(options: VerifyOptions, images: int) -> tuple[VerifyOptions, bool]:
-    """What is verified in a catalogue of this size, and whether it is too small for scores to
-    mean anything: its verdicts are made anew when it has grown."""
+    """What is verified in a catalogue of this size, and whether the catalogue is too small for
+    scores to mean anything. If so, its verdicts are made anew when it has grown."""
     resolved = options.for_collection(images)
     return resolved, resolved != options

@@ -78,7 +78,7 @@ class KeypointOptions:
         return f"{detector}{self.thumbnail_px}px{self.max_keypoints}c{self.contrast_threshold:g}"
 
 
-# On one core, they take about 3.4, 5.7 and 9.3 ms an image, and on average 3.1, 4.0 and 6.9 KB.
+# On one core, they take about 3.4, 5.7 and 9.3 ms per image, and on average 3.1, 4.0 and 6.9 KB.
 FAST = KeypointOptions(thumbnail_px=160, max_keypoints=170)
 STANDARD = KeypointOptions(thumbnail_px=224, max_keypoints=200)
 THOROUGH = KeypointOptions(thumbnail_px=288, max_keypoints=400)

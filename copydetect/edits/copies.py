@@ -27,7 +27,7 @@ COPIES = pa.schema(
         pa.field("region", pa.list_(pa.float64()), nullable=False),
     ]
 )
-"""One row a copy and image that it is a copy of.
+"""One row per copy and image that it is a copy of.
 
 edits: the kinds, joined by "+"; transform: the homography reference px → copy px, row-major;
 region: the polygon in the copy that the reference fills, x, y …

@@ -1,1 +1,1 @@
-"""Rankings, groups and confidences against a ground truth; calibration."""
+"""Rankings, groups and confidences against a ground truth."""

@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,19 @@ from copydetect.self_check import SelfCheck
 from copydetect.verification.calibration import Calibration, OperatingPoint
 
 LEAST_IMAGES = 300
-"""Of fewer a sample says less than the bundled calibration does."""
+"""Among fewer images, a sample says less than the bundled calibration."""
 SAME_COLLECTION = 0.9
-"""The share of all images, of two collections together, that both must have for one to take over
-what the other has found."""
+"""Share of the images of two collections together that both must have, so that the result of one
+check holds for the other."""
+NEARLY_CERTAIN = 0.9
+"""From this confidence up, two images of a collection are taken for copies that it has anyway."""
 _FEWEST, _IMAGES_PER_COPY, _MOST = 50, 100, 150
 _SKETCHED = 512
 _WEIGHT = 60
 _STEPS = 201
 _REPORTED_LEAST = 0.1
-"""Of the planted copies that can be reported at all, this share is, whatever the threshold."""
+"""Whatever the threshold, it leaves at least this share of the planted copies that can be
+reported."""
 _INTERVAL = (0.025, 0.975)
 _FEWEST_OF_A_KIND = 8
 _SHOWN = 3
@@ -150,40 +153,50 @@ def judged(
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
-    thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
     # Half of the queries of a search have no copy: every second original counts as if it were not
     # there, as it does in the bundled calibration.
     counted = np.concatenate([copies, evidence.known]) if pile else copies[::2]
-    right = _at_least(counted, thresholds)
-    wrong = _at_least(strangers, thresholds)
+    thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
+    right, wrong = _at_least(counted, thresholds), _at_least(strangers, thresholds)
     means, lows, highs = _posterior(right, wrong, promised)
     # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
     means = np.where(right >= _REPORTED_LEAST * right[0], means, 0.0)
     enough = np.flatnonzero(means >= wanted)
-    at = int(enough[0]) if len(enough) else int(means.argmax())
-    own = None
     kept = _row_of(planted_by, wanted, least, thresholds)
     if kept is not None and lows[kept] <= wanted <= highs[kept]:
         at, own = kept, _bundled(used, wanted, least)
+    else:
+        at, own = int(enough[0]) if len(enough) else int(means.argmax()), None
     threshold = float(thresholds[at])
     if own is None:
         own = _of_own_pairs(threshold, float(promised[at]), planted_by, used, least)
-    found = copies >= threshold
-    low, high = wilson(int(found.sum()), len(copies))
+    return _described(
+        evidence,
+        threshold,
+        SelfCheck(
+            wanted=wanted,
+            threshold=own,
+            expected=float(means[at]),
+            expected_low=float(lows[at]),
+            expected_high=float(highs[at]),
+            reached=bool(len(enough)) or at == kept,
+        ),
+    )
+
+
+def _described(evidence: PlantedEvidence, threshold: float, check: SelfCheck) -> SelfCheck:
+    """The check with what became of the planted copies at a threshold of their confidences."""
+    found = np.array([copy.confidence >= threshold for copy in evidence.copies])
+    low, high = wilson(int(found.sum()), len(found))
     kind, share = _weakest(evidence.copies, found)
     alarms = sorted(
         (met for met in evidence.strangers if met.confidence >= threshold),
         key=lambda met: (-met.confidence, met.original_id, met.reference_id),
     )
     shown = dict.fromkeys((met.original_id, met.reference_id) for met in alarms)
-    return SelfCheck(
-        wanted=wanted,
-        threshold=own,
-        expected=float(means[at]),
-        expected_low=float(lows[at]),
-        expected_high=float(highs[at]),
-        reached=bool(len(enough)) or at == kept,
-        planted=len(copies),
+    return replace(
+        check,
+        planted=len(found),
         recall=float(found.mean()),
         recall_low=low,
         recall_high=high,
@@ -191,7 +204,7 @@ def judged(
         weakest_recall=share,
         strangers=len(alarms),
         look_alikes=tuple(shown)[:_SHOWN],
-        met=len(strangers),
+        met=len(evidence.strangers),
         left_out=evidence.left_out,
     )
 

@@ -25,7 +25,7 @@ _GREY = "#64748b"
 
 
 def precision_recall_svg(curves: Mapping[str, PrecisionRecallCurve]) -> bytes:
-    """Precision over recall, one line a named ranking, with its micro-AP."""
+    """Precision over recall, one line per named ranking, with its micro-AP."""
     figure = Figure(figsize=(6.0, 4.4), layout="constrained")
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for colour, (name, curve) in zip(_COLOURS, curves.items(), strict=False):

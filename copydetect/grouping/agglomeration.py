@@ -25,8 +25,9 @@ class Verdict(NamedTuple):
 
 
 _SUCCESS_OF_ANY = 0.4
-"""The share of its copies that an image matches of which nothing is known. With 1/3, one wrong pair
-more joins two families of those that `tests/test_groups.py` plants; recall is the same to 0.5."""
+"""The share of its copies that an image matches, assumed where nothing is known of the image. With
+1/3, one more wrong pair joins two of the families that `tests/test_groups.py` plants. Recall is the
+same up to 0.5."""
 
 Verdicts = dict[int, dict[int, Verdict]]
 """The verified pairs among some images, both ways: image → partner → verdict."""
@@ -46,9 +47,9 @@ def agglomerate(
     other nine. There all of its misses together give −log(1 + m Σ r′), the mean of exp(−r Σ r′)
     over r of exponential distribution and mean m (`_SUCCESS_OF_ANY`).
 
-    neighbors: how many candidates an image has at least. Where two images have as many copies each,
-    that they were not proposed says nothing: their lists were full. sampled: images of which only
-    some pairs were looked at; between two of them, that there is no verdict says nothing either.
+    neighbors: the least number of candidates of an image. Where two images have as many copies
+    each, it says nothing that they were not proposed: their lists were full. sampled: images of
+    which only some pairs were verified; that two of them have no verdict says nothing either.
     """
     parts = _Parts(verdicts, neighbors, sampled)
     partners = {
@@ -124,8 +125,8 @@ class _Parts:
         self.members[large] += self.members.pop(small)
 
     def _missed(self, large: int, small: int, alone: bool) -> float:
-        """What all pairs between two parts would count if none were accepted; without those of
-        which both lists are full."""
+        """The evidence of all pairs between two parts if none were accepted, without pairs of two
+        images whose lists are full."""
         every, full = self._successes(large, False), self._successes(large, True)
         if alone:
             return every - (full if self._full_count[small] else 0.0)

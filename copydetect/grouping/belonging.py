@@ -17,7 +17,7 @@ from copydetect.types import GroupMember
 
 
 def going_together(members: Sequence[GroupMember], images: pa.Table) -> list[GroupMember]:
-    """The members, of which none is suggested for removal that belongs to an image that stays.
+    """The members. What belongs to an image that stays is no longer suggested for removal.
 
     members: of all groups; images: the `images` table.
     """

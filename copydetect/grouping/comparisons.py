@@ -19,7 +19,7 @@ _TOGETHER = 64
 
 
 def comparisons_name(pairs: Sequence[Candidate]) -> str:
-    """A name for these pairs, so that what was made of others is not taken for theirs."""
+    """A name for these pairs, so that the files of other pairs are not taken for theirs."""
     named = (f"{pair.query_id}\0{pair.reference_id}\0" for pair in pairs)
     return hashlib.sha256("".join(named).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -1,8 +1,8 @@
 """Copies made of several pictures: collages, and pictures with another one pasted in.
 
-A collage is a copy of each picture in it, but these are no copies of each other. What an image was
-made from shows where: originals that fill parts of it that lie apart are different pictures, and
-the image goes with those that fill the largest place only.
+A collage is a copy of each picture in it, but these are no copies of each other. The places tell:
+originals that fill different parts of an image are different pictures. The image is grouped only
+with the originals of its largest part.
 """
 
 from __future__ import annotations

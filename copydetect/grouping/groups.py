@@ -256,7 +256,8 @@ class _Grouping:
         ]
 
     def _files(self, content: int, path: Path, kept: int) -> Iterator[tuple[int, int | None, str]]:
-        """Each file of a content: itself, the file that it may go for, if it may, and why."""
+        """Each file of a content: the file, the one in favour of which it may be removed, if any,
+        and why."""
         ids, protected = self.preference.image_ids, self.preference.protected
         files, kept_file = self.files_of[content], self.files_of[kept][0]
         objection = "" if content == kept else self.removals.objection(path, content, kept)

@@ -16,8 +16,8 @@ from copydetect.types import Failure, ImageRef
 
 
 def histories_of(storage: Storage, refs: Sequence[ImageRef], options: DecodeOptions) -> pa.Table:
-    """Rows of the `histories` table. An image that can no longer be read has none: it was when it
-    was verified, and what is not known of it speaks for none."""
+    """Rows of the `histories` table. An image that could be read when it was verified, and cannot
+    any more, has no row: what is unknown speaks for no image."""
     found: list[FileHistory] = []
     for ref, content in read_refs(storage, refs):
         if isinstance(content, Failure):

@@ -16,16 +16,18 @@ from copydetect.grouping.pairs import VerifiedPairs
 Floats = npt.NDArray[np.float64]
 
 _FAVOURITES = 16
-"""So many of the most preferred images of a part stand for election."""
+"""How many of the most preferred images of a part are tried as the kept one."""
 _NEAR, _FAR_CONFIDENCE = 2, 0.95
-"""Steps that `min_path_confidence` is for, and what is asked of members that are farther away."""
+"""Members up to this many steps away need `min_path_confidence`; farther ones need this
+confidence."""
 _SHARED = 0.1
-"""Of the smaller picture: who shows less of what the kept image shows is no copy of it."""
+"""Share of the smaller picture: one that has less in common with the kept image is no copy of
+it."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """How a member hangs on the kept image: by accepted pairs through `steps`, in their order.
+    """How a member is connected with the kept image: by the accepted pairs `steps`, in their order.
 
     steps: rows of the pairs, from the kept image on, none for itself; through: the image before
     the member, None where the two were matched; confidence: 0…1 that they are copies, by all
@@ -63,9 +65,9 @@ def hold_together(
 ) -> Iterator[tuple[int, dict[int, Path]]]:
     """Groups of `part`, each as the kept image and every member's path to it (itself included).
 
-    order: sorts images, the one to keep first. The kept image is the one that most others hang on,
-    then the most preferred; the 16 most preferred and the one with most matches stand for election.
-    Who hangs on none is left out.
+    order: sorts images, the one to keep first. The kept image is the one that most others are
+    connected with, then the most preferred. The 16 most preferred images and the one with most
+    matches are tried. An image that is connected with no kept one is left out.
     """
     remaining = set(part)
     while len(remaining) > 1:
@@ -92,7 +94,7 @@ def paths_to(
     sizes: Sizes,
     min_path_confidence: float,
 ) -> dict[int, Path]:
-    """The surest paths from images to `kept`, itself included, of those that belong to it.
+    """The surest path to `kept` from each image that belongs to it; `kept` is among them.
 
     An image belongs to the kept one with the probability that one of its accepted pairs with those
     that belong to it is right and these do belong: 1 − Π(1 − belief · confidence), the surest

@@ -33,9 +33,9 @@ class KeepOptions:
     """Which image of a group is kept, and which others are suggested for removal.
 
     rules: the first that tells two images apart decides; prefer: patterns of files that are kept
-    rather than others; protect: of files that are never suggested for removal; suggest: what is.
-    A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands for
-    slashes.
+    rather than others; protect: of files that are never suggested for removal; suggest: what may
+    be. A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands
+    for slashes.
     """
 
     rules: tuple[KeepRule, ...] = ("original",)
@@ -106,7 +106,8 @@ class Preference:
         return sorted(files, key=self.ranks.__getitem__)
 
     def is_certain(self, kept: int, contents: Sequence[int]) -> bool:
-        """Whether the kept file is surely the original of a group; contents: a file of each."""
+        """Whether the kept file is surely the original of a group; contents: one file of each
+        content."""
         return self.originality.chance(kept, contents) >= CERTAIN
 
     def why(self, kept: int, contents: Sequence[int]) -> str:
@@ -147,9 +148,9 @@ class Preference:
     def _why_rule(self, _: int, others: list[int]) -> str:
         said = {
             "first": "first by name",
-            "raw": "a raw file, or the best of those that are none,",
-            "metadata": "says most of how it was taken",
-            "shortest-path": "the shortest path",
+            "raw": "raw file, or the likeliest original where none is raw,",
+            "metadata": "most data on how it was taken",
+            "shortest-path": "shortest path",
         }[self.options.rules[0]]
         return f"{said} of {len(others) + 1}"
 

@@ -1,7 +1,7 @@
-"""What speaks for each file of being the original of its group → one score, with reasons in words.
+"""Signs that a file is the original of its group → one score, with reasons in words.
 
-Each sign is a number a file; the score is their weighted sum. Among the files of a group, the
-original is each with the probability softmax(scores). So weights are those of a conditional logit
+Each sign is one number per file; the score is their weighted sum. Each file of a group is the
+original with the probability softmax(scores). So the weights are those of a conditional logit
 (McFadden 1974). They were fitted on groups whose original is known: photos with the data of cameras
 and without, and copies as messengers, editors, sites, screenshots and `copydetect edits` make them.
 Several were then moved by hand, where those groups are not like real ones: no fitted file had a
@@ -50,8 +50,8 @@ _MADE_FOLDER = re.compile(
 class Sign:
     """One sign of originality.
 
-    weight: of the score, in log-odds; kept, other: what to say where the kept image has more of it
-    for its good, and where another one has more of it against itself.
+    weight: of the score, in log-odds; kept: the reason where the sign speaks for the kept image;
+    other: the reason where it speaks against another one.
     """
 
     name: str

@@ -77,7 +77,6 @@ _COSTS = {"WEBP": 2.0, "AVIF": 1.25, "HEIF": 1.25}
 _FLOAT_COST = 3.0
 """Measured memory of a pixel while it is decoded, in units of 8 bytes: WebP's decoder keeps four
 canvases, numbers of 32 bits are stretched in floats."""
-_STANDARD_LUMINANCE_SUM = 3688  # of the table of JPEG's annex K, which is libjpeg's quality 50
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,10 @@ class DecodeOptions:
     """Limits of decoding.
 
     max_megapixels: the largest image that is decoded, by what its header says, before memory is
-    taken for it, 8 bytes a pixel at most; one of a format that takes more counts as several. A JPEG
-    that is decoded at 1/2, 1/4 or 1/8 counts with its size over 2, 4 or 8, because its full picture
-    is never in memory. Frames of an animation are decoded one after the other until they have this
-    many pixels together.
+    taken for it, at most 8 bytes per pixel; an image of a format that takes more counts as several.
+    A JPEG that is decoded at 1/2, 1/4 or 1/8 counts with its size over 2, 4 or 8, because its full
+    picture is never in memory. Frames of an animation are decoded one after the other until they
+    have this many pixels together.
     """
 
     max_megapixels: float = 200.0
@@ -107,7 +106,6 @@ class DecodedImage:
 
     pixels, opacity: as in `Still`, of the first frame; width_px, height_px: the upright size of the
     picture in the file, of which `pixels` may be a smaller rendering; format: "JPEG", "PNG", …;
-    jpeg_quality: 1…100, estimated from the quantisation table, None for other formats;
     captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown;
     moments: the extent of an animation and those of its moments that were asked for, of the size of
     `pixels`.
@@ -117,7 +115,6 @@ class DecodedImage:
     width_px: int
     height_px: int
     format: str
-    jpeg_quality: int | None
     captured: str
     opacity: Opacity | None = None
     moments: Moments[Still] = _STANDS_STILL
@@ -172,7 +169,6 @@ def decode(
     wanted = _long_side_size(width_px, height_px, max_side_px)
     with _pillow_errors(image_format):
         first = still_of(image, wanted, orientation)
-    quality = _jpeg_quality(image) if isinstance(image, JpegImageFile) else None
     shown = _STANDS_STILL
     if frames > 1:
         most = int(options.max_megapixels * 1e6 / (width_px * height_px)) if moments > 1 else 1
@@ -186,7 +182,6 @@ def decode(
         width_px,
         height_px,
         sniff_format(data),
-        quality,
         _captured(exif),
         first.opacity,
         shown,
@@ -351,16 +346,3 @@ def _captured(exif: Image.Exif) -> str:
         return datetime.strptime(str(text), "%Y:%m:%d %H:%M:%S").isoformat()
     except Exception:  # a damaged directory or a date that is none
         return ""
-
-
-def _jpeg_quality(image: JpegImageFile) -> int | None:
-    """The quality setting of libjpeg that makes such a luminance table: its scaling, inverted.
-
-    Too high below about 25, where libjpeg clips the table at 255.
-    """
-    table = image.quantization.get(0)
-    if not table:
-        return None
-    percent = max(1.0, 100.0 * sum(table) / _STANDARD_LUMINANCE_SUM)
-    quality = (200.0 - percent) / 2.0 if percent <= 100.0 else 5000.0 / percent
-    return int(min(100, max(1, round(quality))))

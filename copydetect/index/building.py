@@ -1,7 +1,4 @@
-"""The steps in which an index is built, and all of them one after the other in this process.
-
-`transforms` spreads the same steps over workers; `build_index` is what their result must equal.
-"""
+"""The steps in which an index is built; `DescriptorsToShards` spreads them over workers."""
 
 from __future__ import annotations
 
@@ -20,14 +17,11 @@ from copydetect.index.partitions import (
     training_size,
 )
 from copydetect.index.routing import Part, Read, read_sample, route_part, write_sample
-from copydetect.index.shard_plans import plan_shards, save_plan
 from copydetect.index.shards import (
     PARTITION,
     Index,
     Shard,
-    build_shard,
     commit_index,
-    load_index,
 )
 from copydetect.storage.files import Storage
 from copydetect.workers.threads import limit_threads
@@ -100,22 +94,6 @@ def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
     return route_part(job.storage, job.folder, job.read, part, partition, probes)
 
 
-def commit_step(
-    job: IndexJob, partition: Partition, shards: Sequence[Shard], grows: bool = False
-) -> Index:
-    """Make the index of finished shards; grows: they are added to the index that is there."""
-    before = load_index(job.storage, job.folder, job.model) if grows else None
-    return commit_index(job.storage, job.folder, partition, shards, before)
-
-
-def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
-    """Build an index of the parts, or finish one that was begun."""
-    partition = train_step(job, [sample_step(job, part) for part in parts])
-    spills = [route_step(job, partition, part) for part in parts]
-    plan = plan_shards(job.storage, spills, partition)
-    save_plan(job.storage, job.folder, plan)
-    shards = [
-        build_shard(job.storage, job.folder, plan, number, partition)
-        for number in range(plan.shards)
-    ]
-    return commit_step(job, partition, shards)
+def commit_step(job: IndexJob, partition: Partition, shards: Sequence[Shard]) -> Index:
+    """Make the index of finished shards."""
+    return commit_index(job.storage, job.folder, partition, shards)

@@ -56,7 +56,7 @@ class IndexOptions:
     lists, shards: how many; probes: lists that a query visits; recall: where `probes` is 0, the
     share of the ten nearest vectors that the visited lists must hold, measured on the sample (for
     PQ, 4 lists are visited: features vote, and need not all be found);
-    training_per_list: sampled vectors a list; shard_bytes: aimed-at size of a shard; threads: of
+    training_per_list: sampled vectors per list; shard_bytes: aimed-at size of a shard; threads: of
     FAISS, in one worker.
     """
 
@@ -103,7 +103,7 @@ def lists_for(vectors: int, options: IndexOptions) -> int:
     """How many lists to make for a number of vectors.
 
     One up to `EXACT_BELOW`. A list that comes out four times longer than the others is split, which
-    adds lists. Then 256 vectors a list, so that a query's work stays the same while
+    adds lists. Then 256 vectors per list, so that a query's work stays the same while
     the collection grows; from 65,536 lists on, where finding the lists would cost more than
     searching them, 16·√n. Local features (PQ) visit few lists, so that it is 2.5·√n
     for them: finding the lists then costs as much as searching them.
@@ -130,8 +130,8 @@ class Partition:
 
     centroids: (lists, d) float32, neighbours next to each other; empty_index: FAISS's serialised
     inverted file without vectors and centroids: the codec; model: identity of what made the
-    vectors; probes: lists that a query visits by default; imbalance: of the lists of the sample,
-    as the function of that name says; identity: digest of what decides where a vector goes.
+    vectors; probes: lists that a query visits by default; identity: digest of what decides where a
+    vector goes.
     """
 
     centroids: Floats
@@ -139,7 +139,6 @@ class Partition:
     options: IndexOptions
     model: str
     probes: int
-    imbalance: float = 1.0
 
     @cached_property
     def identity(self) -> str:
@@ -248,18 +247,7 @@ def train_partition(
     centroids = in_order(split_crowded(floats, centroids, options.seed, workers))
     index = trained_index(options.coding, options.metric, len(centroids), floats, codebook)
     partition = Partition(centroids, faiss.serialize_index(index), options, model, 1)
-    own = partition.nearest_lists(floats, 1, workers)[:, 0]
-    sizes = np.bincount(own, minlength=partition.lists)
-    return replace(partition, probes=_tuned_probes(partition, floats), imbalance=imbalance(sizes))
-
-
-def imbalance(sizes: Integers) -> float:
-    """How much more a query compares than if all lists were equally long (1: in balance).
-
-    The sum of squared shares times the number of lists (Jégou et al. 2011).
-    """
-    total = float(sizes.sum())
-    return float(len(sizes) * (sizes.astype(np.float64) ** 2).sum() / total**2) if total else 1.0
+    return replace(partition, probes=_tuned_probes(partition, floats))
 
 
 def _floats(vectors: Vectors, codebook: Floats | None) -> Floats:
@@ -305,7 +293,6 @@ def save_partition(storage: Storage, uri: str, partition: Partition) -> None:
         asdict(partition.options),
         partition.model,
         partition.probes,
-        partition.imbalance,
         partition.identity,
     ]
     centroids, empty_index = partition.centroids, partition.empty_index
@@ -316,9 +303,10 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     """Read a partition; IndexFileError where the file is missing, damaged or none."""
     described, arrays = read_arrays(storage, uri)
     try:
-        options, model, probes, balance, identity = described
+        # Partitions of earlier versions have another number before the identity.
+        options, model, probes, *_, identity = described
         trained = arrays["centroids"], arrays["empty_index"]
-        partition = Partition(*trained, IndexOptions(**options), model, probes, balance)
+        partition = Partition(*trained, IndexOptions(**options), model, probes)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFileError(f"{uri} is not a partition: {error}") from error
     if partition.identity != identity:

@@ -163,28 +163,9 @@ def write_shard(
 
 
 def commit_index(
-    storage: Storage,
-    folder: str,
-    partition: Partition,
-    shards: Sequence[Shard],
-    before: Index | None = None,
+    storage: Storage, folder: str, partition: Partition, shards: Sequence[Shard]
 ) -> Index:
-    """Make an index of finished shards, after those of the index that they are added to.
-
-    The same shards added again change nothing: their names follow from their content. InputError
-    where an id is not beyond those that are there: it may be there already.
-    """
-    if before and {shard.name for shard in shards} <= {shard.name for shard in before.shards}:
-        return before
-    if before:
-        highest = max(shard.highest_id for shard in before.shards)
-        lowest = min(shard.lowest_id for shard in shards)
-        if lowest <= highest:
-            raise InputError(
-                f"id {lowest} is added to an index of ids up to {highest}: ids must be beyond it"
-            )
-    ordered = tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name)))
-    old = before.shards if before else ()
+    """Make an index of finished shards."""
     index = Index(
         folder,
         partition.identity,
@@ -193,8 +174,7 @@ def commit_index(
         partition.options.metric,
         partition.lists,
         partition.dimension,
-        old + ordered,
-        before.generation + 1 if before else 0,
+        tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name))),
     )
     content = asdict(index)
     content.pop("folder")

@@ -45,13 +45,13 @@ from copydetect.inputs.kinds import (
 from copydetect.inputs.manifests import manifest_rows
 from copydetect.inputs.patterns import (
     expand_braces,
-    folder_before_wildcard,
     is_excluded,
     is_glob,
     without_file_scheme,
 )
 from copydetect.inputs.sources import Source, Sources, below
 from copydetect.storage.files import Storage, StoredFile, Survey
+from copydetect.storage.globs import folder_before_wildcard
 
 HARD_LINK = "further names of a listed file (hard links)"
 _FIRST_BYTES = 64

@@ -62,11 +62,6 @@ def refuse_missing(given: object) -> None:
             raise InputError(f"{path} does not exist")
 
 
-def folder_before_wildcard(pattern: str) -> str:
-    """The folder that all names are in that a glob matches."""
-    return posixpath.dirname(re.split(r"[*?[]", pattern, maxsplit=1)[0])
-
-
 def without_file_scheme(spec: str) -> str:
     """`file:///a` as the path `/a`."""
     return spec[len("file://") :] if spec.startswith("file:///") else spec

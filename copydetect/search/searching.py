@@ -1,22 +1,14 @@
-"""The steps in which an index is searched, and all of them one after the other in this process.
-
-`transforms` spreads the same steps over workers; `search_index` is what their result must equal.
-"""
+"""A search of an index, and its first step: which lists each query visits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from copydetect.index.routing import Part, Read, probes_uri
 from copydetect.index.shards import ShardReader
-from copydetect.search.neighbors import merge_part, search_task, write_floors
 from copydetect.search.queries import (
-    ROUNDS,
     SearchOptions,
-    plan_search,
     route_queries,
-    save_search_plan,
 )
 from copydetect.storage.files import Storage
 from copydetect.workers.threads import limit_threads
@@ -47,22 +39,3 @@ def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     return route_queries(
         job.storage, job.folder, job.read, part, reader.partition, reader.index, job.options, known
     )
-
-
-def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
-    """Search an index for all queries; the neighbours files, one per part, in their order.
-
-    Parts are numbered 0, 1, 2, …
-    """
-    reader = ShardReader(job.storage, job.index_folder)
-    spills = [query_step(job, reader, part) for part in parts]
-    plan = plan_search(job.storage, spills, reader.index)
-    save_search_plan(job.storage, job.folder, plan)
-    tasks = plan.tasks(job.options)
-    for wanted in range(ROUNDS):
-        for task in tasks:
-            if task[0] == wanted:
-                search_task(job.storage, job.folder, reader, plan, task, job.options)
-        for number, _ in parts:
-            write_floors(job.storage, job.folder, number, tasks, job.options)
-    return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]

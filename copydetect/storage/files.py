@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from copydetect.errors import InputError
+from copydetect.storage.globs import folder_before_wildcard, glob_expression
 
 HIDDEN, SPECIAL = "hidden", "pipes or devices"
 LINK, BROKEN_LINK = "links to listed files", "links that lead nowhere"
@@ -224,30 +225,12 @@ def _is_visible_below(folder: str, path: str) -> bool:
 
 def _crossing(pattern: str) -> Iterator[str]:
     """Paths that a glob with `**` matches, without following links in circles."""
-    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-    folder = os.path.dirname(fixed) or "."
+    folder = folder_before_wildcard(pattern) or ("/" if pattern.startswith("/") else ".")
     prefix = "./" if folder == "." and not pattern.startswith("./") else ""
-    matches = re.compile(_expression(prefix + pattern)).fullmatch
+    matches = re.compile(glob_expression(prefix + pattern), re.DOTALL).fullmatch
     for file in LocalStorage().files_under(folder):
         if matches(file.uri):
             yield file.uri.removeprefix(prefix)
-
-
-def _expression(pattern: str) -> str:
-    """A glob as a regular expression over whole paths, `**/` standing for any folders or none."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern)
-    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        wild.get(part) or (_set(part) if part[:1] == "[" and len(part) > 1 else re.escape(part))
-        for part in parts
-    )
-
-
-def _set(part: str) -> str:
-    """`[abc]` or `[!abc]` of a glob as a set of a regular expression."""
-    negated = part[1] == "!"
-    letters = re.sub(r"([\\\[\]^])", r"\\\1", part[1 + negated : -1])
-    return f"[{'^' if negated else ''}{letters}]"
 
 
 def _reason(error: Exception) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -16,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from copydetect.errors import InputError
 from copydetect.storage.downloads import cached_download
 from copydetect.storage.files import LocalStorage, Storage, StoredFile, Survey
+from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
     linked_part,
@@ -88,7 +91,7 @@ class BeamStorage:
     def files_under(self, uri: str) -> list[StoredFile]:
         if _is_local(uri):
             return self._local.files_under(uri)
-        return self.matching(uri.rstrip("/") + "/**")
+        return self.matching(glob.escape(uri.rstrip("/")) + "/**")
 
     def survey(self, uri: str) -> Survey:
         return self._local.survey(uri) if _is_local(uri) else Survey(self.files_under(uri))
@@ -96,9 +99,11 @@ class BeamStorage:
     def matching(self, pattern: str) -> list[StoredFile]:
         if _is_local(pattern):
             return self._local.matching(pattern)
+        # Beam's `**/` wants a folder, and its `?` takes a slash: it may list more, never less.
         with _remote_errors("list", pattern):
-            found = FileSystems.match([pattern])[0].metadata_list
-        files = [StoredFile(entry.path, entry.size_in_bytes) for entry in found]
+            found = FileSystems.match([pattern.replace("**/", "**")])[0].metadata_list
+        matches = re.compile(glob_expression(pattern), re.DOTALL).fullmatch
+        files = [StoredFile(one.path, one.size_in_bytes) for one in found if matches(one.path)]
         return sorted(files, key=lambda file: file.uri)
 
     def delete(self, uri: str) -> None:
@@ -109,7 +114,7 @@ class BeamStorage:
         FileSystems.delete([path for path in paths if FileSystems.exists(path)])
 
     def _download(self, uri: str) -> str:
-        files = self.matching(uri)
+        files = self.matching(glob.escape(uri))
         if not files:
             raise InputError(f"cannot read {uri}: there is no such file")
         try:

@@ -3,11 +3,11 @@
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.pipelines.recipes calibration CAL
 
-Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained
-on: of others the search knows too much, and its score says too much. For dedup and for match two
-maps each are fitted on the same pairs: with the search's score, for runs with the same channels,
-and by the decision's confidence alone, for all others. With `--effort thorough` given to the first
-command, the maps with the score are made for that effort.
+Run both whenever the decision or the descriptor changes, with PICTURES that neither was trained on.
+On pictures that it was trained on, the search's score would say too much. Two maps each are fitted
+for dedup and for match, on the same pairs. One uses the search's score, for runs with the same
+channels; the other the decision's confidence alone, for all other runs. With `--effort thorough`
+given to the first command, the maps with the score are made for that effort.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from copydetect.evaluation.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.storage.files import LocalStorage
+from copydetect.training.calibration_fit import LabelledPairs, fit_calibration
 from copydetect.verification.calibration import FILE_NAMES, Calibration, bundled_name
 
 _PAIRS = "pairs.parquet"

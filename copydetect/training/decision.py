@@ -2,10 +2,10 @@
 
     python -m copydetect.pipelines.recipes decision PICTURES [PICTURES …] --output decision.json
 
-Each PICTURES is whatever `copydetect` takes as input. One pile of pairs is made of each, and what
-was learnt from the others is calibrated and measured on it, so give them apart by where they come
-from: then the figures are those of sources that the decision has not seen. The bundled one was made
-of four. Of a single one, pairs of like origin are kept together instead.
+Each PICTURES is whatever `copydetect` takes as input; give one for each source of pictures. A pile
+of pairs is made of each, and what was learnt from the others is calibrated and measured on it. So
+the figures are those of sources that the decision has not seen. The bundled decision was made of
+four sources. Of a single source, folds are made that keep pairs of one original together.
 
 Evidence is collected as verification does it; of a pair with several alignments the best one
 counts, under the decision of the round before. Strangers that `near_copies` takes for one picture
@@ -102,9 +102,9 @@ def collect(pile: Pile, pairs: PilePairs, options: MatchOptions) -> list[Floats]
 def without_near_copies(
     pile: Pile, pairs: PilePairs, evidence: Sequence[Floats], options: MatchOptions
 ) -> list[int]:
-    """The pairs whose labels are true: not strangers whose pictures are hardly different.
+    """The pairs without strangers whose pictures hardly differ: such labels are not to be trusted.
 
-    What was made to look alike keeps its label, whatever it looks like.
+    Pairs that were made to look alike keep their label.
     """
     made = {(int(i), int(j)) for i, j in pile.rivals}
     near: dict[tuple[int, int], bool] = {}
@@ -194,7 +194,7 @@ def _rows(given: Sequence[Floats], chosen: npt.NDArray[np.int64]) -> Floats:
 
 
 def first_choice(vectors: Floats) -> int:
-    """Before anything is learnt: the alignment under which most cells agree."""
+    """The alignment under which most cells agree, to begin with before anything is learnt."""
     agreeing = vectors[:, NAMES.index("agree_cells")] * vectors[:, NAMES.index("agree_weighted")]
     return int(np.argmax(agreeing))
 
@@ -215,7 +215,8 @@ def _trees(
 
 
 def plain_trees(model: HistGradientBoostingClassifier, number: int = 0) -> dict[str, Any]:
-    """Every tree's nodes as lists, a leaf points to itself; number: of the class, with several."""
+    """Every tree's nodes as lists, a leaf points to itself; number: of the class, where there are
+    several."""
     trees, depth = [], 0
     for predictors in model._predictors:
         nodes = predictors[number].nodes
@@ -251,7 +252,7 @@ def labelled_evidence(
 def train(
     collections: Sequence[Sequence[Pixels]], options: PairOptions, seed: int
 ) -> dict[str, Any]:
-    """A pile of each collection, its evidence, and a decision from all of it."""
+    """Make a pile of each collection and measure its evidence; the decision from all of it."""
     evidence: list[Floats] = []
     labels, folds = [], []
     for number, pictures in enumerate(collections):

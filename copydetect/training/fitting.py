@@ -370,7 +370,8 @@ def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], 
 
 
 def _finish(run: _Run, start: Start) -> Path:
-    """Write the best weights, whitened as validation likes them, with card and background."""
+    """Write the best weights, with the whitening that validates best, and with card and
+    background."""
     options = run.options
     model = run.network(run.state.best_weights)
     network = for_inference(model, options, run.device)

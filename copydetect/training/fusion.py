@@ -3,10 +3,10 @@
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.pipelines.recipes fusion CAL
 
-prints the `Fusion` to be written into `copydetect.candidates.fusion`. PICTURES are such that the
-descriptor was not trained on: of others it knows too much, and its weight comes out too high. Each
-made copy is a query, and the images that it was made of and among are references; a pair of both
-is a copy where the one was made of the other.
+prints the `Fusion` to be written into `copydetect.candidates.fusion`. The descriptor must not have
+been trained on PICTURES: there it does too well, and its weight comes out too high. Each made copy
+is a query, and the images that it was made of and among are references; a pair of both is a copy
+where the one was made of the other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Study:
 
     originals: (n,) int64, of a copy the image that it was made of, of any other image itself;
     vectors: (n, d) float32, as long as their weights, of zeros where there is no descriptor; votes:
-    of all images for each other.
+    of every image for others.
     """
 
     originals: Ints

@@ -1,4 +1,4 @@
-"""The log of a training run: one JSON line a report, and a drawing of it."""
+"""The log of a training run: one line of JSON per report, and a drawing of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from copydetect.training.validation import ValidationFigures
 
 @dataclass(frozen=True)
 class Report:
-    """Where training stands at a step: mean loss and views a second since the report before.
+    """Where training stands at a step: mean loss, and views per second, since the report before.
 
     validation: of copies by kinds of edits that are not trained on; familiar: of others.
     """

@@ -1,9 +1,9 @@
 """The quantiser of local features: the recipe that made models/keypoints-pq16.safetensors.
 
-Principal components of RootSIFT descriptors together with their mirrored twins are even or odd
-under mirroring, which makes mirroring a change of signs; they are dealt to the subspaces of a
-product quantiser so that each has about the same product of variances (Ge et al. 2013, parametric
-solution).
+Principal components are taken of RootSIFT descriptors together with their mirrored twins. Each
+component is even or odd under mirroring, so that mirroring is a change of signs. They are dealt to
+the subspaces of a product quantiser so that each subspace has about the same product of variances
+(Ge et al. 2013, parametric solution).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pictures → pairs of images with the truth whether they are copies: what a decision learns from.
+"""pictures → labelled pairs of images, copies or not, that a decision learns from.
 
 A pile of originals and their edited copies is searched in itself, as a user's would be. Pairs of
 one original are copies; pairs that the search proposes although they have different originals are
@@ -34,7 +34,7 @@ class PairOptions:
     """What labelled pairs are made of.
 
     originals: pictures that the pile starts from; copied: the part of them that is edited;
-    made_look_alikes: pairs of `look_alikes`; proposals: pairs that each channel proposes an image;
+    made_look_alikes: pairs of `look_alikes`; proposals: pairs per image that each channel proposes;
     shortest_px, longest_px: range of the pictures' longer sides; searched: pictures that are looked
     through for neighbours of originals.
     """
@@ -92,9 +92,9 @@ def make_pile(
 
     Half of the originals are the nearest neighbours of the others by descriptor: where pictures
     come in series, as second photos of a scene, frames of a film or pages of a book, these meet.
-    What is pasted and pasted onto, and what look-alikes are made of, are other pictures than the
-    originals and than each other: a picture and its own fragment elsewhere are copies, whatever
-    the label would say.
+    What is pasted, what is pasted onto, and what look-alikes are made of, are all different
+    pictures, and none of the originals. Otherwise a picture and its own fragment in another one
+    would be labelled as strangers.
     """
     rng = np.random.default_rng(seed)
     shuffled = [int(i) for i in rng.permutation(len(pictures))]
@@ -112,7 +112,7 @@ def make_pile(
         shown += [_copy(original, rng, pasted) for _ in range(copies)]
         images += shown
         origins += [number] * len(shown)
-    # What edits make alike is what piles are full of: one screen, one background.
+    # Piles are full of what edits make alike: one screen, one background.
     kinds = [*KINDS.values(), one_screen, one_template, one_background]
     rivals = len(images) + np.arange(2 * options.made_look_alikes).reshape(-1, 2)
     made: list[Pixels] = []
@@ -154,7 +154,8 @@ def labelled_pairs(pile: Pile, embedder: Embedder, proposals: int) -> PilePairs:
 
 
 def _with_neighbours(pictures: list[Pixels], count: int, embedder: Embedder) -> list[int]:
-    """Numbers of at most `count` pictures, each second one the nearest neighbour of one before."""
+    """Numbers of at most `count` pictures, every second one the nearest neighbour of the one
+    before."""
     vectors = embedder.embed(pictures)
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1)

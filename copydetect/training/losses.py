@@ -1,4 +1,4 @@
-"""What the student is asked for: its picture's target, or its own other view; and to spread out."""
+"""Losses of the student: nearness to its picture's target, or to another view; and spread."""
 
 from __future__ import annotations
 

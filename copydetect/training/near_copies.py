@@ -1,4 +1,4 @@
-"""evidence of two pictures of a collection → whether they are too alike to be called strangers.
+"""evidence of two pictures of a collection → whether they are too alike to be labelled strangers.
 
 Collections hold what their file names don't tell: one photo in two qualities, one design saved
 twice, a window with another button pressed. Such pairs have no true label, and a decision that
@@ -26,7 +26,8 @@ Floats = npt.NDArray[np.float32]
 
 
 def are_near_copies(evidence: Floats) -> bool:
-    """Whether any alignment shows so; evidence: (alignments, len(NAMES)) of unedited pictures."""
+    """Whether any alignment shows near copies; evidence: (alignments, len(NAMES)) of unedited
+    pictures."""
     shared = np.maximum(_column(evidence, "query_overlap"), _column(evidence, "reference_overlap"))
     alike = (
         (shared >= _SHARED)
@@ -39,7 +40,7 @@ def are_near_copies(evidence: Floats) -> bool:
 
 
 def are_suspicious(evidence: Floats) -> bool:
-    """Whether edited images of them agree so far that the pictures themselves need a look."""
+    """Whether edited images agree so much that their unedited pictures must be compared."""
     agree = _column(evidence, "agree_weighted") >= _SUSPICIOUS
     return bool((agree & (_column(evidence, "agree_cells") >= _FEWEST_CELLS)).any())
 

@@ -1,7 +1,7 @@
 """A descriptor network → its graph for ONNX Runtime, without its weights.
 
-`copydetect train` writes NAME.onnx beside NAME.safetensors. The weights stay in one file: whoever
-opens the graph hands them over (see `description.onnx_network`).
+`copydetect train` writes NAME.onnx beside NAME.safetensors. The graph holds no weights:
+`description.onnx_network` reads them from NAME.safetensors and hands them over.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def write_graph(network: DescriptorModel, card: ModelCard, model: Path) -> Path:
 
 @contextmanager
 def _recorded(network: DescriptorModel, paddings: list[list[int]]) -> Iterator[None]:
-    """Keep the uneven paddings of strided convolutions, in the order in which they are used."""
+    """Record the uneven paddings of strided convolutions, in the order in which they are used."""
 
     def record(layer: ConvNormAct, inputs: tuple[Tensor]) -> None:
         paddings.append(same_padding(inputs[0], layer.kernel, layer.stride))
@@ -82,7 +82,8 @@ def _recorded(network: DescriptorModel, paddings: list[list[int]]) -> Iterator[N
 
 
 def _pad_in_convolutions(graph: onnx.GraphProto, paddings: list[list[int]]) -> None:
-    """Let convolutions pad: apart from them, each padding costs a pass and another layout."""
+    """Let convolutions do the padding: a separate one costs a pass over the data and another
+    layout."""
     pads = [node for node in graph.node if node.op_type == "Pad"]
     for pad, (left, right, top, bottom) in zip(pads, paddings, strict=True):
         (convolution,) = [node for node in graph.node if pad.output[0] in node.input]

@@ -18,23 +18,22 @@ class TrainingOptions:
     """One training run. Steps are updates of the weights; shares and probabilities are 0…1.
 
     image_px: side of the squares that are trained on; final_px: in the last `final_share` of the
-    steps, and for the targets; search_px: what the finished model is used and validated at.
-    loss: "targets" gives every image a fixed target vector and is the thriftier by far; "infonce"
-    sets two views of an image against the rest of the batch and `bank_size` vectors of earlier
-    batches, and wants millions of pairs. entropy_weight: of the entropy term of "infonce".
-    threshold_weight: of the term of "targets" that asks for one threshold for all views.
-    target_power: how far targets are whitened, ½ fully; target_spread: how far they move away
-    from look-alikes; renewals: how often they are made anew by the student, evenly over the run.
-    pages: how many drawn pages are added, as a share of the pictures.
-    frozen_stages: stem and so many groups of the trunk stay as they are; 0 trains all.
-    mixed: share of images that are blended with another one, or have a piece of one in them.
-    look_alikes: share of a batch that are the nearest images of its others.
-    average: decay of the moving average of the weights, which is what is kept.
-    mix: edits of the training views, names of `edits.MIXES` that are drawn from evenly.
-    held_out: kinds of edits that are not trained on; the best checkpoint is the one that copes
-    best with them, at the lengths and strengths of `validation_mix`, and with those trained on.
-    Where none is held out, it is judged by all kinds of `validation_mix` instead.
-    workers: processes that make the views; 0 makes them in between.
+    steps, and for the targets; search_px: what the finished model is used and validated at. loss:
+    "targets" gives every image a fixed target vector, and needs far fewer steps; "infonce" sets two
+    views of an image against the rest of the batch and `bank_size` vectors of earlier batches, and
+    needs millions of pairs. entropy_weight: of the entropy term of "infonce". threshold_weight: of
+    the term of "targets" that asks for one threshold for all views. target_power: how far targets
+    are whitened, ½ fully; target_spread: how far they move away from look-alikes; renewals: how
+    often they are made anew by the student, evenly over the run. pages: how many drawn pages are
+    added, as a share of the pictures. frozen_stages: how many groups of the trunk stay as they are,
+    with the stem; 0 trains all. mixed: share of images that are blended with another one, or have a
+    piece of one in them. look_alikes: share of a batch that are the nearest images of its others.
+    average: decay of the moving average of the weights, which is what is kept. mix: edits of the
+    training views, names of `edits.MIXES` that are drawn from evenly. held_out: kinds of edits that
+    are not trained on. The best checkpoint is the one that finds most copies made by them, at the
+    lengths and strengths of `validation_mix`, and by the other kinds. Where none is held out, it is
+    judged by all kinds of `validation_mix`. workers: processes that make the views; 0 makes them in
+    between.
     """
 
     steps: int = 4000
@@ -128,7 +127,8 @@ class TrainingOptions:
 
     @property
     def judging_mix(self) -> EditMix:
-        """What the copies that choose the best checkpoint are made by: kinds held out alone."""
+        """The mix that makes the copies which choose the best checkpoint: only the kinds held
+        out."""
         from copydetect.edits import mix_named
 
         mix, kinds = mix_named(self.validation_mix), _names(self.held_out)

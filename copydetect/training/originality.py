@@ -1,4 +1,4 @@
-"""Groups whose original is known → the weights of the signs of originality, and how good they are.
+"""Groups whose original is known → the weights of the signs of originality, and their figures.
 
     copydetect edits PHOTOS --output EDITS
     copydetect dedup PHOTOS EDITS/images --output OUT
@@ -45,8 +45,8 @@ class LabelledGroup:
 class KeptOriginals:
     """How often the original has the highest score.
 
-    groups, right: how many there are, and in how many it has; certain, wrong: in how many the first
-    counts as known, and in how many of these it is another one.
+    groups: how many there are; right: in how many the original is first; certain: in how many the
+    first one counts as known; wrong: in how many of these the first one is not the original.
     """
 
     groups: int

@@ -1,4 +1,4 @@
-"""Drawn pages: groups of one layout and other contents, which a descriptor has to tell apart.
+"""Drawn pages: groups with one layout and different contents, which a descriptor must tell apart.
 
 Articles, web pages, shelves of goods, forms and listings, in the type that matplotlib brings.
 Words are made of letters as frequent as in English; pictures are those that are trained on.

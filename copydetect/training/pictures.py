@@ -64,8 +64,8 @@ def pack_pictures(
     """Decode every image of the inputs into `folder`, its short side at most `short_side_px`.
 
     Images that cannot be decoded are left out and counted, and so are exact repeats. `pages` are
-    drawn and added, as a share of the pictures.
-    InputError where fewer than MIN_PICTURES different ones remain. Packed before, it is opened.
+    drawn and added, as a share of the pictures. InputError where fewer than MIN_PICTURES different
+    ones remain. A folder that is packed already is opened.
     """
     key: Key = {"input": list(specs), "short_side_px": short_side_px, "pages": pages}
     if not _is_packed(folder, key):

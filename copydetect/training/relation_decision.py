@@ -8,7 +8,7 @@
 `collect` opens pairs as verification does and keeps the numbers that it makes of them, a file for
 each source; run it as often as there are sources. Videos, and folders of photos of one scene, in
 order, go with --frames; folders of pictures of which no two are copies with --pictures; pages need
-a Chromium. What is measured is measured on kinds that were left out: all of one source are in one
+a Chromium. Figures are measured on sources that were left out: all pairs of one source are in one
 fold.
 """
 
@@ -55,7 +55,7 @@ _FOLDS = 3
 _FRAMES, _FRAME_PX, _SHORT_SIDE_PX, _SMALLEST_PX = 18, 720, 448, 16
 _SEARCHED_PX = 192
 _ALIKE = 0.75
-"""Correlation of middle sizes in nearly all windows, from which on nothing else is there."""
+"""Correlation of the middle band in nearly all windows from which the pictures count as one."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -90,7 +90,7 @@ def measure_pairs(pairs: Iterable[RelatedPair]) -> Labelled:
             continue
         vectors = np.array([one.values for one in found], np.float32)
         if pair.relation == "none" and are_near_copies(vectors):
-            continue  # no strangers, whatever the label says
+            continue  # the pictures are near copies, whatever the label says
         best = max(found, key=lambda one: one.confidence)
         closer = closer_values(best, joint_confidence(best, found), query, reference)
         if closer is not None:
@@ -137,7 +137,8 @@ def fit(pairs: Labelled) -> dict[str, Any]:
 
 
 def _nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
-    """(n,) where what was to differ is gone: frames that stood still, digits in a thumbnail."""
+    """(n,) where the intended difference cannot be seen: frames that stood still, digits in a
+    thumbnail."""
     limits = {"full_rest_peak": 25.0, "full_raw_ratio": 3.0, "full_colour_p98": 12.0}
     below = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
     alike = pairs.values[:, NAMES.index("full_middle_p2")] > _ALIKE
@@ -163,7 +164,7 @@ _BOOSTING: dict[str, Any] = {
 
 
 def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
-    """Whether pairs are copies: never less likely where the small copies speak more for it."""
+    """Fit whether pairs are copies, never less likely where the small copies speak more for it."""
     monotonic = [int(name.endswith("log_odds")) for name in NAMES]
     return HistGradientBoostingClassifier(
         max_iter=120,
@@ -184,7 +185,8 @@ def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
 
 
 def _weights(pairs: Labelled) -> npt.NDArray[np.float64]:
-    """(n,) so that rare relations count: one other digit is harder to see than another scene."""
+    """(n,) weights of pairs, so that rare relations count: a changed digit is harder to see than
+    another scene."""
     names, rows, counts = np.unique(pairs.relations, return_inverse=True, return_counts=True)
     return np.asarray((len(pairs.relations) / (len(names) * counts[rows])) ** 0.75, np.float64)
 

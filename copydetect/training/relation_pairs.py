@@ -22,8 +22,8 @@ from copydetect.training.page_designs import DESIGNS, Look
 from copydetect.types import Pixels, Relation
 
 _STILL = 14.0
-"""Grey levels by which two frames differ somewhere, small noise smoothed away; else they are one
-picture for every purpose."""
+"""Grey levels by which two frames must differ somewhere, after smoothing; else they are one
+picture."""
 
 _MADE_ALIKE: dict[str, Relation] = {
     "pages": "same_layout",
@@ -143,7 +143,7 @@ def copies_of(
 
 
 def degraded(rng: np.random.Generator, picture: Pixels, share: float = 0.6) -> Pixels:
-    """Re-encoded, and often scaled down, with this chance; else as it was."""
+    """The picture re-encoded, and often scaled down, with this probability; else as it was."""
     if rng.random() >= share:
         return picture
     if rng.random() < 0.6:

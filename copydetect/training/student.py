@@ -1,4 +1,4 @@
-"""The network while it is trained: where it starts from, what is frozen, and what is kept of it."""
+"""The network in training: where it starts from, which parts are frozen, and how it is saved."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _STD = (0.229, 0.224, 0.225)
 class FrozenNorm(nn.Module):
     """A `ConvNormAct` whose batch norm keeps its statistics: multiplied into the weights each pass.
 
-    A third cheaper to train than one after the other, and the same network as at inference.
-    Where `fast`, 1×1 convolutions run in bfloat16, a fifth cheaper again; depthwise ones, which
-    are slower so, and all weights stay in float32.
+    This costs a third less than convolution and norm one after the other, and it is the network
+    that is used at inference. Where `fast`, 1×1 convolutions run in bfloat16, a fifth cheaper
+    again; depthwise ones, which are slower so, and all weights stay in float32.
     """
 
     def __init__(self, layer: ConvNormAct, fast: bool = False) -> None:
@@ -150,7 +150,8 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
 def for_inference(
     model: DescriptorModel, options: TrainingOptions, device: torch.device
 ) -> DescriptorModel:
-    """A copy that only embeds, folded and as precise as a search's: in half of the time."""
+    """A copy for inference: batch norms are folded and the precision is that of a search. It takes
+    half of the time."""
     network = build(network_of(model, options), model.projection.out_features)
     network.load_state_dict(model.state_dict(), strict=False)
     network.fold()
@@ -206,7 +207,7 @@ def save_model(
 
 
 def network_of(model: DescriptorModel, options: TrainingOptions) -> NetworkConfig:
-    """The form of a model, as its card tells it."""
+    """The architecture of a model, as its card states it."""
     return NetworkConfig(
         width=options.width,
         pooled_stages=model.pooled_stages,

@@ -1,4 +1,5 @@
-"""The vectors that pictures are given to be recognised by, and the pictures that look alike."""
+"""The target vectors that views of each picture are trained towards, and which pictures look
+alike."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from copydetect.types import Pixels
 Floats = npt.NDArray[np.float32]
 
 ENOUGH = 4
-"""Vectors a dimension, from which a whitening can be told."""
+"""Vectors per dimension that a whitening can be estimated from."""
 
 _BATCH = 32
 _LOOKALIKE_RANKS = 10
@@ -166,7 +167,7 @@ def teacher_targets(
 def nearest_targets(targets: Tensor, numbers: Numbers) -> Numbers:
     """(N, k) for each picture the k of `numbers` whose targets are most like its own.
 
-    Rows of pictures that are not in `numbers` are of no use. InputError where all are the same.
+    Rows of pictures that are not in `numbers` mean nothing. InputError where all are the same.
     """
     among = targets[torch.from_numpy(numbers)]
     count = min(_LOOKALIKE_RANKS, len(numbers) - 1)

@@ -20,7 +20,7 @@ from copydetect.types import Pixels
 Floats = npt.NDArray[np.float32]
 
 POWERS = (0.0, 0.05, 0.1, 0.15, 0.2)
-"""Of the whitening that a finished model is tried with; the first leaves it as it is."""
+"""Powers of the whitening that a finished model is tried with; 0 leaves it as it is."""
 
 _CANDIDATES = 10
 _DENSITY_RANKS = (5, 30)
@@ -81,7 +81,7 @@ def validation_set(
 
 @dataclass(frozen=True)
 class TriedWhitening:
-    """A whitening and what it comes to.
+    """A whitening and its figures.
 
     matrix: (d, d) float32 that vectors are multiplied by; validation: of copies by edits that are
     held out; familiar: of the others.
@@ -112,9 +112,10 @@ def best_whitening(
 
 
 def together(validation: ValidationFigures, familiar: ValidationFigures) -> float:
-    """What checkpoints and whitenings are chosen by: edits held out and others count the same.
+    """The figure that checkpoints and whitenings are chosen by: edits held out and others count the
+    same.
 
-    By the first alone, a model that was trained on them before would never be improved on.
+    By the edits held out alone, nothing would beat a model that had been trained on them before.
     """
     return (validation.normalized_micro_ap + familiar.normalized_micro_ap) / 2
 

@@ -28,13 +28,9 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
     transform run again continues a build that was interrupted.
     """
 
-    def __init__(
-        self, job: IndexJob, grows: bool = False, processes: Processes | None = None
-    ) -> None:
-        """grows: the parts, of new numbers, are added to the index that is in the folder."""
+    def __init__(self, job: IndexJob, processes: Processes | None = None) -> None:
         super().__init__()
         self._job = job
-        self._grows = grows
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
@@ -53,9 +49,7 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
         )
         numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
         shards = numbers | "SpreadShards" >> Spread(processes) | "Build" >> beam.ParDo(build)
-        folder: PCollection[str] = once | "Commit" >> beam.Map(
-            _commit, job, AsIter(shards), self._grows
-        )
+        folder: PCollection[str] = once | "Commit" >> beam.Map(_commit, job, AsIter(shards))
         return folder
 
 
@@ -112,6 +106,6 @@ def _plan(_: None, job: IndexJob, spills: Iterable[str]) -> list[tuple[str, int]
     return [(plan.identity, number) for number in range(plan.shards)]
 
 
-def _commit(_: None, job: IndexJob, shards: Iterable[Shard], grows: bool) -> str:
+def _commit(_: None, job: IndexJob, shards: Iterable[Shard]) -> str:
     partition = load_partition(job.storage, job.partition_uri)
-    return commit_step(job, partition, list(shards), grows).folder
+    return commit_step(job, partition, list(shards)).folder

@@ -33,12 +33,13 @@ _SMALLEST_SIDE_PX = 12
 _THIN, _SMALLEST_OF_THIN_PX = 4, 5
 """A strip of so many pieces may be thinner than anything else that is compared."""
 _STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
-"""Of a plane's motion: what holds each of its parameters back where little asks for it."""
+"""How strongly each of the eight parameters of a plane's motion is held at 0 where few cells ask
+for it."""
 _BLURS_PX = (0.7, 1.1, 1.7, 2.6, 4.0, 6.0, 9.0)
 _NOISY_STD = 5.0
-"""Noise in grey levels from which on it matters, where the other image has little."""
+"""Noise in grey levels from which it matters, where the other image has little."""
 _NOISIER = 2.0
-"""How often the other image's noise it is: what both have is no noise but structure."""
+"""How many times the other image's noise it must be: what both have is structure, not noise."""
 _NOISE_BLUR_PX = 1.5
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
@@ -284,7 +285,8 @@ def _shared_box(
 
 
 def _pieces(box: npt.NDArray[np.float64], query: PairImage, reference: PairImage) -> float:
-    """Into how many pieces what both show falls: of two ordinary pictures into one."""
+    """How many pieces of ordinary shape lie in the box that both show: 1 for two ordinary
+    pictures."""
     of_images = [pieces_of(image.width_px, image.height_px) for image in (query, reference)]
     return min(pieces_of(float(box[0]), float(box[1])), max(of_images))
 
@@ -305,7 +307,7 @@ def _warp(image: PairImage, matrix: Matrix, size: tuple[int, int], scale: float)
 
 
 def _inside(matrix: Matrix, image: PairImage, size: tuple[int, int]) -> Floats:
-    """1 where the frame shows what counts of the image, else 0."""
+    """1 where the frame shows pixels of the image that count, else 0."""
     mask = np.zeros(size[::-1], np.float32)
     # In 1/16 px; what lies far outside is clipped, for corners have to fit 16 bits.
     corners = np.clip(project(matrix, _corners(image)), -30_000, 30_000)

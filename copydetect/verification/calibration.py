@@ -5,7 +5,7 @@
 A decision's confidence holds for the pictures that it was trained on. On labelled pairs of another
 collection it is mapped again, together with the search's score, which the decision has not seen
 (Platt 1999; isotonic regression as in Zadrozny and Elkan, KDD 2002). Everything is kept as plain
-numbers in JSON. `calibration_fit` makes one.
+numbers in JSON. `training.calibration_fit` makes one.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ProbabilityMap:
     def needed(self, probability: float, score: float) -> float:
         """The confidence at which a pair of this score reaches the probability, 0…1.
 
-        1 where none but proof does.
+        1 where only proof reaches it.
         """
         x = float(log_odds(probability))
         if self.steps:
@@ -102,7 +102,7 @@ class ProbabilityMap:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What is to be had by cutting at `threshold`, measured on pairs that the map had not seen.
+    """Precision and recall from `threshold` up, measured on pairs that the map had not seen.
 
     pairs: how many are reported; low, high: Wilson's 95 % interval of the precision; recall: of all
     copies that were made, found by the search or not.
@@ -179,8 +179,8 @@ class Calibration:
     def point_for(self, precision: float) -> OperatingPoint:
         """The lowest threshold from which on pairs are at least this precise.
 
-        OptionError where none is: it says what can be had. A precision counts as reached only if
-        enough pairs are reported for one more wrong pair to show.
+        OptionError where no threshold is: it says which precision can be reached. A precision
+        counts as reached only if so many pairs are reported that one more wrong pair would show.
         """
         if not 0 < precision < 1:
             raise OptionError(f"--precision is {precision}; it must be above 0 and below 1")
@@ -196,15 +196,15 @@ class Calibration:
     def _unreachable(self, precision: float) -> str:
         shown = [point for point in self.points if point.pairs >= pairs_to_show(point.precision)]
         if not shown:
-            return f"--precision {precision} cannot be had: this calibration found no copies"
+            return f"--precision {precision} cannot be reached: this calibration found no copies"
         # With no wrong pair at all, the next one could still be wrong.
         best = max(shown, key=lambda point: (point.precision, point.recall))
         said = min(best.precision, 1 - 1 / (best.pairs + 1))
         return (
-            f"--precision {precision} cannot be had: the most that this calibration can show is "
-            f"{said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a confidence "
-            f"of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can only be "
-            f"shown with a larger --sample, or on images that are easier to tell apart"
+            f"--precision {precision} cannot be reached: the most that this calibration can show "
+            f"is {said:.3f} ({best.low:.3f} … {best.high:.3f}, {best.pairs} pairs) from a "
+            f"confidence of {best.threshold:.3f} up, with a recall of {best.recall:.2f}; more can "
+            f"only be shown with a larger --sample, or on images that are easier to tell apart"
         )
 
 
@@ -234,13 +234,14 @@ def bundled_calibration(
 
 
 def decision_digest() -> str:
-    """Tells the installed decisions, on copies and on relations, from others."""
+    """16 hex digits that identify the installed decisions, on copies and on relations."""
     content = BUNDLED_DECISION.read_bytes() + BUNDLED_RELATIONS.read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def pairs_to_show(precision: float) -> int:
-    """How many pairs must be reported for a precision to show: with fewer, one error ends it."""
+    """How many pairs must be reported before a precision can be shown: among fewer, one wrong pair
+    is more than it allows."""
     return int(np.ceil(1 / max(1 - precision, 1e-3) - 1e-9))
 
 

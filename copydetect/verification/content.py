@@ -11,7 +11,7 @@ import numpy.typing as npt
 from copydetect.types import Pixels
 
 FEWEST_PX = 256
-"""Of an image at full size: fewer prove nothing."""
+"""Pixels of an image at full size; fewer cannot prove a copy."""
 _SKETCH_PX = 32
 _UNEXPLAINED = 6.0
 """Grey levels by which a sketch may miss a smooth surface: what compression and noise leave."""

@@ -36,7 +36,7 @@ class Decision:
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
 
     def judged(self, found: Sequence[Evidence]) -> list[Evidence]:
-        """The same with their confidences."""
+        """The same evidence, each with its confidence."""
         if not found:
             return []
         confidences = self.confidences(np.stack([one.values for one in found])).tolist()

@@ -70,8 +70,8 @@ NAMES = (
 _DIFFERS = 0.3
 """Correlation below which a cell shows something else."""
 _NOTHING_AGREES, _NOTHING_AGREES_DIRECTLY = 0.1, 0.4
-"""Mean correlation of the cells of small copies below which nobody needs a closer look; and where
-an alignment comes from the same pixels, so that chance agrees too."""
+"""Mean correlation of the cells of small copies below which a closer look is useless. The second is
+for alignments that were found from the same pixels, where chance agrees, too."""
 _FEWEST_CELLS_DIRECTLY = 16
 
 

@@ -54,8 +54,8 @@ class Alignment:
 
 
 def some_agree(query: LocalFeatures, reference: LocalFeatures) -> bool:
-    """Whether three pairs of features agree on one similarity: chance in a third of all pairs that
-    a search proposes, and found in nearly all copies."""
+    """Whether three pairs of features agree on one similarity. In nearly all copies some do; of all
+    pairs that a search proposes, a third have some by chance."""
     return any(
         _best_hypotheses(match_features(query, reference, mirrored, _ROUGH_RATIO), count=1)
         for mirrored in (False, True)

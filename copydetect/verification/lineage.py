@@ -330,7 +330,7 @@ def _spread(
 
 
 def _steepness(grey: Floats) -> Floats:
-    """(h, w) length of the gradient, in levels a px."""
+    """(h, w) length of the gradient, in levels per px."""
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3) / 8
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3) / 8
     return np.asarray(cv2.magnitude(across, down), np.float32)

@@ -60,8 +60,8 @@ class VerifyOptions:
     def for_collection(self, references: int) -> VerifyOptions:
         """The same options, adapted to the number of images that were searched.
 
-        With few it cannot be told how crowded it is around one: their scores mean nothing. All may
-        be copies of each other, and then none stands out. So all candidates are looked at.
+        Among few images nothing tells how crowded it is around one, so that scores mean nothing:
+        all may be copies of each other. There all candidates are verified.
         """
         if references >= _CROWD:
             return self
@@ -207,8 +207,9 @@ def verify_part(
     sides: tuple[PairImages, PairImages],
     options: VerifyOptions,
 ) -> MatchTables:
-    """Verify the candidates of one part, from `min_score` up, without spare ones; rows in the order
-    of their table.
+    """Verify the candidates of one part, from `min_score` up; rows in the order of their table.
+
+    Spare ones are left out: the work grows with the number of copies, not with its square.
 
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
@@ -254,7 +255,8 @@ def opened_pairs(
 ) -> Iterator[tuple[int, OpenedPair]]:
     """The candidates of one part that are verified, with their rows, in the order of their table.
 
-    wanted: tells of a row and its candidate whether it is, when its turn has come.
+    wanted: says whether a row, with its candidate, is verified; it is asked when the row's turn
+    comes.
     """
     table = tables.read_table(storage, candidates_uri)
     pairs = read_pairs(storage, pairs_uri)

@@ -42,10 +42,10 @@ from copydetect.verification.relations import (
 )
 
 _HOPELESS = 2.5
-"""How far below `match_score`, in log-odds, a pair is not matched in full. To its score is added
-what the pixels say to which the search's features have led."""
+"""How far below `match_score`, in log-odds, a pair is no longer matched in full. What the pixels
+say, where the search's features led, is first added to its score."""
 _TOO_FAR_TO_LAY = 2.0
-"""How far below it thumbnails are not laid over each other: some always fit by chance."""
+"""How far below it thumbnails are no longer laid over each other: some always fit by chance."""
 _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
 """How far below it a pair is that is unlike another and has no score: neither hopeless, if features
 agree, nor worth laying."""
@@ -60,13 +60,12 @@ class MatchOptions:
     """How a pair is verified.
 
     min_confidence: from which probability on a pair counts as copies, 0…1; counted: relations that
-    count as copies too, whatever the probability; doubt: pairs that are
-    this likely after their small copies were compared are opened at full size; decided:
-    correspondences of the search are proof enough from this confidence on, and full matching is
-    skipped; match_score: from here up, in log-odds, candidates are matched in full unless the
-    search's features led to pixels that differ; those below only where some of these features
-    agree, and those far below not at all; scored: whether scores mean something, else similarity
-    and votes decide this; working_px: longest side at which pixels are compared;
+    count as copies too, whatever the probability; doubt: pairs that are this likely after their
+    small copies were compared are opened at full size; decided: from this confidence on nothing
+    further is tried, for full size settles the rest; match_score: candidates whose score, in
+    log-odds, is not far below are matched in full where some of the search's features agree, and
+    laid over each other; -inf does both in any case; scored: whether scores mean something, else
+    similarity and votes decide this; working_px: longest side at which pixels are compared;
     features: that full matching compares; max_regions: transforms of one pair, 1 for its best
     alone; limit_msec: after which a pair is decided by what is known so far.
     """
@@ -74,7 +73,7 @@ class MatchOptions:
     min_confidence: float = 0.5
     counted: tuple[Relation, ...] = ()
     doubt: float = 0.02
-    decided: float = 0.9
+    decided: float = 0.7
     match_score: float = -6.5
     scored: bool = True
     working_px: int = 448
@@ -260,8 +259,9 @@ def _falls_short(candidate: Candidate, options: MatchOptions) -> float:
     if options.scored or options.match_score == -math.inf:
         return options.match_score - candidate.score
     unknown = math.isnan(candidate.similarity) and math.isnan(candidate.votes)
-    alike = candidate.similarity >= _ALIKE or candidate.votes >= _VOTED
-    return -math.inf if alike or unknown else _UNLIKELY
+    if unknown:
+        return -math.inf
+    return 0.0 if candidate.similarity >= _ALIKE or candidate.votes >= _VOTED else _UNLIKELY
 
 
 def _promises(
@@ -271,8 +271,10 @@ def _promises(
     shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
     if short - shown > _HOPELESS:
         return False
-    agree = bool(collected) or short <= 0
-    return agree or some_agree(query.searched_features, reference.searched_features)
+    unsearched = query.keypoints is None or reference.keypoints is None
+    if collected or short == -math.inf or (unsearched and short <= 0):
+        return True
+    return some_agree(query.searched_features, reference.searched_features)
 
 
 def _identical(query: PairImage, reference: PairImage) -> bool:

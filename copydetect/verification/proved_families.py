@@ -45,7 +45,7 @@ class Prior:
 
     @classmethod
     def in_family(cls, candidate: Candidate) -> Prior:
-        """Of a pair of a proved family, of which two in three are copies at least."""
+        """Of a pair of a proved family, at least two in three of whose pairs are copies."""
         return cls(candidate.score, _MOST / (1 - _MOST))
 
     @classmethod

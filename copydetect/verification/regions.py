@@ -24,11 +24,11 @@ from copydetect.verification.geometry import align_regions
 from copydetect.verification.pair_images import PairImage
 
 _EXPLAINED = 0.75
-"""Of either picture: where so much of it agrees, no other part is looked for."""
+"""Share of either picture: where more of it agrees, no other part is looked for."""
 _SAYS_NOTHING = 0.05
-"""Confidence up to which an alignment is that of a chance."""
+"""Confidence up to which an alignment counts as chance."""
 _ONE_PLACE = 0.3
-"""Of the smaller polygon: those that share more are at one place."""
+"""Share of the smaller polygon: two that share more are at one place."""
 
 
 def joint_confidence(best: Evidence, collected: Sequence[Evidence]) -> float:
@@ -97,7 +97,10 @@ def overlapping_frames(
 
 def _left_over(found: Evidence, query: PairImage, reference: PairImage) -> Correspondences:
     """The correspondences that don't lie inside of what agrees under `found`, in both images."""
-    every = match_features(query.features, reference.features, found.alignment.mirrored)
+    # Those that the search has compared are at hand.
+    both = (query.searched_features, reference.searched_features)
+    ours, theirs = both if all(map(len, both)) else (query.features, reference.features)
+    every = match_features(ours, theirs, found.alignment.mirrored)
     in_query, in_reference = _agreeing_hulls(found)
     explained = _inside(in_query, every.query_px) & _inside(in_reference, every.reference_px)
     return every.where(~explained)

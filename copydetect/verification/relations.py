@@ -26,6 +26,7 @@ from copydetect.types import COPY_RELATIONS, Relation
 from copydetect.verification import evidence as found_evidence
 from copydetect.verification import residual as found_residual
 from copydetect.verification.evidence import Evidence
+from copydetect.verification.lazy import lazy
 from copydetect.verification.pair_images import PairImage
 from copydetect.verification.residual import Residual, measure_residual
 from copydetect.verification.trees import BoostedTrees
@@ -57,9 +58,10 @@ _RAISED_MOST = 1.0
 above all, and few of the strangers that a search proposes."""
 _FILLED = 0.08
 _PLACES = 3
-"""Of a page, places that differ and the part of its texture from which on it is filled anew."""
+"""How many places of a page, and which share of its texture, must differ for it to be filled
+anew."""
 _WHOLE = 0.97
-"""Of each picture: where both show so much of each other, nothing was cut off or added."""
+"""Share of each picture: where each shows that much of the other, nothing was cut off or added."""
 _UNMOVED = 0.02
 """What rounding to whole pixels and refining leave of a plain resize, in its linear part."""
 _MOST_REGIONS = 12
@@ -109,16 +111,22 @@ class RelationDecision:
     slope: float
     intercept: float
 
-    def log_odds(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(n,) of being copies, for vectors (n, len(NAMES))."""
-        sums = self.slope * self.copy.sums(values) + self.intercept
-        return np.asarray(np.clip(sums, -_SUREST, _SUREST), np.float64)
+    @lazy
+    def _every_tree(self) -> BoostedTrees:
+        return BoostedTrees.joined([self.copy, *self.relations])
 
-    def shares(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(n, len(TOLD)) probabilities."""
-        sums = np.stack([trees.sums(values) for trees in self.relations], axis=1)
-        powers = np.exp(sums - sums.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
+    def judge(
+        self, values: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(n,) log-odds of being copies and (n, len(TOLD)) probabilities, for vectors
+        (n, len(NAMES))."""
+        several = [self.copy, *self.relations]
+        starts = np.cumsum([0, *(len(trees.feature) for trees in several[:-1])])
+        sums = np.add.reduceat(self._every_tree.leaves(values), starts, axis=1)
+        sums += [trees.bias for trees in several]
+        odds = np.clip(self.slope * sums[:, 0] + self.intercept, -_SUREST, _SUREST)
+        powers = np.exp(sums[:, 1:] - sums[:, 1:].max(axis=1, keepdims=True))
+        return odds, powers / powers.sum(axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=4)
@@ -150,11 +158,10 @@ def look_closely(
     if closer is None:
         return None
     values, residual = closer
-    decision = load_relations()
-    odds = float(decision.log_odds(values[None])[0])
-    odds = min(odds, float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
+    (found,), (shares,) = load_relations().judge(values[None])
+    odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
     confidence = 1 / (1 + math.exp(-odds))
-    return RelationVerdict(confidence, decision.shares(values[None])[0], residual)
+    return RelationVerdict(confidence, shares, residual)
 
 
 def closer_values(

@@ -35,7 +35,7 @@ _OTHER_LEVELS = 28.0
 _ALIKE_LEVELS = 12.0
 _PATCHES = 6
 _MOST_PLACES = 60_000
-"""That percentiles are taken of."""
+"""How many places percentiles are taken of, at most."""
 _COLOUR_PX = 96
 
 _OF_BAND = ("p0", "p2", "p5", "p10", "p25", "p50", "differs", "agrees", "agrees_fully", "both",
@@ -98,11 +98,14 @@ def measure_residual(
     valid = cv2.erode(pair.inside, np.ones((5, 5), np.uint8)) > 0
     if valid.sum() < 64:
         return None
-    bands = list(_bands(pair))
+    local = {
+        name: _Local(*both, window, least)
+        for (name, window, least), both in zip(_BANDS, _bands(pair), strict=True)
+    }
     values: dict[str, float] = {}
-    for (name, window, least), (a, b) in zip(_BANDS, bands, strict=True):
-        values |= _of_band(name, _Local(a, b, window, least), valid)
-    middle = _Local(*bands[1], 17, 5.0)
+    for name, found_locally in local.items():
+        values |= _of_band(name, found_locally, valid)
+    middle = local["middle"]
     steep = steepness(pair.query), steepness(pair.reference)
     patched, patches = _patches(pair, middle, valid)
     blobbed, blobs = _blobs(pair, np.maximum(*steep), valid)

@@ -87,8 +87,8 @@ def on_other_grounds(query: PairImage, reference: PairImage) -> bool:
 
 
 def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify: Verify) -> Match:
-    """Whether two opaque pictures on plain grounds are copies but for these; `refused`, the verdict
-    on them as they are, where they are not.
+    """The verdict on two opaque pictures on plain grounds, apart from these grounds; `refused`, the
+    verdict on them as they are, where they are no copies either way.
 
     First by what is drawn alone, which must be at the same places; then, for what is drawn may be
     of one colour and have nothing but its outline, with one of them laid on the other's ground.

@@ -52,8 +52,30 @@ class BoostedTrees:
             bias=float(stored["bias"]),
         )
 
+    @classmethod
+    def joined(cls, several: Sequence[BoostedTrees]) -> BoostedTrees:
+        """The trees of all, one after the other, so that one walk finds the leaves of each."""
+        nodes = max(trees.feature.shape[1] for trees in several)
+
+        def padded(name: str) -> npt.NDArray[Any]:
+            arrays = [getattr(trees, name) for trees in several]
+            return np.concatenate(
+                [np.pad(array, ((0, 0), (0, nodes - array.shape[1]))) for array in arrays]
+            )
+
+        return cls(
+            *(padded(name) for name in ("feature", "threshold", "left", "right", "value")),
+            unknown_left=padded("unknown_left"),
+            depth=max(trees.depth for trees in several),
+            bias=sum(trees.bias for trees in several),
+        )
+
     def sums(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """(n,) for vectors (n, names)."""
+        return np.asarray(self.bias + self.leaves(values).sum(axis=1), np.float64)
+
+    def leaves(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(n, trees): the value of each tree's leaf that a vector (n, names) comes to."""
         rows, trees = np.arange(len(values))[:, None], np.arange(len(self.feature))
         node = np.zeros((len(values), len(self.feature)), np.int64)
         for _ in range(self.depth):
@@ -61,4 +83,4 @@ class BoostedTrees:
             known = seen <= self.threshold[trees, node]
             to_left = np.where(np.isnan(seen), self.unknown_left[trees, node], known)
             node = np.where(to_left, self.left[trees, node], self.right[trees, node])
-        return np.asarray(self.bias + self.value[trees, node].sum(axis=1), np.float64)
+        return np.asarray(self.value[trees, node], np.float64)

@@ -78,7 +78,7 @@ def _calibrate(arguments: Namespace, engine: EngineOptions) -> None:
     options = run_options(arguments)
 
     with quiet_imports():
-        from copydetect.evaluation.calibration_pairs import StudyOptions
+        from copydetect.training.calibration_pairs import StudyOptions
 
         from ..calibrate import calibrate
 

@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = CommandParser(
         "search",
-        "Print what pictures are copies of, in a catalogue: one JSON object a line, with the "
+        "Print what pictures are copies of, in a catalogue: one JSON object per line, with the "
         "evidence, the surest first.",
     )
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="image files")

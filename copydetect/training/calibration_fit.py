@@ -32,7 +32,7 @@ Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
 PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-"""For which thresholds are written out; any other can be asked of the calibration."""
+"""Thresholds are written out for these; the calibration can be asked for any other."""
 _FOLDS = 5
 _REGULARISATION = 100.0
 _RESAMPLES = 200
@@ -67,8 +67,8 @@ class LabelledPairs:
     def of(self, task: Task) -> LabelledPairs:
         """The pairs that a search for this task meets.
 
-        For match those of a query and a reference, half of the queries without a copy: every
-        second original counts as if it were not among the references.
+        For match these are pairs of a query and a reference. Every second original counts as if it
+        were not among the references, so that half of the queries have no copy.
         """
         if task == "dedup":
             return self
@@ -119,7 +119,7 @@ def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
 
 
 def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
-    """For each precision that can be had, the lowest threshold: ascending in both, in small steps.
+    """The lowest threshold for each precision that is reached, both ascending in small steps.
 
     probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
     """
@@ -199,8 +199,8 @@ def _logistic(
 def regressed(values: Floats, labels: Booleans) -> list[float]:
     """Weights and intercept of logistic regression, with a slight L2 penalty on the weights.
 
-    values: (n, m). What scikit-learn's `LogisticRegression(C=100)` finds, which is the only thing
-    that a run without training would need it for.
+    values: (n, m). It finds what scikit-learn's `LogisticRegression(C=100)` finds. `copydetect
+    calibrate` would need that library for nothing else.
     """
     sides = np.where(labels, 1.0, -1.0)
     inputs = np.column_stack([values, np.ones(len(values))])
@@ -256,7 +256,7 @@ def _curve(probabilities: Floats, labels: Booleans, weights: Floats) -> tuple[Fl
 
 
 def _cut(curve: tuple[Floats, ...], precision: float) -> int | None:
-    """Where on the curve the precision is still had; None where nowhere."""
+    """The last place on the curve with at least this precision; None where there is none."""
     _, right, wrong = curve
     reported = right + wrong
     enough = (right >= precision * reported - 1e-9) & (reported >= pairs_to_show(precision))
@@ -307,7 +307,8 @@ def _resampled(pairs: LabelledPairs, probabilities: Floats, precision: float) ->
 
 
 def _by_kind(pairs: LabelledPairs, above: Booleans) -> dict[str, dict[str, float]]:
-    """Of each kind of edit: how many copies hold it, and how many of them are reported."""
+    """For each kind of edit, how many copies it was used for, and which share of them is
+    reported."""
     copies = np.flatnonzero(pairs.labels).tolist()
     figures = {}
     for kind in sorted({kind for row in copies for kind in pairs.kinds[row]}):

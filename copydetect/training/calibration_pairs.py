@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from copydetect.edits import mix_named
 from copydetect.errors import OptionError
-from copydetect.evaluation.calibration_fit import LabelledPairs
+from copydetect.evaluation.planted import NEARLY_CERTAIN
 from copydetect.inputs.listing import ListedImage
+from copydetect.training.calibration_fit import LabelledPairs
 
-NEARLY_CERTAIN = 0.9
 _PASTED, _IMAGES_FOR_PASTED = 72, 20
 
 _Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
@@ -33,9 +33,9 @@ class StudyOptions:
     """What a calibration is made on.
 
     sample: images that copies are made of; collection: images that are searched, the sample among
-    them; mixes: of `edits.MIXES`; copies: by each mix that an image is edited by, which are one of
-    the mixes, two, … all of them in turn, for a pile has few copies of one image and many of
-    another; distinct: whether the collection is known to hold no copies.
+    them; mixes: of `edits.MIXES`; copies: made of an image by each of its mixes. One image is
+    edited by one of the mixes, the next by two, and so on in turn, because a pile has few copies of
+    one image and many of another; distinct: whether the collection is known to hold no copies.
     """
 
     sample: int = 300
@@ -68,10 +68,10 @@ class MadeCopy:
 
 @dataclass(frozen=True)
 class StudyImages:
-    """What a study works with: the collection, its sample first, and what is pasted with.
+    """What a study works with: the collection, its sample first, and pictures that edits paste.
 
-    Pasted are few images, so that copies of different images share them as they do in a pile: one
-    screen behind many pictures, one logo on all of them. None of them is in the collection.
+    Only few images are pasted, so that copies of different images share them, as in a real pile:
+    one screen behind many pictures, one logo on all of them. None of them is in the collection.
     """
 
     collection: list[ListedImage]
@@ -79,7 +79,7 @@ class StudyImages:
     pasted: list[ListedImage]
 
     def edited_by(self, mix: int, mixes: int) -> list[ListedImage]:
-        """The images of the sample that copies are made of by the mix of this number."""
+        """The images of the sample that the mix of this number edits."""
         return [
             image
             for row, image in enumerate(self.collection[: self.sample])
@@ -88,7 +88,7 @@ class StudyImages:
 
 
 def choose_images(listed: Iterable[ListedImage], options: StudyOptions) -> StudyImages:
-    """The images of a study: by hash, so whatever the order of the input.
+    """The images of a study, chosen by hash, so that the order of the input does not matter.
 
     Of byte-identical files one is taken, and none that could not be read.
     """

@@ -1,0 +1,72 @@
+"""All steps of a stage, one after the other, in this process.
+
+A transform spreads the same steps over workers, and must give the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from copydetect.candidates.candidate_job import CandidateJob
+from copydetect.candidates.density_steps import crowd_step, densities_step, scale_step
+from copydetect.candidates.merging import (
+    collect_step,
+    described_step,
+    found_step,
+    score_step,
+    sides_step,
+)
+from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
+from copydetect.index.routing import Part
+from copydetect.index.shard_plans import plan_shards, save_plan
+from copydetect.index.shards import Index, ShardReader, build_shard
+from copydetect.search.neighbors import merge_part, search_task, write_floors
+from copydetect.search.queries import ROUNDS, plan_search, save_search_plan
+from copydetect.search.searching import SearchJob, query_step
+
+
+def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
+    """Build an index of the parts, or finish one that was begun."""
+    partition = train_step(job, [sample_step(job, part) for part in parts])
+    spills = [route_step(job, partition, part) for part in parts]
+    plan = plan_shards(job.storage, spills, partition)
+    save_plan(job.storage, job.folder, plan)
+    shards = [
+        build_shard(job.storage, job.folder, plan, number, partition)
+        for number in range(plan.shards)
+    ]
+    return commit_step(job, partition, shards)
+
+
+def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
+    """Search an index for all queries; the neighbours files, one per part, in their order.
+
+    Parts are numbered 0, 1, 2, …
+    """
+    reader = ShardReader(job.storage, job.index_folder)
+    spills = [query_step(job, reader, part) for part in parts]
+    plan = plan_search(job.storage, spills, reader.index)
+    save_search_plan(job.storage, job.folder, plan)
+    tasks = plan.tasks(job.options)
+    for wanted in range(ROUNDS):
+        for task in tasks:
+            if task[0] == wanted:
+                search_task(job.storage, job.folder, reader, plan, task, job.options)
+        for number, _ in parts:
+            write_floors(job.storage, job.folder, number, tasks, job.options)
+    return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]
+
+
+def write_candidates(job: CandidateJob) -> list[str]:
+    """All steps, one after the other, in this process; the URIs of the tables, by part."""
+    sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
+    parts = range(job.proposals.queries.parts)
+    for part in parts:
+        found_step(job, part)
+    scale = scale_step(job)
+    for part in parts:
+        crowd_step(job, part, scale)
+    densities_step(job)
+    for block in range(job.blocks):
+        score_step(job, block, scale)
+    return [collect_step(job, part) for part in parts]
