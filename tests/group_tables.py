@@ -40,8 +40,6 @@ def matches_table(pairs):
             "query_id": query,
             "query_uri": query,
             "reference_uri": reference,
-            "query_uri": query,
-            "reference_uri": reference,
             "reference_id": reference,
             "similarity": confidence / 2,
             "score": confidence,
