@@ -232,6 +232,7 @@ class Settings:
         """Which candidates are verified, and how, in a collection that is large enough."""
         return VerifyOptions(
             min_score=self.verify_score,
+            enough=self.k,
             matching=MatchOptions(
                 min_confidence=self.min_confidence,
                 counted=self.count,

@@ -98,7 +98,7 @@ def test_weak_paths_alone_do_not_hold():
 
 def test_a_member_through_another_says_so():
     pairs = [("a", "b", 0.95), ("b", "c", 0.95)]
-    members = group_copies(images_table("abc"), matches_table(pairs))
+    members = group_copies(images_table("abc"), matches_table(pairs), kept_by("first"))
     assert members[2].reason == "an edited copy of the kept image, through b (confidence 0.90)"
     assert members[2].similarity_to_kept == pytest.approx(0.475)
 

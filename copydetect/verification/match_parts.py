@@ -43,11 +43,13 @@ class VerifyOptions:
     """Which candidates are verified, and how.
 
     min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at; family: whether the crowded pairs are of proved families, None
-    where the part itself tells.
+    the pairs that are looked at; enough: proved copies of an image after which its spare candidates
+    need no look, where groups are not made with them (as in nights); family: whether the crowded
+    pairs are of proved families, None where the part itself tells.
     """
 
     min_score: float = -7.0
+    enough: int = 10
     family: bool | None = None
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
