@@ -42,6 +42,7 @@ setup(
         "safetensors>=0.5,<1",
         "scipy>=1.12,<2",
         "threadpoolctl>=3.1,<4",
+        "tomli>=2,<3; python_version < '3.11'",
         "torch>=2.6,<2.14",
         "tqdm>=4.66,<5",
     ],

@@ -175,7 +175,7 @@ def open_catalog(catalog: Location) -> Catalog:
     """
     with quiet_imports():
         from copydetect.catalog.catalog import Catalog
-        from copydetect.storage.remote import storage_for
+        from copydetect.storage.places import storage_for
 
     folder = os.fspath(catalog).rstrip("/") or "/"
     return Catalog(storage_for(folder), folder)
@@ -194,7 +194,7 @@ def open_run(output: Location) -> Result:
     with quiet_imports():
         from copydetect.results import Result
         from copydetect.runs import Manifest
-        from copydetect.storage.remote import storage_for
+        from copydetect.storage.places import storage_for
 
     folder = os.fspath(output).rstrip("/") or "/"
     storage = storage_for(folder)

@@ -35,6 +35,9 @@ Suggest = Literal["nothing", "identical", "same_picture", "edited"]
 stays; those of the same picture in another size, quality or format too; edited copies too of which
 the kept image shows all."""
 
+LogFormat = Literal["text", "json"]
+"""What is told on standard error: text for a person, or one JSON object a line."""
+
 DEFAULT_PRECISION = 0.97
 NO_CALIBRATION = "none"
 
@@ -185,15 +188,18 @@ class EngineOptions:
 
     flags: options of Apache Beam, such as "--runner=FlinkRunner"; without a runner the job runs on
     this machine. workers: how many processors it may use here, 0 for all. progress: whether it
-    reports its progress on standard error. verbose: whether it prints all log messages.
+    reports its progress on standard error. verbose: whether it prints all log messages. log_format:
+    what standard error gets.
     """
 
     flags: tuple[str, ...] = ()
     workers: int = 0
     progress: bool = False
     verbose: bool = False
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
+        _check_choice("log_format", self.log_format, get_args(LogFormat))
         if self.workers < 0:
             raise OptionError(f"workers is {self.workers}; it must be at least 1, or 0 for all")
 

@@ -224,7 +224,9 @@ def read_batches(storage: Storage, uri: str) -> Iterator[pa.Table]:
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
-        return parquet.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+        # `parquet.read_table` would load Arrow's datasets, and pandas where that is installed.
+        table = parquet.ParquetFile(io.BytesIO(storage.read(uri))).read(columns)
+        return table.select(columns) if columns else table
     except DAMAGED as error:
         raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
 

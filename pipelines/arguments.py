@@ -15,11 +15,13 @@ from copydetect.options import (
     DEFAULT_PRECISION,
     EffortName,
     EngineOptions,
+    LogFormat,
     RunOptions,
     Suggest,
 )
 from copydetect.spelling import suggestion
 
+from .config import apply_config, read_config
 from .exit_codes import BAD_ARGUMENTS, exit_code_of
 
 INPUTS = "folders, globs, manifests (.csv, .parquet), .tar shards, Parquet of images, or images"
@@ -54,6 +56,10 @@ class CommandParser(argparse.ArgumentParser):
             epilog=_CACHE_HINT if runs else None,
         )
         self._runs = runs
+        self._command = command
+        self.add_argument(
+            "--config", metavar="TOML", help="a file of options, for what the command line omits"
+        )
         if runs:
             self.add_argument(
                 "--workers",
@@ -65,18 +71,43 @@ class CommandParser(argparse.ArgumentParser):
             volume = self.add_mutually_exclusive_group()
             volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
             volume.add_argument("--verbose", action="store_true", help="print all log messages")
+            self.add_argument(
+                "--log_format",
+                choices=get_args(LogFormat),
+                default="text",
+                help="what standard error gets: text, or one JSON object a line (text)",
+            )
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
         """The arguments, and what the engine is told; SystemExit after `--help` or an error."""
         ours, flags = self._told_apart([_one_spelling(word) for word in argv])
+        flags = [*self._configured(ours), *flags]
         self._refuse_unknown(flags)
         arguments = self.parse_intermixed_args(ours)
         if not self._runs:
             return arguments, EngineOptions()
         engine = EngineOptions(
-            tuple(flags), arguments.workers, not arguments.quiet, arguments.verbose
+            tuple(flags),
+            arguments.workers,
+            not arguments.quiet,
+            arguments.verbose,
+            arguments.log_format,
         )
         return arguments, engine
+
+    def _configured(self, words: Sequence[str]) -> list[str]:
+        """Take what a configuration file says as defaults; options of the engine that it has."""
+        given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        given.add_argument("--config")
+        path = given.parse_known_args(words)[0].config
+        if path is None:
+            return []
+        try:
+            values = read_config(path, self._command.split()[0])
+            left = apply_config(self, path, values)
+        except OptionError as error:
+            self.error(str(error))
+        return [f"--{name}={value}" for name, value in left.items()]
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how to learn more, and end with the code of bad arguments."""
@@ -131,7 +162,7 @@ def run_command(
         arguments, engine = parser.parse(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return exit_code_of(lambda: job(arguments, engine), engine.verbose)
+    return exit_code_of(lambda: job(arguments, engine), engine.verbose, engine.log_format)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +171,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, metavar="OUT", help="folder of the results"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
+    add_metrics(parser)
+
+
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Add where the figures of a run go, for who watches many of them."""
+    parser.add_argument(
+        "--metrics_file",
+        metavar="FILE",
+        help="also write the figures of the run in Prometheus' text format, such as nightly.prom",
+    )
 
 
 def add_run_options(

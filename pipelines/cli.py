@@ -12,22 +12,8 @@ from copydetect import __version__
 from copydetect.spelling import suggestion
 
 from . import exit_codes
+from .command_names import COMMANDS
 from .endings import end_cleanly_when_asked, forgive_closed_streams
-
-COMMANDS = {
-    "dedup": "find the copies inside a collection",
-    "match": "find the queries that are copies of references",
-    "nightly": "find what is new against everything before, and add it to a catalogue",
-    "search": "ask a catalogue about a few pictures, at once",
-    "catalog": "look after a catalogue: show, verify, rollback, prune",
-    "export": "write lists and tables of a finished run for other programs",
-    "report": "draw the pages of a finished run again",
-    "evaluate": "score a run against a ground truth",
-    "calibrate": "find the threshold for a wanted precision on your own pictures",
-    "edits": "make labelled edited copies of a collection",
-    "train": "train or fine-tune a descriptor",
-    "benchmark": "measure accuracy, speed and scale",
-}
 
 
 def usage() -> str:

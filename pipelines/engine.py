@@ -22,7 +22,7 @@ from apache_beam.transforms import userstate
 from loky import cpu_count
 
 from copydetect.errors import CopydetectError, OptionError
-from copydetect.options import EngineOptions
+from copydetect.options import EngineOptions, LogFormat
 from copydetect.storage.scratch import adopt, remove_abandoned
 from copydetect.workers.processes import Processes
 from copydetect.workers.threads import startable_threads
@@ -30,6 +30,7 @@ from copydetect.workers.threads import startable_threads
 from .arguments import refuse_unknown_flags
 from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
+from .logs import JsonFormatter, line_of
 from .progress import progress_told
 
 _LOCAL_RUNNER = "FnApiRunner"
@@ -60,7 +61,7 @@ class Engine:
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
     one; name: what the names of its jobs begin with; seconds: wall time by stage; under: a name for
-    all stages together, "" for each its own.
+    all stages together, "" for each its own; log_format: how anything is told.
     """
 
     flags: list[str]
@@ -71,6 +72,7 @@ class Engine:
     name: str = "copydetect"
     seconds: dict[str, float] = field(default_factory=dict)
     under: str = ""
+    log_format: LogFormat = "text"
 
     @property
     def processes(self) -> Processes:
@@ -91,7 +93,7 @@ class Engine:
     def tell(self, text: str) -> None:
         """Print to standard error, unless progress is not wanted."""
         if self.progress:
-            print(f"copydetect: {text}", file=sys.stderr)
+            print(line_of(f"copydetect: {text}", self.log_format), file=sys.stderr)
 
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""
@@ -146,7 +148,7 @@ class Engine:
         try:
             with (
                 _muted(self.verbose) as terminal,
-                progress_told(stage, total, unit, done, self.progress, terminal),
+                progress_told(stage, total, unit, done, self.progress, terminal, self.log_format),
             ):
                 named = f"--job_name={job_name(self.name, stage)}"
                 options = PipelineOptions([*self._flags(threads), named])
@@ -172,7 +174,7 @@ def engine_of(options: EngineOptions) -> Engine:
 
     Without a runner the job runs here, in Beam's in-process runner.
     """
-    _set_up_logging(options.verbose)
+    _set_up_logging(options.verbose, options.log_format)
     remove_abandoned()
     given = dict(flag.partition("=")[::2] for flag in options.flags)
     runner = given.pop("--runner", _LOCAL_RUNNER)
@@ -195,7 +197,15 @@ def engine_of(options: EngineOptions) -> Engine:
     _tune_beam()
     job = given.pop("--job_name", "copydetect")
     flags += [f"{name}={value}" if value else name for name, value in given.items()]
-    engine = Engine(flags, workers, options.progress, options.verbose, server, job)
+    engine = Engine(
+        flags,
+        workers,
+        options.progress,
+        options.verbose,
+        server,
+        job,
+        log_format=options.log_format,
+    )
     if runner in (PORTABLE, FLINK):
         _prepare_portable(engine, given)
     return engine
@@ -243,8 +253,11 @@ def _check_runner(name: str) -> None:
         raise OptionError(f"--runner {name} is not there: {error}") from error
 
 
-def _set_up_logging(verbose: bool) -> None:
+def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    if log_format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     # A failed stage raises; Beam's own report of it is a page of frames.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)

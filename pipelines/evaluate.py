@@ -18,7 +18,7 @@ from copydetect.evaluation.rankings import CandidateRule, Ranking
 from copydetect.evaluation.relations import relation_figures
 from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
-from copydetect.storage.remote import storage_for
+from copydetect.storage.places import storage_for
 
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
 

@@ -15,8 +15,10 @@ from copydetect.errors import (
     TooManyFailuresError,
     TransientError,
 )
+from copydetect.options import LogFormat
 
 from .endings import Ended
+from .logs import line_of
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 CATALOG_BUSY = 4
@@ -25,7 +27,9 @@ TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: a scheduler may run the same command again."""
 
 
-def exit_code_of(job: Callable[[], object], verbose: bool = False) -> int:
+def exit_code_of(
+    job: Callable[[], object], verbose: bool = False, log_format: LogFormat = "text"
+) -> int:
     """Run a job; an expected error becomes one message on standard error and an exit code."""
     try:
         job()
@@ -33,8 +37,10 @@ def exit_code_of(job: Callable[[], object], verbose: bool = False) -> int:
     except (CopydetectError, OSError, KeyboardInterrupt) as error:
         if verbose:
             traceback.print_exc()
-        print(f"copydetect: {message_of(error)}", file=sys.stderr)
-        return code_of(error)
+        code = code_of(error)
+        said = line_of(f"copydetect: {message_of(error)}", log_format, "error", exit_code=code)
+        print(said, file=sys.stderr)
+        return code
 
 
 def message_of(error: BaseException) -> str:

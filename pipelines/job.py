@@ -22,6 +22,7 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
+from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
@@ -301,18 +302,8 @@ def search_and_verify(
     quality = quality_of(place, job.settings, proposals)
     candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
     verifying = job.settings.verification
-    check = None
-    if job.settings.check:
-        run = CheckedRun(
-            place,
-            job.output,
-            job.settings,
-            job.setup,
-            job.models,
-            sides.references,
-            sides.symmetric,
-        )
-        check = self_check(run)
+    check = _checked(job, place, sides) if job.settings.check else None
+    if check:
         verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, sides, candidates, verifying)
     quality |= lost_copies(place, sides, candidates, verifying)
@@ -336,6 +327,12 @@ def search_and_verify(
         quality=quality,
         check=check,
     )
+
+
+def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
+    """Plant copies in the references, and see what becomes of them."""
+    parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
+    return self_check(CheckedRun(place, job.output, *parts))
 
 
 def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

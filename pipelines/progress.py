@@ -6,9 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
+
+from copydetect.options import LogFormat
+
+from .logs import line_of
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 30.0
@@ -16,7 +20,13 @@ _LINE_SECONDS = 30.0
 
 @contextmanager
 def progress_told(
-    label: str, total: int, unit: str, done: Callable[[], int], wanted: bool, terminal: TextIO
+    label: str,
+    total: int,
+    unit: str,
+    done: Callable[[], int],
+    wanted: bool,
+    terminal: TextIO,
+    log_format: LogFormat = "text",
 ) -> Iterator[None]:
     """Tell how far a stage is while the block runs: a bar on a terminal, else a line every 30 s.
 
@@ -25,11 +35,11 @@ def progress_told(
     """
     if not wanted:
         yield
-    elif terminal.isatty():
+    elif terminal.isatty() and log_format == "text":
         with _bar(label, total, unit, done, terminal):
             yield
     else:
-        with _lines(label, total, unit, done, terminal):
+        with _lines(label, total, unit, done, terminal, log_format):
             yield
 
 
@@ -57,7 +67,12 @@ def _bar(
 
 @contextmanager
 def _lines(
-    label: str, total: int, unit: str, done: Callable[[], int], terminal: TextIO
+    label: str,
+    total: int,
+    unit: str,
+    done: Callable[[], int],
+    terminal: TextIO,
+    log_format: LogFormat,
 ) -> Iterator[None]:
     started = time.monotonic()
 
@@ -65,10 +80,17 @@ def _lines(
         now = min(done(), total)
         part = f" {now:,} of {total:,} {unit} ({now / total:.0%})," if total else ""
         seconds = time.monotonic() - started
-        print(f"{label}:{part} {seconds:.0f} s so far", file=terminal, flush=True)
+        text = f"{label}:{part} {seconds:.0f} s so far"
+        values: dict[str, Any] = {"stage": label, "done": now, "total": total, "unit": unit}
+        line = line_of(text, log_format, seconds=seconds, **values)
+        print(line, file=terminal, flush=True)
 
     with _repeated(tell, _LINE_SECONDS):
         yield
+    if log_format == "json":
+        seconds = time.monotonic() - started
+        text = f"{label}: {seconds:.1f} s"
+        print(line_of(text, "json", stage=label, seconds=seconds), file=terminal, flush=True)
 
 
 @contextmanager

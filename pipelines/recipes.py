@@ -27,6 +27,7 @@ from copydetect.training import (
     bundled_calibration,
     decision,
     fusion,
+    keypoint_quantiser,
     originality,
     relation_decision,
 )
@@ -55,6 +56,10 @@ def _parser() -> ArgumentParser:
     one.add_argument("--originals", type=int, default=PairOptions().originals, help="of each input")
     one.add_argument("--seed", type=int, default=0)
     _add_relations(recipes.add_parser("relations", help="what the two pictures of a pair are"))
+    one = recipes.add_parser("quantiser", help="how local features are coded")
+    one.set_defaults(run=_quantiser)
+    one.add_argument("pictures", nargs="+", help="folders, globs, manifests or tars of pictures")
+    one.add_argument("--output", required=True, help="the .safetensors file to write")
     one = recipes.add_parser("fusion", help="how much the scores of both channels count")
     one.set_defaults(run=_fusion)
     one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
@@ -107,6 +112,13 @@ def _relations(arguments: Namespace) -> None:
     made = relation_decision.fit(relation_decision.read_collected(arguments.features))
     print(json.dumps(made["unseen"], indent=1))
     _write(made, arguments.output)
+
+
+def _quantiser(arguments: Namespace) -> None:
+    descriptors = keypoint_quantiser.descriptors_of(arguments.pictures)
+    fitted = keypoint_quantiser.fit_quantiser(descriptors)
+    keypoint_quantiser.write_quantiser(fitted, LocalStorage(), arguments.output)
+    print(f"{len(descriptors):,} features → {arguments.output}")
 
 
 def _fusion(arguments: Namespace) -> None:

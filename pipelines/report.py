@@ -8,7 +8,7 @@ from copydetect.inputs.sources import read_refs
 from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
-from copydetect.storage.remote import storage_for
+from copydetect.storage.places import storage_for
 from copydetect.types import Failure, ImageRef
 
 _THUMBNAIL_PX = 280

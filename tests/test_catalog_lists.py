@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from copydetect.catalog.bank import BankIndex
 from copydetect.catalog.grown_index import copy_partition, grown_index
 from copydetect.catalog.lists import (
     living_neighbors,
@@ -15,6 +16,7 @@ from copydetect.catalog.lists import (
     shortened,
     turned_votes,
 )
+from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import IndexOptions
@@ -129,3 +131,44 @@ def test_the_best_votes_of_living_images_are_kept() -> None:
     assert merged.points[2].tolist() == new.points[0].tolist()
     assert merged.starts.tolist() == [0, 2, 4, 6]
     assert len(merged_votes([old], np.zeros(5, np.bool_), 2).query) == 0
+
+
+def test_a_picture_asks_a_bank_of_features_as_a_search_does(tmp_path: Path) -> None:
+    """What FAISS adds up from tables is what the join of a run compares."""
+    quantiser, rng = load_quantiser(), np.random.default_rng(3)
+    codes = rng.integers(0, 256, (3000, quantiser.code_bytes)).astype(np.uint8)
+    codes[1000:1040] = codes[:40]
+    ids = np.arange(len(codes), dtype=np.int64) << IMAGE_SHIFT
+    folder, options = str(tmp_path / "index"), SearchOptions(k=4, probes=3)
+
+    def read(uri: str) -> tuple[np.ndarray, np.ndarray]:
+        return codes, ids
+
+    job = IndexJob(
+        STORAGE,
+        folder,
+        read,
+        len(codes),
+        IndexOptions(codes="PQ16", metric="l2", lists=12, shards=3, probes=3),
+        codebook=quantiser.centroids,
+    )
+    build_index(job, [(0, "all")])
+    living = np.ones(len(codes), np.bool_)
+    living[7] = False
+    asked = np.concatenate([codes[:300], rng.permutation(codes)[:50]])
+    found = BankIndex(STORAGE, folder, living).nearest(asked, np.arange(len(asked)), options)
+
+    def read_asked(uri: str) -> tuple[np.ndarray, np.ndarray]:
+        return asked, np.arange(len(asked), dtype=np.int64)
+
+    search = SearchJob(STORAGE, str(tmp_path / "found"), read_asked, folder, options)
+    wanted = read_neighbors(STORAGE, search_index(search, [(0, "all")])[0])
+    assert not np.isin(7 << IMAGE_SHIFT, found.ids)
+    whole = [
+        ~np.isin(one.queries, wanted.queries[wanted.ids == 7 << IMAGE_SHIFT])
+        for one in (found, wanted)
+    ]
+    assert found.queries[whole[0]].tolist() == wanted.queries[whole[1]].tolist()
+    assert found.scores[whole[0]].tolist() == wanted.scores[whole[1]].tolist()
+    # Of neighbours that are equally far either may be the last.
+    assert np.mean(found.ids[whole[0]] == wanted.ids[whole[1]]) > 0.99

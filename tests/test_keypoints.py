@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from copydetect.description import keypoints as kp
 from copydetect.errors import ImageError, ModelError, OptionError
+from copydetect.pipelines import recipes
 from copydetect.storage.files import LocalStorage
 from copydetect.training.keypoint_quantiser import fit_quantiser, write_quantiser
+from copydetect.training.pictures import MIN_PICTURES
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -154,3 +157,11 @@ def test_a_fitted_quantiser_mirrors_by_signs_and_reconstructs(tmp_path: Path):
     assert (error**2).sum() < 0.3 * (rotate(descriptors) ** 2).sum()
     with pytest.raises(OptionError, match="7 subspaces"):
         fit_quantiser(descriptors, 32, 7)
+
+
+def test_the_recipe_makes_a_quantiser_of_pictures(tmp_path):
+    for number in range(MIN_PICTURES):
+        Image.fromarray(textured(160, 120, number)).save(tmp_path / f"{number}.png")
+    output = tmp_path / "mine.safetensors"
+    assert recipes.main(["quantiser", str(tmp_path), "--output", str(output)]) == 0
+    assert kp.load_quantiser(output).code_bytes == 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -423,3 +424,88 @@ def test_a_half_copied_catalogue_is_told(
     assert "manifest.json is missing" in capsys.readouterr().err
     assert catalog_command.main(["show", str(tmp_path / "nothing")]) == 2
     assert not (tmp_path / "nothing").exists()
+
+
+def _manifest_changed(catalog: Path, **changes: Any) -> None:
+    """Change what the last manifest says, as if it had been written so."""
+    pointer = json.loads((catalog / "catalog.json").read_text())
+    manifest = catalog / pointer["manifest"]
+    content = {**json.loads(manifest.read_text()), **changes}
+    manifest.write_text(json.dumps(content))
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    (catalog / "catalog.json").write_text(json.dumps({**pointer, "sha256": digest}))
+
+
+def test_a_catalogue_of_another_model_is_refused(
+    nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = nights.copied(tmp_path)
+    pointer = json.loads((catalog / "catalog.json").read_text())
+    manifest = json.loads((catalog / pointer["manifest"]).read_text())
+    _manifest_changed(catalog, era={**manifest["era"], "models": {"local": "another"}})
+    assert _command("--catalog", catalog, "--input", nights.photos) == 2
+    assert "'another'" in capsys.readouterr().err
+    assert search_command.main(["--catalog", str(catalog), str(nights.photos / "1.jpg")]) == 2
+    assert "'another'" in capsys.readouterr().err
+
+
+def test_a_clock_that_runs_backwards_turns_no_night_around(nights: Nights, tmp_path: Path) -> None:
+    catalog, later = nights.copied(tmp_path), "2999-01-01T00:00:00+00:00"
+    _manifest_changed(catalog, created=later)
+    before = copydetect.open_catalog(catalog).events.num_rows
+    night = _night(catalog, None, remove=("0.jpg",), keep_generations=2)
+    opened = copydetect.open_catalog(catalog)
+    assert night.generation == nights.second.generation + 1
+    assert opened.generation.created == later
+    events = opened.events["event"].to_pylist()
+    assert events == list(range(1, len(events) + 1))
+    assert len(events) > before
+    assert catalog_command.main(["prune", str(catalog), "--keep=1", "--keep_days=0.1"]) == 0
+    assert not copydetect.open_catalog(catalog).verify()
+
+
+def test_a_night_with_nothing_new_does_nothing(nights: Nights, tmp_path: Path) -> None:
+    catalog = nights.copied(tmp_path)
+    before = (catalog / "catalog.json").read_bytes()
+    empty = tmp_path / "incoming"
+    empty.mkdir()
+    assert _command("--catalog", catalog, "--input", empty) == 0
+    assert _command("--catalog", catalog, "--input", empty, nights.photos) == 0
+    assert (catalog / "catalog.json").read_bytes() == before
+    assert _command("--catalog", tmp_path / "fresh", "--input", empty) == 2
+
+
+def test_a_new_file_with_the_id_of_an_old_one_is_another_image(
+    nights: Nights, tmp_path: Path
+) -> None:
+    catalog, later = nights.copied(tmp_path), tmp_path / "later"
+    later.mkdir()
+    Image.fromarray(scene(88, 320, 240)).save(later / "0.jpg")
+    night = _night(catalog, later)
+    assert (night.added, night.changed, night.removed) == (1, 0, 0)
+    assert night.renamed == (("0.jpg", "later/0.jpg"),)
+    names = set(copydetect.open_catalog(catalog).images["image_id"].to_pylist())
+    assert {"0.jpg", "later/0.jpg"} <= names
+    assert set(_groups(nights.catalog).values()) == set(_groups(catalog).values())
+
+
+def test_members_are_compared_with_the_kept_image_once(nights: Nights) -> None:
+    """Of a pair that no search proposed, the catalogue says what a run says."""
+    opened = copydetect.open_catalog(nights.catalog)
+    pairs = {frozenset((r["query_id"], r["reference_id"])) for r in opened.matches.to_pylist()}
+    assert len(pairs) == opened.matches.num_rows
+    for row in opened.groups.to_pylist():
+        if row["suggested"]:
+            assert "not compared" not in row["reason"]
+
+
+def test_the_figures_of_a_night_go_to_prometheus(nights: Nights, tmp_path: Path) -> None:
+    catalog, metrics = nights.copied(tmp_path), tmp_path / "night.prom"
+    (tmp_path / "night.toml").write_text(
+        f'catalog = "{catalog}"\nmetrics_file = "{metrics}"\n[nightly]\nmax_failed_fraction = 0.5\n'
+        f'effort = "fast"\ninput = ["{nights.photos}"]\nquiet = true\nworkers = 1\n'
+    )
+    assert nightly_command.main(["--config", str(tmp_path / "night.toml")]) == 0
+    labels = f'{{command="nightly",catalog="{catalog}"}}'
+    count = len(copydetect.open_catalog(catalog).images)
+    assert f"copydetect_images{labels} {float(count)}" in metrics.read_text().splitlines()

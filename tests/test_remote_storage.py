@@ -15,7 +15,8 @@ from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 from copydetect.errors import InputError, OptionError
 from copydetect.storage.downloads import LIMIT_VARIABLE, cache_limit_bytes
-from copydetect.storage.remote import BeamStorage, storage_for
+from copydetect.storage.places import storage_for
+from copydetect.storage.remote import BeamStorage
 
 FILES: dict[str, bytes] = {}
 

@@ -7,11 +7,13 @@ night has measured how crowded the collection is around each image.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from loky import cpu_count
 
 from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
 from copydetect.candidates.density_steps import DensityScale
@@ -69,18 +71,22 @@ class Asker:
         pairs = self._pairs(neighbors, side, votes)
         options = self._verifying
         query = self._opened(content, name, stored)
-        matches = []
-        for row in np.flatnonzero(pairs.score >= options.min_score).tolist():
+
+        def verdict(row: int) -> Match | None:
             number = int(pairs.reference[row])
             reference = self._images.open(number)
             if isinstance(reference, Failure):
-                continue
+                return None
             candidate = _candidate(pairs, row, name)
             points = _points(votes, int(pairs.local_row[row]))
             prior = Prior.before_proof(candidate)
             match = verdict_on(query, reference, candidate, points, prior, options)
-            file = self.catalog.standing[number]
-            matches.append(replace(match, reference_id=file.image_id, reference_uri=file.uri))
+            file = self.catalog.standing_files.of(number)
+            return replace(match, reference_id=file.image_id, reference_uri=file.uri)
+
+        rows = np.flatnonzero(pairs.score >= options.min_score).tolist()
+        with ThreadPoolExecutor(max(1, min(cpu_count(), len(rows)))) as pool:
+            matches = [match for match in pool.map(verdict, rows) if match]
         return sorted(matches, key=lambda match: (-match.confidence, match.reference_id))
 
     def warm(self) -> None:
@@ -89,12 +95,12 @@ class Asker:
 
     @property
     def _verifying(self) -> VerifyOptions:
-        return self.settings.verification.for_collection(len(self.catalog.standing))
+        return self.settings.verification.for_collection(len(self.catalog.standing_files))
 
     @cached_property
     def _living(self) -> npt.NDArray[np.bool_]:
         living = np.zeros(max(self.catalog.generation.numbers, 1), np.bool_)
-        living[list(self.catalog.standing)] = True
+        living[self.catalog.standing_files.contents] = True
         return living
 
     @cached_property

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from copydetect import runs, tables
-from copydetect.catalog.decisions import DECISIONS, decided
-from copydetect.catalog.files import FILES, CatalogFile, Ledger
+from copydetect.catalog.decisions import DECISIONS, decided, undecided
+from copydetect.catalog.files import FILES, CatalogFile, Ledger, StandingFiles
 from copydetect.catalog.generations import Generation, damaged_files, read_part_table
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
+from copydetect.catalog.verdicts import VERDICTS, as_matches, newest
 from copydetect.errors import InputError, RunError
 from copydetect.inputs.image_like import ImageLike, file_bytes
 from copydetect.storage.files import Storage
@@ -45,9 +46,16 @@ class Catalog:
 
     @property
     def matches(self) -> pa.Table:
-        """One row per pair that was ever verified, of images that are there."""
-        matches = self._part_table("matches", tables.MATCHES)
-        return matches_of(decided(matches, self.decisions, self.standing), self.standing)
+        """One row per pair that was verified and that the last night's search proposes, or whose
+        member was compared with the kept image; of images that are there."""
+        standing, decisions = self.standing, self.decisions
+        matches = decided(self._proposed("matches"), decisions, standing)
+        compared = as_matches(self._table("comparisons"))
+        matches = newest([matches, undecided(compared, decisions, standing)], tables.MATCHES)
+        return matches_of(matches, standing)
+
+    def _proposed(self, name: str) -> pa.Table:
+        return as_matches(self._part_table(name, VERDICTS))
 
     @property
     def decisions(self) -> pa.Table:
@@ -127,6 +135,11 @@ class Catalog:
     def ledger(self) -> Ledger:
         """All files that it knows."""
         return Ledger.of(self._part_table("files", FILES))
+
+    @cached_property
+    def standing_files(self) -> StandingFiles:
+        """The same as `standing`, for who asks for a few of them."""
+        return StandingFiles(self._part_table("files", FILES))
 
     @cached_property
     def standing(self) -> dict[int, CatalogFile]:

@@ -116,6 +116,23 @@ def decided(
     return pa.concat_tables([rest, pa.Table.from_pylist(changed, schema=tables.MATCHES)])
 
 
+def undecided(
+    matches: pa.Table, decisions: pa.Table, standing: Mapping[int, CatalogFile]
+) -> pa.Table:
+    """The rows of `matches`, by keys, on which nobody has decided."""
+    if not decisions.num_rows:
+        return matches
+    said = {(row["sha256_a"], row["sha256_b"]) for row in decisions.to_pylist()}
+    hashes = [
+        [standing[number].sha256 for number in numbers_of(matches[name]).tolist()]
+        for name in ("query_id", "reference_id")
+    ]
+    ends = zip(*hashes, strict=True)
+    return matches.filter(
+        pa.array([(min(pair), max(pair)) not in said for pair in ends], pa.bool_())
+    )
+
+
 def _decided(row: dict[str, object], decision: Mapping[str, str]) -> dict[str, object]:
     is_copy = decision["decision"] == "copy"
     relation = row["relation"]

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import tables
 from copydetect.inputs.listing import ListedImage
@@ -129,6 +131,26 @@ class Ledger:
         """Whether a plain file need not be read again: its size and time of change are the same."""
         file = self.by_place.get((uri, ""))
         return bool(stamp and file and file.status != "again" and file.stamp == stamp)
+
+
+class StandingFiles:
+    """The same as `Ledger.names`, from rows of `FILES` that are made objects only where wanted."""
+
+    def __init__(self, table: pa.Table) -> None:
+        rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
+        contents, numbers = (table[name].to_numpy()[rows] for name in ("content", "number"))
+        order = np.lexsort((numbers, contents))
+        self.contents, first = np.unique(contents[order], return_index=True)
+        self._rows, self._table = rows[order[first]], table
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def of(self, content: int) -> CatalogFile:
+        """The file that stands for a content that is there."""
+        row = int(self._rows[np.searchsorted(self.contents, content)])
+        (values,) = self._table.slice(row, 1).to_pylist()
+        return CatalogFile(**values)
 
 
 @dataclass(frozen=True)

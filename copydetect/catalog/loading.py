@@ -38,11 +38,18 @@ def asker_of(catalog: Catalog) -> Asker:
         if settings.background:
             embedder = replace(embedder, background_path=Path(settings.background))
         background = embedder.background()
-        if embedder.identity != era.models.get("descriptor"):
-            raise ModelError(
-                f"the catalogue {catalog.folder} was made with model "
-                f"{era.models.get('descriptor')!r}; {settings.model} is {embedder.identity!r}"
-            )
+        _refuse_other_model(catalog, "descriptor", settings.model, embedder.identity)
     quantiser = load_quantiser() if "local" in settings.channels else None
+    if quantiser is not None:
+        _refuse_other_model(catalog, "local", "the bundled one", quantiser.identity)
     describer = Describer(settings.describing, embedder, background, quantiser)
     return Asker(catalog, settings, describer)
+
+
+def _refuse_other_model(catalog: Catalog, channel: str, name: str, identity: str) -> None:
+    made_with = catalog.generation.era.models.get(channel)
+    if identity != made_with:
+        raise ModelError(
+            f"the catalogue {catalog.folder} was made with {channel} model {made_with!r}; "
+            f"{name} is {identity!r}"
+        )

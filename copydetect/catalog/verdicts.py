@@ -1,9 +1,10 @@
 """Candidates of tonight, and the verdicts of earlier nights on the same pairs.
 
-A verdict is what the pixels of two images say, and these do not change. What may change is the
-score of the search, as a list grows: then the confidence is that of the same proof with the new
-score. So a pair is verified once. A verdict that the new score overturns is made once more, so that
-its evidence is described as that of a copy, or of no copy.
+A verdict is what the pixels of two images say, looked at as the search tells: where their features
+agree, and whether its score is worth a long look. As a catalogue grows both may change, and so may
+the verdict; that of a pair that is looked at as before stands. With the score of tonight then
+comes its confidence. So what a night says of a pair depends on what is there, not on what was
+there before.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
 from copydetect.types import COPY_RELATIONS, Candidate
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.proved_families import Priors, in_proved_families
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+VERDICTS = tables.MATCHES.append(pa.field("inputs", pa.int64(), nullable=False)).append(
+    pa.field("proposed", pa.bool_(), nullable=False)
+)
+"""Rows of `matches` as a catalogue keeps them, by keys. inputs: hash of what verification was told;
+proposed: whether the search of the last night proposes the pair, else it is only remembered."""
+
+_SCORE_STEP = 0.25
+_SURE_SCORE = 8.0
+"""From so much log-odds on a pair is looked at in the same way, whatever its score."""
 
 
 def pair_keys(table: pa.Table) -> pa.Array:
@@ -36,34 +48,95 @@ def pair_keys(table: pa.Table) -> pa.Array:
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def wanted(candidates: pa.Table, options: VerifyOptions) -> pa.Table:
-    """The candidates that are verified."""
-    return candidates.filter(pc.greater_equal(candidates["score"], options.min_score))
+@dataclass(frozen=True)
+class Asked:
+    """Pairs that verification may be asked about.
+
+    candidates: rows of that table, by keys, each with the image of the smaller SHA-256 as its
+    query; pairs: the same as numbers; inputs: (n,) int64, hash of what verification is told.
+    """
+
+    candidates: pa.Table
+    pairs: PairNumbers
+    inputs: Ints
+
+    @classmethod
+    def of(
+        cls, candidates: pa.Table, pairs: PairNumbers, files: Mapping[int, CatalogFile]
+    ) -> Asked:
+        """files: by number. Numbers tell the night an image came in, and a verdict must not depend
+        on that."""
+        candidates, pairs = _oriented(candidates, pairs, files)
+        return cls(candidates, pairs, _inputs(_told(candidates), pairs))
+
+    @staticmethod
+    def joined(parts: Sequence[Asked]) -> Asked:
+        """All of several parts."""
+        counts = [np.empty(0, np.int64), *(np.diff(part.pairs.starts) for part in parts)]
+        points = [np.empty((0, 4), np.float32), *(part.pairs.points for part in parts)]
+        nothing = np.empty(0, np.int64)
+        pairs = PairNumbers(
+            np.concatenate([nothing, *(part.pairs.query for part in parts)]),
+            np.concatenate([nothing, *(part.pairs.reference for part in parts)]),
+            np.cumsum([0, *np.concatenate(counts)]).astype(np.int64),
+            np.concatenate(points),
+        )
+        candidates = [tables.CANDIDATES.empty_table(), *(part.candidates for part in parts)]
+        inputs = np.concatenate([nothing, *(part.inputs for part in parts)])
+        return Asked(pa.concat_tables(candidates), pairs, inputs)
+
+    def take(self, rows: Ints) -> Asked:
+        """Some of the pairs."""
+        pairs = chosen_pairs(self.pairs, rows)
+        return Asked(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
+
+    @property
+    def spare(self) -> Bools:
+        """(n,) bool: which are spare, see `types.Candidate`."""
+        return _bools(self.candidates["spare"])
+
+    def told(self) -> pa.Table:
+        """The candidates as verification is told of them."""
+        return _told(self.candidates)
+
+    def unsettled(self, known: pa.Table, strictly: bool) -> Bools:
+        """(n,) bool: pairs of which no verdict is known; strictly: or one that was found when they
+        were looked at in another way."""
+        at = pc.index_in(pair_keys(self.candidates), value_set=pair_keys(known))
+        new = _bools(pc.is_null(at))
+        if not strictly or not len(known):
+            return new
+        inputs = known["inputs"].to_numpy()[pc.fill_null(at, 0).to_numpy()]
+        return np.asarray(new | (inputs != self.inputs), np.bool_)
+
+    def verdicts(self, matches: pa.Table) -> pa.Table:
+        """Rows of `matches` on some of the pairs as rows of `VERDICTS`."""
+        at = pc.index_in(pair_keys(matches), value_set=pair_keys(self.candidates))
+        inputs = pa.array(self.inputs[at.to_numpy()], pa.int64())
+        proposed = pa.array(np.zeros(len(matches), np.bool_))
+        columns = [*matches.cast(tables.MATCHES).columns, inputs, proposed]
+        return pa.table(dict(zip(VERDICTS.names, columns, strict=True)), schema=VERDICTS)
 
 
-def without_verdict(candidates: pa.Table, known: pa.Table, options: VerifyOptions) -> Ints:
-    """Rows of the candidates that are to be verified and of which no verdict is known."""
-    new = pc.invert(pc.is_in(pair_keys(candidates), value_set=pair_keys(known)))
-    chosen = pc.and_(new, pc.greater_equal(candidates["score"], options.min_score))
-    return np.flatnonzero(chosen.to_numpy(zero_copy_only=False)).astype(np.int64)
+def wanted(candidates: pa.Table, options: VerifyOptions) -> Ints:
+    """Rows of the candidates that are verified."""
+    chosen = pc.greater_equal(candidates["score"], options.min_score)
+    return np.flatnonzero(_bools(chosen)).astype(np.int64)
 
 
 def chosen_pairs(pairs: PairNumbers, rows: Ints) -> PairNumbers:
     """Some rows of a part's pairs, with their correspondences."""
-    points = [pairs.correspondences(int(row)) for row in rows]
-    starts = np.cumsum([0, *map(len, points)]).astype(np.int64)
-    together = np.concatenate([np.empty((0, 4), np.float32), *points])
-    return PairNumbers(pairs.query[rows], pairs.reference[rows], starts, together)
+    counts = np.diff(pairs.starts)[rows]
+    before = np.cumsum(counts) - counts
+    at = np.repeat(pairs.starts[rows] - before, counts) + np.arange(int(counts.sum()))
+    starts = np.cumsum([0, *counts]).astype(np.int64)
+    return PairNumbers(pairs.query[rows], pairs.reference[rows], starts, pairs.points[at])
 
 
-def oriented(
+def _oriented(
     candidates: pa.Table, pairs: PairNumbers, files: Mapping[int, CatalogFile]
 ) -> tuple[pa.Table, PairNumbers]:
-    """The same pairs, each with the image of the smaller SHA-256 as its query.
-
-    files: by number. Numbers tell the night an image came in, and a
-    verdict must not depend on that.
-    """
+    """The same pairs, each with the image of the smaller SHA-256 as its query."""
     turned = np.array(
         [
             files[query].sha256 > files[reference].sha256
@@ -87,11 +160,56 @@ def oriented(
     return candidates, PairNumbers(query, reference, pairs.starts, points)
 
 
+def _told(candidates: pa.Table) -> pa.Table:
+    """Candidates with rounded scores: a score moves a little whenever anything is added, and what
+    is looked at must not depend on the last of its digits. None is spare: that was decided."""
+    scores = candidates["score"].to_numpy()
+    rounded = np.minimum(np.round(scores / _SCORE_STEP) * _SCORE_STEP, _SURE_SCORE)
+    none = np.zeros(len(scores), np.bool_)
+    columns = {"score": pa.array(rounded.astype(np.float32)), "spare": pa.array(none)}
+    return _with(candidates, columns, tables.CANDIDATES)
+
+
+def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
+    """(n,) a hash of score and correspondences of each pair."""
+    counts = np.diff(pairs.starts)
+    row = np.repeat(np.arange(len(counts)), counts)
+    place = (np.arange(len(row)) - pairs.starts[row]).astype(np.uint64)
+    words = np.ascontiguousarray(pairs.points).view(np.uint64)
+    hashed = _mixed(_mixed(words[:, 0] ^ place) ^ words[:, 1])
+    # Sums of what was mixed with its place, which wrap around.
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed)])
+    own = sums[pairs.starts[1:]] - sums[pairs.starts[:-1]]
+    scores = told["score"].to_numpy().astype(np.float64).view(np.uint64)
+    return np.ascontiguousarray(_mixed(_mixed(own) ^ scores)).view(np.int64)
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A hash of each value (the finaliser of splitmix64)."""
+    hashed = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
+
+
+def spare_wanted(asked: Asked, verdicts: pa.Table, options: VerifyOptions) -> Bools:
+    """(n,) bool: the spare pairs of images of which too few copies are proved by other pairs.
+
+    verdicts: on the pairs that are not spare. Which they are depends on no order, unlike in
+    `verify_part`, which stops once there are enough.
+    """
+    spare = asked.spare
+    others = asked.candidates.filter(pa.array(~spare))
+    found = judged(others, verdicts, options).matches
+    proved = pc.value_counts(found.filter(found["is_copy"])["query_id"]).to_pylist()
+    enough = [one["values"] for one in proved if one["counts"] >= options.enough]
+    settled = pc.is_in(asked.candidates["query_id"], value_set=pa.array(enough, pa.string()))
+    return np.asarray(spare & ~_bools(settled), np.bool_)
+
+
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts by what is known tonight: rows of `matches`; overturned: (n,) bool, where the
-    evidence is described as that of a copy and the pair is none any more, or the other way
-    round."""
+    """Verdicts by what is known tonight: rows of `VERDICTS`; overturned: (n,) bool, those whose
+    evidence tells of a copy where there is none now, or the other way round."""
 
     matches: pa.Table
     overturned: Bools
@@ -100,83 +218,88 @@ class Judged:
 def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> Judged:
     """The verdicts on all candidates that have one, by tonight's scores.
 
-    candidates: of the whole catalogue, those that are verified; verdicts: `matches` rows, each pair
+    candidates: those of the whole catalogue that are verified; verdicts: `VERDICTS` rows, each pair
     once. The decisions are those of `verify_part` on all of them together.
     """
     at = pc.index_in(pair_keys(candidates), value_set=pair_keys(verdicts))
     there = pc.is_valid(at)
     candidates, at = candidates.filter(there), at.filter(there)
     verdicts = verdicts.take(at)
-    rows = candidates.to_pylist()
-    proofs = verdicts["proof"].to_pylist()
-    priors = [Prior.before_proof(_candidate(row)) for row in rows]
-    least = options.matching.min_confidence
-    copies = _copies(priors, proofs, least, options)
-    families = in_proved_families([_candidate(row) for row in rows], copies.tolist())
-    for row in np.flatnonzero(families).tolist():
-        priors[row] = Prior.in_family(_candidate(rows[row]))
-    copies = _copies(priors, proofs, least, options)
-    sure = [
-        prior.confidence(proof, options.calibration)
-        for prior, proof in zip(priors, proofs, strict=True)
-    ]
-    before = verdicts["is_copy"].to_numpy(zero_copy_only=False)
-    overturned = np.asarray(copies != before)
+    scores, crowded = candidates["score"].to_numpy(), _bools(candidates["crowded"])
+    proofs = verdicts["proof"].to_numpy().astype(np.float64)
+    least, calibration = options.matching.min_confidence, options.calibration
+    sure = Priors.of(scores, crowded).confidences(proofs, calibration)
+    families = _families(candidates, crowded, sure >= least)
+    sure = Priors.of(scores, crowded, families).confidences(proofs, calibration)
+    counted = pa.array(list(options.matching.counted), pa.string())
+    copies = (sure >= least) | _bools(pc.is_in(verdicts["relation"], value_set=counted))
+    before = _bools(verdicts["is_copy"])
     columns = {
         "similarity": candidates["similarity"],
         "score": candidates["score"],
         "confidence": pa.array(sure, pa.float32()),
         "is_copy": pa.array(copies),
-        "relation": pa.array(_relations(verdicts["relation"].to_pylist(), copies), pa.string()),
+        "relation": _relations(verdicts["relation"], copies, counted),
     }
-    return Judged(_with(verdicts, columns), overturned)
+    return Judged(_with(verdicts, columns, VERDICTS), np.asarray(copies != before, np.bool_))
 
 
-def _candidate(row: Mapping[str, object]) -> Candidate:
-    return Candidate(**row)  # type: ignore[arg-type]
+def _families(candidates: pa.Table, crowded: Bools, copies: Bools) -> Bools:
+    """(n,) bool: which pairs belong to proved families."""
+    rows = np.flatnonzero(crowded)
+    found = np.zeros(len(crowded), np.bool_)
+    some = [Candidate(**row) for row in candidates.take(pa.array(rows)).to_pylist()]
+    found[rows] = in_proved_families(some, copies[rows].tolist())
+    return found
 
 
-def _copies(
-    priors: Sequence[Prior], proofs: Sequence[float], least: float, options: VerifyOptions
-) -> Bools:
-    found = [
-        proof >= prior.needed(least, options.calibration)
-        for prior, proof in zip(priors, proofs, strict=True)
-    ]
-    return np.array(found, np.bool_)
+def _relations(
+    relations: pa.ChunkedArray, copies: Bools, counted: pa.Array
+) -> pa.ChunkedArray | pa.Array:
+    """Relations that fit the decisions: of what is a copy by a new score it is known no better."""
+    of_copies = pa.concat_arrays([pa.array(list(COPY_RELATIONS), pa.string()), counted])
+    fits = pc.equal(pc.is_in(relations, value_set=of_copies), pa.array(copies))
+    return pc.if_else(fits, relations, pc.if_else(pa.array(copies), "edited", "none"))
 
 
-def _relations(relations: Sequence[str], copies: Bools) -> list[str]:
-    """Relations that fit the decisions. A pair that a new score makes a copy has not been looked at
-    again, so its relation is the most general one."""
-    return [
-        relation if (relation in COPY_RELATIONS) == is_copy else "edited" if is_copy else "none"
-        for relation, is_copy in zip(relations, copies.tolist(), strict=True)
-    ]
-
-
-def _with(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+def _with(
+    table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray], schema: pa.Schema
+) -> pa.Table:
     for name, values in columns.items():
         number = table.schema.get_field_index(name)
-        table = table.set_column(number, tables.MATCHES.field(name), values)
+        table = table.set_column(number, schema.field(name), values)
     return table
 
 
+def _bools(column: pa.Array | pa.ChunkedArray) -> Bools:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.bool_)
+
+
 def as_if_proved(candidates: pa.Table) -> pa.Table:
-    """The same candidates with their score taken as certain, for a second look at the pairs that it
-    overturns."""
-    number = candidates.schema.get_field_index("crowded")
+    """The same candidates without doubt of their score, for a second look at what it overturns."""
     plain = pa.array(np.zeros(candidates.num_rows, np.bool_))
-    return candidates.set_column(number, candidates.schema.field("crowded"), plain)
+    return _with(candidates, {"crowded": plain}, tables.CANDIDATES)
 
 
-def newest(verdicts: Sequence[pa.Table]) -> pa.Table:
+def newest(verdicts: Sequence[pa.Table], schema: pa.Schema = VERDICTS) -> pa.Table:
     """Verdicts of several tables, each pair once: that of the last table."""
-    together = pa.concat_tables([tables.MATCHES.empty_table(), *verdicts])
+    together = pa.concat_tables([schema.empty_table(), *verdicts])
     keys = pair_keys(together).to_numpy(zero_copy_only=False)
     _, first = np.unique(keys[::-1], return_index=True)
     kept = np.sort(len(keys) - 1 - first)
     return together.take(pa.array(kept))
+
+
+def with_proposed(verdicts: pa.Table, found: pa.Table) -> pa.Table:
+    """Verdicts, of which those of `found` are what the last night says."""
+    verdicts = newest([verdicts, found])
+    proposed = pc.is_in(pair_keys(verdicts), value_set=pair_keys(found))
+    return _with(verdicts, {"proposed": proposed}, VERDICTS)
+
+
+def as_matches(verdicts: pa.Table) -> pa.Table:
+    """The verdicts that the last night says, as rows of `matches`, by keys."""
+    return verdicts.filter(verdicts["proposed"]).select(tables.MATCHES.names)
 
 
 def without(verdicts: pa.Table, keys: set[str]) -> pa.Table:
@@ -190,7 +313,7 @@ def without(verdicts: pa.Table, keys: set[str]) -> pa.Table:
 
 
 def for_size(options: VerifyOptions, images: int) -> tuple[VerifyOptions, bool]:
-    """What is verified in a catalogue of this size, and whether the catalogue is too small for
-    scores to mean anything. If so, its verdicts are made anew when it has grown."""
+    """What is verified in a catalogue of this size, and whether it is too small for scores to
+    mean anything: its pairs are looked at again when it has grown."""
     resolved = options.for_collection(images)
     return resolved, resolved != options

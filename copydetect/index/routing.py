@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -16,6 +17,9 @@ from copydetect.storage.files import Storage
 
 Part: TypeAlias = tuple[int, str]
 """A part of a collection: its number, and the URI that the reader is called with."""
+
+_OF_THE_IMAGE = (1 << 32) - 1
+"""Of an id: which view or feature of its image it is."""
 
 Read: TypeAlias = Callable[[str], tuple[Vectors, Integers]]
 """Reads one part: (n, d) floats or (n, m) uint8 codes, and (n,) int64 ids."""
@@ -37,16 +41,42 @@ def record_type(code_bytes: int) -> np.dtype[np.void]:
 
 
 def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Integers]:
-    """The vectors of a part whose hashed id falls into `share` of all: the same for any parts."""
+    """The vectors of a part whose hashed content falls into `share` of all.
+
+    The same for any parts, and whatever numbers the images have.
+    """
     vectors, ids = read(part[1])
-    chosen = in_sample(ids, share)
+    chosen = _falls_into(content_keys(vectors, ids), share)
     return vectors[chosen], ids[chosen]
 
 
 def in_sample(ids: Integers, share: float) -> npt.NDArray[np.bool_]:
     """Which ids (n,) are in a sample of about `share` of all, by their hash."""
-    hashed = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return _falls_into(_mixed(ids.astype(np.uint64) + np.uint64(1)), share)
+
+
+def content_keys(vectors: Vectors, ids: Integers) -> npt.NDArray[np.uint64]:
+    """(n,) hashes of vectors, and of what their ids say beside the number of the image.
+
+    An order by these is one by content: the same images give it in whatever order they came.
+    """
+    width = vectors.itemsize * math.prod(vectors.shape[1:])
+    raw = np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), width)
+    words = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))).view(np.uint64)
+    keys = _mixed((ids & _OF_THE_IMAGE).astype(np.uint64) + np.uint64(1))
+    for column in words.T:
+        keys = _mixed(keys ^ column)
+    return keys
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A hash of each value (the finaliser of splitmix64)."""
+    hashed = values * np.uint64(0x9E3779B97F4A7C15)
     hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
+
+
+def _falls_into(hashed: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
     return np.asarray((hashed >> np.uint64(11)).astype(np.float64) < share * 2.0**53)
 
 
@@ -62,12 +92,13 @@ def write_sample(storage: Storage, folder: str, read: Read, part: Part, share: f
 
 
 def read_sample(storage: Storage, uris: Sequence[str]) -> Vectors:
-    """All sampled vectors, ordered by id."""
+    """All sampled vectors, ordered by content."""
     pieces = [read_arrays(storage, uri)[1] for uri in uris]
     if not pieces:
         raise InputError("an index needs at least one vector: the collection has no parts")
     kept = [piece for piece in pieces if len(piece["ids"])] or pieces[:1]
-    order = np.argsort(np.concatenate([piece["ids"] for piece in kept]), kind="stable")
+    keys = [content_keys(piece["vectors"], piece["ids"]) for piece in kept]
+    order = np.argsort(np.concatenate(keys), kind="stable")
     vectors: Vectors = np.concatenate([piece["vectors"] for piece in kept])[order]
     return vectors
 

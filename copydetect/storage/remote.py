@@ -17,7 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
 from copydetect.storage.downloads import cached_download
-from copydetect.storage.files import LocalStorage, Storage, StoredFile, Survey
+from copydetect.storage.files import LocalStorage, StoredFile, Survey
 from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
@@ -30,11 +30,6 @@ from copydetect.storage.records import (
 
 _REMOTE_BUFFER = 1 << 20
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
-
-
-def storage_for(uri: str) -> Storage:
-    """The plain local storage for a path, Beam's file systems for `scheme://…`."""
-    return BeamStorage() if "://" in uri else LocalStorage()
 
 
 class BeamStorage:

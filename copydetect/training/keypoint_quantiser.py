@@ -1,5 +1,7 @@
 """The quantiser of local features: the recipe that made models/keypoints-pq16.safetensors.
 
+    python -m copydetect.pipelines.recipes quantiser PICTURES … --output quantiser.safetensors
+
 Principal components are taken of RootSIFT descriptors together with their mirrored twins. Each
 component is even or odd under mirroring, so that mirroring is a change of signs. They are dealt to
 the subspaces of a product quantiser so that each subspace has about the same product of variances
@@ -8,18 +10,31 @@ the subspaces of a product quantiser so that each subspace has about the same pr
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
 import faiss
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from copydetect.description.keypoints import CODEBOOK_STEP, mirror_order
+from copydetect.description.keypoints import CODEBOOK_STEP, extract, mirror_order
 from copydetect.errors import OptionError
-from copydetect.storage.files import Storage
+from copydetect.storage.files import LocalStorage, Storage
+from copydetect.training.pictures import pack_pictures
 
 Floats = npt.NDArray[np.float32]
 _CENTROIDS = 256
 _ITERATIONS = 15
+_SHORT_SIDE_PX = 448
+
+
+def descriptors_of(inputs: Sequence[str]) -> Floats:
+    """(n, 128) RootSIFT descriptors of pictures, as the search extracts them."""
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = pack_pictures(LocalStorage(), inputs, Path(folder), _SHORT_SIDE_PX)
+        return np.concatenate([extract(pictures[i]).descriptors for i in range(len(pictures))])
 
 
 def fit_quantiser(

@@ -5,6 +5,8 @@ Names and words are invented or everyday ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 _WORDS_TEXT = """
@@ -43,6 +45,19 @@ def name(rng: np.random.Generator) -> str:
 def date(rng: np.random.Generator) -> str:
     """A day, as forms have it."""
     return f"{rng.integers(1, 29):02d}.{rng.integers(1, 13):02d}.20{rng.integers(10, 30):02d}"
+
+
+def cells(rng: np.random.Generator, rows: int, columns: tuple[str, ...]) -> Fields:
+    """Rows of texts, each of the kind that its column has."""
+    kinds: dict[str, Callable[[], str]] = {
+        "word": lambda: words(rng, 1, 2),
+        "words": lambda: words(rng, 2, 6),
+        "amount": lambda: amount(rng),
+        "name": lambda: name(rng),
+        "date": lambda: date(rng),
+        "number": lambda: str(int(rng.integers(1, 10 ** int(rng.integers(1, 5))))),
+    }
+    return [kinds[kind]() for _ in range(rows) for kind in columns]
 
 
 def changed(rng: np.random.Generator, fields: Fields) -> Fields:

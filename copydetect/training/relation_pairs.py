@@ -18,7 +18,8 @@ from copydetect.edits.edit import resized
 from copydetect.training import look_alikes
 from copydetect.training.browser import render
 from copydetect.training.page_contents import Fields, changed
-from copydetect.training.page_designs import DESIGNS, Look
+from copydetect.training.page_designs import DESIGNS
+from copydetect.training.page_looks import Look
 from copydetect.types import Pixels, Relation
 
 _STILL = 14.0

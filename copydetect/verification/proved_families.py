@@ -65,6 +65,38 @@ class Prior:
         return calibration.needed(calibrated, self.score)
 
 
+@dataclass(frozen=True)
+class Priors:
+    """The same of many pairs: (n,) float64 each."""
+
+    scores: npt.NDArray[np.float64]
+    odds: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        scores: npt.NDArray[np.float32],
+        crowded: npt.NDArray[np.bool_],
+        in_family: npt.NDArray[np.bool_] | None = None,
+    ) -> Priors:
+        """What `Prior.before_proof` and `Prior.in_family` say of each pair."""
+        scores = scores.astype(np.float64)
+        doubted = np.where(crowded, np.minimum(scores, _DOUBTED), scores)
+        if in_family is None:
+            return cls(doubted, np.ones(len(scores)))
+        return cls(
+            np.where(in_family, scores, doubted),
+            np.where(in_family, _MOST / (1 - _MOST), 1.0),
+        )
+
+    def confidences(
+        self, proofs: npt.NDArray[np.float64], calibration: Calibration
+    ) -> npt.NDArray[np.float64]:
+        """(n,) 0…1 that the pairs are copies, as `Prior.confidence`."""
+        calibrated = calibration.apply(proofs, self.scores)
+        return np.asarray(self.odds * calibrated / (1 + (self.odds - 1) * calibrated), np.float64)
+
+
 def in_proved_families(
     candidates: Sequence[Candidate], proved: Sequence[bool]
 ) -> npt.NDArray[np.bool_]:

@@ -36,7 +36,6 @@ _ALIKE_LEVELS = 12.0
 _PATCHES = 6
 _MOST_PLACES = 60_000
 """How many places percentiles are taken of, at most."""
-_COLOUR_PX = 96
 
 _OF_BAND = ("p0", "p2", "p5", "p10", "p25", "p50", "differs", "agrees", "agrees_fully", "both",
             "query", "reference", "correlation")  # fmt: skip

@@ -64,7 +64,11 @@ class BoostedTrees:
             )
 
         return cls(
-            *(padded(name) for name in ("feature", "threshold", "left", "right", "value")),
+            feature=padded("feature"),
+            threshold=padded("threshold"),
+            left=padded("left"),
+            right=padded("right"),
+            value=padded("value"),
             unknown_left=padded("unknown_left"),
             depth=max(trees.depth for trees in several),
             bias=sum(trees.bias for trees in several),

@@ -11,9 +11,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 from copydetect.models import DEFAULT_MODEL
-from copydetect.options import EngineOptions
+from copydetect.options import EffortName, EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
 
@@ -134,6 +135,23 @@ def _faults(parser: CommandParser) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, help="which ones (0)")
 
 
+def _nightly(parser: CommandParser) -> None:
+    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help="folders of image files")
+    parser.add_argument(
+        "--sizes", type=names, default=("1000",), help="images in the catalogue, such as 1000,10000"
+    )
+    parser.add_argument("--night", type=whole_number, default=100, help="new images (100)")
+    parser.add_argument(
+        "--nights", type=whole_number, default=0, help="also compare so many nights with one (0)"
+    )
+    parser.add_argument(
+        "--images", type=whole_number, default=0, help="so many images for that; 0: all (0)"
+    )
+    parser.add_argument("--kills", type=whole_number, default=0, help="nights to kill (0)")
+    parser.add_argument("--effort", choices=get_args(EffortName), default="standard")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of all orders (0)")
+
+
 BENCHMARKS = {
     "speed": Benchmark(
         "images per second of decoding, describing and all of dedup, against a bare loop", _speed
@@ -159,6 +177,10 @@ BENCHMARKS = {
         "kills runs and breaks their files, then checks tables, user files and leftovers",
         _faults,
         runs=False,
+    ),
+    "nightly": Benchmark(
+        "the cost of a night, several nights against one, search, and nights that are killed",
+        _nightly,
     ),
 }
 

@@ -10,12 +10,14 @@ from copydetect.options import EngineOptions
 from ..arguments import (
     INPUTS,
     CommandParser,
+    add_metrics,
     add_run_options,
     run_command,
     run_options,
     whole_number,
 )
 from ..commands.summary import tell
+from ..metrics import write_metrics
 
 
 def main(argv: list[str]) -> int:
@@ -60,6 +62,7 @@ def main(argv: list[str]) -> int:
         help="how many nights to keep on disk, so that one can go back (7)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
+    add_metrics(parser)
     add_run_options(parser, leave_out=("report", "check"))
     return run_command(parser, argv, _nightly)
 
@@ -85,10 +88,23 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
         keep_generations=arguments.keep_generations,
         engine=engine,
     )
+    if arguments.metrics_file:
+        _write_metrics(arguments)
     if arguments.json:
         print(json.dumps(night.as_dict(), indent=2))
     elif not arguments.quiet:
         print(night)
+
+
+def _write_metrics(arguments: Namespace) -> None:
+    """The figures of the last night that was committed."""
+    from copydetect.api import open_catalog
+
+    generation = open_catalog(arguments.catalog).generation
+    labels = {"command": "nightly", "catalog": arguments.catalog}
+    counts = {**generation.counts, "generation": generation.number}
+    figures = (counts, generation.seconds, generation.quality)
+    write_metrics(arguments.metrics_file, labels, *figures)
 
 
 def _ask(arguments: Namespace, engine: EngineOptions) -> None:

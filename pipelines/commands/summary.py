@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from copydetect.errors import TooManyFailuresError
 
+from ..metrics import write_metrics
+
 if TYPE_CHECKING:
     from copydetect.results import Result
 
@@ -24,6 +26,11 @@ def tell(job: Callable[[], Result], arguments: Namespace) -> None:
 
 
 def _print(result: Result, arguments: Namespace) -> None:
+    manifest = result.manifest
+    if arguments.metrics_file and manifest.accepted:
+        labels = {"command": manifest.command, "output": arguments.output}
+        figures = (manifest.counts, manifest.seconds, manifest.quality)
+        write_metrics(arguments.metrics_file, labels, *figures)
     summary = result.summary
     if arguments.json:
         print(json.dumps(summary.as_dict(), indent=2))

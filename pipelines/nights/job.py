@@ -133,7 +133,15 @@ def checked_night(
     engine = engine_of(engine_options)
     settings = Settings.of(options, "dedup", BeamStorage())
     setup = describer_setup(settings, options)
-    sources = None if given is None else _sources(storage, catalog, given, options)
+    sources = None
+    if given is not None:
+        specs = _checked_specs(storage, catalog, given)
+        if generation is not None:
+            # Where pictures come in there may be none tonight.
+            specs = tuple(spec for spec in specs if not _is_empty_folder(storage, spec))
+        if specs or generation is None:
+            sources = find_sources(storage, specs, options.exclude)
+            refuse_input_in_output(sources, catalog)
     models = models_of(setup)
     job = NightJob(catalog, sources, wishes, options, settings, setup, models, engine, storage)
     if generation is not None:
@@ -142,16 +150,18 @@ def checked_night(
     return job
 
 
-def _sources(storage: RecordedStorage, catalog: str, given: Inputs, options: RunOptions) -> Sources:
+def _checked_specs(storage: RecordedStorage, catalog: str, given: Inputs) -> tuple[str, ...]:
     specs = specs_of(storage, catalog, "image", given)
     folder = os.path.realpath(catalog) + "/"
     for spec in specs:
         real = os.path.realpath(spec) + "/"
         if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
             raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
-    sources = find_sources(storage, specs, options.exclude)
-    refuse_input_in_output(sources, catalog)
-    return sources
+    return tuple(specs)
+
+
+def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:
+    return "://" not in spec and os.path.isdir(spec) and not storage.files_under(spec)
 
 
 def _refuse_other_era(job: NightJob, generation: Generation) -> None:

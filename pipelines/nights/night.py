@@ -59,7 +59,9 @@ _SCRATCH = (
     "candidates",
     "pairs",
     "verified",
+    "verified-spare",
     "verified-again",
+    "compared",
     "looked",
     *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in INDEX_SPILLS),
 )

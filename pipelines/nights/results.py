@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.catalog.decisions import decided
+from copydetect.catalog.decisions import decided, undecided
 from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of
 from copydetect.catalog.generations import FileEntry, Generation, entry_of, read_part_table
 from copydetect.catalog.lasting_groups import (
@@ -26,13 +26,19 @@ from copydetect.catalog.lasting_groups import (
 )
 from copydetect.catalog.packing import GenerationWriter
 from copydetect.catalog.readable import images_of, matches_of, named, numbers_of
-from copydetect.catalog.verdicts import pair_keys
-from copydetect.grouping.groups import GroupOptions, group_copies, images_to_look_at
+from copydetect.catalog.verdicts import VERDICTS, as_matches, newest, pair_keys, without
+from copydetect.grouping.groups import (
+    GroupOptions,
+    group_copies,
+    images_to_look_at,
+    pairs_to_compare,
+)
 from copydetect.grouping.places import groups_table
 from copydetect.types import Failure, GroupMember, ImageRef
 
 from .. import stages
 from ..stages import Workplace
+from .comparing import compared_with_kept
 from .job import NightJob
 from .verdicts import Found
 
@@ -76,6 +82,7 @@ def results_of(
     )
     grouping = _TouchedGroups(results, generation, found, files)
     groups, lasting, given = grouping.grouped()
+    verified = found.verified + grouping.compared[1]
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
     write = results.writer.write
@@ -90,6 +97,7 @@ def results_of(
     entries["decisions"] = (write("decisions", "decisions", results.decided),)
     entries["index"] = _index_files(results)
     entries["histories"] = (write("histories", "histories", grouping.histories),)
+    entries["comparisons"] = (write("comparisons", "comparisons", grouping.comparisons),)
     counts = {
         "images": len(grouping.ledger.by_id),
         "contents": len(grouping.standing),
@@ -100,7 +108,7 @@ def results_of(
         "removed": len(results.plan.removed),
         "changed": len(results.plan.changed),
         "failed": len(results.failures),
-        "verified": found.verified,
+        "verified": verified,
         "small": int(found.small),
     }
     return replace(
@@ -236,14 +244,16 @@ class _TouchedGroups:
     @cached_property
     def _tables(self) -> tuple[pa.Table, pa.Table]:
         """Images and matches of the touched, as people read them."""
+        images = images_of(self._regrouped, self.contents)
+        return images, self._of_touched(self.found.matches)
+
+    def _of_touched(self, matches: pa.Table) -> pa.Table:
         ends = pa.array(sorted({key_of(file.content) for file in self._regrouped}), pa.string())
-        matches = self.found.matches
         inside = pc.and_(
             pc.is_in(matches["query_id"], value_set=ends),
             pc.is_in(matches["reference_id"], value_set=ends),
         )
-        images = images_of(self._regrouped, self.contents)
-        return images, matches_of(matches.filter(inside), self.standing)
+        return matches_of(matches.filter(inside), self.standing)
 
     @cached_property
     def histories(self) -> pa.Table:
@@ -267,16 +277,66 @@ class _TouchedGroups:
             [known, *(tables.read_table(job.storage, uri) for uri in looked)]
         ).sort_by("image_id")
 
+    @cached_property
+    def _comparisons_before(self) -> pa.Table:
+        """The comparisons with kept images of the night before, of contents that are there."""
+        before = self.results.before
+        if before is None:
+            return VERDICTS.empty_table()
+        known = self.results.writer.read(before.tables["comparisons"][0])
+        gone = {
+            key_of(number)
+            for name in ("query_id", "reference_id")
+            for number in numbers_of(known[name]).tolist()
+            if number not in self.standing
+        }
+        return without(known, gone)
+
+    @cached_property
+    def compared(self) -> tuple[pa.Table, int]:
+        """Verdicts on kept images and members, of touched groups, that no search proposed as a
+        pair; and how many of these were looked at tonight."""
+        images, matches = self._tables
+        if not len(images):
+            return VERDICTS.empty_table(), 0
+        pairs = pairs_to_compare(images, matches, self._options, self._named_histories)
+        contents = {file.image_id: file.content for file in self._regrouped}
+        known = self._comparisons_before
+        return compared_with_kept(self.found.verifier, known, pairs, contents)
+
+    @cached_property
+    def comparisons(self) -> pa.Table:
+        """Those of all groups, as the catalogue keeps them."""
+        known = self._comparisons_before
+        untouched = ~np.isin(numbers_of(known["query_id"]), self.touched)
+        return pa.concat_tables([known.filter(pa.array(untouched)), self.compared[0]]).sort_by(
+            [("query_id", "ascending"), ("reference_id", "ascending")]
+        )
+
+    @cached_property
+    def matches(self) -> pa.Table:
+        """Rows of `matches`, by keys: what was proposed, and what was compared with kept images."""
+        decided_on = undecided(as_matches(self.comparisons), self.results.decided, self.standing)
+        return newest([self.found.matches, decided_on], tables.MATCHES)
+
+    @property
+    def _options(self) -> GroupOptions:
+        settings = self.results.job.settings
+        return GroupOptions(keep=settings.keeping, neighbors=settings.k)
+
+    @cached_property
+    def _named_histories(self) -> pa.Table:
+        return named(self.histories, self.standing)
+
     def _ref(self, key: str) -> ImageRef:
         file = self.standing[int(key)]
         return ImageRef(key, file.uri, file.member, "image")
 
     def grouped(self) -> tuple[pa.Table, list[LastingGroup], int]:
         """All groups: rows with numbers, the same as numbers, and how many ids were given."""
-        images, matches = self._tables
-        settings = self.results.job.settings
-        options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
-        histories = named(self.histories, self.standing)
+        images = self._tables[0]
+        matches = self._of_touched(self.matches)
+        options, histories = self._options, self._named_histories
         members = group_copies(images, matches, options, histories) if len(images) else []
         found = [list(rows) for _, rows in groupby(members, key=attrgetter("group_id"))]
         numbers = {file.image_id: file.number for file in self._regrouped}
@@ -363,7 +423,7 @@ def _shown(
         files[one.number] for one in (*plan.new, *plan.twins) if files[one.number].status == "ok"
     ]
     ends = pa.array(sorted({key_of(file.content) for file in new}), pa.string())
-    everything = grouping.found.matches
+    everything = grouping.matches
     of_new = pc.or_(
         pc.is_in(everything["query_id"], value_set=ends),
         pc.is_in(everything["reference_id"], value_set=ends),

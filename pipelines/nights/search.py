@@ -100,7 +100,12 @@ class NightSearch:
     @property
     def is_whole(self) -> bool:
         """Whether everything is searched anew: it was asked for, or there is little."""
-        return self.whole or not self.old or int(self.living.sum()) <= YOUNG_IMAGES
+        return self.whole or not self.old or self.is_young
+
+    @property
+    def is_young(self) -> bool:
+        """Whether there is little."""
+        return int(self.living.sum()) <= YOUNG_IMAGES
 
     @property
     def trains(self) -> bool:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
-from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
+from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
 from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
+    VERDICTS,
+    Asked,
     as_if_proved,
+    as_matches,
     chosen_pairs,
     for_size,
     judged,
     newest,
-    oriented,
+    spare_wanted,
     wanted,
+    with_proposed,
     without,
-    without_verdict,
 )
 from copydetect.description.views import VIEW_NAMES
 from copydetect.parts import Sides
@@ -39,6 +44,7 @@ from .job import NightJob
 from .search import NightSearch, side_of
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 _PAIRS_TOGETHER = 128
 
@@ -47,10 +53,12 @@ _PAIRS_TOGETHER = 128
 class Found:
     """What is known of all pairs of a catalogue.
 
-    parts: with their `matches`; matches: all of these, and before: those of the night before;
-    failures: of files that could not be opened to be compared; verified: how many pairs were looked
-    at; small: whether the catalogue is too small for scores to mean anything; scale: how crowded it
-    is, as in `DensityScale`; trained: whether the indexes' partitions were trained anew.
+    parts: with their verdicts; matches: what tonight's search proposes and was verified, and
+    before: the same of the night before, rows of `matches` by keys; failures: of files that could
+    not be opened to be compared; verified: how many pairs were looked at; small: whether the
+    catalogue is too small for scores to mean anything; scale: how crowded it is, as in
+    `DensityScale`; trained: whether the indexes' partitions were trained anew; verifier: of further
+    pairs.
     """
 
     parts: tuple[CatalogPart, ...]
@@ -61,6 +69,7 @@ class Found:
     small: bool
     scale: dict[str, float]
     trained: bool
+    verifier: Verifier
 
 
 def verified_pairs(
@@ -71,41 +80,136 @@ def verified_pairs(
     files: Mapping[int, CatalogFile],
     night_before: Generation | None,
 ) -> Found:
-    """Search what is new, and verify the pairs that have no verdict. parts: all, the new ones
+    """Search what is new, and verify the pairs that are to be looked at. parts: all, the new ones
     too."""
     catalog = _Catalog(job, place, writer, tuple(parts), files)
     standing = Ledger(files.values()).names()
     options, small = for_size(job.settings.verification, len(standing))
-    before = read_part_table(job.storage, job.catalog, tuple(parts), "matches", tables.MATCHES)
+    remembered = read_part_table(job.storage, job.catalog, tuple(parts), "matches", VERDICTS)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
-    known = without(before, gone)
-    if night_before is None or bool(night_before.counts.get("small")) != small:
-        known = known.slice(0, 0)  # scores have come to mean something
     living = np.zeros(catalog.numbers, np.bool_)
     living[list(standing)] = True
     old = len(night_before.parts) if night_before else 0
-    whole = job.wishes.whole
-    search = NightSearch(job, place, catalog.parts, old, living, night_before, whole)
+    search = NightSearch(job, place, catalog.parts, old, living, night_before, job.wishes.whole)
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
     merging = (place, proposals, job.settings.candidates, DensityOptions())
     candidates = stages.propose(*merging)
     scale = vars(scale_step(stages.candidate_job(*merging)))
-    new, failures = catalog.looked_at(candidates, known, options)
-    verdicts = newest([known, *new])
-    everything = wanted(tables.read_tables(job.storage, candidates, tables.CANDIDATES), options)
-    found = judged(everything, verdicts, options)
-    verified = sum(map(len, new))
-    if found.overturned.any():
-        again = catalog.looked_at_again(candidates, found.matches.filter(found.overturned), options)
-        verified += sum(map(len, again))
-        verdicts = newest([verdicts, *again])
-        found = judged(everything, verdicts, options)
-    matches = newest([verdicts, found.matches])
-    parts = catalog.with_matches(matches)
-    trained = search.is_whole and search.trains
-    return Found(parts, matches, before, failures, verified, small, scale, trained)
+    anew = night_before is None or bool(night_before.counts.get("small")) != small
+    strictly = search.is_young or job.wishes.upkeep == "rebuild"
+    verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
+    judge = _Judge(verifier, catalog.asked(candidates, options), without(remembered, gone))
+    found = judge.found()
+    parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
+    return Found(
+        parts,
+        found.select(tables.MATCHES.names),
+        as_matches(remembered),
+        judge.failures,
+        judge.verified,
+        small,
+        scale,
+        search.is_whole and search.trains,
+        verifier,
+    )
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Looks at pairs of a catalogue.
+
+    strictly: whether pairs are looked at again that would be looked at in another way now, as a run
+    over everything does; anew: whether all are.
+    """
+
+    job: NightJob
+    place: Workplace
+    sides: Sides
+    files: Mapping[int, CatalogFile]
+    options: VerifyOptions
+    strictly: bool
+    anew: bool
+
+    def unsettled(self, asked: Asked, known: pa.Table) -> Bools:
+        """(n,) bool: which pairs are to be looked at. known: rows of `VERDICTS`."""
+        return asked.unsettled(known.slice(0, 0) if self.anew else known, self.strictly)
+
+    def look(self, asked: Asked, name: str) -> tuple[pa.Table, pa.Table]:
+        """Verify pairs; `VERDICTS` rows, and failures of files that could not be opened.
+
+        name: of the folder for this. The pairs are first written in parts of their own.
+        """
+        place = replace(self.place, folder=runs.join(self.place.folder, name))
+        storage, uris, told = self.job.storage, list[str](), asked.told()
+        for start in range(0, told.num_rows, _PAIRS_TOGETHER):
+            rows = np.arange(start, min(start + _PAIRS_TOGETHER, told.num_rows))
+            number = len(uris)
+            pairs = chosen_pairs(asked.pairs, rows)
+            write_pairs(
+                storage, runs.join(place.folder, "pairs", runs.part_name(number, "npz")), pairs
+            )
+            uris.append(runs.join(place.folder, "candidates", runs.part_name(number)))
+            tables.write_table(storage, uris[-1], told.take(pa.array(rows)))
+        if not uris:
+            return VERDICTS.empty_table(), tables.FAILURES.empty_table()
+        # They are all to be looked at, those too whose score is rounded to less than that asks.
+        options = replace(self.options, min_score=-math.inf)
+        matches = stages.verify(place, self.sides, uris, options)
+        failed = place.files(place.folder, "verify-failures")
+        return (
+            asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),
+            tables.read_tables(storage, failed, tables.FAILURES),
+        )
+
+
+class _Judge:
+    """Verdicts on what tonight's search proposes; only what has none is looked at.
+
+    verdicts: all that are known by now; failures, verified: as in `Found`.
+    """
+
+    def __init__(self, verifier: Verifier, asked: Asked, known: pa.Table) -> None:
+        self._verifier, self._asked, self._known = verifier, asked, known
+        self.verdicts = known
+        self.failures = tables.FAILURES.empty_table()
+        self.verified = 0
+
+    def found(self) -> pa.Table:
+        """`VERDICTS` rows of the pairs that count tonight."""
+        asked, options = self._asked, self._verifier.options
+        new = self._verifier.unsettled(asked, self._known)
+        spare = asked.spare
+        self._look(asked.take(np.flatnonzero(new & ~spare)), "verified")
+        left = spare_wanted(asked, self.verdicts, options)
+        self._look(asked.take(np.flatnonzero(new & left)), "verified-spare")
+        asked = asked.take(np.flatnonzero(~spare | left))
+        found = judged(asked.candidates, self.verdicts, options)
+        if found.overturned.any():
+            overturned = asked.unsettled(found.matches.filter(pa.array(~found.overturned)), False)
+            again = asked.take(np.flatnonzero(overturned))
+            self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
+            found = judged(asked.candidates, self.verdicts, options)
+        self._keep_failures_of_unknown()
+        return found.matches
+
+    def _look(self, asked: Asked, name: str) -> None:
+        verdicts, failures = self._verifier.look(asked, name)
+        # Of a pair whose files are gone, what was said before stands.
+        self.verdicts = newest([self.verdicts, verdicts])
+        self.failures = pa.concat_tables([self.failures, failures])
+        self.verified += len(verdicts)
+
+    def _keep_failures_of_unknown(self) -> None:
+        """Forget failures of files whose pairs all have a verdict from an earlier night."""
+        unknown = self._asked.candidates.filter(
+            pa.array(self._asked.unsettled(self.verdicts, False))
+        )
+        ends = pa.chunked_array(
+            [*unknown["query_id"].chunks, *unknown["reference_id"].chunks], pa.string()
+        )
+        self.failures = self.failures.filter(pc.is_in(self.failures["image_id"], value_set=ends))
 
 
 @dataclass(frozen=True)
@@ -143,76 +247,27 @@ class _Catalog:
             parts.append(with_files(part, entries))
         return replace(self, parts=tuple(parts))
 
-    def looked_at(
-        self, candidates: Sequence[str], known: pa.Table, options: VerifyOptions
-    ) -> tuple[list[pa.Table], pa.Table]:
-        """Verify the candidates without a verdict; their verdicts, and files that failed."""
+    def asked(self, candidates: Sequence[str], options: VerifyOptions) -> Asked:
+        """The candidates that are verified; candidates: their tables, by part."""
+        storage = self.job.storage
+        parts = []
+        for part, uri in enumerate(candidates):
+            table = tables.read_table(storage, uri)
+            rows = wanted(table, options)
+            numbers = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
+            pairs = chosen_pairs(read_pairs(storage, numbers), rows)
+            parts.append(Asked.of(table.take(pa.array(rows)), pairs, self.files))
+        return Asked.joined(parts)
 
-        def chosen() -> Iterator[tuple[pa.Table, PairNumbers]]:
-            for part, uri in enumerate(candidates):
-                table = tables.read_table(self.job.storage, uri)
-                yield self._some(table, part, without_verdict(table, known, options))
-
-        place = replace(self.place, folder=runs.join(self.place.folder, "verified"))
-        return self._verified(place, chosen(), options)
-
-    def looked_at_again(
-        self, candidates: Sequence[str], overturned: pa.Table, options: VerifyOptions
-    ) -> list[pa.Table]:
-        """Verify once more what a score has overturned."""
-
-        def chosen() -> Iterator[tuple[pa.Table, PairNumbers]]:
-            for part, uri in enumerate(candidates):
-                table = tables.read_table(self.job.storage, uri)
-                rows = np.setdiff1d(
-                    without_verdict(table, overturned.slice(0, 0), options),
-                    without_verdict(table, overturned, options),
-                )
-                some, pairs = self._some(table, part, rows)
-                yield as_if_proved(some), pairs
-
-        place = replace(self.place, folder=runs.join(self.place.folder, "verified-again"))
-        return self._verified(place, chosen(), options)[0]
-
-    def _some(self, table: pa.Table, part: int, rows: Ints) -> tuple[pa.Table, PairNumbers]:
-        uri = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
-        pairs = chosen_pairs(read_pairs(self.job.storage, uri), rows)
-        return oriented(table.take(pa.array(rows)), pairs, self.files)
-
-    def _verified(
-        self,
-        place: Workplace,
-        chosen: Iterator[tuple[pa.Table, PairNumbers]],
-        options: VerifyOptions,
-    ) -> tuple[list[pa.Table], pa.Table]:
-        """Verdicts on chosen pairs, which are first written in parts of their own."""
-        storage, uris = self.job.storage, list[str]()
-        for table, pairs in chosen:
-            for start in range(0, table.num_rows, _PAIRS_TOGETHER):
-                rows = np.arange(start, min(start + _PAIRS_TOGETHER, table.num_rows))
-                number = len(uris)
-                uri = runs.join(place.folder, "pairs", runs.part_name(number, "npz"))
-                write_pairs(storage, uri, chosen_pairs(pairs, rows))
-                uris.append(runs.join(place.folder, "candidates", runs.part_name(number)))
-                tables.write_table(storage, uris[-1], table.take(pa.array(rows)))
-        if not uris:
-            return [], tables.FAILURES.empty_table()
-        matches = stages.verify(place, self.sides, uris, options)
-        failed = place.files(place.folder, "verify-failures")
-        return (
-            [tables.read_table(storage, uri) for uri in matches],
-            tables.read_tables(storage, failed, tables.FAILURES),
-        )
-
-    def with_matches(self, matches: pa.Table) -> tuple[CatalogPart, ...]:
-        """The parts with their matches, each that of the smaller number; unchanged files stay."""
-        matches = matches.sort_by([("query_id", "ascending"), ("reference_id", "ascending")])
-        ends = [numbers_of(matches[name]) for name in ("query_id", "reference_id")]
+    def with_verdicts(self, verdicts: pa.Table) -> tuple[CatalogPart, ...]:
+        """The parts with their verdicts, each that of the smaller number; unchanged files stay."""
+        verdicts = verdicts.sort_by([("query_id", "ascending"), ("reference_id", "ascending")])
+        ends = [numbers_of(verdicts[name]) for name in ("query_id", "reference_id")]
         first = np.minimum(*ends)
         parts = []
         for part in self.parts:
             inside = (first >= part.start) & (first < part.start + part.rows)
-            own = matches.filter(pa.array(inside))
+            own = verdicts.filter(pa.array(inside))
             entry = part.files.get("matches")
             if entry is None or not self.writer.read(entry).equals(own):
                 entry = self.writer.write("matches", part_stem(part.start), own)

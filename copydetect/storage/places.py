@@ -1,0 +1,33 @@
+"""The storage for a place; Beam, which takes seconds to load, only where something is elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from copydetect.quiet_imports import quiet_imports
+from copydetect.storage.files import LocalStorage, Storage
+
+if TYPE_CHECKING:
+    from copydetect.storage.remote import BeamStorage
+
+
+def storage_for(uri: str) -> Storage:
+    """Storage that writes on the local disk for a path, Beam's file systems for `scheme://…`."""
+    return _beam_storage() if "://" in uri else MostlyLocalStorage()
+
+
+class MostlyLocalStorage(LocalStorage):
+    """The local disk; what is read from elsewhere is read through Beam's file systems."""
+
+    def open(self, uri: str) -> BinaryIO:
+        return _beam_storage().open(uri) if "://" in uri else super().open(uri)
+
+    def local_path(self, uri: str) -> str:
+        return _beam_storage().local_path(uri) if "://" in uri else super().local_path(uri)
+
+
+def _beam_storage() -> BeamStorage:
+    with quiet_imports():
+        from copydetect.storage.remote import BeamStorage
+
+        return BeamStorage()
