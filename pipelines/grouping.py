@@ -82,26 +82,17 @@ def _judge_families(
 ) -> list[str]:
     """The matches tables, by part, with what the families of all parts say of their pairs."""
     storage, matches = place.storage, list(uris["matches"])
-    work = [
-        PartFiles(part, *files)
-        for part, files in enumerate(
-            zip(
-                uris["candidates"],
-                [
-                    runs.join(place.folder, "pairs", runs.part_name(n, "npz"))
-                    for n in range(len(matches))
-                ],
-                matches,
-                strict=True,
-            )
-        )
-    ]
+    parts = range(len(matches))
+    pairs = [runs.join(place.folder, "pairs", runs.part_name(part, "npz")) for part in parts]
+    files = zip(parts, uris["candidates"], pairs, matches, strict=True)
+    work = [PartFiles(*one) for one in files]
+    options = options.for_collection(sides.references.images)
     scratch = runs.join(place.folder, "search", "families")
 
     def verify(name: str, todo: list[PartFiles], told: VerifyOptions) -> list[pa.Table]:
         transform = CandidatesToMatches(storage, sides, told, runs.join(scratch, name))
-        parts = [files[:3] for files in todo]
-        place.engine.run("judge families", lambda p: p | beam.Create(parts) | transform)
+        some = [files[:3] for files in todo]
+        place.engine.run("judge families", lambda p: p | beam.Create(some) | transform)
         return [tables.read_table(storage, files.matches) for files in todo]
 
     for part, table in judge_families(storage, scratch, work, options, verify).items():

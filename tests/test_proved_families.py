@@ -42,7 +42,7 @@ def test_crowds_are_judged_apart_and_ordinary_pairs_not_at_all() -> None:
 
 def test_two_families_that_crowd_each_other_are_apart() -> None:
     """A refused pair between them is inside neither."""
-    between = [one for one in pairs("ax") + pairs("by")]
+    between = pairs("ax") + pairs("by")
     found = in_proved_families(
         [*pairs("abcd"), *pairs("wxyz"), *between], [True] * 12 + [False] * 2
     )
