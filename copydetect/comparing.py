@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import PairImage
+from copydetect.verification.proved_families import Prior
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,11 +63,11 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
     wanted = RunOptions(precision=precision).precision or DEFAULT_PRECISION
     calibration = bundled_calibration(())
     threshold = max(0.5, calibration.threshold_for(wanted))
-    options = MatchOptions(min_confidence=calibration.needed(threshold, 0.0), match_score=-math.inf)
+    options = MatchOptions(min_confidence=threshold, match_score=-math.inf)
     images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
-    match = verify_images(images[0], images[1], _unscored(), None, options)
-    confidence = float(calibration.apply(match.confidence, 0.0))
-    return _comparison(replace(match, confidence=confidence))
+    believe = partial(Prior(0.0).confidence, calibration=calibration)
+    match = verify_images(images[0], images[1], _unscored(), None, options, believe)
+    return _comparison(match)
 
 
 def describe_images(

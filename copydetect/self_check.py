@@ -10,8 +10,8 @@ class SelfCheck:
     """What copies that a run planted among its own queries say of its result.
 
     wanted: the share of the reported pairs that should be copies; threshold: the confidence from
-    which on pairs are reported; expected, expected_low, expected_high: the share that will be, with
-    a 95 % interval; reached: whether that is what was wanted; if not, it is the most that is
+    which pairs are reported; expected, expected_low, expected_high: the share that will be, with a
+    95 % interval; reached: whether that is what was wanted; if not, it is the most that is
     possible.
 
     planted: how many copies were planted, 0 where nothing was checked; recall, recall_low,

@@ -92,6 +92,7 @@ MATCHES = pa.schema(
         pa.field("edits", pa.list_(pa.string()), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("proof", pa.float64()),
+        pa.field("other_content", pa.float64()),
     ]
 )
 """One row per verified candidate, copy or not, and per pair of a kept image and a member of its

@@ -170,6 +170,8 @@ class Match:
 
     confidence: probability in [0, 1] that the pair are copies; is_copy: whether that is enough;
     proof: what the pixels alone say, before the search's score counts, None where it is not known;
+    other_content: how probable the pixels alone make it that both are one page, picture or layout
+    with other content, for which the search's score would be as high;
     relation: one of `COPY_RELATIONS` where is_copy, or one that was asked to count too, else one of
     the others; transform: 9 numbers,
     row-major 3×3, query px → reference px of the upright images at full size, empty where none was
@@ -197,6 +199,7 @@ class Match:
     query_uri: str = ""
     reference_uri: str = ""
     proof: float | None = None
+    other_content: float | None = None
 
     @classmethod
     def of_strangers(

@@ -1,4 +1,4 @@
-"""What is told on standard error: lines for a person, or one JSON object a line for a program."""
+"""What is printed on standard error: lines for people, or one JSON object per line for programs."""
 
 from __future__ import annotations
 

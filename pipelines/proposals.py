@@ -39,7 +39,8 @@ def quality_of(place: Workplace, settings: Settings, proposals: Proposals) -> di
     if "descriptor" in settings.channels:
         searching = settings.descriptor_search(sides.symmetric)
         quality = search_quality(place, sides, proposals.neighbors, searching)
-        # With so many likely copies there may be more, which only others' lists can tell.
+        # An image whose list is full of likely copies may have more, which only other images' lists
+        # show.
         capped = saturated_queries(place.storage, proposals.neighbors)
         quality["search_capped_queries"] = float(capped)
     if "local" in settings.channels:

@@ -55,7 +55,7 @@ def forget_what_follows(storage: Storage, output: str, folder: str) -> None:
 def only_failures_have_gone(
     storage: Storage, output: str, manifest: Manifest, listings: Sequence[str]
 ) -> bool:
-    """Whether the input is what it was in a run, but for images that could not be read then.
+    """Whether the input is what it was in a run, apart from images that could not be read then.
 
     listings: files of the new listing, of all roles.
     """

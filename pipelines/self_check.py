@@ -3,8 +3,8 @@
     sample of the collection → edited copies → described → searched → verified → threshold
 
 They ask the indexes that the run has built for its own images, and are in none of them: no image's
-neighbours, density or group knows of them. Everything that they leave is below RUN/check, but for
-what came of it, RUN/check.json, which a later run over nearly the same collection takes over.
+neighbours, density or group knows of them. Their files are below RUN/check. The result is
+RUN/check.json, which a later run over nearly the same collection takes over.
 """
 
 from __future__ import annotations

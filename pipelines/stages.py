@@ -153,7 +153,8 @@ class Workplace:
         return processes if processes.started else Processes()
 
     def processes(self, work: int, worth: int) -> Processes:
-        """Processes, where they are there or so much work is worth the seconds until they are."""
+        """Processes, where they are there already or the work is worth the seconds that starting
+        them takes."""
         processes = self.engine.processes
         return processes if processes.started or work >= worth else Processes()
 

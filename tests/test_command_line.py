@@ -20,10 +20,11 @@ from copydetect.errors import (
 )
 from copydetect.options import RunOptions
 from copydetect.pipelines import cli
-from copydetect.pipelines.arguments import CommandParser, add_run_options, run_options
+from copydetect.pipelines.arguments import CommandParser
 from copydetect.pipelines.commands.benchmark import BENCHMARKS
 from copydetect.pipelines.engine import StageError
 from copydetect.pipelines.exit_codes import exit_code_of
+from copydetect.pipelines.run_arguments import add_run_options, run_options
 
 COMMANDS = [[command] for command in cli.COMMANDS] + [["benchmark", name] for name in BENCHMARKS]
 HEAVY = ("torch", "apache_beam", "cv2", "scipy", "pyarrow", "faiss", "matplotlib")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from copydetect.options import EngineOptions
-from copydetect.pipelines.arguments import CommandParser, add_run_options, run_options
+from copydetect.pipelines.arguments import CommandParser
 from copydetect.pipelines.exit_codes import exit_code_of
 from copydetect.pipelines.logs import line_of
 from copydetect.pipelines.metrics import write_metrics
+from copydetect.pipelines.run_arguments import add_run_options, run_options
 
 NIGHT = """
 catalog = "/data/cat"

@@ -58,13 +58,20 @@ def test_a_few_look_alikes_that_were_proved_by_mistake_are_no_family() -> None:
 def test_the_score_of_a_crowded_pair_counts_once_its_family_is_proved() -> None:
     (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
     before, after = Prior.before_proof(crowded), Prior.in_family(crowded)
-    confidences = [prior.confidence(0.6, BY_SCORE) for prior in (before, after)]
+    confidences = [prior.confidence(0.6, 0.0, BY_SCORE) for prior in (before, after)]
     assert confidences[0] < 0.4 < 0.8 < confidences[1]
     assert Prior.before_proof(ordinary).score == ordinary.score
 
 
-@pytest.mark.parametrize("prior", [Prior(-3.0), Prior(4.0, 2.0)])
-def test_what_is_needed_is_where_the_confidence_is_had(prior: Prior) -> None:
-    for calibration in (IDENTITY, BY_SCORE):
-        needed = prior.needed(0.7, calibration)
-        assert prior.confidence(needed, calibration) == pytest.approx(0.7, abs=1e-6)
+@pytest.mark.parametrize("prior", [Prior(-3.0), Prior(9.0), Prior(9.0, 2.0)])
+def test_what_speaks_against_strangers_does_not_speak_against_other_words(prior: Prior) -> None:
+    proof = 0.4
+    unlike_strangers = prior.confidence(proof, 0.0, BY_SCORE)
+    other_words = prior.confidence(proof, 1 - proof, BY_SCORE)
+    # If it is no copy, it is a page with other words: then only what speaks against copies counts.
+    assert other_words == pytest.approx(min(proof, unlike_strangers))
+    partly = prior.confidence(proof, 0.3, BY_SCORE)
+    assert other_words <= partly <= unlike_strangers
+    assert prior.confidence(proof, 0.3, IDENTITY) <= max(proof, prior.odds * proof)
+    assert prior.confidence(1.0, 0.0, BY_SCORE) == 1
+    assert 0 <= prior.confidence(0.0, 0.0, BY_SCORE) < 0.01

@@ -1,4 +1,4 @@
-"""One picture, asked of a catalogue at once: what of it is a copy, with the evidence.
+"""One picture, looked up in a catalogue at once: what it is a copy of, with the evidence.
 
 The picture is described as the queries of `match` are; the indexes of the last generation are
 visited where they are, and the pairs that both channels propose are verified as in a run. The last

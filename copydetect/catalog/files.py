@@ -76,7 +76,7 @@ class CatalogFile:
 
 
 def forgotten(file: CatalogFile) -> CatalogFile:
-    """The number of an image of which nothing else is known any more."""
+    """A number whose image has been forgotten."""
     return CatalogFile(
         file.number, "", "", "", "", "", "", 0, -1, "forgotten", file.added, file.removed
     )

@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Event:
-    """A row of `events`, but for its number and generation."""
+    """A row of `events`, without its number and generation."""
 
     kind: str
     image_id: str = ""

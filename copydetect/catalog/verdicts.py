@@ -226,11 +226,13 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     candidates, at = candidates.filter(there), at.filter(there)
     verdicts = verdicts.take(at)
     scores, crowded = candidates["score"].to_numpy(), _bools(candidates["crowded"])
-    proofs = verdicts["proof"].to_numpy().astype(np.float64)
+    proofs, other_content = (
+        verdicts[name].to_numpy().astype(np.float64) for name in ("proof", "other_content")
+    )
     least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores, crowded).confidences(proofs, calibration)
+    sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
     families = _families(candidates, crowded, sure >= least)
-    sure = Priors.of(scores, crowded, families).confidences(proofs, calibration)
+    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
     copies = (sure >= least) | _bools(pc.is_in(verdicts["relation"], value_set=counted))
     before = _bools(verdicts["is_copy"])

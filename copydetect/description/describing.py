@@ -102,7 +102,7 @@ def describe_part(
             why = (first.error_type, first.message, first.retryable)
             gathered.failures[first.image_id] = first.failure("list", *why)
         elif first.sha256 in deadly:
-            # It may have been for want of memory, of which there may be more another time.
+            # Memory may have run out, and there may be more another time.
             gathered.fail(twins, "decode", "WorkerError", _DEADLY, retryable=True)
         else:
             readable.append(twins)

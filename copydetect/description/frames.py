@@ -25,7 +25,7 @@ SMALLEST_PX = 32
 """Images with a shorter side have no frames."""
 _SEARCHED_PX = 192
 _STEP = 15
-"""Steps of the strongest channel over two px from which on there is an edge."""
+"""Steps of the strongest channel over two px from which there is an edge."""
 _BESIDE_PX = 2
 _APART_PX = 3
 _MOST_LINES = 12
@@ -36,7 +36,7 @@ _MAX_SHAPE = 4.0
 _MEDIUM_SHARE = 0.5
 _MIN_SHARE = 0.75
 _MIN_LONE_SHARE = 0.9
-"""Of a line that alone divides an image: horizons are lines too."""
+"""Share of edge that a line needs which alone divides an image: horizons are lines, too."""
 _LINE_WORTH = 0.1
 _CUT_COST = 1.0
 _SAME = 0.6

@@ -21,7 +21,7 @@ _CELLS, _DIRECTIONS = 4, 8
 _CELL_DIAMETERS = 1.5
 """Side of a cell in diameters of the keypoint."""
 _SAMPLES = 12
-"""Samples a side, over 4.8 cells: those of the outer half cells fade out."""
+"""Samples per side, over 4.8 cells: those of the outer half cells fade out."""
 _SAMPLED_CELLS = 4.8
 _SMALLEST_LEVEL_PX = 4
 _MOST_LEVELS = 12

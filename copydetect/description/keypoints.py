@@ -1,6 +1,6 @@
 """Local features of a thumbnail: extract, cap, mirror, quantise.
 
-SIFT keypoints (Lowe 2004) of a thumbnail, a few hundred an image, their RootSIFT (Arandjelović and
+SIFT keypoints (Lowe 2004) of a thumbnail, a few hundred per image, their RootSIFT (Arandjelović and
 Zisserman 2012) coded in 16 bytes each by a bundled product quantiser, so that codes mean the same
 in every collection. Codes alone are enough to search with: `reconstruct` gives the vectors that an
 index is built and asked with.
@@ -191,8 +191,8 @@ def extract(pixels: Pixels, options: KeypointOptions = STANDARD) -> Features:
 
 
 def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> KeypointOptions:
-    """The options for a picture of this shape: a strip has so much in each piece as others have,
-    or nearly, for every further feature makes those that agree count less."""
+    """The options for a picture of this shape: each piece of a strip gets as many as other pictures
+    have, or nearly, for every further feature makes those that agree count less."""
     pieces = max(1.0, _SHARE_OF_PIECE * pieces_of(width_px, height_px))
     return replace(
         options,

@@ -86,7 +86,7 @@ def fit_whitening(features: Floats, dimension: int, power: float = 0.5) -> White
     """PCA whitening to `dimension` (Jégou and Chum, ECCV 2012), of features (n, f).
 
     Every direction is divided by its variance to the `power`: ½ whitens, less does so in part, 0
-    only turns. OptionError where there are too few features to know so many directions.
+    only turns. OptionError where there are fewer features than the directions need.
     """
     count, width = features.shape
     if not 1 <= dimension <= min(count - 1, width):

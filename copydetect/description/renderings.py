@@ -1,6 +1,6 @@
 """A decoded image → its renderings: what may be seen where it is shown.
 
-Nearly every image has one. A picture with transparency looks another on a dark ground than on
+Nearly every image has one. A picture with transparency looks different on a dark ground and on
 white, and a drawing of one colour is nothing but its shape; an animation shows several pictures,
 and any of them may be all that a copy has kept. All renderings of an image are of one size.
 """
@@ -35,7 +35,7 @@ MOMENTS = tuple(f"moment-{number}" for number in range(1, 5))
 _SKETCH_PX = 24
 _FLAT_STD = 3.0
 _ANOTHER_PICTURE = 8.0
-"""Mean difference of two sketches in grey levels from which on they are two pictures."""
+"""Mean difference of two sketches in grey levels from which they are two pictures."""
 
 
 @dataclass(frozen=True)

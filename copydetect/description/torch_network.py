@@ -20,7 +20,7 @@ from copydetect.errors import ModelError
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 BATCH_SIZE = 4
-"""Images a forward pass on a CPU: larger batches fall out of its cache and are slower."""
+"""Images of a forward pass on a CPU: larger batches fall out of its cache and are slower."""
 _DEVICE_BATCH_SIZE = 32
 
 

@@ -3,9 +3,9 @@
 The whole may have several renderings (see `renderings`), and each is a view.
 
 A view of a query finds what its whole cannot: a picture that fills only a part of it; a crop of a
-reference is found by a query that was cut out of it. Each view costs one descriptor. Mirrored and
-turned views are none: the descriptor hardly tells them from the whole, and local features not at
-all.
+reference is found by a query that was cut out of it. Each view costs one descriptor. There are no
+mirrored or turned views: the descriptor hardly tells them from the whole, and local features do not
+at all.
 """
 
 from __future__ import annotations

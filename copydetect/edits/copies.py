@@ -61,7 +61,7 @@ class CopyOptions:
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy: its JPEG file, and the fields of COPIES but for what it is a copy of."""
+    """One copy: its JPEG file, and the fields of COPIES without the image that it is a copy of."""
 
     query_id: str
     edits: str
@@ -126,7 +126,7 @@ def choose_others(storage: Storage, spec: str) -> list[ImageRef]:
 
 
 def load_others(storage: Storage, refs: Sequence[ImageRef]) -> list[Pixels]:
-    """The pictures to paste with, at most 512 px a side; those that cannot be used are left out."""
+    """The pictures to paste with, at most 512 px per side, without those that cannot be used."""
     order = {ref: place for place, ref in enumerate(refs)}
     pictures = {}
     for ref, content in read_refs(storage, refs):

@@ -168,7 +168,7 @@ def fill(canvas: Pixels, pixels: Pixels, slot: tuple[int, int, int, int]) -> Edi
 
 
 def other_picture(others: Others, number: int) -> Pixels:
-    """One of the others, of at most 2,048 px a side; a made-up one where there are none."""
+    """One of the others, of at most 2,048 px per side; a made-up one where there are none."""
     if not len(others):
         return made_up(number)
     other = others[number % len(others)]

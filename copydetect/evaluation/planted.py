@@ -144,7 +144,7 @@ def judged(
     used: Calibration,
     pile: bool = False,
 ) -> SelfCheck:
-    """The threshold from which on a wanted share of the reported pairs are copies.
+    """The threshold from which a wanted share of the reported pairs are copies.
 
     least: no threshold is below it. planted_by: the calibration of the planted copies' confidences,
     which are queries in a collection; used: that of the run's own pairs. Where these are pairs of a

@@ -142,7 +142,7 @@ class Originality:
 
 _NUMBERS = {sign.name: number for number, sign in enumerate(SIGNS)}
 _TELLING = 0.25
-"""Log-odds from which on a sign is worth a word."""
+"""Log-odds from which a sign is mentioned."""
 
 
 def _of_files(images: pa.Table, originals: Integers, histories: pa.Table) -> Floats:

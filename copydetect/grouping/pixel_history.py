@@ -34,7 +34,7 @@ _LARGEST = 600
 _PERIODS = 12
 _FEWEST_BLOCKS = 30
 _COMB = 0.4
-"""Mean cosine of the coefficients' phase from which on they are a comb: 1 on it, 0 for any."""
+"""Mean cosine of the coefficients' phase from which they are a comb: 1 on it, 0 for any."""
 _SHIFTED_COMB = 0.3
 """Where blocks start at the corner, the others reach .1 to .2."""
 _SHIFTED_POSITIONS = _POSITIONS[:3]

@@ -130,7 +130,7 @@ def pieces_of(width_px: float, height_px: float) -> float:
 
 
 def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
-    """How long a picture's longer side may be where that of others is `side_px`: so much for each
+    """How long a picture's longer side may be where that of others is `side_px`: as long for each
     of its pieces."""
     return round(side_px * pieces_of(width_px, height_px))
 

@@ -27,7 +27,7 @@ _FEWEST_DRAWN = 0.002
 
 
 def ground_matters(opacity: Opacity | None) -> bool:
-    """Whether the picture looks another on another ground, and anything is drawn at all."""
+    """Whether the picture looks different on another ground, and anything is drawn at all."""
     if opacity is None:
         return False
     shown = float(opacity.mean()) / 255

@@ -42,8 +42,8 @@ def cluster(floats: Floats, clusters: int, seed: int, workers: int = 1) -> Float
 def split_crowded(floats: Floats, centroids: Floats, seed: int, workers: int = 1) -> Floats:
     """Centroids, with those that hold over four times the mean replaced by several.
 
-    k-means may leave a tight crowd, thousands of near-identical images, to one centroid: what it
-    would gain there is nothing against what it gains elsewhere, but it makes queries slow.
+    k-means may leave a tight crowd, thousands of near-identical images, to one centroid: more of
+    them there would hardly reduce its error. But such a list makes queries slow.
     """
     member = _nearest(floats, centroids, workers)
     sizes = np.bincount(member, minlength=len(centroids))
@@ -92,7 +92,7 @@ def _kmeans(floats: Floats, clusters: int, rounds: int, seed: int) -> Floats:
 
 
 def _shares(sizes: Integers, total: int) -> Integers:
-    """Split `total` in proportion to `sizes`, by the largest remainders, at most one a member."""
+    """Split `total` in proportion to `sizes`, by the largest remainders, at most one per member."""
     exact = sizes * (total / sizes.sum())
     shares: Integers = np.minimum(np.floor(exact).astype(np.int64), sizes)
     while shares.sum() < total:

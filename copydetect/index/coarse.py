@@ -92,7 +92,7 @@ def _product_with(whole: Floats) -> Callable[[Floats], Floats]:
 def largest(scores: Floats, count: int) -> Integers:
     """Columns of the `count` largest of each row, largest first, ties by column: (n, count) int64.
 
-    The largest of each of some runs of columns tell what is too small: few are left to be sorted.
+    The largest of each run of columns give a bound, so that few columns are left to be sorted.
     """
     if count == 1:
         return np.asarray(scores.argmax(axis=1)[:, None])

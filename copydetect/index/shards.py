@@ -1,10 +1,9 @@
 """Shards: the inverted lists of a partition, in files of about equal size.
 
-    parts of vectors → one spill a part, sorted by list → a plan → shard files → index.json
+    parts of vectors → one spill per part, sorted by list → a plan → shard files → index.json
 
-Each step leaves files with fixed names,
-written whole, so that an interrupted build continues; `index.json` is written last, and only what
-it names is an index.
+Each step leaves files with fixed names, written whole, so that an interrupted build continues.
+`index.json` is written last, and only what it names is an index.
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ def load_index(storage: Storage, folder: str, model: str | None = None) -> Index
 class ShardReader:
     """Opens the shards of an index, memory-mapped; each is verified once and kept open.
 
-    `index`, `partition`: of the folder. One a process is enough: its methods only read.
+    `index`, `partition`: of the folder. One per process is enough: its methods only read.
     """
 
     def __init__(self, storage: Storage, folder: str) -> None:

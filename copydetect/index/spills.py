@@ -2,8 +2,8 @@
 
 Beside them, files of a few named arrays: plans, samples, partitions.
 
-A worker that routes records writes one spill; whoever needs one destination reads its range of
-every spill. So no engine ever holds the records, and memory is bounded by one part.
+A worker that routes records writes one spill; a worker that needs one destination reads its range
+of every spill. So no engine ever holds the records, and memory is bounded by one part.
 
 Layout: 8 bytes of magic, uint32 length of the header (little-endian), the header as JSON, then
 the records, packed. The header says how many there are, so a truncated spill is recognised.
@@ -76,7 +76,7 @@ def write_spill(
 ) -> int:
     """Write records sorted by destination (stable), atomically; returns the file's bytes.
 
-    destinations: (n,) int64, one a record; notes: anything JSON that readers should know.
+    destinations: (n,) int64, one per record; notes: anything JSON that readers should know.
     """
     if np.any(destinations[1:] < destinations[:-1]):
         records = records[np.argsort(destinations, kind="stable")]

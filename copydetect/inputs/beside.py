@@ -43,7 +43,8 @@ def with_companions(storage: Storage, dropped: pa.Table) -> pa.Table:
 
 
 def _beside(storage: Storage, rows: Iterable[Mapping[str, str]]) -> _Beside:
-    """The companions of all pictures in the folders of some, and of those that stay for them."""
+    """The companions of all pictures in the folders of some pictures, and of those that stay in
+    their place."""
     uris = {row[name] for row in rows if not row["member"] for name in ("uri", "kept_uri")}
     names: set[str] = set()
     for folder in sorted({posixpath.dirname(uri) for uri in uris if uri}):

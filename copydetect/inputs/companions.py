@@ -1,4 +1,4 @@
-"""Names of files → which of them belong together, so that what becomes of one becomes of all.
+"""Names of files → which of them belong together, so that they stay or go together.
 
 A camera writes a shot as RAW and JPEG, a phone a photo with a second of film, and programs leave
 what they know of a picture in a file beside it. Names alone tell: these files are in one folder,

@@ -137,7 +137,7 @@ def check_parquet(storage: Storage, uri: str) -> None:
 def list_parquet(
     storage: Storage, uri: str, name: str, role: Role
 ) -> tuple[list[ImageRef], list[Failure]]:
-    """One reference a row of a Parquet file with embedded images."""
+    """One reference per row of a Parquet file with embedded images."""
     refs = []
     with open_parquet(storage, uri) as file:
         column = find_binary_column(file, uri)

@@ -87,7 +87,7 @@ def below(root: str, name: str) -> str:
 def list_source(
     storage: Storage, source: Source, role: Role = "image"
 ) -> tuple[list[ImageRef], list[Failure]]:
-    """The images of one source, in its order, and what of it cannot be listed.
+    """The images of one source, in its order, and failures for what cannot be listed.
 
     A container that is damaged gives what can be read and a failure for the rest.
     """

@@ -7,9 +7,9 @@ list is visited first, so that of the others only little comes near.
 
 Two vectors that visit each other's lists are compared from both sides. Doing such pairs of lists
 once would save an eighth of the products among 250,000 vectors and a fifth among a million, and
-products are a quarter of the work; against it stands that each block falls apart into those who
-are visited from one side and from both, and that shards would have to tell each other's queries
-what they found. So it is not done.
+products are a quarter of the work; But each block would fall into vectors that are visited from one
+side and from both, and shards would have to tell each other's queries what they found. So it is not
+done.
 """
 
 from __future__ import annotations

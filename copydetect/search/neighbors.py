@@ -1,6 +1,6 @@
 """Neighbours: what each query finds in the lists that it visits, shard by shard, then merged.
 
-    parts of queries → one spill a part, by shard → tasks → results, by part → neighbours of a part
+    parts of queries → one spill per part, by shard → tasks → results, by part → neighbours
 
 Each query first visits the shard with its nearest list; what it finds there tells the other shards
 what is worth a look.
@@ -120,7 +120,7 @@ def _probes_inside(
 ) -> npt.NDArray[np.int32]:
     """The probed lists that the shard may hold, nearest first, then −1.
 
-    So that the first list that is searched is a near one, and tells what is worth a second look.
+    So the first list that is searched is a near one, and shows which others can still matter.
     """
     held = reader.index.shards[shard]
     outside = (probes < held.first_list) | (probes > held.last_list)

@@ -1,6 +1,6 @@
 """Queries: routed to the shards that they visit, and cut into the tasks of a search.
 
-parts of queries → one spill a part, sorted by shard → a plan → tasks
+parts of queries → one spill per part, sorted by shard → a plan → tasks
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _PLAN = "search-plan.npz"
 class SearchOptions:
     """How an index is searched.
 
-    k: neighbours a query keeps at most; min_score: of a neighbour, higher is better;
+    k: neighbours that a query keeps, at most; min_score: of a neighbour, higher is better;
     connect_score: a query with k or more neighbours from this score up also keeps the one of the
     lowest id among them, so that cutting at k does not tear a crowd of copies apart (off: inf);
-    capped_score: queries whose k neighbours all have it are counted: they may have more copies
-    than are kept; exclude: what a query does not find: "none", "self" (its own id) or "image" (an
-    id with its own upper 32 bits: features of the same image); probes: lists a query visits, 0:
-    the partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
+    capped_score: queries whose k neighbours all have it are counted: they may have more copies than
+    are kept; exclude: what a query does not find: "none", "self" (its own id) or "image" (an id
+    with its own upper 32 bits: features of the same image); probes: lists that a query visits, 0
+    for the partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
     """
 
     k: int = 32
@@ -133,7 +133,7 @@ def _query_type(vectors: Vectors, probes: int) -> np.dtype[np.void]:
 class SearchPlan:
     """Which records of which query spill belong to which shard.
 
-    uris: one spill a part; offsets: (parts,) bytes; ranges: (rounds, shards, parts, 2) int64,
+    uris: one spill per part; offsets: (parts,) bytes; ranges: (rounds, shards, parts, 2) int64,
     records.
     """
 

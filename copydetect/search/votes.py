@@ -144,7 +144,7 @@ def vote(
     ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
     none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
     (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
-    with many equals says little; k of about 8 serves one copy an image as well as ten. In a large
+    with many equals says little; k of about 8 serves one copy per image as well as ten. In a large
     family all features have many equals: there they weigh as if strangers began behind their hits.
     """
     options = options or VoteOptions()
@@ -293,7 +293,7 @@ def _one_to_one(hits: _Hits) -> _Hits:
 
 
 def _heaviest_of(hits: _Hits, feature: Ints) -> _Hits:
-    """Of a pair's hits with the same `feature`, (n,) below 2³², the heaviest."""
+    """The heaviest of a pair's hits with the same `feature`, (n,) below 2³²."""
     keys = hits.pair << 32 | feature
     order = np.argsort(keys)
     again = keys[order[1:]] == keys[order[:-1]]

@@ -8,8 +8,8 @@ are on the disk and before they get their name:
     OUT/run-…/matches/part-00000.parquet
     OUT/.copydetect/run-…/matches/part-00000.parquet.json
 
-A file that is not what its record says is made again. A file without a record is not ours: it is
-neither replaced nor deleted.
+A file that is not what its record says is made again. A file without a record was not made by
+copydetect: it is neither replaced nor deleted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Temporary folders that tell whose they are, so that those of a killed process can be removed."""
+"""Temporary folders named by their process, so that those of a killed one can be removed."""
 
 from __future__ import annotations
 

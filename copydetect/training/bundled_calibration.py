@@ -33,7 +33,10 @@ def read_labelled(path: Path) -> LabelledPairs:
     table = parquet.read_table(path)
     columns = {
         name: table[name].to_numpy()
-        for name in ("confidences", "scores", "origins", "labels", "found", "across")
+        for name in (
+            *("confidences", "other_content", "scores"),
+            *("origins", "labels", "found", "across"),
+        )
     }
     booleans = {name: columns[name].astype(np.bool_) for name in ("labels", "found", "across")}
     kinds = tuple(tuple(kinds) for kinds in table["kinds"].to_pylist())

@@ -27,6 +27,7 @@ from copydetect.verification.calibration import (
     log_odds,
     pairs_to_show,
 )
+from copydetect.verification.proved_families import Priors
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -41,7 +42,7 @@ _STEP_PAIRS = 25
 _STEPS_PAY = 0.98
 _STEPS_FROM = 500
 """Isotonic steps overfit small samples (Niculescu-Mizil and Caruana, ICML 2005)."""
-_COLUMNS = ("confidences", "scores", "labels", "origins", "found", "across")
+_COLUMNS = ("confidences", "other_content", "scores", "labels", "origins", "found", "across")
 _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 
 
@@ -49,7 +50,8 @@ _LOWEST_PRECISION, _POINT_STEP = 0.3, 0.002
 class LabelledPairs:
     """Pairs with the truth about them; row i of each field belongs together.
 
-    confidences: (n,) in [0, 1], of the decision; scores: (n,) of the search; labels: (n,) whether
+    confidences: (n,) in [0, 1], of the decision; other_content: (n,) in [0, 1], as in
+    `types.Match`; scores: (n,) of the search; labels: (n,) whether
     they are copies; origins: (n,) int64, the original that a pair is about: pairs of one stay in
     one fold and are drawn together; found: (n,) whether the search proposed the pair, the others
     only count as missed copies; across: (n,) whether they are a made copy and an image of the
@@ -57,6 +59,7 @@ class LabelledPairs:
     """
 
     confidences: Floats
+    other_content: Floats
     scores: Floats
     labels: Booleans
     origins: Integers
@@ -163,7 +166,9 @@ def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: b
         if len(np.unique(pairs.labels[seen])) < 2:
             raise OptionError("too few originals: leave-out folds need copies and strangers each")
         fitted = _fit_map(pairs, seen, use_score, steps)
-        values[judged] = fitted.apply(pairs.confidences[judged], pairs.scores[judged])
+        priors = Priors(pairs.scores[judged], np.ones(int(judged.sum())))
+        shown = pairs.confidences[judged], pairs.other_content[judged]
+        values[judged] = priors.confidences(*shown, fitted)
     return values
 
 

@@ -24,8 +24,8 @@ from copydetect.training.calibration_fit import LabelledPairs
 
 _PASTED, _IMAGES_FOR_PASTED = 72, 20
 
-_Row = tuple[float, float, bool, str, bool, bool, tuple[str, ...]]
-"""The fields of `LabelledPairs` for one pair, but for the id of its original."""
+_Row = tuple[float, float, float, bool, str, bool, bool, tuple[str, ...]]
+"""The fields of `LabelledPairs` for one pair, with the id of its original."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ def label_pairs(
     their original follow as not found.
     """
     by_copy = {copy.copy_id: copy for copy in made}
-    names = ("query_id", "reference_id", "confidence", "score")
+    names = ("query_id", "reference_id", "confidence", "other_content", "score")
     rows = list(zip(*(matches[name].to_pylist() for name in names), strict=True))
     doubtful = set() if distinct else _doubtful(rows, by_copy)
     left_out: Counter[str] = Counter()
     kept: list[_Row] = []
     found: set[str] = set()
-    for a, b, confidence, score in rows:
+    for a, b, confidence, other_content, score in rows:
         first, second = (_original(image_id, by_copy) for image_id in (a, b))
         copies = [by_copy[image_id] for image_id in (a, b) if image_id in by_copy]
         if first == second and len(copies) == 2:
@@ -132,20 +132,21 @@ def label_pairs(
             is_copy = first == second
             kinds = copies[0].kinds if is_copy else ()
             across = len(copies) == 1
-            kept.append((confidence, score, is_copy, min(first, second), True, across, kinds))
+            shown = (confidence, other_content or 0.0, score)
+            kept.append((*shown, is_copy, min(first, second), True, across, kinds))
             found.update(copy.copy_id for copy in copies if is_copy)
     missed = [by_copy[copy_id] for copy_id in sorted(set(by_copy) - found)]
-    kept += [(0.0, 0.0, True, copy.original_id, False, True, copy.kinds) for copy in missed]
+    kept += [(0.0, 0.0, 0.0, True, copy.original_id, False, True, copy.kinds) for copy in missed]
     return _columns(kept), dict(left_out)
 
 
 def _doubtful(
-    rows: list[tuple[str, str, float, float]], by_copy: Mapping[str, MadeCopy]
+    rows: list[tuple[str, str, float, float | None, float]], by_copy: Mapping[str, MadeCopy]
 ) -> set[frozenset[str]]:
     """Pairs of originals that the decision is nearly certain of."""
     return {
         frozenset((a, b))
-        for a, b, confidence, _ in rows
+        for a, b, confidence, *_ in rows
         if confidence >= NEARLY_CERTAIN and a not in by_copy and b not in by_copy
     }
 
@@ -155,11 +156,12 @@ def _original(image_id: str, by_copy: Mapping[str, MadeCopy]) -> str:
 
 
 def _columns(rows: list[_Row]) -> LabelledPairs:
-    confidences, scores, labels, origins, found, across, kinds = (
-        zip(*rows, strict=True) if rows else ((),) * 7
+    confidences, other_content, scores, labels, origins, found, across, kinds = (
+        zip(*rows, strict=True) if rows else ((),) * 8
     )
     return LabelledPairs(
         np.array(confidences, np.float64),
+        np.array(other_content, np.float64),
         np.array(scores, np.float64),
         np.array(labels, bool),
         np.unique(np.array(origins, str), return_inverse=True)[1].astype(np.int64),

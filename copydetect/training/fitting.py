@@ -74,8 +74,8 @@ class Start:
     """What a run begins with.
 
     init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
-    name: of the model that is written; notes: for its card; steps_now: stop after so many steps,
-    to be continued, None for all; trust_model: whether the teacher's program may run.
+    name: of the model that is written; notes: for its card; steps_now: stop after this many steps,
+    to be continued later, None for all; trust_model: whether the teacher's program may run.
     """
 
     init: str = "imagenet"

@@ -17,7 +17,7 @@ from copydetect import edits
 from copydetect.types import Pixels
 
 Pair = tuple[Pixels, Pixels]
-_FONTS = (
+FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_DUPLEX,
     cv2.FONT_HERSHEY_COMPLEX,
@@ -31,11 +31,11 @@ def pages(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     width, height = int(rng.integers(260, 360)), int(rng.integers(330, 460))
     paper = rng.uniform(225, 255, 3)
     blank = np.full((height, width, 3), paper, np.uint8)
-    font = _FONTS[int(rng.integers(len(_FONTS)))]
+    font = FONTS[int(rng.integers(len(FONTS)))]
     size = float(rng.uniform(0.28, 0.5))
     ink = tuple(float(c) for c in rng.uniform(0, 70, 3))
     margin = int(rng.integers(12, 40))
-    _write(blank, (margin, margin + 8), _words(rng, 2), font, size * 1.7, ink)
+    _write(blank, (margin, margin + 8), some_words(rng, 2), font, size * 1.7, ink)
     if rng.random() < 0.4:
         _paste(blank, pictures[0], width - margin - 60, margin - 8, 56, 40)
     step = int(size * rng.uniform(36, 50))
@@ -47,9 +47,9 @@ def pages(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
         left = margin + column * (width - margin) // columns
         room = (width - 2 * margin) // columns - 8
         for y in lines:
-            words = _words(rng, 9)
+            words = some_words(rng, 9)
             _write(first, (left, y), words, font, size, ink, room)
-            other = words if rng.random() < kept else _words(rng, 9)
+            other = words if rng.random() < kept else some_words(rng, 9)
             _write(second, (left, y), other, font, size, ink, room)
     return first, second
 
@@ -57,16 +57,21 @@ def pages(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
 def receipts(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     """Two receipts of one shop: the same head and goods of one range, other sums."""
     width, height = int(rng.integers(170, 240)), int(rng.integers(320, 440))
-    font, size = _FONTS[int(rng.integers(2))], float(rng.uniform(0.3, 0.42))
+    font, size = FONTS[int(rng.integers(2))], float(rng.uniform(0.3, 0.42))
     ink = tuple(float(c) for c in rng.uniform(0, 90, 3))
     blank = np.full((height, width, 3), rng.uniform(215, 255, 3), np.uint8)
     for row, scale in enumerate((1.5, 1.0, 1.0)):
         _write(
-            blank, (10 + 12 * row, 20 + 16 * row), _words(rng, 3 - row % 2), font, size * scale, ink
+            blank,
+            (10 + 12 * row, 20 + 16 * row),
+            some_words(rng, 3 - row % 2),
+            font,
+            size * scale,
+            ink,
         )
     cv2.line(blank, (8, 62), (width - 8, 62), ink, 1)
-    _write(blank, (20, height - 12), _words(rng, 3), font, size, ink, width - 30)
-    goods = [_words(rng, 2) for _ in range(int(rng.integers(6, 14)))]
+    _write(blank, (20, height - 12), some_words(rng, 3), font, size, ink, width - 30)
+    goods = [some_words(rng, 2) for _ in range(int(rng.integers(6, 14)))]
     made = []
     for _ in range(2):
         receipt = blank.copy()
@@ -88,20 +93,20 @@ def windows(rng: np.random.Generator, pictures: list[Pixels], in_words: bool | N
     chrome = np.full((height, width, 3), rng.uniform(200, 245, 3), np.uint8)
     bar = int(rng.integers(18, 34))
     side = int(rng.integers(50, 110)) if rng.random() < 0.5 else 0
-    cv2.rectangle(chrome, (0, 0), (width, bar), _colour(rng), -1)
+    cv2.rectangle(chrome, (0, 0), (width, bar), some_colour(rng), -1)
     ink = tuple(float(c) for c in rng.uniform(0, 110, 3))
     for i in range(int(rng.integers(3, 8))):
         at = (8 + i * int(rng.integers(40, 56)), bar - 6)
-        _write(chrome, at, _words(rng, 1), _FONTS[0], 0.35, (250.0, 250.0, 250.0))
+        _write(chrome, at, some_words(rng, 1), FONTS[0], 0.35, (250.0, 250.0, 250.0))
     for i in range(int(rng.integers(3, 9)) if side else 0):
-        _write(chrome, (6, bar + 18 + 20 * i), _words(rng, 2), _FONTS[0], 0.33, ink, side - 8)
+        _write(chrome, (6, bar + 18 + 20 * i), some_words(rng, 2), FONTS[0], 0.33, ink, side - 8)
     made = []
     for picture in pictures[:2]:
         window = chrome.copy()
         if in_words:
             for y in range(bar + 20, height - 8, 16):
                 room = int((width - side - 20) * rng.uniform(0.1, 1))
-                _write(window, (side + 10, y), _words(rng, 9), _FONTS[0], 0.35, ink, room)
+                _write(window, (side + 10, y), some_words(rng, 9), FONTS[0], 0.35, ink, room)
         else:
             _paste(window, picture, side + 6, bar + 6, width - side - 12, height - bar - 12)
         made.append(window)
@@ -111,7 +116,7 @@ def windows(rng: np.random.Generator, pictures: list[Pixels], in_words: bool | N
 def silhouettes(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     """Two shapes of one colour on one ground, of like outlines."""
     size = int(rng.integers(180, 320))
-    ground, colour = _colour(rng) if rng.random() < 0.3 else (255.0,) * 3, _colour(rng)
+    ground, colour = some_colour(rng) if rng.random() < 0.3 else (255.0,) * 3, some_colour(rng)
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     waves = np.arange(2, 9)
     shared = rng.normal(0, 0.35, (2, len(waves))) / waves
@@ -137,18 +142,18 @@ def cards(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     edge = int(rng.integers(8, 26))
     for inset in (2, edge // 2, edge - 2):
         far = (width - inset, height - inset)
-        cv2.rectangle(frame, (inset, inset), far, _colour(rng), int(rng.integers(1, 4)))
+        cv2.rectangle(frame, (inset, inset), far, some_colour(rng), int(rng.integers(1, 4)))
     for corner in ((edge, edge), (width - edge, edge), (edge, height - edge)):
-        cv2.circle(frame, corner, edge // 2 + 3, _colour(rng), -1)
+        cv2.circle(frame, corner, edge // 2 + 3, some_colour(rng), -1)
     split = int(height * rng.uniform(0.45, 0.7))
-    font = _FONTS[int(rng.integers(len(_FONTS)))]
+    font = FONTS[int(rng.integers(len(FONTS)))]
     made = []
     for picture in pictures[:2]:
         card = frame.copy()
         _paste(card, picture, edge + 4, edge + 4, width - 2 * edge - 8, split - edge)
         for y in range(split + 24, height - edge - 4, 16):
             room = width - 2 * edge - 16
-            _write(card, (edge + 8, y), _words(rng, 6), font, 0.4, (10.0, 10.0, 10.0), room)
+            _write(card, (edge + 8, y), some_words(rng, 6), font, 0.4, (10.0, 10.0, 10.0), room)
         made.append(card)
     return made[0], made[1]
 
@@ -304,7 +309,8 @@ def _as_made(first: Pixels, second: Pixels) -> Pair:
     return pair[0], pair[1]
 
 
-def _words(rng: np.random.Generator, count: int) -> str:
+def some_words(rng: np.random.Generator, count: int) -> str:
+    """So many words of letters as frequent as in English."""
     lengths = rng.integers(2, 10, count)
     return " ".join("".join(rng.choice(_LETTERS, int(n))) for n in lengths)
 
@@ -333,7 +339,8 @@ def _paste(canvas: Pixels, picture: Pixels, left: int, top: int, width: int, hei
         canvas[top : top + height, left : left + width] = resized
 
 
-def _colour(rng: np.random.Generator) -> tuple[float, ...]:
+def some_colour(rng: np.random.Generator) -> tuple[float, ...]:
+    """Red, green and blue, 0…255."""
     return tuple(float(c) for c in rng.uniform(0, 255, 3))
 
 

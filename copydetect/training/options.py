@@ -136,7 +136,7 @@ class TrainingOptions:
 
     @property
     def last_small_step(self) -> int:
-        """The step from which on training is at `final_px`."""
+        """The step from which training is at `final_px`."""
         return round(self.steps * (1 - self.final_share))
 
     def fixed(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class _Sheet:
     rng: np.random.Generator
 
     def frame(self) -> int:
-        """What all pages of the layout show; returns the height from which on they differ."""
+        """Draw what all pages of the layout show; returns the height below which they differ."""
         layout = self.layout
         if not (layout.bar and layout.kind in ("web", "shelf", "listing")):
             return layout.margin
@@ -184,7 +184,7 @@ class _Sheet:
     def write(
         self, x: int, y: int, text: str, colour: Colour, scale: float = 1.0, room: int = 10_000
     ) -> None:
-        """Text from x, y on, cut off where its room of so many pixels ends."""
+        """Write text from x, y on, cut off at the given width."""
         font = _font(self.layout.font, int(self.layout.size * scale))
         letters = int(room / max(1.0, font.getlength("etaoinshrd") / 10))
         self.pen.text((x, y), text[:letters], colour, font)

@@ -15,7 +15,7 @@ import numpy as np
 
 from copydetect import edits
 from copydetect.edits.edit import resized
-from copydetect.training import look_alikes
+from copydetect.training import drawn_alikes, look_alikes
 from copydetect.training.browser import render
 from copydetect.training.page_contents import Fields, changed
 from copydetect.training.page_designs import DESIGNS
@@ -38,6 +38,11 @@ _MADE_ALIKE: dict[str, Relation] = {
     "one_screen": "none",
     "one_template": "none",
     "one_background": "none",
+    "captions": "changed_content",
+    "boards": "same_layout",
+    "codes": "same_layout",
+    "patterns": "none",
+    "icons": "same_layout",
 }
 
 
@@ -113,12 +118,17 @@ def of_strangers(
 def of_look_alikes(
     rng: np.random.Generator, pictures: Sequence[Pixels], each: int
 ) -> Iterator[RelatedPair]:
-    """What `look_alikes` makes of pictures."""
-    for name, make in look_alikes.KINDS.items():
+    """What `look_alikes` and `drawn_alikes` make of pictures, and copies of what is drawn."""
+    for name, make in {**look_alikes.KINDS, **drawn_alikes.KINDS}.items():
+        source = f"made {name}"
         for _ in range(each):
             drawn = [pictures[int(i)] for i in rng.choice(len(pictures), 7, replace=False)]
             first, second = make(rng, drawn)
-            yield _pair(rng, first, second, _MADE_ALIKE[name], f"made {name}")
+            yield _pair(rng, first, second, _MADE_ALIKE[name], source)
+            if name in drawn_alikes.KINDS:
+                yield from copies_of(rng, [first], drawn, source, 1)
+                small = limited(first, max(first.shape[:2]) // int(rng.integers(2, 5)))
+                yield RelatedPair(small, degraded(rng, first), "same_picture", source)
 
 
 def copies_of(

@@ -41,7 +41,7 @@ class EditsJob:
 
 
 class _Others(list[Pixels]):
-    """A list that `Shared` can hold: it needs what weak references can point to."""
+    """A list that `Shared` can hold: it takes only what weak references can point to."""
 
 
 class ImagesToEdits(beam.PTransform[Any, Any]):

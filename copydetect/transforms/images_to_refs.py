@@ -23,7 +23,7 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 
 
 class ImagesToRefs(beam.PTransform[Any, Any]):
-    """The pieces of an input → the URIs of listing files, one a piece, rows of `ListedImage`."""
+    """The pieces of an input → the URIs of listing files, one per piece, rows of `ListedImage`."""
 
     def __init__(
         self,

@@ -24,14 +24,14 @@ from copydetect.verification.geometry import is_plausible, scale_of
 from copydetect.verification.pair_images import Floats, PairImage
 
 AGREES = 0.6
-"""Normalised correlation from which on a cell agrees."""
+"""Normalised correlation from which a cell agrees."""
 _CELLS_ACROSS = 11
 _SMALLEST_CELL_PX = 8
 _FLAT_STD = 4.0
 """Cells with less contrast than this, in grey levels, say nothing by their correlation."""
 _SMALLEST_SIDE_PX = 12
 _THIN, _SMALLEST_OF_THIN_PX = 4, 5
-"""A strip of so many pieces may be thinner than anything else that is compared."""
+"""A strip of at least this many pieces may be thinner than anything else that is compared."""
 _STIFFNESS = (0.5, 0.5, 0.02, 0.5, 0.5, 0.02, 30.0, 30.0)
 """How strongly each of the eight parameters of a plane's motion is held at 0 where few cells ask
 for it."""

@@ -84,21 +84,6 @@ class ProbabilityMap:
         probabilities = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
         return np.where(np.asarray(confidences) >= 1, 1.0, probabilities)
 
-    def needed(self, probability: float, score: float) -> float:
-        """The confidence at which a pair of this score reaches the probability, 0…1.
-
-        1 where only proof reaches it.
-        """
-        x = float(log_odds(probability))
-        if self.steps:
-            known, odds = np.array(self.steps).T
-            beyond = min(x - odds[0], 0.0) + max(x - odds[-1], 0.0)
-            x = float(np.interp(x, odds, known)) + beyond
-        rest = x - self.intercept - self.score * float(np.clip(score, -_SCORE_LIMIT, _SCORE_LIMIT))
-        if self.confidence <= 0 or abs(rest / self.confidence) >= float(log_odds(1.0)):
-            return 0.0 if rest <= 0 else 1.0
-        return float(1 / (1 + np.exp(-rest / self.confidence)))
-
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -172,12 +157,8 @@ class Calibration:
         """P(copy) of pairs, (n,); see `ProbabilityMap.apply`."""
         return self.map.apply(confidences, scores)
 
-    def needed(self, threshold: float, score: float) -> float:
-        """The decision's confidence from which on a pair of this score is over the threshold."""
-        return self.map.needed(threshold, score)
-
     def point_for(self, precision: float) -> OperatingPoint:
-        """The lowest threshold from which on pairs are at least this precise.
+        """The lowest threshold from which pairs are at least this precise.
 
         OptionError where no threshold is: it says which precision can be reached. A precision
         counts as reached only if so many pairs are reported that one more wrong pair would show.
@@ -190,7 +171,7 @@ class Calibration:
         raise OptionError(self._unreachable(precision))
 
     def threshold_for(self, precision: float) -> float:
-        """The confidence from which on pairs are at least this precise; OptionError as above."""
+        """The confidence from which pairs are at least this precise; OptionError as above."""
         return self.point_for(precision).threshold
 
     def _unreachable(self, precision: float) -> str:

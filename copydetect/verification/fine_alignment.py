@@ -27,7 +27,7 @@ _DONE_PX = 0.15
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
-"""Gradient in levels per px from which on a place has texture."""
+"""Gradient in levels per px from which a place has texture."""
 _ROBUST_PX = 0.6
 _FIT_ROUNDS = 8
 _SETTLED = 0.02

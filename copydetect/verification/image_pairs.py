@@ -20,7 +20,13 @@ from copydetect.images.stills import Still
 from copydetect.images.transparency import ground_matters
 from copydetect.types import Candidate, Direction, Keypoints, Match, Relation
 from copydetect.verification.agreement import overlap
-from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
+from copydetect.verification.matches import (
+    Believe,
+    MatchOptions,
+    as_proved,
+    prepare_image,
+    verify_pair,
+)
 from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.proposals import SearchPoints, of_search, of_searched_features
 from copydetect.verification.transparent_pairs import (
@@ -64,18 +70,19 @@ def verify_images(
     candidate: Candidate,
     correspondences: npt.NDArray[np.float32] | None = None,
     options: MatchOptions | None = None,
+    believe: Believe = as_proved,
 ) -> Match:
     """As `matches.verify_pair`, of images that may be transparent or animated."""
     options = options or MatchOptions()
 
     def verify_stills(one: PairImage, other: PairImage) -> Match:
-        return verify_pair(one, other, candidate, correspondences, options)
+        return verify_pair(one, other, candidate, correspondences, options, believe)
 
     def verify_closely(one: PairImage, other: PairImage) -> Match:
         # The candidate's score is of what the images show first, and says little of these two.
         alike = _alikeness([one], [other], _edge_on_edge(one, other))[0, 0] > _NEARLY_ALIKE
         wanted = replace(options, match_score=-math.inf) if alike else options
-        return verify_pair(one, other, candidate, correspondences, wanted)
+        return verify_pair(one, other, candidate, correspondences, wanted, believe)
 
     def verify(one: PairImage, other: PairImage) -> Match:
         if ground_matters(one.opacity) or ground_matters(other.opacity):
@@ -156,11 +163,13 @@ class _Clips:
         shares = [float(same.max(axis=1 - side)[self.telling[side]].mean()) for side in (0, 1)]
         if max(shares) <= _SHARED:
             counts = [len(numbers) for numbers in self.telling]
+            most = options.min_confidence / 2
             return replace(
                 match,
                 is_copy="changed_content" in options.counted,
                 relation="changed_content",
-                confidence=min(match.confidence, options.min_confidence / 2),
+                confidence=min(match.confidence, most),
+                proof=min(match.proof or 0.0, most),
                 direction="unknown",
                 edits=[],
                 reason=f"two animations with a moment in common: of {counts[0]} and {counts[1]} "

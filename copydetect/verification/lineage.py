@@ -95,7 +95,7 @@ def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Sign
 
 
 def direction_of(signs: Signs) -> Direction:
-    """Who was made from whom, or unknown."""
+    """Which of the two was made from the other, or unknown."""
     votes = (
         signs.in_query - signs.in_reference,
         0.7 * signs.drawn,

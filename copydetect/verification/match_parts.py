@@ -56,7 +56,7 @@ class VerifyOptions:
     calibration: Calibration = IDENTITY
 
     def reporting_from(self, min_confidence: float) -> VerifyOptions:
-        """The same with another confidence from which on pairs count as copies."""
+        """The same with another confidence from which pairs count as copies."""
         return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
 
     def for_collection(self, references: int) -> VerifyOptions:
@@ -276,22 +276,21 @@ def opened_pairs(
 class _Verdict:
     """A match with a calibrated confidence, and what it was made from.
 
-    proof: the decision's own confidence; overturned: whether another prior makes it a copy, which
-    the rest of the match does not show yet.
+    overturned: whether another prior makes it a copy, which the rest of the match does not show
+    yet.
     """
 
     candidate: Candidate
     match: Match
-    proof: float
     overturned: bool = False
 
     def judged_again(self, prior: Prior, options: VerifyOptions) -> _Verdict:
         """The same by another prior."""
-        confidence = prior.confidence(self.proof, options.calibration)
-        needed = prior.needed(options.matching.min_confidence, options.calibration)
-        is_copy = self.proof >= needed
+        proof, other_content = self.match.proof or 0.0, self.match.other_content or 0.0
+        confidence = prior.confidence(proof, other_content, options.calibration)
+        is_copy = confidence >= options.matching.min_confidence
         match = replace(self.match, confidence=confidence)
-        return _Verdict(self.candidate, match, self.proof, is_copy != self.match.is_copy)
+        return _Verdict(self.candidate, match, is_copy != self.match.is_copy)
 
 
 def _verdict(
@@ -303,20 +302,9 @@ def _verdict(
     options: VerifyOptions,
 ) -> _Verdict:
     """The verdict on a pair by its pixels and what was known before."""
-    calibration, matching = options.calibration, options.matching
-    needed = prior.needed(matching.min_confidence, calibration)
-    match = verify_images(
-        query, reference, candidate, points, replace(matching, min_confidence=needed)
-    )
-    confidence = prior.confidence(match.confidence, calibration)
-    found = replace(
-        match,
-        confidence=confidence,
-        proof=match.confidence,
-        query_uri=query.uri,
-        reference_uri=reference.uri,
-    )
-    return _Verdict(candidate, found, match.confidence)
+    believe = partial(prior.confidence, calibration=options.calibration)
+    match = verify_images(query, reference, candidate, points, options.matching, believe)
+    return _Verdict(candidate, replace(match, query_uri=query.uri, reference_uri=reference.uri))
 
 
 def verdict_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,6 +54,15 @@ _ALIKE, _VOTED = 0.2, 0.1
 """Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
 two benchmarks 5 have less of both."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
+
+
+Believe = Callable[[float, float], float]
+"""(`Match.proof`, `Match.other_content`) → the probability that the pair are copies."""
+
+
+def as_proved(proof: float, other_content: float) -> float:
+    """What the pixels alone say."""
+    return proof
 
 
 @dataclass(frozen=True)
@@ -119,48 +129,53 @@ def verify_pair(
     candidate: Candidate,
     correspondences: npt.NDArray[np.float32] | None = None,
     options: MatchOptions | None = None,
+    believe: Believe = as_proved,
 ) -> Match:
     """Decide whether two images are copies of each other.
 
     correspondences: (n, 4) float32 query x, y, reference x, y of features that the search found to
     agree, as fractions of each image's longer side (rows of `votes.Votes.points`), or None. A pure
-    function of its arguments as long as `limit_msec` is not reached.
+    function of its arguments as long as `limit_msec` is not reached. believe: makes the match's
+    confidence of its proof and its probability of other content.
     """
     options = options or MatchOptions()
     decision = load_decision()
     if _identical(query, reference):
         return _identical_match(query, reference, candidate)
     if query.has_too_little or reference.has_too_little:
-        return replace(_strangers(candidate), reason=TOO_LITTLE)
+        return replace(_strangers(candidate), confidence=believe(0.0, 0.0), reason=TOO_LITTLE)
     short = _falls_short(candidate, options)
     evidence = collect_evidence(query, reference, correspondences, options, decision, short)
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
-        return _strangers(candidate)
-    confidence = joint_confidence(best, evidence)
+        return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+    proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
-    if confidence >= options.doubt and query.seen is None and reference.seen is None:
-        verdict = look_closely(best, confidence, query, reference)
+    if proof >= options.doubt and query.seen is None and reference.seen is None:
+        verdict = look_closely(best, proof, query, reference)
     if verdict is not None:
-        confidence = verdict.confidence
+        proof, other_content = verdict.confidence, verdict.other_content
+    confidence = believe(proof, other_content)
     is_copy = confidence >= options.min_confidence
     match = replace(
         _strangers(candidate),
         confidence=confidence,
+        proof=proof,
+        other_content=other_content,
         is_copy=is_copy,
         transform=_full_size(best.alignment.matrix, query, reference).ravel().tolist(),
         inliers=best.alignment.inliers,
         reason=explain(best, is_copy),
     )
     if is_copy:
-        match = _described(match, best, evidence, query, reference, options)
+        match = _described(match, best, evidence, query, reference, options, believe)
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
     match = _related(match, best, verdict, query, reference)
     if match.relation in options.counted and not match.is_copy:
         counted = replace(match, is_copy=True)
-        match = _described(counted, best, evidence, query, reference, options)
+        match = _described(counted, best, evidence, query, reference, options, believe)
     return match
 
 
@@ -171,6 +186,7 @@ def _described(
     query: PairImage,
     reference: PairImage,
     options: MatchOptions,
+    believe: Believe,
 ) -> Match:
     """A copy with its regions, direction and probable edits."""
     signs = signs_of(best, query, reference)
@@ -180,7 +196,7 @@ def _described(
         query,
         reference,
         load_decision(),
-        options.min_confidence,
+        lambda proof: believe(proof, 0.0) >= options.min_confidence,
         options.max_regions - 1,
     )
     query_region, reference_region = polygons([best, *further], query, reference)
@@ -303,6 +319,7 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
     return replace(
         _strangers(candidate),
         confidence=1.0,
+        proof=1.0,
         is_copy=True,
         relation="identical",
         transform=_full_size(np.eye(3), query, reference).ravel().tolist(),
@@ -313,13 +330,14 @@ def _identical_match(query: PairImage, reference: PairImage, candidate: Candidat
 
 
 def _strangers(candidate: Candidate) -> Match:
-    return Match.of_strangers(
+    match = Match.of_strangers(
         candidate.query_id,
         candidate.reference_id,
         candidate.similarity,
         candidate.score,
         explain(None, False),
     )
+    return replace(match, proof=0.0, other_content=0.0)
 
 
 def _full_size(matrix: Matrix, query: PairImage, reference: PairImage) -> Matrix:

@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from copydetect.types import Candidate
-from copydetect.verification.calibration import Calibration
+from copydetect.verification.calibration import Calibration, ProbabilityMap
 
 _DOUBTED = -7.0
 """Log-odds of a pair that the search knows nothing of; see `candidates.fusion.Fusion`."""
@@ -54,15 +54,16 @@ class Prior:
         in_family = family and candidate.crowded
         return cls.in_family(candidate) if in_family else cls.before_proof(candidate)
 
-    def confidence(self, proof: float, calibration: Calibration) -> float:
-        """0…1 that the pair are copies. proof: the decision's own confidence."""
-        calibrated = float(calibration.apply(proof, self.score))
-        return self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
+    def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
+        """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
 
-    def needed(self, confidence: float, calibration: Calibration) -> float:
-        """The proof from which on a pair has this confidence."""
-        calibrated = confidence / (self.odds - (self.odds - 1) * confidence)
-        return calibration.needed(calibrated, self.score)
+        What is known beforehand speaks against strangers. It says nothing against two pages of one
+        layout, or one picture with other words, so that these stay as probable beside a copy as the
+        pixels make them.
+        """
+        one = Priors(np.array([self.score]), np.array([self.odds]))
+        (found,) = one.confidences(np.array([proof]), np.array([other_content]), calibration)
+        return float(found)
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,20 @@ class Priors:
         )
 
     def confidences(
-        self, proofs: npt.NDArray[np.float64], calibration: Calibration
+        self,
+        proofs: npt.NDArray[np.float64],
+        other_content: npt.NDArray[np.float64],
+        calibration: Calibration | ProbabilityMap,
     ) -> npt.NDArray[np.float64]:
         """(n,) 0…1 that the pairs are copies, as `Prior.confidence`."""
         calibrated = calibration.apply(proofs, self.scores)
-        return np.asarray(self.odds * calibrated / (1 + (self.odds - 1) * calibrated), np.float64)
+        believed = self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
+        # Where the prior has raised the proof: the part of strangers that it has taken away.
+        raised = (proofs > 0) & (proofs < 1) & (believed > proofs)
+        proof, sure = proofs[raised], believed[raised]
+        unlike_strangers = 1 - (1 - sure) / sure * proof / (1 - proof)
+        believed[raised] = 1 / (1 / sure + unlike_strangers * other_content[raised] / proof)
+        return np.asarray(believed, np.float64)
 
 
 def in_proved_families(

@@ -10,7 +10,7 @@ takes them for copies by themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -48,13 +48,13 @@ def further_alignments(
     query: PairImage,
     reference: PairImage,
     decision: Decision,
-    min_confidence: float,
+    is_copy: Callable[[float], bool],
     count: int,
 ) -> list[Evidence]:
     """At most `count` other alignments under which other parts of a copy agree, surest first.
 
-    collected: what was tried for the pair. More is looked for only where neither picture is
-    accounted for by `best`.
+    collected: what was tried for the pair; is_copy: whether a confidence is enough. More is looked
+    for only where neither picture is accounted for by `best`.
     """
     others = [one for one in collected if one is not best]
     if max(best["query_covered"], best["reference_covered"]) < _EXPLAINED:
@@ -64,7 +64,7 @@ def further_alignments(
             for alignment in align_regions(left, query, reference, count)
         )
         others += decision.judged([one for one in measured if one])
-    sure = [one for one in others if one.confidence >= min_confidence]
+    sure = [one for one in others if is_copy(one.confidence)]
     return _at_other_places(best, sure)[:count]
 
 

@@ -51,6 +51,8 @@ TOLD: tuple[Relation, ...] = (
 )
 """The relations that need to be told apart; equal pixels need no trees."""
 
+_OTHER_CONTENT: tuple[Relation, ...] = ("changed_content", "same_layout")
+"""Not another photo of the scene: what is left of heavy edits is often taken for one."""
 _CLIP = 1e-4
 _SUREST = 9.0
 _RAISED_MOST = 1.0
@@ -82,6 +84,14 @@ class RelationVerdict:
     shares: npt.NDArray[np.float64]
     residual: Residual
 
+    @property
+    def other_content(self) -> float:
+        """0…1, that they are one page, picture or layout with other content."""
+        shares = {one: float(self.shares[TOLD.index(one)]) for one in TOLD}
+        refused = sum(shares[one] for one in TOLD if one not in COPY_RELATIONS)
+        other = sum(shares[one] for one in _OTHER_CONTENT)
+        return (1 - self.confidence) * other / max(refused, 1e-9)
+
     def relation(self, is_copy: bool, is_resize: bool) -> Relation:
         """The likeliest relation of those that go with `is_copy`.
 
@@ -96,7 +106,7 @@ class RelationVerdict:
         return likeliest
 
     def _is_filled_anew(self) -> bool:
-        """Whether so much differs, in so many places, that what agrees is but the form."""
+        """Whether so many places differ that only the form agrees."""
         places = max(self.residual["patches"], self.residual["blobs"])
         return places >= _PLACES and self.residual["middle_differs"] > _FILLED
 

@@ -27,7 +27,7 @@ from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
 
 _STRIDE = 3
 _BANDS = (("coarse", 33, 6.0), ("middle", 17, 5.0), ("fine", 11, 2.0))
-"""Name, window in px, and the standard deviation from which on there is texture in the window."""
+"""Name, window in px, and the standard deviation from which there is texture in the window."""
 _DIFFERS = 0.4
 _AGREES, _AGREES_FULLY = 0.85, 0.95
 _OTHER_LEVELS = 28.0

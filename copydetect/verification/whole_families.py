@@ -21,9 +21,10 @@ from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.proved_families import Priors, in_proved_families
 
 _ENDS = ["query_id", "reference_id"]
+_VERDICT = ("proof", "other_content", "is_copy", "relation")
 
 
 class PartFiles(NamedTuple):
@@ -53,14 +54,17 @@ class _Judged:
 
 
 class _Crowded(NamedTuple):
-    """A crowded pair that was verified: its part, rows of its tables, what it was and is."""
+    """A crowded pair that was verified: its part, the rows of its tables, and its verdict; counted:
+    whether it is a copy by what it is, whatever the confidence."""
 
     part: int
     row: int
     match: int
     candidate: Candidate
     proof: float
+    other_content: float
     is_copy: bool
+    counted: bool
 
 
 def judge_families(
@@ -92,39 +96,49 @@ def judge_families(
 
 
 def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
-    pairs = [pair for files in work for pair in _crowded(storage, files)]
+    counted = options.matching.counted
+    pairs = [pair for files in work for pair in _crowded(storage, files, counted)]
+    if not pairs:
+        return []
+    candidates = [pair.candidate for pair in pairs]
+    scores = np.array([one.score for one in candidates], np.float32)
+    crowded = np.ones(len(pairs), np.bool_)
+    pixels = (
+        np.array([pair.proof for pair in pairs], np.float64),
+        np.array([pair.other_content for pair in pairs], np.float64),
+    )
     least, calibration = options.matching.min_confidence, options.calibration
-    proved = [
-        pair.proof >= Prior.before_proof(pair.candidate).needed(least, calibration)
-        for pair in pairs
-    ]
-    family = in_proved_families([pair.candidate for pair in pairs], proved)
+    sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
+    family = in_proved_families(candidates, (sure >= least).tolist())
+    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
+    copies = (sure >= least) | np.array([pair.counted for pair in pairs], np.bool_)
+    overturned = copies != np.array([pair.is_copy for pair in pairs], np.bool_)
+    judged = zip(family.tolist(), sure.tolist(), overturned.tolist(), strict=True)
     found: dict[int, list[tuple[int, int, bool, float, bool]]] = {}
-    for pair, is_family in zip(pairs, family.tolist(), strict=True):
-        prior = Prior.of(pair.candidate, is_family)
-        is_copy = pair.proof >= prior.needed(least, calibration)
-        judged = is_family, prior.confidence(pair.proof, calibration), is_copy != pair.is_copy
-        found.setdefault(pair.part, []).append((pair.row, pair.match, *judged))
+    for pair, said in zip(pairs, judged, strict=True):
+        found.setdefault(pair.part, []).append((pair.row, pair.match, *said))
     return [
         _Judged(part, *(np.array(column) for column in zip(*rows, strict=True)))
         for part, rows in found.items()
     ]
 
 
-def _crowded(storage: Storage, files: PartFiles) -> list[_Crowded]:
+def _crowded(storage: Storage, files: PartFiles, counted: Sequence[str]) -> list[_Crowded]:
     table = tables.read_table(storage, files.candidates)
     crowded = np.flatnonzero(table["crowded"].to_numpy() & ~table["spare"].to_numpy())
     if not len(crowded):
         return []
-    verified = tables.read_table(storage, files.matches, [*_ENDS, "proof", "is_copy"]).to_pylist()
+    verified = tables.read_table(storage, files.matches, [*_ENDS, *_VERDICT]).to_pylist()
     rows = {(row["query_id"], row["reference_id"]): n for n, row in enumerate(verified)}
     found = []
     for number, values in zip(crowded.tolist(), table.take(crowded).to_pylist(), strict=True):
         at = rows.get((values["query_id"], values["reference_id"]))
-        # What was forced by `count`, or is not known, stays.
         if at is not None and verified[at]["proof"] is not None:
-            said = verified[at]["proof"], verified[at]["is_copy"]
-            found.append(_Crowded(files.part, number, at, Candidate.of_row(values), *said))
+            said = verified[at]
+            pixels = said["proof"], said["other_content"] or 0.0
+            verdict = said["is_copy"], said["relation"] in counted
+            candidate = Candidate.of_row(values)
+            found.append(_Crowded(files.part, number, at, candidate, *pixels, *verdict))
     return found
 
 

@@ -66,7 +66,7 @@ class Processes:
             cv2.setNumThreads(threads)
 
     def start(self, work: Callable[[Any], Any], part: Any) -> Future[Any]:
-        """`work` on a part, in the next process that is free."""
+        """Start `work` on a part, in the next process that is free."""
         with _LOCK:
             pool = _POOLS.get(self.count) or self._new_pool()
             try:
@@ -77,7 +77,7 @@ class Processes:
             return future
 
     def result(self, future: Future[Any]) -> Any:
-        """What came of it, once it is done; WorkerError where any of the processes was ended."""
+        """The result, once it is there; WorkerError where any of the processes was ended."""
         try:
             return future.result()
         except TerminatedWorkerError as error:
@@ -96,7 +96,8 @@ class Processes:
     def _new_pool(self) -> ProcessPoolExecutor:
         forks = _may_fork()
         if forks:
-            # Else each search for garbage, one a second, goes through all that is loaded already.
+            # Otherwise the garbage collector, once per second, goes through everything that is
+            # loaded already.
             gc.freeze()
         try:
             _POOLS[self.count] = ProcessPoolExecutor(
@@ -129,7 +130,7 @@ def _may_fork() -> bool:
 
 
 def _begin(parent: int) -> None:
-    """Leave Ctrl-C to the parent, who answers for all; end when it has gone, however it went."""
+    """Leave Ctrl-C to the parent process, and end when it has ended, however that was."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

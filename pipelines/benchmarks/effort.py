@@ -26,9 +26,9 @@ from copydetect.storage.files import LocalStorage
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Role
 
-from ..arguments import run_options
 from ..evaluate import candidate_ranking
 from ..job import checked_job, run_job
+from ..run_arguments import run_options
 
 Channels = tuple[Channel, ...]
 

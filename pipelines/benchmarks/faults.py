@@ -199,7 +199,7 @@ def _become_run(shop: Arena, prepare: Callable[[], None], options: RunOptions) -
         for stream in (1, 2):
             os.dup2(said, stream)
         tempfile.tempdir = str(shop.temporary)
-        # Who hangs says where.
+        # A process that hangs says where.
         faulthandler.dump_traceback_later(0.9 * _HANGS_SECONDS, file=2)
         prepare()
         inputs: Any = {"image": str(shop.photos)}

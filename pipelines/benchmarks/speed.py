@@ -27,9 +27,9 @@ from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure
 from copydetect.workers.threads import work_in_one_thread
 
-from ..arguments import run_options
 from ..benchmarks.resnet import INPUT_PX, ResNet50
 from ..job import Job, checked_job, run_job
+from ..run_arguments import run_options
 
 _RESNET_IMAGES, _RESNET_BATCH = 32, 4
 _USUAL_WORKERS = 2
@@ -128,7 +128,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _peak_gb(processes: int) -> float:
-    """Of this process so far and, as if all were at their peaks at once, of those that it started.
+    """Of this process so far, and of those that it started, as if all were at their peaks at once.
 
     Linux counts kilobytes, macOS bytes.
     """

@@ -45,8 +45,8 @@ from copydetect.verification.matches import collect_evidence, prepare_image, ver
 from copydetect.workers.threads import work_in_one_thread
 
 from .. import stages
-from ..arguments import run_options
 from ..job import Job, checked_job, listings_of, search_and_verify
+from ..run_arguments import run_options
 from ..stages import Workplace
 
 _USUAL_WORKERS = 2

@@ -18,17 +18,9 @@ from copydetect.options import EffortName, EngineOptions
 from copydetect.quiet_imports import quiet_imports
 from copydetect.spelling import suggestion
 
-from ..arguments import (
-    INPUTS,
-    KEEP_OPTIONS,
-    TRUST_MODEL,
-    CommandParser,
-    add_run_options,
-    names,
-    run_command,
-    whole_number,
-)
+from ..arguments import INPUTS, TRUST_MODEL, CommandParser, names, run_command, whole_number
 from ..exit_codes import BAD_ARGUMENTS, DONE
+from ..run_arguments import KEEP_OPTIONS, add_run_options
 
 _NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
 """Options of a run that change nothing in a benchmark."""
@@ -102,7 +94,10 @@ def _search(parser: CommandParser) -> None:
         help="codes to compare, with spaces between",
     )
     parser.add_argument(
-        "--codes_vectors", type=whole_number, default=100_000, help="on so many vectors (100000)"
+        "--codes_vectors",
+        type=whole_number,
+        default=100_000,
+        help="how many vectors to code (100000)",
     )
     parser.add_argument(
         "--features", type=whole_number, default=2000, help="pictures for local features (2000)"
@@ -142,10 +137,10 @@ def _nightly(parser: CommandParser) -> None:
     )
     parser.add_argument("--night", type=whole_number, default=100, help="new images (100)")
     parser.add_argument(
-        "--nights", type=whole_number, default=0, help="also compare so many nights with one (0)"
+        "--nights", type=whole_number, default=0, help="how many nights to compare with one (0)"
     )
     parser.add_argument(
-        "--images", type=whole_number, default=0, help="so many images for that; 0: all (0)"
+        "--images", type=whole_number, default=0, help="how many images that takes; 0: all (0)"
     )
     parser.add_argument("--kills", type=whole_number, default=0, help="nights to kill (0)")
     parser.add_argument("--effort", choices=get_args(EffortName), default="standard")

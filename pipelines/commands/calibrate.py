@@ -8,16 +8,8 @@ from typing import Any
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 
-from ..arguments import (
-    INPUTS,
-    KEEP_OPTIONS,
-    CommandParser,
-    add_run_options,
-    names,
-    run_command,
-    run_options,
-    whole_number,
-)
+from ..arguments import INPUTS, CommandParser, names, run_command, whole_number
+from ..run_arguments import KEEP_OPTIONS, add_run_options, run_options
 
 _MEANINGLESS = (
     "min_confidence",

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         "--keep_days",
         type=_days,
         metavar="D",
-        help="also keep nights that are at most so many days old",
+        help="also keep nights that are at most this many days old",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return run_command(parser, argv, _catalog)

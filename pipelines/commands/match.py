@@ -6,16 +6,9 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 
-from ..arguments import (
-    INPUTS,
-    KEEP_OPTIONS,
-    CommandParser,
-    add_output,
-    add_run_options,
-    run_command,
-    run_options,
-)
+from ..arguments import INPUTS, CommandParser, add_output, run_command
 from ..commands.summary import tell
+from ..run_arguments import KEEP_OPTIONS, add_run_options, run_options
 
 
 def main(argv: list[str]) -> int:

@@ -7,17 +7,10 @@ from argparse import Namespace
 
 from copydetect.options import EngineOptions
 
-from ..arguments import (
-    INPUTS,
-    CommandParser,
-    add_metrics,
-    add_run_options,
-    run_command,
-    run_options,
-    whole_number,
-)
+from ..arguments import INPUTS, CommandParser, add_metrics, run_command, whole_number
 from ..commands.summary import tell
 from ..metrics import write_metrics
+from ..run_arguments import add_run_options, run_options
 
 
 def main(argv: list[str]) -> int:

@@ -35,6 +35,15 @@ _HELP = {
     "validation_images": "pictures kept for validation, at most a fifth of all",
     "validate_every": "steps between two reports and checkpoints",
     "workers": "processes that make the training views",
+    "width": "how wide the trunk is, compared with EfficientNet-Lite0",
+    "temperature": "temperature of the softmax in the loss",
+    "entropy_weight": "weight of the loss term of infonce that spreads the vectors",
+    "bank_size": "vectors of earlier batches that infonce compares with",
+    "learning_rate": "highest learning rate",
+    "weight_decay": "weight decay of AdamW, on matrices alone",
+    "warmup_steps": "steps in which the learning rate rises",
+    "average": "decay of the moving average of the weights, which is what is kept",
+    "seed": "seed of the batches and the edits",
     "device": "cpu, cuda, cuda:1 …",
 }
 _CHOICES = {"loss": ("targets", "infonce")}
@@ -69,7 +78,7 @@ def main(argv: list[str]) -> int:
                 f"--{field.name}",
                 type=type(field.default),
                 choices=_CHOICES.get(field.name),
-                help=f"{_HELP.get(field.name, '')} ({field.default})".strip(),
+                help=f"{_HELP[field.name]} ({field.default})",
             )
     return run_command(parser, argv, _train)
 

@@ -59,7 +59,7 @@ def run_nightly(
 def run_asked(
     catalog: str, given: Inputs, output: str, options: RunOptions, engine: EngineOptions
 ) -> Result:
-    """Ask a catalogue about uploads, of which nothing is added."""
+    """Look uploads up in a catalogue; none of them is added."""
     output = output_folder(output)
     check_output(output, output_folder(catalog), options.overwrite, "match")
     if load_generation(BeamStorage(), output_folder(catalog)) is None:
