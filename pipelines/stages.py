@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -311,7 +311,11 @@ def search_keypoints(
 
 
 def candidate_job(
-    place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
+    place: Workplace,
+    proposals: Proposals,
+    options: CandidateOptions,
+    density: DensityOptions,
+    scale: Mapping[str, float] | None = None,
 ) -> CandidateJob:
     """What is merged, and where, in the folder of a run."""
     return CandidateJob(
@@ -322,14 +326,19 @@ def candidate_job(
         folder=runs.join(place.folder, "candidates"),
         pairs_folder=runs.join(place.folder, "pairs"),
         scratch=runs.join(place.folder, "search", "candidates"),
+        scale=scale,
     )
 
 
 def propose(
-    place: Workplace, proposals: Proposals, options: CandidateOptions, density: DensityOptions
+    place: Workplace,
+    proposals: Proposals,
+    options: CandidateOptions,
+    density: DensityOptions,
+    scale: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
-    job = candidate_job(place, proposals, options, density)
+    job = candidate_job(place, proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.started)
     place.engine.run("candidates", lambda p: p | beam.Create(parts, reshuffle=False) | merge)

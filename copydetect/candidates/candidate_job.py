@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,10 @@ class Proposals:
 
 @dataclass(frozen=True)
 class CandidateJob:
-    """What is merged, and where: folders of the tables, of their `PairNumbers`, and of scratch."""
+    """What is merged, and where: folders of the tables, of their `PairNumbers`, and of scratch.
+
+    scale: fields of `DensityScale` where they are known, else they are measured.
+    """
 
     storage: Storage
     proposals: Proposals
@@ -61,6 +65,7 @@ class CandidateJob:
     folder: str
     pairs_folder: str
     scratch: str
+    scale: Mapping[str, float] | None = None
 
     def uri(self, kind: str, part: int, suffix: str = "npz") -> str:
         """A scratch file of one part."""

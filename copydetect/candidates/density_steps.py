@@ -59,7 +59,9 @@ def sampled_lists(
 
 
 def scale_step(job: CandidateJob) -> DensityScale:
-    """Measure on the sample what holds for the whole collection."""
+    """What holds for the whole collection: what is known, or measured on the sample."""
+    if job.scale is not None:
+        return DensityScale(**job.scale)
     samples = [read_arrays(job.storage, uri)[1] for uri in job.uris("sample")]
     scale = DensityScale()
     if job.proposals.described:

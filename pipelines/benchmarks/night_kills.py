@@ -18,6 +18,8 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.files import LocalStorage
 
 from ..exit_codes import DONE, exit_code_of
+from ..nights.job import Wishes
+from ..nights.nightly import run_nightly
 
 _STORAGE = LocalStorage()
 _TABLES = ("images", "matches", "groups", "events", "failures")
@@ -88,9 +90,6 @@ class _Nights:
             time.sleep(0.005)
 
     def _become_night(self, catalog: str) -> None:
-        from ..nights.job import Wishes
-        from ..nights.nightly import run_nightly
-
         code = 99
         try:
             given = str(self.root / "pictures")

@@ -47,7 +47,8 @@ from .. import stages
 from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
-from .results import INDEX_SPILLS, Results, results_of
+from .results import INDEX_SPILLS, results_of
+from .touched import Results
 from .verdicts import verified_pairs
 
 _NIGHT = "night.json"

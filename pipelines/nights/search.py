@@ -8,7 +8,7 @@ near to are kept, and only what is new is searched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
+from copydetect.candidates.density_steps import DensityScale
 from copydetect.catalog.generations import CatalogPart, Generation, part_uris
 from copydetect.catalog.grown_index import copy_partition, grown_index
 from copydetect.catalog.lists import (
@@ -106,6 +107,14 @@ class NightSearch:
     def is_young(self) -> bool:
         """Whether there is little."""
         return int(self.living.sum()) <= YOUNG_IMAGES
+
+    @property
+    def known_scale(self) -> dict[str, float] | None:
+        """What stays as it was measured when everything was searched last, so that pairs of which
+        neither image is near to anything new keep their scores."""
+        if self.is_whole or self.before is None:
+            return None
+        return {field.name: self.before.quality[field.name] for field in fields(DensityScale)}
 
     @property
     def trains(self) -> bool:

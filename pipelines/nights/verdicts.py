@@ -94,7 +94,7 @@ def verified_pairs(
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
-    merging = (place, proposals, job.settings.candidates, DensityOptions())
+    merging = (place, proposals, job.settings.candidates, DensityOptions(), search.known_scale)
     candidates = stages.propose(*merging)
     scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
@@ -187,8 +187,8 @@ class _Judge:
         asked = asked.take(np.flatnonzero(~spare | left))
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
-            overturned = asked.unsettled(found.matches.filter(pa.array(~found.overturned)), False)
-            again = asked.take(np.flatnonzero(overturned))
+            overturned = found.matches.filter(pa.array(found.overturned))
+            again = asked.take(np.flatnonzero(~asked.unsettled(overturned, False)))
             self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
