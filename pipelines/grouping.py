@@ -57,16 +57,15 @@ def group(
         compared.extend(found)
         failed.extend(not_read)
         unreadable.extend(_unreadable(place, not_read))
-        more = tables.read_tables(place.storage, found, tables.MATCHES)
-        return pa.concat_tables([matches, more])
+        return tables.read_tables(place.storage, found, tables.MATCHES)
 
     pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
-    matches = compare("connect families", pairs)
+    matches = pa.concat_tables([matches, compare("connect families", pairs)])
     looked = look_back(place, images_to_look_at(images, matches), settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
     pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
-    matches = compare("compare with the kept", pairs)
-    members = group_copies(images, matches, options, histories, unreadable, spare)
+    more = compare("compare with the kept", pairs)
+    members = group_copies(images, matches, options, histories, unreadable, spare, more)
     grouped = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, grouped, groups_table(members, images))
     return {

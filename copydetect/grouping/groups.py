@@ -66,6 +66,7 @@ def group_copies(
     histories: pa.Table | None = None,
     unreadable: Collection[str] = (),
     spare: pa.Table | None = None,
+    compared: pa.Table | None = None,
 ) -> list[GroupMember]:
     """Groups of at least two images, by group_id; in a group the kept image, then by image_id.
 
@@ -73,10 +74,11 @@ def group_copies(
     image that they repeat. matches: the `matches` table; histories: the `histories` table, which
     may lack images. No table's row order matters. unreadable: image_ids of files that could not be
     read, which are in no group. spare: the `candidates` that were first left out, for there are
-    many of their images.
+    many of their images. compared: `matches` rows of `pairs_to_compare`; they tell who belongs and
+    who may go, and not which image is kept, so that it is the one that was compared.
     InputError where an image_id is not unique or a match or duplicate names no image.
     """
-    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options)
+    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options, compared)
     members = [member for group in grouping.groups() for member in group]
     members = going_together(members, images)
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
@@ -151,15 +153,19 @@ class _Grouping:
         unreadable: Collection[str],
         spare: pa.Table | None,
         options: GroupOptions | None,
+        compared: pa.Table | None = None,
     ) -> _Grouping:
         options = options or GroupOptions()
         images = images.sort_by("image_id")
         readable = _readable(images, unreadable)
         originals = numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
         files = np.bincount(originals[readable], minlength=len(originals))
-        pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
+        pairs = first = VerifiedPairs.of(images, originals, matches).among(files > 0)
+        if compared is not None and len(compared):
+            matches = pa.concat_tables([matches, compared])
+            pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
         histories = tables.HISTORIES.empty_table() if histories is None else histories
-        originality = Originality.of(images, originals, histories, pairs)
+        originality = Originality.of(images, originals, histories, first)
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
         removals = Removals(pairs, sizes, originality, options.keep.suggest)

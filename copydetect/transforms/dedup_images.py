@@ -298,14 +298,14 @@ def _group(place: _Place) -> None:
             tables.write_table(storage, place.compared_uri(name, table), pa.concat_tables(found))
         for one in verified:
             unreadable.extend(one.failures["image_id"].to_pylist())
-        return pa.concat_tables([matches, *(one.matches for one in verified)])
+        return pa.concat_tables([tables.MATCHES.empty_table(), *(one.matches for one in verified)])
 
     pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
-    matches = compare(_CONNECTED, pairs)
+    matches = pa.concat_tables([matches, compare(_CONNECTED, pairs)])
     histories = histories_of(storage, images_to_look_at(images, matches), settings.decoding)
     pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
-    matches = compare(_COMPARED, pairs)
-    members = group_copies(images, matches, options, histories, unreadable, spare)
+    more = compare(_COMPARED, pairs)
+    members = group_copies(images, matches, options, histories, unreadable, spare, more)
     tables.write_table(storage, place.groups_uri, groups_table(members, images))
 
 
