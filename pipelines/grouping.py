@@ -15,6 +15,7 @@ from copydetect.grouping.comparisons import (
     write_comparisons,
 )
 from copydetect.grouping.groups import (
+    COMPARISONS,
     GroupOptions,
     group_copies,
     images_to_look_at,
@@ -63,8 +64,10 @@ def group(
     matches = pa.concat_tables([matches, compare("connect families", pairs)])
     looked = look_back(place, images_to_look_at(images, matches), settings.decoding)
     histories = tables.read_tables(place.storage, looked, tables.HISTORIES)
-    pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
-    more = compare("compare with the kept", pairs)
+    more = tables.MATCHES.empty_table()
+    for _ in range(COMPARISONS):
+        pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare, more)
+        more = pa.concat_tables([more, compare("compare with the kept", pairs)])
     members = group_copies(images, matches, options, histories, unreadable, spare, more)
     grouped = runs.join(place.folder, "groups", runs.part_name(0))
     tables.write_table(place.storage, grouped, groups_table(members, images))

@@ -6,8 +6,8 @@ members, and which of them may go
 Not all pairs are verified at first. Of a family of more than two dozen copies each image is
 compared with a few others, and with more only where these do not bring it into their group
 (`pairs_to_connect`). And a member may go only where it was compared with the kept image, which is
-not known before (`pairs_to_compare`). So a thousand copies of a picture take less than four
-thousand pairs.
+not known before (`pairs_to_compare`). So the pairs of a family grow with its size, not with its
+square: 2.7 an image at first in a family of a thousand, and one with each image that is kept.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ from copydetect.grouping.removals import NOT_ASKED_FOR, NOT_COMPARED, Removals
 from copydetect.types import Candidate, GroupMember, ImageRef, Relation
 
 _REF = ["image_id", "uri", "member", "role"]
+
+
+COMPARISONS = 4
+"""How often kept images are compared with their members at most: once they are, a more preferred
+image may turn out to hold the whole group, and then is the one to compare."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,14 @@ def pairs_to_compare(
     histories: pa.Table | None = None,
     unreadable: Collection[str] = (),
     spare: pa.Table | None = None,
+    compared: pa.Table | None = None,
 ) -> list[Candidate]:
     """Pairs of a kept image and a member that could go, had the two been compared; by their ids.
 
     Arguments as of `group_copies`, for which these pairs should be verified first. Their score is
     what other pairs say: that both belong to one group.
     """
-    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options)
+    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options, compared)
     return sorted(grouping.uncompared(), key=lambda pair: (pair.query_id, pair.reference_id))
 
 

@@ -23,6 +23,7 @@ from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.comparisons import spare_candidates, write_comparisons
 from copydetect.grouping.groups import (
+    COMPARISONS,
     GroupOptions,
     group_copies,
     images_to_look_at,
@@ -56,7 +57,8 @@ from copydetect.verification.match_parts import PairImages, VerifyOptions, verif
 from copydetect.verification.whole_families import PartFiles, judge_families
 
 _PARTS = 16
-_CONNECTED, _COMPARED = "connected", "comparisons"
+_CONNECTED = "connected"
+_COMPARED = tuple(f"compared-{number}" for number in range(COMPARISONS))
 
 
 class DedupImages(beam.PTransform[Any, Any]):
@@ -201,7 +203,7 @@ class _Place:
         return (self.groups_uri,)
 
     def _later(self, name: str) -> list[str]:
-        return [self.compared_uri(compared, name) for compared in (_CONNECTED, _COMPARED)]
+        return [self.compared_uri(compared, name) for compared in (_CONNECTED, *_COMPARED)]
 
     def compared_uri(self, compared: str, name: str) -> str:
         """The file of what comparing pairs gives that were left out at first."""
@@ -288,23 +290,21 @@ def _group(place: _Place) -> None:
         folder = runs.join(place.folder, "search", name)
         work = [files[1:] for files in write_comparisons(storage, folder, pairs, images)]
         verified = [verify_part(storage, *files, (opened, opened), verifying) for files in work]
-        for table, found in (
-            ("matches", [tables.MATCHES.empty_table(), *(one.matches for one in verified)]),
-            (
-                "verify-failures",
-                [tables.FAILURES.empty_table(), *(one.failures for one in verified)],
-            ),
-        ):
-            tables.write_table(storage, place.compared_uri(name, table), pa.concat_tables(found))
-        for one in verified:
-            unreadable.extend(one.failures["image_id"].to_pylist())
-        return pa.concat_tables([tables.MATCHES.empty_table(), *(one.matches for one in verified)])
+        failed = [tables.FAILURES.empty_table(), *(one.failures for one in verified)]
+        found = [tables.MATCHES.empty_table(), *(one.matches for one in verified)]
+        for table, made in (("matches", found), ("verify-failures", failed)):
+            uri = place.compared_uri(name, table)
+            tables.write_table(storage, uri, pa.concat_tables(made))
+        unreadable.extend(pa.concat_tables(failed)["image_id"].to_pylist())
+        return pa.concat_tables(found)
 
     pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
     matches = pa.concat_tables([matches, compare(_CONNECTED, pairs)])
     histories = histories_of(storage, images_to_look_at(images, matches), settings.decoding)
-    pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare)
-    more = compare(_COMPARED, pairs)
+    more = tables.MATCHES.empty_table()
+    for name in _COMPARED:
+        pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare, more)
+        more = pa.concat_tables([more, compare(name, pairs)])
     members = group_copies(images, matches, options, histories, unreadable, spare, more)
     tables.write_table(storage, place.groups_uri, groups_table(members, images))
 
