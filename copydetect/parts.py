@@ -25,6 +25,7 @@ from copydetect.types import ImageRow, Role
 
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
+_HASH_DIGITS = 16
 
 
 def part_count(images: int) -> int:
@@ -36,7 +37,18 @@ def part_count(images: int) -> int:
 
 def part_of(sha256: str, parts: int) -> int:
     """The part, 0 … parts − 1, whose range of hashes holds `sha256` (hex)."""
-    return int(sha256[:16], 16) * parts >> 64
+    return int(sha256[:_HASH_DIGITS], 16) * parts >> 64
+
+
+def parts_of_hashes(hashes: Sequence[str], parts: int) -> npt.NDArray[np.int64]:
+    """(n,) `part_of` each, for up to 2³² parts."""
+    digits = "".join(sha256[:_HASH_DIGITS] for sha256 in hashes)
+    values = np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
+    # The upper half of a product of 96 bits, out of two of 64.
+    count, half = np.uint64(parts), np.uint64(32)
+    low = (values & np.uint64(2**32 - 1)) * count >> half
+    parts_of_all: npt.NDArray[np.int64] = ((values >> half) * count + low >> half).astype(np.int64)
+    return parts_of_all
 
 
 @dataclass(frozen=True)

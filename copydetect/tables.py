@@ -201,22 +201,32 @@ def write_rows(
     storage: Storage, uri: str, rows: Iterable[object], schema: pa.Schema, together: int = 8192
 ) -> None:
     """Write dataclass instances as they come, holding some of them and the compressed file."""
-    buffer = io.BytesIO()
     remaining = iter(rows)
+    some = iter(lambda: list(islice(remaining, together)), [])
+    write_batches(storage, uri, (rows_to_table(few, schema) for few in some), schema)
+
+
+def write_batches(
+    storage: Storage, uri: str, batches: Iterable[pa.Table], schema: pa.Schema
+) -> None:
+    """Write tables as they come, as one file; of the rows, the compressed ones are held."""
+    buffer = io.BytesIO()
     with parquet.ParquetWriter(buffer, schema, compression="zstd") as writer:
-        while some := list(islice(remaining, together)):
-            writer.write_table(rows_to_table(some, schema))
+        for batch in batches:
+            writer.write_table(batch)
     storage.write(uri, buffer.getvalue())
 
 
-def read_batches(storage: Storage, uri: str) -> Iterator[pa.Table]:
-    """A Parquet file, group of rows by group of rows; InputError names a file that is not such a
-    table."""
+def read_batches(
+    storage: Storage, uri: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """A Parquet file, or some of its columns, group of rows by group of rows; InputError names a
+    file that is not such a table."""
     with storage.open(uri) as stream:
         try:
             file = parquet.ParquetFile(stream)
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group, use_threads=False)
+                yield file.read_row_group(group, columns, use_threads=False)
         except DAMAGED as error:
             reason = first_line(error)
             raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
@@ -226,7 +236,8 @@ def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> 
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
         # `parquet.read_table` would load Arrow's datasets, and pandas where that is installed.
-        table = parquet.ParquetFile(io.BytesIO(storage.read(uri))).read(columns)
+        file = parquet.ParquetFile(pa.BufferReader(storage.read(uri)))
+        table = file.read(columns, use_threads=False)
         return table.select(columns) if columns else table
     except DAMAGED as error:
         raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error

@@ -101,7 +101,7 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
         # Few images have few strangers worth a look, and without any there is nothing to learn.
         job = replace(job, settings=replace(job.settings, verify_score=-math.inf))
     study = _listing(chosen.collection)
-    digest = content_digest(study)
+    digest = content_digest([study])
     # How pairs are labelled changes nothing in what is searched.
     searched = str(replace(options, distinct=False))
     folder = runs.run_folder_name({**job.decisive, "study": searched}, digest)

@@ -109,7 +109,7 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     """Edit what is not edited yet; returns how many parts there are."""
     parts = part_count(listing.images)
     uris = [job.part_uri("copies", part) for part in range(parts)]
-    wanted = [part for part, uri in enumerate(uris) if not job.storage.is_whole(uri)]
+    wanted = [part for part, uri in enumerate(uris) if not _is_done(job, uri)]
     processes = engine.processes
     transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
     engine.run(
@@ -119,6 +119,14 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
         done=lambda: sum(map(job.storage.exists, uris)) * listing.images // parts,
     )
     return parts
+
+
+def _is_done(job: EditsJob, copies: str) -> bool:
+    """Whether a part is finished, and all its copies are still there."""
+    if not job.storage.is_whole(copies):
+        return False
+    names = tables.read_table(job.storage, copies, ["query_id"])["query_id"].unique()
+    return all(job.storage.exists(runs.join(job.images, name)) for name in names.to_pylist())
 
 
 def _part_tables(job: EditsJob, table: str, parts: int, schema: pa.Schema) -> pa.Table:

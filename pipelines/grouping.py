@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.grouping.comparisons import (
@@ -22,6 +23,7 @@ from copydetect.grouping.groups import (
     pairs_to_compare,
     pairs_to_connect,
 )
+from copydetect.grouping.involved import involved
 from copydetect.grouping.places import groups_table
 from copydetect.parts import Sides
 from copydetect.settings import Settings
@@ -40,24 +42,27 @@ def group(
     settings: Settings,
     verifying: VerifyOptions,
 ) -> dict[str, list[str]]:
-    """Group the verified pairs, in one step: only edges and image rows are held.
+    """Group the verified pairs, in one step: only edges and rows of copies are held.
 
     uris: of the tables so far; verifying: as all pairs were. Returns those that are new or longer:
     histories of copies, groups, matches, failures.
     """
     judged = _judge_families(place, sides, uris, verifying)
-    images = tables.read_tables(place.storage, uris["images"], tables.IMAGES)
-    matches = tables.read_tables(place.storage, judged, tables.MATCHES)
-    unreadable = _unreadable(place, uris["failures"])
-    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     spare = spare_candidates(place.storage, uris["candidates"])
+    images, matches = involved(
+        lambda: (tables.read_table(place.storage, uri) for uri in uris["images"]),
+        tables.read_tables(place.storage, judged, tables.MATCHES),
+        spare,
+    )
+    unreadable = _unreadable(place, uris["failures"], images)
+    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     compared, failed = [], []
 
     def compare(stage: str, pairs: Sequence[Candidate]) -> pa.Table:
         found, not_read = _compare(place, sides, stage, pairs, images, verifying)
         compared.extend(found)
         failed.extend(not_read)
-        unreadable.extend(_unreadable(place, not_read))
+        unreadable.extend(_unreadable(place, not_read, images))
         return tables.read_tables(place.storage, found, tables.MATCHES)
 
     pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
@@ -113,7 +118,7 @@ def _compare(
 ) -> tuple[list[str], list[str]]:
     """Verify pairs that were left out before; the tables of matches and of failures.
 
-    images: the `images` table, in the order of its parts.
+    images: those that are involved.
     """
     if not pairs:
         return [], []
@@ -140,8 +145,10 @@ def _compare(
     return matches, failures
 
 
-def _unreadable(place: Workplace, failures: Sequence[str]) -> list[str]:
-    """The image_ids that some tables of failures name."""
-    failed = tables.read_tables(place.storage, failures, tables.FAILURES, ["image_id"])
-    ids: list[str] = failed["image_id"].to_pylist()
-    return ids
+def _unreadable(place: Workplace, failures: Sequence[str], images: pa.Table) -> list[str]:
+    """Those of some images that tables of failures name."""
+    found: list[str] = []
+    for uri in failures:
+        named = tables.read_table(place.storage, uri, ["image_id"])["image_id"]
+        found += named.filter(pc.is_in(named, images["image_id"])).to_pylist()
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from copydetect import runs
+from copydetect import runs, tables
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
@@ -24,6 +24,7 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
+from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -217,23 +218,31 @@ def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     place = workplace_of(job, folder)
     described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
     manifest = search_and_verify(job, place, folder, described)
-    inputs = {
-        listing.role: _role_input(job, manifest, listing, job.inputs[listing.role])
-        for listing in listings
-    }
+    known = {uri for one in described.values() for uri in one.failures}
+    later = [uri for uri in manifest.table_uris(job.output, "failures") if uri not in known]
+    inputs = {}
+    for listing in listings:
+        failed = _failed(job.storage, described[listing.role], listing.role, later)
+        inputs[listing.role] = _role_input(listing, job.inputs[listing.role], failed)
     allowed = job.options.max_failed_fraction
     accepted = all(one.failed <= allowed * one.images for one in inputs.values())
     return replace(manifest, inputs=inputs, accepted=accepted)
 
 
-def _role_input(job: Job, manifest: Manifest, listing: Listing, sources: Sources) -> RoleInput:
-    failures = manifest.table(job.storage, job.output, "failures", ["role", "image_id"])
-    images = manifest.table(job.storage, job.output, "images", ["role", "image_id", "status"])
-    named = failures.filter(pc.equal(failures["role"], listing.role))["image_id"]
-    unread = images.filter(
-        pc.and_(pc.equal(images["role"], listing.role), pc.equal(images["status"], "failed"))
-    )["image_id"]
-    failed = len({*named.to_pylist(), *unread.to_pylist()})
+def _failed(storage: Storage, described: RoleParts, role: Role, later: Sequence[str]) -> int:
+    """How many images of a role could not be used. later: the tables of failures after it was
+    described."""
+    table = tables.read_tables(storage, later, tables.FAILURES, ["role", "image_id"])
+    named = table.filter(pc.equal(table["role"], role))["image_id"]
+    failed = 0
+    for uri in described.image_files:
+        part = tables.read_table(storage, uri, ["image_id", "status"])
+        unused = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
+        failed += pc.sum(unused).as_py() or 0
+    return failed
+
+
+def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
     return RoleInput(
         named=sources.named,
         images=listing.images,

@@ -12,7 +12,8 @@ from copydetect.errors import InputError, OptionError, TransientError
 from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
-from copydetect.storage.records import remove_unfinished, stranger_in
+from copydetect.runs import MANIFEST, join
+from copydetect.storage.records import record_uri, remove_unfinished, stranger_in
 
 try:
     import fcntl
@@ -99,8 +100,14 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def refuse_foreign(output: str) -> None:
-    """InputError where the folder holds files, but none of an earlier run."""
-    stranger = "" if "://" in output else stranger_in(output)
+    """InputError where the folder holds files, but no earlier run, or the manifest of others."""
+    if "://" in output:
+        return
+    manifest = join(output, MANIFEST)
+    if os.path.exists(manifest) and not os.path.exists(record_uri(output, manifest)):
+        stranger = MANIFEST
+    else:
+        stranger = stranger_in(output)
     if stranger:
         raise InputError(
             f"the output folder {output} holds other files, such as {stranger}: give a new or an "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import apache_beam as beam
-import pyarrow as pa
 import pyarrow.compute as pc
 from loky import cpu_count
 from pyarrow import parquet
@@ -21,8 +21,8 @@ from copydetect.images.decoding import DecodeOptions
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
-from copydetect.inputs.listing import content_digest
-from copydetect.inputs.repeated_ids import FoundImage, distinct_ids
+from copydetect.inputs.listing import DIGESTED, content_digest
+from copydetect.inputs.repeated_ids import tell_apart
 from copydetect.inputs.sources import Sources
 from copydetect.options import Channel
 from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
@@ -176,39 +176,13 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
         unit="files",
         done=lambda: place.done(uris, sources.file_count),
     )
-    pieces = [tables.read_table(place.storage, uri) for uri in uris]
-    renamed = _tell_apart(place.storage, uris, pieces)
-    listing = pa.concat_tables(pieces)
-    if not listing.num_rows:
+    images = sum(map(place.rows, uris))
+    if not images:
         raise InputError(f"{sources.named} holds no images")
-    digest = content_digest(listing)
-    example = renamed[0] if renamed else ""
-    return Listing(role, listing.num_rows, digest, tuple(uris), len(renamed), example)
-
-
-def _tell_apart(storage: Storage, uris: Sequence[str], pieces: list[pa.Table]) -> list[str]:
-    """Give repeated image_ids names of their own, in the pieces and their files; the new names."""
-    everything = pa.concat_tables(pieces)
-    if pc.count_distinct(everything["image_id"]).as_py() == everything.num_rows:
-        return []
-    found = [
-        FoundImage(image_id, origin, member or uri)
-        for image_id, origin, member, uri in zip(
-            *(everything[name].to_pylist() for name in ("image_id", "origin", "member", "uri")),
-            strict=True,
-        )
-    ]
-    ids = distinct_ids(found)
-    renamed = [new for new, one in zip(ids, found, strict=True) if new != one.image_id]
-    start = 0
-    for number, (uri, piece) in enumerate(zip(uris, pieces, strict=True)):
-        own = pa.array(ids[start : start + piece.num_rows], pa.string())
-        start += piece.num_rows
-        if not own.equals(piece["image_id"].combine_chunks()):
-            at = piece.column_names.index("image_id")
-            pieces[number] = piece.set_column(at, piece.schema.field(at), own)
-            tables.write_table(storage, uri, pieces[number])
-    return renamed
+    renamed, example = tell_apart(place.storage, uris)
+    batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
+    digest = content_digest(chain.from_iterable(batches))
+    return Listing(role, images, digest, tuple(uris), renamed, example)
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> RoleParts:

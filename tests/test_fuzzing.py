@@ -36,7 +36,7 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.runs import Manifest
 from copydetect.storage.files import LocalStorage
-from copydetect.storage.records import Record
+from copydetect.storage.records import Record, names_record, recorded_names
 from copydetect.verification.calibration import Calibration
 from tests.conftest import STORAGE, encoded
 from tests.scenes import scene
@@ -75,6 +75,14 @@ def read_record(path: Path) -> object:
     if record is None:
         raise InputError("no record")
     return record
+
+
+def read_names(path: Path) -> object:
+    found = recorded_names("out", "out/.copydetect/images/0.names", path.read_bytes())
+    assert all(os.path.normpath(name).startswith("out/images/") for name in found)
+    if not found:
+        raise InputError("no names")
+    return found
 
 
 def read_spill(path: Path) -> object:
@@ -141,6 +149,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
         ),
         Kind("index.json", [json.dumps(index).encode()], read_index),
         Kind("record.json", [Record(3, "0" * 64).to_json()], read_record),
+        Kind("names.json", [names_record(["a/b.jpg", "c.jpg"])], read_names),
         Kind("part.spill", [spill], read_spill),
         Kind("arrays.npz", [arrays], lambda path: read_arrays(STORAGE, str(path))),
         Kind("photos.csv", [csv_of(["uri", "image_id"], *([n, n] for n in names))], read_input),
@@ -178,7 +187,8 @@ def read_truths(path: Path) -> object:
 
 
 KINDS = [
-    "manifest.json", "card.json", "calibration.json", "index.json", "record.json", "part.spill",
+    "manifest.json", "card.json", "calibration.json", "index.json", "record.json", "names.json",
+    "part.spill",
     "arrays.npz", "photos.csv", "shard.tar", "photos.parquet", "table.parquet", "truth.csv",
     "image",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import InputError
+from copydetect.pipelines.outputs import refuse_foreign
 from copydetect.storage.records import RECORDS, recorded_files, remove_unfinished, stranger_in
 from copydetect.storage.remote import RecordedStorage
 from tests.conftest import Planted, Run, dedup_run
@@ -70,6 +71,34 @@ def test_nothing_is_written_or_deleted_through_a_link(tmp_path: Path) -> None:
         storage.write(str(tmp_path / "out" / "report" / "index.html"), b"new")
     storage.delete(str(tmp_path / "out" / "report"))
     assert contents(tmp_path / "elsewhere") == before
+
+
+@pytest.mark.parametrize("linked", [RECORDS, f"{RECORDS}/report"])
+def test_records_behind_a_link_are_none_of_ours(linked: str, tmp_path: Path) -> None:
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    storage = RecordedStorage(str(output))
+    storage.write(str(output / "report" / "index.html"), b"ours")
+    elsewhere.mkdir()
+    for name in ("index.html.json", "report/index.html.json", "0.names"):
+        (elsewhere / name).parent.mkdir(exist_ok=True)
+        (elsewhere / name).write_bytes(b'{"names": ["index.html"]}')
+    shutil.rmtree(output / linked)
+    (output / linked).symlink_to(elsewhere)
+    before = contents(elsewhere)
+    with pytest.raises(InputError, match="is a link"):
+        storage.write(str(output / "report" / "index.html"), b"new")
+    storage.delete(str(output / "report"))
+    assert contents(elsewhere) == before
+    assert (output / "report" / "index.html").read_bytes() == b"ours"
+    assert bool(stranger_in(str(output))) == (linked == RECORDS)
+
+
+def test_a_manifest_of_somebody_else_is_told_before_the_work(tmp_path: Path) -> None:
+    RecordedStorage(str(tmp_path)).write(str(tmp_path / "manifest.json"), b"ours")
+    refuse_foreign(str(tmp_path))
+    (tmp_path / RECORDS / "manifest.json.json").unlink()
+    with pytest.raises(InputError, match=r"other files, such as manifest\.json"):
+        refuse_foreign(str(tmp_path))
 
 
 def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:

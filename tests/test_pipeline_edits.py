@@ -99,6 +99,32 @@ def test_an_interrupted_run_continues(
     assert written(output) == written(fresh)
 
 
+def test_one_record_is_kept_of_many_copies(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main([str(photos), "--output", str(output), "--copies=5", *LOCAL]) == 0
+    assert len(list((output / "images").rglob("*.jpg"))) == 30
+    records = [file for file in (output / ".copydetect").rglob("*") if file.is_file()]
+    assert len(records) == 3 + 1  # the results, and the copies of one part
+
+
+def test_a_copy_that_has_gone_meanwhile_is_made_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", "out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("copydetect.pipelines.edits._write_results", fail)
+        assert main([str(photos), "--output", str(output), *LOCAL]) == 1
+    lost = next((output / "images").rglob("*.jpg"))
+    data = lost.read_bytes()
+    lost.unlink()
+    assert main([str(photos), "--output", str(output), *LOCAL]) == 0
+    assert lost.read_bytes() == data
+
+
 def test_broken_images_become_failures_and_too_many_an_exit_code(
     photos: Path, tmp_path: Path, capsys
 ) -> None:

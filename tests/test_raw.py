@@ -86,7 +86,13 @@ def test_a_raw_file_is_told_from_a_tiff() -> None:
     Image.new("RGB", (8, 8)).save(plain, "TIFF")
     assert sniff_format(plain.getvalue()) == "TIFF"
     assert sniff_format(dng(jpeg())) == "RAW"
-    for start in (b"FUJIFILMCCD-RAW 0201", b"IIRO\x08\0\0\0", b"\0\0\0\x18ftypcrx \0\0\0\x01"):
+    for start in (
+        b"FUJIFILMCCD-RAW 0201",
+        b"IIRO\x08\0\0\0",
+        b"\0\0\0\x18ftypcrx \0\0\0\x01",
+        b"II\x1a\0\0\0HEAPCCDR\2\0",
+        b"ARRI\x12\0\0\0",
+    ):
         assert sniff_format(start.ljust(64, b"\0")) == "RAW"
     assert sniff_format(b"II*\0\x10\0\0\0CR\x02\0".ljust(64, b"\0")) == "RAW"
 
@@ -107,6 +113,19 @@ def test_raw_files_are_listed_where_they_can_be_read_and_else_counted(
     assert (found.file_count, found.skipped) == (1, {".cr2": 1, ".dng": 1})
     monkeypatch.setattr(kinds, "can_read_raw", lambda: True)
     assert find_sources(LocalStorage(), str(tmp_path)).file_count == 3
+
+
+def test_a_file_called_raw_is_told_by_its_first_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, start in (("a.jpg", b"-"), ("b.raw", b"IIU\0\x18\0\0\0"), ("c.raw", b"\xeb\x63")):
+        (tmp_path / name).write_bytes(start.ljust(600, b"\0"))
+    monkeypatch.setattr(kinds, "can_read_raw", lambda: True)
+    found = find_sources(LocalStorage(), str(tmp_path))
+    assert [name for piece in found.pieces for name in piece.names] == ["a.jpg", "b.raw"]
+    assert found.skipped == {".raw": 1}
+    assert raw.is_named_raw("A/B.RAW")
+    assert not raw.is_named_raw("straw")
 
 
 def test_the_preview_is_decoded() -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.storage.records import Record, record_uri, recorded_uri, records_uri
+from copydetect.errors import InputError
+from copydetect.storage.records import (
+    RECORDS,
+    Record,
+    record_uri,
+    recorded_files,
+    recorded_uri,
+    records_uri,
+)
 from copydetect.storage.remote import RecordedStorage
 
 
@@ -58,6 +66,55 @@ def test_only_files_of_the_folder_have_records(tmp_path: Path) -> None:
     assert record_uri("/out", "/out-2/part") == ""
     assert records_uri("/out", "/out/run/search") == "/out/.copydetect/run/search"
     assert recorded_uri("/out", record_uri("/out", "/out/a/b")) == "/out/a/b"
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+
+
+def test_files_that_are_written_together_have_one_record(
+    storage: RecordedStorage, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "images")
+    for number in range(3):
+        files = {f"{number}/{n}.jpg": b"%d" % n for n in range(20)}
+        storage.write_together(folder, files)
+        storage.write_together(folder, files)  # as by a run that was interrupted
+    assert len(list((tmp_path / RECORDS).rglob("*.names"))) == 3
+    assert len(recorded_files(str(tmp_path), folder)) == 60
+    assert storage.read(f"{folder}/2/7.jpg") == b"7"
+    (tmp_path / "images" / "2" / "mine.jpg").write_bytes(b"the user's")
+    storage.delete(folder)
+    assert files_below(tmp_path) == ["images/2/mine.jpg"]
+
+
+def test_of_files_written_together_none_replaces_that_of_a_user(
+    storage: RecordedStorage, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b.jpg").write_bytes(b"the user's")
+    with pytest.raises(InputError, match=r"b\.jpg was not made by copydetect"):
+        storage.write_together(str(tmp_path / "images"), {"a.jpg": b"a", "b.jpg": b"b"})
+    assert files_below(tmp_path) == ["images/b.jpg"]
+    storage.write_together(str(tmp_path / "images"), {"a.jpg": b"a", "c.jpg": b"c"})
+    storage.write_together(str(tmp_path / "images"), {"c.jpg": b"new", "d.jpg": b"d"})
+    assert (tmp_path / "images" / "c.jpg").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"", b"[", b'["victim"]', b'{"names": ["../victim", "/victim", "..", "", "a/../../victim"]}'],
+)
+def test_a_record_of_names_that_was_changed_deletes_nothing_elsewhere(
+    record: bytes, storage: RecordedStorage, tmp_path: Path
+) -> None:
+    storage.write_together(str(tmp_path / "images"), {"a.jpg": b"a"})
+    (tmp_path / "victim").write_bytes(b"the user's")
+    (tmp_path / "images" / "victim").write_bytes(b"the user's")
+    (noted,) = (tmp_path / RECORDS).rglob("*.names")
+    noted.write_bytes(record)
+    storage.delete(str(tmp_path / "images"))
+    assert {"victim", "images/victim"} <= set(files_below(tmp_path))
 
 
 def test_a_record_outlives_its_form() -> None:

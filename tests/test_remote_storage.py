@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
-from copydetect.errors import InputError, OptionError
+from copydetect.errors import InputError, OptionError, is_transient
+from copydetect.storage import remote
 from copydetect.storage.downloads import LIMIT_VARIABLE, cache_limit_bytes
 from copydetect.storage.places import storage_for
 from copydetect.storage.remote import BeamStorage
@@ -32,6 +33,12 @@ class _Upload(io.BytesIO):
         if not self.closed:
             FILES[self._path] = self.getvalue()
         super().close()
+
+
+@pytest.fixture(autouse=True)
+def answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bucket has been silent so far."""
+    monkeypatch.setattr(remote, "_SILENT", {})
 
 
 class MadeUpFileSystem(FileSystem):
@@ -242,3 +249,39 @@ def test_paths_without_a_scheme_are_local(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "file").read_bytes() == b"data"
     assert isinstance(storage_for("made-up://place"), BeamStorage)
     assert not isinstance(storage_for(str(tmp_path)), BeamStorage)
+
+
+def test_a_bucket_that_did_not_answer_for_minutes_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, asked = [0.0], []
+
+    def silent(self: MadeUpFileSystem, path: str, *_: object, **__: object) -> io.BytesIO:
+        asked.append(path)
+        clock[0] += 100.0
+        raise BeamIOError("no route to host")
+
+    monkeypatch.setattr(MadeUpFileSystem, "open", silent)
+    monkeypatch.setattr(remote.time, "monotonic", lambda: clock[0])
+    for name in ("a", "b", "c"):
+        with pytest.raises(InputError, match=f"/{name}: .*no route to host") as caught:
+            BeamStorage().open(f"made-up://bucket/{name}")
+        assert is_transient(caught.value)
+    with pytest.raises(InputError):
+        BeamStorage().open("made-up://another/a")
+    assert asked == ["made-up://bucket/a", "made-up://another/a"]
+
+
+def test_what_a_bucket_lacks_does_not_silence_it() -> None:
+    FILES["made-up://bucket/there"] = b"abc"
+    with pytest.raises(InputError, match="no file"):
+        BeamStorage().open("made-up://bucket/gone")
+    assert BeamStorage().read("made-up://bucket/there") == b"abc"
+
+
+def test_without_credentials_s3_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_has_s3_credentials", lambda: False)
+    with pytest.raises(InputError, match="no credentials for s3://"):
+        BeamStorage().open("s3://bucket/a.jpg")
+    with pytest.raises(InputError, match="no credentials for s3://"):
+        BeamStorage().matching("s3://bucket/*.jpg")

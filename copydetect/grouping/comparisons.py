@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
+from copydetect.grouping.involved import NUMBER
 from copydetect.grouping.pairs import numbers_of
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
@@ -36,13 +37,14 @@ def write_comparisons(
 ) -> list[tuple[int, str, str]]:
     """Write pairs as parts of candidates; each part's number, its candidates and its pair numbers.
 
-    images: the `images` table in the order of its parts, so that a row's number is its image_no.
+    images: rows of the `images` table with their numbers, as of `involved`.
     """
     work = []
+    image_numbers = images[NUMBER].to_numpy()
     for part, start in enumerate(range(0, len(pairs), _TOGETHER)):
         table = tables.rows_to_table(pairs[start : start + _TOGETHER], tables.CANDIDATES)
         query, reference = (
-            numbers_of(images, table[name]) for name in ("query_id", "reference_id")
+            image_numbers[numbers_of(images, table[name])] for name in ("query_id", "reference_id")
         )
         starts, points = np.zeros(len(table) + 1, np.int64), np.empty((0, 4), np.float32)
         candidates = runs.join(folder, "candidates", runs.part_name(part))

@@ -15,15 +15,11 @@ import pyarrow.compute as pc
 
 from copydetect.errors import OptionError
 from copydetect.grouping.originality import CERTAIN, Originality
+from copydetect.images.raw import is_named_raw
 from copydetect.options import KeepRule, Suggest
 
 Integers = npt.NDArray[np.int64]
 
-_RAW = re.compile(
-    r"\.(3fr|ari|arw|cr2|cr3|crw|dcr|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|"
-    r"sr2|srf|srw|x3f)$",
-    re.IGNORECASE,
-)
 _BY_DEFAULT: tuple[KeepRule, ...] = ("original", "largest", "first")
 """What settles ties, whatever the rules."""
 
@@ -177,7 +173,7 @@ def _keys(rule: KeepRule, images: pa.Table, originality: Originality) -> list[np
         return [captured == "", age if rule == "oldest" else -age]
     if rule == "raw":
         ids = images["image_id"].to_pylist()
-        return [np.array([not _RAW.search(image_id) for image_id in ids], bool)]
+        return [np.array([not is_named_raw(image_id) for image_id in ids], bool)]
     if rule == "metadata":
         return [-originality.metadata]
     if rule == "shortest-path":

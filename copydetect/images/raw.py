@@ -8,6 +8,7 @@ their own signature, the others are TIFF files that say so by their tags.
 from __future__ import annotations
 
 import io
+import re
 import struct
 
 import numpy as np
@@ -15,9 +16,11 @@ from PIL import Image
 
 from copydetect.errors import ImageError
 
-RAW_EXTENSIONS = frozenset(
-    (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw", ".nef")
-) | {".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+RAW_EXTENSIONS = (
+    frozenset((".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq"))
+    | frozenset((".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw"))
+    | frozenset((".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"))
+)
 
 _SIGNATURES = (
     b"FUJIFILMCCD-RAW",
@@ -26,14 +29,22 @@ _SIGNATURES = (
     b"MMOR",
     b"IIU\0",
     b"FOVb",
+    b"ARRI",
+    b"II\x1a\0\0\0HEAPCCDR",
     b"\0MRM",
 )
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
+_NAMED_RAW = re.compile(rf"\.({'|'.join(sorted(e[1:] for e in RAW_EXTENSIONS))})$", re.IGNORECASE)
 _NEW_SUBFILE_TYPE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 262, 330, 50706
 _COLOUR_FILTER_ARRAY = 32803
 _MOST_TAGS = 512
 _ORIENTATION_OF_FLIP = {3: 3, 5: 8, 6: 6}
 """EXIF's orientation for what LibRaw calls a flip; other flips are none."""
+
+
+def is_named_raw(name: str) -> bool:
+    """Whether a file is called as RAW files are."""
+    return bool(_NAMED_RAW.search(name))
 
 
 def can_read_raw() -> bool:

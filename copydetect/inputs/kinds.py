@@ -93,4 +93,6 @@ CONTAINER_KINDS: dict[str, SourceKind] = {
 
 def image_extensions() -> frozenset[str]:
     """Extensions of what can be read here: RAW files only where `rawpy` is installed."""
-    return IMAGE_EXTENSIONS | RAW_EXTENSIONS if can_read_raw() else IMAGE_EXTENSIONS
+    # Dumps of disks and of sound are called .raw as well: its first bytes have to tell.
+    raw = RAW_EXTENSIONS - {".raw"} if can_read_raw() else frozenset[str]()
+    return IMAGE_EXTENSIONS | raw

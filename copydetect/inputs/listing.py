@@ -93,15 +93,21 @@ def list_images(
             yield ListedImage(*place, digest, len(content), origin=origin, companions=beside)
 
 
-def content_digest(listing: pa.Table) -> str:
-    """A digest of which images are there and what they hold, whatever their order."""
-    # A sum knows no order, so that no more than a batch of rows is held.
-    total = 0
-    for batch in listing.select(["role", "image_id", "sha256", "error_type"]).to_batches(8192):
-        for key in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+DIGESTED = ["role", "image_id", "sha256", "error_type"]
+"""The columns of a listing that tell which images are there and what they hold."""
+
+
+def content_digest(listing: Iterable[pa.Table]) -> str:
+    """A digest of the rows of some tables, of which the columns `DIGESTED` count, in any order."""
+    # A sum knows no order, so that no more than a table is held.
+    total = count = 0
+    for table in listing:
+        count += table.num_rows
+        columns = (table[name].to_pylist() for name in DIGESTED)
+        for key in zip(*columns, strict=True):
             digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
             total += int.from_bytes(digest, "big")
-    return hashlib.sha256(f"{listing.num_rows} {total}".encode()).hexdigest()
+    return hashlib.sha256(f"{count} {total}".encode()).hexdigest()
 
 
 def byte_identical(listed: Iterable[ListedImage]) -> list[list[ListedImage]]:

@@ -10,8 +10,9 @@ import shutil
 import stat
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -63,6 +64,9 @@ class Storage(Protocol):
     def write(self, uri: str, data: bytes) -> None:
         """Replace or create the file, and the folders that it needs."""
 
+    def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Replace or create many small files of a folder, each as `write` does, by their names."""
+
     def upload(self, local_path: str, uri: str) -> None:
         """Move a finished local file to `uri`, atomically."""
 
@@ -112,15 +116,20 @@ class LocalStorage:
 
     def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
         """settled: is called once the bytes are on the disk, before they get their name."""
-        with _finishing(uri, settled) as temporary:
-            temporary.write_bytes(data)
+        _finish({uri: partial(_fill, data)}, settled)
+
+    def write_together(
+        self, folder: str, files: Mapping[str, bytes], settled: Callable[[], object] = lambda: None
+    ) -> None:
+        """settled: as in `write`, once for all files."""
+        fills = {f"{folder}/{name}": partial(_fill, data) for name, data in files.items()}
+        _finish(fills, settled)
 
     def upload(
         self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
     ) -> None:
         """settled: as in `write`."""
-        with _finishing(uri, settled) as temporary:
-            shutil.move(local_path, temporary)
+        _finish({uri: partial(shutil.move, local_path)}, settled)
 
     def local_path(self, uri: str) -> str:
         return uri
@@ -237,24 +246,30 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-@contextlib.contextmanager
-def _finishing(uri: str, settled: Callable[[], object]) -> Iterator[Path]:
-    """A hidden name beside `uri` that becomes it once it is written, and on the disk; OSError that
-    names `uri` where that cannot be."""
-    temporary = None
+def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object]) -> None:
+    """Have files written under hidden names beside theirs, which they get once all are on the disk;
+    OSError that names the file where that cannot be. files: what writes each, by its URI."""
+    written: dict[str, Path] = {}
+    uri = ""
     try:
-        temporary = _temporary_beside(uri)
-        yield temporary
-        _settle(temporary)
+        for uri, fill in files.items():
+            written[uri] = _temporary_beside(uri)
+            fill(written[uri])
+            _settle(written[uri])
         settled()
-        os.replace(temporary, uri)
+        for uri, temporary in written.items():
+            os.replace(temporary, uri)
     except OSError as error:
         # A full disk is told without a path, and that of a hidden name says little.
         raise OSError(error.errno, error.strerror or str(error), uri) from error
     finally:
-        if temporary is not None:
+        for temporary in written.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _fill(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 def _settle(path: Path) -> None:

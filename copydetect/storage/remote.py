@@ -9,7 +9,9 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -22,7 +24,11 @@ from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
     linked_part,
+    names_record,
+    names_uri,
     record_uri,
+    recorded_files,
+    recorded_names,
     recorded_uri,
     records_uri,
     remove_recorded,
@@ -30,6 +36,9 @@ from copydetect.storage.records import (
 
 _REMOTE_BUFFER = 1 << 20
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
+_PATIENCE_SECONDS = 60.0
+_SILENT: dict[str, str] = {}
+"""Buckets that have not answered, and what their clients said."""
 
 
 class BeamStorage:
@@ -61,6 +70,13 @@ class BeamStorage:
             return
         with FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             file.write(data)
+
+    def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
+        if _is_local(folder):
+            self._local.write_together(folder, files)
+            return
+        for name, data in files.items():
+            BeamStorage.write(self, f"{folder}/{name}", data)
 
     def upload(self, local_path: str, uri: str) -> None:
         if _is_local(uri):
@@ -156,7 +172,17 @@ class _RemoteStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def _remote_errors(verb: str, uri: str) -> Iterator[None]:
-    """Each client has its own errors; one that is missing is told by nearly any of them."""
+    """Each client has its own errors; one that is missing is told by nearly any of them.
+
+    Clients try for minutes before they give up. A bucket that has not answered for so long is not
+    asked again by this process: else a manifest of its files would take for ever.
+    """
+    bucket = "/".join(uri.split("/")[:3])
+    _refuse_without_credentials(verb, uri)
+    if bucket in _SILENT:
+        said = f"{bucket} did not answer before: {_SILENT[bucket]}"
+        raise InputError(f"cannot {verb} {uri}: {said}") from OSError(said)
+    started = time.monotonic()
     try:
         yield
     except InputError:
@@ -167,8 +193,31 @@ def _remote_errors(verb: str, uri: str) -> Iterator[None]:
             f"cannot {verb} {uri}: no client for {scheme}:// is installed or set up: {error}"
         ) from error
     except Exception as error:
+        if time.monotonic() - started > _PATIENCE_SECONDS:
+            _SILENT[bucket] = str(error)
         trouble = error if isinstance(error, OSError) else OSError(str(error))
         raise InputError(f"cannot {verb} {uri}: {error}") from trouble
+
+
+def _refuse_without_credentials(verb: str, uri: str) -> None:
+    """InputError where S3 would be asked without credentials: its client tries for minutes."""
+    if uri.startswith("s3://") and not _has_s3_credentials():
+        raise InputError(
+            f"cannot {verb} {uri}: there are no credentials for s3://. Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and --s3_secret_access_key"
+        )
+
+
+@lru_cache(maxsize=1)
+def _has_s3_credentials() -> bool:
+    """Whether the client would find some, where it is installed."""
+    try:
+        import boto3
+    except ImportError:
+        return True  # that it is missing is told when it is asked for
+    options = getattr(FileSystems, "_pipeline_options", None)
+    given = options is not None and options.get_all_options().get("s3_access_key_id")
+    return bool(given) or boto3.Session().get_credentials() is not None
 
 
 class RecordedStorage(BeamStorage):
@@ -189,6 +238,21 @@ class RecordedStorage(BeamStorage):
         else:
             self._note(uri, record)
             super().write(uri, data)
+
+    def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """One record for all: they are deleted with the folder, and none is checked."""
+        if not self._is_inside(folder):
+            super().write_together(folder, files)
+            return
+        record = names_uri(self._folder, folder, files)
+        if _is_local(folder):
+            self._refuse_foreign(*(f"{folder}/{name}" for name in files))
+            self._local.write_together(
+                folder, files, settled=lambda: self._local.write(record, names_record(files))
+            )
+        else:
+            super().write(record, names_record(files))
+            super().write_together(folder, files)
 
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:
@@ -221,7 +285,9 @@ class RecordedStorage(BeamStorage):
         noted += [file.uri for file in self.files_under(records_uri(self._folder, uri))]
         for record in noted:
             if self.exists(record):
-                super().delete(recorded_uri(self._folder, record))
+                named = recorded_names(self._folder, record, self.read(record))
+                for file in named or [recorded_uri(self._folder, record)]:
+                    super().delete(file)
                 super().delete(record)
 
     def _is_inside(self, uri: str) -> bool:
@@ -230,12 +296,24 @@ class RecordedStorage(BeamStorage):
     def _note(self, uri: str, record: Record) -> None:
         super().write(record_uri(self._folder, uri), record.to_json())
 
-    def _refuse_foreign(self, uri: str) -> None:
-        """InputError where the file is somebody else's, or would be written through a link."""
-        if link := linked_part(self._folder, uri):
-            raise InputError(f"{link} is a link, through which nothing is written: remove it")
-        if os.path.exists(uri) and not os.path.exists(record_uri(self._folder, uri)):
-            raise InputError(f"{uri} was not made by copydetect and is not replaced: move it away")
+    def _refuse_foreign(self, *uris: str) -> None:
+        """InputError where a file is somebody else's, or would be written through a link."""
+        alone = []
+        for uri in uris:
+            record = record_uri(self._folder, uri)
+            if link := linked_part(self._folder, uri) or linked_part(self._folder, record):
+                raise InputError(f"{link} is a link, through which nothing is written: remove it")
+            if os.path.exists(uri) and not os.path.exists(record):
+                alone.append(uri)
+        if not alone:
+            return
+        top = alone[0][len(self._folder) + 1 :].split("/")[0]
+        ours = set(recorded_files(self._folder, f"{self._folder}/{top}"))
+        for uri in alone:
+            if uri not in ours:
+                raise InputError(
+                    f"{uri} was not made by copydetect and is not replaced: move it away"
+                )
 
 
 def _is_local(uri: str) -> bool:

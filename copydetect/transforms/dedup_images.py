@@ -31,6 +31,7 @@ from copydetect.grouping.groups import (
     pairs_to_connect,
 )
 from copydetect.grouping.histories import histories_of
+from copydetect.grouping.involved import involved
 from copydetect.grouping.places import groups_table
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader, stored_keypoints
@@ -270,21 +271,21 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
 
 
 def _group(place: _Place) -> None:
-    """Group all verified pairs; only edges and rows of images are held."""
+    """Group all verified pairs; only edges and rows of copies are held."""
     storage, settings = place.storage, place.settings
     verifying = settings.verification.for_collection(place.sides.queries.images)
     opened = _opened(place, verifying)
-    matches = _judge_families(place, verifying, opened)
-    images, failures = (
-        tables.read_tables(storage, uris, tables.SCHEMAS[name])
-        for name, uris in (
-            ("images", place.uris("images")),
-            ("failures", place.uris("failures") + place.numbered("verify-failures")),
-        )
+    spare = spare_candidates(storage, place.numbered("candidates"))
+    failures = tables.read_tables(
+        storage, place.uris("failures") + place.numbered("verify-failures"), tables.FAILURES
+    )
+    images, matches = involved(
+        lambda: (tables.read_table(storage, uri) for uri in place.uris("images")),
+        _judge_families(place, verifying, opened),
+        spare,
     )
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     unreadable = failures["image_id"].to_pylist()
-    spare = spare_candidates(storage, place.numbered("candidates"))
 
     def compare(name: str, pairs: Sequence[Candidate]) -> pa.Table:
         folder = runs.join(place.folder, "search", name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -16,12 +15,16 @@ from apache_beam.utils.shared import Shared
 from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
+from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Failure, ImageRef, Pixels
 from copydetect.workers.processes import Processes
+
+_BYTES_TOGETHER = 32 << 20
+"""Copies that are held until they are written, with one record of all."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ Edited = tuple[int, int, int]
 """A part's number, how many copies were made of its images, and how many of these failed."""
 
 
-def _joined(part: int, lists: Iterable[list[ListedImage]]) -> tuple[int, list[ListedImage]]:
-    return part, list(chain.from_iterable(lists))
+def _joined(part: int, rows: Iterable[ListedRows]) -> tuple[int, list[ListedRows]]:
+    return part, list(rows)
 
 
 class _CountCopies(beam.DoFn):
@@ -100,10 +103,10 @@ class _PartEditor:
         self._job = job
         self._shared = Shared()
 
-    def edit(self, work: tuple[int, list[ListedImage]]) -> Edited:
+    def edit(self, work: tuple[int, list[ListedRows]]) -> Edited:
         """Write the files of a part."""
         part, listed = work
-        rows, failures = self._edit(listed)
+        rows, failures = self._edit(unpacked(listed))
         job = self._job
         failed = tables.rows_to_table(failures, tables.FAILURES)
         tables.write_table(job.storage, job.part_uri("failures", part), failed)
@@ -123,6 +126,7 @@ class _PartEditor:
         job = self._job
         others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
         rows = []
+        made: dict[str, bytes] = {}
         readable = [twins for twins in families if not twins[0].error_type]
         for twins, content in read_in_turn(job.storage, readable):
             if isinstance(content, Failure):
@@ -131,10 +135,14 @@ class _PartEditor:
             try:
                 name = twins[0].image_id
                 for copy in copies_of(name, content, job.options, others):
-                    uri = runs.join(job.images, copy.query_id)
-                    job.storage.write(uri, copy.data)
+                    made[copy.query_id] = copy.data
                     rows += [copy.row(original.image_id) for original in twins]
             except ImageError as error:
                 why = ("edit", "ImageError", str(error), is_transient(error))
                 failures += [image.failure(*why) for image in twins]
+            if sum(map(len, made.values())) >= _BYTES_TOGETHER:
+                job.storage.write_together(job.images, made)
+                made = {}
+        if made:
+            job.storage.write_together(job.images, made)
         return rows, failures

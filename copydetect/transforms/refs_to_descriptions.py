@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from copydetect import tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
+from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical
 from copydetect.options import Channel
 from copydetect.parts import part_uri
@@ -30,7 +30,7 @@ from copydetect.workers.processes import Processes, WorkerError
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
 
-PartWork = tuple[int, list[ListedImage], frozenset[str]]
+PartWork = tuple[int, list[ListedRows], frozenset[str]]
 """A part's number, its images, and the SHA-256 of files that crash the process decoding them."""
 
 Described = tuple[int, int, int]
@@ -119,8 +119,8 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         return parts
 
 
-def _joined(part: int, lists: Iterable[list[ListedImage]]) -> PartWork:
-    return part, list(chain.from_iterable(lists)), frozenset()
+def _joined(part: int, rows: Iterable[ListedRows]) -> PartWork:
+    return part, list(rows), frozenset()
 
 
 class _CountImages(beam.DoFn):
@@ -156,8 +156,8 @@ class _PartDescriber:
 
     def describe(self, work: PartWork) -> Described:
         """Write the files of a part."""
-        part, listed, deadly = work
-        described = describe_part(self._storage, listed, self._load(), deadly)
+        part, rows, deadly = work
+        described = describe_part(self._storage, unpacked(rows), self._load(), deadly)
         # `images` is written last: where it is, the part is complete.
         for name in ("descriptors", "keypoints", "failures", "images"):
             table = getattr(described, name)
@@ -172,10 +172,10 @@ class _PartDescriber:
 
     def mend(self, work: PartWork) -> PartWork:
         """The part with those contents named that end a process by themselves."""
-        part, listed, _ = work
-        families = byte_identical(listed)
+        part, rows, _ = work
+        families = byte_identical(unpacked(rows))
         deadly = (twins[0].sha256 for twins in families if self._is_deadly(twins))
-        return part, listed, frozenset(deadly)
+        return part, rows, frozenset(deadly)
 
     def _is_deadly(self, twins: list[ListedImage]) -> bool:
         try:

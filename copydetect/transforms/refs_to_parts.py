@@ -7,44 +7,50 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from copydetect import tables
-from copydetect.inputs.listing import ListedImage
-from copydetect.parts import part_of
+from copydetect.inputs.listed_parts import ListedRows, PartSorter
 from copydetect.storage.files import Storage
 
 
 class RefsToParts(beam.PTransform[Any, Any]):
-    """URIs of listing files → (part number, batches of its images), for every wanted part.
+    """URIs of listing files → (part number, `ListedRows` of its images), for every wanted part.
 
     parts: how many there are; wanted: those still to be worked on.
     """
 
     def __init__(self, storage: Storage, parts: int, wanted: Collection[int]) -> None:
         super().__init__()
-        self._storage = storage
-        self._parts = parts
-        self._wanted = frozenset(wanted)
+        self._sort = _SortByPart(storage, PartSorter(parts, frozenset(wanted)))
+        self._wanted = wanted
 
     def expand(self, uris: PCollection[str]) -> PCollection[Any]:
-        listed = uris | "read listing" >> beam.FlatMap(
-            _listed_by_part, self._storage, self._parts, self._wanted
-        )
+        listed = uris | "read listing" >> beam.ParDo(self._sort)
         # A range of hashes may hold no image; its part has files all the same.
-        every = uris.pipeline | "parts" >> beam.Create([(part, []) for part in self._wanted])
+        every = uris.pipeline | "parts" >> beam.Create([(part, b"") for part in self._wanted])
         gathered: PCollection[Any] = (
             (listed, every) | "all parts" >> beam.Flatten() | "gather" >> beam.GroupByKey()
         )
         return gathered
 
 
-def _listed_by_part(
-    uri: str, storage: Storage, parts: int, wanted: frozenset[int]
-) -> Iterator[tuple[int, list[ListedImage]]]:
-    for table in tables.read_batches(storage, uri):
-        by_part: dict[int, list[ListedImage]] = {}
-        for row in table.to_pylist():
-            part = part_of(row["sha256"], parts)
-            if part in wanted:
-                by_part.setdefault(part, []).append(ListedImage(**row))
-        yield from by_part.items()
+class _SortByPart(beam.DoFn):
+    """Sorts the rows of several listing files together: those of a small one are of many parts."""
+
+    def __init__(self, storage: Storage, sorter: PartSorter) -> None:
+        self._storage = storage
+        self._sorter = sorter
+
+    def start_bundle(self) -> None:
+        self._sorter.clear()
+
+    def process(self, uri: str) -> Iterator[tuple[int, ListedRows]]:
+        for table in tables.read_batches(self._storage, uri):
+            yield from self._sorter.add(table)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for rows in self._sorter.sorted():
+            yield WindowedValue(rows, MIN_TIMESTAMP, (GlobalWindow(),))
