@@ -7,6 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, cast
 
 _T = TypeVar("_T")
@@ -54,8 +55,7 @@ def value_of(kind: Any, value: Any, name: str = "it") -> Any:
 
 def _dataclass_of(kind: Any, value: Any, name: str) -> Any:
     _expected(isinstance(value, dict), value, name, "an object")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints, fields = _fields_of(kind)
     prefix = "" if name == "it" else f"{name}."
     for stranger in sorted(value.keys() - fields.keys()):
         raise ValueError(f"{prefix}{stranger} is unknown")
@@ -66,12 +66,21 @@ def _dataclass_of(kind: Any, value: Any, name: str) -> Any:
     return kind(**{key: value_of(hints[key], value[key], f"{prefix}{key}") for key in value})
 
 
+@lru_cache(maxsize=64)
+def _fields_of(kind: Any) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """The types and the fields of a dataclass; finding its types compiles their texts."""
+    return typing.get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}
+
+
 def _sequence_of(origin: Any, inner: tuple[Any, ...], value: Any, name: str) -> Any:
     _expected(isinstance(value, list), value, name, "a list")
     kinds = list(inner)
     if origin is list or (len(inner) == 2 and inner[1] is Ellipsis):
         kinds = [inner[0]] * len(value)
     _expected(len(kinds) == len(value), value, name, f"a list of {len(kinds)}")
+    # Long lists of numbers are common, and of one type or wrong.
+    if {*kinds} in ({int}, {str}) and {*kinds} == set(map(type, value)):
+        return origin(value)
     return origin(
         value_of(kind, one, f"{name}[{place}]")
         for place, (kind, one) in enumerate(zip(kinds, value, strict=True))

@@ -194,6 +194,7 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
     # Families are told below: what sees every pair knows of none.
     monkeypatch.setattr(merging, "_CENTRAL", 0)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
     found = Found.random()
     expected = all_at_once(found, symmetric)
     assert len(expected) > IMAGES

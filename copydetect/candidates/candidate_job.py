@@ -19,7 +19,7 @@ from copydetect.storage.files import Storage
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-_BLOCK_IMAGES, _LEAST_BLOCKS = 8192, 16
+_BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,12 @@ class CandidateJob:
 
     @property
     def blocks(self) -> int:
-        """How many blocks, runs of parts, are scored. Several spread the work; more than one per
-        `_BLOCK_IMAGES` images would only add files, since every block reads from every part."""
+        """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
+        then of 8,192. More would only add files, since every block reads from every part."""
         side = self.proposals.queries
+        spread = min(side.images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
         wanted = math.ceil(side.images / _BLOCK_IMAGES)
-        return max(1, min(side.parts, max(wanted, _LEAST_BLOCKS)))
+        return max(1, min(side.parts, max(wanted, spread)))
 
     def block_of(self, parts: Ints | int) -> Any:
         """The block of each part."""

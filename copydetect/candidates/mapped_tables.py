@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from copydetect.storage.scratch import scratch_folder
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+_PARTS_MAPPED = 256
 
 
 def write_rows(
@@ -84,7 +87,7 @@ class DescribedSide:
         pieces, places = [], []
         for part in np.unique(parts):
             at = np.flatnonzero(parts == part)
-            held = mapped_rows(self.storage, _vectors_uri(self.folder, int(part)))
+            held = _mapped_vectors(self.storage, _vectors_uri(self.folder, int(part)))
             pieces.append(held[rows[at] - self.starts[part]].astype(np.float32))
             places.append(at)
         order = np.argsort(np.concatenate(places))
@@ -126,6 +129,20 @@ def load_described_side(storage: Storage, folder: str) -> DescribedSide:
     ids, weights = (mapped_rows(storage, runs.join(folder, f"{n}.npy")) for n in ("ids", "weights"))
     starts = read_arrays(storage, runs.join(folder, "starts.npz"))[1]["starts"]
     return DescribedSide(storage, folder, ids, weights, starts)
+
+
+def _mapped_vectors(storage: Storage, uri: str) -> npt.NDArray[np.float16]:
+    """The vectors of a part, mapped once as long as the file stays what it is."""
+    path = storage.local_path(uri)
+    file = os.stat(path)
+    return _mapped_once(path, (file.st_ino, file.st_size, file.st_mtime_ns))
+
+
+@lru_cache(maxsize=_PARTS_MAPPED)
+def _mapped_once(path: str, _: tuple[int, int, int]) -> npt.NDArray[np.float16]:
+    # Of a memory map, numpy would make another one with each row that is taken.
+    vectors: npt.NDArray[np.float16] = np.load(path, mmap_mode="r").view(np.ndarray)
+    return vectors
 
 
 def _vectors_uri(folder: str, part: int) -> str:

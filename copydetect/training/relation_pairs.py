@@ -129,6 +129,9 @@ def of_look_alikes(
                 yield from copies_of(rng, [first], drawn, source, 1)
                 small = limited(first, max(first.shape[:2]) // int(rng.integers(2, 5)))
                 yield RelatedPair(small, degraded(rng, first), "same_picture", source)
+            if name == "captions":
+                clean = degraded(rng, drawn[0])
+                yield RelatedPair(degraded(rng, first), clean, "edited", source)
 
 
 def copies_of(
