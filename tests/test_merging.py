@@ -224,7 +224,11 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
                 assert (points[:, 2] == one.reference[row]).all()
 
 
-def test_of_a_large_family_few_pairs_are_needed_and_these_hold_it(tmp_path: Path) -> None:
+def test_of_a_large_family_few_pairs_are_needed_and_these_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
     size, whole = 80, None
     found = Found.with_a_family(size)
     for parts in (1, 5):
