@@ -33,6 +33,7 @@ IMAGES = pa.schema(
         pa.field("transparent", pa.bool_()),
         pa.field("frames", pa.int32()),
         pa.field("duration_msec", pa.int64()),
+        pa.field("companions", pa.list_(pa.string())),
     ]
 )
 """One row per input image; width and height in px, upright; status: ok, duplicate or failed; the

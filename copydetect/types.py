@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +63,9 @@ class ImageRow:
 
     sha256 in hex; width, height in px, upright; bytes: size of the file; transparent: whether the
     ground shows through anywhere; frames: of an animation, else 1; duration_msec: of an animation,
-    None where it is not one or too long to be decoded as a whole; captured_at: when the
+    None where it is not one or too long to be decoded as a whole; companions: where the files are
+    that belong to it, such as the film of a live photo, the RAW of a JPEG, the settings of an
+    editor, None where that was not looked at; captured_at: when the
     camera says that it took the picture; duplicate_of: image_id of a byte-identical image that
     stands for this one, where both can be read.
     """
@@ -81,6 +85,7 @@ class ImageRow:
     transparent: bool | None = None
     frames: int | None = None
     duration_msec: int | None = None
+    companions: Sequence[str] | None = None
 
     @property
     def ref(self) -> ImageRef:
@@ -132,8 +137,8 @@ class Candidate:
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
     of look-alikes, and the score cannot tell which. spare: the pair is in a crowd that is larger
-    than an ordinary family, and is not among the best pairs of either image. It is not verified
-    once its query has enough proved copies.
+    than an ordinary family, in which other pairs of both images are verified first, and this one
+    only if these do not bring the two into one group.
     """
 
     query_id: str
@@ -148,6 +153,15 @@ class Candidate:
     rank: int
     crowded: bool = False
     spare: bool = False
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Candidate:
+        """A row of the `candidates` table; NaN instead of null."""
+        silent = {name: math.nan for name in _OF_CHANNELS if row[name] is None}
+        return cls(**{**row, **silent})
+
+
+_OF_CHANNELS = ("similarity", "descriptor_score", "votes", "local_score")
 
 
 @dataclass(frozen=True)

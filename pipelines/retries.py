@@ -20,6 +20,7 @@ _OF_DESCRIPTIONS = (
     "pairs",
     "matches",
     "verify-failures",
+    "judged",
     "comparisons",
     "groups",
 )

@@ -38,6 +38,8 @@ def matches_table(pairs):
     rows = [
         {
             "query_id": query,
+            "query_uri": query,
+            "reference_uri": reference,
             "reference_id": reference,
             "similarity": confidence / 2,
             "score": confidence,

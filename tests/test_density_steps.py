@@ -76,14 +76,14 @@ def test_ten_thousand_near_identical_images_stay_one_crowd(tmp_path: Path) -> No
     assert len(pairs) < (CandidateOptions().family + 1) * len(vectors)
 
 
-@pytest.mark.parametrize(("connect_similarity", "together_"), [(LIKELY_COPY, 1), (np.inf, 8)])
+@pytest.mark.parametrize(("connect_similarity", "whole"), [(LIKELY_COPY, True), (np.inf, False)])
 def test_kinds_of_copies_that_are_nearest_to_their_own_stay_together(
-    tmp_path: Path, connect_similarity: float, together_: int
+    tmp_path: Path, connect_similarity: float, whole: bool
 ) -> None:
     # Eight edits of one picture, each saved sixty times: .9 from one another.
     kinds = 3 * np.eye(1, 16)[[0] * 8] + np.eye(9, 16)[1:]
     vectors = crowd(kinds / np.sqrt(10), 60, 0.001)
     found = found_in(tmp_path / "index", vectors, IndexOptions())
     pairs = candidates(tmp_path, vectors, found, connect_similarity)
-    assert np.unique(crowds(pairs, len(vectors))).size == together_
+    assert (np.unique(crowds(pairs, len(vectors))).size == 1) == whole
     assert len(pairs) < (CandidateOptions().family + 1) * len(vectors)

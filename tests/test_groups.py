@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import pairwise
 
@@ -18,8 +19,10 @@ from copydetect.grouping.groups import (
     GroupOptions,
     group_copies,
     images_to_look_at,
+    pairs_to_connect,
 )
 from copydetect.grouping.keepers import KeepOptions
+from copydetect.types import Candidate
 from tests.group_tables import grouped, images_table, kept_by, matches_table, star
 
 
@@ -95,7 +98,7 @@ def test_weak_paths_alone_do_not_hold():
 
 def test_a_member_through_another_says_so():
     pairs = [("a", "b", 0.95), ("b", "c", 0.95)]
-    members = group_copies(images_table("abc"), matches_table(pairs))
+    members = group_copies(images_table("abc"), matches_table(pairs), kept_by("first"))
     assert members[2].reason == "an edited copy of the kept image, through b (confidence 0.90)"
     assert members[2].similarity_to_kept == pytest.approx(0.475)
 
@@ -258,6 +261,48 @@ def test_full_lists_say_nothing_of_the_pairs_that_are_missing():
     pairs = [(a, b, 0.97) for a in ids for b in ids if a < b and a[0] == b[0]]
     pairs += [("a00", b, 0.97) for b in ids if b[0] != "a" and int(b[1:]) < 3]
     assert [len(group) for group in grouped(ids, pairs)] == [120]
+
+
+class TestSparePairs:
+    """Of large families only some pairs are verified at first."""
+
+    IDS = tuple(f"{kind}{number}" for kind in "ab" for number in range(6))
+    HUBS = tuple((f"{kind}0", f"{kind}{number}", 0.97) for kind in "ab" for number in range(1, 6))
+
+    def spare(self, pairs):
+        no = math.nan
+        rows = [Candidate(a, b, no, no, no, no, s, "", "", 1, True, True) for a, b, s in pairs]
+        return tables.rows_to_table(rows, tables.CANDIDATES)
+
+    def to_connect(self, pairs, spare, **options):
+        tables_ = images_table(self.IDS), matches_table(pairs), self.spare(spare)
+        found = pairs_to_connect(*tables_, GroupOptions(**options))
+        assert not any(pair.spare for pair in found)
+        return [(pair.query_id, pair.reference_id) for pair in found]
+
+    def test_inside_a_group_none_is_wanted(self):
+        assert self.to_connect(self.HUBS, [("a1", "a2", 3.0), ("b4", "b5", 3.0)]) == []
+
+    def test_between_two_groups_the_best_are(self):
+        between = [(f"a{n}", f"b{m}", n + m / 10) for n in range(6) for m in range(6)]
+        assert self.to_connect(self.HUBS, between, neighbors=3) == [
+            ("a5", "b5"),
+            ("a5", "b4"),
+            ("a5", "b3"),
+        ]
+
+    def test_one_that_is_in_no_group_is_compared_with_several(self):
+        pairs = [pair for pair in self.HUBS if pair[1] != "a5"] + [("a0", "a5", 0.1)]
+        spare = [("a5", "a1", 1.0), ("a2", "a5", 2.0), ("a5", "b1", 0.5), ("a3", "a4", 9.0)]
+        assert self.to_connect(pairs, spare) == [("a2", "a5"), ("a5", "a1"), ("a5", "b1")]
+
+    def test_that_they_have_no_verdict_says_nothing(self):
+        """Two halves of a family, each around a picture of its own, that one pair connects."""
+        pairs = [*self.HUBS, ("a0", "b0", 0.9)]
+        assert len(grouped(self.IDS, pairs)) == 2
+        between = self.spare([(f"a{n}", f"b{n}", 1.0) for n in range(6)])
+        members = group_copies(images_table(self.IDS), matches_table(pairs), spare=between)
+        assert len({member.group_id for member in members}) == 1
 
 
 def test_a_collage_does_not_join_the_families_of_its_pictures():

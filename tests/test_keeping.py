@@ -136,5 +136,20 @@ class TestOnlyWhatWasComparedMayGo:
         assert self.suggested(compared) == {"b", "c"}
         assert self.to_compare([*compared, ("a", "d", 0.9)]) == []
 
+    def test_what_was_compared_does_not_change_which_image_is_kept(self):
+        """Whatever these pairs say of directions: nothing was compared with another one."""
+
+        def told(pairs, direction):
+            rows = [row | {"direction": direction} for row in same_picture(pairs).to_pylist()]
+            return pa.Table.from_pylist(rows, schema=tables.MATCHES)
+
+        matches = pa.concat_tables(
+            [told(self.STAR[:1], "reference_is_copy"), same_picture(self.STAR[1:])]
+        )
+        compared = told([("a", "c", 0.99), ("a", "d", 0.99)], "query_is_copy")
+        members = group_copies(images_table(self.IDS), matches, compared=compared)
+        assert [member.image_id for member in members if member.keep] == ["a"]
+        assert {member.image_id for member in members if member.suggested} == {"b", "c", "d"}
+
     def test_what_is_no_copy_of_the_kept_image_after_all_stays(self):
         assert self.suggested([*self.STAR, ("a", "d", 0.1)]) == {"b"}

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from copydetect import tables
+from copydetect.pipelines.commands import report
 from tests.conftest import STORAGE, Run, dedup_run, encoded
 from tests.media import animated, drawing, encode, flattened, pan, symbol, title_card
 from tests.scenes import scene
 
 CLIPS = {"a": 51, "b": 52}
+BESIDE = ("strip.jpg.json", "strip.MOV")
 STRIP = [scene(seed, 300, 380) for seed in range(61, 69)]
 
 
@@ -50,6 +52,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     pile.mkdir()
     for name, data in files().items():
         (pile / name).write_bytes(data)
+    for name in BESIDE:
+        (pile / name).write_bytes(b"no picture")
     return dedup_run(pile, folder / "out")
 
 
@@ -90,6 +94,16 @@ def test_images_say_what_is_transparent_and_what_moves(run: Run) -> None:
     assert told["clip-a.still.jpg"] == (False, 1)
     assert rows["clip-a.card.gif"]["duration_msec"] == 8 * 80
     assert rows["0.jpg"]["duration_msec"] is None
+
+
+def test_images_and_the_report_say_what_belongs_to_a_picture(run: Run) -> None:
+    rows = {str(row["image_id"]): row for row in run.rows("images")}
+    pile = str(rows["strip.jpg"]["uri"]).removesuffix("strip.jpg")
+    assert rows["strip.jpg"]["companions"] == sorted(pile + name for name in BESIDE)
+    assert rows["strip.slice.jpg"]["companions"] == []
+    assert report.main([str(run.output)]) == 0
+    pages = "".join(page.read_text() for page in (run.output / "report").glob("*.html"))
+    assert "with strip.MOV, strip.jpg.json" in pages
 
 
 def test_ordinary_images_have_one_descriptor_each(run: Run) -> None:

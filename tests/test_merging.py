@@ -9,6 +9,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from copydetect import tables
 from copydetect.candidates import candidate_job, density_steps, merging
@@ -32,6 +34,7 @@ from tests.conftest import STORAGE
 from tests.steps_in_turn import write_candidates
 
 IMAGES, DIMENSION, NEIGHBORS, VOTED = 120, 16, 24, 9
+ENDS = ("query_id", "reference_id")
 OPTIONS = CandidateOptions(k=4, min_score=6.0, family=0)
 
 
@@ -58,6 +61,24 @@ class Found:
         kept = query % 10 != 3
         neighbors = Neighbors(query[kept] << 32, nearest.ravel()[kept] << 32, values[kept])
         return Found(vectors, weights, neighbors, _random_votes(rng))
+
+    @staticmethod
+    def with_a_family(size: int) -> Found:
+        """The first images are copies of one, the others strangers; 50 neighbours each."""
+        rng = np.random.default_rng(4)
+        vectors = rng.normal(size=(IMAGES, 64))
+        strength = rng.uniform(0.02, 0.6, (size, 1))
+        vectors[:size] = vectors[0] + strength * rng.normal(size=(size, 64))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        scores = (vectors @ vectors.T).astype(np.float32)
+        np.fill_diagonal(scores, -np.inf)
+        nearest = np.argsort(-scores, axis=1, kind="stable")[:, :50]
+        query = np.repeat(np.arange(IMAGES), 50)
+        values = np.take_along_axis(scores, nearest, axis=1).ravel()
+        neighbors = Neighbors(query << 32, nearest.ravel() << 32, values)
+        return Found(
+            vectors.astype(np.float16), np.ones(IMAGES, np.float32), neighbors, _random_votes(rng)
+        )
 
     def part(self, first: int, last: int) -> tuple[Neighbors, Votes]:
         """The neighbours and votes of images first … last − 1."""
@@ -171,6 +192,8 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
+    # Families are told below: what sees every pair knows of none.
+    monkeypatch.setattr(merging, "_CENTRAL", 0)
     monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
     found = Found.random()
     expected = all_at_once(found, symmetric)
@@ -199,6 +222,30 @@ def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
                 points = one.correspondences(row)
                 assert (points[:, 0] == one.query[row]).all()
                 assert (points[:, 2] == one.reference[row]).all()
+
+
+def test_of_a_large_family_few_pairs_are_needed_and_these_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 3)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
+    size, whole = 80, None
+    found = Found.with_a_family(size)
+    for parts in (1, 5):
+        (tmp_path / str(parts)).mkdir()
+        job = replace(job_of(tmp_path / str(parts), found, parts, True), options=CandidateOptions())
+        table, _ = together(job, write_candidates(job))
+        whole = whole or table
+        assert table.equals(whole)
+    ends = np.array([[int(name[:3]) for name in whole[n].to_pylist()] for n in ENDS])
+    spare = whole["spare"].to_numpy()
+    inside = (ends < size).all(axis=0)
+    assert not spare[~inside].any()
+    assert spare.sum() > 5 * size
+    needed = ends[:, inside & ~spare]
+    assert needed.shape[1] < 3 * size
+    graph = coo_array((np.ones(needed.shape[1]), needed), shape=(size, size))
+    assert connected_components(graph, directed=False)[0] == 1
 
 
 def test_the_pipeline_gives_what_its_steps_give(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import pyarrow as pa
 
 from copydetect import tables
 from copydetect.grouping.file_history import FileHistory
 from copydetect.grouping.originality import CERTAIN, SIGNS, Originality
-from tests.group_tables import images_table
+from copydetect.grouping.pairs import VerifiedPairs
+from tests.group_tables import images_table, matches_table
 
 
 def history(image_id: str, **known: object) -> FileHistory:
@@ -30,11 +34,18 @@ def history(image_id: str, **known: object) -> FileHistory:
     return FileHistory(image_id, **{**nothing, **known})  # type: ignore[arg-type]
 
 
-def judged(*histories: FileHistory, directions: object = None) -> Originality:
+def pairs_of(images: pa.Table, rows: Sequence[dict[str, object]] = ()) -> VerifiedPairs:
+    """Accepted pairs; rows: what is known of each, with its two ids."""
+    plain = matches_table([(row["query_id"], row["reference_id"], 0.9) for row in rows]).to_pylist()
+    matches = [one | dict(row) for one, row in zip(plain, rows, strict=True)]
+    table = pa.Table.from_pylist(matches, schema=tables.MATCHES)
+    return VerifiedPairs.of(images, np.arange(len(images)), table)
+
+
+def judged(*histories: FileHistory, pairs: Sequence[dict[str, object]] = ()) -> Originality:
     images = images_table([one.image_id for one in histories]).sort_by("image_id")
     table = tables.rows_to_table(histories, tables.HISTORIES)
-    known = np.zeros((len(histories), 2)) if directions is None else np.array(directions, float)
-    return Originality.of(images, np.arange(len(images)), table, known)
+    return Originality.of(images, np.arange(len(images)), table, pairs_of(images, pairs))
 
 
 def test_a_camera_s_file_comes_before_an_enlarged_one_without_data() -> None:
@@ -71,24 +82,40 @@ def test_names_and_folders() -> None:
 
 
 def test_who_others_were_made_from_is_the_original() -> None:
-    found = judged(history("a.jpg"), history("b.jpg"), directions=[[0, 1], [1, 0]])
+    pair = {"query_id": "a.jpg", "reference_id": "b.jpg", "direction": "query_is_copy"}
+    found = judged(history("a.jpg"), history("b.jpg"), pairs=[pair])
     assert found.chance(1, [0, 1]) > 0.8
+
+
+def test_two_edits_are_less_like_each_other_than_like_the_original() -> None:
+    ids = "abcd"
+    pairs = [
+        {"query_id": one, "reference_id": other, "similarity": 0.8 if "c" in one + other else 0.6}
+        for one, other in combinations(ids, 2)
+    ]
+    found = judged(*map(history, ids), pairs=pairs)
+    assert int(np.argmax(found.scores)) == 2
+    assert found.why(2, [0, 1, 3]) == ["it is the most like all others"]
+    assert not judged(history("a"), history("b"), pairs=pairs[:1]).sign("central").any()
+    many = [f"{number:02d}" for number in range(30)]
+    star = [{"query_id": "00", "reference_id": one} for one in many[1:]]
+    assert not judged(*map(history, many), pairs=star).sign("central").any()
 
 
 def test_nothing_known_is_uncertain() -> None:
     found = judged(history("a.jpg"), history("b.jpg"))
     assert found.chance(0, [0, 1]) == 0.5
     assert found.why(0, [1]) == []
-    alone = Originality.of(
-        images_table("ab"), np.arange(2), tables.HISTORIES.empty_table(), np.zeros((2, 2))
-    )
+    images = images_table("ab")
+    nothing = tables.HISTORIES.empty_table()
+    alone = Originality.of(images, np.arange(2), nothing, pairs_of(images))
     np.testing.assert_array_equal(alone.scores[0], alone.scores[1])
 
 
 def test_repeated_bytes_share_a_history_and_not_a_name() -> None:
     images: pa.Table = images_table(["a (1).jpg", "a.jpg"]).sort_by("image_id")
     table = tables.rows_to_table([history("a.jpg", camera="Canon")], tables.HISTORIES)
-    found = Originality.of(images, np.array([1, 1]), table, np.zeros((2, 2)))
+    found = Originality.of(images, np.array([1, 1]), table, pairs_of(images))
     assert found.sign("camera").tolist() == [1.0, 1.0]
     assert found.scores[1] > found.scores[0]
 

@@ -40,6 +40,21 @@ def test_crowds_are_judged_apart_and_ordinary_pairs_not_at_all() -> None:
     assert in_proved_families([], []).shape == (0,)
 
 
+def test_two_families_that_crowd_each_other_are_apart() -> None:
+    """A refused pair between them is inside neither."""
+    between = pairs("ax") + pairs("by")
+    found = in_proved_families(
+        [*pairs("abcd"), *pairs("wxyz"), *between], [True] * 12 + [False] * 2
+    )
+    assert found.tolist() == [True] * 12 + [False] * 2
+
+
+def test_a_few_look_alikes_that_were_proved_by_mistake_are_no_family() -> None:
+    crowd = pairs("abcdefgh")
+    proved = [{one.query_id, one.reference_id} <= set("abc") for one in crowd]
+    assert not in_proved_families(crowd, proved).any()
+
+
 def test_the_score_of_a_crowded_pair_counts_once_its_family_is_proved() -> None:
     (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
     before, after = Prior.before_proof(crowded), Prior.in_family(crowded)

@@ -176,6 +176,19 @@ def vote_densities(
     return Densities(values, _floors(queries, evidence, values), spread, crowd, unit)
 
 
+def nearness(queries: Ints, scores: Floats, images: int, options: DensityOptions) -> Floats:
+    """(images,) float32: the mean of the best `tail_last` scores of each image, or 0.
+
+    In a family that fills the lists it tells how much an image is in its middle; arguments as of
+    `similarity_densities`.
+    """
+    order, starts, sizes = _ranked(queries, scores, images)
+    best = np.arange(len(order)) - np.repeat(starts, sizes) < options.tail_last
+    rows = order[best]
+    sums = np.bincount(queries[rows], scores[rows], minlength=images)
+    return np.asarray(sums / np.clip(sizes, 1, options.tail_last), np.float32)
+
+
 def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
     """The least evidence on each image's list, at most its density: short lists end with copies."""
     floors: Floats = values.copy()

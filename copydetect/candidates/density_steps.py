@@ -17,6 +17,7 @@ from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.densities import (
     USUAL_DENSITY,
     Densities,
+    nearness,
     similarity_densities,
     vote_densities,
 )
@@ -94,11 +95,12 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
     """Measure how crowded it is around the images of a part."""
     side = job.proposals.queries
     start, images = int(side.starts[part]), side.image_counts[part]
-    crowds = np.zeros((images, 5), np.float32)
+    crowds = np.zeros((images, 6), np.float32)
     if job.proposals.described:
         sent = [job.uri("found", part, "spill")]
         found = receive(job.storage, sent, job.block_of(part), FOUND).records
         full = found["query"][found["crowd"]] - start
+        listed = found[found["searched"] | found["crowd"]]
         found = found[found["searched"]]
         usual = np.full(images, scale.usual, np.float32)
         one = similarity_densities(
@@ -106,6 +108,7 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
         )
         crowds[:, 0], crowds[:, 1], crowds[:, 4] = one.values, one.floors, one.crowd
         crowds[full, 4] = np.inf
+        crowds[:, 5] = nearness(listed["query"] - start, listed["score"], images, job.density)
     if job.proposals.votes:
         voted = read_votes(job.storage, job.proposals.votes[part])
         crowded = crowds[:, 4] > 0 if job.proposals.described else None
@@ -118,13 +121,14 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
             crowds[members, 2] = _ORDINARY_VOTES
             crowds[:, 3] = np.minimum(crowds[:, 3], crowds[:, 2])
             crowds[members, 4] = np.inf
+            crowds[:, 5] = nearness(voted.query - start, voted.votes, images, job.density)
     write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)
 
 
 def densities_step(job: CandidateJob) -> None:
-    """Gather the densities of all images in a file that is mapped: 20 bytes per image."""
+    """Gather the densities of all images in a file that is mapped: 24 bytes per image."""
     pieces = (read_arrays(job.storage, uri)[1]["crowds"] for uri in job.uris("crowds"))
-    shape = (job.proposals.queries.images, 5)
+    shape = (job.proposals.queries.images, 6)
     write_rows(job.storage, runs.join(job.scratch, "densities.npy"), shape, np.float32, pieces)
 
 
@@ -141,3 +145,9 @@ def densities_of(
         Densities(crowds[:, 0], crowds[:, 1], spreads[0], crowd) if described else None,
         Densities(crowds[:, 2], crowds[:, 3], spreads[1], of_votes, scale.unit) if voted else None,
     )
+
+
+def nearness_of(job: CandidateJob) -> Floats:
+    """(images,) float32: `densities.nearness` of all images."""
+    crowds: Floats = mapped_rows(job.storage, runs.join(job.scratch, "densities.npy"))[:, 5]
+    return crowds

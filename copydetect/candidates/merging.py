@@ -25,6 +25,7 @@ from copydetect.candidates.densities import Bools, Densities
 from copydetect.candidates.density_steps import (
     DensityScale,
     densities_of,
+    nearness_of,
     sampled_lists,
 )
 from copydetect.candidates.descriptor_pairs import (
@@ -69,6 +70,10 @@ Floats = npt.NDArray[np.float32]
 _Pairs = TypeVar("_Pairs", DescriptorPairs, LocalPairs)
 
 _EVERY_PAIR = 2**31
+_NEAREST, _CENTRAL = 1, 1
+"""So many of its best pairs, and of those with the middle of its family, are verified for an image
+of a large family. The others are spare: they are looked at only where these do not hold it.
+"""
 _NO_VIEW = -1
 _SHOWN = ("similarity", "descriptor_score", "votes", "local_score", "score")
 _KEPT = np.dtype(
@@ -186,13 +191,14 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     pairs = merge(
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
-    ranks = _ranks_inside(job, block, pairs)
+    ranks = _ranks_inside(job, block, pairs.query, pairs.reference, (pairs.score, pairs.score))
     ends = _crowded_ends(job, densities[0] or densities[1], pairs)
     either: Bools = np.asarray(ends.any(axis=0))
     wanted = job.options.keeps(ranks, pairs.score, either)
-    spare = _spare(job, densities[0] or densities[1], pairs, ranks)
-    connecting = _connecting(job, block, pairs)
-    wanted[connecting], spare[connecting] = True, False
+    spare = _in_large_families(job, densities[0] or densities[1], pairs)
+    spare[ranks <= _NEAREST] = False
+    for held in (_connecting(job, block, pairs), _to_the_middle(job, block, pairs, spare)):
+        wanted[held], spare[held] = True, False
     rows = np.flatnonzero(wanted)
     kept = _kept(pairs, ranks, rows, found, voted)
     kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
@@ -209,14 +215,30 @@ def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: Candida
     return np.stack([densities.crowded[end] for end in ends])
 
 
-def _spare(
-    job: CandidateJob, densities: Densities | None, pairs: CandidatePairs, ranks: Ints
+def _in_large_families(
+    job: CandidateJob, densities: Densities | None, pairs: CandidatePairs
 ) -> Bools:
-    """(n,) bool: which pairs are spare, as far as the ranks of one block tell."""
+    """(n,) bool: which pairs are of families, or crowds of look-alikes, of more than `family`."""
     if densities is None or not job.proposals.symmetric:
-        return np.zeros(len(ranks), np.bool_)
+        return np.zeros(len(pairs.query), np.bool_)
     smaller = np.minimum(densities.crowd[pairs.query], densities.crowd[pairs.reference])
-    return np.asarray((smaller > job.options.family) & (ranks > job.options.k), np.bool_)
+    return np.asarray(smaller > job.options.family, np.bool_)
+
+
+def _to_the_middle(job: CandidateJob, block: int, pairs: CandidatePairs, among: Bools) -> Ints:
+    """Rows of the pairs that the images of the block have with the middle of their family.
+
+    Each image has them with those of its partners that are nearest to their own neighbours: most
+    images of a family with the same few, of which each has them with others again. They are the
+    density peaks of Rodriguez and Laio (Science 2014). among: (n,) bool, pairs of families.
+    """
+    rows = np.flatnonzero(among)
+    if not len(rows):
+        return rows
+    query, reference = pairs.query[rows], pairs.reference[rows]
+    near = nearness_of(job)
+    ranks = _ranks_inside(job, block, query, reference, (near[reference], near[query]))
+    return rows[ranks <= _CENTRAL]
 
 
 def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
@@ -226,15 +248,19 @@ def _columns(kind: type[_Pairs], received: PairRows | None) -> _Pairs | None:
     return kind(**{name: np.ascontiguousarray(received.records[name]) for name in names})
 
 
-def _ranks_inside(job: CandidateJob, block: int, pairs: CandidatePairs) -> Ints:
-    """The rank of each pair among those of an image of the block: of its better image there."""
+def _ranks_inside(
+    job: CandidateJob, block: int, query: Ints, reference: Ints, scores: tuple[Floats, Floats]
+) -> Ints:
+    """The rank of each pair among those of an image of the block: of its better image there.
+
+    scores: of each pair for its query and for its reference.
+    """
     if not job.proposals.symmetric:
-        return ranks_of(pairs.query, pairs.reference, pairs.score)
-    image = np.concatenate([pairs.query, pairs.reference])
-    other = np.concatenate([pairs.reference, pairs.query])
-    ranks = ranks_of(image, other, np.concatenate([pairs.score, pairs.score]))
+        return ranks_of(query, reference, scores[0])
+    image, other = np.concatenate([query, reference]), np.concatenate([reference, query])
+    ranks = ranks_of(image, other, np.concatenate(scores))
     ranks[job.blocks_of(image) != block] = _EVERY_PAIR + 1
-    return np.minimum(ranks[: len(pairs.query)], ranks[len(pairs.query) :])
+    return np.minimum(ranks[: len(query)], ranks[len(query) :])
 
 
 def _connecting(job: CandidateJob, block: int, pairs: CandidatePairs) -> Ints:

@@ -32,6 +32,14 @@ class PairNumbers:
         descriptors propose."""
         return self.points[self.starts[row] : self.starts[row + 1]]
 
+    def take(self, rows: Ints) -> PairNumbers:
+        """Some of the candidates, in the order of `rows`."""
+        counts = np.diff(self.starts)[rows]
+        starts = np.cumsum([0, *counts]).astype(np.int64)
+        points = [self.correspondences(row) for row in rows.tolist()]
+        found = np.concatenate([self.points[:0], *points])
+        return PairNumbers(self.query[rows], self.reference[rows], starts, found)
+
 
 def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:
     """Write the numbers of a part of candidates."""

@@ -38,6 +38,8 @@ def images_of(files: Sequence[CatalogFile], contents: pa.Table) -> pa.Table:
         "duplicate_of": pa.array(twins, pa.string()),
         "status": ["ok" if twin is None else "duplicate" for twin in twins],
     }
+    # A catalogue knows contents, not what lies beside a file.
+    columns["companions"] = pa.nulls(len(files), tables.IMAGES.field("companions").type)
     columns |= {name: described[name] for name in (*_OF_CONTENT, *_OF_PICTURE)}
     return pa.table({name: columns[name] for name in tables.IMAGES.names}, schema=tables.IMAGES)
 

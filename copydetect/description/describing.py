@@ -266,6 +266,7 @@ def _image_row(image: ListedImage, described_id: str | None, gathered: _Gathered
         transparent=decoded.opacity is not None if decoded else None,
         frames=decoded.moments.frames if decoded else None,
         duration_msec=decoded.moments.duration_msec if decoded else None,
+        companions=image.companions,
     )
 
 

@@ -11,7 +11,7 @@ match says that they are strangers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 
@@ -33,7 +33,9 @@ Verdicts = dict[int, dict[int, Verdict]]
 """The verified pairs among some images, both ways: image → partner → verdict."""
 
 
-def agglomerate(verdicts: Verdicts, neighbors: int) -> list[list[int]]:
+def agglomerate(
+    verdicts: Verdicts, neighbors: int, sampled: Container[int] = ()
+) -> list[list[int]]:
     """Split a component into parts that hold together, sorted; an image alone is a part too.
 
     Accepted pairs are taken in the order of the partners that their images share, then of
@@ -46,9 +48,10 @@ def agglomerate(verdicts: Verdicts, neighbors: int) -> list[list[int]]:
     over r of exponential distribution and mean m (`_SUCCESS_OF_ANY`).
 
     neighbors: the least number of candidates of an image. Where two images have as many copies
-    each, it says nothing that they were not proposed: their lists were full.
+    each, it says nothing that they were not proposed: their lists were full. sampled: images of
+    which only some pairs were verified; that two of them have no verdict says nothing either.
     """
-    parts = _Parts(verdicts, neighbors)
+    parts = _Parts(verdicts, neighbors, sampled)
     partners = {
         a: {b for b, verdict in of.items() if verdict.is_copy} for a, of in verdicts.items()
     }
@@ -75,13 +78,15 @@ def agglomerate(verdicts: Verdicts, neighbors: int) -> list[list[int]]:
 class _Parts:
     """The parts of a component while they grow."""
 
-    def __init__(self, verdicts: Verdicts, neighbors: int) -> None:
+    def __init__(self, verdicts: Verdicts, neighbors: int, sampled: Container[int]) -> None:
         self.verdicts = verdicts
         self.number = {image: image for image in verdicts}
         self.members = {image: [image] for image in verdicts}
         self._accepted = dict.fromkeys(verdicts, 0)
         copies = {a: sum(one.is_copy for one in of.values()) for a, of in verdicts.items()}
-        self._full = {image for image, count in copies.items() if count >= neighbors}
+        self._full = {
+            image for image, count in copies.items() if count >= neighbors or image in sampled
+        }
         # Of each part: accepted pairs inside counted from both ends, and of images with full lists.
         self._total = dict.fromkeys(verdicts, 0)
         self._full_total = dict.fromkeys(verdicts, 0)

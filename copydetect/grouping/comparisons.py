@@ -1,4 +1,4 @@
-"""Pairs of kept images and their members that were never compared → work for verification."""
+"""Pairs that were left out at first, and that groups turn out to need → work for verification."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def comparisons_name(pairs: Sequence[Candidate]) -> str:
     """A name for these pairs, so that the files of other pairs are not taken for theirs."""
     named = (f"{pair.query_id}\0{pair.reference_id}\0" for pair in pairs)
     return hashlib.sha256("".join(named).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def spare_candidates(storage: Storage, uris: Sequence[str]) -> pa.Table:
+    """The spare rows of the `candidates` tables."""
+    parts = (tables.read_table(storage, uri) for uri in uris)
+    found = [part.filter(part["spare"]) for part in parts]
+    return pa.concat_tables([tables.CANDIDATES.empty_table(), *found])
 
 
 def write_comparisons(

@@ -3,8 +3,11 @@
 matches → pairs → components → parts that hold together → the kept image of each, the paths of its
 members, and which of them may go
 
-A member may go only where it was compared with the kept image, which is not known before. So there
-are two rounds: the first tells which pairs are still to be compared (`pairs_to_compare`).
+Not all pairs are verified at first. Of a family of more than two dozen copies each image is
+compared with a few others, and with more only where these do not bring it into their group
+(`pairs_to_connect`). And a member may go only where it was compared with the kept image, which is
+not known before (`pairs_to_compare`). So the pairs of a family grow with its size, not with its
+square: 2.7 an image at first in a family of a thousand, and one with each image that is kept.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ from copydetect.grouping.removals import NOT_ASKED_FOR, NOT_COMPARED, Removals
 from copydetect.types import Candidate, GroupMember, ImageRef, Relation
 
 _REF = ["image_id", "uri", "member", "role"]
+
+
+COMPARISONS = 4
+"""How often kept images are compared with their members at most: once they are, a more preferred
+image may turn out to hold the whole group, and then is the one to compare."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +70,39 @@ def group_copies(
     options: GroupOptions | None = None,
     histories: pa.Table | None = None,
     unreadable: Collection[str] = (),
+    spare: pa.Table | None = None,
+    compared: pa.Table | None = None,
 ) -> list[GroupMember]:
     """Groups of at least two images, by group_id; in a group the kept image, then by image_id.
 
     images: the `images` table; byte-identical files (`duplicate_of`) belong to the group of the
     image that they repeat. matches: the `matches` table; histories: the `histories` table, which
     may lack images. No table's row order matters. unreadable: image_ids of files that could not be
-    read, which are in no group.
+    read, which are in no group. spare: the `candidates` that were first left out, for there are
+    many of their images. compared: `matches` rows of `pairs_to_compare`; they tell who belongs and
+    who may go, and not which image is kept, so that it is the one that was compared.
     InputError where an image_id is not unique or a match or duplicate names no image.
     """
-    grouping = _Grouping.of(images, matches, histories, unreadable, options or GroupOptions())
+    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options, compared)
     members = [member for group in grouping.groups() for member in group]
     members = going_together(members, images)
     return sorted(members, key=lambda member: (member.group_id, not member.keep, member.image_id))
+
+
+def pairs_to_connect(
+    images: pa.Table,
+    matches: pa.Table,
+    spare: pa.Table,
+    options: GroupOptions | None = None,
+    unreadable: Collection[str] = (),
+) -> list[Candidate]:
+    """The spare candidates that may bring images together which are in no group, or in two.
+
+    Arguments as of `group_copies`, for which these pairs should be verified first: the best
+    `neighbors` between any two groups, where an image in none is a group of its own.
+    """
+    grouping = _Grouping.of(images, matches, None, unreadable, spare, options)
+    return list(grouping.unconnected(images, spare))
 
 
 def pairs_to_compare(
@@ -83,13 +111,15 @@ def pairs_to_compare(
     options: GroupOptions | None = None,
     histories: pa.Table | None = None,
     unreadable: Collection[str] = (),
+    spare: pa.Table | None = None,
+    compared: pa.Table | None = None,
 ) -> list[Candidate]:
     """Pairs of a kept image and a member that could go, had the two been compared; by their ids.
 
     Arguments as of `group_copies`, for which these pairs should be verified first. Their score is
     what other pairs say: that both belong to one group.
     """
-    grouping = _Grouping.of(images, matches, histories, unreadable, options or GroupOptions())
+    grouping = _Grouping.of(images, matches, histories, unreadable, spare, options, compared)
     return sorted(grouping.uncompared(), key=lambda pair: (pair.query_id, pair.reference_id))
 
 
@@ -108,7 +138,8 @@ class _Grouping:
     """Everything that is known of the files and pairs of a collection.
 
     originals: (files,) row of the file whose bytes each has; files_of: the files of each content
-    that is in a pair or repeated, the most preferred first.
+    that is in a pair or repeated, the most preferred first; sampled: contents of which spare
+    candidates were left out.
     """
 
     pairs: VerifiedPairs
@@ -116,6 +147,7 @@ class _Grouping:
     preference: Preference
     removals: Removals
     files_of: dict[int, list[int]]
+    sampled: frozenset[int]
     options: GroupOptions
 
     @classmethod
@@ -125,16 +157,21 @@ class _Grouping:
         matches: pa.Table,
         histories: pa.Table | None,
         unreadable: Collection[str],
-        options: GroupOptions,
+        spare: pa.Table | None,
+        options: GroupOptions | None,
+        compared: pa.Table | None = None,
     ) -> _Grouping:
+        options = options or GroupOptions()
         images = images.sort_by("image_id")
         readable = _readable(images, unreadable)
         originals = numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
         files = np.bincount(originals[readable], minlength=len(originals))
-        pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
+        pairs = first = VerifiedPairs.of(images, originals, matches).among(files > 0)
+        if compared is not None and len(compared):
+            matches = pa.concat_tables([matches, compared])
+            pairs = VerifiedPairs.of(images, originals, matches).among(files > 0)
         histories = tables.HISTORIES.empty_table() if histories is None else histories
-        directions = pairs.directions(len(images))[originals]
-        originality = Originality.of(images, originals, histories, directions)
+        originality = Originality.of(images, originals, histories, first)
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
         removals = Removals(pairs, sizes, originality, options.keep.suggest)
@@ -143,7 +180,10 @@ class _Grouping:
         files_of: dict[int, list[int]] = {}
         for file in preference.sorted(chosen):
             files_of.setdefault(int(originals[file]), []).append(file)
-        return cls(pairs, originals, preference, removals, files_of, options)
+        sampled = frozenset[int]()
+        if spare is not None:
+            sampled = frozenset(_contents(images, originals, spare).ravel().tolist())
+        return cls(pairs, originals, preference, removals, files_of, sampled, options)
 
     def groups(self) -> Iterator[list[GroupMember]]:
         """The rows of every group."""
@@ -154,6 +194,25 @@ class _Grouping:
         for content, files in sorted(self.files_of.items()):
             if len(files) > 1 and content not in grouped:
                 yield self._members(content, {content: Path()})
+
+    def unconnected(self, images: pa.Table, spare: pa.Table) -> Iterator[Candidate]:
+        """The pairs of `pairs_to_connect`."""
+        group_of = np.arange(len(self.originals))
+        for kept, paths in self._held_together():
+            group_of[list(paths)] = kept
+        spare = spare.sort_by([("query_id", "ascending"), ("reference_id", "ascending")])
+        contents = _contents(images.sort_by("image_id"), self.originals, spare)
+        first, second = np.sort(group_of[contents], axis=0)
+        apart = np.flatnonzero(first != second)
+        first, second = first[apart], second[apart]
+        order = np.lexsort((-spare["score"].to_numpy()[apart], second, first))
+        new = np.ones(len(order), np.bool_)
+        new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
+        starts = np.flatnonzero(new)
+        ranks = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+        chosen = apart[order[ranks < self.options.neighbors]]
+        for row in spare.take(chosen).to_pylist():
+            yield Candidate.of_row({**row, "spare": False})
 
     def uncompared(self) -> Iterator[Candidate]:
         """The pairs of `pairs_to_compare`."""
@@ -168,7 +227,7 @@ class _Grouping:
     def _held_together(self) -> Iterator[tuple[int, dict[int, Path]]]:
         """The kept content of every group of several, and the paths of all contents to it."""
         for verdicts in self.pairs.components(len(self.originals)):
-            for part in agglomerate(verdicts, self.options.neighbors):
+            for part in agglomerate(verdicts, self.options.neighbors, self.sampled):
                 yield from hold_together(
                     part,
                     verdicts,
@@ -240,6 +299,12 @@ class _Grouping:
             edits = ", ".join(self.pairs.edits[path.steps[-1]])
             return f"{said} the kept image{f': {edits}' if edits else ''} {sure}"
         return f"{said} the kept image, through {self.preference.image_ids[path.through]} {sure}"
+
+
+def _contents(images: pa.Table, originals: Integers, pairs: pa.Table) -> Integers:
+    """(2, n) the contents of pairs; images, originals: as of `_Grouping`."""
+    ends = [numbers_of(images, pairs[name]) for name in ("query_id", "reference_id")]
+    return originals[np.stack(ends)]
 
 
 def _readable(images: pa.Table, unreadable: Collection[str]) -> npt.NDArray[np.bool_]:

@@ -17,19 +17,22 @@ from copydetect.images.raw import is_named_raw
 NUMBER = "image_no"
 """Column of an involved image: the number of its row in the whole `images` table."""
 
+_ENDS = ("query_id", "reference_id")
 _EXTENSION = r"\.[^./]*$"
 
 
 def involved(
-    parts: Callable[[], Iterable[pa.Table]], matches: pa.Table
+    parts: Callable[[], Iterable[pa.Table]], matches: pa.Table, spare: pa.Table | None = None
 ) -> tuple[pa.Table, pa.Table]:
     """The images that may be in a group, and the RAW or JPEG of their shots; the matches of them.
 
     parts: reads the parts of the `images` table, in their order; byte-identical files are in one.
-    matches: the `matches` table. The images have a further column, `NUMBER`.
+    matches: the `matches` table; spare: `candidates` that were left out, whose images may come into
+    a group yet. The images have a further column, `NUMBER`.
     """
     copies = matches.filter(matches["is_copy"])
-    named = [*copies["query_id"].chunks, *copies["reference_id"].chunks]
+    pairs = [copies] if spare is None else [copies, spare]
+    named = [chunk for table in pairs for end in _ENDS for chunk in table[end].chunks]
     ids = pc.unique(pa.chunked_array(named, pa.string()))
     found, raw = [], False
     for part in _numbered(parts()):
@@ -42,7 +45,7 @@ def involved(
             beside = pc.is_in(_shots(part), shots)
             found.append(part.filter(pc.and_not(beside, _may_be_in_group(part, ids))))
         images = pa.concat_tables(found)
-    among = (pc.is_in(matches[name], images["image_id"]) for name in ("query_id", "reference_id"))
+    among = (pc.is_in(matches[name], images["image_id"]) for name in _ENDS)
     return images, matches.filter(pc.and_(*among))
 
 

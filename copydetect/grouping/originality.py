@@ -6,7 +6,8 @@ original with the probability softmax(scores). So the weights are those of a con
 and without, and copies as messengers, editors, sites, screenshots and `copydetect edits` make them.
 Several were then moved by hand, where those groups are not like real ones: no fitted file had a
 thumbnail, and originals there were sharper than cameras make them, so that `enlarged` counts less.
-`detail` and `coarseness` weigh nothing beside the rest; they tell what may go.
+`detail` and `coarseness` weigh nothing beside the rest; they tell what may go. `central` was added
+to the others as they were: two edits of a picture differ by both edits, each from it by one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect.grouping.file_history import FileHistory
+from copydetect.grouping.pairs import Integers, VerifiedPairs
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 CERTAIN = 0.95
 """From this probability on the original counts as known."""
@@ -78,6 +79,7 @@ SIGNS = (
     Sign("made_folder", -0.4, "", "in a folder of copies"),
     Sign("source", 3.0, "others were made from it", ""),
     Sign("made", -1.4, "", "made from another one"),
+    Sign("central", 16.0, "it is the most like all others", ""),
 )
 
 
@@ -90,16 +92,17 @@ class Originality:
 
     @classmethod
     def of(
-        cls, images: pa.Table, originals: Integers, histories: pa.Table, directions: Floats
+        cls, images: pa.Table, originals: Integers, histories: pa.Table, pairs: VerifiedPairs
     ) -> Originality:
         """images: the `images` table; originals: (files,) row of the file whose bytes each has;
-        histories: the `histories` table; directions: (files, 2) how many accepted pairs call each
-        the original, and the copy."""
+        histories: the `histories` table; pairs: of these rows."""
+        directions = pairs.directions(len(images))[originals]
         signs = np.column_stack(
             [
                 _of_files(images, originals, histories),
                 _of_names(images["image_id"].to_pylist()),
                 directions / (directions.sum(axis=1, keepdims=True) + 0.5),
+                pairs.closeness(len(images))[originals],
             ]
         )
         weights = np.array([sign.weight for sign in SIGNS])

@@ -21,6 +21,10 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _SINGULAR = 1e-12
+_OF_STRANGERS = 0.3
+"""A similarity that pictures often have."""
+_ALL_LOOKED_AT = 24
+"""Images of a component: of larger families only some pairs are verified."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,32 @@ class VerifiedPairs:
                 np.add.at(found[:, side], end[said], 1)
         return found
 
-    def components(self, image_count: int) -> Iterator[Verdicts]:
-        """The verdicts inside each connected component of the accepted pairs, one at a time."""
+    def closeness(self, image_count: int) -> Floats:
+        """(images,) how like each is to all others of its component: the mean surplus of their
+        similarity over that of strangers, 0 where no pair was accepted.
+
+        0, too, in components of two, which are equally like each other, and of so many that not
+        all of their pairs were looked at.
+        """
+        _, component = self._connected(image_count)
+        sizes = np.bincount(component)[component]
+        surplus = np.where(self.is_copy, np.nan_to_num(self.similarity) - _OF_STRANGERS, 0.0)
+        sums = np.zeros(image_count)
+        for end in (self.first, self.second):
+            np.add.at(sums, end, np.maximum(surplus, 0.0))
+        small = (sizes > 2) & (sizes <= _ALL_LOOKED_AT)
+        return np.where(small, sums / np.maximum(sizes - 1, 1), 0.0)
+
+    def _connected(self, image_count: int) -> tuple[int, npt.NDArray[np.int32]]:
+        """The number of components of the accepted pairs, and that of each image."""
         ends = (self.first[self.is_copy], self.second[self.is_copy])
         graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(image_count, image_count))
-        _, component = connected_components(graph, directed=False)
+        count, component = connected_components(graph, directed=False)
+        return count, component
+
+    def components(self, image_count: int) -> Iterator[Verdicts]:
+        """The verdicts inside each connected component of the accepted pairs, one at a time."""
+        _, component = self._connected(image_count)
         inside = np.flatnonzero(component[self.first] == component[self.second])
         inside = inside[np.argsort(component[self.first[inside]], kind="stable")]
         borders = np.flatnonzero(np.diff(component[self.first[inside]])) + 1

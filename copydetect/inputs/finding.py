@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 
 from copydetect.errors import ImageError, InputError
 from copydetect.images.decoding import sniff_format
+from copydetect.inputs.companions import companions
 from copydetect.inputs.containers import (
     check_parquet,
     check_tar,
@@ -69,6 +70,7 @@ class _Found:
     skipped: Counter[str]
     unreadable: tuple[tuple[str, str], ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def find_sources(
@@ -94,7 +96,7 @@ def find_sources(
         fresh = [name for name in names if below(found.root, name) not in seen]
         seen.update(below(found.root, name) for name in fresh)
         files, links = _first_names(fresh, found.identities, seen)
-        pieces += _pieces(found.kind, found.root, files, tuple(exclude))
+        pieces += _pieces(found, files, tuple(exclude))
         if found.unreadable:
             pieces.append(Source("files", found.root, (), unreadable=found.unreadable))
         skipped += found.skipped + Counter({HARD_LINK: links})
@@ -124,7 +126,7 @@ def _found(storage: Storage, specs: Sequence[str]) -> Iterator[_Found]:
     if by_name:
         root = posixpath.commonpath([posixpath.dirname(spec) for spec in by_name])
         names = [spec[len(root) :].lstrip("/") for spec in by_name]
-        yield _Found("files", root, names, Counter())
+        yield _Found("files", root, names, Counter(), companions=_names_beside(names))
     single = set(by_name)
     for spec in specs:
         if spec not in single:
@@ -170,7 +172,14 @@ def _find_one(storage: Storage, spec: str) -> _Found:
     identities = {
         file.uri[len(root) :].lstrip("/"): file.identity for file in survey.files if file.identity
     }
-    return _Found(kind, root, chosen, others, tuple(survey.unreadable), identities)
+    beside = _names_beside(names) if kind == "files" else {}
+    return _Found(kind, root, chosen, others, tuple(survey.unreadable), identities, beside)
+
+
+def _names_beside(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The names of the files that belong to each picture that has some."""
+    found = companions(names)
+    return {name: tuple(one.name for one in others) for name, others in found.items()}
 
 
 def _starts_as_image(storage: Storage, root: str, name: str, extension: str) -> bool:
@@ -219,13 +228,20 @@ def _is_manifest(storage: Storage, uri: str) -> bool:
         return False
 
 
-def _pieces(
-    kind: SourceKind, root: str, names: Sequence[str], exclude: tuple[str, ...]
-) -> list[Source]:
-    size = _FILES_TOGETHER if kind == "files" else 1
+def _pieces(found: _Found, names: Sequence[str], exclude: tuple[str, ...]) -> list[Source]:
+    size = _FILES_TOGETHER if found.kind == "files" else 1
+    together = (tuple(names[start : start + size]) for start in range(0, len(names), size))
     return [
-        Source(kind, root, tuple(names[start : start + size]), exclude)
-        for start in range(0, len(names), size)
+        Source(
+            found.kind,
+            found.root,
+            some,
+            exclude,
+            companions=tuple(
+                (name, found.companions[name]) for name in some if name in found.companions
+            ),
+        )
+        for some in together
     ]
 
 

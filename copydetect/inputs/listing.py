@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ class ListedImage:
 
     Where reading failed, `error_type`, `message` and `retryable` say why and whether another try
     may help, sha256 is that of the image_id and `bytes` is 0. origin: the container or folder of
-    the input that it was found in.
+    the input that it was found in; companions: where the files are that belong to it.
     """
 
     image_id: str
@@ -37,6 +37,7 @@ class ListedImage:
     message: str = ""
     origin: str = ""
     retryable: bool = False
+    companions: tuple[str, ...] = ()
 
     @property
     def ref(self) -> ImageRef:
@@ -57,7 +58,11 @@ class ListedImage:
         return Failure(*place, stage, error_type, message, self.role, retryable)
 
 
-_NO_TEXT = {"bytes": pa.int64(), "retryable": pa.bool_()}
+_NO_TEXT = {
+    "bytes": pa.int64(),
+    "retryable": pa.bool_(),
+    "companions": pa.list_(pa.string()),
+}
 LISTING = pa.schema(
     [
         pa.field(name, _NO_TEXT.get(name, pa.string()), nullable=False)
@@ -68,18 +73,24 @@ LISTING = pa.schema(
 
 
 def list_images(
-    contents: Iterable[tuple[ImageRef, Content]], origin: str = ""
+    contents: Iterable[tuple[ImageRef, Content]],
+    origin: str = "",
+    companions: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Iterator[ListedImage]:
-    """Hash the bytes of each image; one that could not be read keeps its reason."""
+    """Hash the bytes of each image; one that could not be read keeps its reason.
+
+    companions: of the files that have some, by URI.
+    """
     for ref, content in contents:
         place = (ref.image_id, ref.role, ref.uri, ref.member)
+        beside = (companions or {}).get(ref.uri, ())
         if isinstance(content, Failure):
             stand_in = hashlib.sha256(ref.image_id.encode("utf-8", "surrogatepass")).hexdigest()
             why = (content.error_type, content.message, origin, content.retryable)
-            yield ListedImage(*place, stand_in, 0, *why)
+            yield ListedImage(*place, stand_in, 0, *why, beside)
         else:
             digest = hashlib.sha256(content).hexdigest()
-            yield ListedImage(*place, digest, len(content), origin=origin)
+            yield ListedImage(*place, digest, len(content), origin=origin, companions=beside)
 
 
 DIGESTED = ["role", "image_id", "sha256", "error_type"]

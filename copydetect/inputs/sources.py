@@ -28,7 +28,8 @@ class Source:
     """A piece of the input, the work of one worker: up to 256 files, or one container.
 
     names: relative to `root`, with forward slashes; one name where it is a container; exclude:
-    globs of images that are left out; unreadable: folders that cannot be listed, and why.
+    globs of images that are left out; unreadable: folders that cannot be listed, and why;
+    companions: files that some of `names` have beside them, see `inputs.companions`.
     """
 
     kind: SourceKind
@@ -36,10 +37,18 @@ class Source:
     names: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    companions: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def uris(self) -> list[str]:
         """Where the files are."""
         return [below(self.root, name) for name in self.names]
+
+    def uris_beside(self) -> dict[str, tuple[str, ...]]:
+        """Where the companions are of each file that has some."""
+        return {
+            below(self.root, name): tuple(below(self.root, other) for other in others)
+            for name, others in self.companions
+        }
 
     @property
     def origin(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class RunTables:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image, in words."""
+    """One image, in words; beside: names of the files that belong to it."""
 
     image_id: str
     role: str
@@ -46,13 +47,14 @@ class ImageFacts:
     height: int
     size_bytes: int
     format: str
+    beside: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        """ "4000 × 3000 px · JPEG · 2.1 MB" """
-        return (
-            f"{self.width} × {self.height} px · {self.format} · {readable_bytes(self.size_bytes)}"
-        )
+        """ "4000 × 3000 px · JPEG · 2.1 MB · with IMG_1.MOV" """
+        size = readable_bytes(self.size_bytes)
+        shown = f"{self.width} × {self.height} px · {self.format} · {size}"
+        return f"{shown} · with {', '.join(self.beside)}" if self.beside else shown
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class RunView:
                 row["height"] or 0,
                 row["bytes"] or 0,
                 row["format"] or "unknown format",
+                tuple(map(posixpath.basename, row["companions"] or ())),
             )
             for row in rows
         }

@@ -73,8 +73,7 @@ def groups_of(result: Result, truth_uri: str) -> list[LabelledGroup]:
     named = match_ids(truth.group_of, ids, "image")
     contents = numbers_of(images, pc.coalesce(images["duplicate_of"], images["image_id"]))
     pairs = VerifiedPairs.of(images, contents, result.matches)
-    directions = pairs.directions(len(images))[contents]
-    signs = Originality.of(images, contents, result.table("histories"), directions).signs
+    signs = Originality.of(images, contents, result.table("histories"), pairs).signs
     groups = result.groups
     group_of = dict(
         zip(groups["image_id"].to_pylist(), groups["group_id"].to_pylist(), strict=True)

@@ -21,12 +21,14 @@ from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
-from copydetect.grouping.comparisons import write_comparisons
+from copydetect.grouping.comparisons import spare_candidates, write_comparisons
 from copydetect.grouping.groups import (
+    COMPARISONS,
     GroupOptions,
     group_copies,
     images_to_look_at,
     pairs_to_compare,
+    pairs_to_connect,
 )
 from copydetect.grouping.histories import histories_of
 from copydetect.grouping.involved import involved
@@ -52,9 +54,12 @@ from copydetect.transforms.refs_to_descriptions import (
 )
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import Candidate
-from copydetect.verification.match_parts import PairImages, verify_part
+from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
+from copydetect.verification.whole_families import PartFiles, judge_families
 
 _PARTS = 16
+_CONNECTED = "connected"
+_COMPARED = tuple(f"compared-{number}" for number in range(COMPARISONS))
 
 
 class DedupImages(beam.PTransform[Any, Any]):
@@ -192,15 +197,18 @@ class _Place:
     def table_uris(self, name: str) -> tuple[str, ...]:
         """The files of a table of results."""
         if name == "failures":
-            compared = self.compared_uri("verify-failures")
-            return (*self.uris("failures"), *self.numbered("verify-failures"), compared)
+            later = self._later("verify-failures")
+            return (*self.uris("failures"), *self.numbered("verify-failures"), *later)
         if name == "matches":
-            return (*self.numbered("matches"), self.compared_uri("matches"))
+            return (*self.numbered("judged"), *self._later("matches"))
         return (self.groups_uri,)
 
-    def compared_uri(self, name: str) -> str:
-        """The file of what comparing kept images with their members gives."""
-        return runs.join(self.folder, "comparisons", name, runs.part_name(0))
+    def _later(self, name: str) -> list[str]:
+        return [self.compared_uri(compared, name) for compared in (_CONNECTED, *_COMPARED)]
+
+    def compared_uri(self, compared: str, name: str) -> str:
+        """The file of what comparing pairs gives that were left out at first."""
+        return runs.join(self.folder, compared, name, runs.part_name(0))
 
     @property
     def groups_uri(self) -> str:
@@ -265,47 +273,70 @@ def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection
 def _group(place: _Place) -> None:
     """Group all verified pairs; only edges and rows of copies are held."""
     storage, settings = place.storage, place.settings
-    verified, failures = (
-        tables.read_tables(storage, uris, tables.SCHEMAS[name])
-        for name, uris in (
-            ("matches", place.numbered("matches")),
-            ("failures", place.uris("failures") + place.numbered("verify-failures")),
-        )
+    verifying = settings.verification.for_collection(place.sides.queries.images)
+    opened = _opened(place, verifying)
+    spare = spare_candidates(storage, place.numbered("candidates"))
+    failures = tables.read_tables(
+        storage, place.uris("failures") + place.numbered("verify-failures"), tables.FAILURES
     )
     images, matches = involved(
         lambda: (tables.read_table(storage, uri) for uri in place.uris("images")),
-        verified,
+        _judge_families(place, verifying, opened),
+        spare,
     )
-    refs = images_to_look_at(images, matches)
-    histories = histories_of(storage, refs, settings.decoding)
     options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
     unreadable = failures["image_id"].to_pylist()
-    pairs = pairs_to_compare(images, matches, options, histories, unreadable)
-    compared, failed = _compare(place, pairs, images)
-    unreadable += failed["image_id"].to_pylist()
-    matches = pa.concat_tables([matches, compared])
-    members = group_copies(images, matches, options, histories, unreadable)
+
+    def compare(name: str, pairs: Sequence[Candidate]) -> pa.Table:
+        folder = runs.join(place.folder, "search", name)
+        work = [files[1:] for files in write_comparisons(storage, folder, pairs, images)]
+        verified = [verify_part(storage, *files, (opened, opened), verifying) for files in work]
+        failed = [tables.FAILURES.empty_table(), *(one.failures for one in verified)]
+        found = [tables.MATCHES.empty_table(), *(one.matches for one in verified)]
+        for table, made in (("matches", found), ("verify-failures", failed)):
+            uri = place.compared_uri(name, table)
+            tables.write_table(storage, uri, pa.concat_tables(made))
+        unreadable.extend(pa.concat_tables(failed)["image_id"].to_pylist())
+        return pa.concat_tables(found)
+
+    pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
+    matches = pa.concat_tables([matches, compare(_CONNECTED, pairs)])
+    histories = histories_of(storage, images_to_look_at(images, matches), settings.decoding)
+    more = tables.MATCHES.empty_table()
+    for name in _COMPARED:
+        pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare, more)
+        more = pa.concat_tables([more, compare(name, pairs)])
+    members = group_copies(images, matches, options, histories, unreadable, spare, more)
     tables.write_table(storage, place.groups_uri, groups_table(members, images))
 
 
-def _compare(
-    place: _Place, pairs: Sequence[Candidate], images: pa.Table
-) -> tuple[pa.Table, pa.Table]:
-    """Compare kept images with their members; the matches and failures, which are written too."""
+def _opened(place: _Place, options: VerifyOptions) -> PairImages:
     storage, side = place.storage, place.sides.queries
-    verifying = place.settings.verification.for_collection(side.images)
-    stored, numbers = stored_keypoints(storage, side), side.numbers(storage)
-    opened = PairImages(storage, numbers, verifying, stored)
-    found = [tables.MATCHES.empty_table()], [tables.FAILURES.empty_table()]
-    folder = runs.join(place.folder, "search", "comparisons")
-    for _, candidates, part in write_comparisons(storage, folder, pairs, images):
-        verified = verify_part(storage, candidates, part, (opened, opened), verifying)
-        found[0].append(verified.matches)
-        found[1].append(verified.failures)
-    matches, failures = map(pa.concat_tables, found)
-    tables.write_table(storage, place.compared_uri("matches"), matches)
-    tables.write_table(storage, place.compared_uri("verify-failures"), failures)
-    return matches, failures
+    return PairImages(storage, side.numbers(storage), options, stored_keypoints(storage, side))
+
+
+def _judge_families(place: _Place, options: VerifyOptions, opened: PairImages) -> pa.Table:
+    """All matches with what families say of their pairs; written, too, by part."""
+    storage = place.storage
+    files = place.numbered("candidates"), place.numbered("pairs", suffix="npz")
+    work = [
+        PartFiles(part, *uris)
+        for part, uris in enumerate(zip(*files, place.numbered("matches"), strict=True))
+    ]
+
+    def verify(_: str, todo: list[PartFiles], told: VerifyOptions) -> list[pa.Table]:
+        images = opened, opened
+        return [
+            verify_part(storage, one.candidates, one.pairs, images, told).matches for one in todo
+        ]
+
+    scratch = runs.join(place.folder, "search", "families")
+    judged = judge_families(storage, scratch, work, options, verify)
+    found = []
+    for one, uri in zip(work, place.numbered("judged"), strict=True):
+        found.append(judged.get(one.part, tables.read_table(storage, one.matches)))
+        tables.write_table(storage, uri, found[-1])
+    return pa.concat_tables(found)
 
 
 def _files(place: _Place, name: str, _: None) -> tuple[str, ...]:

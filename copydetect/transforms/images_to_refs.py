@@ -57,7 +57,8 @@ class _Lister:
 
     def list(self, piece: tuple[int, Source]) -> str:
         number, source = piece
-        listed = list_images(read_source(self.storage, source, self.role), source.origin)
+        contents = read_source(self.storage, source, self.role)
+        listed = list_images(contents, source.origin, source.uris_beside())
         uri = listing_uri(self.folder, self.role, number)
         tables.write_rows(self.storage, uri, listed, LISTING)
         return uri

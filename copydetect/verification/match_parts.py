@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,12 +43,14 @@ class VerifyOptions:
     """Which candidates are verified, and how.
 
     min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at; enough: proved copies of a query after which its spare candidates
-    are not looked at.
+    the pairs that are looked at; enough: proved copies of an image after which its spare candidates
+    need no look, where groups are not made with them (as in nights); family: whether the crowded
+    pairs are of proved families, None where the part itself tells.
     """
 
     min_score: float = -7.0
     enough: int = 10
+    family: bool | None = None
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
@@ -209,32 +211,26 @@ def verify_part(
 ) -> MatchTables:
     """Verify the candidates of one part, from `min_score` up; rows in the order of their table.
 
-    Of a large family, only pairs that hold it together are verified, and spare ones are left out:
-    the work grows with the number of copies, not with its square.
+    Spare ones are left out: the work grows with the number of copies, not with its square.
 
     sides: images of the queries and of the references. A file that cannot be opened is a failure,
     named once; its pairs are left out unless a byte-identical file can be opened in its place.
     """
     verdicts: dict[int, _Verdict] = {}
     failures: dict[tuple[str, str], Failure] = {}
-    proved: Counter[str] = Counter()
-
-    def is_left(row: int, candidate: Candidate) -> bool:
-        return candidate.spare and proved[candidate.query_id] < options.enough
-
-    for wanted in (lambda row, candidate: not candidate.spare, is_left):
-        opened = opened_pairs(storage, candidates_uri, pairs_uri, sides, options, wanted)
-        for row, (candidate, query, reference, points, failed) in opened:
-            failures |= {(failure.role, failure.image_id): failure for failure in failed}
-            if not isinstance(query, Failure) and not isinstance(reference, Failure):
-                prior = Prior.before_proof(candidate)
-                verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
-                proved[candidate.query_id] += verdicts[row].match.is_copy
-    verdicts = dict(sorted(verdicts.items()))
+    opened = opened_pairs(
+        storage, candidates_uri, pairs_uri, sides, options, lambda _, candidate: not candidate.spare
+    )
+    for row, (candidate, query, reference, points, failed) in opened:
+        failures |= {(failure.role, failure.image_id): failure for failure in failed}
+        if not isinstance(query, Failure) and not isinstance(reference, Failure):
+            prior = Prior.of(candidate, bool(options.family))
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     copies = [verdict.match.is_copy for verdict in verdicts.values()]
     families = in_proved_families(list(candidates.values()), copies)
-    for row in np.array(list(verdicts))[families].tolist():
+    told = options.family is not None
+    for row in () if told else np.array(list(verdicts))[families].tolist():
         verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
     again = {row for row, verdict in verdicts.items() if verdict.overturned}
     opened = opened_pairs(
@@ -327,9 +323,7 @@ def _chosen(table: pa.Table, options: VerifyOptions) -> Iterator[tuple[int, Cand
     """Rows of a candidates table that are verified; NaN instead of null."""
     for row, values in enumerate(table.to_pylist()):
         if values["score"] >= options.min_score:
-            for name in ("similarity", "descriptor_score", "votes", "local_score"):
-                values[name] = np.nan if values[name] is None else values[name]
-            yield row, Candidate(**values)
+            yield row, Candidate.of_row(values)
 
 
 def _pictures(image: PairImage | Failure) -> int:

@@ -48,6 +48,12 @@ class Prior:
         """Of a pair of a proved family, at least two in three of whose pairs are copies."""
         return cls(candidate.score, _MOST / (1 - _MOST))
 
+    @classmethod
+    def of(cls, candidate: Candidate, family: bool) -> Prior:
+        """Of a pair that is of a proved family, or of none that is known."""
+        in_family = family and candidate.crowded
+        return cls.in_family(candidate) if in_family else cls.before_proof(candidate)
+
     def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
         """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
 
@@ -104,21 +110,26 @@ class Priors:
 def in_proved_families(
     candidates: Sequence[Candidate], proved: Sequence[bool]
 ) -> npt.NDArray[np.bool_]:
-    """(n,) bool: which pairs belong to a crowd of which most pairs are proved.
+    """(n,) bool: which pairs are inside a family: a crowd of which most pairs are proved.
 
-    candidates: n pairs; proved: whether each is a copy by `Prior.before_proof`. A crowd is what
-    crowded pairs connect.
+    candidates: n pairs; proved: whether each is a copy by `Prior.before_proof`. A family is what
+    proved crowded pairs connect, where of all crowded pairs of its images, those with others too,
+    two in three are proved: two families of one pile are apart, and a few look-alikes that were
+    proved by mistake are none.
     """
     found = np.zeros(len(candidates), np.bool_)
-    rows = [row for row, candidate in enumerate(candidates) if candidate.crowded]
-    if not rows:
+    rows = np.array([row for row, one in enumerate(candidates) if one.crowded], np.int64)
+    if not len(rows):
         return found
-    ids = [(candidates[row].query_id, candidates[row].reference_id) for row in rows]
+    ids = [(candidates[row].query_id, candidates[row].reference_id) for row in rows.tolist()]
     numbers = {image: number for number, image in enumerate(dict.fromkeys(chain(*ids)))}
     ends = np.array([[numbers[query], numbers[reference]] for query, reference in ids]).T
-    graph = coo_array((np.ones(len(rows), bool), (ends[0], ends[1])), shape=(len(numbers),) * 2)
-    crowd = connected_components(graph, directed=False)[1][ends[0]]
-    copies = np.array([proved[row] for row in rows], np.float64)
-    shares = np.bincount(crowd, copies) / np.maximum(np.bincount(crowd), 1)
-    found[rows] = shares[crowd] >= _MOST
+    copies = np.asarray(proved, np.bool_)[rows]
+    linked = np.ones(int(copies.sum()), bool), tuple(ends[:, copies])
+    graph = coo_array(linked, shape=(len(numbers),) * 2)
+    crowds = connected_components(graph, directed=False)[1][ends]
+    inside = crowds[0] == crowds[1]
+    pairs = np.bincount(np.concatenate([crowds[0], crowds[1][~inside]]), minlength=len(numbers))
+    shares = np.bincount(crowds[0][copies], minlength=len(numbers)) / np.maximum(pairs, 1)
+    found[rows] = inside & (shares[crowds[0]] >= _MOST)
     return found

@@ -1,0 +1,187 @@
+"""Matches of all parts → which crowds are families, and what that changes in the matches.
+
+`verify_part` sees the pairs of one part, and a crowd of near neighbours lies in many. Whether most
+of its pairs are proved can be told only when all are verified: here it is told again, for all parts
+together, by what the pixels have said (`proof`). So results do not depend on how images are cut
+into parts. Where that turns a verdict round, the pair is verified once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from copydetect import runs, tables
+from copydetect.candidates.pair_numbers import read_pairs, write_pairs
+from copydetect.storage.files import Storage
+from copydetect.types import Candidate
+from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.proved_families import Priors, in_proved_families
+
+_ENDS = ["query_id", "reference_id"]
+_VERDICT = ("proof", "other_content", "is_copy", "relation")
+
+
+class PartFiles(NamedTuple):
+    """A part of the queries: its number, its candidates, their numbers, and its matches."""
+
+    part: int
+    candidates: str
+    pairs: str
+    matches: str
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What families say of the crowded pairs of one part; row i of each belongs together.
+
+    part: its number; candidates, matches: (n,) int64 rows of its two tables; family: (n,) bool,
+    whether the pair is of a proved family; confidence: (n,) float64, calibrated, by that;
+    overturned: (n,) bool, where a copy is none by that or the other way round.
+    """
+
+    part: int
+    candidates: npt.NDArray[np.int64]
+    matches: npt.NDArray[np.int64]
+    family: npt.NDArray[np.bool_]
+    confidence: npt.NDArray[np.float64]
+    overturned: npt.NDArray[np.bool_]
+
+
+class _Crowded(NamedTuple):
+    """A crowded pair that was verified: its part, the rows of its tables, and its verdict; counted:
+    whether it is a copy by what it is, whatever the confidence."""
+
+    part: int
+    row: int
+    match: int
+    candidate: Candidate
+    proof: float
+    other_content: float
+    is_copy: bool
+    counted: bool
+
+
+def judge_families(
+    storage: Storage,
+    folder: str,
+    work: Sequence[PartFiles],
+    options: VerifyOptions,
+    verify: Callable[[str, list[PartFiles], VerifyOptions], list[pa.Table]],
+) -> dict[int, pa.Table]:
+    """The matches of the parts that have crowded pairs, by number, as families make them.
+
+    work: what was verified, by part; verify: verifies some candidates by other options, given a
+    name for the work, and returns the matches of each part; folder: for files between.
+    """
+    judged = _judged(storage, work, options)
+    again: dict[int, list[pa.Table]] = {one.part: [] for one in judged}
+    for family in (False, True):
+        name = "families" if family else "crowds"
+        todo = _overturned(storage, runs.join(folder, name), judged, work, family)
+        found = verify(name, todo, replace(options, family=family)) if todo else []
+        for files, matches in zip(todo, found, strict=True):
+            again[files.part].append(matches)
+    return {
+        one.part: _with_verdicts(
+            tables.read_table(storage, work[one.part].matches), one, again[one.part]
+        )
+        for one in judged
+    }
+
+
+def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
+    counted = options.matching.counted
+    pairs = [pair for files in work for pair in _crowded(storage, files, counted)]
+    if not pairs:
+        return []
+    candidates = [pair.candidate for pair in pairs]
+    scores = np.array([one.score for one in candidates], np.float32)
+    crowded = np.ones(len(pairs), np.bool_)
+    pixels = (
+        np.array([pair.proof for pair in pairs], np.float64),
+        np.array([pair.other_content for pair in pairs], np.float64),
+    )
+    least, calibration = options.matching.min_confidence, options.calibration
+    sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
+    family = in_proved_families(candidates, (sure >= least).tolist())
+    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
+    copies = (sure >= least) | np.array([pair.counted for pair in pairs], np.bool_)
+    overturned = copies != np.array([pair.is_copy for pair in pairs], np.bool_)
+    judged = zip(family.tolist(), sure.tolist(), overturned.tolist(), strict=True)
+    found: dict[int, list[tuple[int, int, bool, float, bool]]] = {}
+    for pair, said in zip(pairs, judged, strict=True):
+        found.setdefault(pair.part, []).append((pair.row, pair.match, *said))
+    return [
+        _Judged(part, *(np.array(column) for column in zip(*rows, strict=True)))
+        for part, rows in found.items()
+    ]
+
+
+def _crowded(storage: Storage, files: PartFiles, counted: Sequence[str]) -> list[_Crowded]:
+    table = tables.read_table(storage, files.candidates)
+    crowded = np.flatnonzero(table["crowded"].to_numpy() & ~table["spare"].to_numpy())
+    if not len(crowded):
+        return []
+    verified = tables.read_table(storage, files.matches, [*_ENDS, *_VERDICT]).to_pylist()
+    rows = {(row["query_id"], row["reference_id"]): n for n, row in enumerate(verified)}
+    found = []
+    for number, values in zip(crowded.tolist(), table.take(crowded).to_pylist(), strict=True):
+        at = rows.get((values["query_id"], values["reference_id"]))
+        if at is not None and verified[at]["proof"] is not None:
+            said = verified[at]
+            pixels = said["proof"], said["other_content"] or 0.0
+            verdict = said["is_copy"], said["relation"] in counted
+            candidate = Candidate.of_row(values)
+            found.append(_Crowded(files.part, number, at, candidate, *pixels, *verdict))
+    return found
+
+
+def _overturned(
+    storage: Storage,
+    folder: str,
+    judged: Sequence[_Judged],
+    work: Sequence[PartFiles],
+    family: bool,
+) -> list[PartFiles]:
+    """Write the pairs whose verdict turns round, of families or not, as parts of candidates."""
+    found = []
+    for one in judged:
+        rows = one.candidates[one.overturned & (one.family == family)]
+        if len(rows):
+            files = PartFiles(
+                one.part,
+                runs.join(folder, "candidates", runs.part_name(one.part)),
+                runs.join(folder, "pairs", runs.part_name(one.part, "npz")),
+                runs.join(folder, "matches", runs.part_name(one.part)),
+            )
+            given = work[one.part]
+            table = tables.read_table(storage, given.candidates).take(rows)
+            write_pairs(storage, files.pairs, read_pairs(storage, given.pairs).take(rows))
+            tables.write_table(storage, files.candidates, table)
+            found.append(files)
+    return found
+
+
+def _with_verdicts(matches: pa.Table, judged: _Judged, again: Sequence[pa.Table]) -> pa.Table:
+    """The matches of a part with the confidences that families give, and the verdicts of the
+    pairs that were verified `again`; rows in their order."""
+    confidence = np.array(matches["confidence"].to_numpy())
+    confidence[judged.matches] = judged.confidence
+    at = matches.schema.get_field_index("confidence")
+    matches = matches.set_column(at, matches.schema.field(at), pa.array(confidence, pa.float32()))
+    anew = pa.concat_tables([tables.MATCHES.empty_table(), *again])
+    rows = {ends: n for n, ends in enumerate(_ends(matches))}
+    order = np.arange(len(matches))
+    for number, ends in enumerate(_ends(anew)):
+        order[rows[ends]] = len(matches) + number
+    return pa.concat_tables([matches, anew]).take(order)
+
+
+def _ends(matches: pa.Table) -> list[tuple[str, str]]:
+    return list(zip(*(matches[name].to_pylist() for name in _ENDS), strict=True))

@@ -1,0 +1,105 @@
+"""Whether a crowd is a family is told by the pairs of all parts together."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from copydetect import tables
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
+from copydetect.types import Candidate
+from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.matches import MatchOptions
+from copydetect.verification.whole_families import PartFiles, judge_families
+from tests.conftest import STORAGE
+from tests.group_tables import matches_table
+
+OPTIONS = VerifyOptions(matching=MatchOptions(min_confidence=0.9))
+PAIRS = list(combinations(range(10), 2))
+
+
+def proofs(doubtful: int) -> dict[tuple[int, int], float]:
+    """What pixels say of all pairs: proofs, but of those of the last images."""
+    return {pair: 0.85 if pair[0] >= 10 - doubtful else 0.99 for pair in PAIRS}
+
+
+def parts(folder: Path, said: dict[tuple[int, int], float], bounds: list[int]) -> list[PartFiles]:
+    """The tables of verified parts, each of the pairs of some images with later ones."""
+    found = []
+    for part, images in enumerate(np.split(np.arange(10), bounds)):
+        mine = [pair for pair in PAIRS if pair[0] in images]
+        files = PartFiles(part, *(str(folder / f"{name}-{part}") for name in ("c", "p", "m")))
+        no = math.nan
+        rows = [
+            Candidate(f"{a}", f"{b}", no, no, no, no, 1.0, "", "", 1, crowded=True) for a, b in mine
+        ]
+        tables.write_table(STORAGE, files.candidates, tables.rows_to_table(rows, tables.CANDIDATES))
+        ends = np.array(mine, np.int64).reshape(-1, 2).T
+        points = np.repeat(np.float32(ends[1]), 4).reshape(-1, 4)
+        write_pairs(STORAGE, files.pairs, PairNumbers(*ends, np.arange(len(mine) + 1), points))
+        table = matches_table([(f"{a}", f"{b}", said[a, b]) for a, b in mine])
+        proof = [said[pair] for pair in mine]
+        columns = {"proof": pa.array(proof), "is_copy": pa.array(np.array(proof) >= 0.9)}
+        for name, values in columns.items():
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), values)
+        tables.write_table(STORAGE, files.matches, table)
+        found.append(files)
+    return found
+
+
+def judged(folder: Path, work: list[PartFiles]) -> tuple[pa.Table, list[tuple[bool | None, int]]]:
+    """All matches, and which pairs were verified again: how, and how many."""
+    asked = []
+
+    def verify(_: str, todo: list[PartFiles], options: VerifyOptions) -> list[pa.Table]:
+        found = []
+        for files in todo:
+            rows = tables.read_table(STORAGE, files.candidates).to_pylist()
+            numbers = read_pairs(STORAGE, files.pairs)
+            assert [int(row["reference_id"]) for row in rows] == numbers.reference.tolist()
+            assert numbers.points[:, 0].tolist() == numbers.reference.tolist()
+            asked.append((options.family, len(rows)))
+            pairs = [(row["query_id"], row["reference_id"], 0.92) for row in rows]
+            found.append(matches_table(pairs))
+        return found
+
+    again = judge_families(STORAGE, str(folder / "scratch"), work, OPTIONS, verify)
+    assert sorted(again) == [files.part for files in work]
+    return pa.concat_tables([again[files.part] for files in work]), asked
+
+
+@pytest.mark.parametrize("bounds", [[], [1, 7], [7]])
+def test_the_pairs_of_a_family_are_judged_alike_in_any_part(
+    tmp_path: Path, bounds: list[int]
+) -> None:
+    """Of the pairs of the last three images, which are a part of their own, none is proved."""
+    table, asked = judged(tmp_path, parts(tmp_path, proofs(3), bounds))
+    rows = table.to_pylist()
+    ends = [(int(row["query_id"]), int(row["reference_id"])) for row in rows]
+    assert ends == PAIRS
+    assert all(row["is_copy"] for row in rows)
+    assert asked == [(True, 3)]
+    assert rows[0]["confidence"] == pytest.approx(2 * 0.99 / 1.99)
+
+
+def test_a_crowd_of_look_alikes_stays_one(tmp_path: Path) -> None:
+    table, asked = judged(tmp_path, parts(tmp_path, proofs(8), [7]))
+    assert sum(table["is_copy"].to_pylist()) == 17
+    assert not asked
+
+
+def test_what_only_its_own_part_took_for_a_family_is_verified_again(tmp_path: Path) -> None:
+    said = proofs(8)
+    work = parts(tmp_path, said, [7])
+    table = tables.read_table(STORAGE, work[1].matches)
+    at = table.schema.get_field_index("is_copy")
+    forced = table.set_column(at, table.schema.field(at), pa.array([True] * len(table)))
+    tables.write_table(STORAGE, work[1].matches, forced)
+    _, asked = judged(tmp_path, work)
+    assert asked == [(False, 3)]
