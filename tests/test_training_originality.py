@@ -38,7 +38,7 @@ def planted_groups(count: int, seed: int = 0) -> list[LabelledGroup]:
 
 
 def test_what_tells_originals_gets_the_weight() -> None:
-    weights = fit_weights(planted_groups(300))
+    weights = fit_weights(planted_groups(900))
     assert weights[NAMES.index("camera")] > 2
     assert weights[NAMES.index("enlarged")] < -1.5
     others = np.delete(weights, [NAMES.index("camera"), NAMES.index("enlarged")])
