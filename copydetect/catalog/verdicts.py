@@ -94,7 +94,7 @@ class Asked:
 
     def take(self, rows: Ints) -> Asked:
         """Some of the pairs."""
-        pairs = chosen_pairs(self.pairs, rows)
+        pairs = self.pairs.take(rows)
         return Asked(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
 
     @property
@@ -138,15 +138,6 @@ def wanted(candidates: pa.Table, options: VerifyOptions) -> Ints:
     """Rows of the candidates that are verified."""
     chosen = pc.greater_equal(candidates["score"], options.min_score)
     return np.flatnonzero(_bools(chosen)).astype(np.int64)
-
-
-def chosen_pairs(pairs: PairNumbers, rows: Ints) -> PairNumbers:
-    """Some rows of a part's pairs, with their correspondences."""
-    counts = np.diff(pairs.starts)[rows]
-    before = np.cumsum(counts) - counts
-    at = np.repeat(pairs.starts[rows] - before, counts) + np.arange(int(counts.sum()))
-    starts = np.cumsum([0, *counts]).astype(np.int64)
-    return PairNumbers(pairs.query[rows], pairs.reference[rows], starts, pairs.points[at])
 
 
 def _oriented(

@@ -25,7 +25,6 @@ from copydetect.catalog.verdicts import (
     Asked,
     as_if_proved,
     as_matches,
-    chosen_pairs,
     for_size,
     judged,
     newest,
@@ -146,7 +145,7 @@ class Verifier:
         for start in range(0, told.num_rows, _PAIRS_TOGETHER):
             rows = np.arange(start, min(start + _PAIRS_TOGETHER, told.num_rows))
             number = len(uris)
-            pairs = chosen_pairs(asked.pairs, rows)
+            pairs = asked.pairs.take(rows)
             write_pairs(
                 storage, runs.join(place.folder, "pairs", runs.part_name(number, "npz")), pairs
             )
@@ -255,7 +254,7 @@ class _Catalog:
             table = tables.read_table(storage, uri)
             rows = wanted(table, options)
             numbers = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
-            pairs = chosen_pairs(read_pairs(storage, numbers), rows)
+            pairs = read_pairs(storage, numbers).take(rows)
             parts.append(Asked.of(table.take(pa.array(rows)), pairs, self.files))
         return Asked.joined(parts)
 
