@@ -115,11 +115,15 @@ def test_a_graph_of_another_network_is_refused(tmp_path):
         load_model(str(path), precision="float32")
 
 
-def test_a_graph_for_another_size_than_the_card_says_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("input_size_px", 128, "input_size_px 128"), ("mean", [0.5, 0.5, 0.5], r"mean \(0.5")],
+)
+def test_a_graph_for_other_pixels_than_the_card_says_is_refused(tmp_path, name, value, said):
     path = copied(tmp_path, ".onnx")
     card = path.with_suffix(".json")
-    card.write_text(card.read_text().replace('"input_size_px": 256', '"input_size_px": 128'))
-    with pytest.raises(ModelError, match="input_size_px 128"):
+    card.write_text(json.dumps({**json.loads(card.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
         load_model(str(path), precision="float32")
 
 

@@ -154,7 +154,7 @@ def _network(
         raise OptionError(f"precision must be auto, float32 or bfloat16, not {precision!r}")
     halves = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16())
     if device == "cpu" and card.network and not halves and graph_path(path).is_file():
-        return OnnxNetwork(path, content, card.input_size_px)
+        return OnnxNetwork(path, content, card)
     from copydetect.description.torch_network import torch_network
 
     return torch_network(path, content, card, device, precision, trust)

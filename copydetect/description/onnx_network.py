@@ -13,11 +13,21 @@ import numpy.typing as npt
 import onnxruntime
 from safetensors.numpy import load as load_safetensors
 
+from copydetect.description.model_cards import ModelCard
 from copydetect.errors import ModelError
 
 INPUT, OUTPUT = "pixels", "vectors"
 PREFIX = "network."
 """What the names of the weights begin with in the graph."""
+
+
+PIXELS = "pixels"
+"""The graph's metadata that say what it does with pixels, as `pixels_of` its card."""
+
+
+def pixels_of(card: ModelCard) -> str:
+    """What a card says of pixels, in words: a graph made for others gives other vectors."""
+    return f"input_size_px {card.input_size_px}, mean {card.mean}, std {card.std}"
 
 
 def graph_path(model: Path) -> Path:
@@ -30,9 +40,9 @@ class OnnxNetwork:
 
     batch_size = 1
 
-    def __init__(self, model: Path, content: bytes, size_px: int) -> None:
-        """model: path of the weights, content: their bytes, size_px: side of the images that its
-        card says. ModelError where the graph does not fit."""
+    def __init__(self, model: Path, content: bytes, card: ModelCard) -> None:
+        """model: path of the weights, content: their bytes. ModelError where the graph does not fit
+        these or was made for pixels other than its card says."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -50,11 +60,11 @@ class OnnxNetwork:
         except Exception as error:  # safetensors and ONNX Runtime raise types of their own
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{graph_path(model)} does not fit {model}: {reason}") from error
-        shape = self._session.get_inputs()[0].shape
-        if any(isinstance(side, int) and side != size_px for side in shape[1:3]):
+        made_for = self._session.get_modelmeta().custom_metadata_map.get(PIXELS, "other pixels")
+        if made_for != pixels_of(card):
             raise ModelError(
-                f"{graph_path(model)} takes pixels of {shape}, but the card beside it says "
-                f"input_size_px {size_px}: mend the card, or remove the graph"
+                f"{graph_path(model)} is made for {made_for}, but the card beside it says "
+                f"{pixels_of(card)}: mend the card, or remove the graph"
             )
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from copydetect.description.model_cards import ModelCard
-from copydetect.description.onnx_network import INPUT, OUTPUT, PREFIX, graph_path
+from copydetect.description.onnx_network import (
+    INPUT,
+    OUTPUT,
+    PIXELS,
+    PREFIX,
+    graph_path,
+    pixels_of,
+)
 from copydetect.description.trunks import ConvNormAct, DescriptorModel, same_padding
 
 _OPERATORS = 17
@@ -63,6 +70,7 @@ def write_graph(network: DescriptorModel, card: ModelCard, model: Path) -> Path:
             weight.ClearField("raw_data")
             weight.data_location = onnx.TensorProto.EXTERNAL
             weight.external_data.add(key="location", value=model.name)
+    exported.metadata_props.add(key=PIXELS, value=pixels_of(card))
     path.write_bytes(exported.SerializeToString())
     return path
 
