@@ -39,6 +39,10 @@ class ListedImage:
     retryable: bool = False
     companions: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """A row of a table has a list of companions, or null; an image always has a tuple."""
+        object.__setattr__(self, "companions", tuple(self.companions or ()))
+
     @property
     def ref(self) -> ImageRef:
         """Where the bytes are."""
