@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import copydetect
 from copydetect.pipelines.commands import nightly as nightly_command
@@ -18,6 +20,7 @@ from tests.planted_nights import (
     one_night,
     verdicts_of,
 )
+from tests.scenes import scene
 
 
 def test_two_nights_give_what_one_gives(nights: Nights, planted: Planted) -> None:
@@ -99,6 +102,32 @@ def test_the_same_night_twice_changes_nothing(nights: Nights, tmp_path: Path) ->
     assert (catalog / "catalog.json").read_bytes() == before
     again = copydetect.open(tmp_path / "out").groups
     assert again.equals(copydetect.open(nights.output).groups)
+
+
+@pytest.mark.parametrize("kind", ["manifest", "tar"])
+def test_what_a_manifest_or_a_shard_holds_is_read_once(
+    nights: Nights, tmp_path: Path, kind: str
+) -> None:
+    catalog = nights.copied(tmp_path)
+    for seed in (90, 91):
+        Image.fromarray(scene(seed, 320, 240)).save(tmp_path / f"{seed}.png")
+    pictures = sorted(tmp_path.glob("*.png"))
+    given = tmp_path / f"new.{'csv' if kind == 'manifest' else 'tar'}"
+    if kind == "manifest":
+        given.write_text("\n".join(["uri", *(file.name for file in pictures)]))
+    else:
+        with tarfile.open(given, "w") as shard:
+            for file in pictures:
+                shard.add(file, file.name)
+    assert one_night(catalog, given).added == 2
+    again = one_night(catalog, given)
+    # What is read again and is what it was counts as known.
+    assert (again.committed, again.known) == (False, 0)
+    if kind == "manifest":
+        Image.fromarray(scene(92, 320, 240)).save(tmp_path / "92.png")
+        given.write_text(given.read_text() + "\n92.png")
+        night = one_night(catalog, given)
+        assert (night.added, night.known) == (1, 0)
 
 
 def test_a_night_with_nothing_new_does_nothing(nights: Nights, tmp_path: Path) -> None:
