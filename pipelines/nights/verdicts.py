@@ -93,7 +93,9 @@ def verified_pairs(
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
-    merging = (place, proposals, job.settings.candidates, DensityOptions(), search.known_scale)
+    # What is not verified is of no use to a catalogue.
+    merged = replace(job.settings.candidates, least_score=options.min_score)
+    merging = (place, proposals, merged, DensityOptions(), search.known_scale)
     candidates = stages.propose(*merging)
     scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
