@@ -16,6 +16,7 @@ from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
+from copydetect.catalog.compaction import merged_tail
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
 from copydetect.catalog.packing import GenerationWriter, part_stem
@@ -105,7 +106,7 @@ def verified_pairs(
     found = judge.found()
     parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
     return Found(
-        parts,
+        merged_tail(writer, parts),
         found.select(tables.MATCHES.names),
         as_matches(remembered),
         judge.failures,
