@@ -53,7 +53,7 @@ from copydetect.types import Candidate
 from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
 
 from . import stages
-from .proposals import proposals_of
+from .proposals import searching
 from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
@@ -191,15 +191,17 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
         return PlantedEvidence(run.digest, sketch, (), (), (), 0)
     sources = find_sources(place.storage, runs.join(place.folder, "edited"))
     listing = stages.list_images(place, sources, "query")
-    sides = Sides(stages.describe(place, listing, run.setup), run.references)
-    found = proposals_of(place, run.settings, run.models, sides)
-    candidates = stages.propose(place, found, run.settings.candidates, DensityOptions())
+    described = stages.describe(place, listing, run.setup)
+    sides = Sides(described.made, run.references)
+    searches, found = searching(place, run.settings, run.models, sides)
+    proposed = stages.propose(place, found, run.settings.candidates, DensityOptions())
     # Planted copies are queries, whatever the run's own pairs are.
     calibration = bundled_calibration(run.settings.channels, "match", run.settings.effort)
     options = replace(run.settings.verification, calibration=calibration)
-    uris = stages.verify(place, sides, candidates, options)
-    matches = tables.read_tables(place.storage, uris, tables.MATCHES)
-    return _told_apart(run, place, sketch, made, matches, candidates, sample)
+    verified = stages.verify(place, sides, proposed.made, options)
+    engine.run_stages("search", [described, *searches, proposed, verified])
+    matches = tables.read_tables(place.storage, verified.made, tables.MATCHES)
+    return _told_apart(run, place, sketch, made, matches, proposed.made, sample)
 
 
 def _sample(run: CheckedRun) -> dict[int, ListedImage]:
