@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 from loky import cpu_count
 
@@ -42,6 +43,7 @@ _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between stages spare each stage the seconds in which new ones start."""
 _RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
+_SAMPLING_MSEC = 5
 _STEPS = 256
 """More steps than any pipeline has."""
 _THREADS = 64
@@ -54,6 +56,17 @@ class StageError(CopydetectError):
 
 class ThreadsError(CopydetectError):
     """The system lets this process start too few threads."""
+
+
+class _JobOptions(PipelineOptions):
+    """Options of one job. Beam asks each step for its views of them, and each view parses them."""
+
+    def view_as(self, cls: type[Any]) -> Any:
+        """The same view each time: views share their values anyway."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
 
 
 @dataclass
@@ -156,7 +169,7 @@ class Engine:
             ):
                 in_threads = any(stage.in_threads for stage in stages)
                 named = f"--job_name={job_name(self.name, label)}"
-                options = PipelineOptions([*self._flags(in_threads), named])
+                options = _JobOptions([*self._flags(in_threads), named])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 chain(pipeline, stages)
@@ -173,7 +186,7 @@ class Engine:
         if state not in ("DONE", None):
             raise StageError(f"{label} ended as {state}")
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
-        self._count(counted or {job: time.monotonic() - started})
+        self._count(counted or {stages[0].name: time.monotonic() - started})
 
     def _told(self, progress: Progress) -> Progress:
         label = f"{self.under}: {progress.label}" if self.under else progress.label
@@ -259,6 +272,8 @@ def _tune_beam() -> None:
     # Every second it sends what its buffers hold, even half an element, which cannot be read. Full
     # and finished buffers are sent between elements, and are all it takes.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
+    # After each step it waits for the next sample of what the step has spent its time on.
+    statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
     # It asks each step seven times for its states and timers, by the signatures of all its methods.
     if not hasattr(userstate.get_dofn_specs, "cache_info"):
         userstate.get_dofn_specs = lru_cache(maxsize=_STEPS)(userstate.get_dofn_specs)
