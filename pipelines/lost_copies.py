@@ -91,7 +91,7 @@ def _nearest(sides: Sides, recall: RecallJob) -> list[tuple[int, list[tuple[int,
     """What was sampled, by part; what an earlier run has left of it goes."""
     for made in ("judged", "matches"):
         recall.storage.delete(runs.join(recall.folder, made))
-    if recall.is_exact():
+    if not recall.storage.exists(recall.nearest_uri):
         return []
     stored = read_arrays(recall.storage, recall.nearest_uri)[1]
     return _by_part(sides, stored["nearest"], stored["lost"])

@@ -136,7 +136,7 @@ def recall_step(job: RecallJob) -> None:
         uris = [job.piece_uri("exact", number) for number, _ in job.sought.numbered()]
         pieces = [read_arrays(job.storage, uri)[1]["results"] for uri in uris]
         exact = merge_results(np.concatenate(pieces), job.options)
-        _write_nearest(job, exact, found)
+        write_nearest(job.storage, job.nearest_uri, exact, found, max(job.ranks))
         for k in job.ranks:
             one = recall_of(found, exact, k)
             recalls.append([one.found, one.wanted, len(sample["ids"]), k])
@@ -149,14 +149,14 @@ def read_recalls(job: RecallJob) -> dict[int, Recall]:
     return {row[-1]: Recall(*row) for row in rows}
 
 
-def _write_nearest(job: RecallJob, exact: Neighbors, found: Neighbors) -> None:
-    """Write down which images the exact nearest of the sample belong to, and which of these were
-    not found."""
+def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors, k: int) -> None:
+    """Write down which images the exact k nearest of a few queries belong to, and which of these
+    were not found."""
     starts = np.searchsorted(exact.queries, exact.queries)
-    best = np.arange(len(exact.queries)) - starts < max(job.ranks)
+    best = np.arange(len(exact.queries)) - starts < k
     wanted = Neighbors(exact.queries[best], exact.ids[best], exact.scores[best])
     nearest, seen = (np.stack([one.queries, one.ids], 1) >> IMAGE_SHIFT for one in (wanted, found))
     nearest = np.unique(nearest, axis=0)
     known = {(query, reference) for query, reference in seen.tolist()}
     lost = np.array([tuple(pair) not in known for pair in nearest.tolist()], bool)
-    write_arrays(job.storage, job.nearest_uri, "", nearest=nearest, lost=lost)
+    write_arrays(storage, uri, "", nearest=nearest, lost=lost)
