@@ -28,12 +28,14 @@ LINK, BROKEN_LINK = "links to listed files", "links that lead nowhere"
 class StoredFile:
     """A file that exists: its URI and its size in bytes.
 
-    identity: the same for all names of one file, where it has several (hard links), else "".
+    identity: the same for all names of one file, where it has several (hard links), else "";
+    changed: when, in seconds since 1970, 0 where that is not known.
     """
 
     uri: str
     size_bytes: int
     identity: str = ""
+    changed: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,11 @@ class BeamStorage:
         with _remote_errors("list", pattern):
             found = FileSystems.match([pattern.replace("**/", "**")])[0].metadata_list
         matches = re.compile(glob_expression(pattern), re.DOTALL).fullmatch
-        files = [StoredFile(one.path, one.size_in_bytes) for one in found if matches(one.path)]
+        files = [
+            StoredFile(one.path, one.size_in_bytes, changed=one.last_updated_in_seconds or 0.0)
+            for one in found
+            if matches(one.path)
+        ]
         return sorted(files, key=lambda file: file.uri)
 
     def delete(self, uri: str) -> None:

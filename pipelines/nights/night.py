@@ -93,7 +93,7 @@ def run_night(job: NightJob) -> Night:
         pointer = Pointer.load(job.storage, job.catalog)
         before = load_generation(job.storage, job.catalog)
         if before is not None:
-            refuse_damaged(job.storage, job.catalog, before)
+            refuse_damaged(job.storage, job.catalog, before.entries())
         tonight = _Tonight.of(job, pointer, before)
         plan = tonight.plan
         if plan.is_empty and not tonight.has_wishes:
