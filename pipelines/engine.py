@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, TextIO
 
 import apache_beam as beam
@@ -44,8 +43,6 @@ _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 _RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
 _SAMPLING_MSEC = 5
-_STEPS = 256
-"""More steps than any pipeline has."""
 _THREADS = 64
 """How many threads Beam's runner and gRPC start on this machine, with some to spare."""
 
@@ -275,8 +272,12 @@ def _tune_beam() -> None:
     # After each step it waits for the next sample of what the step has spent its time on.
     statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
     # It asks each step seven times for its states and timers, by the signatures of all its methods.
-    if not hasattr(userstate.get_dofn_specs, "cache_info"):
-        userstate.get_dofn_specs = lru_cache(maxsize=_STEPS)(userstate.get_dofn_specs)
+    # Steps of ours have none.
+    userstate.get_dofn_specs = _no_states
+
+
+def _no_states(_: beam.DoFn) -> tuple[set[Any], set[Any]]:
+    return set(), set()
 
 
 def _number(text: str | int) -> int:
