@@ -276,7 +276,9 @@ def _tune_beam() -> None:
     userstate.get_dofn_specs = _no_states
 
 
-def _no_states(_: beam.DoFn) -> tuple[set[Any], set[Any]]:
+def _no_states(
+    dofn: beam.DoFn,
+) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
     return set(), set()
 
 
