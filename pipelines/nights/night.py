@@ -243,7 +243,7 @@ class _Tonight:
         uri = runs.join(place.folder, f"{_LISTING}.parquet")
         tables.write_rows(self.job.storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), self.plan.digest(), (uri,))
-        described = stages.describe(place, listing, self.job.setup)
+        described = place.run(stages.describe(place, listing, self.job.setup))
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
         return {name: list(uris) for name, uris in described.tables.items()}

@@ -97,7 +97,7 @@ def verified_pairs(
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
     merging = (place, proposals, merged, DensityOptions(), search.known_scale)
-    candidates = stages.propose(*merging)
+    candidates = place.run(stages.propose(*merging))
     scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.wishes.upkeep == "rebuild"
@@ -158,7 +158,7 @@ class Verifier:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
         options = replace(self.options, min_score=-math.inf)
-        matches = stages.verify(place, self.sides, uris, options)
+        matches = place.run(stages.verify(place, self.sides, uris, options))
         failed = place.files(place.folder, "verify-failures")
         return (
             asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),
