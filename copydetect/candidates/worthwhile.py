@@ -45,7 +45,8 @@ class _Channel:
         smaller = np.minimum(self.query, self.reference).astype(np.uint64)
         larger = np.maximum(self.query, self.reference).astype(np.uint64)
         mixed = (smaller * _MIXER ^ larger) * _MIXER
-        return (mixed >> np.uint64(65 - count.bit_length())).astype(np.int64)
+        places: Ints = (mixed >> np.uint64(65 - count.bit_length())).astype(np.int64)
+        return places
 
     @property
     def worth(self) -> Floats:
