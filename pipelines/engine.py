@@ -1,4 +1,4 @@
-"""Where a job runs: the engine's options, one Beam pipeline a stage, and what goes wrong there."""
+"""Where a job runs: the engine's options, one Beam pipeline a job, and what goes wrong there."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TextIO
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 from loky import cpu_count
 
@@ -28,11 +29,12 @@ from copydetect.workers.processes import Processes
 from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
+from .chains import Stage, chain, failed_stage, stage_seconds
 from .dashboards import dashboard_of
 from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
-from .progress import progress_told
+from .progress import Progress, progress_told
 from .submitting import Submitted, innermost_cause, interrupt_behind
 
 _LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
@@ -41,8 +43,7 @@ _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between stages spare each stage the seconds in which new ones start."""
 _NEVER_MSEC = 10**9
-_STEPS = 256
-"""More steps than any pipeline has."""
+_SAMPLING_MSEC = 5
 _THREADS = 64
 """How many threads Beam's runner and gRPC start on this machine, with some to spare."""
 
@@ -55,9 +56,20 @@ class ThreadsError(CopydetectError):
     """The system lets this process start too few threads."""
 
 
+class _JobOptions(PipelineOptions):
+    """Options of one job. Beam asks each step for its views of them, and each view parses them."""
+
+    def view_as(self, cls: type[Any]) -> Any:
+        """The same view each time: views share their values anyway."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 @dataclass
 class Engine:
-    """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
+    """Runs the stages of a run, in few jobs, and keeps their wall times.
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
@@ -91,10 +103,11 @@ class Engine:
         values = {flag.partition("=")[2] for flag in self.flags}
         return not self.is_local and not values & _HERE
 
-    def tell(self, text: str, stream: TextIO | None = None) -> None:
-        """Print to standard error, unless progress is not wanted."""
+    def tell(self, text: str, stream: TextIO | None = None, **values: Any) -> None:
+        """Print to standard error, unless progress is not wanted. values: as of `line_of`."""
         if self.progress:
-            print(line_of(f"copydetect: {text}", self.log_format), file=stream or sys.stderr)
+            line = line_of(f"copydetect: {text}", self.log_format, **values)
+            print(line, file=stream or sys.stderr)
 
     def submitted(self, stream: TextIO | None = None) -> Submitted:
         """Where its jobs are looked at. stream: where that is told."""
@@ -141,43 +154,66 @@ class Engine:
     def run(
         self,
         stage: str,
-        build: Callable[[beam.Pipeline], object],
-        total: int = 0,
-        unit: str = "images",
-        done: Callable[[], int] = lambda: 0,
-        threads: bool = False,
+        build: Callable[[beam.Pipeline], Any],
+        progress: Progress | None = None,
     ) -> None:
-        """Build and run one pipeline to its end; StageError where it fails.
+        """Build and run one pipeline to its end, as a job of one stage."""
+        progress = progress or Progress(stage)
+        self.run_stages(stage, [Stage(stage, lambda one: _built(build, one), None, progress)])
 
-        threads: whether its work stays in this process, as on a device that processes cannot share.
+    def run_stages(self, job: str, stages: Sequence[Stage[Any]]) -> None:
+        """Run stages, each once all before it is done, as one job; StageError where it fails.
+
+        job: a name for it.
         """
-        started = time.monotonic()
-        counted = self.under or stage
-        stage = f"{self.under}: {stage}" if self.under else stage
-        named = job_name(self.name, stage)
+        label = f"{self.under}: {job}" if self.under else job
+        named = job_name(self.name, label)
+        told = [self._told(stage.progress) for stage in stages]
+        started, began = time.monotonic(), time.time()
         try:
             with (
                 _muted(self.verbose) as terminal,
-                progress_told(stage, total, unit, done, self.progress, terminal, self.log_format),
+                progress_told(told, self.progress, terminal, self.log_format),
             ):
-                options = PipelineOptions([*self._flags(threads), f"--job_name={named}"])
+                in_threads = any(stage.in_threads for stage in stages)
+                options = _JobOptions([*self._flags(in_threads), f"--job_name={named}"])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
-                build(pipeline)
-                _, state = self.submitted(terminal).run(pipeline, named)
+                chain(pipeline, stages)
+                result, state = self.submitted(terminal).run(pipeline, named)
         except DryRun:
             raise
         except Exception as error:
             interrupt = interrupt_behind(error)
             if interrupt is not None:
                 raise interrupt from error
-            logging.getLogger(__name__).debug("stage %s", stage, exc_info=True)
-            message = f"stage {stage} failed: {innermost_cause(error)}"
+            logging.getLogger(__name__).debug("job %s", label, exc_info=True)
+            failed = failed_stage(str(error), stages) or label
+            message = f"stage {failed} failed: {innermost_cause(error)}"
             raise StageError(message + self.submitted().where_to_look(named)) from error
         end_if_asked()
         if state not in ("DONE", None):
-            raise StageError(f"stage {stage} ended as {state}")
-        self.seconds[counted] = self.seconds.get(counted, 0.0) + time.monotonic() - started
+            raise StageError(f"{label} ended as {state}")
+        counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
+        self._count(counted or {stages[0].name: time.monotonic() - started})
+
+    def _told(self, progress: Progress) -> Progress:
+        label = f"{self.under}: {progress.label}" if self.under else progress.label
+        return replace(progress, label=label)
+
+    def _count(self, seconds: Mapping[str, float]) -> None:
+        for stage, taken in seconds.items():
+            counted = self.under or stage
+            self.seconds[counted] = self.seconds.get(counted, 0.0) + taken
+            if self.log_format == "json":
+                text = f"{stage}: {taken:.1f} s"
+                self.tell(text, stage=stage, seconds=taken)
+
+
+def _built(build: Callable[[beam.Pipeline], Any], one: PCollection[None]) -> PCollection[Any]:
+    """Build on the pipeline itself: the only stage of a job need not wait."""
+    built = build(one.pipeline)
+    return built if isinstance(built, PCollection) else one
 
 
 def engine_of(options: EngineOptions) -> Engine:
@@ -254,9 +290,17 @@ def _tune_beam() -> None:
     # Every second it sends what its buffers hold, even half an element, which cannot be read. Full
     # and finished buffers are sent between elements, and are all it takes.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
+    # After each step it waits for the next sample of what the step has spent its time on.
+    statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
     # It asks each step seven times for its states and timers, by the signatures of all its methods.
-    if not hasattr(userstate.get_dofn_specs, "cache_info"):
-        userstate.get_dofn_specs = lru_cache(maxsize=_STEPS)(userstate.get_dofn_specs)
+    # Steps of ours have none.
+    userstate.get_dofn_specs = _no_states
+
+
+def _no_states(
+    dofn: beam.DoFn,
+) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
+    return set(), set()
 
 
 def _number(text: str | int) -> int:

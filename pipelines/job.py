@@ -12,17 +12,15 @@ from typing import Any
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
-from copydetect.parts import RoleParts, Sides
+from copydetect.parts import RoleParts
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
-from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage, RecordedStorage
@@ -33,8 +31,6 @@ from copydetect.verification.calibration import Task
 
 from . import stages
 from .engine import Engine, engine_of
-from .grouping import group
-from .lost_copies import lost_copies
 from .outputs import (
     alone_in,
     check_writable,
@@ -44,11 +40,11 @@ from .outputs import (
     whole_path,
     with_whole_paths,
 )
-from .proposals import proposals_of, quality_of
 from .report import write_report
 from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from .self_check import SCRATCH, CheckedRun, self_check
+from .self_check import SCRATCH
 from .stages import Listing, Workplace
+from .whole_run import search_and_verify
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
@@ -118,7 +114,7 @@ def _checked_job(
     if not engine.is_local:
         # Workers start in folders of their own.
         output, options = whole_path(output), with_whole_paths(options)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"), settles=False)
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
@@ -216,8 +212,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
     place = workplace_of(job, folder)
-    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, folder, described)
+    described = stages.described_by(place, listings, job.setup)
+    manifest = search_and_verify(job, place, folder, listings)
     known = {uri for one in described.values() for uri in one.failures}
     later = [uri for uri in manifest.table_uris(job.output, "failures") if uri not in known]
     inputs = {}
@@ -256,10 +252,13 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
 
 def _commit(job: Job, manifest: Manifest) -> bool:
     """Make the run visible, unless it failed too often and an earlier one is there."""
+    made = (uri for name in manifest.tables for uri in manifest.table_uris(job.output, name))
+    job.storage.settle(made)
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))
         return False
     manifest.commit(job.storage, job.output)
+    job.storage.settle([runs.join(job.output, runs.MANIFEST)])
     return True
 
 
@@ -292,56 +291,10 @@ def listings_of(job: Job) -> list[Listing]:
     place = Workplace(job.engine, job.storage, runs.join(job.output, _LISTING))
     job.storage.delete(place.folder)
     try:
-        return [stages.list_images(place, sources, role) for role, sources in job.inputs.items()]
+        return stages.list_roles(place, job.inputs)
     except InputError:
         job.storage.delete(place.folder)
         raise
-
-
-def search_and_verify(
-    job: Job,
-    place: Workplace,
-    folder: str,
-    described: Mapping[Role, RoleParts],
-) -> Manifest:
-    """Search, verify and group what is described; the manifest that names all tables."""
-    asked, searched = job.roles
-    sides = Sides(described[asked], described[searched])
-    proposals = proposals_of(place, job.settings, job.models, sides)
-    quality = quality_of(place, job.settings, proposals)
-    candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
-    verifying = job.settings.verification
-    check = _checked(job, place, sides) if job.settings.check else None
-    if check:
-        verifying = verifying.reporting_from(check.threshold)
-    matches = stages.verify(place, sides, candidates, verifying)
-    quality |= lost_copies(place, sides, candidates, verifying)
-    uris: dict[str, list[str]] = {}
-    for role in described:
-        for name, files in described[role].tables.items():
-            uris[name] = [*uris.get(name, ()), *files]
-    uris |= {"candidates": candidates, "matches": matches}
-    uris["failures"] += place.files(place.folder, "verify-failures")
-    uris |= {"histories": [], "groups": []}
-    if sides.symmetric:
-        uris |= group(place, sides, uris, job.settings, verifying)
-    relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
-    return Manifest(
-        command=job.command,
-        folder=folder,
-        settings=job.decisive,
-        tables=relative,
-        counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
-        seconds=dict(job.engine.seconds),
-        quality=quality,
-        check=check,
-    )
-
-
-def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
-    """Plant copies in the references, and see what becomes of them."""
-    parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
-    return self_check(CheckedRun(place, job.output, *parts))
 
 
 def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:

@@ -1,49 +1,126 @@
-"""The search of both channels: what candidates are made of."""
+"""The search of both channels: what candidates are made of, and what it misses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
+from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.description.views import VIEW_NAMES
-from copydetect.parts import Sides
+from copydetect.index.channels import DescriptorReader, KeypointReader
+from copydetect.parts import RowCounts, Sides, feature_count
 from copydetect.search.neighbors import saturated_queries
+from copydetect.search.recall import Recall
+from copydetect.search.recall_job import RecallJob, read_recalls
 from copydetect.settings import Settings
+from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
 
 from . import stages
-from .quality import feature_quality, search_quality
+from .chains import Stage
+from .progress import Progress
 from .stages import Workplace
 
+_RANKS = (1, 10)
 
-def proposals_of(
+
+def searching(
     place: Workplace, settings: Settings, models: Mapping[str, str], sides: Sides
-) -> Proposals:
-    """Search by every channel of the settings. models: identities of what described the images."""
-    neighbors: list[str] = []
-    votes: list[str] = []
+) -> tuple[list[Stage[Any]], Proposals]:
+    """The stages that search by every channel of the settings, and what they find.
+
+    models: identities of what described the images.
+    """
+    found: dict[str, Stage[list[str]]] = {}
     if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(sides.symmetric)
+        options = settings.descriptor_search(sides.symmetric)
         index, model = settings.descriptor_index, models["descriptor"]
-        neighbors = stages.search_descriptors(place, sides, index, searching, model)
+        found["neighbors"] = stages.search_descriptors(place, sides, index, options, model)
     if "local" in settings.channels:
-        searching = settings.feature_search(sides.symmetric)
+        options = settings.feature_search(sides.symmetric)
         voting = settings.voting(sides.symmetric)
-        votes = stages.search_keypoints(place, sides, settings.feature_index, searching, voting)
-    return Proposals(neighbors=tuple(neighbors), votes=tuple(votes), sides=sides, views=VIEW_NAMES)
+        index = settings.feature_index
+        found["votes"] = stages.search_keypoints(place, sides, index, options, voting)
+    made = {name: tuple(stage.made) for name, stage in found.items()}
+    proposals = Proposals(
+        neighbors=made.get("neighbors", ()),
+        votes=made.get("votes", ()),
+        sides=sides,
+        views=VIEW_NAMES,
+    )
+    return list(found.values()), proposals
+
+
+def measuring(place: Workplace, settings: Settings, sides: Sides) -> list[Stage[RecallJob]]:
+    """The stages that measure what the searches miss."""
+    jobs = recall_jobs(place, settings, sides)
+    return [
+        _measuring(f"recall of {name}", job, NeighborsToRecall(job, place.started))
+        for name, job in jobs.items()
+    ]
+
+
+def _measuring(name: str, job: RecallJob, measure: NeighborsToRecall) -> Stage[RecallJob]:
+    return Stage(name, lambda start: start | measure, job, Progress(name))
+
+
+def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str, RecallJob]:
+    """How the recall of each search is measured, by what is searched."""
+    storage, symmetric = place.storage, sides.symmetric
+    jobs = {}
+    if "descriptor" in settings.channels:
+        images, others = (DescriptorReader(storage, side) for side in sides)
+        jobs["descriptors"] = RecallJob(
+            storage,
+            images,
+            others,
+            queries=partial(sum, RowCounts(storage, images.uris)),
+            searched=runs.join(place.folder, "search", "descriptors"),
+            index_folder=runs.join(place.index, "descriptors"),
+            options=settings.descriptor_search(symmetric),
+            ranks=_RANKS,
+            folder=runs.join(place.folder, "search", "quality", "descriptors"),
+        )
+    if "local" in settings.channels:
+        options = settings.feature_search(symmetric)
+        asked, sought = (KeypointReader(storage, side) for side in sides)
+        jobs["keypoints"] = RecallJob(
+            storage,
+            asked,
+            sought,
+            queries=partial(feature_count, storage, asked.uris),
+            searched=runs.join(place.folder, "search", "keypoints", "upright"),
+            index_folder=runs.join(place.index, "keypoints"),
+            options=options,
+            # A copy has many features, and is found by a few: of as many as vote.
+            ranks=(options.k,),
+            folder=runs.join(place.folder, "search", "quality", "keypoints"),
+        )
+    return jobs
 
 
 def quality_of(place: Workplace, settings: Settings, proposals: Proposals) -> dict[str, float]:
     """What the search of descriptors loses, and that of local features, for the manifest."""
-    sides = proposals.sides
+    jobs = recall_jobs(place, settings, proposals.sides)
     quality: dict[str, float] = {}
-    if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(sides.symmetric)
-        quality = search_quality(place, sides, proposals.neighbors, searching)
+    if "descriptors" in jobs:
+        recalls = read_recalls(jobs["descriptors"])
+        if not recalls:
+            quality = {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
+        for k, recall in recalls.items():
+            quality["search_recall_queries"] = float(recall.queries)
+            quality |= _figures(f"search_recall_at_{k}", recall)
         # An image whose list is full of likely copies may have more, which only other images' lists
         # show.
         capped = saturated_queries(place.storage, proposals.neighbors)
         quality["search_capped_queries"] = float(capped)
-    if "local" in settings.channels:
-        searching = settings.feature_search(sides.symmetric)
-        quality |= feature_quality(place, sides, searching)
+    if "keypoints" in jobs:
+        for recall in read_recalls(jobs["keypoints"]).values():
+            quality |= _figures("feature_recall", recall)
     return quality
+
+
+def _figures(name: str, recall: Recall) -> dict[str, float]:
+    low, high = recall.interval
+    return {name: recall.value, f"{name}_low": low, f"{name}_high": high}

@@ -138,7 +138,8 @@ class NightSearch:
         if self.is_whole:
             self._keep_partition("descriptors")
             index = settings.descriptor_index
-            return stages.search_descriptors(self.place, self.sides, index, options, model)
+            search = stages.search_descriptors(self.place, self.sides, index, options, model)
+            return self.place.run(search)
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
     def votes(self) -> list[str]:
@@ -149,8 +150,9 @@ class NightSearch:
         options = settings.feature_search(symmetric=True)
         if self.is_whole:
             self._keep_partition("keypoints")
-            return stages.search_keypoints(
-                self.place, self.sides, settings.feature_index, options, settings.voting(True)
+            index, voting = settings.feature_index, settings.voting(symmetric=True)
+            return self.place.run(
+                stages.search_keypoints(self.place, self.sides, index, options, voting)
             )
         return _GrownFeatures(self, settings.feature_index, options).files()
 

@@ -94,7 +94,7 @@ def verified_pairs(
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
     merging = (place, proposals, job.settings.candidates, DensityOptions(), search.known_scale)
-    candidates = stages.propose(*merging)
+    candidates = place.run(stages.propose(*merging))
     scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.wishes.upkeep == "rebuild"
@@ -155,7 +155,7 @@ class Verifier:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
         options = replace(self.options, min_score=-math.inf)
-        matches = stages.verify(place, self.sides, uris, options)
+        matches = place.run(stages.verify(place, self.sides, uris, options))
         failed = place.files(place.folder, "verify-failures")
         return (
             asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),
