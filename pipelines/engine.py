@@ -22,7 +22,7 @@ from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 from loky import cpu_count
 
-from copydetect.errors import CopydetectError, OptionError
+from copydetect.errors import CopydetectError, DryRun, OptionError
 from copydetect.options import EngineOptions, LogFormat
 from copydetect.storage.scratch import adopt, remove_abandoned
 from copydetect.workers.processes import Processes
@@ -30,17 +30,18 @@ from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
 from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
+from .dashboards import dashboard_of
 from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
 from .progress import Progress, progress_told
+from .submitting import Submitted, innermost_cause, interrupt_behind
 
-_LOCAL_RUNNER = "FnApiRunner"
+_LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
 _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
 """Masters of Flink, and environments, whose workers see the same files as this process."""
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between stages spare each stage the seconds in which new ones start."""
-_RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
 _SAMPLING_MSEC = 5
 _THREADS = 64
@@ -104,10 +105,19 @@ class Engine:
         values = {flag.partition("=")[2] for flag in self.flags}
         return not self.is_local and not values & _HERE
 
-    def tell(self, text: str, **values: Any) -> None:
+    def tell(self, text: str, stream: TextIO | None = None, **values: Any) -> None:
         """Print to standard error, unless progress is not wanted. values: as of `line_of`."""
         if self.progress:
-            print(line_of(f"copydetect: {text}", self.log_format, **values), file=sys.stderr)
+            line = line_of(f"copydetect: {text}", self.log_format, **values)
+            print(line, file=stream or sys.stderr)
+
+    def submitted(self, stream: TextIO | None = None) -> Submitted:
+        """Where its jobs are looked at. stream: where that is told."""
+        return Submitted(
+            lambda text: self.tell(text, stream),
+            dashboard_of(self.flags),
+            self.server.endpoint if self.server else "",
+        )
 
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""
@@ -159,6 +169,7 @@ class Engine:
         job: a name for it.
         """
         label = f"{self.under}: {job}" if self.under else job
+        named = job_name(self.name, label)
         told = [self._told(stage.progress) for stage in stages]
         started, began = time.monotonic(), time.time()
         try:
@@ -167,20 +178,21 @@ class Engine:
                 progress_told(told, self.progress, terminal, self.log_format),
             ):
                 in_threads = any(stage.in_threads for stage in stages)
-                named = f"--job_name={job_name(self.name, label)}"
-                options = _JobOptions([*self._flags(in_threads), named])
+                options = _JobOptions([*self._flags(in_threads), f"--job_name={named}"])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 chain(pipeline, stages)
-                result = pipeline.run()
-                state = result.wait_until_finish()
+                result, state = self.submitted(terminal).run(pipeline, named)
+        except DryRun:
+            raise
         except Exception as error:
-            interrupt = _interrupt_behind(error)
+            interrupt = interrupt_behind(error)
             if interrupt is not None:
                 raise interrupt from error
             logging.getLogger(__name__).debug("job %s", label, exc_info=True)
             failed = failed_stage(str(error), stages) or label
-            raise StageError(f"stage {failed} failed: {_first_cause(error)}") from error
+            message = f"stage {failed} failed: {innermost_cause(error)}"
+            raise StageError(message + self.submitted().where_to_look(named)) from error
         end_if_asked()
         if state not in ("DONE", None):
             raise StageError(f"{label} ended as {state}")
@@ -217,8 +229,9 @@ def engine_of(options: EngineOptions) -> Engine:
     _set_up_logging(options.verbose, options.log_format)
     remove_abandoned()
     given = dict(flag.partition("=")[::2] for flag in options.flags)
-    runner = given.pop("--runner", _LOCAL_RUNNER)
-    _check_runner(runner)
+    runner = _runner_named(given.pop("--runner", _LOCAL_RUNNER))
+    if "--dry_run" in given and runner != _DATAFLOW:
+        raise OptionError(f"--dry_run is an option of {_DATAFLOW}; {runner} would run all the same")
     known = set(PipelineOptions([]).get_all_options())
     server = job_server_of(runner, options.flags)
     try:
@@ -261,12 +274,20 @@ def _prepare_portable(engine: Engine, given: dict[str, str]) -> None:
     if engine.server is not None and "--job_endpoint" not in given:
         engine.flags.append(f"--job_endpoint={engine.server.endpoint}")
     wanted = [_KEPT_WORKERS]
-    if engine.server is not None and _RETRIES[0].lstrip("-") in engine.server.options:
-        wanted.append(_RETRIES)
+    if slots := _slots(engine):
+        wanted.append(("--parallelism", str(slots)))
     chosen = [f"{name}={value}" for name, value in wanted if name not in given]
     engine.flags += chosen
     if chosen:
         engine.tell(f"the engine is given {' '.join(chosen)} as well")
+
+
+def _slots(engine: Engine) -> int:
+    """How many workers the engine has, 0 where that is not known: Flink would take one."""
+    if "--flink_master=[local]" in engine.flags:
+        return int(cpu_count())
+    dashboard = dashboard_of(engine.flags)
+    return dashboard.slots() if dashboard else 0
 
 
 def _tune_beam() -> None:
@@ -294,11 +315,19 @@ def _number(text: str | int) -> int:
         raise OptionError(f"direct_num_workers is {text!r}; it must be a whole number") from None
 
 
-def _check_runner(name: str) -> None:
+def _runner_named(name: str) -> str:
+    """The name of a runner as this module spells it: Beam takes `flink`, too. OptionError where
+    there is none."""
     try:
         create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise OptionError(f"--runner {name} is not there: {error}") from error
+    spelt = {_short(known): known for known in (_LOCAL_RUNNER, _DATAFLOW, PORTABLE, FLINK)}
+    return spelt.get(_short(name), name)
+
+
+def _short(runner: str) -> str:
+    return runner.lower().removesuffix("runner")
 
 
 def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
@@ -309,27 +338,6 @@ def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     # A failed stage raises; Beam's own report of it is a page of frames.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
-
-
-def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """The request to end that Beam has taken for an error of the step that it came in."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _first_cause(error: BaseException) -> str:
-    """The message that a person can act on, out of Beam's nested tracebacks."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = str(cause).strip() or type(cause).__name__
-    lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Traceback"))]
-    line = (lines[-1] if lines else text).split(" [while running")[0]
-    return re.sub(r"^(RuntimeError|copydetect\.[\w.]+): ", "", line)
 
 
 @contextlib.contextmanager
