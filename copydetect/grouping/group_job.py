@@ -49,6 +49,7 @@ ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
 """Rounds of comparisons: of pairs that connect families, then of kept images with members."""
 
 _COPIES_TOGETHER = 64
+_JUDGED = "judged"
 
 _Work = tuple[int, str, str]
 
@@ -103,7 +104,7 @@ class GroupJob:
 
     def judged_uri(self, part: int) -> str:
         """Where the matches of a part are that families have a say in."""
-        return runs.join(self.folder, "judged", runs.part_name(part))
+        return runs.join(self.folder, _JUDGED, runs.part_name(part))
 
     def judged(self) -> list[str]:
         """The matches tables, by part, with what families say of their pairs."""
@@ -142,15 +143,15 @@ class GroupJob:
 
 def pairs_of_families(job: GroupJob) -> list[tuple[bool, _Work]]:
     """What is verified again, as pairs of a family or of none: a part's number and its files."""
-    job.storage.delete(runs.join(job.folder, "judged"))
     options = job.verifying_all
     found = overturned_pairs(job.storage, job.families_folder, job.parts(), options)
     return [(family, one[:3]) for family, parts in found.items() for one in parts]
 
 
 def judge_step(job: GroupJob) -> None:
-    """Write the matches of parts that families have a say in."""
+    """Write the matches of parts that families have a say in, in place of an earlier run's."""
     options = job.verifying_all
+    job.storage.delete(runs.join(job.folder, _JUDGED))
     judged = judged_matches(job.storage, job.families_folder, job.parts(), options)
     for part, table in judged.items():
         tables.write_table(job.storage, job.judged_uri(part), table)
