@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
+from loky import cpu_count
 
 from copydetect import runs, tables
 from copydetect.description.normalization import normalize_vectors
@@ -234,12 +235,14 @@ def _failed(storage: Storage, described: RoleParts, role: Role, later: Sequence[
     described."""
     table = tables.read_tables(storage, later, tables.FAILURES, ["role", "image_id"])
     named = table.filter(pc.equal(table["role"], role))["image_id"]
-    failed = 0
-    for uri in described.image_files:
+
+    def unused(uri: str) -> int:
         part = tables.read_table(storage, uri, ["image_id", "status"])
-        unused = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
-        failed += pc.sum(unused).as_py() or 0
-    return failed
+        failed = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
+        return pc.sum(failed).as_py() or 0
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return sum(pool.map(unused, described.image_files))
 
 
 def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:

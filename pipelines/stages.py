@@ -28,7 +28,7 @@ from copydetect.parts import (
     Sides,
     part_count,
     part_uri,
-    row_count,
+    row_counts,
     unfinished,
 )
 from copydetect.search.neighbors import neighbors_uri
@@ -130,9 +130,9 @@ class Workplace:
         self.engine.run_stages(stage.name, [stage])
         return stage.made
 
-    def rows(self, uri: str) -> int:
-        """How many rows a part file has."""
-        return row_count(self.storage, uri)
+    def rows(self, uris: Sequence[str]) -> int:
+        """How many rows some part files have together."""
+        return sum(row_counts(self.storage, uris))
 
     def progress(
         self,
@@ -185,7 +185,7 @@ def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
 
 
 def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]) -> Listing:
-    images = sum(map(place.rows, uris))
+    images = place.rows(uris)
     if not images:
         raise InputError(f"{sources.named} holds no images")
     renamed, example = tell_apart(place.storage, list(uris))
@@ -333,7 +333,7 @@ def verify(
     processes = place.processes(len(work), _PARTS_WORTH_PROCESSES)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Planned(partial(_unfinished, place.storage, work, uris, failures))
-    total = partial(_rows_of_all, place.storage, tuple(candidates))
+    total = partial(place.rows, candidates)
     return Stage(
         "verify",
         lambda start: start | "candidates" >> wanted | transform,
@@ -371,10 +371,6 @@ def _unfinished(
 ) -> list[MatchWork]:
     wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
     return [one for one in work if one[0] in wanted]
-
-
-def _rows_of_all(storage: Storage, uris: tuple[str, ...]) -> int:
-    return sum(row_count(storage, uri) for uri in uris)
 
 
 def _each(_: Any, elements: Iterable[Any]) -> Iterable[Any]:

@@ -64,7 +64,7 @@ def search_and_verify(
         folder=folder,
         settings=job.decisive,
         tables=relative,
-        counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
+        counts={name: place.rows(found) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
         quality=quality,
         check=check,
