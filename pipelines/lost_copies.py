@@ -60,8 +60,9 @@ def judging_lost(
     judge = _JudgePart(place.storage, place.folder, folder, sides, tuple(candidates))
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
-    judging = WorkOnParts(judge, place.started)
-    verify = CandidatesToMatches(place.storage, sides, alone, folder, place.started)
+    processes = place.processes(len(candidates))
+    judging = WorkOnParts(judge, processes)
+    verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
     nearest = Planned(partial(_nearest, sides, recall))
 
     def build(start: PCollection[Any]) -> PCollection[Any]:

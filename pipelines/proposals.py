@@ -55,13 +55,11 @@ def searching(
 
 def measuring(place: Workplace, jobs: Mapping[str, RecallJob]) -> list[Stage[RecallJob]]:
     """The stages that measure what the searches miss."""
-    return [
-        _measuring(f"recall of {name}", job, NeighborsToRecall(job, place.started))
-        for name, job in jobs.items()
-    ]
+    return [_measuring(place, f"recall of {name}", job) for name, job in jobs.items()]
 
 
-def _measuring(name: str, job: RecallJob, measure: NeighborsToRecall) -> Stage[RecallJob]:
+def _measuring(place: Workplace, name: str, job: RecallJob) -> Stage[RecallJob]:
+    measure = NeighborsToRecall(job, place.processes(len(job.asked.uris)))
     return Stage(name, lambda start: start | measure, job, Progress(name))
 
 

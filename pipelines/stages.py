@@ -57,7 +57,7 @@ from .chains import Stage
 from .engine import Engine
 from .progress import Progress
 
-_PARTS_WORTH_PROCESSES = 64
+PARTS_WORTH_PROCESSES = 64
 """Parts of a collection of about 1,000 images. A process that was not forked at the start takes
 1.5 s of CPU to import what a stage needs (`time python -c "import
 copydetect.verification.match_parts"`), and then loads its models, so processes are started only for
@@ -150,11 +150,11 @@ class Workplace:
         processes = self.engine.processes
         return processes if processes.started else Processes()
 
-    def processes(self, work: int, worth: int) -> Processes:
-        """Processes, where they are there already or the work is worth the seconds that starting
-        them takes."""
+    def processes(self, parts: int, worth: int = PARTS_WORTH_PROCESSES) -> Processes:
+        """Processes, where they are there already or so many parts are worth the seconds that
+        starting them takes."""
         processes = self.engine.processes
-        return processes if processes.started or work >= worth else Processes()
+        return processes if processes.started or parts >= worth else Processes()
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
@@ -199,7 +199,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     parts = part_count(listing.images)
-    processes = place.processes(parts, _PARTS_WORTH_PROCESSES) if on_cpu else Processes()
+    processes = place.processes(parts) if on_cpu else Processes()
     uris = place.part_uris("images", listing.role, parts)
     made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
     failures = place.part_uris("failures", listing.role, parts)
@@ -250,7 +250,7 @@ def search_descriptors(
     )
     uris = [neighbors_uri(search.folder, part) for part in range(sides.queries.parts)]
     name = "search descriptors"
-    transform = DescriptorsToNeighbors(search, place.started)
+    transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
@@ -274,9 +274,7 @@ def search_keypoints(
     )
     uris = [votes_uri(search.folder, part) for part in range(sides.queries.parts)]
     name = "search keypoints"
-    transform = KeypointsToVotes(
-        search, place.processes(sides.references.parts, _PARTS_WORTH_PROCESSES)
-    )
+    transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
@@ -310,7 +308,7 @@ def propose(
     """Merge what both channels found; the candidates tables, by part of the queries."""
     job = candidate_job(place, proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
-    merge = NeighborsToCandidates(job, place.started)
+    merge = NeighborsToCandidates(job, place.processes(len(parts)))
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
     return Stage(
         "candidates",
@@ -330,7 +328,7 @@ def verify(
     uris, failures = (
         [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
-    processes = place.processes(len(work), _PARTS_WORTH_PROCESSES)
+    processes = place.processes(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Planned(partial(_unfinished, place.storage, work, uris, failures))
     total = partial(place.rows, candidates)
@@ -344,7 +342,7 @@ def verify(
 
 def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
     """Group what is verified; the job knows the files of it."""
-    transform = MatchesToGroups(job, sides, place.started)
+    transform = MatchesToGroups(job, sides, place.processes(len(job.matches)))
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
 
