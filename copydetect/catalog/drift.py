@@ -6,6 +6,8 @@ vectors. A new era, whose lists are trained on what is there by then, mends it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ def list_sizes(storage: Storage, folder: str) -> Ints:
     for shard in index.shards:
         path = storage.local_path(shard_uri(folder, shard.name))
         # FAISS's lists are only as long in memory as their index.
-        held = faiss.read_index(path, faiss.IO_FLAG_MMAP)
+        held: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
         lists = range(shard.first_list, shard.last_list + 1)
         sizes[lists.start : lists.stop] += [held.invlists.list_size(one) for one in lists]
     return sizes
