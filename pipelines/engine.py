@@ -168,6 +168,11 @@ class Engine:
 
         job: a name for it.
         """
+        if not self.is_local and len(stages) > 1:
+            # Flink starts all sources of a job at once, more than its network buffers serve.
+            for stage in stages:
+                self.run_stages(stage.name, [stage])
+            return
         label = f"{self.under}: {job}" if self.under else job
         named = job_name(self.name, label)
         told = [self._told(stage.progress) for stage in stages]
