@@ -15,10 +15,13 @@ from copydetect.verification.relations import NAMES
 from tests.scenes import scene
 
 
-def folder_of(path: Path, count: int, step: int = 1) -> Path:
+def folder_of(path: Path, count: int, moving: bool = False) -> Path:
+    """Pictures of one design: another scene in the middle, moved in one scene or at one place."""
     path.mkdir()
     for number in range(count):
-        shown = np.roll(scene(step * number, 200, 150), 7 * number, axis=1)
+        shown = scene(0, 200, 150)
+        shown[40:110, 60:140] = scene(1, 80, 70) if moving else scene(1 + number, 80, 70)
+        shown = np.roll(shown, 7 * number, axis=1) if moving else shown
         Image.fromarray(shown).save(path / f"{number}.png")
     (path / "notes.png").write_bytes(b"no picture")
     return path
@@ -26,7 +29,7 @@ def folder_of(path: Path, count: int, step: int = 1) -> Path:
 
 def test_sources_are_collected_once_and_each_by_itself(tmp_path: Path) -> None:
     cards = folder_of(tmp_path / "cards", 5)
-    clip = folder_of(tmp_path / "clip", 3, step=0)
+    clip = folder_of(tmp_path / "clip", 3, moving=True)
     options = SourceOptions(one_layout=(str(cards),), each=1)
     features = tmp_path / "features"
     ((name, pairs),) = collect(options, features)
