@@ -9,6 +9,7 @@ CopydetectError
 ├── RunError              a finished run whose files are missing or damaged
 ├── TransientError        trouble that another try may mend: a lock is held, storage is busy
 │   └── CatalogBusyError  another process is at work on the catalogue
+├── DryRun                an engine that was only to translate a job has done so
 └── TooManyFailuresError  a run that ended, but could not read more of its input than is allowed
 """
 
@@ -59,6 +60,10 @@ class TransientError(CopydetectError):
 
 class CatalogBusyError(TransientError):
     """Another process is at work on the catalogue, or has changed it meanwhile."""
+
+
+class DryRun(CopydetectError):
+    """An engine was told to translate jobs and not to run them: nothing more can be done."""
 
 
 class TooManyFailuresError(CopydetectError):

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from loky import cpu_count
 from pyarrow import parquet
 
 from copydetect import runs, tables
@@ -143,11 +146,7 @@ class RowCounts(Sequence[int]):
 
 @lru_cache(maxsize=16)
 def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
-    counts = []
-    for uri in uris:
-        with storage.open(uri) as file:
-            counts.append(int(parquet.read_metadata(file).num_rows))
-    return tuple(counts)
+    return tuple(row_counts(storage, uris))
 
 
 def feature_count(storage: Storage, uris: Sequence[str]) -> int:
@@ -159,6 +158,44 @@ def feature_count(storage: Storage, uris: Sequence[str]) -> int:
 @lru_cache(maxsize=16)
 def _feature_count(storage: Any, uris: tuple[str, ...]) -> int:
     return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
+
+
+def unfinished(
+    storage: Storage, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()
+) -> set[int]:
+    """The numbers of parts that are to be made, or made again.
+
+    parts: the files of each, of which none may be missing or damaged; failures: where these, one
+    per part, name one that another try may help, the part is made again.
+    """
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        whole = list(pool.map(partial(_is_whole, storage), parts))
+        wanted = {part for part, is_whole in enumerate(whole) if not is_whole}
+        retried = [part for part in range(len(failures)) if part not in wanted]
+        found = pool.map(partial(has_retryable, storage), (failures[part] for part in retried))
+        return wanted | {part for part, again in zip(retried, found, strict=True) if again}
+
+
+def _is_whole(storage: Storage, uris: Sequence[str]) -> bool:
+    # The one that is written last goes first: it is missing where nothing has been done yet.
+    return all(map(storage.is_whole, uris))
+
+
+def has_retryable(storage: Storage, uri: str) -> bool:
+    """Whether a table of failures names one that another try may help."""
+    table = tables.read_table(storage, uri, ["retryable"])
+    return bool(pc.any(table["retryable"]).as_py())
+
+
+def row_counts(storage: Storage, uris: Sequence[str]) -> list[int]:
+    """How many rows each of some part files has."""
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return list(pool.map(partial(_row_count, storage), uris))
+
+
+def _row_count(storage: Storage, uri: str) -> int:
+    with storage.open(uri) as file:
+        return int(parquet.read_metadata(file).num_rows)
 
 
 class ImageNumbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -175,6 +176,8 @@ def descriptors(dimension: int) -> pa.Schema:
     )
 
 
+_WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError)
 """What reading a damaged Parquet file raises."""
 
@@ -182,6 +185,12 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryE
 def first_line(error: BaseException) -> str:
     """The first line of a library's message, without the pages that follow it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def opened(source: BinaryIO | pa.NativeFile) -> parquet.ParquetFile:
+    """A Parquet file of which every page that is read is checked against its CRC-32, where it has
+    one."""
+    return parquet.ParquetFile(source, page_checksum_verification=True)
 
 
 def write_table(
@@ -193,7 +202,7 @@ def write_table(
     cheaper to read.
     """
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, rows_together, compression="zstd")
+    parquet.write_table(table, buffer, rows_together, **_WRITTEN)
     storage.write(uri, buffer.getvalue())
 
 
@@ -211,7 +220,7 @@ def write_batches(
 ) -> None:
     """Write tables as they come, as one file; of the rows, the compressed ones are held."""
     buffer = io.BytesIO()
-    with parquet.ParquetWriter(buffer, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(buffer, schema, **_WRITTEN) as writer:
         for batch in batches:
             writer.write_table(batch)
     storage.write(uri, buffer.getvalue())
@@ -224,7 +233,7 @@ def read_batches(
     file that is not such a table."""
     with storage.open(uri) as stream:
         try:
-            file = parquet.ParquetFile(stream)
+            file = opened(stream)
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns, use_threads=False)
         except DAMAGED as error:
@@ -235,12 +244,17 @@ def read_batches(
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
     try:
-        # `parquet.read_table` would load Arrow's datasets, and pandas where that is installed.
-        file = parquet.ParquetFile(pa.BufferReader(storage.read(uri)))
-        table = file.read(columns, use_threads=False)
-        return table.select(columns) if columns else table
+        return parsed(storage.read(uri), columns)
     except DAMAGED as error:
         raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
+
+
+def parsed(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The table that the bytes of a Parquet file hold, or some of its columns; one of `DAMAGED`
+    where they hold none."""
+    # `parquet.read_table` would load Arrow's datasets, and pandas where that is installed.
+    table = opened(pa.BufferReader(data)).read(columns, use_threads=False)
+    return table.select(columns) if columns else table
 
 
 def read_tables(
@@ -256,7 +270,7 @@ def read_tables(
 def count_leaves(storage: Storage, uri: str, column: str) -> int:
     """How many values the lists of a column hold together: about, but exact where few do."""
     with storage.open(uri) as file:
-        part = parquet.ParquetFile(file)
+        part = opened(file)
         at = [field.path.split(".")[0] for field in part.metadata.schema].index(column)
         groups = map(part.metadata.row_group, range(part.metadata.num_row_groups))
         # An empty list counts as one value.

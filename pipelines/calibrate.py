@@ -43,9 +43,10 @@ from copydetect.verification.calibration import (
 )
 
 from . import stages
-from .job import Job, checked_job, listings_of, search_and_verify
+from .job import Job, checked_job, listings_of
 from .outputs import alone_in
 from .stages import Listing, Workplace
+from .whole_run import search_and_verify
 
 _PLOT, _PAIRS = "calibration.svg", "pairs.parquet"
 _FEW_IMAGES = 200
@@ -111,8 +112,7 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     uri = runs.join(place.folder, "sample", "collection.parquet")
     tables.write_table(job.storage, uri, study)
     listing = _with_copies(place, Listing("image", len(study), digest, (uri,)))
-    described = stages.describe(place, listing, job.setup)
-    manifest = search_and_verify(job, place, folder, {"image": described})
+    manifest = search_and_verify(job, place, folder, [listing])
     matches = tables.read_tables(
         job.storage, manifest.table_uris(job.output, "matches"), tables.MATCHES
     )

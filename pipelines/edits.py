@@ -11,6 +11,7 @@ import dataclasses
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import pyarrow as pa
@@ -27,7 +28,8 @@ from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 
 from .engine import Engine, engine_of
 from .outputs import output_folder, refuse_foreign
-from .stages import Listing, Workplace, list_images
+from .progress import Progress
+from .stages import Listing, Workplace, list_images, share_written
 
 _RESULTS = ("ground_truth.csv", "edits.csv", "failures.csv")
 _LISTING = "run-listing"
@@ -115,8 +117,7 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     engine.run(
         "edit images",
         lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
-        total=listing.images,
-        done=lambda: sum(map(job.storage.exists, uris)) * listing.images // parts,
+        Progress("edit images", partial(share_written, job.storage, uris), listing.images),
     )
     return parts
 

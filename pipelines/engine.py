@@ -1,4 +1,4 @@
-"""Where a job runs: the engine's options, one Beam pipeline a stage, and what goes wrong there."""
+"""Where a job runs: the engine's options, one Beam pipeline a job, and what goes wrong there."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TextIO
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 from loky import cpu_count
 
-from copydetect.errors import CopydetectError, OptionError
+from copydetect.errors import CopydetectError, DryRun, OptionError
 from copydetect.options import EngineOptions, LogFormat
 from copydetect.storage.scratch import adopt, remove_abandoned
 from copydetect.workers.processes import Processes
 from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
+from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
+from .dashboards import dashboard_of
 from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
-from .progress import progress_told
+from .progress import Progress, progress_told
+from .submitting import Submitted, innermost_cause, interrupt_behind
 
-_LOCAL_RUNNER = "FnApiRunner"
+_LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
 _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
 """Masters of Flink, and environments, whose workers see the same files as this process."""
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between stages spare each stage the seconds in which new ones start."""
-_RETRIES = ("--number_of_execution_retries", "3")
 _NEVER_MSEC = 10**9
-_STEPS = 256
-"""More steps than any pipeline has."""
+_SAMPLING_MSEC = 5
 _THREADS = 64
 """How many threads Beam's runner and gRPC start on this machine, with some to spare."""
 
@@ -54,14 +56,26 @@ class ThreadsError(CopydetectError):
     """The system lets this process start too few threads."""
 
 
+class _JobOptions(PipelineOptions):
+    """Options of one job. Beam asks each step for its views of them, and each view parses them."""
+
+    def view_as(self, cls: type[Any]) -> Any:
+        """The same view each time: views share their values anyway."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 @dataclass
 class Engine:
-    """Runs the stages of a job, one Beam pipeline each, and keeps their wall times.
+    """Runs the stages of a run, in few jobs, and keeps their wall times.
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
-    one; name: what the names of its jobs begin with; seconds: wall time by stage; under: a name for
-    all stages together, "" for each its own; log_format: how anything is told.
+    one; name: what the names of its jobs begin with; seconds, cpu_seconds: wall time by stage, and
+    the processor time of all workers that its parts took; under: a name for all stages together, ""
+    for each its own; log_format: how anything is told.
     """
 
     flags: list[str]
@@ -71,6 +85,7 @@ class Engine:
     server: Server | None = None
     name: str = "copydetect"
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     under: str = ""
     log_format: LogFormat = "text"
 
@@ -90,10 +105,19 @@ class Engine:
         values = {flag.partition("=")[2] for flag in self.flags}
         return not self.is_local and not values & _HERE
 
-    def tell(self, text: str) -> None:
-        """Print to standard error, unless progress is not wanted."""
+    def tell(self, text: str, stream: TextIO | None = None, **values: Any) -> None:
+        """Print to standard error, unless progress is not wanted. values: as of `line_of`."""
         if self.progress:
-            print(line_of(f"copydetect: {text}", self.log_format), file=sys.stderr)
+            line = line_of(f"copydetect: {text}", self.log_format, **values)
+            print(line, file=stream or sys.stderr)
+
+    def submitted(self, stream: TextIO | None = None) -> Submitted:
+        """Where its jobs are looked at. stream: where that is told."""
+        return Submitted(
+            lambda text: self.tell(text, stream),
+            dashboard_of(self.flags),
+            self.server.endpoint if self.server else "",
+        )
 
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""
@@ -132,41 +156,74 @@ class Engine:
     def run(
         self,
         stage: str,
-        build: Callable[[beam.Pipeline], object],
-        total: int = 0,
-        unit: str = "images",
-        done: Callable[[], int] = lambda: 0,
-        threads: bool = False,
+        build: Callable[[beam.Pipeline], Any],
+        progress: Progress | None = None,
     ) -> None:
-        """Build and run one pipeline to its end; StageError where it fails.
+        """Build and run one pipeline to its end, as a job of one stage."""
+        progress = progress or Progress(stage)
+        self.run_stages(stage, [Stage(stage, lambda one: _built(build, one), None, progress)])
 
-        threads: whether its work stays in this process, as on a device that processes cannot share.
+    def run_stages(self, job: str, stages: Sequence[Stage[Any]]) -> None:
+        """Run stages, each once all before it is done, as one job; StageError where it fails.
+
+        job: a name for it.
         """
-        started = time.monotonic()
-        counted = self.under or stage
-        stage = f"{self.under}: {stage}" if self.under else stage
+        if not self.is_local and len(stages) > 1:
+            # Flink starts all sources of a job at once, more than its network buffers serve.
+            for stage in stages:
+                self.run_stages(stage.name, [stage])
+            return
+        label = f"{self.under}: {job}" if self.under else job
+        named = job_name(self.name, label)
+        told = [self._told(stage.progress) for stage in stages]
+        started, began = time.monotonic(), time.time()
         try:
             with (
                 _muted(self.verbose) as terminal,
-                progress_told(stage, total, unit, done, self.progress, terminal, self.log_format),
+                progress_told(told, self.progress, terminal, self.log_format),
             ):
-                named = f"--job_name={job_name(self.name, stage)}"
-                options = PipelineOptions([*self._flags(threads), named])
+                in_threads = any(stage.in_threads for stage in stages)
+                options = _JobOptions([*self._flags(in_threads), f"--job_name={named}"])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
-                build(pipeline)
-                result = pipeline.run()
-                state = result.wait_until_finish()
+                chain(pipeline, stages)
+                result, state = self.submitted(terminal).run(pipeline, named)
+        except DryRun:
+            raise
         except Exception as error:
-            interrupt = _interrupt_behind(error)
+            interrupt = interrupt_behind(error)
             if interrupt is not None:
                 raise interrupt from error
-            logging.getLogger(__name__).debug("stage %s", stage, exc_info=True)
-            raise StageError(f"stage {stage} failed: {_first_cause(error)}") from error
+            logging.getLogger(__name__).debug("job %s", label, exc_info=True)
+            failed = failed_stage(str(error), stages) or label
+            message = f"stage {failed} failed: {innermost_cause(error)}"
+            raise StageError(message + self.submitted().where_to_look(named)) from error
         end_if_asked()
         if state not in ("DONE", None):
-            raise StageError(f"stage {stage} ended as {state}")
-        self.seconds[counted] = self.seconds.get(counted, 0.0) + time.monotonic() - started
+            raise StageError(f"{label} ended as {state}")
+        counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
+        self._count(counted or {stages[0].name: time.monotonic() - started})
+        for stage, taken in stage_cpu_seconds(result).items():
+            stage = self.under or stage
+            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + taken
+
+    def _told(self, progress: Progress) -> Progress:
+        label = f"{self.under}: {progress.label}" if self.under else progress.label
+        return replace(progress, label=label)
+
+    def _count(self, seconds: Mapping[str, float]) -> None:
+        for stage, taken in seconds.items():
+            counted = self.under or stage
+            self.seconds[counted] = self.seconds.get(counted, 0.0) + taken
+            if self.log_format == "json":
+                text = f"{stage}: {taken:.1f} s"
+                self.tell(text, stage=stage, seconds=taken)
+
+
+def _built(build: Callable[[beam.Pipeline], Any], one: PCollection[None]) -> PCollection[Any]:
+    """Build on the pipeline itself: the only stage of a job need not wait."""
+    built = build(one.pipeline)
+    return built if isinstance(built, PCollection) else one
 
 
 def engine_of(options: EngineOptions) -> Engine:
@@ -177,8 +234,9 @@ def engine_of(options: EngineOptions) -> Engine:
     _set_up_logging(options.verbose, options.log_format)
     remove_abandoned()
     given = dict(flag.partition("=")[::2] for flag in options.flags)
-    runner = given.pop("--runner", _LOCAL_RUNNER)
-    _check_runner(runner)
+    runner = _runner_named(given.pop("--runner", _LOCAL_RUNNER))
+    if "--dry_run" in given and runner != _DATAFLOW:
+        raise OptionError(f"--dry_run is an option of {_DATAFLOW}; {runner} would run all the same")
     known = set(PipelineOptions([]).get_all_options())
     server = job_server_of(runner, options.flags)
     try:
@@ -221,12 +279,20 @@ def _prepare_portable(engine: Engine, given: dict[str, str]) -> None:
     if engine.server is not None and "--job_endpoint" not in given:
         engine.flags.append(f"--job_endpoint={engine.server.endpoint}")
     wanted = [_KEPT_WORKERS]
-    if engine.server is not None and _RETRIES[0].lstrip("-") in engine.server.options:
-        wanted.append(_RETRIES)
+    if slots := _slots(engine):
+        wanted.append(("--parallelism", str(slots)))
     chosen = [f"{name}={value}" for name, value in wanted if name not in given]
     engine.flags += chosen
     if chosen:
         engine.tell(f"the engine is given {' '.join(chosen)} as well")
+
+
+def _slots(engine: Engine) -> int:
+    """How many workers the engine has, 0 where that is not known: Flink would take one."""
+    if "--flink_master=[local]" in engine.flags:
+        return int(cpu_count())
+    dashboard = dashboard_of(engine.flags)
+    return dashboard.slots() if dashboard else 0
 
 
 def _tune_beam() -> None:
@@ -234,9 +300,17 @@ def _tune_beam() -> None:
     # Every second it sends what its buffers hold, even half an element, which cannot be read. Full
     # and finished buffers are sent between elements, and are all it takes.
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
+    # After each step it waits for the next sample of what the step has spent its time on.
+    statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
     # It asks each step seven times for its states and timers, by the signatures of all its methods.
-    if not hasattr(userstate.get_dofn_specs, "cache_info"):
-        userstate.get_dofn_specs = lru_cache(maxsize=_STEPS)(userstate.get_dofn_specs)
+    # Steps of ours have none.
+    userstate.get_dofn_specs = _no_states
+
+
+def _no_states(
+    dofn: beam.DoFn,
+) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
+    return set(), set()
 
 
 def _number(text: str | int) -> int:
@@ -246,11 +320,19 @@ def _number(text: str | int) -> int:
         raise OptionError(f"direct_num_workers is {text!r}; it must be a whole number") from None
 
 
-def _check_runner(name: str) -> None:
+def _runner_named(name: str) -> str:
+    """The name of a runner as this module spells it: Beam takes `flink`, too. OptionError where
+    there is none."""
     try:
         create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise OptionError(f"--runner {name} is not there: {error}") from error
+    spelt = {_short(known): known for known in (_LOCAL_RUNNER, _DATAFLOW, PORTABLE, FLINK)}
+    return spelt.get(_short(name), name)
+
+
+def _short(runner: str) -> str:
+    return runner.lower().removesuffix("runner")
 
 
 def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
@@ -261,27 +343,6 @@ def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     # A failed stage raises; Beam's own report of it is a page of frames.
     logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
-
-
-def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """The request to end that Beam has taken for an error of the step that it came in."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _first_cause(error: BaseException) -> str:
-    """The message that a person can act on, out of Beam's nested tracebacks."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = str(cause).strip() or type(cause).__name__
-    lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Traceback"))]
-    line = (lines[-1] if lines else text).split(" [while running")[0]
-    return re.sub(r"^(RuntimeError|copydetect\.[\w.]+): ", "", line)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copydetect.errors import (
     CatalogBusyError,
     CopydetectError,
+    DryRun,
     InputError,
     ModelError,
     OptionError,
@@ -57,6 +58,8 @@ def code_of(error: BaseException) -> int:
     """The exit code that an expected error gives."""
     if isinstance(error, Ended):
         return error.exit_code
+    if isinstance(error, DryRun):
+        return DONE
     if isinstance(error, (InputError, OptionError, ModelError)):
         return BAD_ARGUMENTS
     if isinstance(error, TooManyFailuresError):

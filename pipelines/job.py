@@ -6,23 +6,23 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
+from loky import cpu_count
 
 from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
-from copydetect.parts import RoleParts, Sides
+from copydetect.parts import RoleParts
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
-from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage, RecordedStorage
@@ -33,8 +33,6 @@ from copydetect.verification.calibration import Task
 
 from . import stages
 from .engine import Engine, engine_of
-from .grouping import group
-from .lost_copies import lost_copies
 from .outputs import (
     alone_in,
     check_writable,
@@ -44,11 +42,11 @@ from .outputs import (
     whole_path,
     with_whole_paths,
 )
-from .proposals import proposals_of, quality_of
 from .report import write_report
 from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
-from .self_check import SCRATCH, CheckedRun, self_check
+from .self_check import SCRATCH
 from .stages import Listing, Workplace
+from .whole_run import search_and_verify
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
@@ -118,7 +116,7 @@ def _checked_job(
     if not engine.is_local:
         # Workers start in folders of their own.
         output, options = whole_path(output), with_whole_paths(options)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"), settles=False)
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
@@ -157,9 +155,12 @@ def run_job(job: Job) -> Result:
         manifest = finished or _work(job, folder, listings)
         if not finished and not _commit(job, manifest):
             raise _too_many_failures(job, manifest)
-        _tidy(job, folder)
-        if job.options.report:
-            write_report(job.storage, job.output)
+        with ThreadPoolExecutor(1) as beside:
+            tidied = beside.submit(_remove_scratch, job, folder)
+            _remove_earlier(job, folder)
+            if job.options.report:
+                write_report(job.storage, job.output)
+        tidied.result()
     result = Result(job.storage, job.output, manifest, made_before=bool(finished))
     if not manifest.accepted:
         raise TooManyFailuresError(_failed_shares(job, manifest), result)
@@ -216,8 +217,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
     place = workplace_of(job, folder)
-    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, folder, described)
+    described = stages.described_by(place, listings, job.setup)
+    manifest = search_and_verify(job, place, folder, listings)
     known = {uri for one in described.values() for uri in one.failures}
     later = [uri for uri in manifest.table_uris(job.output, "failures") if uri not in known]
     inputs = {}
@@ -234,12 +235,14 @@ def _failed(storage: Storage, described: RoleParts, role: Role, later: Sequence[
     described."""
     table = tables.read_tables(storage, later, tables.FAILURES, ["role", "image_id"])
     named = table.filter(pc.equal(table["role"], role))["image_id"]
-    failed = 0
-    for uri in described.image_files:
+
+    def unused(uri: str) -> int:
         part = tables.read_table(storage, uri, ["image_id", "status"])
-        unused = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
-        failed += pc.sum(unused).as_py() or 0
-    return failed
+        failed = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
+        return pc.sum(failed).as_py() or 0
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return sum(pool.map(unused, described.image_files))
 
 
 def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
@@ -256,10 +259,13 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
 
 def _commit(job: Job, manifest: Manifest) -> bool:
     """Make the run visible, unless it failed too often and an earlier one is there."""
+    made = (uri for name in manifest.tables for uri in manifest.table_uris(job.output, name))
+    job.storage.settle(made)
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))
         return False
     manifest.commit(job.storage, job.output)
+    job.storage.settle([runs.join(job.output, runs.MANIFEST)])
     return True
 
 
@@ -292,56 +298,10 @@ def listings_of(job: Job) -> list[Listing]:
     place = Workplace(job.engine, job.storage, runs.join(job.output, _LISTING))
     job.storage.delete(place.folder)
     try:
-        return [stages.list_images(place, sources, role) for role, sources in job.inputs.items()]
+        return stages.list_roles(place, job.inputs)
     except InputError:
         job.storage.delete(place.folder)
         raise
-
-
-def search_and_verify(
-    job: Job,
-    place: Workplace,
-    folder: str,
-    described: Mapping[Role, RoleParts],
-) -> Manifest:
-    """Search, verify and group what is described; the manifest that names all tables."""
-    asked, searched = job.roles
-    sides = Sides(described[asked], described[searched])
-    proposals = proposals_of(place, job.settings, job.models, sides)
-    quality = quality_of(place, job.settings, proposals)
-    candidates = stages.propose(place, proposals, job.settings.candidates, DensityOptions())
-    verifying = job.settings.verification
-    check = _checked(job, place, sides) if job.settings.check else None
-    if check:
-        verifying = verifying.reporting_from(check.threshold)
-    matches = stages.verify(place, sides, candidates, verifying)
-    quality |= lost_copies(place, sides, candidates, verifying)
-    uris: dict[str, list[str]] = {}
-    for role in described:
-        for name, files in described[role].tables.items():
-            uris[name] = [*uris.get(name, ()), *files]
-    uris |= {"candidates": candidates, "matches": matches}
-    uris["failures"] += place.files(place.folder, "verify-failures")
-    uris |= {"histories": [], "groups": []}
-    if sides.symmetric:
-        uris |= group(place, sides, uris, job.settings, verifying)
-    relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
-    return Manifest(
-        command=job.command,
-        folder=folder,
-        settings=job.decisive,
-        tables=relative,
-        counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
-        seconds=dict(job.engine.seconds),
-        quality=quality,
-        check=check,
-    )
-
-
-def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
-    """Plant copies in the references, and see what becomes of them."""
-    parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
-    return self_check(CheckedRun(place, job.output, *parts))
 
 
 def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
@@ -370,11 +330,14 @@ def models_of(setup: DescriberSetup) -> dict[str, str]:
     return found
 
 
-def _tidy(job: Job, folder: str) -> None:
-    """Remove what the committed run no longer needs: scratch files, and runs before it."""
-    place = workplace_of(job, folder)
+def _remove_scratch(job: Job, folder: str) -> None:
+    """Remove what the stages of a committed run have left for each other."""
     for name in _SCRATCH:
-        place.storage.delete(runs.join(place.folder, name))
+        job.storage.delete(runs.join(job.output, folder, name))
+
+
+def _remove_earlier(job: Job, folder: str) -> None:
+    """Remove the listing, runs before the committed one, and what only these have read."""
     job.storage.delete(runs.join(job.output, _LISTING))
     files = [file.uri for file in job.storage.files_under(job.output)]
     others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     JobServerOptions,
     PipelineOptions,
     PortableOptions,
@@ -55,19 +59,40 @@ def job_server_of(runner: str, flags: Sequence[str]) -> Server | None:
 
 def _started(options: PipelineOptions) -> Server | None:
     """Start Flink's job server, in Java; None where jobs go to a cluster without one."""
-    from apache_beam.runners.portability.flink_runner import FlinkRunner
+    from apache_beam.runners.portability.flink_runner import (
+        MAGIC_HOST_NAMES,
+        FlinkJarJobServer,
+        FlinkRunner,
+    )
 
+    flink = options.view_as(FlinkRunnerOptions)
+    flink.flink_master = FlinkRunner.add_http_scheme(flink.flink_master)
+    if flink.flink_submit_uber_jar and flink.flink_master not in MAGIC_HOST_NAMES:
+        return None
     port = options.view_as(JobServerOptions)
     port.job_port = port.job_port or _free_port()
+    server = FlinkJarJobServer(options)
     try:
-        server = FlinkRunner().default_job_server(options)
-        if not hasattr(server, "stop"):
-            return None
-        server.start()
+        with _deaf_to_interrupts():
+            server.start()
     except (OSError, RuntimeError, ValueError) as error:
         raise OptionError(f"cannot start Flink's job server, which needs Java: {error}") from error
     endpoint = f"localhost:{port.job_port}"
     return Server(endpoint, _options_of(endpoint), server)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Have what is started meanwhile ignore Ctrl-C, which a terminal sends to all processes of a
+    command: jobs could not be cancelled through a server that has gone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _free_port() -> int:

@@ -8,72 +8,83 @@ It does not matter where a missed neighbour is a stranger, or where the other ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
+from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
-from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.intervals import wilson
 from copydetect.parts import Sides
-from copydetect.search.neighbors import Neighbors
+from copydetect.search.recall_job import RecallJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Candidate
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
 
+from .chains import Stage
+from .progress import Progress
+from .proposals import DESCRIPTORS
 from .stages import Workplace
 
-NEAREST = "nearest.npz"
 Pairs = npt.NDArray[np.int64]
 
 
-def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors, k: int) -> None:
-    """Write down which images the exact k nearest of a few queries belong to, and which of these
-    were found."""
-    starts = np.searchsorted(exact.queries, exact.queries)
-    best = np.arange(len(exact.queries)) - starts < k
-    wanted = Neighbors(exact.queries[best], exact.ids[best], exact.scores[best])
-    nearest, seen = (np.stack([one.queries, one.ids], 1) >> IMAGE_SHIFT for one in (wanted, found))
-    nearest = np.unique(nearest, axis=0)
-    known = {(query, reference) for query, reference in seen.tolist()}
-    lost = np.array([tuple(pair) not in known for pair in nearest.tolist()], bool)
-    write_arrays(storage, uri, "", nearest=nearest, lost=lost)
-
-
-def lost_copies(
+def judging_lost(
     place: Workplace,
     sides: Sides,
     candidates: Sequence[str],
+    recalls: Mapping[str, RecallJob],
     options: VerifyOptions,
-) -> dict[str, float]:
-    """Of the copies among the exact neighbours of the sampled queries: the share that no channel
-    proposed because the search of descriptors missed them, for the manifest.
+) -> list[Stage[str]]:
+    """Verify the exact neighbours of sampled queries that no channel proposed because the search of
+    descriptors missed them; the folder of the verdicts. No stage where these were not searched.
 
-    candidates: tables, by part of the queries; options: of the run, whose verdicts are there.
-    Nothing where nothing was sampled, as where the search is exact.
+    candidates: tables, by part of the queries; recalls: of the searches; options: of the run, whose
+    verdicts are there.
     """
-    folder = runs.join(place.folder, "search", "quality")
-    if not place.storage.exists(runs.join(folder, NEAREST)):
-        return {}
-    stored = read_arrays(place.storage, runs.join(folder, NEAREST))[1]
+    recall = recalls.get(DESCRIPTORS)
+    if recall is None:
+        return []
+    folder = recall.folder
     judge = _JudgePart(place.storage, place.folder, folder, sides, tuple(candidates))
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
-    judging = WorkOnParts(judge, place.started)
-    verify = CandidatesToMatches(place.storage, sides, alone, folder, place.started)
-    work = _by_part(sides, stored["nearest"], stored["lost"])
-    place.engine.run("recall", lambda p: p | beam.Create(work) | beam.ParDo(judging) | verify)
-    judged = [read_arrays(place.storage, uri)[1] for uri in place.files(folder, "judged")]
+    processes = place.processes(len(candidates))
+    judging = WorkOnParts(judge, processes)
+    verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
+    nearest = Planned(partial(_nearest, sides, recall))
+
+    def build(start: PCollection[Any]) -> PCollection[Any]:
+        verified: PCollection[Any] = (
+            start | "nearest" >> nearest | "judge" >> beam.ParDo(judging) | verify
+        )
+        return verified
+
+    return [Stage("lost copies", build, folder, Progress("lost copies"))]
+
+
+def lost_copies(place: Workplace, recalls: Mapping[str, RecallJob]) -> dict[str, float]:
+    """Of the copies among the exact neighbours of the sampled queries: the share that was lost, for
+    the manifest. Nothing where nothing was sampled, as where the search is exact."""
+    recall = recalls.get(DESCRIPTORS)
+    if recall is None:
+        return {}
+    judged = [read_arrays(place.storage, uri)[1] for uri in place.files(recall.folder, "judged")]
     kept = sum(int(one["copies"]) for one in judged)
-    matches = [tables.read_table(place.storage, uri) for uri in place.files(folder, "matches")]
+    matches = [
+        tables.read_table(place.storage, uri) for uri in place.files(recall.folder, "matches")
+    ]
     lost = sum(int(np.sum(table["is_copy"].to_numpy())) for table in matches)
     if not kept + lost:
         return {}
@@ -82,6 +93,16 @@ def lost_copies(
         "search_copies_lost": lost / (kept + lost),
         "search_copies_lost_high": wilson(lost, kept + lost)[1],
     }
+
+
+def _nearest(sides: Sides, recall: RecallJob) -> list[tuple[int, list[tuple[int, int, bool]]]]:
+    """What was sampled, by part; what an earlier run has left of it goes."""
+    for made in ("judged", "matches"):
+        recall.storage.delete(runs.join(recall.folder, made))
+    if not recall.storage.exists(recall.nearest_uri):
+        return []
+    stored = read_arrays(recall.storage, recall.nearest_uri)[1]
+    return _by_part(sides, stored["nearest"], stored["lost"])
 
 
 def _by_part(

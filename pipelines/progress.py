@@ -1,11 +1,12 @@
-"""How far a stage is, on any engine: it counts what the stage has written."""
+"""How far a job is, on any engine: it counts what its stages have written."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -18,79 +19,135 @@ _POLL_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 
 
+def _nothing() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is.
+
+    label: its name, for people; share: how much of it is done, 0 … 1; total: how many `unit` it
+    has, asked for once it has begun, 0 where that is not known.
+    """
+
+    label: str
+    share: Callable[[], float] = _nothing
+    total: Callable[[], int] | int = 0
+    unit: str = "images"
+
+    @property
+    def whole(self) -> int:
+        """The total."""
+        return self.total() if callable(self.total) else self.total
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it is done."""
+        return self.share() > 0
+
+
+class _Current:
+    """The stage that a job is at: the one behind the last that is done or has a later one begun."""
+
+    def __init__(self, stages: Sequence[Progress]) -> None:
+        self._stages = stages
+        self._at = 0
+
+    def __call__(self) -> Progress:
+        while self._at + 1 < len(self._stages):
+            ahead = self._stages[self._at + 1 :]
+            if self._stages[self._at].share() < 1 and not any(one.begun for one in ahead):
+                break
+            self._at += 1
+        return self._stages[self._at]
+
+
 @contextmanager
 def progress_told(
-    label: str,
-    total: int,
-    unit: str,
-    done: Callable[[], int],
+    stages: Sequence[Progress],
     wanted: bool,
     terminal: TextIO,
     log_format: LogFormat = "text",
 ) -> Iterator[None]:
-    """Tell how far a stage is while the block runs: a bar on a terminal, else a line every 30 s.
+    """Tell how far a job is while the block runs: a bar on a terminal, else a line every 30 s.
 
-    done: how many of `total` are finished; it is asked from a thread of its own. Without a total,
-    only the time that the stage has taken is told. Nothing is unless it is `wanted`.
+    stages: of the job, in their order; they are asked from a thread of their own. Of a stage
+    without a total only the time that it has taken is told. Nothing is unless it is `wanted`.
     """
     if not wanted:
         yield
     elif terminal.isatty() and log_format == "text":
-        with _bar(label, total, unit, done, terminal):
+        with _bars(_Current(stages), terminal):
             yield
     else:
-        with _lines(label, total, unit, done, terminal, log_format):
+        with _lines(_Current(stages), terminal, log_format):
             yield
 
 
 @contextmanager
-def _bar(
-    label: str, total: int, unit: str, done: Callable[[], int], terminal: TextIO
-) -> Iterator[None]:
-    with tqdm(
+def _bars(current: Callable[[], Progress], terminal: TextIO) -> Iterator[None]:
+    bars: list[tuple[Progress, Any]] = []
+
+    def show() -> None:
+        stage = current()
+        if not bars or bars[-1][0] is not stage:
+            if bars:
+                bars[-1][1].close()
+            bars.append((stage, _bar(stage, terminal)))
+        bar = bars[-1][1]
+        bar.update(_done(stage, bar.total or 0) - bar.n)
+        bar.refresh()
+
+    show()
+    try:
+        with _repeated(show, _POLL_SECONDS):
+            yield
+    finally:
+        bars[-1][1].close()
+
+
+def _bar(stage: Progress, terminal: TextIO) -> Any:
+    total = stage.whole
+    return tqdm(
         total=total or None,
-        desc=label,
-        unit=unit,
-        initial=min(done(), total),
+        desc=stage.label,
+        unit=stage.unit,
+        initial=_done(stage, total),
         bar_format=None if total else "{desc}: {elapsed}",
         leave=False,
         file=terminal,
-    ) as bar:
+    )
 
-        def show() -> None:
-            bar.update(min(done(), total) - bar.n)
-            bar.refresh()
 
-        with _repeated(show, _POLL_SECONDS):
-            yield
+def _done(stage: Progress, total: int) -> int:
+    return int(min(stage.share(), 1.0) * total)
 
 
 @contextmanager
 def _lines(
-    label: str,
-    total: int,
-    unit: str,
-    done: Callable[[], int],
-    terminal: TextIO,
-    log_format: LogFormat,
+    current: Callable[[], Progress], terminal: TextIO, log_format: LogFormat
 ) -> Iterator[None]:
     started = time.monotonic()
 
     def tell() -> None:
-        now = min(done(), total)
-        part = f" {now:,} of {total:,} {unit} ({now / total:.0%})," if total else ""
+        stage = current()
+        total = stage.whole
+        now = _done(stage, total)
+        part = f" {now:,} of {total:,} {stage.unit} ({now / total:.0%})," if total else ""
         seconds = time.monotonic() - started
-        text = f"{label}:{part} {seconds:.0f} s so far"
-        values: dict[str, Any] = {"stage": label, "done": now, "total": total, "unit": unit}
+        text = f"{stage.label}:{part} {seconds:.0f} s so far"
+        values: dict[str, Any] = {
+            "stage": stage.label,
+            "done": now,
+            "total": total,
+            "unit": stage.unit,
+        }
         line = line_of(text, log_format, seconds=seconds, **values)
         print(line, file=terminal, flush=True)
 
     with _repeated(tell, _LINE_SECONDS):
         yield
-    if log_format == "json":
-        seconds = time.monotonic() - started
-        text = f"{label}: {seconds:.1f} s"
-        print(line_of(text, "json", stage=label, seconds=seconds), file=terminal, flush=True)
 
 
 @contextmanager

@@ -1,49 +1,125 @@
-"""The search of both channels: what candidates are made of."""
+"""The search of both channels: what candidates are made of, and what it misses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
+from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.description.views import VIEW_NAMES
-from copydetect.parts import Sides
+from copydetect.index.channels import DescriptorReader, KeypointReader
+from copydetect.parts import RowCounts, Sides, feature_count
 from copydetect.search.neighbors import saturated_queries
+from copydetect.search.recall import Recall
+from copydetect.search.recall_job import RecallJob, read_recalls
 from copydetect.settings import Settings
+from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
 
 from . import stages
-from .quality import feature_quality, search_quality
+from .chains import Stage
+from .progress import Progress
 from .stages import Workplace
 
+DESCRIPTORS, KEYPOINTS = "descriptors", "keypoints"
+_RANKS = (1, 10)
 
-def proposals_of(
+
+def searching(
     place: Workplace, settings: Settings, models: Mapping[str, str], sides: Sides
-) -> Proposals:
-    """Search by every channel of the settings. models: identities of what described the images."""
-    neighbors: list[str] = []
-    votes: list[str] = []
+) -> tuple[list[Stage[Any]], Proposals]:
+    """The stages that search by every channel of the settings, and what they find.
+
+    models: identities of what described the images.
+    """
+    found: dict[str, Stage[list[str]]] = {}
     if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(sides.symmetric)
+        options = settings.descriptor_search(sides.symmetric)
         index, model = settings.descriptor_index, models["descriptor"]
-        neighbors = stages.search_descriptors(place, sides, index, searching, model)
+        found["neighbors"] = stages.search_descriptors(place, sides, index, options, model)
     if "local" in settings.channels:
-        searching = settings.feature_search(sides.symmetric)
+        options = settings.feature_search(sides.symmetric)
         voting = settings.voting(sides.symmetric)
-        votes = stages.search_keypoints(place, sides, settings.feature_index, searching, voting)
-    return Proposals(neighbors=tuple(neighbors), votes=tuple(votes), sides=sides, views=VIEW_NAMES)
+        index = settings.feature_index
+        found["votes"] = stages.search_keypoints(place, sides, index, options, voting)
+    made = {name: tuple(stage.made) for name, stage in found.items()}
+    proposals = Proposals(
+        neighbors=made.get("neighbors", ()),
+        votes=made.get("votes", ()),
+        sides=sides,
+        views=VIEW_NAMES,
+    )
+    return list(found.values()), proposals
 
 
-def quality_of(place: Workplace, settings: Settings, proposals: Proposals) -> dict[str, float]:
-    """What the search of descriptors loses, and that of local features, for the manifest."""
-    sides = proposals.sides
-    quality: dict[str, float] = {}
+def measuring(place: Workplace, jobs: Mapping[str, RecallJob]) -> list[Stage[RecallJob]]:
+    """The stages that measure what the searches miss."""
+    return [_measuring(place, f"recall of {name}", job) for name, job in jobs.items()]
+
+
+def _measuring(place: Workplace, name: str, job: RecallJob) -> Stage[RecallJob]:
+    measure = NeighborsToRecall(job, place.processes(len(job.asked.uris)))
+    return Stage(name, lambda start: start | measure, job, Progress(name))
+
+
+def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str, RecallJob]:
+    """How the recall of each search is measured, by what is searched."""
+    storage, symmetric = place.storage, sides.symmetric
+    jobs = {}
     if "descriptor" in settings.channels:
-        searching = settings.descriptor_search(sides.symmetric)
-        quality = search_quality(place, sides, proposals.neighbors, searching)
+        images, others = (DescriptorReader(storage, side) for side in sides)
+        jobs[DESCRIPTORS] = RecallJob(
+            storage,
+            images,
+            others,
+            queries=partial(sum, RowCounts(storage, images.uris)),
+            searched=runs.join(place.folder, "search", DESCRIPTORS),
+            index_folder=runs.join(place.index, DESCRIPTORS),
+            options=settings.descriptor_search(symmetric),
+            ranks=_RANKS,
+            folder=runs.join(place.folder, "search", "quality", DESCRIPTORS),
+        )
+    if "local" in settings.channels:
+        options = settings.feature_search(symmetric)
+        asked, sought = (KeypointReader(storage, side) for side in sides)
+        jobs[KEYPOINTS] = RecallJob(
+            storage,
+            asked,
+            sought,
+            queries=partial(feature_count, storage, asked.uris),
+            searched=runs.join(place.folder, "search", KEYPOINTS, "upright"),
+            index_folder=runs.join(place.index, KEYPOINTS),
+            options=options,
+            # A copy has many features, and is found by a few: of as many as vote.
+            ranks=(options.k,),
+            folder=runs.join(place.folder, "search", "quality", KEYPOINTS),
+        )
+    return jobs
+
+
+def quality_of(
+    place: Workplace, proposals: Proposals, jobs: Mapping[str, RecallJob]
+) -> dict[str, float]:
+    """What the search of descriptors loses, and that of local features, for the manifest."""
+    quality: dict[str, float] = {}
+    if DESCRIPTORS in jobs:
+        recalls = read_recalls(jobs[DESCRIPTORS])
+        if not recalls:
+            quality = {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
+        for k, recall in recalls.items():
+            quality["search_recall_queries"] = float(recall.queries)
+            quality |= _figures(f"search_recall_at_{k}", recall)
         # An image whose list is full of likely copies may have more, which only other images' lists
         # show.
         capped = saturated_queries(place.storage, proposals.neighbors)
         quality["search_capped_queries"] = float(capped)
-    if "local" in settings.channels:
-        searching = settings.feature_search(sides.symmetric)
-        quality |= feature_quality(place, sides, searching)
+    if KEYPOINTS in jobs:
+        for recall in read_recalls(jobs[KEYPOINTS]).values():
+            quality |= _figures("feature_recall", recall)
     return quality
+
+
+def _figures(name: str, recall: Recall) -> dict[str, float]:
+    low, high = recall.interval
+    return {name: recall.value, f"{name}_low": low, f"{name}_high": high}

@@ -12,59 +12,54 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
 from copydetect.candidates.densities import DensityOptions
-from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
-from copydetect.edits.copies import COPIES, CopyOptions
+from copydetect.edits.copies import CopyOptions
 from copydetect.errors import InputError
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
-    NEARLY_CERTAIN,
-    Met,
-    PlantedCopy,
     PlantedEvidence,
     copies_to_plant,
     judged,
     sampling_points,
     sketch_of,
 )
+from copydetect.evaluation.planted_pairs import KNOWN, THROUGH, PlantedPairs, pairs_to_prove
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.inputs.sources import Source
 from copydetect.options import DEFAULT_PRECISION
 from copydetect.parts import RoleParts, Sides, part_count, part_of
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
-from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
-from copydetect.transforms.refs_to_descriptions import DescriberSetup
-from copydetect.types import Candidate
+from copydetect.transforms.images_to_refs import PiecesToRefs
+from copydetect.transforms.planned import Planned
+from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
 
 from . import stages
-from .proposals import proposals_of
+from .chains import Stage
+from .progress import Progress
+from .proposals import searching
 from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
-_LOOKED_AT = 0.1
-"""A pair of a planted copy and another image, from this confidence up, is a reason to ask whether
-that image is a copy of the original, too."""
-_PAIRS_TOGETHER = 16
-_LIKELY = 0.5
-_MOST_THROUGH = 4
-"""Through how many known copies of an original another image is compared, at most."""
+_EDITED = "edited"
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -98,6 +93,11 @@ class CheckedRun:
         }
         text = json.dumps([decision_digest(), self.models, decisive, _MIXES], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def may_be_checked(images: int) -> bool:
+    """Whether so many images may be enough to check with, as far as they can be read."""
+    return images >= LEAST_IMAGES
 
 
 def self_check(run: CheckedRun) -> SelfCheck:
@@ -179,27 +179,35 @@ def _hashes(storage: Storage, side: RoleParts) -> Iterator[str]:
 
 
 def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
-    """Make copies, search them in the run's references, and see what is found."""
+    """Make copies, search them in the run's references, and see what is found, in one job."""
     engine = replace(run.place.engine, under="check")
     folder = runs.join(run.place.folder, SCRATCH)
     place = Workplace(engine, run.place.storage, folder, asks=run.place.index)
     # What an interrupted run has left may be of another sample: more images can be read by now.
     place.storage.delete(place.folder)
     sample = _sample(run)
-    made = _make_copies(place, list(sample.values()))
-    if not made:
-        return PlantedEvidence(run.digest, sketch, (), (), (), 0)
-    sources = find_sources(place.storage, runs.join(place.folder, "edited"))
-    listing = stages.list_images(place, sources, "query")
-    sides = Sides(stages.describe(place, listing, run.setup), run.references)
-    found = proposals_of(place, run.settings, run.models, sides)
-    candidates = stages.propose(place, found, run.settings.candidates, DensityOptions())
+    jobs = _edits(place, list(sample.values()))
+    described = _describe(place, run.setup, len(sample))
+    sides = Sides(described.made, run.references)
+    searches, found = searching(place, run.settings, run.models, sides)
+    proposed = stages.propose(place, found, run.settings.candidates, DensityOptions())
     # Planted copies are queries, whatever the run's own pairs are.
     calibration = bundled_calibration(run.settings.channels, "match", run.settings.effort)
     options = replace(run.settings.verification, calibration=calibration)
-    uris = stages.verify(place, sides, candidates, options)
-    matches = tables.read_tables(place.storage, uris, tables.MATCHES)
-    return _told_apart(run, place, sketch, made, matches, candidates, sample)
+    verified = stages.verify(place, sides, proposed.made, options)
+    pairs = PlantedPairs(
+        storage=place.storage,
+        folder=place.folder,
+        copies={job.options.mix: job.part_uris("copies", parts) for job, _, parts in jobs},
+        candidates=tuple(proposed.made),
+        matches=tuple(verified.made),
+        numbers={image.image_id: number for number, image in sample.items()},
+        pile=run.pile,
+    )
+    chain: list[Stage[Any]] = [_edit(place, jobs), described, *searches, proposed, verified]
+    chain += [_prove(run, pairs, name) for name in (KNOWN, THROUGH)]
+    engine.run_stages("search", chain)
+    return pairs.evidence(run.digest, sketch)
 
 
 def _sample(run: CheckedRun) -> dict[int, ListedImage]:
@@ -229,143 +237,67 @@ def _sample(run: CheckedRun) -> dict[int, ListedImage]:
     return sample
 
 
-def _make_copies(place: Workplace, images: Sequence[ListedImage]) -> dict[str, tuple[str, str]]:
-    """Edit each image by one of the mixes: the copies' image_ids, with originals and kinds."""
-    jobs: list[tuple[EditsJob, str, int]] = []
+def _edits(place: Workplace, images: Sequence[ListedImage]) -> list[tuple[EditsJob, str, int]]:
+    """How each image is edited by one of the mixes: a job, its listing, and its number of parts."""
+    jobs = []
     for number, mix in enumerate(_MIXES):
         listed = images[number :: len(_MIXES)]
         uri = runs.join(place.folder, "sample", f"{mix}.parquet")
         tables.write_table(place.storage, uri, tables.rows_to_table(listed, LISTING))
-        edited, folder = (runs.join(place.folder, name, mix) for name in ("edited", "edits"))
+        edited, folder = (
+            runs.join(place.folder, _EDITED, mix),
+            runs.join(place.folder, "edits", mix),
+        )
         job = EditsJob(place.storage, CopyOptions(mix=mix), edited, folder)
         jobs.append((job, uri, part_count(max(len(listed), 1))))
-    place.engine.run("edit", partial(_edit, jobs=jobs, place=place))
-    made: dict[str, tuple[str, str]] = {}
-    for (job, _, parts), mix in zip(jobs, _MIXES, strict=True):
-        uris = [job.part_uri("copies", part) for part in range(parts)]
-        for row in tables.read_tables(place.storage, uris, COPIES).to_pylist():
-            made[f"{mix}/{row['query_id']}"] = row["reference_id"], row["edits"]
-    return made
+    return jobs
 
 
-def _edit(
-    pipeline: beam.Pipeline, jobs: Sequence[tuple[EditsJob, str, int]], place: Workplace
-) -> None:
-    for job, uri, parts in jobs:
-        name = job.options.mix
-        edit = ImagesToEdits(job, parts, range(parts), place.started)
-        _ = pipeline | f"listed {name}" >> beam.Create([uri]) | name >> edit
+def _edit(place: Workplace, jobs: Sequence[tuple[EditsJob, str, int]]) -> Stage[None]:
+    def build(start: PCollection[Any]) -> PCollection[Any]:
+        edited = []
+        for job, uri, parts in jobs:
+            mix = job.options.mix
+            edit = ImagesToEdits(job, parts, range(parts), place.started)
+            edited.append(start | f"listing {mix}" >> beam.Map(_given, uri) | mix >> edit)
+        together: PCollection[Any] = edited | "all" >> beam.Flatten()
+        return together
+
+    return Stage("edit", build, None, Progress("edit"))
 
 
-def _told_apart(
-    run: CheckedRun,
-    place: Workplace,
-    sketch: tuple[str, ...],
-    made: dict[str, tuple[str, str]],
-    matches: pa.Table,
-    candidates: Sequence[str],
-    sample: dict[int, ListedImage],
-) -> PlantedEvidence:
-    """The pairs of copies with their originals, and those with images that are none of theirs."""
-    found = dict.fromkeys(made, 0.0)
-    met: list[Met] = []
-    columns = (matches[name].to_pylist() for name in ("query_id", "reference_id", "confidence"))
-    for copy_id, reference_id, confidence in zip(*columns, strict=True):
-        original_id = made[copy_id][0]
-        if reference_id == original_id:
-            found[copy_id] = confidence
-        else:
-            met.append(Met(original_id, reference_id, confidence))
-    numbers = {image.image_id: number for number, image in sample.items()}
-    numbers |= _numbers(place, candidates)
-    likely = {(one.original_id, one.reference_id) for one in met if one.confidence >= _LOOKED_AT}
-    known = _copies_all_along(run, place, sorted(likely), numbers)
-    sureness = [known.get((one.original_id, one.reference_id), 0.0) for one in met]
-    strangers = [one for one, sure in zip(met, sureness, strict=True) if not sure]
-    certain = [
-        one.confidence for one, sure in zip(met, sureness, strict=True) if sure >= NEARLY_CERTAIN
-    ]
-    copies = tuple(
-        PlantedCopy(original_id, tuple(kinds.split("+")), found[copy_id])
-        for copy_id, (original_id, kinds) in made.items()
-    )
-    left_out = len(met) - len(strangers)
-    return PlantedEvidence(run.digest, sketch, copies, tuple(strangers), tuple(certain), left_out)
+def _describe(place: Workplace, setup: DescriberSetup, copies: int) -> Stage[RoleParts]:
+    """List and describe the copies, once they are there."""
+    parts = part_count(max(copies, 1))
+    storage, folder, processes = place.storage, place.folder, place.started
+    find = Planned(partial(_pieces, storage, runs.join(folder, _EDITED)))
+    listing = PiecesToRefs(storage, "query", runs.join(folder, "listing"), processes)
+    describe = RefsToDescriptions(storage, setup, "query", folder, parts, range(parts), processes)
+
+    def build(start: PCollection[Any]) -> PCollection[Any]:
+        described: PCollection[Any] = start | "find" >> find | "list" >> listing | describe
+        return described
+
+    made = place.described("query", parts, setup.channels)
+    return Stage("describe", build, made, Progress("describe"))
 
 
-def _numbers(place: Workplace, candidates: Sequence[str]) -> dict[str, int]:
-    """image_id → image_no of the references among candidates."""
-    numbers: dict[str, int] = {}
-    for part, uri in enumerate(candidates):
-        ids = tables.read_table(place.storage, uri, ["reference_id"])["reference_id"].to_pylist()
-        pairs = read_pairs(
-            place.storage, runs.join(place.folder, "pairs", runs.part_name(part, "npz"))
-        )
-        numbers |= dict(zip(ids, pairs.reference.tolist(), strict=True))
-    return numbers
+def _pieces(storage: Storage, folder: str) -> list[tuple[int, Source]]:
+    """The copies that could be made, in pieces."""
+    if not storage.files_under(folder):
+        return []
+    return list(enumerate(find_sources(storage, folder).pieces))
 
 
-def _copies_all_along(
-    run: CheckedRun,
-    place: Workplace,
-    pairs: Sequence[tuple[str, str]],
-    numbers: dict[str, int],
-) -> dict[tuple[str, str], float]:
-    """Confidences of pairs of the collection's own, unedited images that are copies, by themselves
-    or through a third image.
-
-    Heavy edits of one picture have little in common, but each has more with one that is closer to
-    it. A pile holds many of them, so that in it a likely copy is not held against a planted one.
-    """
-    least = _LIKELY if run.pile else NEARLY_CERTAIN
-    proofs = _proofs(run, place, pairs, numbers, "known")
-    known = {pair: proof for pair, proof in proofs.items() if proof >= least}
-    copies: dict[str, list[str]] = defaultdict(list)
-    for original_id, copy_id in sorted(known):
-        copies[original_id].append(copy_id)
-    through = {
-        (copy_id, other): (original_id, other)
-        for original_id, other in pairs
-        if (original_id, other) not in known
-        for copy_id in copies[original_id][:_MOST_THROUGH]
-    }
-    chained = _proofs(run, place, sorted(through), numbers, "known-through")
-    return known | {through[pair]: proof for pair, proof in chained.items() if proof >= least}
-
-
-def _proofs(
-    run: CheckedRun,
-    place: Workplace,
-    pairs: Sequence[tuple[str, str]],
-    numbers: dict[str, int],
-    name: str,
-) -> dict[tuple[str, str], float]:
-    """What pixels say of pairs of the collection's own images. name: of a folder for them."""
-    folder = runs.join(place.folder, name)
-    work: list[MatchWork] = []
-    for part, start in enumerate(range(0, len(pairs), _PAIRS_TOGETHER)):
-        some = pairs[start : start + _PAIRS_TOGETHER]
-        ends = np.array([[numbers[one], numbers[other]] for one, other in some], np.int64)
-        table = runs.join(folder, "candidates", runs.part_name(part))
-        rows = [_unscored(*pair) for pair in some]
-        tables.write_table(place.storage, table, tables.rows_to_table(rows, tables.CANDIDATES))
-        starts, points = np.zeros(len(some) + 1, np.int64), np.empty((0, 4), np.float32)
-        uri = runs.join(folder, "pairs", runs.part_name(part, "npz"))
-        write_pairs(place.storage, uri, PairNumbers(ends[:, 0], ends[:, 1], starts, points))
-        work.append((part, table, uri))
-    if not work:
-        return {}
-    # What pixels show decides alone: of these pairs the search may know nothing.
+def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
+    """Compare images of the collection, unedited: what pixels show decides alone, since the search
+    may know nothing of them."""
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
-    both = Sides(run.references, run.references)
-    verify = CandidatesToMatches(place.storage, both, options, folder, place.started)
-    place.engine.run("verify", lambda pipeline: pipeline | beam.Create(work) | verify)
-    uris = [runs.join(folder, "matches", runs.part_name(part)) for part, _, _ in work]
-    matches = tables.read_tables(place.storage, uris, tables.MATCHES)
-    columns = (matches[name].to_pylist() for name in ("query_id", "reference_id", "confidence"))
-    return {(one, other): proof for one, other, proof in zip(*columns, strict=True)}
+    both, folder = Sides(run.references, run.references), runs.join(pairs.folder, name)
+    verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
+    plan = Planned(partial(pairs_to_prove, pairs, name))
+    return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))
 
 
-def _unscored(query_id: str, reference_id: str) -> Candidate:
-    silent = (math.nan,) * 4
-    return Candidate(query_id, reference_id, *silent, 0.0, "", "", 0)
+def _given(_: Any, value: str) -> str:
+    return value

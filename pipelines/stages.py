@@ -1,64 +1,70 @@
-"""The stages that `dedup` and `match` share; each is one Beam pipeline from files to files."""
+"""The stages of a run: what each works on, what it makes, and how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from typing import Any, TypeVar
 
 import apache_beam as beam
-import pyarrow.compute as pc
-from loky import cpu_count
-from pyarrow import parquet
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
+from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
-from copydetect.index.building import IndexJob
-from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.listing import DIGESTED, content_digest
 from copydetect.inputs.repeated_ids import tell_apart
 from copydetect.inputs.sources import Sources
 from copydetect.options import Channel
-from copydetect.parts import RoleParts, RowCounts, Sides, feature_count, part_count, part_uri
+from copydetect.parts import (
+    RoleParts,
+    RowCounts,
+    Sides,
+    part_count,
+    part_uri,
+    row_counts,
+    unfinished,
+)
+from copydetect.search.neighbors import neighbors_uri
 from copydetect.search.queries import SearchOptions
-from copydetect.search.searching import SearchJob
+from copydetect.search.vote_parts import votes_uri
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
-from copydetect.transforms.candidates_to_matches import CandidatesToMatches
-from copydetect.transforms.copies_to_histories import CopiesToHistories, HistoryWork
-from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.copies_to_histories import CopiesToHistories
+from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
 from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
+from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
-from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
 
+from .chains import Stage
 from .engine import Engine
+from .progress import Progress
 
-# A process that was not forked at the start takes 1.5 s of CPU to import what a stage needs
-# (`time python -c "import copydetect.verification.match_parts"`), and then loads its models. So
-# processes are started for work of 7 s of CPU and more. One image is described in 27 ms, one pair
-# verified in 9 (`.github/FIGURES.md`), 400,000 features searched in 18 s, and the past of one copy
-# looked up in 35 ms.
-_IMAGES_WORTH_PROCESSES = 1_000
-_FEATURES_WORTH_PROCESSES = 200_000
-PAIRS_WORTH_PROCESSES = 4_000
-"""Candidates; a fifth of them is verified."""
-_COPIES_WORTH_PROCESSES = 200
-_COPIES_TOGETHER = 64
+PARTS_WORTH_PROCESSES = 64
+"""Parts of a collection of about 1,000 images. A process that was not forked at the start takes
+1.5 s of CPU to import what a stage needs (`time python -c "import
+copydetect.verification.match_parts"`), and then loads its models, so processes are started only for
+work of many seconds. One image is described in 27 ms, one pair verified in 9
+(`.github/FIGURES.md`)."""
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Workplace:
         images = self.part_uris("images", role, parts)
         return RoleParts(
             image_files=images,
-            image_counts=tuple(RowCounts(self.storage, images)),
+            image_counts=RowCounts(self.storage, images),
             descriptors=self.part_uris("descriptors", role, parts)
             if "descriptor" in channels
             else (),
@@ -116,35 +122,27 @@ class Workplace:
         return self.asks or runs.join(self.folder, "index")
 
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
-        """The numbers of parts that are to be made, or made again.
+        """As `parts.unfinished`."""
+        return unfinished(self.storage, parts, failures)
 
-        parts: the files of each, of which none may be missing or damaged; failures: where these,
-        one per part, name one that another try may help, the part is made again.
-        """
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            whole = list(pool.map(self._is_whole, parts))
-            wanted = {part for part, is_whole in enumerate(whole) if not is_whole}
-            retried = [part for part in range(len(failures)) if part not in wanted]
-            found = pool.map(self.has_retryable, (failures[part] for part in retried))
-            return wanted | {part for part, again in zip(retried, found, strict=True) if again}
+    def run(self, stage: Stage[Made]) -> Made:
+        """Run one stage as a job of its own; what it makes."""
+        self.engine.run_stages(stage.name, [stage])
+        return stage.made
 
-    def _is_whole(self, uris: Sequence[str]) -> bool:
-        # The one that is written last goes first: it is missing where nothing has been done yet.
-        return all(map(self.storage.is_whole, uris))
+    def rows(self, uris: Sequence[str]) -> int:
+        """How many rows some part files have together."""
+        return sum(row_counts(self.storage, uris))
 
-    def has_retryable(self, uri: str) -> bool:
-        """Whether a table of failures names one that another try may help."""
-        table = tables.read_table(self.storage, uri, ["retryable"])
-        return bool(pc.any(table["retryable"]).as_py())
-
-    def rows(self, uri: str) -> int:
-        """How many rows a part file has."""
-        with self.storage.open(uri) as file:
-            return int(parquet.read_metadata(file).num_rows)
-
-    def done(self, uris: Sequence[str], total: int) -> int:
-        """How much of `total` is done when some of the files of a stage are written."""
-        return sum(map(self.storage.exists, uris)) * total // max(len(uris), 1)
+    def progress(
+        self,
+        label: str,
+        uris: Sequence[str],
+        total: Callable[[], int] | int = 0,
+        unit: str = "images",
+    ) -> Progress:
+        """That of a stage which is as far as files of it are written."""
+        return Progress(label, partial(share_written, self.storage, uris), total, unit)
 
     @property
     def started(self) -> Processes:
@@ -152,11 +150,11 @@ class Workplace:
         processes = self.engine.processes
         return processes if processes.started else Processes()
 
-    def processes(self, work: int, worth: int) -> Processes:
-        """Processes, where they are there already or the work is worth the seconds that starting
-        them takes."""
+    def processes(self, parts: int, worth: int = PARTS_WORTH_PROCESSES) -> Processes:
+        """Processes, where they are there already or so many parts are worth the seconds that
+        starting them takes."""
         processes = self.engine.processes
-        return processes if processes.started or work >= worth else Processes()
+        return processes if processes.started or parts >= worth else Processes()
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
@@ -166,85 +164,94 @@ class Workplace:
 
 
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
-    """List an input and hash its images; InputError where there are none, or ids repeat."""
+    """List an input and hash its images; InputError where there are none."""
+    return list_roles(place, {role: sources})[0]
+
+
+def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
+    """List inputs and hash their images, in one job; InputError where one has none."""
+    found = [_list(place, sources, role) for role, sources in inputs.items()]
+    place.engine.run_stages("list", found)
+    listed = zip(inputs.items(), found, strict=True)
+    return [_listing(place, sources, role, stage.made) for (role, sources), stage in listed]
+
+
+def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
     uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
     transform = ImagesToRefs(place.storage, sources, role, place.folder, place.started)
-    place.engine.run(
-        f"list {PLURAL[role]}",
-        lambda pipeline: pipeline | transform,
-        total=sources.file_count,
-        unit="files",
-        done=lambda: place.done(uris, sources.file_count),
-    )
-    images = sum(map(place.rows, uris))
+    name = f"list {PLURAL[role]}"
+    progress = place.progress(name, uris, sources.file_count, "files")
+    return Stage(name, lambda start: start.pipeline | transform, uris, progress)
+
+
+def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]) -> Listing:
+    images = place.rows(uris)
     if not images:
         raise InputError(f"{sources.named} holds no images")
-    renamed, example = tell_apart(place.storage, uris)
+    renamed, example = tell_apart(place.storage, list(uris))
     batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
     digest = content_digest(chain.from_iterable(batches))
     return Listing(role, images, digest, tuple(uris), renamed, example)
 
 
-def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> RoleParts:
+def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage[RoleParts]:
     """Describe the listed images, part by part; parts that are done stay."""
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
-    processes = place.processes(listing.images, _IMAGES_WORTH_PROCESSES) if on_cpu else Processes()
     parts = part_count(listing.images)
+    processes = place.processes(parts) if on_cpu else Processes()
     uris = place.part_uris("images", listing.role, parts)
     made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
     failures = place.part_uris("failures", listing.role, parts)
     # Later stages use all parts as they are, so that failures are not tried again half way.
     retried = failures if not place.storage.exists(place.index) else ()
-    wanted = place.unfinished(list(zip(*made, strict=True)), retried)
     transform = RefsToDescriptions(
         place.storage,
         setup.of(listing.role),
         listing.role,
         place.folder,
         parts,
-        wanted,
+        place.unfinished(list(zip(*made, strict=True)), retried),
         processes,
     )
-    place.engine.run(
-        f"describe {PLURAL[listing.role]}",
-        lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
-        total=listing.images,
-        done=lambda: place.done(uris, listing.images),
-        threads=not on_cpu,
+    name = f"describe {PLURAL[listing.role]}"
+    return Stage(
+        name,
+        lambda start: start | "listing" >> beam.FlatMap(_each, listing.uris) | transform,
+        place.described(listing.role, parts, setup.channels),
+        place.progress(name, uris, listing.images),
+        in_threads=not on_cpu,
     )
-    return place.described(listing.role, parts, setup.channels)
+
+
+def described_by(
+    place: Workplace, listings: Sequence[Listing], setup: DescriberSetup
+) -> dict[Role, RoleParts]:
+    """Where the described images of each role are."""
+    return {
+        one.role: place.described(one.role, part_count(one.images), setup.channels)
+        for one in listings
+    }
 
 
 def search_descriptors(
     place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
-) -> list[str]:
+) -> Stage[list[str]]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
-    folder = runs.join(place.index, "descriptors")
-    asked, searched = (DescriptorReader(place.storage, side) for side in sides)
-    vectors = sum(RowCounts(place.storage, searched.uris))
-    if not vectors:
-        return []
-    index_job = IndexJob(place.storage, folder, searched, vectors, index, model)
-    found = runs.join(place.folder, "search", "descriptors")
-    search_job = SearchJob(place.storage, found, asked, folder, options)
-
-    def build(pipeline: beam.Pipeline) -> None:
-        built = None
-        if not place.asks:
-            built = (
-                pipeline
-                | "references" >> beam.Create(searched.numbered(), reshuffle=False)
-                | DescriptorsToShards(index_job, processes=place.started)
-            )
-        _ = (
-            pipeline
-            | "queries" >> beam.Create(asked.numbered(), reshuffle=False)
-            | ShardsToNeighbors(search_job, built, place.started)
-        )
-
-    place.engine.run("search descriptors", build)
-    return place.files(found, "neighbors")
+    search = DescriptorSearch(
+        storage=place.storage,
+        sides=sides,
+        index_folder=runs.join(place.index, "descriptors"),
+        folder=runs.join(place.folder, "search", "descriptors"),
+        index=index,
+        options=options,
+        model=model,
+        index_is_there=bool(place.asks),
+    )
+    uris = [neighbors_uri(search.folder, part) for part in range(sides.queries.parts)]
+    name = "search descriptors"
+    transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
+    return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
 def search_keypoints(
@@ -253,35 +260,22 @@ def search_keypoints(
     index: IndexOptions,
     options: SearchOptions,
     voting: VoteOptions,
-) -> list[str]:
+) -> Stage[list[str]]:
     """Index the local features of the references, search them and vote; votes files, by part."""
-    queries, references = (list(enumerate(side.keypoints)) for side in sides)
-    features = feature_count(place.storage, sides.references.keypoints)
-    if not features:
-        return []
-    folder = runs.join(place.folder, "search", "keypoints")
-    job = KeypointSearch(
+    search = KeypointSearch(
         storage=place.storage,
         sides=sides,
         index_folder=runs.join(place.index, "keypoints"),
-        folder=folder,
+        folder=runs.join(place.folder, "search", "keypoints"),
         index=index,
         options=options,
         index_is_there=bool(place.asks),
         voting=voting,
     )
-    vote = KeypointsToVotes(job, place.processes(features, _FEATURES_WORTH_PROCESSES))
-    place.engine.run(
-        "search keypoints",
-        lambda pipeline: (
-            (
-                pipeline | "references" >> beam.Create(references, reshuffle=False),
-                pipeline | "queries" >> beam.Create(queries, reshuffle=False),
-            )
-            | vote
-        ),
-    )
-    return place.files(folder, "votes")
+    uris = [votes_uri(search.folder, part) for part in range(sides.queries.parts)]
+    name = "search keypoints"
+    transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
+    return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
 def candidate_job(
@@ -310,56 +304,77 @@ def propose(
     options: CandidateOptions,
     density: DensityOptions,
     scale: Mapping[str, float] | None = None,
-) -> list[str]:
+) -> Stage[list[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
     job = candidate_job(place, proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
-    merge = NeighborsToCandidates(job, place.started)
-    place.engine.run("candidates", lambda p: p | beam.Create(parts, reshuffle=False) | merge)
-    return [runs.join(job.folder, runs.part_name(part)) for part in parts]
+    merge = NeighborsToCandidates(job, place.processes(len(parts)))
+    uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
+    return Stage(
+        "candidates",
+        lambda start: start | "parts" >> beam.FlatMap(_each, parts) | merge,
+        uris,
+        place.progress("candidates", uris),
+    )
 
 
 def verify(
     place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
-) -> list[str]:
+) -> Stage[list[str]]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
-    work = [
-        (part, uri, runs.join(place.folder, "pairs", runs.part_name(part, "npz")))
-        for part, uri in enumerate(candidates)
-    ]
-    uris = [place.part_uri("matches", part) for part, _, _ in work]
-    failures = [place.part_uri("verify-failures", part) for part, _, _ in work]
-    wanted = place.unfinished(list(zip(uris, failures, strict=True)), failures)
-    todo = [one for one in work if one[0] in wanted]
-    pairs = sum(place.rows(uri) for uri in candidates)
-    processes = place.processes(pairs, PAIRS_WORTH_PROCESSES)
-    transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    place.engine.run(
-        "verify",
-        lambda pipeline: pipeline | beam.Create(todo, reshuffle=False) | transform,
-        total=pairs,
-        unit="pairs",
-        done=lambda: place.done(uris, pairs),
+    parts = range(len(candidates))
+    pairs = [runs.join(place.folder, "pairs", runs.part_name(part, "npz")) for part in parts]
+    work = list(zip(parts, candidates, pairs, strict=True))
+    uris, failures = (
+        [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
-    return uris
+    processes = place.processes(len(work))
+    transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
+    wanted = Planned(partial(_unfinished, place.storage, work, uris, failures))
+    total = partial(place.rows, candidates)
+    return Stage(
+        "verify",
+        lambda start: start | "candidates" >> wanted | transform,
+        uris,
+        place.progress("verify", uris, total, "pairs"),
+    )
 
 
-def look_back(place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions) -> list[str]:
+def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
+    """Group what is verified; the job knows the files of it."""
+    transform = MatchesToGroups(job, sides, place.processes(len(job.matches)))
+    return Stage("group", lambda start: start | transform, job, Progress("group"))
+
+
+def look_back(
+    place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions
+) -> Stage[list[str]]:
     """Read what the files of copies say of their past; the histories tables, by part."""
     folder = runs.join(place.folder, "histories")
-    work: list[HistoryWork] = [
-        (number, list(refs[start : start + _COPIES_TOGETHER]))
-        for number, start in enumerate(range(0, len(refs), _COPIES_TOGETHER))
-    ]
+    work = list(enumerate(batches_of(refs)))
     uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
     wanted = place.unfinished([[uri] for uri in uris])
     todo = [one for one in work if one[0] in wanted]
-    processes = place.processes(len(refs), _COPIES_WORTH_PROCESSES)
-    transform = CopiesToHistories(place.storage, folder, decoding, processes)
-    place.engine.run(
+    transform = CopiesToHistories(place.storage, folder, decoding, place.started)
+    return Stage(
         "look back",
-        lambda pipeline: pipeline | beam.Create(todo, reshuffle=False) | transform,
-        total=len(refs),
-        done=lambda: place.done(uris, len(refs)),
+        lambda start: start | "copies" >> beam.FlatMap(_each, todo) | transform,
+        uris,
+        place.progress("look back", uris, len(refs)),
     )
-    return uris
+
+
+def _unfinished(
+    storage: Storage, work: Sequence[MatchWork], uris: Sequence[str], failures: Sequence[str]
+) -> list[MatchWork]:
+    wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
+    return [one for one in work if one[0] in wanted]
+
+
+def _each(_: Any, elements: Iterable[Any]) -> Iterable[Any]:
+    return elements
+
+
+def share_written(storage: Storage, uris: Sequence[str]) -> float:
+    """How many of some files are there, 0 … 1."""
+    return sum(map(storage.exists, uris)) / max(len(uris), 1)

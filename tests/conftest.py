@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,9 @@ from copydetect.runs import Manifest
 from copydetect.storage.files import LocalStorage
 from copydetect.types import Pixels
 from tests.scenes import scene
+
+if TYPE_CHECKING:
+    from tests.planted_nights import Nights
 
 STORAGE = LocalStorage()
 ONE_WORKER = ("--direct_num_workers=1", "--quiet")
@@ -122,6 +126,14 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run over the planted collection with all defaults; read only."""
     return dedup_run(planted.folder, tmp_path_factory.mktemp("run") / "out")
+
+
+@pytest.fixture(scope="session")
+def nights(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """A catalogue of the planted collection, made in two nights; read only."""
+    from tests.planted_nights import planted_nights
+
+    return planted_nights(planted, tmp_path_factory.mktemp("nights"))
 
 
 @pytest.fixture

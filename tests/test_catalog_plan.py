@@ -10,8 +10,10 @@ from copydetect.catalog.files import (
     Ledger,
     files_table,
     plan_night,
+    stamps_of,
 )
 from copydetect.inputs.listing import ListedImage
+from copydetect.storage.files import LocalStorage, StoredFile
 
 
 def _listed(image_id: str, sha256: str, folder: str = "in", error: str = "") -> ListedImage:
@@ -32,6 +34,41 @@ LEDGER = Ledger([_file(0, "a.jpg", "aa"), _file(1, "b.jpg", "bb"), _file(2, "c.j
 def _plan(*listed: ListedImage, ledger: Ledger = LEDGER, removals: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
     stamps = {image.uri: "s2" for image in listed}
     return plan_night(ledger, listed, stamps, removals, 10, 2)
+
+
+class _Bucket(LocalStorage):
+    """A bucket whose listing tells sizes and times."""
+
+    def __init__(self, *files: StoredFile) -> None:
+        super().__init__()
+        self.listed = list(files)
+
+    def files_under(self, uri: str) -> list[StoredFile]:
+        return [file for file in self.listed if file.uri.startswith(uri)]
+
+
+def test_stamps_of_a_bucket_come_from_its_listing() -> None:
+    names = ["gs://b/old.jpg", "gs://b/recent.jpg", "gs://b/untold.jpg", "gs://b/gone.jpg"]
+    old, recent, untold = (
+        StoredFile(uri, 9, changed=changed)
+        for uri, changed in zip(names, (1000.0, 1999.0, 0.0), strict=False)
+    )
+    stamps = stamps_of(_Bucket(old, recent, untold), {"gs://b": names}, now=2000.0)
+    assert stamps["gs://b/old.jpg"] == "9:1000.0"
+    # One that has just changed may change again within the same second.
+    assert [stamps[uri] for uri in names[1:]] == ["", "", ""]
+
+
+def test_a_container_is_known_where_all_its_images_came_from_it_as_it_is() -> None:
+    members = [
+        _file(number, f"{number}.jpg", f"{number}", uri="in/a.tar", member=f"{number}:9")
+        for number in range(2)
+    ]
+    assert Ledger(members).is_known("in/a.tar", "s1")
+    assert not Ledger(members).is_known("in/a.tar", "s2")
+    assert not Ledger(members).is_known("in/b.tar", "s1")
+    for changed in (replace(members[0], status="again"), replace(members[0], stamp="s0")):
+        assert not Ledger([changed, members[1]]).is_known("in/a.tar", "s1")
 
 
 def test_new_contents_are_numbered_in_the_order_of_their_hash() -> None:

@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from copydetect import runs, tables
+from copydetect.errors import InputError
 from copydetect.pipelines.commands import dedup
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
@@ -160,9 +161,9 @@ def test_damaged_parts_are_made_again(
         dedup_run(planted.folder, output)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr("copydetect.pipelines.grouping.group_copies", None)
-            with pytest.raises(TypeError):
-                dedup_run(planted.folder, output)
+            patch.setattr("copydetect.grouping.group_job.group_copies", None)
+            with pytest.raises(InputError, match="no finished run"):
+                dedup_run(planted.folder, output, expected=1)
     files = sorted(file for file in output.glob("run-*/**/*") if file.is_file())
     assert len(files) > 20
     for number, file in enumerate(files):

@@ -33,6 +33,21 @@ def test_groups_of_a_pipeline_of_ones_own(planted: Planted, run: Run, tmp_path: 
     assert kept == "0.jpg"
 
 
+def test_a_collection_of_unreadable_files_has_failures_alone(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff" + name.encode() * 9)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        found = pipeline | transforms.DedupImages(
+            str(tmp_path / "photos"), str(tmp_path / "work"), parts=2
+        )
+        for name, rows in found.items():
+            lines = rows | f"{name} as text" >> beam.Map(json.dumps)
+            _ = lines | f"write {name}" >> beam.io.WriteToText(str(tmp_path / name))
+    assert [row["image_id"] for row in written(tmp_path, "failures")] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert written(tmp_path, "groups") == written(tmp_path, "matches") == []
+
+
 def test_its_arguments_are_checked_when_it_is_made(planted: Planted, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="parts is 0"):
         transforms.DedupImages(str(planted.folder), str(tmp_path), parts=0)

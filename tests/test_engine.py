@@ -6,16 +6,20 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 
 from copydetect.errors import OptionError
 from copydetect.options import EngineOptions
+from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import StageError, engine_of
-from copydetect.pipelines.progress import progress_told
+from copydetect.pipelines.progress import Progress, progress_told
 
 
 def test_a_stage_runs_and_is_timed(tmp_path) -> None:
@@ -84,10 +88,14 @@ class Terminal(io.StringIO):
         return True
 
 
+def at_three(total: int) -> Progress:
+    return Progress("search", lambda: 0.3, total)
+
+
 @pytest.mark.parametrize(("total", "shown"), [(10, "3/10"), (0, "search: 00:00")])
 def test_a_stage_shows_how_far_it_is_or_at_least_how_long_it_takes(total: int, shown: str) -> None:
     terminal = Terminal()
-    with progress_told("search", total, "images", lambda: 3, True, terminal):
+    with progress_told([at_three(total)], True, terminal):
         assert shown in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")
 
@@ -100,15 +108,74 @@ def test_a_pipe_gets_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     pipe = io.StringIO()
-    with progress_told("search", total, "images", lambda: 3, True, pipe):
+    with progress_told([at_three(total)], True, pipe):
         time.sleep(0.2)
     assert re.match(told, pipe.getvalue())
+
+
+def test_the_stage_of_a_job_is_told_that_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
+    done = {"describe": 0.0, "search": 0.0, "verify": 0.0}
+
+    def stage(name: str) -> Progress:
+        return Progress(name, lambda: done[name], 10)
+
+    pipe = io.StringIO()
+    with progress_told([stage(name) for name in done], True, pipe):
+        for name, share in (("describe", 0.5), ("describe", 1.0), ("verify", 0.5)):
+            time.sleep(0.1)
+            done[name] = share
+        time.sleep(0.1)
+    told = re.findall(r"(\w+): (\d+) of 10", pipe.getvalue())
+    assert list(dict.fromkeys(told)) == [
+        ("describe", "0"),
+        ("describe", "5"),
+        ("search", "0"),
+        ("verify", "5"),
+    ]
+
+
+def test_stages_of_one_job_wait_for_each_other(tmp_path: Path) -> None:
+    """Each plans by what the one before has written, and has its time counted."""
+    engine = engine_of(EngineOptions())
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+
+    def write(number: int, path: str) -> None:
+        with open(path, "a") as file:
+            file.write(f"{number}\n")
+
+    def lines(path: str) -> list[int]:
+        return [int(line) for line in Path(path).read_text().split()]
+
+    def stage(name: str, plan: Callable[[object], Iterable[int]], path: str) -> Stage[str]:
+        steps = beam.FlatMap(plan), beam.Map(write, path)
+        return Stage(name, lambda one: one | steps[0] | steps[1], path, Progress(name))
+
+    stages = [
+        stage("write", lambda _: range(5), first),
+        stage("write again", lambda _: lines(first), second),
+    ]
+    engine.run_stages("both", stages)
+    assert sorted(lines(second)) == [0, 1, 2, 3, 4]
+    assert sorted(engine.seconds) == ["write", "write again"]
+
+
+def test_the_stage_of_a_job_that_fails_is_named() -> None:
+    def fail(_: object) -> None:
+        raise ValueError("no luck")
+
+    stages = [
+        Stage("fine", lambda one: one | beam.Map(print), 0, Progress("fine")),
+        Stage("unlucky", lambda one: one | beam.Map(fail), 0, Progress("unlucky")),
+    ]
+    with pytest.raises(StageError, match=r"^stage unlucky failed: .*no luck$"):
+        engine_of(EngineOptions()).run_stages("both", stages)
 
 
 def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     file = io.StringIO()
-    with progress_told("search", 10, "images", lambda: 3, False, file):
+    with progress_told([at_three(10)], False, file):
         time.sleep(0.1)
     assert not file.getvalue()
 
@@ -116,8 +183,5 @@ def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_changed_of_beam_is_still_there() -> None:
     """Both are no part of its public interface; without them jobs are unsafe, or slow."""
     assert isinstance(worker_handlers.DATA_BUFFER_TIME_LIMIT_MS, int)
-    engine_of(EngineOptions())
-    doing = beam.DoFn()
-    first = userstate.get_dofn_specs(doing)
-    assert first == (set(), set())
-    assert userstate.get_dofn_specs(doing) is first
+    assert statesampler.StateSampler.__init__.__defaults__ is not None
+    assert userstate.get_dofn_specs(beam.DoFn()) == (set(), set())

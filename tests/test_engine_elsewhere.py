@@ -47,7 +47,6 @@ def test_beams_own_options_pass_through(server: None) -> None:
 def test_what_a_small_cluster_does_best_with_is_set_unless_it_is_given(server: None) -> None:
     flags = portable().flags
     assert "--environment_cache_millis=60000" in flags
-    assert "--number_of_execution_retries=3" in flags
     flags = portable("--environment_cache_millis=7").flags
     assert [flag for flag in flags if "cache_millis" in flag] == ["--environment_cache_millis=7"]
 

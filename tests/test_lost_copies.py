@@ -10,13 +10,16 @@ import pyarrow.compute as pc
 import pytest
 
 from copydetect import runs, tables
-from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
 from copydetect.options import EngineOptions
-from copydetect.parts import Sides
+from copydetect.parts import RoleParts, Sides
 from copydetect.pipelines.engine import engine_of
-from copydetect.pipelines.lost_copies import NEAREST, lost_copies, write_nearest
+from copydetect.pipelines.lost_copies import judging_lost, lost_copies
+from copydetect.pipelines.proposals import DESCRIPTORS
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import Neighbors
+from copydetect.search.queries import SearchOptions
+from copydetect.search.recall_job import RecallJob, write_nearest
 from copydetect.verification.match_parts import VerifyOptions
 from tests.conftest import STORAGE, Run
 
@@ -53,10 +56,25 @@ def figures_of(place: Workplace, found: list[tuple[str, str]]) -> dict[str, floa
     whole = images.filter(pc.equal(images["status"], "ok"))["image_id"].to_pylist()
     pairs = [(number[a], number[b]) for a in whole for b in whole if a != b]
     seen = neighbors([(number[a], number[b]) for a, b in found])
-    uri = runs.join(place.folder, "search", "quality", NEAREST)
-    write_nearest(STORAGE, uri, neighbors(pairs), seen, 20)
+    recall = recall_job(place, side)
+    write_nearest(STORAGE, recall.nearest_uri, neighbors(pairs), seen, 20)
+    return figures(place, side, recall)
+
+
+def recall_job(place: Workplace, side: RoleParts) -> RecallJob:
+    reader = DescriptorReader(STORAGE, side)
+    folder = runs.join(place.folder, "search", "quality")
+    return RecallJob(
+        STORAGE, reader, reader, lambda: 0, "", "", SearchOptions(), ranks=(1,), folder=folder
+    )
+
+
+def figures(place: Workplace, side: RoleParts, recall: RecallJob) -> dict[str, float]:
     candidates = place.files(place.folder, "candidates")
-    return lost_copies(place, Sides(side, side), candidates, VerifyOptions())
+    recalls = {DESCRIPTORS: recall}
+    (judging,) = judging_lost(place, Sides(side, side), candidates, recalls, VerifyOptions())
+    place.run(judging)
+    return lost_copies(place, recalls)
 
 
 def test_a_copy_that_was_never_proposed_is_lost(place: Workplace) -> None:
@@ -78,12 +96,12 @@ def test_a_pair_that_the_search_found_is_not_lost_by_it(place: Workplace) -> Non
 
 def test_a_search_that_is_exact_loses_nothing_and_says_nothing(place: Workplace) -> None:
     side = place.described("image", 1, ("descriptor",))
-    assert lost_copies(place, Sides(side, side), [], VerifyOptions()) == {}
+    assert figures(place, side, recall_job(place, side)) == {}
 
 
 def test_only_the_nearest_are_asked_for(tmp_path: Path) -> None:
     exact = neighbors([(0, 1), (0, 2), (0, 3), (1, 0)])
-    uri = str(tmp_path / NEAREST)
+    uri = str(tmp_path / "nearest.npz")
     write_nearest(STORAGE, uri, exact, neighbors([(0, 2)]), 2)
     stored = np.load(uri)
     assert stored["nearest"].tolist() == [[0, 1], [0, 2], [1, 0]]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from copydetect import __version__
-from copydetect.pipelines.quality import _Sample
+from copydetect.pipelines.lost_copies import _JudgePart
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = "copydetect/pipelines/__init__.py"
@@ -96,9 +96,9 @@ def test_a_wheel_adds_one_name_and_works_outside_of_the_tree(
 def test_a_worker_with_the_wheel_reads_what_a_checkout_sends(
     installed: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "sent").write_bytes(pickle.dumps(_Sample))
+    (tmp_path / "sent").write_bytes(pickle.dumps(_JudgePart))
     code = "import pickle; print(pickle.load(open('sent', 'rb')).__module__)"
-    assert run(["-c", code], tmp_path, installed) == "copydetect.pipelines.quality"
+    assert run(["-c", code], tmp_path, installed) == "copydetect.pipelines.lost_copies"
 
 
 def test_an_editable_install_runs_the_files_of_the_tree(source: Path, tmp_path: Path) -> None:

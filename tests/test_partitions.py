@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from copydetect.errors import IndexFileError, InputError, OptionError
+from copydetect.errors import IndexFileError, OptionError
 from copydetect.index.partitions import (
     IndexOptions,
     Partition,
@@ -154,9 +154,12 @@ def test_bad_options_are_refused(settings: dict[str, object]) -> None:
         IndexOptions(**settings)
 
 
-def test_nothing_to_train_on_and_parts_that_do_not_divide() -> None:
-    with pytest.raises(InputError, match="empty"):
-        train_partition(np.empty((0, 8), np.float32), 0, IndexOptions())
+def test_an_empty_collection_has_one_list() -> None:
+    empty = train_partition(np.empty((0, 8), np.float32), 0, IndexOptions())
+    assert (empty.lists, empty.dimension) == (1, 8)
+
+
+def test_parts_that_do_not_divide_are_refused() -> None:
     with pytest.raises(OptionError, match="5 parts, which must divide its dimension, 32"):
         partition(codes="PQ5")
 

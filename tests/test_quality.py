@@ -7,21 +7,29 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam import Create
 
-from copydetect import tables
+from copydetect import runs, tables
 from copydetect.description.keypoints import load_quantiser, reconstruct
-from copydetect.index.channels import feature_ids, read_keypoints
+from copydetect.index.channels import (
+    DescriptorReader,
+    KeypointReader,
+    feature_ids,
+    read_keypoints,
+)
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import EngineOptions
 from copydetect.parts import Sides
 from copydetect.pipelines import stages
 from copydetect.pipelines.engine import engine_of
-from copydetect.pipelines.quality import feature_quality, search_quality
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.queries import SearchOptions
+from copydetect.search.recall import Recall
+from copydetect.search.recall_job import RecallJob, read_recalls
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import LocalStorage
+from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
 from copydetect.types import ImageRow
 
 IMAGES, PARTS, DIMENSION = 900, 3, 16
@@ -61,11 +69,11 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     sides = Sides(files, files)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = stages.search_descriptors(place, sides, index, options, "random")
-    quality = search_quality(place, sides, neighbors, options)
+    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"))
+    reader = DescriptorReader(place.storage, files)
+    recalls = measured(place, "descriptors", reader, options, (1, 10))
     if probes == 12:
-        recalls = {"search_recall_at_1": 1.0, "search_recall_at_10": 1.0}
-        assert quality == recalls | {"search_copies_lost": 0.0}
+        assert recalls == {}
         return
     found = [read_neighbors(place.storage, uri) for uri in neighbors]
     pairs = {
@@ -79,9 +87,33 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     nearest = np.argsort(-scores, axis=1)[:, :10]
     hits = [(row, int(other)) in pairs for row in range(IMAGES) for other in nearest[row]]
     assert 0.2 < np.mean(hits) < 0.95
-    assert quality["search_recall_at_10"] == pytest.approx(np.mean(hits), abs=0.06)
-    assert quality["search_recall_at_10_low"] < quality["search_recall_at_10"]
-    assert 200 < quality["search_recall_queries"] < 400
+    assert sorted(recalls) == [1, 10]
+    assert recalls[10].value == pytest.approx(np.mean(hits), abs=0.06)
+    assert 200 < recalls[10].queries < 400
+
+
+def measured(
+    place: Workplace,
+    index: str,
+    reader: DescriptorReader | KeypointReader,
+    options: SearchOptions,
+    ranks: tuple[int, ...],
+    found: str = "",
+) -> dict[int, Recall]:
+    """What the search of a collection for itself finds of what there is, by k."""
+    job = RecallJob(
+        place.storage,
+        reader,
+        reader,
+        queries=lambda: IMAGES if isinstance(reader, DescriptorReader) else FEATURED * EACH,
+        searched=runs.join(place.folder, "search", index, *filter(None, [found])),
+        index_folder=runs.join(place.index, index),
+        options=options,
+        ranks=ranks,
+        folder=runs.join(place.folder, "quality"),
+    )
+    place.engine.run("recall", lambda pipeline: pipeline | Create([0]) | NeighborsToRecall(job))
+    return read_recalls(job)
 
 
 def detected(folder: Path) -> tuple[Workplace, np.ndarray]:
@@ -119,8 +151,9 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     sides = Sides(files, files)
     options = SearchOptions(k=9)
     index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
-    stages.search_keypoints(place, sides, index, options, VoteOptions())
-    quality = feature_quality(place, sides, options)
+    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()))
+    reader = KeypointReader(place.storage, files)
+    recalls = measured(place, "keypoints", reader, options, (9,), "upright")
     found = [
         read_neighbors(place.storage, uri)
         for uri in place.files(place.folder, "search", "keypoints", "upright", "neighbors")
@@ -137,7 +170,7 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     expected = reached.sum() / (9 * len(flat))
     assert held <= 9 * len(flat)
     assert 0.2 < expected < 0.95
-    assert quality["feature_recall"] == pytest.approx(expected, abs=0.06)
+    assert recalls[9].value == pytest.approx(expected, abs=0.06)
 
 
 def _ids(place: Workplace, row: int) -> np.ndarray:

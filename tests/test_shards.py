@@ -77,6 +77,7 @@ class _FullDisk(LocalStorage):
     """Has room for so many shards."""
 
     def __init__(self, shards_that_fit: int) -> None:
+        super().__init__()
         self._left = shards_that_fit
 
     def upload(self, local_path: str, uri: str) -> None:

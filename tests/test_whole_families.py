@@ -15,7 +15,11 @@ from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pa
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
-from copydetect.verification.whole_families import PartFiles, judge_families
+from copydetect.verification.whole_families import (
+    PartFiles,
+    judged_matches,
+    overturned_pairs,
+)
 from tests.conftest import STORAGE
 from tests.group_tables import matches_table
 
@@ -53,23 +57,20 @@ def parts(folder: Path, said: dict[tuple[int, int], float], bounds: list[int]) -
     return found
 
 
-def judged(folder: Path, work: list[PartFiles]) -> tuple[pa.Table, list[tuple[bool | None, int]]]:
+def judged(folder: Path, work: list[PartFiles]) -> tuple[pa.Table, list[tuple[bool, int]]]:
     """All matches, and which pairs were verified again: how, and how many."""
     asked = []
-
-    def verify(_: str, todo: list[PartFiles], options: VerifyOptions) -> list[pa.Table]:
-        found = []
+    scratch = str(folder / "scratch")
+    for family, todo in overturned_pairs(STORAGE, scratch, work, OPTIONS).items():
         for files in todo:
             rows = tables.read_table(STORAGE, files.candidates).to_pylist()
             numbers = read_pairs(STORAGE, files.pairs)
             assert [int(row["reference_id"]) for row in rows] == numbers.reference.tolist()
             assert numbers.points[:, 0].tolist() == numbers.reference.tolist()
-            asked.append((options.family, len(rows)))
+            asked.append((family, len(rows)))
             pairs = [(row["query_id"], row["reference_id"], 0.92) for row in rows]
-            found.append(matches_table(pairs))
-        return found
-
-    again = judge_families(STORAGE, str(folder / "scratch"), work, OPTIONS, verify)
+            tables.write_table(STORAGE, files.matches, matches_table(pairs))
+    again = judged_matches(STORAGE, scratch, work, OPTIONS)
     assert sorted(again) == [files.part for files in work]
     return pa.concat_tables([again[files.part] for files in work]), asked
 

@@ -115,7 +115,7 @@ class Asker:
         catalog = self.catalog
         if channel not in self.settings.channels:
             return None
-        folder = index_folder(catalog.folder, catalog.generation, name)
+        folder = index_folder(catalog.storage, catalog.folder, catalog.generation, name)
         return BankIndex(catalog.storage, folder, self._living)
 
     @cached_property

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.candidates.mapped_tables import DescribedSide
-from copydetect.catalog.generations import Generation, part_uris
+from copydetect.catalog.generations import Generation, part_uris, refuse_damaged
 from copydetect.catalog.readable import numbers_of
 from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Vectors
-from copydetect.index.shards import ShardReader
+from copydetect.index.shards import INDEX, ShardReader
 from copydetect.index.spills import Records
 from copydetect.search.feature_join import is_exact
 from copydetect.search.neighbors import (
@@ -189,6 +189,11 @@ def _weights(storage: Storage, uris: Sequence[str]) -> tuple[Ints, Floats]:
     return together[order], np.concatenate(weights)[order]
 
 
-def index_folder(catalog: str, generation: Generation, channel: str) -> str:
-    """Where the index of a channel is."""
-    return runs.join(catalog, generation.name, "index", channel)
+def index_folder(storage: Storage, catalog: str, generation: Generation, channel: str) -> str:
+    """Where the index of a channel is; RunError where its list of shards is damaged. Each shard is
+    checked when it is first visited."""
+    folder = runs.join(catalog, generation.name, "index", channel)
+    listed = f"{folder}/{INDEX}"[len(catalog.rstrip("/")) + 1 :]
+    entries = [entry for entry in generation.tables["index"] if entry.path == listed]
+    refuse_damaged(storage, catalog, entries)
+    return folder

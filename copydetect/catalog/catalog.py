@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from copydetect import runs, tables
+from copydetect import tables
 from copydetect.catalog.decisions import DECISIONS, decided, undecided
 from copydetect.catalog.files import FILES, CatalogFile, Ledger, StandingFiles
-from copydetect.catalog.generations import Generation, damaged_files, read_part_table
+from copydetect.catalog.generations import (
+    Generation,
+    damaged_files,
+    read_entry,
+    read_part_table,
+)
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
 from copydetect.catalog.verdicts import VERDICTS, as_matches, newest
@@ -72,8 +77,7 @@ class Catalog:
     def events(self) -> pa.Table:
         """What happened in all nights, one row each, in order; see `catalog.lasting_groups`."""
         entries = self.generation.tables["events"]
-        uris = [runs.join(self.folder, entry.path) for entry in entries]
-        return tables.read_tables(self.storage, uris, tables.EVENTS)
+        return pa.concat_tables([read_entry(self.storage, self.folder, one) for one in entries])
 
     @property
     def failures(self) -> pa.Table:
@@ -85,9 +89,14 @@ class Catalog:
 
         image: as in `copydetect.compare`; name: what it is called in the matches. All pairs that
         were looked at are there, copies or not. The first picture waits for the models to load.
-        ImageError where it is no image; InputError where a path cannot be read.
+        ImageError where it is no image; InputError where a path cannot be read; RunError where the
+        catalogue is damaged.
         """
-        return self._asker.ask(file_bytes(image), name)
+        content = file_bytes(image)
+        try:
+            return self._asker.ask(content, name)
+        except InputError as error:
+            raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
 
     @cached_property
     def _asker(self) -> Asker:
@@ -99,7 +108,8 @@ class Catalog:
         """What is wrong, one sentence each; none where all is well. Every file must be as it was
         written. Where all are, earlier generations must hold nothing of what was forgotten."""
         # Tables name what was forgotten; they are read only where all files are whole.
-        return damaged_files(self.storage, self.folder, self.generation) or self._not_forgotten()
+        found = damaged_files(self.storage, self.folder, self.generation.entries())
+        return found or self._not_forgotten()
 
     def _not_forgotten(self) -> list[str]:
         """Earlier generations that may hold what was to be forgotten."""
@@ -147,17 +157,11 @@ class Catalog:
         return self.ledger.names()
 
     def _part_table(self, name: str, schema: pa.Schema) -> pa.Table:
-        try:
-            return read_part_table(self.storage, self.folder, self.generation.parts, name, schema)
-        except InputError as error:
-            raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
+        return read_part_table(self.storage, self.folder, self.generation.parts, name, schema)
 
     def _table(self, name: str) -> pa.Table:
         (entry,) = self.generation.tables[name]
-        try:
-            return tables.read_table(self.storage, runs.join(self.folder, entry.path))
-        except InputError as error:
-            raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
+        return read_entry(self.storage, self.folder, entry)
 
     def __repr__(self) -> str:
         return f"<Catalog {self.folder!r}, generation {self.generation.number}>"

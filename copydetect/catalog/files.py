@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 
 from copydetect import tables
 from copydetect.inputs.listing import ListedImage
+from copydetect.storage.files import Storage
 
 FILES = pa.schema(
     [
@@ -40,6 +42,8 @@ FILES = pa.schema(
     ]
 )
 """One row per number of a part, in their order; fields as in `CatalogFile`."""
+
+_SETTLED_SECONDS = 2.0
 
 FileStatus = Literal["ok", "failed", "again", "removed", "forgotten", "unused"]
 
@@ -87,10 +91,31 @@ def key_of(number: int) -> str:
     return f"{number:012d}"
 
 
-def stamp_of(uri: str) -> str:
-    """Size and time of change of a local file; "" where they are not known."""
-    if "://" in uri:
-        return ""
+def stamps_of(
+    storage: Storage, roots: Mapping[str, Sequence[str]], now: float | None = None
+) -> dict[str, str]:
+    """Size and time of change of every file; "" where they are not known.
+
+    roots: folder or bucket → the files below it. What is elsewhere is listed once for each root, as
+    object stores tell both in their listings. A file that has changed within the last seconds has
+    no stamp: it might change once more within that second. now: seconds since 1970.
+    """
+    before = (time.time() if now is None else now) - _SETTLED_SECONDS
+    stamps: dict[str, str] = {}
+    for root, uris in roots.items():
+        if "://" not in root:
+            stamps.update((uri, _stamp_of(uri)) for uri in uris)
+            continue
+        known = {
+            file.uri: f"{file.size_bytes}:{file.changed!r}"
+            for file in storage.files_under(root)
+            if 0 < file.changed < before
+        }
+        stamps.update((uri, known.get(uri, "")) for uri in uris)
+    return stamps
+
+
+def _stamp_of(uri: str) -> str:
     try:
         status = os.stat(uri)
     except (OSError, ValueError):
@@ -109,6 +134,11 @@ class Ledger:
             file.place: file for file in self.files.values() if file.status != "forgotten"
         }
         self.by_place |= {file.place: file for file in living}
+        self._stamps: dict[str, set[str]] = {}
+        for file in self.by_place.values():
+            if file.member:
+                stamp = "" if file.status == "again" else file.stamp
+                self._stamps.setdefault(file.uri, set()).add(stamp)
         self.unusable = {file.sha256 for file in self.files.values() if file.status == "failed"}
 
     @classmethod
@@ -128,9 +158,14 @@ class Ledger:
         return standing
 
     def is_known(self, uri: str, stamp: str) -> bool:
-        """Whether a plain file need not be read again: its size and time of change are the same."""
+        """Whether a file need not be read again: its size and time of change are the same.
+
+        Of a container, all images that were found in it must have come from it as it is.
+        """
         file = self.by_place.get((uri, ""))
-        return bool(stamp and file and file.status != "again" and file.stamp == stamp)
+        if file is None:
+            return bool(stamp) and self._stamps.get(uri) == {stamp}
+        return bool(stamp) and file.status != "again" and file.stamp == stamp
 
 
 class StandingFiles:

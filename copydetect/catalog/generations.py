@@ -11,8 +11,9 @@ folder; all other files are those of earlier generations, which the manifest nam
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -124,8 +125,6 @@ class Generation:
 
 
 def _record(data: bytes) -> Record:
-    import io
-
     return Record.of(io.BytesIO(data))
 
 
@@ -136,18 +135,17 @@ def entry_of(storage: Storage, folder: str, uri: str) -> FileEntry:
     return FileEntry(uri[len(folder.rstrip("/")) + 1 :], record.size_bytes, record.sha256)
 
 
-def damaged_files(storage: Storage, folder: str, generation: Generation) -> list[str]:
-    """What is wrong with the files of a generation, one sentence each; nothing where all is
-    well."""
-    entries = sorted(set(generation.entries()), key=lambda entry: entry.path)
+def damaged_files(storage: Storage, folder: str, entries: Iterable[FileEntry]) -> list[str]:
+    """What is wrong with files of a catalogue, one sentence each; nothing where all is well."""
+    entries = sorted(set(entries), key=lambda entry: entry.path)
     with ThreadPoolExecutor(_CHECKED_TOGETHER) as pool:
         found = pool.map(lambda entry: _damage(storage, folder, entry), entries)
         return [what for what in found if what]
 
 
-def refuse_damaged(storage: Storage, folder: str, generation: Generation) -> None:
+def refuse_damaged(storage: Storage, folder: str, entries: Iterable[FileEntry]) -> None:
     """RunError that names the first file that is missing or damaged."""
-    found = damaged_files(storage, folder, generation)
+    found = damaged_files(storage, folder, entries)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise RunError(
@@ -159,17 +157,28 @@ def refuse_damaged(storage: Storage, folder: str, generation: Generation) -> Non
 def _damage(storage: Storage, folder: str, entry: FileEntry) -> str:
     try:
         with storage.open(runs.join(folder, entry.path)) as stream:
-            found = Record.of(stream)
+            return _difference(entry, Record.of(stream))
     except (InputError, OSError):
+        return _difference(entry, None)
+
+
+def _difference(entry: FileEntry, found: Record | None) -> str:
+    """What is wrong with a file; "" where it is what was written."""
+    if found is None:
         return f"{entry.path} is missing"
     if found.size_bytes != entry.size_bytes:
         return f"{entry.path} has {found.size_bytes} bytes instead of {entry.size_bytes}"
     return "" if found.sha256 == entry.sha256 else f"{entry.path} is damaged: its SHA-256 differs"
 
 
-def part_uris(folder: str, parts: tuple[CatalogPart, ...], table: str) -> tuple[str, ...]:
+def part_entries(parts: Sequence[CatalogPart], table: str) -> tuple[FileEntry, ...]:
     """The file of a table of each part; none where a channel is off."""
-    return tuple(runs.join(folder, part.files[table].path) for part in parts if table in part.files)
+    return tuple(part.files[table] for part in parts if table in part.files)
+
+
+def part_uris(folder: str, parts: Sequence[CatalogPart], table: str) -> tuple[str, ...]:
+    """Where these files are."""
+    return tuple(runs.join(folder, entry.path) for entry in part_entries(parts, table))
 
 
 def with_files(part: CatalogPart, files: Mapping[str, FileEntry]) -> CatalogPart:
@@ -178,7 +187,21 @@ def with_files(part: CatalogPart, files: Mapping[str, FileEntry]) -> CatalogPart
 
 
 def read_part_table(
-    storage: Storage, folder: str, parts: tuple[CatalogPart, ...], table: str, schema: pa.Schema
+    storage: Storage, folder: str, parts: Sequence[CatalogPart], table: str, schema: pa.Schema
 ) -> pa.Table:
-    """The rows of a table of all parts, by number."""
-    return tables.read_tables(storage, part_uris(folder, parts, table), schema)
+    """The rows of a table of all parts, by number; RunError where one is damaged."""
+    entries = part_entries(parts, table)
+    read = [schema.empty_table(), *(read_entry(storage, folder, entry) for entry in entries)]
+    return pa.concat_tables(read[1:] or read)
+
+
+def read_entry(storage: Storage, folder: str, entry: FileEntry) -> pa.Table:
+    """A table of a catalogue; RunError where its file is missing or not what was written."""
+    try:
+        data = storage.read(runs.join(folder, entry.path))
+    except InputError:
+        data = None
+    damage = _difference(entry, None if data is None else _record(data))
+    if data is None or damage:
+        raise RunError(f"the catalogue {folder} is damaged: {damage}")
+    return tables.parsed(data)

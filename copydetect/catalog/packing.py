@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.catalog.files import CatalogFile, FileStatus, files_table, key_of
-from copydetect.catalog.generations import CatalogPart, FileEntry, entry_of, with_files
+from copydetect.catalog.generations import CatalogPart, FileEntry, entry_of, read_entry, with_files
 from copydetect.storage.files import Storage
 from copydetect.storage.records import Record
 from copydetect.types import ImageRow
@@ -49,7 +49,7 @@ class GenerationWriter:
 
     def read(self, entry: FileEntry) -> pa.Table:
         """A table of this or an earlier generation."""
-        return tables.read_table(self.storage, runs.join(self.catalog, entry.path))
+        return read_entry(self.storage, self.catalog, entry)
 
 
 @dataclass

@@ -16,11 +16,11 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from copydetect import runs
-from copydetect.catalog.generations import MANIFEST, Generation
-from copydetect.errors import CatalogBusyError, InputError
+from copydetect.catalog.generations import MANIFEST, Generation, generation_name
+from copydetect.errors import CatalogBusyError, InputError, RunError
 from copydetect.json_values import parse_as
 from copydetect.storage.files import LocalStorage, Storage
 from copydetect.storage.records import remove_unfinished
@@ -31,7 +31,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 POINTER = "catalog.json"
-FORMAT = 2
+FORMAT = 3
 _LEASE, _LOCK = "lease.json", "lease.lock"
 
 
@@ -40,7 +40,8 @@ class Pointer:
     """Where the last generation is.
 
     numbers, group_ids, events: how many were given by any generation, one that was rolled back
-    included, so that none is given twice; highest: number of the newest generation there ever was.
+    included, so that none is given twice; highest: number of the newest generation there ever was;
+    check: SHA-256 of all other fields, so that a damaged pointer is not followed.
     """
 
     generation: int
@@ -52,10 +53,20 @@ class Pointer:
     highest: int
     token: int
     format: int = FORMAT
+    check: str = ""
+
+    def to_json(self) -> bytes:
+        """As CAT/catalog.json holds it."""
+        return json.dumps({**asdict(self), "check": self._digest()}, indent=1).encode()
+
+    def _digest(self) -> str:
+        fields = {**asdict(self), "check": ""}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
     def load(storage: Storage, folder: str) -> Pointer | None:
-        """Read CAT/catalog.json; None where there is no catalogue, InputError where it is none."""
+        """Read CAT/catalog.json; None where there is no catalogue, InputError where it is none or
+        of another version, RunError where it is damaged."""
         uri = runs.join(folder, POINTER)
         if not storage.exists(uri):
             return None
@@ -65,6 +76,8 @@ class Pointer:
             raise InputError(f"{uri} is not a catalogue of this version: {error}") from error
         if found.format != FORMAT:
             raise InputError(f"{uri} is of format {found.format}; this version reads {FORMAT}")
+        if found.check != found._digest():
+            raise RunError(f"{uri} is damaged: it is not what was written")
         return found
 
 
@@ -102,8 +115,7 @@ class Lease:
                 f"another process has changed the catalogue {self.folder} meanwhile: nothing was "
                 "committed; run it again"
             )
-        data = json.dumps(asdict(replace(after, token=self.token)), indent=1).encode()
-        storage.write(runs.join(self.folder, POINTER), data)
+        storage.write(runs.join(self.folder, POINTER), after.to_json())
 
 
 @contextlib.contextmanager
@@ -160,6 +172,4 @@ def load_generation(storage: Storage, folder: str, number: int = 0) -> Generatio
         return None
     if number in (0, pointer.generation):
         return Generation.load(storage, folder, pointer.manifest, pointer.sha256)
-    from copydetect.catalog.generations import generation_name
-
     return Generation.load(storage, folder, f"{generation_name(number)}/{MANIFEST}", "")

@@ -31,7 +31,7 @@ def roll_back(storage: Storage, folder: str, lease: Lease) -> Generation:
     except RunError as error:
         raise InputError(f"the night before is no longer there: {error}") from error
     assert before is not None
-    refuse_damaged(storage, folder, before)
+    refuse_damaged(storage, folder, before.entries())
     lease.move(pointer, before)
     return before
 

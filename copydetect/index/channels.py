@@ -6,8 +6,9 @@ image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
@@ -141,7 +142,17 @@ class StoredKeypoints:
         return read_keypoints(table)[0]
 
     def _read_group(self, uri: str, group: int) -> pa.Table:
-        return self._opened(uri).file.read_row_group(group)
+        with _damage_named(uri):
+            return self._opened(uri).file.read_row_group(group)
+
+
+@contextlib.contextmanager
+def _damage_named(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except tables.DAMAGED as error:
+        reason = tables.first_line(error)
+        raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,9 @@ class _OpenedPart:
 
     @classmethod
     def open(cls, storage: Storage, uri: str) -> _OpenedPart:
-        file = parquet.ParquetFile(storage.open(uri))
-        image_ids = file.read(["image_id"])["image_id"].to_pylist()
+        with _damage_named(uri):
+            file = tables.opened(storage.open(uri))
+            image_ids = file.read(["image_id"])["image_id"].to_pylist()
         groups = range(file.num_row_groups)
         sizes = [file.metadata.row_group(group).num_rows for group in groups]
         starts = [0, *accumulate(sizes)][:-1]

@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.errors import IndexFileError, InputError, OptionError
+from copydetect.errors import IndexFileError, OptionError
 from copydetect.index.clustering import cluster, in_order, split_crowded
 from copydetect.index.coarse import CoarseQuantiser
 from copydetect.index.codes import Coding, trained_index
@@ -237,11 +237,12 @@ def train_partition(
     """Train the partition of a collection of `vectors` vectors on a sample of them.
 
     sample: (n, d) floats, or codes of `codebook`; codebook: (m, 256, d / m) float32, a product
-    quantiser that is given rather than trained; workers: threads.
+    quantiser that is given rather than trained; workers: threads. An empty collection has one list,
+    around 0.
     """
-    if not len(sample):
-        raise InputError("an index needs at least one vector: the collection is empty")
     floats = _floats(sample, codebook)
+    if not len(floats):
+        floats = np.zeros((1, max(floats.shape[1], 1)), np.float32)
     lists = min(lists_for(vectors, options), len(floats))
     centroids = cluster(floats, lists, options.seed, workers)
     centroids = in_order(split_crowded(floats, centroids, options.seed, workers))

@@ -52,8 +52,6 @@ def plan_shards(storage: Storage, spills: Sequence[str], partition: Partition) -
     totals = np.zeros(partition.lists, dtype=np.int64)
     for header in headers:
         totals[header.keys] += np.diff(header.starts)
-    if not totals.sum():
-        raise InputError("an index needs at least one vector: the collection is empty")
     _refuse_shared_ids(storage, [h for h in headers if len(h)])
     cuts = _cuts(totals, partition)
     positions = np.array([_positions(headers, totals, cut) for cut in cuts], dtype=np.int64)

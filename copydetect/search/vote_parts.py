@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
 from copydetect.index.channels import feature_ids, image_numbers, read_keypoints
 from copydetect.index.spills import read_arrays, write_arrays
@@ -76,6 +77,11 @@ def hit_rows(neighbors: Neighbors, queries: Integers, width: int) -> tuple[Integ
     known = found[at] == queries if len(found) else np.zeros(len(queries), bool)
     row_of = np.where(known, at, len(found))
     return ids[row_of], distances[row_of]
+
+
+def votes_uri(folder: str, part: int) -> str:
+    """Where the votes of a part are, in the folder of a search."""
+    return runs.join(folder, "votes", runs.part_name(part, "npz"))
 
 
 def write_votes(storage: Storage, uri: str, votes: Votes) -> None:

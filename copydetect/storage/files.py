@@ -28,12 +28,14 @@ LINK, BROKEN_LINK = "links to listed files", "links that lead nowhere"
 class StoredFile:
     """A file that exists: its URI and its size in bytes.
 
-    identity: the same for all names of one file, where it has several (hard links), else "".
+    identity: the same for all names of one file, where it has several (hard links), else "";
+    changed: when, in seconds since 1970, 0 where that is not known.
     """
 
     uri: str
     size_bytes: int
     identity: str = ""
+    changed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,14 @@ class Storage(Protocol):
 
 
 class LocalStorage:
-    """`Storage` on the local disk; URIs are paths."""
+    """`Storage` on the local disk; URIs are paths.
 
-    def __init__(self, row_copies: str = "") -> None:
+    settles: whether a file gets its name once it is on the disk, or as soon as it is written.
+    """
+
+    def __init__(self, row_copies: str = "", settles: bool = True) -> None:
         self.row_copies = row_copies
+        self._settles = settles
 
     def open(self, uri: str) -> BinaryIO:
         try:
@@ -116,20 +122,20 @@ class LocalStorage:
 
     def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
         """settled: is called once the bytes are on the disk, before they get their name."""
-        _finish({uri: partial(_fill, data)}, settled)
+        _finish({uri: partial(_fill, data)}, settled, self._settles)
 
     def write_together(
         self, folder: str, files: Mapping[str, bytes], settled: Callable[[], object] = lambda: None
     ) -> None:
         """settled: as in `write`, once for all files."""
         fills = {f"{folder}/{name}": partial(_fill, data) for name, data in files.items()}
-        _finish(fills, settled)
+        _finish(fills, settled, self._settles)
 
     def upload(
         self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
     ) -> None:
         """settled: as in `write`."""
-        _finish({uri: partial(shutil.move, local_path)}, settled)
+        _finish({uri: partial(shutil.move, local_path)}, settled, self._settles)
 
     def local_path(self, uri: str) -> str:
         return uri
@@ -246,16 +252,20 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object]) -> None:
-    """Have files written under hidden names beside theirs, which they get once all are on the disk;
-    OSError that names the file where that cannot be. files: what writes each, by its URI."""
+def _finish(
+    files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object], settles: bool
+) -> None:
+    """Have files written under hidden names beside theirs, which they get once all are there;
+    OSError that names the file where that cannot be. files: what writes each, by its URI; settles:
+    whether they must be on the disk first."""
     written: dict[str, Path] = {}
     uri = ""
     try:
         for uri, fill in files.items():
             written[uri] = _temporary_beside(uri)
             fill(written[uri])
-            _settle(written[uri])
+            if settles:
+                settle(written[uri])
         settled()
         for uri, temporary in written.items():
             os.replace(temporary, uri)
@@ -272,7 +282,7 @@ def _fill(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 
-def _settle(path: Path) -> None:
+def settle(path: str | Path) -> None:
     """Wait until a file is on the disk: only then its name may say that it is finished."""
     handle = os.open(path, os.O_RDWR)
     try:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from copydetect.transforms.candidates_to_matches import CandidatesToMatches
     from copydetect.transforms.copies_to_histories import CopiesToHistories
     from copydetect.transforms.dedup_images import DedupImages
+    from copydetect.transforms.descriptors_to_neighbors import DescriptorsToNeighbors
     from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
     from copydetect.transforms.images_to_edits import ImagesToEdits
     from copydetect.transforms.images_to_refs import ImagesToRefs
     from copydetect.transforms.keypoints_to_votes import KeypointsToVotes
+    from copydetect.transforms.matches_to_groups import MatchesToGroups
     from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+    from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
     from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
     from copydetect.transforms.refs_to_descriptions import RefsToDescriptions
     from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
@@ -29,11 +32,14 @@ __all__ = [
     "CandidatesToMatches",
     "CopiesToHistories",
     "DedupImages",
+    "DescriptorsToNeighbors",
     "DescriptorsToShards",
     "ImagesToEdits",
     "ImagesToRefs",
     "KeypointsToVotes",
+    "MatchesToGroups",
     "NeighborsToCandidates",
+    "NeighborsToRecall",
     "NeighborsToVotes",
     "RefsToDescriptions",
     "ShardsToNeighbors",

@@ -1,65 +1,46 @@
 """Images → groups of copies, as one transform in somebody's own pipeline.
 
-`copydetect dedup` runs its stages one after the other, and decides between them by what the stage
-before has found. Here all stages are steps of one graph, each of which waits for all of the one
-before. What depends on the size of the collection is decided on workers, once it is known.
+All stages are steps of one graph, each of which waits for all of the one before, as in a run of
+`copydetect dedup`. That lists first, so that it knows how many parts a collection is worth, and
+plants copies to set its threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-from apache_beam.pvalue import AsIter, PBegin, PCollection
+from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
-from copydetect.grouping.comparisons import spare_candidates, write_comparisons
-from copydetect.grouping.groups import (
-    COMPARISONS,
-    GroupOptions,
-    group_copies,
-    images_to_look_at,
-    pairs_to_compare,
-    pairs_to_connect,
-)
-from copydetect.grouping.histories import histories_of
-from copydetect.grouping.involved import involved
-from copydetect.grouping.places import groups_table
-from copydetect.index.building import IndexJob
-from copydetect.index.channels import DescriptorReader, stored_keypoints
+from copydetect.grouping.group_job import GroupJob
+from copydetect.grouping.groups import GroupOptions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.given import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
-from copydetect.search.searching import SearchJob
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
-from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
 from copydetect.transforms.images_to_refs import ImagesToRefs
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
+from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
-from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from copydetect.types import Candidate
-from copydetect.verification.match_parts import PairImages, VerifyOptions, verify_part
-from copydetect.verification.whole_families import PartFiles, judge_families
 
 _PARTS = 16
-_CONNECTED = "connected"
-_COMPARED = tuple(f"compared-{number}" for number in range(COMPARISONS))
 
 
 class DedupImages(beam.PTransform[Any, Any]):
@@ -105,34 +86,31 @@ class DedupImages(beam.PTransform[Any, Any]):
 
     def expand(self, begin: PBegin) -> dict[str, PCollection[Any]]:
         place = _Place(self._storage, self._folder, self._parts, self._settings)
+        settings, storage = self._settings, self._storage
         listing = runs.join(self._folder, "listing")
-        described = (
+        parts = range(self._parts)
+        done: PCollection[Any] = (
             begin
-            | "list" >> ImagesToRefs(self._storage, self._sources, "image", listing)
+            | "list" >> ImagesToRefs(storage, self._sources, "image", listing)
             | "describe"
-            >> RefsToDescriptions(
-                self._storage, self._setup, "image", self._folder, self._parts, range(self._parts)
-            )
+            >> RefsToDescriptions(storage, self._setup, "image", self._folder, self._parts, parts)
         )
-        found: list[PCollection[Any]] = []
-        if "descriptor" in self._settings.channels:
-            found.append(_search_descriptors(place, described))
-        if "local" in self._settings.channels:
-            found.append(_search_keypoints(place, described))
-        proposed = _once_done(
-            found, "searched", list(range(self._parts))
-        ) | "candidates" >> NeighborsToCandidates(place.candidate_job())
-        matches = _once_done([proposed], "proposed", place.match_work()) | "verify" >> (
-            CandidatesToMatches(
-                self._storage, place.sides, self._settings.verification, self._folder
-            )
+        for name, stage in place.searches().items():
+            done = done | f"after {name}" >> Planned(_once) | name >> stage
+        grouped = (
+            done
+            | "numbers of parts" >> Planned(partial(list, parts))
+            | "candidates" >> NeighborsToCandidates(place.candidate_job())
+            | "pairs" >> Planned(place.match_work)
+            | "verify"
+            >> CandidatesToMatches(storage, place.sides, settings.verification, self._folder)
+            | "group" >> MatchesToGroups(place.group_job(), place.sides)
         )
-        grouped = _once_done([matches], "verified", [place]) | "group" >> beam.Map(_group)
         return {
             name: grouped
-            | f"files of {name}" >> beam.FlatMap(partial(_files, place, name))
+            | f"files of {name}" >> Planned(partial(_files, place, name))
             | f"spread {name}" >> beam.Reshuffle()
-            | f"rows of {name}" >> beam.FlatMap(partial(_rows, self._storage))
+            | f"rows of {name}" >> beam.FlatMap(partial(_rows, storage))
             for name in ("matches", "groups", "failures")
         }
 
@@ -194,153 +172,55 @@ class _Place:
         pairs = self.numbered("pairs", suffix="npz")
         return list(zip(range(self.parts), self.numbered("candidates"), pairs, strict=True))
 
-    def table_uris(self, name: str) -> tuple[str, ...]:
-        """The files of a table of results."""
-        if name == "failures":
-            later = self._later("verify-failures")
-            return (*self.uris("failures"), *self.numbered("verify-failures"), *later)
-        if name == "matches":
-            return (*self.numbered("judged"), *self._later("matches"))
-        return (self.groups_uri,)
+    def searches(self) -> dict[str, beam.PTransform[Any, Any]]:
+        """The searches of all channels, one after the other, once images are described."""
+        settings, sides = self.settings, self.sides
+        found: dict[str, beam.PTransform[Any, Any]] = {}
+        if "descriptor" in settings.channels:
+            descriptors = DescriptorSearch(
+                storage=self.storage,
+                sides=sides,
+                index_folder=runs.join(self.folder, "index", "descriptors"),
+                folder=runs.join(self.folder, "search", "descriptors"),
+                index=settings.descriptor_index,
+                options=settings.descriptor_search(symmetric=True),
+            )
+            found["search descriptors"] = DescriptorsToNeighbors(descriptors)
+        if "local" in settings.channels:
+            keypoints = KeypointSearch(
+                storage=self.storage,
+                sides=sides,
+                index_folder=runs.join(self.folder, "index", "keypoints"),
+                folder=runs.join(self.folder, "search", "keypoints"),
+                index=settings.feature_index,
+                options=settings.feature_search(symmetric=True),
+                voting=settings.voting(symmetric=True),
+            )
+            found["search keypoints"] = KeypointsToVotes(keypoints)
+        return found
 
-    def _later(self, name: str) -> list[str]:
-        return [self.compared_uri(compared, name) for compared in (_CONNECTED, *_COMPARED)]
-
-    def compared_uri(self, compared: str, name: str) -> str:
-        """The file of what comparing pairs gives that were left out at first."""
-        return runs.join(self.folder, compared, name, runs.part_name(0))
-
-    @property
-    def groups_uri(self) -> str:
-        """The file of all groups."""
-        return runs.join(self.folder, "groups", runs.part_name(0))
-
-
-def _once_done(
-    done: Sequence[PCollection[Any]], stage: str, elements: Sequence[Any]
-) -> PCollection[Any]:
-    """`elements`, once everything is there that a stage gives."""
-    waited: PCollection[Any] = (
-        done[0].pipeline
-        | f"when {stage}" >> beam.Create([None])
-        | f"{stage}" >> beam.FlatMap(_elements, elements, *map(AsIter, done))
-        | f"spread what is {stage}" >> beam.Reshuffle()
-    )
-    return waited
-
-
-def _elements(_: None, elements: Sequence[Any], *done: Iterable[Any]) -> Sequence[Any]:
-    for one in done:
-        list(one)
-    return elements
-
-
-def _search_descriptors(place: _Place, described: PCollection[int]) -> PCollection[Any]:
-    files, settings = place.sides.queries, place.settings
-    folder = runs.join(place.folder, "index", "descriptors")
-    read = DescriptorReader(place.storage, files)
-    vectors: Callable[[], int] = partial(sum, RowCounts(place.storage, files.descriptors))
-    index = IndexJob(place.storage, folder, read, vectors, settings.descriptor_index)
-    search = SearchJob(
-        place.storage,
-        runs.join(place.folder, "search", "descriptors"),
-        read,
-        folder,
-        settings.descriptor_search(symmetric=True),
-    )
-    parts = _once_done([described], "described", read.numbered())
-    built = parts | "index descriptors" >> DescriptorsToShards(index)
-    found: PCollection[Any] = parts | "search descriptors" >> ShardsToNeighbors(search, built)
-    return found
+    def group_job(self) -> GroupJob:
+        """What is grouped."""
+        return GroupJob(
+            storage=self.storage,
+            folder=self.folder,
+            image_files=self.uris("images"),
+            candidates=self.numbered("candidates"),
+            pairs=self.numbered("pairs", suffix="npz"),
+            matches=self.numbered("matches"),
+            failures=self.uris("failures") + self.numbered("verify-failures"),
+            options=GroupOptions(keep=self.settings.keeping, neighbors=self.settings.k),
+            decoding=self.settings.decoding,
+            verifying=self.settings.verification,
+        )
 
 
-def _search_keypoints(place: _Place, described: PCollection[int]) -> PCollection[Any]:
-    settings = place.settings
-    search = KeypointSearch(
-        storage=place.storage,
-        sides=place.sides,
-        index_folder=runs.join(place.folder, "index", "keypoints"),
-        folder=runs.join(place.folder, "search", "keypoints"),
-        index=settings.feature_index,
-        options=settings.feature_search(symmetric=True),
-        voting=settings.voting(symmetric=True),
-    )
-    parts = _once_done([described], "detected", list(enumerate(place.uris("keypoints"))))
-    votes: PCollection[Any] = (parts, parts) | "search keypoints" >> KeypointsToVotes(search)
-    return votes
+def _once() -> tuple[None]:
+    return (None,)
 
 
-def _group(place: _Place) -> None:
-    """Group all verified pairs; only edges and rows of copies are held."""
-    storage, settings = place.storage, place.settings
-    verifying = settings.verification.for_collection(place.sides.queries.images)
-    opened = _opened(place, verifying)
-    spare = spare_candidates(storage, place.numbered("candidates"))
-    failures = tables.read_tables(
-        storage, place.uris("failures") + place.numbered("verify-failures"), tables.FAILURES
-    )
-    images, matches = involved(
-        lambda: (tables.read_table(storage, uri) for uri in place.uris("images")),
-        _judge_families(place, verifying, opened),
-        spare,
-    )
-    options = GroupOptions(keep=settings.keeping, neighbors=settings.k)
-    unreadable = failures["image_id"].to_pylist()
-
-    def compare(name: str, pairs: Sequence[Candidate]) -> pa.Table:
-        folder = runs.join(place.folder, "search", name)
-        work = [files[1:] for files in write_comparisons(storage, folder, pairs, images)]
-        verified = [verify_part(storage, *files, (opened, opened), verifying) for files in work]
-        failed = [tables.FAILURES.empty_table(), *(one.failures for one in verified)]
-        found = [tables.MATCHES.empty_table(), *(one.matches for one in verified)]
-        for table, made in (("matches", found), ("verify-failures", failed)):
-            uri = place.compared_uri(name, table)
-            tables.write_table(storage, uri, pa.concat_tables(made))
-        unreadable.extend(pa.concat_tables(failed)["image_id"].to_pylist())
-        return pa.concat_tables(found)
-
-    pairs = pairs_to_connect(images, matches, spare, options, unreadable) if len(spare) else []
-    matches = pa.concat_tables([matches, compare(_CONNECTED, pairs)])
-    histories = histories_of(storage, images_to_look_at(images, matches), settings.decoding)
-    more = tables.MATCHES.empty_table()
-    for name in _COMPARED:
-        pairs = pairs_to_compare(images, matches, options, histories, unreadable, spare, more)
-        more = pa.concat_tables([more, compare(name, pairs)])
-    members = group_copies(images, matches, options, histories, unreadable, spare, more)
-    tables.write_table(storage, place.groups_uri, groups_table(members, images))
-
-
-def _opened(place: _Place, options: VerifyOptions) -> PairImages:
-    storage, side = place.storage, place.sides.queries
-    return PairImages(storage, side.numbers(storage), options, stored_keypoints(storage, side))
-
-
-def _judge_families(place: _Place, options: VerifyOptions, opened: PairImages) -> pa.Table:
-    """All matches with what families say of their pairs; written, too, by part."""
-    storage = place.storage
-    files = place.numbered("candidates"), place.numbered("pairs", suffix="npz")
-    work = [
-        PartFiles(part, *uris)
-        for part, uris in enumerate(zip(*files, place.numbered("matches"), strict=True))
-    ]
-
-    def verify(_: str, todo: list[PartFiles], told: VerifyOptions) -> list[pa.Table]:
-        images = opened, opened
-        return [
-            verify_part(storage, one.candidates, one.pairs, images, told).matches for one in todo
-        ]
-
-    scratch = runs.join(place.folder, "search", "families")
-    judged = judge_families(storage, scratch, work, options, verify)
-    found = []
-    for one, uri in zip(work, place.numbered("judged"), strict=True):
-        found.append(judged.get(one.part, tables.read_table(storage, one.matches)))
-        tables.write_table(storage, uri, found[-1])
-    return pa.concat_tables(found)
-
-
-def _files(place: _Place, name: str, _: None) -> tuple[str, ...]:
-    return place.table_uris(name)
+def _files(place: _Place, name: str) -> list[str]:
+    return place.group_job().tables()[name]
 
 
 def _rows(storage: Storage, uri: str) -> list[dict[str, Any]]:

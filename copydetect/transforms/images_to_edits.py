@@ -42,6 +42,10 @@ class EditsJob:
         """Where a part of `copies` or `failures` is."""
         return runs.join(self.folder, table, runs.part_name(part))
 
+    def part_uris(self, table: str, parts: int) -> tuple[str, ...]:
+        """Where all parts are."""
+        return tuple(self.part_uri(table, part) for part in range(parts))
+
 
 class _Others(list[Pixels]):
     """A list that `Shared` can hold: it takes only what weak references can point to."""

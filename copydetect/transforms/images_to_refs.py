@@ -34,16 +34,27 @@ class ImagesToRefs(beam.PTransform[Any, Any]):
         processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._sources = sources
+        self._pieces = list(enumerate(sources.pieces))
+        self._list = PiecesToRefs(storage, role, folder, processes)
+
+    def expand(self, begin: PBegin) -> PCollection[str]:
+        uris: PCollection[str] = begin | "pieces" >> beam.Create(self._pieces) | self._list
+        return uris
+
+
+class PiecesToRefs(beam.PTransform[Any, Any]):
+    """(number, piece of an input) → the URIs of listing files, one per piece."""
+
+    def __init__(
+        self, storage: Storage, role: Role, folder: str, processes: Processes | None = None
+    ) -> None:
+        super().__init__()
         self._lister = _Lister(storage, role, folder)
         self._processes = processes or Processes()
 
-    def expand(self, begin: PBegin) -> PCollection[str]:
-        uris: PCollection[str] = (
-            begin
-            | "pieces" >> beam.Create(list(enumerate(self._sources.pieces)))
-            | "list and hash" >> beam.ParDo(WorkOnParts(self._lister.list, self._processes))
-        )
+    def expand(self, pieces: PCollection[tuple[int, Source]]) -> PCollection[str]:
+        work = WorkOnParts(self._lister.list, self._processes)
+        uris: PCollection[str] = pieces | "list and hash" >> beam.ParDo(work)
         return uris
 
 

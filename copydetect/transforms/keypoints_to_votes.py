@@ -76,16 +76,19 @@ class KeypointSearch:
 
 
 class KeypointsToVotes(beam.PTransform[Any, Any]):
-    """(part number, URI) of references, and of queries → the URIs of votes files."""
+    """One element, once local features are there → the URIs of votes files."""
 
     def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
         super().__init__()
         self._search = search
         self._processes = processes or Processes()
 
-    def expand(self, parts: tuple[PCollection[Part], PCollection[Part]]) -> PCollection[str]:
-        references, queries = parts
+    def expand(self, start: PCollection[Any]) -> PCollection[str]:
         search, processes = self._search, self._processes
+        references, queries = (
+            start | name >> beam.FlatMap(_numbered, side.keypoints)
+            for name, side in zip(("references", "queries"), reversed(search.sides), strict=True)
+        )
         built = None
         if not search.index_is_there:
             index = DescriptorsToShards(search.index_job(), processes=processes)
@@ -103,3 +106,7 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
             processes,
         )
         return votes
+
+
+def _numbered(_: Any, uris: tuple[str, ...]) -> list[Part]:
+    return list(enumerate(uris))

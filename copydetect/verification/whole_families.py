@@ -8,8 +8,8 @@ into parts. Where that turns a verdict round, the pair is verified once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import Priors, in_proved_families
 
 _ENDS = ["query_id", "reference_id"]
+NAMES = {False: "crowds", True: "families"}
+"""Folders of pairs that are verified again, by whether they are of a proved family."""
 _VERDICT = ("proof", "other_content", "is_copy", "relation")
 
 
@@ -67,32 +69,48 @@ class _Crowded(NamedTuple):
     counted: bool
 
 
-def judge_families(
-    storage: Storage,
-    folder: str,
-    work: Sequence[PartFiles],
-    options: VerifyOptions,
-    verify: Callable[[str, list[PartFiles], VerifyOptions], list[pa.Table]],
+def overturned_pairs(
+    storage: Storage, folder: str, work: Sequence[PartFiles], options: VerifyOptions
+) -> dict[bool, list[PartFiles]]:
+    """Write the pairs whose verdict families turn round, as parts of candidates.
+
+    work: what was verified, by part; folder: for the files. The first are pairs of no family
+    (False), the others of one (True): they are to be verified again by options that say so.
+    """
+    judged = _judged(storage, work, options)
+    return {family: _overturned(storage, folder, judged, work, family) for family in NAMES}
+
+
+def judged_matches(
+    storage: Storage, folder: str, work: Sequence[PartFiles], options: VerifyOptions
 ) -> dict[int, pa.Table]:
     """The matches of the parts that have crowded pairs, by number, as families make them.
 
-    work: what was verified, by part; verify: verifies some candidates by other options, given a
-    name for the work, and returns the matches of each part; folder: for files between.
+    The pairs of `overturned_pairs` are verified again by now: their matches are where it says.
     """
     judged = _judged(storage, work, options)
-    again: dict[int, list[pa.Table]] = {one.part: [] for one in judged}
-    for family in (False, True):
-        name = "families" if family else "crowds"
-        todo = _overturned(storage, runs.join(folder, name), judged, work, family)
-        found = verify(name, todo, replace(options, family=family)) if todo else []
-        for files, matches in zip(todo, found, strict=True):
-            again[files.part].append(matches)
     return {
         one.part: _with_verdicts(
-            tables.read_table(storage, work[one.part].matches), one, again[one.part]
+            tables.read_table(storage, work[one.part].matches),
+            one,
+            [
+                tables.read_table(storage, _files_in(folder, name, one.part).matches)
+                for family, name in NAMES.items()
+                if np.any(one.overturned & (one.family == family))
+            ],
         )
         for one in judged
     }
+
+
+def _files_in(folder: str, name: str, part: int) -> PartFiles:
+    """Where the pairs of a part are that are verified again, and their matches."""
+    return PartFiles(
+        part,
+        runs.join(folder, name, "candidates", runs.part_name(part)),
+        runs.join(folder, name, "pairs", runs.part_name(part, "npz")),
+        runs.join(folder, name, "matches", runs.part_name(part)),
+    )
 
 
 def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
@@ -149,17 +167,11 @@ def _overturned(
     work: Sequence[PartFiles],
     family: bool,
 ) -> list[PartFiles]:
-    """Write the pairs whose verdict turns round, of families or not, as parts of candidates."""
     found = []
     for one in judged:
         rows = one.candidates[one.overturned & (one.family == family)]
         if len(rows):
-            files = PartFiles(
-                one.part,
-                runs.join(folder, "candidates", runs.part_name(one.part)),
-                runs.join(folder, "pairs", runs.part_name(one.part, "npz")),
-                runs.join(folder, "matches", runs.part_name(one.part)),
-            )
+            files = _files_in(folder, NAMES[family], one.part)
             given = work[one.part]
             table = tables.read_table(storage, given.candidates).take(rows)
             write_pairs(storage, files.pairs, read_pairs(storage, given.pairs).take(rows))

@@ -45,9 +45,10 @@ from copydetect.verification.matches import collect_evidence, prepare_image, ver
 from copydetect.workers.threads import work_in_one_thread
 
 from .. import stages
-from ..job import Job, checked_job, listings_of, search_and_verify
+from ..job import Job, checked_job, listings_of
 from ..run_arguments import run_options
 from ..stages import Workplace
+from ..whole_run import search_and_verify
 
 _USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")
@@ -140,8 +141,8 @@ def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
     """The job, then its candidates once more with all evidence."""
     listings = listings_of(job)
     place = Workplace(job.engine, job.storage, runs.join(job.output, "run-0"))
-    described = {listing.role: stages.describe(place, listing, job.setup) for listing in listings}
-    manifest = search_and_verify(job, place, "run-0", described)
+    described = stages.described_by(place, listings, job.setup)
+    manifest = search_and_verify(job, place, "run-0", listings)
     manifest.commit(job.storage, job.output)
     matches = manifest.table(job.storage, job.output, "matches")
     queries, references = (matches[name].to_pylist() for name in ("query_id", "reference_id"))

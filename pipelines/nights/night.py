@@ -47,7 +47,7 @@ from .. import stages
 from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
-from .results import INDEX_SPILLS, results_of
+from .results import results_of
 from .touched import Results
 from .verdicts import verified_pairs
 
@@ -64,7 +64,7 @@ _SCRATCH = (
     "verified-again",
     "compared",
     "looked",
-    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in INDEX_SPILLS),
+    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in ("sample", "vectors")),
 )
 
 
@@ -93,7 +93,7 @@ def run_night(job: NightJob) -> Night:
         pointer = Pointer.load(job.storage, job.catalog)
         before = load_generation(job.storage, job.catalog)
         if before is not None:
-            refuse_damaged(job.storage, job.catalog, before)
+            refuse_damaged(job.storage, job.catalog, before.entries())
         tonight = _Tonight.of(job, pointer, before)
         plan = tonight.plan
         if plan.is_empty and not tonight.has_wishes:
@@ -243,7 +243,7 @@ class _Tonight:
         uri = runs.join(place.folder, f"{_LISTING}.parquet")
         tables.write_rows(self.job.storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), self.plan.digest(), (uri,))
-        described = stages.describe(place, listing, self.job.setup)
+        described = place.run(stages.describe(place, listing, self.job.setup))
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
         return {name: list(uris) for name, uris in described.tables.items()}

@@ -174,7 +174,9 @@ class TouchedGroups:
         ]
         refs = [self._ref(key) for key in sorted({*wanted} - seen)]
         place = replace(results.place, folder=runs.join(results.place.folder, "looked"))
-        looked = stages.look_back(place, refs, job.settings.decoding) if refs else []
+        looked = list[str]()
+        if refs:
+            looked = place.run(stages.look_back(place, refs, job.settings.decoding))
         return pa.concat_tables(
             [known, *(tables.read_table(job.storage, uri) for uri in looked)]
         ).sort_by("image_id")

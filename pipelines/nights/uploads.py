@@ -84,10 +84,9 @@ def _asked(
     place.engine.run(
         "ask",
         lambda pipeline: pipeline | beam.Create(todo) | beam.ParDo(work),
-        total=len(listed),
-        done=lambda: place.done(uris["matches"], len(listed)),
+        place.progress("ask", uris["matches"], len(listed)),
     )
-    counts = {name: sum(map(place.rows, files)) for name, files in uris.items()}
+    counts = {name: place.rows(files) for name, files in uris.items()}
     return Manifest("match", "", {}, uris, counts, dict(job.engine.seconds))
 
 

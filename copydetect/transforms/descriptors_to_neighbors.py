@@ -1,0 +1,80 @@
+"""Descriptors → neighbours: an index of the references, asked with the queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from copydetect.index.building import IndexJob
+from copydetect.index.channels import DescriptorReader
+from copydetect.index.partitions import IndexOptions
+from copydetect.index.routing import Part
+from copydetect.parts import RowCounts, Sides
+from copydetect.search.queries import SearchOptions
+from copydetect.search.searching import SearchJob
+from copydetect.storage.files import Storage
+from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.workers.processes import Processes
+
+
+@dataclass(frozen=True)
+class DescriptorSearch:
+    """What is searched in what, and where.
+
+    index_folder, folder: of the index, and of what is found; model: identity of what made the
+    descriptors; index_is_there: whether it is finished already.
+    """
+
+    storage: Storage
+    sides: Sides
+    index_folder: str
+    folder: str
+    index: IndexOptions
+    options: SearchOptions
+    model: str = ""
+    index_is_there: bool = False
+
+    def index_job(self) -> IndexJob:
+        """What the index is made of."""
+        references = self.sides.references
+        vectors = partial(sum, RowCounts(self.storage, references.descriptors))
+        read = DescriptorReader(self.storage, references)
+        return IndexJob(self.storage, self.index_folder, read, vectors, self.index, self.model)
+
+    def search_job(self) -> SearchJob:
+        """What the index is asked."""
+        read = DescriptorReader(self.storage, self.sides.queries)
+        return SearchJob(self.storage, self.folder, read, self.index_folder, self.options)
+
+
+class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
+    """One element, once descriptors are there → (part number, URI) of neighbours files."""
+
+    def __init__(self, search: DescriptorSearch, processes: Processes | None = None) -> None:
+        super().__init__()
+        self._search = search
+        self._processes = processes or Processes()
+
+    def expand(self, start: PCollection[Any]) -> PCollection[Part]:
+        search, processes = self._search, self._processes
+        references, queries = (
+            start | name >> beam.FlatMap(_numbered, side.descriptors)
+            for name, side in zip(("references", "queries"), reversed(search.sides), strict=True)
+        )
+        built = None
+        if not search.index_is_there:
+            index = DescriptorsToShards(search.index_job(), processes=processes)
+            built = references | "index" >> index
+        found: PCollection[Part] = queries | "search" >> ShardsToNeighbors(
+            search.search_job(), built, processes
+        )
+        return found
+
+
+def _numbered(_: Any, uris: tuple[str, ...]) -> list[Part]:
+    return list(enumerate(uris))

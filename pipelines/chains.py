@@ -1,0 +1,127 @@
+"""Stages as steps of one job: each begins when all before it is done.
+
+An engine starts workers and loads libraries for every job, so a run has few jobs. What a stage
+works on is decided when the stages before are done, on a worker (`transforms.planned`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics, MetricsFilter
+from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.runners.runner import PipelineResult
+
+from copydetect.transforms.work_on_parts import CPU_TIME
+
+from .progress import Progress
+
+_NAMESPACE = "copydetect stages"
+_STEP = re.compile(r"\[while running '([^/']+)")
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Made]):
+    """One stage.
+
+    build: from one element, which is there when the stage may begin, to whatever is there when it
+    is done; made: what it makes, such as the names of files, which are there once it is done;
+    progress: how far it is; in_threads: whether its work stays in this process, as on a device that
+    processes cannot share.
+    """
+
+    name: str
+    build: Callable[[PCollection[None]], PCollection[Any]]
+    made: Made
+    progress: Progress
+    in_threads: bool = False
+
+
+def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
+    """Add stages to a pipeline, one after the other."""
+    start: PCollection[None] = pipeline | "start" >> beam.Create([None])
+    for stage in stages:
+        done = start | stage.name >> _Steps(stage.build)
+        start = done | f"after {stage.name}" >> _Barrier(stage.name)
+
+
+def stage_seconds(
+    result: PipelineResult, stages: Sequence[Stage[Any]], began: float
+) -> dict[str, float]:
+    """Wall time by stage of a job that is done; nothing where the engine counts nothing.
+
+    began: when the job did, in seconds since the epoch.
+    """
+    counted = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["distributions"]
+    ended = {one.key.metric.name: one.result.max / 1000 for one in counted}
+    seconds = {}
+    for stage in stages:
+        if stage.name in ended:
+            seconds[stage.name] = max(0.0, ended[stage.name] - began)
+            began = ended[stage.name]
+    return seconds
+
+
+def stage_cpu_seconds(result: PipelineResult) -> dict[str, float]:
+    """Processor time by stage that its parts have taken, on all workers together."""
+    namespace, name = CPU_TIME
+    wanted = MetricsFilter().with_namespace(namespace).with_name(name)
+    seconds: dict[str, float] = {}
+    for one in result.metrics().query(wanted)["counters"]:
+        stage = one.key.step.partition("/")[0]
+        seconds[stage] = seconds.get(stage, 0.0) + one.result / 1000
+    return seconds
+
+
+def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:
+    """The name of the stage that an engine's message is about, if it says so."""
+    named = {stage.name for stage in stages}
+    for name in _STEP.findall(error):
+        if name in named:
+            return str(name)
+    return stages[0].name if len(stages) == 1 else None
+
+
+class _Steps(beam.PTransform[Any, Any]):
+    """The steps of one stage, under its name."""
+
+    def __init__(self, build: Callable[[PCollection[None]], PCollection[Any]]) -> None:
+        super().__init__()
+        self._build = build
+
+    def expand(self, start: PCollection[None]) -> PCollection[Any]:
+        return self._build(start)
+
+
+class _Barrier(beam.PTransform[Any, Any]):
+    """Whatever a stage gives → one element, once all of it is there; the time is noted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def expand(self, done: PCollection[Any]) -> PCollection[None]:
+        start: PCollection[None] = (
+            done.pipeline
+            | "Once" >> beam.Create([None])
+            | "Done" >> beam.ParDo(_NoteTime(self._name), AsIter(done))
+        )
+        return start
+
+
+class _NoteTime(beam.DoFn):
+    def __init__(self, name: str) -> None:
+        self._ended = Metrics.distribution(_NAMESPACE, name)
+
+    def process(self, _: None, done: Iterable[Any]) -> Iterator[None]:
+        for _ in done:
+            pass
+        self._ended.update(int(time.time() * 1000))
+        yield None

@@ -1,0 +1,76 @@
+"""What Flink itself tells of a cluster and its jobs, through the address of its dashboard."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
+
+_ANSWERS_SEC = 10
+_EMBEDDED = ("[local]", "[auto]", "[collection]")
+_OVER = frozenset(("FINISHED", "FAILED", "CANCELED"))
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Flink's REST interface, which also serves its dashboard. address: http://HOST:PORT."""
+
+    address: str
+
+    def slots(self) -> int:
+        """How many slots the cluster has, 0 where it does not say."""
+        return int(self._asked("overview").get("slots-total", 0))
+
+    def job(self, name: str) -> str:
+        """The id of the latest job of this name, "" where there is none."""
+        named = [job for job in self._jobs() if job.get("name") == name]
+        return str(max(named, key=_started, default={}).get("jid", ""))
+
+    def cancel(self, name: str) -> bool:
+        """End the jobs of this name that are not over; whether there were any."""
+        found = [job for job in self._jobs() if job.get("name") == name and not _is_over(job)]
+        for job in found:
+            self._asked(f"jobs/{job['jid']}?mode=cancel", "PATCH")
+        return bool(found)
+
+    def page_of(self, name: str) -> str:
+        """Where a person reads why the job of this name failed, or looks at all jobs."""
+        job = self.job(name)
+        return f"{self.address}/#/job/completed/{job}/exceptions" if job else self.address
+
+    def _jobs(self) -> Sequence[dict[str, Any]]:
+        jobs: Sequence[dict[str, Any]] = self._asked("jobs/overview").get("jobs", [])
+        return jobs
+
+    def _asked(self, path: str, method: str = "GET") -> dict[str, Any]:
+        """The answer of the cluster; an empty one where there is none."""
+        request = urllib.request.Request(f"{self.address}/{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_ANSWERS_SEC) as answer:
+                said = json.load(answer)
+        except (OSError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def dashboard_of(flags: Sequence[str]) -> Dashboard | None:
+    """The dashboard of the cluster that `--flink_master` names; None where it names none."""
+    options = PipelineOptions(list(flags))
+    if not any(flag.startswith("--flink_master") for flag in flags):
+        return None
+    master = str(options.view_as(FlinkRunnerOptions).flink_master).strip().rstrip("/")
+    if not master or master in _EMBEDDED:
+        return None
+    return Dashboard(master if "://" in master else f"http://{master}")
+
+
+def _started(job: dict[str, Any]) -> int:
+    return int(job.get("start-time", 0))
+
+
+def _is_over(job: dict[str, Any]) -> bool:
+    return job.get("state") in _OVER
