@@ -24,8 +24,8 @@ from copydetect.training.calibration_fit import LabelledPairs
 
 _PASTED, _IMAGES_FOR_PASTED = 72, 20
 _COUNTED = 1 / 3
-"""Share of the pairs of two copies of different images that count. A study's copies share few pasted
-pictures, so that it has more of these pairs than a pile has."""
+"""Share of the pairs of two copies of different images that count. A study's copies share few
+pasted pictures, so that it has more of these pairs than a pile has."""
 
 _Row = tuple[float, float, float, bool, str, bool, bool, tuple[str, ...]]
 """The fields of `LabelledPairs` for one pair, with the id of its original."""
