@@ -168,11 +168,6 @@ class Engine:
 
         job: a name for it.
         """
-        if not self.is_local and len(stages) > 1:
-            # Flink starts all sources of a job at once, more than its network buffers serve.
-            for stage in stages:
-                self.run_stages(stage.name, [stage])
-            return
         label = f"{self.under}: {job}" if self.under else job
         named = job_name(self.name, label)
         told = [self._told(stage.progress) for stage in stages]
@@ -203,9 +198,9 @@ class Engine:
             raise StageError(f"{label} ended as {state}")
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
         self._count(counted or {stages[0].name: time.monotonic() - started})
-        for stage, taken in stage_cpu_seconds(result).items():
-            stage = self.under or stage
-            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + taken
+        for name, taken in stage_cpu_seconds(result).items():
+            name = self.under or name
+            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + taken
 
     def _told(self, progress: Progress) -> Progress:
         label = f"{self.under}: {progress.label}" if self.under else progress.label
