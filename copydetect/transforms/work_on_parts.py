@@ -17,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from copydetect.workers.processes import Processes, WorkerError, run_alone
 
-CPU_TIME = "copydetect", "cpu_msec"
+CPU_TIME = "copydetect processors", "cpu_msec"
 """Namespace and name of the counter of the processor time that parts have taken."""
 _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""
