@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -34,6 +35,8 @@ from copydetect.storage.records import (
 )
 
 _REMOTE_BUFFER = 1 << 20
+_SETTLED_TOGETHER = 8
+"""A disk settles many files in the time of one."""
 
 
 class BeamStorage:
@@ -199,9 +202,9 @@ class RecordedStorage(BeamStorage):
 
     def settle(self, uris: Iterable[str]) -> None:
         """Wait until local files, and their records, are on the disk."""
-        for uri in filter(_is_local, uris):
-            settle(uri)
-            settle(record_uri(self._folder, uri))
+        files = list(filter(_is_local, uris))
+        with ThreadPoolExecutor(_SETTLED_TOGETHER) as pool:
+            list(pool.map(settle, [*files, *(record_uri(self._folder, uri) for uri in files)]))
 
     def write(self, uri: str, data: bytes) -> None:
         record = Record.of(io.BytesIO(data))
