@@ -204,9 +204,9 @@ class Engine:
             raise StageError(f"{label} ended as {state}")
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
         self._count(counted or {stages[0].name: time.monotonic() - started})
-        for stage, taken in stage_cpu_seconds(result).items():
-            stage = self.under or stage
-            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + taken
+        for name, taken in stage_cpu_seconds(result).items():
+            counted_as = self.under or name
+            self.cpu_seconds[counted_as] = self.cpu_seconds.get(counted_as, 0.0) + taken
 
     def _told(self, progress: Progress) -> Progress:
         label = f"{self.under}: {progress.label}" if self.under else progress.label

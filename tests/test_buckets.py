@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from copydetect.pipelines.engine import engine_of
 from copydetect.runs import Manifest
 from copydetect.storage.clients import share_s3_clients
 from copydetect.storage.remote import BeamStorage
-from tests.conftest import Planted, Run
+from tests.conftest import Planted, dedup_run
 
 boto3 = pytest.importorskip("boto3")
 server = pytest.importorskip("moto.server")
@@ -106,7 +107,8 @@ def test_all_calls_of_a_process_share_one_client(bucket: Bucket) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     share_s3_clients()
-    first, second = (Client(PipelineOptions(list(bucket.flags))) for _ in range(2))
+    options = PipelineOptions(list(bucket.flags))
+    first, second = Client(options), Client(options)
     other = Client(PipelineOptions([*bucket.flags, "--s3_disable_ssl"]))
     assert first.client is second.client
     assert other.client is not first.client
@@ -126,7 +128,7 @@ def test_shards_in_a_bucket_are_read_as_on_a_disk(bucket: Bucket, planted: Plant
 
 def _dedup(bucket: Bucket) -> Manifest:
     argv = [f"s3://{BUCKET}/photos", "--output", f"s3://{BUCKET}/out", "--workers=1", "--quiet"]
-    argv += ["--max_failed_fraction=0.5", "--no_report", *bucket.flags]
+    argv += ["--max_failed_fraction=0.5", "--no_report", "--effort=fast", *bucket.flags]
     assert dedup.main(argv) == 0
     return Manifest.load(BeamStorage(), f"s3://{BUCKET}/out")
 
@@ -143,18 +145,19 @@ def _rows(manifest: Manifest, name: str) -> list[dict[str, object]]:
 
 
 def test_a_run_in_a_bucket_gives_the_same_tables_and_goes_on(
-    bucket: Bucket, planted: Planted, run: Run
+    bucket: Bucket, planted: Planted, tmp_path: Path
 ) -> None:
     """Also when a run has been ended before its end."""
     for name in planted.names:
         bucket.put(f"photos/{name}", (planted.folder / name).read_bytes())
+    run = dedup_run(planted.folder, tmp_path / "out", "--effort=fast", *bucket.flags)
     bucket.counts.kinds.clear()
     manifest = _dedup(bucket)
     asked = bucket.counts.kinds.total()
     for name, rows in run.results().items():
-        assert _rows(manifest, name) == rows
-    # .github/FIGURES.md has what it takes for a thousand images.
-    assert asked < 1_700, bucket.counts.kinds
+        # As text: what was not found by descriptors has no similarity, and no nan equals another.
+        assert list(map(repr, _rows(manifest, name))) == list(map(repr, rows))
+    assert asked < 1_200, bucket.counts.kinds
     storage = BeamStorage()
     storage.delete(f"s3://{BUCKET}/out/manifest.json")
     storage.delete(f"s3://{BUCKET}/out/{manifest.folder}/groups")

@@ -195,7 +195,7 @@ def test_a_job_of_dataflow_asks_for_the_workers_that_it_is_told_of(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole graph is translated offline, as a dry run does."""
-    pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient")
+    apiclient = pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient")
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     accelerator = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
     result = flex_template.main(
@@ -220,9 +220,16 @@ def test_a_job_of_dataflow_asks_for_the_workers_that_it_is_told_of(
     assert any(b"registry/copydetect:1" in one.payload for one in environments)
     labels = {one.unique_name for one in _transforms(job.proto_pipeline)}
     assert {"DedupImages", "write groups"} <= labels
-    (pool, *_) = job.proto.environment.workerPools
-    assert (pool.machineType, pool.diskSizeGb) == ("n1-standard-8", 300)
-    assert f"worker_accelerator={accelerator}" in job.proto.environment.serviceOptions
+    environment = apiclient.Environment(
+        packages=[],
+        options=job.options,
+        environment_version="1",
+        proto_pipeline_staged_url="gs://bucket/pipeline",
+        proto_pipeline=job.proto_pipeline,
+    ).proto
+    (pool,) = environment.worker_pools
+    assert (pool.machine_type, pool.disk_size_gb) == ("n1-standard-8", 300)
+    assert f"worker_accelerator={accelerator}" in environment.service_options
 
 
 def _transforms(pipeline: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, S3Options
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from copydetect.errors import InputError
 
@@ -21,8 +21,9 @@ _NOT_ALLOWED = (401, 403)
 _PATIENCE_SECONDS = 60.0
 _SILENT: dict[str, str] = {}
 """Buckets that have not answered, and what their clients said."""
-_KEPT: dict[tuple[str, ...], dict[str, Any]] = {}
-"""What a client of S3 holds when it is new, by its process and what it was told."""
+_KEPT: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
+"""What a client of S3 was told and what it holds when it is new, by its process and the identity of
+what it was told, which is one object for all calls."""
 _MAKING = threading.Lock()
 
 
@@ -107,21 +108,11 @@ def share_s3_clients() -> None:
     make = kind.__init__
 
     def shared(client: Any, options: Any) -> None:
-        told = (str(os.getpid()), *_s3_settings(options))
+        told = os.getpid(), id(options)
         with _MAKING:
             if told not in _KEPT:
                 make(client, options)
-                _KEPT[told] = dict(vars(client))
-            vars(client).update(_KEPT[told])
+                _KEPT[told] = options, dict(vars(client))
+            vars(client).update(_KEPT[told][1])
 
     kind.__init__ = shared
-
-
-def _s3_settings(options: Any) -> list[str]:
-    """What a client is told, as text."""
-    given = options.view_as(S3Options).get_all_options() if _is_typed(options) else options
-    return [f"{name}={value}" for name, value in sorted(given.items()) if name.startswith("s3_")]
-
-
-def _is_typed(options: Any) -> bool:
-    return isinstance(options, PipelineOptions)
