@@ -146,8 +146,7 @@ class RowCounts(Sequence[int]):
 
 @lru_cache(maxsize=16)
 def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return tuple(pool.map(partial(row_count, storage), uris))
+    return tuple(row_counts(storage, uris))
 
 
 def feature_count(storage: Storage, uris: Sequence[str]) -> int:
@@ -188,8 +187,13 @@ def has_retryable(storage: Storage, uri: str) -> bool:
     return bool(pc.any(table["retryable"]).as_py())
 
 
-def row_count(storage: Storage, uri: str) -> int:
-    """How many rows a part file has."""
+def row_counts(storage: Storage, uris: Sequence[str]) -> list[int]:
+    """How many rows each of some part files has."""
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return list(pool.map(partial(_row_count, storage), uris))
+
+
+def _row_count(storage: Storage, uri: str) -> int:
     with storage.open(uri) as file:
         return int(parquet.read_metadata(file).num_rows)
 

@@ -17,6 +17,8 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.pvalue import AsIter, PCollection
 from apache_beam.runners.runner import PipelineResult
 
+from copydetect.transforms.work_on_parts import CPU_TIME
+
 from .progress import Progress
 
 _NAMESPACE = "copydetect stages"
@@ -64,6 +66,17 @@ def stage_seconds(
         if stage.name in ended:
             seconds[stage.name] = max(0.0, ended[stage.name] - began)
             began = ended[stage.name]
+    return seconds
+
+
+def stage_cpu_seconds(result: PipelineResult) -> dict[str, float]:
+    """Processor time by stage that its parts have taken, on all workers together."""
+    namespace, name = CPU_TIME
+    wanted = MetricsFilter().with_namespace(namespace).with_name(name)
+    seconds: dict[str, float] = {}
+    for one in result.metrics().query(wanted)["counters"]:
+        stage = one.key.step.partition("/")[0]
+        seconds[stage] = seconds.get(stage, 0.0) + one.result / 1000
     return seconds
 
 

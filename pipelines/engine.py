@@ -29,7 +29,7 @@ from copydetect.workers.processes import Processes
 from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
-from .chains import Stage, chain, failed_stage, stage_seconds
+from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
 from .dashboards import dashboard_of
 from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
@@ -73,8 +73,9 @@ class Engine:
 
     flags: Beam's own options; workers: processors to use here, 0 where another engine works or Beam
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
-    one; name: what the names of its jobs begin with; seconds: wall time by stage; under: a name for
-    all stages together, "" for each its own; log_format: how anything is told.
+    one; name: what the names of its jobs begin with; seconds, cpu_seconds: wall time by stage, and
+    the processor time of all workers that its parts took; under: a name for all stages together, ""
+    for each its own; log_format: how anything is told.
     """
 
     flags: list[str]
@@ -84,6 +85,7 @@ class Engine:
     server: Server | None = None
     name: str = "copydetect"
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     under: str = ""
     log_format: LogFormat = "text"
 
@@ -166,6 +168,11 @@ class Engine:
 
         job: a name for it.
         """
+        if not self.is_local and len(stages) > 1:
+            # Flink starts all sources of a job at once, more than its network buffers serve.
+            for stage in stages:
+                self.run_stages(stage.name, [stage])
+            return
         label = f"{self.under}: {job}" if self.under else job
         named = job_name(self.name, label)
         told = [self._told(stage.progress) for stage in stages]
@@ -196,6 +203,9 @@ class Engine:
             raise StageError(f"{label} ended as {state}")
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
         self._count(counted or {stages[0].name: time.monotonic() - started})
+        for stage, taken in stage_cpu_seconds(result).items():
+            stage = self.under or stage
+            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + taken
 
     def _told(self, progress: Progress) -> Progress:
         label = f"{self.under}: {progress.label}" if self.under else progress.label

@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
+from loky import cpu_count
 
 from copydetect import runs, tables
 from copydetect.description.normalization import normalize_vectors
@@ -153,9 +155,12 @@ def run_job(job: Job) -> Result:
         manifest = finished or _work(job, folder, listings)
         if not finished and not _commit(job, manifest):
             raise _too_many_failures(job, manifest)
-        _tidy(job, folder)
-        if job.options.report:
-            write_report(job.storage, job.output)
+        with ThreadPoolExecutor(1) as beside:
+            tidied = beside.submit(_remove_scratch, job, folder)
+            _remove_earlier(job, folder)
+            if job.options.report:
+                write_report(job.storage, job.output)
+        tidied.result()
     result = Result(job.storage, job.output, manifest, made_before=bool(finished))
     if not manifest.accepted:
         raise TooManyFailuresError(_failed_shares(job, manifest), result)
@@ -230,12 +235,14 @@ def _failed(storage: Storage, described: RoleParts, role: Role, later: Sequence[
     described."""
     table = tables.read_tables(storage, later, tables.FAILURES, ["role", "image_id"])
     named = table.filter(pc.equal(table["role"], role))["image_id"]
-    failed = 0
-    for uri in described.image_files:
+
+    def unused(uri: str) -> int:
         part = tables.read_table(storage, uri, ["image_id", "status"])
-        unused = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
-        failed += pc.sum(unused).as_py() or 0
-    return failed
+        failed = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
+        return pc.sum(failed).as_py() or 0
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return sum(pool.map(unused, described.image_files))
 
 
 def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
@@ -323,11 +330,14 @@ def models_of(setup: DescriberSetup) -> dict[str, str]:
     return found
 
 
-def _tidy(job: Job, folder: str) -> None:
-    """Remove what the committed run no longer needs: scratch files, and runs before it."""
-    place = workplace_of(job, folder)
+def _remove_scratch(job: Job, folder: str) -> None:
+    """Remove what the stages of a committed run have left for each other."""
     for name in _SCRATCH:
-        place.storage.delete(runs.join(place.folder, name))
+        job.storage.delete(runs.join(job.output, folder, name))
+
+
+def _remove_earlier(job: Job, folder: str) -> None:
+    """Remove the listing, runs before the committed one, and what only these have read."""
     job.storage.delete(runs.join(job.output, _LISTING))
     files = [file.uri for file in job.storage.files_under(job.output)]
     others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}

@@ -8,7 +8,7 @@ It does not matter where a missed neighbour is a stranger, or where the other ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ from copydetect.verification.match_parts import VerifyOptions
 
 from .chains import Stage
 from .progress import Progress
+from .proposals import DESCRIPTORS
 from .stages import Workplace
 
 Pairs = npt.NDArray[np.int64]
@@ -43,21 +44,25 @@ def judging_lost(
     place: Workplace,
     sides: Sides,
     candidates: Sequence[str],
-    recall: RecallJob,
+    recalls: Mapping[str, RecallJob],
     options: VerifyOptions,
-) -> Stage[str]:
+) -> list[Stage[str]]:
     """Verify the exact neighbours of sampled queries that no channel proposed because the search of
-    descriptors missed them; the folder of the verdicts.
+    descriptors missed them; the folder of the verdicts. No stage where these were not searched.
 
-    candidates: tables, by part of the queries; recall: of that search; options: of the run, whose
+    candidates: tables, by part of the queries; recalls: of the searches; options: of the run, whose
     verdicts are there.
     """
+    recall = recalls.get(DESCRIPTORS)
+    if recall is None:
+        return []
     folder = recall.folder
     judge = _JudgePart(place.storage, place.folder, folder, sides, tuple(candidates))
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
-    judging = WorkOnParts(judge, place.started)
-    verify = CandidatesToMatches(place.storage, sides, alone, folder, place.started)
+    processes = place.processes(len(candidates))
+    judging = WorkOnParts(judge, processes)
+    verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
     nearest = Planned(partial(_nearest, sides, recall))
 
     def build(start: PCollection[Any]) -> PCollection[Any]:
@@ -66,12 +71,15 @@ def judging_lost(
         )
         return verified
 
-    return Stage("lost copies", build, folder, Progress("lost copies"))
+    return [Stage("lost copies", build, folder, Progress("lost copies"))]
 
 
-def lost_copies(place: Workplace, recall: RecallJob) -> dict[str, float]:
+def lost_copies(place: Workplace, recalls: Mapping[str, RecallJob]) -> dict[str, float]:
     """Of the copies among the exact neighbours of the sampled queries: the share that was lost, for
     the manifest. Nothing where nothing was sampled, as where the search is exact."""
+    recall = recalls.get(DESCRIPTORS)
+    if recall is None:
+        return {}
     judged = [read_arrays(place.storage, uri)[1] for uri in place.files(recall.folder, "judged")]
     kept = sum(int(one["copies"]) for one in judged)
     matches = [

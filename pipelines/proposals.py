@@ -22,6 +22,7 @@ from .chains import Stage
 from .progress import Progress
 from .stages import Workplace
 
+DESCRIPTORS, KEYPOINTS = "descriptors", "keypoints"
 _RANKS = (1, 10)
 
 
@@ -52,16 +53,13 @@ def searching(
     return list(found.values()), proposals
 
 
-def measuring(place: Workplace, settings: Settings, sides: Sides) -> list[Stage[RecallJob]]:
+def measuring(place: Workplace, jobs: Mapping[str, RecallJob]) -> list[Stage[RecallJob]]:
     """The stages that measure what the searches miss."""
-    jobs = recall_jobs(place, settings, sides)
-    return [
-        _measuring(f"recall of {name}", job, NeighborsToRecall(job, place.started))
-        for name, job in jobs.items()
-    ]
+    return [_measuring(place, f"recall of {name}", job) for name, job in jobs.items()]
 
 
-def _measuring(name: str, job: RecallJob, measure: NeighborsToRecall) -> Stage[RecallJob]:
+def _measuring(place: Workplace, name: str, job: RecallJob) -> Stage[RecallJob]:
+    measure = NeighborsToRecall(job, place.processes(len(job.asked.uris)))
     return Stage(name, lambda start: start | measure, job, Progress(name))
 
 
@@ -71,41 +69,42 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
     jobs = {}
     if "descriptor" in settings.channels:
         images, others = (DescriptorReader(storage, side) for side in sides)
-        jobs["descriptors"] = RecallJob(
+        jobs[DESCRIPTORS] = RecallJob(
             storage,
             images,
             others,
             queries=partial(sum, RowCounts(storage, images.uris)),
-            searched=runs.join(place.folder, "search", "descriptors"),
-            index_folder=runs.join(place.index, "descriptors"),
+            searched=runs.join(place.folder, "search", DESCRIPTORS),
+            index_folder=runs.join(place.index, DESCRIPTORS),
             options=settings.descriptor_search(symmetric),
             ranks=_RANKS,
-            folder=runs.join(place.folder, "search", "quality", "descriptors"),
+            folder=runs.join(place.folder, "search", "quality", DESCRIPTORS),
         )
     if "local" in settings.channels:
         options = settings.feature_search(symmetric)
         asked, sought = (KeypointReader(storage, side) for side in sides)
-        jobs["keypoints"] = RecallJob(
+        jobs[KEYPOINTS] = RecallJob(
             storage,
             asked,
             sought,
             queries=partial(feature_count, storage, asked.uris),
-            searched=runs.join(place.folder, "search", "keypoints", "upright"),
-            index_folder=runs.join(place.index, "keypoints"),
+            searched=runs.join(place.folder, "search", KEYPOINTS, "upright"),
+            index_folder=runs.join(place.index, KEYPOINTS),
             options=options,
             # A copy has many features, and is found by a few: of as many as vote.
             ranks=(options.k,),
-            folder=runs.join(place.folder, "search", "quality", "keypoints"),
+            folder=runs.join(place.folder, "search", "quality", KEYPOINTS),
         )
     return jobs
 
 
-def quality_of(place: Workplace, settings: Settings, proposals: Proposals) -> dict[str, float]:
+def quality_of(
+    place: Workplace, proposals: Proposals, jobs: Mapping[str, RecallJob]
+) -> dict[str, float]:
     """What the search of descriptors loses, and that of local features, for the manifest."""
-    jobs = recall_jobs(place, settings, proposals.sides)
     quality: dict[str, float] = {}
-    if "descriptors" in jobs:
-        recalls = read_recalls(jobs["descriptors"])
+    if DESCRIPTORS in jobs:
+        recalls = read_recalls(jobs[DESCRIPTORS])
         if not recalls:
             quality = {f"search_recall_at_{k}": 1.0 for k in _RANKS} | {"search_copies_lost": 0.0}
         for k, recall in recalls.items():
@@ -115,8 +114,8 @@ def quality_of(place: Workplace, settings: Settings, proposals: Proposals) -> di
         # show.
         capped = saturated_queries(place.storage, proposals.neighbors)
         quality["search_capped_queries"] = float(capped)
-    if "keypoints" in jobs:
-        for recall in read_recalls(jobs["keypoints"]).values():
+    if KEYPOINTS in jobs:
+        for recall in read_recalls(jobs[KEYPOINTS]).values():
             quality |= _figures("feature_recall", recall)
     return quality
 

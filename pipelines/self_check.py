@@ -95,6 +95,11 @@ class CheckedRun:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def may_be_checked(images: int) -> bool:
+    """Whether so many images may be enough to check with, as far as they can be read."""
+    return images >= LEAST_IMAGES
+
+
 def self_check(run: CheckedRun) -> SelfCheck:
     """Set the threshold for the wanted precision by copies that are planted in the run.
 

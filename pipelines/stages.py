@@ -28,7 +28,7 @@ from copydetect.parts import (
     Sides,
     part_count,
     part_uri,
-    row_count,
+    row_counts,
     unfinished,
 )
 from copydetect.search.neighbors import neighbors_uri
@@ -57,7 +57,7 @@ from .chains import Stage
 from .engine import Engine
 from .progress import Progress
 
-_PARTS_WORTH_PROCESSES = 64
+PARTS_WORTH_PROCESSES = 64
 """Parts of a collection of about 1,000 images. A process that was not forked at the start takes
 1.5 s of CPU to import what a stage needs (`time python -c "import
 copydetect.verification.match_parts"`), and then loads its models, so processes are started only for
@@ -130,9 +130,9 @@ class Workplace:
         self.engine.run_stages(stage.name, [stage])
         return stage.made
 
-    def rows(self, uri: str) -> int:
-        """How many rows a part file has."""
-        return row_count(self.storage, uri)
+    def rows(self, uris: Sequence[str]) -> int:
+        """How many rows some part files have together."""
+        return sum(row_counts(self.storage, uris))
 
     def progress(
         self,
@@ -150,11 +150,11 @@ class Workplace:
         processes = self.engine.processes
         return processes if processes.started else Processes()
 
-    def processes(self, work: int, worth: int) -> Processes:
-        """Processes, where they are there already or the work is worth the seconds that starting
-        them takes."""
+    def processes(self, parts: int, worth: int = PARTS_WORTH_PROCESSES) -> Processes:
+        """Processes, where they are there already or so many parts are worth the seconds that
+        starting them takes."""
         processes = self.engine.processes
-        return processes if processes.started or work >= worth else Processes()
+        return processes if processes.started or parts >= worth else Processes()
 
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
@@ -185,7 +185,7 @@ def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
 
 
 def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]) -> Listing:
-    images = sum(map(place.rows, uris))
+    images = place.rows(uris)
     if not images:
         raise InputError(f"{sources.named} holds no images")
     renamed, example = tell_apart(place.storage, list(uris))
@@ -199,7 +199,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     parts = part_count(listing.images)
-    processes = place.processes(parts, _PARTS_WORTH_PROCESSES) if on_cpu else Processes()
+    processes = place.processes(parts) if on_cpu else Processes()
     uris = place.part_uris("images", listing.role, parts)
     made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
     failures = place.part_uris("failures", listing.role, parts)
@@ -250,7 +250,7 @@ def search_descriptors(
     )
     uris = [neighbors_uri(search.folder, part) for part in range(sides.queries.parts)]
     name = "search descriptors"
-    transform = DescriptorsToNeighbors(search, place.started)
+    transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
@@ -274,9 +274,7 @@ def search_keypoints(
     )
     uris = [votes_uri(search.folder, part) for part in range(sides.queries.parts)]
     name = "search keypoints"
-    transform = KeypointsToVotes(
-        search, place.processes(sides.references.parts, _PARTS_WORTH_PROCESSES)
-    )
+    transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
@@ -310,7 +308,7 @@ def propose(
     """Merge what both channels found; the candidates tables, by part of the queries."""
     job = candidate_job(place, proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
-    merge = NeighborsToCandidates(job, place.started)
+    merge = NeighborsToCandidates(job, place.processes(len(parts)))
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
     return Stage(
         "candidates",
@@ -330,10 +328,10 @@ def verify(
     uris, failures = (
         [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
-    processes = place.processes(len(work), _PARTS_WORTH_PROCESSES)
+    processes = place.processes(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Planned(partial(_unfinished, place.storage, work, uris, failures))
-    total = partial(_rows_of_all, place.storage, tuple(candidates))
+    total = partial(place.rows, candidates)
     return Stage(
         "verify",
         lambda start: start | "candidates" >> wanted | transform,
@@ -344,7 +342,7 @@ def verify(
 
 def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
     """Group what is verified; the job knows the files of it."""
-    transform = MatchesToGroups(job, sides, place.started)
+    transform = MatchesToGroups(job, sides, place.processes(len(job.matches)))
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
 
@@ -371,10 +369,6 @@ def _unfinished(
 ) -> list[MatchWork]:
     wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
     return [one for one in work if one[0] in wanted]
-
-
-def _rows_of_all(storage: Storage, uris: tuple[str, ...]) -> int:
-    return sum(row_count(storage, uri) for uri in uris)
 
 
 def _each(_: Any, elements: Iterable[Any]) -> Iterable[Any]:

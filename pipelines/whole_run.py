@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from copydetect import runs
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.runs import Manifest
+from copydetect.search.recall_job import RecallJob
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.types import Role
@@ -19,8 +22,8 @@ from copydetect.verification.match_parts import VerifyOptions
 from . import stages
 from .chains import Stage
 from .lost_copies import judging_lost, lost_copies
-from .proposals import measuring, quality_of, searching
-from .self_check import CheckedRun, self_check
+from .proposals import measuring, quality_of, recall_jobs, searching
+from .self_check import CheckedRun, may_be_checked, self_check
 from .stages import Listing, Workplace
 
 if TYPE_CHECKING:
@@ -35,49 +38,65 @@ def search_and_verify(
     All of it is one job, but where planted copies are to set the threshold first: then what comes
     before them is one, and what comes after.
     """
-    settings, run = job.settings, place.engine.run_stages
-    describing = [stages.describe(place, listing, job.setup) for listing in listings]
-    described = {listing.role: one.made for listing, one in zip(listings, describing, strict=True)}
-    asked, searched = job.roles
-    sides = Sides(described[asked], described[searched])
-    searches, proposals = searching(place, settings, job.models, sides)
-    candidates = stages.propose(place, proposals, settings.candidates, DensityOptions())
-    recalls = measuring(place, settings, sides)
-    before = [*describing, *searches, *recalls, candidates]
-    verifying, check = settings.verification, None
-    if settings.check:
+    run, settings = place.engine.run_stages, job.settings
+    search = _Search.of(job, place, listings)
+    before, verifying = search.stages, settings.verification
+    check = None
+    planted = settings.check and may_be_checked(listings[-1].images)
+    if planted:
         run("search", before)
-        before, check = [], _checked(job, place, sides)
+        before, check = [], _checked(job, place, search.sides)
         verifying = verifying.reporting_from(check.threshold)
-    matches = stages.verify(place, sides, candidates.made, verifying)
-    after: list[Stage[Any]] = [matches]
-    after += [
-        judging_lost(place, sides, candidates.made, recall.made, verifying)
-        for recall in recalls
-        if recall.made.finds_images
-    ]
-    uris = _tables(place, described, candidates.made, matches.made)
-    if sides.symmetric:
-        grouped = stages.group(place, sides, _group_job(place, uris, settings, verifying))
-        after.append(grouped)
-    run("verify" if check else "search and verify", [*before, *after])
-    if sides.symmetric:
-        uris |= grouped.made.tables()
-    quality = quality_of(place, settings, proposals)
-    for recall in recalls:
-        if recall.made.finds_images:
-            quality |= lost_copies(place, recall.made)
+    matches = stages.verify(place, search.sides, search.candidates, verifying)
+    lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
+    uris = _tables(place, search, matches.made)
+    grouped = _group(place, search.sides, uris, settings, verifying)
+    run("verify" if planted else "search and verify", [*before, matches, *lost, *grouped])
+    for stage in grouped:
+        uris |= stage.made.tables()
+    if settings.check and not planted:
+        check = _checked(job, place, search.sides)
+    quality = quality_of(place, search.proposals, search.recalls)
+    quality |= lost_copies(place, search.recalls)
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
     return Manifest(
         command=job.command,
         folder=folder,
         settings=job.decisive,
         tables=relative,
-        counts={name: sum(map(place.rows, found)) for name, found in uris.items()},
+        counts={name: place.rows(found) for name, found in uris.items()},
         seconds=dict(job.engine.seconds),
         quality=quality,
         check=check,
     )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What comes before verification: the stages, and what they make.
+
+    described: by role; recalls: how the search of each kind of vectors is measured, by its name.
+    """
+
+    stages: list[Stage[Any]]
+    described: dict[Role, RoleParts]
+    sides: Sides
+    proposals: Proposals
+    recalls: dict[str, RecallJob]
+    candidates: list[str]
+
+    @classmethod
+    def of(cls, job: Job, place: Workplace, listings: Sequence[Listing]) -> _Search:
+        """Everything from listed images to candidates."""
+        settings = job.settings
+        describing = [stages.describe(place, listing, job.setup) for listing in listings]
+        described = stages.described_by(place, listings, job.setup)
+        sides = Sides(*(described[role] for role in job.roles))
+        searches, proposals = searching(place, settings, job.models, sides)
+        candidates = stages.propose(place, proposals, settings.candidates, DensityOptions())
+        recalls = recall_jobs(place, settings, sides)
+        chain = [*describing, *searches, *measuring(place, recalls), candidates]
+        return cls(chain, described, sides, proposals, recalls, candidates.made)
 
 
 def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
@@ -86,25 +105,31 @@ def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
     return self_check(CheckedRun(place, job.output, *parts))
 
 
-def _tables(
-    place: Workplace, described: Mapping[Role, RoleParts], candidates: list[str], matches: list[str]
-) -> dict[str, list[str]]:
+def _tables(place: Workplace, search: _Search, matches: list[str]) -> dict[str, list[str]]:
     """The files of all tables that there are before groups, by name."""
     uris: dict[str, list[str]] = {}
-    for one in described.values():
+    for one in search.described.values():
         for name, files in one.tables.items():
             uris[name] = [*uris.get(name, ()), *files]
     parts = range(len(matches))
     uris["failures"] += [place.part_uri("verify-failures", part) for part in parts]
-    return uris | {"candidates": candidates, "matches": matches, "histories": [], "groups": []}
+    made = {"candidates": search.candidates, "matches": matches}
+    return uris | made | {"histories": [], "groups": []}
 
 
-def _group_job(
-    place: Workplace, uris: Mapping[str, list[str]], settings: Settings, verifying: VerifyOptions
-) -> GroupJob:
+def _group(
+    place: Workplace,
+    sides: Sides,
+    uris: Mapping[str, list[str]],
+    settings: Settings,
+    verifying: VerifyOptions,
+) -> list[Stage[GroupJob]]:
+    """The stage that groups a pile; none where queries are searched in references."""
+    if not sides.symmetric:
+        return []
     parts = range(len(uris["matches"]))
     pairs = [runs.join(place.folder, "pairs", runs.part_name(part, "npz")) for part in parts]
-    return GroupJob(
+    job = GroupJob(
         storage=place.storage,
         folder=place.folder,
         image_files=tuple(uris["images"]),
@@ -116,3 +141,4 @@ def _group_job(
         decoding=settings.decoding,
         verifying=verifying,
     )
+    return [stages.group(place, sides, job)]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from copydetect.catalog.bank import BankIndex
-from copydetect.catalog.grown_index import copy_partition, grown_index
+from copydetect.catalog.grown_index import copy_partition, grown_index, index_files, merged_index
 from copydetect.catalog.lists import (
+    joined_votes,
     living_neighbors,
     merged_neighbors,
     merged_votes,
+    no_votes,
     shortened,
     turned_votes,
 )
@@ -20,6 +22,7 @@ from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import IndexOptions
+from copydetect.index.shards import load_index
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -69,8 +72,6 @@ def test_what_is_new_in_everything_and_everything_in_what_is_new_is_all_in_all(
     copy_partition(STORAGE, first, second)
     copy_partition(STORAGE, first, f"{second}/new")
     _build(f"{second}/new", "200-300", 100)
-    from copydetect.index.shards import load_index
-
     grown_index(STORAGE, load_index(STORAGE, first), load_index(STORAGE, f"{second}/new"), second)
     old = _found(tmp_path, "old", first, "0-200")
     among = _found(tmp_path, "among", f"{second}/new", "0-200")
@@ -80,6 +81,27 @@ def test_what_is_new_in_everything_and_everything_in_what_is_new_is_all_in_all(
     everything = _found(tmp_path, "all", whole, "0-300")
     grown = _scores(merged_neighbors([old, among], OPTIONS)) | _scores(new)
     assert grown == pytest.approx(_scores(everything), abs=1e-4)
+
+
+def test_shards_of_many_nights_become_few_and_give_the_same(tmp_path: Path) -> None:
+    place = str(tmp_path / "gen-{:06d}/index/descriptors")
+    _build(place.format(1), "0-200", 200)
+    shards = []
+    for night in range(2, 12):
+        before, folder = place.format(night - 1), place.format(night)
+        copy_partition(STORAGE, before, folder)
+        copy_partition(STORAGE, before, f"{folder}/new")
+        first = 200 + 10 * (night - 2)
+        _build(f"{folder}/new", f"{first}-{first + 10}", 10)
+        new = load_index(STORAGE, f"{folder}/new")
+        grown_index(STORAGE, load_index(STORAGE, before), new, folder)
+        shards.append(len(merged_index(STORAGE, folder).shards))
+        made = {entry.path.split("/")[0] for entry in index_files(STORAGE, str(tmp_path), folder)}
+        assert made >= {"gen-000001", f"gen-{night:06d}"}
+    assert max(shards) <= 5
+    _build(str(tmp_path / "whole"), "0-300", 300)
+    grown = _found(tmp_path, "grown", place.format(11), "0-300")
+    assert _scores(grown) == _scores(_found(tmp_path, "all", str(tmp_path / "whole"), "0-300"))
 
 
 def test_lists_that_lost_an_entry_are_told() -> None:
@@ -131,6 +153,13 @@ def test_the_best_votes_of_living_images_are_kept() -> None:
     assert merged.points[2].tolist() == new.points[0].tolist()
     assert merged.starts.tolist() == [0, 2, 4, 6]
     assert len(merged_votes([old], np.zeros(5, np.bool_), 2).query) == 0
+
+
+def test_images_without_features_have_empty_lists() -> None:
+    living = np.ones(5, np.bool_)
+    assert not len(merged_votes([no_votes()], living, 2).query)
+    assert merged_votes([_votes([(0, 1, 0.9)]), no_votes()], living, 2).query.tolist() == [0]
+    assert joined_votes([no_votes(), _votes([(0, 1, 0.9)])]).starts.tolist() == [0, 2]
 
 
 def test_a_picture_asks_a_bank_of_features_as_a_search_does(tmp_path: Path) -> None:

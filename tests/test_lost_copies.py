@@ -15,6 +15,7 @@ from copydetect.options import EngineOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.lost_copies import judging_lost, lost_copies
+from copydetect.pipelines.proposals import DESCRIPTORS
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions
@@ -70,8 +71,10 @@ def recall_job(place: Workplace, side: RoleParts) -> RecallJob:
 
 def figures(place: Workplace, side: RoleParts, recall: RecallJob) -> dict[str, float]:
     candidates = place.files(place.folder, "candidates")
-    place.run(judging_lost(place, Sides(side, side), candidates, recall, VerifyOptions()))
-    return lost_copies(place, recall)
+    recalls = {DESCRIPTORS: recall}
+    (judging,) = judging_lost(place, Sides(side, side), candidates, recalls, VerifyOptions())
+    place.run(judging)
+    return lost_copies(place, recalls)
 
 
 def test_a_copy_that_was_never_proposed_is_lost(place: Workplace) -> None:

@@ -14,7 +14,6 @@ from tests.conftest import EMPTY, TWIN, Planted
 from tests.planted_nights import (
     FIRST,
     Nights,
-    bring,
     command,
     groups_of,
     one_night,
@@ -33,25 +32,6 @@ def test_two_nights_give_what_one_gives(nights: Nights, planted: Planted) -> Non
     # A pair of the first night was proposed by fewer features that are common elsewhere.
     for pair in (pair for pair, (copy, _) in once.items() if copy):
         assert twice[pair][1] == pytest.approx(once[pair][1], abs=0.02)
-
-
-def test_a_catalogue_that_is_too_large_to_be_searched_as_a_whole(
-    planted: Planted, nights: Nights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("copydetect.pipelines.nights.search.YOUNG_IMAGES", 0)
-    photos, catalog = tmp_path / "photos", tmp_path / "cat"
-    both = {"effort": "standard"}
-    bring(planted, FIRST, photos)
-    one_night(catalog, photos, **both)
-    bring(planted, planted.names, photos)
-    one_night(catalog, photos, **both)
-    assert frozenset(groups_of(catalog).values()) == planted.groups
-    night = one_night(catalog, None, remove=("1.jpg",), **both)
-    assert night.removed == 1
-    left = planted.groups - {group for group in planted.groups if "1.jpg" in group}
-    assert frozenset(groups_of(catalog).values()) == left
-    assert all("1.jpg" not in pair for pair in verdicts_of(catalog))
-    assert not copydetect.open_catalog(catalog).verify()
 
 
 def test_only_what_is_new_is_read(nights: Nights, planted: Planted) -> None:

@@ -30,13 +30,15 @@ class CandidateOptions:
     crowded. So a family of ordinary size keeps all of its pairs. connect_similarity: in a
     collection searched for itself, an image that has more than k others from this similarity up
     also keeps the first of them. Otherwise a crowd whose members are each nearest to a few of their
-    own kind would be torn apart.
+    own kind would be torn apart. least_score: pairs below need not be there, where only others are
+    wanted; this leaves out most of the work.
     """
 
     k: int = 10
     min_score: float = float("inf")
     family: int = 24
     connect_similarity: float = float("inf")
+    least_score: float = float("-inf")
 
     def __post_init__(self) -> None:
         if self.k < 1:

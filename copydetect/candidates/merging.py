@@ -59,6 +59,7 @@ from copydetect.candidates.pair_spills import (
     receive,
     send,
 )
+from copydetect.candidates.worthwhile import worthwhile
 from copydetect.index.spills import Records, write_arrays
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.vote_parts import read_votes
@@ -185,9 +186,11 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
         if on
     }
     found, voted = received.get("found"), received.get("voted")
+    densities = densities_of(job, scale)
+    if proposals.symmetric and job.options.least_score > -np.inf:
+        found, voted = worthwhile(found, voted, densities, job.options)
     merge = merge_duplicates if proposals.symmetric else merge_matches
     everything = replace(job.options, k=_EVERY_PAIR)
-    densities = densities_of(job, scale)
     pairs = merge(
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )

@@ -1,16 +1,42 @@
-"""An index of a catalogue: the shards of earlier nights where they are, and those of tonight."""
+"""An index of a catalogue: the shards of earlier nights where they are, and those of tonight.
+
+Each night adds a shard. Small ones are put together as they become many: the last two whenever
+the later one is half as large or more. So of n nights about log2(n) shards are left, and each
+vector is written again as seldom (the log-structured merge of O'Neil et al., 1996).
+"""
 
 from __future__ import annotations
 
 import json
+import posixpath
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
+import faiss
+import numpy as np
+
 from copydetect import runs
-from copydetect.index.shards import INDEX, PARTITION, Index, Shard, load_index
+from copydetect.catalog.generations import FileEntry, entry_of
+from copydetect.index.partitions import load_partition
+from copydetect.index.routing import record_type
+from copydetect.index.shards import (
+    INDEX,
+    PARTITION,
+    Index,
+    Shard,
+    ShardReader,
+    load_index,
+    shard_uri,
+    write_shard,
+)
+from copydetect.index.spills import Records
 from copydetect.storage.files import Storage
 
 _UP = "../../.."
 """From the folder of an index, CAT/gen-000042/index/descriptors, to the catalogue."""
+
+_OF_NIGHTS = ("new", "merged")
+"""Folders, in that of an index, of shards that nights have added."""
 
 
 def copy_partition(storage: Storage, source: str, folder: str) -> None:
@@ -31,10 +57,64 @@ def grown_index(storage: Storage, before: Index, new: Index | None, folder: str)
         below = new.folder[len(folder) + 1 :]
         shards += [replace(shard, name=f"{below}/{shard.name}") for shard in new.shards]
     index = replace(before, folder=folder, shards=tuple(shards), generation=before.generation + 1)
+    _write(storage, index)
+    return load_index(storage, folder)
+
+
+def merged_index(storage: Storage, folder: str) -> Index:
+    """Put the last two shards together, if nights have added both, as long as the later one is at
+    least half as large and both do not fill a shard; the index as it is then."""
+    index, partition = load_index(storage, folder), load_partition(storage, f"{folder}/{PARTITION}")
+    while _may_merge(index.shards[-2:], partition.options.shard_bytes):
+        last = len(index.shards) - 2
+        records = np.concatenate([_records(storage, index, at) for at in (last, last + 1)])
+        name = f"merged/{index.generation:06d}-{last:05d}.faiss"
+        shard = write_shard(storage, folder, name, records, partition)
+        index = replace(index, shards=(*index.shards[:-2], shard))
+        _write(storage, index)
+    return index
+
+
+def _may_merge(last: Sequence[Shard], room: int) -> bool:
+    if len(last) < 2 or not all(map(_is_of_night, last)):
+        return False
+    return last[0].bytes + last[1].bytes <= room and last[0].vectors <= 2 * last[1].vectors
+
+
+def _is_of_night(shard: Shard) -> bool:
+    return bool(set(posixpath.dirname(shard.name).split("/")) & set(_OF_NIGHTS))
+
+
+def _records(storage: Storage, index: Index, number: int) -> Records:
+    """All vectors of a shard, as `write_shard` takes them."""
+    shard = index.shards[number]
+    held = ShardReader(storage, index.folder).shard(number)
+    lists, pieces = held.invlists, list[Records]()
+    for one in range(shard.first_list, shard.last_list + 1):
+        size = lists.list_size(one)
+        if size:
+            records = np.empty(size, record_type(lists.code_size))
+            codes = faiss.rev_swig_ptr(lists.get_codes(one), size * lists.code_size)
+            records["list"], records["id"] = one, faiss.rev_swig_ptr(lists.get_ids(one), size)
+            records["code"] = codes.reshape(size, -1)
+            pieces.append(records)
+    return np.concatenate(pieces)
+
+
+def index_files(storage: Storage, catalog: str, folder: str) -> Iterator[FileEntry]:
+    """What an index is made of: its own files, and the shards of earlier nights."""
+    if not storage.exists(runs.join(folder, INDEX)):
+        return
+    yield from (entry_of(storage, catalog, f"{folder}/{name}") for name in (INDEX, PARTITION))
+    for shard in load_index(storage, folder).shards:
+        path = shard_uri(folder, shard.name)[len(catalog.rstrip("/")) + 1 :]
+        yield FileEntry(path, shard.bytes, shard.sha256)
+
+
+def _write(storage: Storage, index: Index) -> None:
     content = asdict(index)
     content.pop("folder")
-    storage.write(runs.join(folder, INDEX), json.dumps(content, indent=1).encode())
-    return load_index(storage, folder)
+    storage.write(runs.join(index.folder, INDEX), json.dumps(content, indent=1).encode())
 
 
 def _elsewhere(folder: str, shard: Shard) -> Shard:

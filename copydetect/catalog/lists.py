@@ -66,6 +66,31 @@ def turned_votes(votes: Votes, start: int, stop: int) -> Votes:
     )
 
 
+def joined_neighbors(lists: Sequence[Neighbors]) -> Neighbors:
+    """The lists of several parts, of other images each, one after the other."""
+    queries, ids, scores = (
+        np.concatenate([getattr(one, name) for one in lists])
+        for name in ("queries", "ids", "scores")
+    )
+    return Neighbors(queries, ids, scores, sum(one.saturated for one in lists))
+
+
+def joined_votes(lists: Sequence[Votes]) -> Votes:
+    """The same of votes."""
+    families = np.unique(np.concatenate([one.families for one in lists]))
+    return replace(_joined(lists), families=families)
+
+
+def no_votes() -> Votes:
+    """Lists of images that have no local features."""
+    nothing = np.empty(0, np.int64)
+    votes, hits = np.empty(0, np.float32), np.empty(0, np.int32)
+    points = np.empty((0, 4), np.float32)
+    return Votes(
+        nothing, nothing, votes, np.empty(0, np.bool_), hits, np.zeros(1, np.int64), points
+    )
+
+
 def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     """The `keep` best votes of each image of several lists, without images that are gone."""
     joined = _joined(lists)

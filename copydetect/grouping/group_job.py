@@ -49,6 +49,8 @@ ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
 """Rounds of comparisons: of pairs that connect families, then of kept images with members."""
 
 _COPIES_TOGETHER = 64
+_JUDGED = "judged"
+_INVOLVED = ("images", "matches", "spare")
 
 _Work = tuple[int, str, str]
 
@@ -103,7 +105,11 @@ class GroupJob:
 
     def judged_uri(self, part: int) -> str:
         """Where the matches of a part are that families have a say in."""
-        return runs.join(self.folder, "judged", runs.part_name(part))
+        return runs.join(self.folder, _JUDGED, runs.part_name(part))
+
+    def involved_uri(self, name: str) -> str:
+        """Where rows are that grouping has to do with: of images, matches or spare candidates."""
+        return runs.join(self.folder, "search", "involved", f"{name}.parquet")
 
     def judged(self) -> list[str]:
         """The matches tables, by part, with what families say of their pairs."""
@@ -142,18 +148,31 @@ class GroupJob:
 
 def pairs_of_families(job: GroupJob) -> list[tuple[bool, _Work]]:
     """What is verified again, as pairs of a family or of none: a part's number and its files."""
-    job.storage.delete(runs.join(job.folder, "judged"))
     options = job.verifying_all
     found = overturned_pairs(job.storage, job.families_folder, job.parts(), options)
     return [(family, one[:3]) for family, parts in found.items() for one in parts]
 
 
 def judge_step(job: GroupJob) -> None:
-    """Write the matches of parts that families have a say in."""
+    """Write the matches of parts that families have a say in, in place of an earlier run's; then
+    what all later steps read: the rows that they have to do with."""
     options = job.verifying_all
+    job.storage.delete(runs.join(job.folder, _JUDGED))
     judged = judged_matches(job.storage, job.families_folder, job.parts(), options)
     for part, table in judged.items():
         tables.write_table(job.storage, job.judged_uri(part), table)
+    _write_involved(job)
+
+
+def _write_involved(job: GroupJob) -> None:
+    spare = spare_candidates(job.storage, job.candidates)
+    images, matches = involved(
+        lambda: (tables.read_table(job.storage, uri) for uri in job.image_files),
+        tables.read_tables(job.storage, job.judged(), tables.MATCHES),
+        spare,
+    )
+    for name, table in zip(_INVOLVED, (images, matches, spare), strict=True):
+        tables.write_table(job.storage, job.involved_uri(name), table)
 
 
 def pairs_of_round(job: GroupJob, name: str) -> list[_Work]:
@@ -243,11 +262,8 @@ class _Known:
         """Before the round of this name; after all, where there is none."""
         storage = job.storage
         done = ROUNDS[: ROUNDS.index(name)] if name in ROUNDS else ROUNDS
-        spare = spare_candidates(storage, job.candidates)
-        images, matches = involved(
-            lambda: (tables.read_table(storage, uri) for uri in job.image_files),
-            tables.read_tables(storage, job.judged(), tables.MATCHES),
-            spare,
+        images, matches, spare = (
+            tables.read_table(storage, job.involved_uri(name)) for name in _INVOLVED
         )
         failures = list(job.failures)
         found = {one: tables.MATCHES.empty_table() for one in ROUNDS}

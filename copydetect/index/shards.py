@@ -196,6 +196,13 @@ def load_index(storage: Storage, folder: str, model: str | None = None) -> Index
     return index
 
 
+def shard_uri(folder: str, name: str) -> str:
+    """Where a shard is; object stores know no `..`, so that it is resolved."""
+    while name.startswith("../"):
+        folder, name = folder.rpartition("/")[0], name[3:]
+    return f"{folder}/{name}"
+
+
 class ShardReader:
     """Opens the shards of an index, memory-mapped; each is verified once and kept open.
 
@@ -223,7 +230,7 @@ class ShardReader:
 
     def _path(self, name: str, size: int, sha256: str) -> str:
         """Where a file of the index can be mapped, its content checked."""
-        uri = f"{self.index.folder}/{name}"
+        uri = shard_uri(self.index.folder, name)
         try:
             path = self._storage.local_path(uri)
             found = os.path.getsize(path)

@@ -61,15 +61,10 @@ class RecallJob:
     def is_exact(self) -> bool:
         """Whether queries visit every list, so that nothing is measured. Features are codes, whose
         distances are never exact."""
-        if not self.finds_images:
+        if isinstance(self.asked, KeypointReader):
             return False
         partition = self.partition()
         return self.options.probes_in(partition) >= partition.lists
-
-    @property
-    def finds_images(self) -> bool:
-        """Whether each vector is a whole image, so that what was missed may be a copy."""
-        return isinstance(self.asked, DescriptorReader)
 
     def piece_uri(self, kind: str, part: int) -> str:
         """Where what is found in one part is."""

@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -35,6 +36,8 @@ from copydetect.storage.records import (
 )
 
 _REMOTE_BUFFER = 1 << 20
+_SETTLED_TOGETHER = 8
+"""A disk settles many files in the time of one."""
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
 _PATIENCE_SECONDS = 60.0
 _SILENT: dict[str, str] = {}
@@ -240,9 +243,9 @@ class RecordedStorage(BeamStorage):
 
     def settle(self, uris: Iterable[str]) -> None:
         """Wait until local files, and their records, are on the disk."""
-        for uri in filter(_is_local, uris):
-            settle(uri)
-            settle(record_uri(self._folder, uri))
+        files = list(filter(_is_local, uris))
+        with ThreadPoolExecutor(_SETTLED_TOGETHER) as pool:
+            list(pool.map(settle, [*files, *(record_uri(self._folder, uri) for uri in files)]))
 
     def write(self, uri: str, data: bytes) -> None:
         record = Record.of(io.BytesIO(data))

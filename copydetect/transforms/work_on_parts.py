@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from copydetect.workers.processes import Processes, WorkerError, run_alone
 
+CPU_TIME = "copydetect", "cpu_msec"
+"""Namespace and name of the counter of the processor time that parts have taken."""
 _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""
 
@@ -35,6 +39,7 @@ class WorkOnParts(beam.DoFn):
         self._work = work
         self._processes = processes
         self._mend = mend
+        self._cpu_msec = Metrics.counter(*CPU_TIME)
         self._started: deque[tuple[Any, Future[Any]]] = deque()
 
     def start_bundle(self) -> None:
@@ -43,12 +48,12 @@ class WorkOnParts(beam.DoFn):
     def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
         list(ready)
         if self._processes.count < 2:
-            yield run_alone(self._work, part)
+            yield self._counted(run_alone(_timed, (self._work, part)))
             return
         # Parts may be large: no more of them wait than keep the processes busy.
         if len(self._started) >= _WAITING * self._processes.count:
             yield self._next()
-        self._started.append((part, self._processes.start(self._work, part)))
+        self._started.append((part, self._processes.start(_timed, (self._work, part))))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._started:
@@ -57,10 +62,22 @@ class WorkOnParts(beam.DoFn):
     def _next(self) -> Any:
         part, future = self._started.popleft()
         with contextlib.suppress(WorkerError):
-            return self._processes.result(future)
+            return self._counted(self._processes.result(future))
         try:
             return self._processes.last_try(self._work, part)
         except WorkerError:
             if self._mend is None:
                 raise
             return self._processes.last_try(self._work, self._mend(part))
+
+    def _counted(self, timed: tuple[Any, int]) -> Any:
+        result, cpu_msec = timed
+        self._cpu_msec.inc(cpu_msec)
+        return result
+
+
+def _timed(work: tuple[Callable[[Any], Any], Any]) -> tuple[Any, int]:
+    """What a function returns for a part, and how many milliseconds of a processor that took."""
+    started = time.thread_time()
+    result = work[0](work[1])
+    return result, round(1000 * (time.thread_time() - started))

@@ -1,9 +1,15 @@
-"""`copydetect benchmark speed`: where the time of dedup goes, and what the pipeline adds to it."""
+"""`copydetect benchmark speed`: where the time of dedup goes, and what fastdup takes beside it.
+
+fastdup (visual-layer) is the usual C++ tool. It computes a feature of every image and its nearest
+neighbours, and proves nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -12,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import torch
 
 from copydetect import runs
 from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, describe_part
-from copydetect.errors import ImageError
+from copydetect.errors import ImageError, InputError
 from copydetect.images.decoding import decode
 from copydetect.inputs.listing import ListedImage, list_images
 from copydetect.inputs.sources import read_refs, read_source
@@ -33,6 +40,15 @@ from ..run_arguments import run_options
 
 _RESNET_IMAGES, _RESNET_BATCH = 32, 4
 _USUAL_WORKERS = 2
+_FASTDUP = """
+import sys, time
+started = time.monotonic()
+import fastdup
+dataset = fastdup.create(work_dir=sys.argv[2], input_dir=sys.argv[1])
+dataset.run(num_threads=int(sys.argv[3]), overwrite=True, print_summary=False)
+print("seconds", time.monotonic() - started)
+"""
+"""Import and all: a command line tool has to load, too."""
 
 
 def run(arguments: Namespace, engine: EngineOptions) -> None:
@@ -43,14 +59,35 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
         output = runs.join(folder, "out")
         silent = replace(engine, workers=workers, progress=False)
         job = checked_job("dedup", {"image": arguments.photos}, output, options, silent)
-        print(json.dumps(_figures(job, workers), indent=2))
+        figures = _figures(job, workers)
+        if arguments.fastdup:
+            beside = _fastdup_seconds(arguments.fastdup, arguments.photos, folder, workers)
+            figures["fastdup_seconds"] = round(beside, 2)
+            figures["dedup_over_fastdup"] = round(beside / figures["whole_seconds"], 3)
+        print(json.dumps(figures, indent=2))
+
+
+def _fastdup_seconds(python: str, photos: list[str], folder: str, workers: int) -> float:
+    """How long fastdup takes for one folder, whole process."""
+    (photo_folder,) = photos if len(photos) == 1 else ("",)
+    if not os.path.isdir(photo_folder):
+        raise InputError("fastdup is measured on one local folder")
+    command = [python, "-c", _FASTDUP, os.path.abspath(photo_folder)]
+    command += [runs.join(folder, "fastdup"), str(workers)]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise InputError(f"{python} does not run fastdup: {said.strip()[-300:]}") from error
+    return float(ended.stdout.rsplit("seconds ", 1)[1])
 
 
 def _figures(job: Job, workers: int) -> dict[str, Any]:
     """The pipeline first, then the same functions in a bare loop over as many threads."""
-    started = time.monotonic()
+    started, started_cpu = time.monotonic(), time.process_time()
     run_job(job)
     whole = time.monotonic() - started
+    own_cpu = time.process_time() - started_cpu
     job.engine.processes.stop()
     manifest = Manifest.load(job.storage, job.output)
     images = manifest.counts["images"]
@@ -79,7 +116,13 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         "describe_over_bare_loop": round(describing / bare, 3),
         "descriptors_only_over_resnet50": round(resnet * images / embedding, 2),
         "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
+        "cpu_seconds": {
+            **{name: round(value, 2) for name, value in job.engine.cpu_seconds.items()},
+            "launcher": round(own_cpu, 2),
+        },
         "whole_seconds": round(whole, 2),
+        "workers": workers,
+        "instruction_sets": _instruction_sets(),
         "peak_memory_gb": round(_peak_gb(job.engine.processes.count), 2),
     }
 
@@ -119,6 +162,12 @@ def _resnet_seconds(workers: int) -> float:
     with ThreadPoolExecutor(workers, initializer=work_in_one_thread) as pool:
         list(pool.map(embed, range(workers)))
         return _seconds(lambda: list(pool.map(embed, range(_RESNET_IMAGES // _RESNET_BATCH))))
+
+
+def _instruction_sets() -> list[str]:
+    """Those of this processor that OpenCV has code for: that it lacks are marked."""
+    names = cv2.getCPUFeaturesLine().split()
+    return [name.strip("*") for name in names if not name.endswith("?")]
 
 
 def _seconds(work: Callable[[], object]) -> float:

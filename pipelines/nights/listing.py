@@ -50,7 +50,7 @@ def listed_images(job: NightJob, ledger: Ledger) -> tuple[list[ListedImage], dic
     try:
         listing = stages.list_images(place, sources, "image")
     except InputError:
-        if any(place.rows(uri) for uri in place.files(place.folder)):
+        if place.rows(place.files(place.folder)):
             raise
         return [], stamps  # containers without images
     rows = tables.read_tables(job.storage, listing.uris, LISTING)

@@ -47,7 +47,7 @@ from .. import stages
 from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
-from .results import INDEX_SPILLS, results_of
+from .results import results_of
 from .touched import Results
 from .verdicts import verified_pairs
 
@@ -64,7 +64,7 @@ _SCRATCH = (
     "verified-again",
     "compared",
     "looked",
-    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in INDEX_SPILLS),
+    *(f"index/{n}/{made}" for n in ("descriptors", "keypoints") for made in ("sample", "vectors")),
 )
 
 

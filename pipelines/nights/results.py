@@ -8,10 +8,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from copydetect import tables
+from copydetect import runs, tables
 from copydetect.catalog.decisions import decided
 from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of
-from copydetect.catalog.generations import FileEntry, Generation, entry_of, read_part_table
+from copydetect.catalog.generations import FileEntry, Generation, read_part_table
+from copydetect.catalog.grown_index import index_files
 from copydetect.catalog.lasting_groups import Event
 from copydetect.catalog.readable import images_of, matches_of, named
 
@@ -20,9 +21,6 @@ from .verdicts import Found
 
 NIGHT_TABLES = ("images", "matches", "groups", "failures", "events")
 """What a night tells; in a generation they are called "night-images" and so on."""
-
-INDEX_SPILLS = frozenset(("sample", "vectors"))
-"""Folders of an index that only making it needs."""
 
 
 def results_of(
@@ -108,13 +106,10 @@ def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEnt
 
 
 def _index_files(results: Results) -> tuple[FileEntry, ...]:
-    """The files of the indexes, without what only making them needed."""
+    """The files that the indexes are made of; what only making them needed is left for pruning."""
+    folders = [runs.join(results.place.index, name) for name in ("descriptors", "keypoints")]
     storage, catalog = results.job.storage, results.job.catalog
-    return tuple(
-        entry_of(storage, catalog, uri)
-        for uri in results.place.files(results.place.index)
-        if not set(uri.split("/")) & INDEX_SPILLS
-    )
+    return tuple(entry for folder in folders for entry in index_files(storage, catalog, folder))
 
 
 def _image_events(plan: NightPlan, files: Mapping[int, CatalogFile]) -> list[Event]:

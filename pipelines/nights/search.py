@@ -19,11 +19,12 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.density_steps import DensityScale
 from copydetect.catalog.generations import CatalogPart, Generation, part_uris
-from copydetect.catalog.grown_index import copy_partition, grown_index
+from copydetect.catalog.grown_index import copy_partition, grown_index, merged_index
 from copydetect.catalog.lists import (
     living_neighbors,
     merged_neighbors,
     merged_votes,
+    no_votes,
     shortened,
     turned_votes,
 )
@@ -232,6 +233,7 @@ class _Grown:
             )
             new = load_index(storage, self.new_folder)
         grown_index(storage, load_index(storage, self.before_folder), new, self.folder)
+        merged_index(storage, self.folder)
         return new
 
     def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
@@ -330,7 +332,7 @@ class _GrownFeatures(_Grown):
         )
         features = any(RowCounts(storage, side.keypoints))
         self.grow(job.index_job() if features else None, parts)
-        of_new: list[Votes] = []
+        of_new = [no_votes() for _ in parts]
         if features:
             self._vote(replace(job, index_folder=self.folder), parts)
             of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]

@@ -86,7 +86,7 @@ def _asked(
         lambda pipeline: pipeline | beam.Create(todo) | beam.ParDo(work),
         place.progress("ask", uris["matches"], len(listed)),
     )
-    counts = {name: sum(map(place.rows, files)) for name, files in uris.items()}
+    counts = {name: place.rows(files) for name, files in uris.items()}
     return Manifest("match", "", {}, uris, counts, dict(job.engine.seconds))
 
 

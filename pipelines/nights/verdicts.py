@@ -16,6 +16,7 @@ from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
+from copydetect.catalog.compaction import merged_tail
 from copydetect.catalog.files import CatalogFile, Ledger, key_of
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
 from copydetect.catalog.packing import GenerationWriter, part_stem
@@ -93,7 +94,9 @@ def verified_pairs(
     neighbors, votes = search.neighbors(), search.votes()
     proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
-    merging = (place, proposals, job.settings.candidates, DensityOptions(), search.known_scale)
+    # What is not verified is of no use to a catalogue.
+    merged = replace(job.settings.candidates, least_score=options.min_score)
+    merging = (place, proposals, merged, DensityOptions(), search.known_scale)
     candidates = place.run(stages.propose(*merging))
     scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
@@ -103,7 +106,7 @@ def verified_pairs(
     found = judge.found()
     parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
     return Found(
-        parts,
+        merged_tail(writer, parts),
         found.select(tables.MATCHES.names),
         as_matches(remembered),
         judge.failures,
