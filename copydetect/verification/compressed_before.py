@@ -76,17 +76,19 @@ class _Trace:
     comb: −1…1, mean cosine of the phase of the other's coefficients by the steps of this one;
     rounded: 0…1, the share that these steps round to the values that this one has. 0 where this
     one has no steps, or both have their blocks in one place and steps that are too like. same_tone:
-    whether the grey levels of both are the same.
+    whether the grey levels of both are the same; shares_blocks: whether the blocks of both are in
+    the same places, where one comb is mistaken for the other's.
     """
 
     comb: float
     rounded: float
     same_tone: bool = False
+    shares_blocks: bool = False
 
     def shows_beside(self, other: _Trace) -> bool:
         """Whether this one is the older."""
         clearly = self.comb >= max(_SHOWS, other.comb + _CLEARLY)
-        return clearly and self.rounded >= _NEAR
+        return clearly and self.rounded >= _NEAR and not self.shares_blocks
 
     def rounds_beside(self, other: _Trace) -> bool:
         """Whether this one is the younger."""
@@ -151,7 +153,8 @@ def _trace(matrix: Matrix, first: Pixels, second: Pixels) -> _Trace | None:
     if len(every) < _FEWEST:
         return _Trace(0.0, 0.0)
     comb = float(np.cos(2 * np.pi * every).mean())
-    return _Trace(comb, float((np.abs(every) <= _HALF_A_STEP).mean()), same_tone)
+    rounded = float((np.abs(every) <= _HALF_A_STEP).mean())
+    return _Trace(comb, rounded, same_tone, window.shares_blocks)
 
 
 def _window(matrix: Matrix, first: Pixels, second: Pixels) -> _Window | None:
