@@ -174,7 +174,7 @@ def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) ->
 
 
 def _edit(pipeline: beam.Pipeline, uri: str, transform: ImagesToEdits) -> None:
-    _ = pipeline | beam.Create([uri]) | transform
+    _ = pipeline | beam.Create([None, uri]) | transform
 
 
 def _with_copies(place: Workplace, originals: Listing) -> Listing:

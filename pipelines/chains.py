@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics, MetricsFilter
-from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.work_on_parts import CPU_TIME
 
 from .progress import Progress
@@ -31,10 +32,10 @@ Made = TypeVar("Made")
 class Stage(Generic[Made]):
     """One stage.
 
-    build: from one element, which is there when the stage may begin, to whatever is there when it
-    is done; made: what it makes, such as the names of files, which are there once it is done;
-    progress: how far it is; in_threads: whether its work stays in this process, as on a device that
-    processes cannot share.
+    build: from one element, None, which is there when the stage may begin, to whatever is there
+    when it is done, None among it (see `transforms.planned`); made: what it makes, such as the
+    names of files, which are there once it is done; progress: how far it is; in_threads: whether
+    its work stays in this process, as on a device that processes cannot share.
     """
 
     name: str
@@ -109,19 +110,19 @@ class _Barrier(beam.PTransform[Any, Any]):
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
         start: PCollection[None] = (
-            done.pipeline
-            | "Once" >> beam.Create([None])
-            | "Done" >> beam.ParDo(_NoteTime(self._name), AsIter(done))
+            done | "Done" >> Planned(_nothing) | "Note" >> beam.ParDo(_NoteTime(self._name))
         )
         return start
+
+
+def _nothing(_: list[Any]) -> tuple[()]:
+    return ()
 
 
 class _NoteTime(beam.DoFn):
     def __init__(self, name: str) -> None:
         self._ended = Metrics.distribution(_NAMESPACE, name)
 
-    def process(self, _: None, done: Iterable[Any]) -> Iterator[None]:
-        for _ in done:
-            pass
+    def process(self, _: None) -> Iterator[None]:
         self._ended.update(int(time.time() * 1000))
         yield None

@@ -116,7 +116,7 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
     engine.run(
         "edit images",
-        lambda pipeline: pipeline | beam.Create(listing.uris) | transform,
+        lambda pipeline: pipeline | beam.Create([None, *listing.uris]) | transform,
         Progress("edit images", partial(share_written, job.storage, uris), listing.images),
     )
     return parts

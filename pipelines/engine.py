@@ -41,7 +41,9 @@ _LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
 _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
 """Masters of Flink, and environments, whose workers see the same files as this process."""
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
-"""Workers that are kept between stages spare each stage the seconds in which new ones start."""
+"""Workers that are kept between jobs spare each job the seconds in which new ones start."""
+_STEP_BY_STEP = ("--execution_mode_for_batch", "BATCH_FORCED")
+"""Else Flink starts all steps of a job at once, for which a small cluster has too few buffers."""
 _NEVER_MSEC = 10**9
 _SAMPLING_MSEC = 5
 _THREADS = 64
@@ -168,11 +170,6 @@ class Engine:
 
         job: a name for it.
         """
-        if not self.is_local and len(stages) > 1:
-            # Flink starts all sources of a job at once, more than its network buffers serve.
-            for stage in stages:
-                self.run_stages(stage.name, [stage])
-            return
         label = f"{self.under}: {job}" if self.under else job
         named = job_name(self.name, label)
         told = [self._told(stage.progress) for stage in stages]
@@ -203,9 +200,9 @@ class Engine:
             raise StageError(f"{label} ended as {state}")
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
         self._count(counted or {stages[0].name: time.monotonic() - started})
-        for stage, taken in stage_cpu_seconds(result).items():
-            stage = self.under or stage
-            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + taken
+        for name, taken in stage_cpu_seconds(result).items():
+            name = self.under or name
+            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + taken
 
     def _told(self, progress: Progress) -> Progress:
         label = f"{self.under}: {progress.label}" if self.under else progress.label
@@ -279,6 +276,8 @@ def _prepare_portable(engine: Engine, given: dict[str, str]) -> None:
     if engine.server is not None and "--job_endpoint" not in given:
         engine.flags.append(f"--job_endpoint={engine.server.endpoint}")
     wanted = [_KEPT_WORKERS]
+    if engine.server is not None and _STEP_BY_STEP[0].lstrip("-") in engine.server.options:
+        wanted.append(_STEP_BY_STEP)
     if slots := _slots(engine):
         wanted.append(("--parallelism", str(slots)))
     chosen = [f"{name}={value}" for name, value in wanted if name not in given]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -26,7 +25,7 @@ from copydetect.parts import Sides
 from copydetect.search.recall_job import RecallJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.types import Candidate
 from copydetect.verification.calibration import bundled_calibration
@@ -63,7 +62,7 @@ def judging_lost(
     processes = place.processes(len(candidates))
     judging = WorkOnParts(judge, processes)
     verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
-    nearest = Planned(partial(_nearest, sides, recall))
+    nearest = Planned(told_nothing(_nearest, sides, recall))
 
     def build(start: PCollection[Any]) -> PCollection[Any]:
         verified: PCollection[Any] = (

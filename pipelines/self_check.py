@@ -14,10 +14,8 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
@@ -47,7 +45,7 @@ from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.images_to_refs import PiecesToRefs
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
 
@@ -255,13 +253,11 @@ def _edits(place: Workplace, images: Sequence[ListedImage]) -> list[tuple[EditsJ
 
 def _edit(place: Workplace, jobs: Sequence[tuple[EditsJob, str, int]]) -> Stage[None]:
     def build(start: PCollection[Any]) -> PCollection[Any]:
-        edited = []
         for job, uri, parts in jobs:
             mix = job.options.mix
             edit = ImagesToEdits(job, parts, range(parts), place.started)
-            edited.append(start | f"listing {mix}" >> beam.Map(_given, uri) | mix >> edit)
-        together: PCollection[Any] = edited | "all" >> beam.Flatten()
-        return together
+            start = start | f"listing {mix}" >> Planned(told_nothing(_only, uri)) | mix >> edit
+        return start
 
     return Stage("edit", build, None, Progress("edit"))
 
@@ -270,7 +266,7 @@ def _describe(place: Workplace, setup: DescriberSetup, copies: int) -> Stage[Rol
     """List and describe the copies, once they are there."""
     parts = part_count(max(copies, 1))
     storage, folder, processes = place.storage, place.folder, place.started
-    find = Planned(partial(_pieces, storage, runs.join(folder, _EDITED)))
+    find = Planned(told_nothing(_pieces, storage, runs.join(folder, _EDITED)))
     listing = PiecesToRefs(storage, "query", runs.join(folder, "listing"), processes)
     describe = RefsToDescriptions(storage, setup, "query", folder, parts, range(parts), processes)
 
@@ -295,9 +291,9 @@ def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
     both, folder = Sides(run.references, run.references), runs.join(pairs.folder, name)
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
-    plan = Planned(partial(pairs_to_prove, pairs, name))
+    plan = Planned(told_nothing(pairs_to_prove, pairs, name))
     return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))
 
 
-def _given(_: Any, value: str) -> str:
-    return value
+def _only(value: str) -> tuple[str]:
+    return (value,)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
-
-import apache_beam as beam
+from typing import TypeVar
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
@@ -44,7 +42,7 @@ from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -217,7 +215,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     name = f"describe {PLURAL[listing.role]}"
     return Stage(
         name,
-        lambda start: start | "listing" >> beam.FlatMap(_each, listing.uris) | transform,
+        lambda start: start | "listing" >> Given(listing.uris) | transform,
         place.described(listing.role, parts, setup.channels),
         place.progress(name, uris, listing.images),
         in_threads=not on_cpu,
@@ -312,7 +310,7 @@ def propose(
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
     return Stage(
         "candidates",
-        lambda start: start | "parts" >> beam.FlatMap(_each, parts) | merge,
+        lambda start: start | "parts" >> Given(parts) | merge,
         uris,
         place.progress("candidates", uris),
     )
@@ -330,7 +328,7 @@ def verify(
     )
     processes = place.processes(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    wanted = Planned(partial(_unfinished, place.storage, work, uris, failures))
+    wanted = Planned(told_nothing(_unfinished, place.storage, work, uris, failures))
     total = partial(place.rows, candidates)
     return Stage(
         "verify",
@@ -358,7 +356,7 @@ def look_back(
     transform = CopiesToHistories(place.storage, folder, decoding, place.started)
     return Stage(
         "look back",
-        lambda start: start | "copies" >> beam.FlatMap(_each, todo) | transform,
+        lambda start: start | "copies" >> Given(todo) | transform,
         uris,
         place.progress("look back", uris, len(refs)),
     )
@@ -369,10 +367,6 @@ def _unfinished(
 ) -> list[MatchWork]:
     wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
     return [one for one in work if one[0] in wanted]
-
-
-def _each(_: Any, elements: Iterable[Any]) -> Iterable[Any]:
-    return elements
 
 
 def share_written(storage: Storage, uris: Sequence[str]) -> float:

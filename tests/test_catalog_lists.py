@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from copydetect.catalog.bank import BankIndex
+from copydetect.catalog.drift import crowding, list_sizes
 from copydetect.catalog.grown_index import copy_partition, grown_index, index_files, merged_index
 from copydetect.catalog.lists import (
     joined_votes,
@@ -102,6 +103,34 @@ def test_shards_of_many_nights_become_few_and_give_the_same(tmp_path: Path) -> N
     _build(str(tmp_path / "whole"), "0-300", 300)
     grown = _found(tmp_path, "grown", place.format(11), "0-300")
     assert _scores(grown) == _scores(_found(tmp_path, "all", str(tmp_path / "whole"), "0-300"))
+
+
+def test_another_pile_crowds_the_lists_that_were_trained_on_the_first(tmp_path: Path) -> None:
+    first = str(tmp_path / "gen-000001/index/descriptors")
+    _build(first, "0-200", 200)
+    trained = list_sizes(STORAGE, first)
+    assert trained.sum() == 200
+    figures = {}
+    for name, wanted in (("same", 100), ("other", 1)):
+        folder = str(tmp_path / f"gen-{name}/index/descriptors")
+        copy_partition(STORAGE, first, folder)
+        copy_partition(STORAGE, first, f"{folder}/new")
+
+        def read(uri: str, wanted: int = wanted) -> tuple[np.ndarray, np.ndarray]:
+            rows = 200 + np.arange(100) % wanted
+            return VECTORS[rows], np.arange(200, 300, dtype=np.int64) << IMAGE_SHIFT
+
+        build_index(IndexJob(STORAGE, f"{folder}/new", read, 100, IndexOptions()), [(0, "new")])
+        grown_index(
+            STORAGE, load_index(STORAGE, first), load_index(STORAGE, f"{folder}/new"), folder
+        )
+        sizes = list_sizes(STORAGE, folder)
+        assert sizes.sum() == 300
+        figures[name] = crowding(sizes) / crowding(trained)
+    assert figures["same"] < 1.1
+    assert figures["other"] > 1.3
+    assert crowding(np.array([3, 3, 3])) == 1.0
+    assert crowding(np.zeros(3, np.int64)) == 1.0
 
 
 def test_lists_that_lost_an_entry_are_told() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.utils import proto_utils
 
 from copydetect import transforms
 from copydetect.errors import InputError, OptionError
@@ -46,6 +49,18 @@ def test_a_collection_of_unreadable_files_has_failures_alone(tmp_path: Path) -> 
             _ = lines | f"write {name}" >> beam.io.WriteToText(str(tmp_path / name))
     assert [row["image_id"] for row in written(tmp_path, "failures")] == ["a.jpg", "b.jpg", "c.jpg"]
     assert written(tmp_path, "groups") == written(tmp_path, "matches") == []
+
+
+def test_it_has_one_source_and_no_side_inputs(planted: Planted, tmp_path: Path) -> None:
+    """Flink starts all sources at once, and keeps what side inputs wait for in few buffers."""
+    pipeline = beam.Pipeline()
+    _ = pipeline | transforms.DedupImages(str(planted.folder), str(tmp_path / "work"), parts=3)
+    steps = pipeline.to_runner_api().components.transforms.values()
+    assert sum(step.spec.urn == common_urns.primitives.IMPULSE.urn for step in steps) == 1
+    for step in steps:
+        if step.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = proto_utils.parse_Bytes(step.spec.payload, beam_runner_api_pb2.ParDoPayload)
+            assert not payload.side_inputs, step.unique_name
 
 
 def test_its_arguments_are_checked_when_it_is_made(planted: Planted, tmp_path: Path) -> None:

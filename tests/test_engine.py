@@ -20,6 +20,7 @@ from copydetect.options import EngineOptions
 from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import StageError, engine_of
 from copydetect.pipelines.progress import Progress, progress_told
+from copydetect.transforms.planned import Planned
 
 
 def test_a_stage_runs_and_is_timed(tmp_path) -> None:
@@ -158,6 +159,16 @@ def test_stages_of_one_job_wait_for_each_other(tmp_path: Path) -> None:
     engine.run_stages("both", stages)
     assert sorted(lines(second)) == [0, 1, 2, 3, 4]
     assert sorted(engine.seconds) == ["write", "write again"]
+
+
+def test_a_stage_that_has_nothing_to_do_is_followed_by_the_next(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    stages = [
+        Stage("idle", lambda one: one | Planned(lambda _: ()), 0, Progress("idle")),
+        Stage("busy", lambda one: one | beam.Map(lambda _: done.write_text("")), 0, Progress("b")),
+    ]
+    engine_of(EngineOptions()).run_stages("both", stages)
+    assert done.exists()
 
 
 def test_the_stage_of_a_job_that_fails_is_named() -> None:

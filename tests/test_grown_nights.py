@@ -60,6 +60,9 @@ def test_many_small_nights_leave_few_files_and_need_no_night_before(
     assert len(opened.generation.parts) <= 3
     index = load_index(LocalStorage(), f"{catalog}/{opened.generation.name}/index/keypoints")
     assert len(index.shards) <= 4
+    assert opened.generation.quality["grown"] > 1.5
+    assert opened.generation.quality["drift"] >= 1.0
+    assert opened.generation.quality["trained_keypoints"] >= 1.0
     found = opened.search(photos / "0.jpg")
     copies = {match.reference_id for match in found if match.is_copy}
     assert copies == next(group for group in planted.groups if "0.jpg" in group)

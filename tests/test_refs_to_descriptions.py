@@ -55,7 +55,7 @@ def counted(listing: str, folder: Path, parts: int, wanted: set[int]) -> dict[st
     """Run the stage; its counters."""
     transform = RefsToDescriptions(STORAGE, SETUP, "image", str(folder), parts, wanted)
     pipeline = beam.Pipeline(options=RUNNER)
-    _ = pipeline | beam.Create([listing]) | transform
+    _ = pipeline | beam.Create([None, listing]) | transform
     result = pipeline.run()
     result.wait_until_finish()
     found = result.metrics().query(MetricsFilter().with_namespace("copydetect"))["counters"]
@@ -97,7 +97,7 @@ def test_an_image_that_ends_its_process_is_a_failure_and_the_others_are_describe
     out = str(tmp_path / "out")
     transform = RefsToDescriptions(storage, SETUP, "image", out, 2, {0, 1}, processes)
     with beam.Pipeline(options=RUNNER) as pipeline:
-        _ = pipeline | beam.Create([uri]) | transform
+        _ = pipeline | beam.Create([None, uri]) | transform
     processes.stop()
     parts = [part_uri(out, "failures", "image", part) for part in range(2)]
     (failure,) = tables.read_tables(STORAGE, parts, tables.FAILURES).to_pylist()

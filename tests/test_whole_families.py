@@ -61,8 +61,8 @@ def judged(folder: Path, work: list[PartFiles]) -> tuple[pa.Table, list[tuple[bo
     """All matches, and which pairs were verified again: how, and how many."""
     asked = []
     scratch = str(folder / "scratch")
-    for family, todo in overturned_pairs(STORAGE, scratch, work, OPTIONS).items():
-        for files in todo:
+    for family in (False, True):
+        for files in overturned_pairs(STORAGE, scratch, work, OPTIONS, family):
             rows = tables.read_table(STORAGE, files.candidates).to_pylist()
             numbers = read_pairs(STORAGE, files.pairs)
             assert [int(row["reference_id"]) for row in rows] == numbers.reference.tolist()

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from loky import cpu_count
+from threadpoolctl import ThreadpoolController
 
 from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
 from copydetect.candidates.density_steps import DensityScale
@@ -47,6 +48,7 @@ from copydetect.verification.image_pairs import prepare_decoded
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verdict_on
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
 from copydetect.verification.proved_families import Prior
+from copydetect.workers.threads import limit_threads
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -66,6 +68,11 @@ class Asker:
     def ask(self, content: bytes, name: str = "1") -> list[Match]:
         """The pairs that were verified, the surest first. content: the bytes of an image file;
         name: what the picture is called, as the query of each. ImageError where it is no image."""
+        # Of products as small as these, threads that wait for each other are most of the work.
+        with self._threads.limit(limits=1):
+            return self._asked(content, name)
+
+    def _asked(self, content: bytes, name: str) -> list[Match]:
         neighbors, side, stored = self._described(content, name)
         votes = self._votes(stored)
         pairs = self._pairs(neighbors, side, votes)
@@ -85,13 +92,23 @@ class Asker:
             return replace(match, reference_id=file.image_id, reference_uri=file.uri)
 
         rows = np.flatnonzero(pairs.score >= options.min_score).tolist()
-        with ThreadPoolExecutor(max(1, min(cpu_count(), len(rows)))) as pool:
-            matches = [match for match in pool.map(verdict, rows) if match]
+        # One pair is verified here: a thread would have to be waited for.
+        found = self._pool.map(verdict, rows) if len(rows) > 1 else map(verdict, rows)
+        matches = [match for match in found if match]
         return sorted(matches, key=lambda match: (-match.confidence, match.reference_id))
 
     def warm(self) -> None:
         """Load all that the first picture would have to wait for."""
         _ = (self._descriptors, self._side, self._features, self._images)
+
+    @cached_property
+    def _threads(self) -> ThreadpoolController:
+        """Of the libraries that compute; to look for them takes as long as a picture."""
+        return ThreadpoolController()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cpu_count(), "verify", initializer=limit_threads, initargs=(1,))
 
     @property
     def _verifying(self) -> VerifyOptions:

@@ -190,9 +190,8 @@ def read_part_table(
     storage: Storage, folder: str, parts: Sequence[CatalogPart], table: str, schema: pa.Schema
 ) -> pa.Table:
     """The rows of a table of all parts, by number; RunError where one is damaged."""
-    entries = part_entries(parts, table)
-    read = [schema.empty_table(), *(read_entry(storage, folder, entry) for entry in entries)]
-    return pa.concat_tables(read[1:] or read)
+    read = [read_entry(storage, folder, entry) for entry in part_entries(parts, table)]
+    return pa.concat_tables(read) if read else schema.empty_table()
 
 
 def read_entry(storage: Storage, folder: str, entry: FileEntry) -> pa.Table:

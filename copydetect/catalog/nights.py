@@ -12,6 +12,10 @@ WORTH_A_REBUILD = 4.0
 proposed."""
 
 
+DRIFT_WORTH_A_REBUILD = 1.5
+"""So is one when its lists are this many times as crowded as they were."""
+
+
 @dataclass(frozen=True)
 class NightSummary:
     """A night in figures; `str` gives the lines for a person, `as_dict` the values for a program.
@@ -22,8 +26,8 @@ class NightSummary:
     whose image_id another one has; unknown: image_ids to remove that the catalogue does not have.
     images, groups: of the whole catalogue; copies: pairs of new images with any, that are copies;
     verified: pairs that were looked at; events: how many; grown: how many times as many contents
-    there are as when the partitions of the indexes were trained. output: folder of the tables of
-    the night, if any.
+    there are as when the partitions of the indexes were trained; drift: how many times as crowded
+    their lists are as then, see `catalog.drift`. output: folder of the tables of the night, if any.
     """
 
     catalog: str
@@ -45,6 +49,7 @@ class NightSummary:
     events: int
     seconds: float
     grown: float = 1.0
+    drift: float = 1.0
     output: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,6 +91,12 @@ class NightSummary:
             lines.append(
                 f"the catalogue has grown {self.grown:.1f} times since its indexes were trained: "
                 f"`copydetect catalog rebuild {self.catalog}` begins a new era"
+            )
+        elif self.drift >= DRIFT_WORTH_A_REBUILD:
+            lines.append(
+                "what comes is unlike what the indexes were trained on: their lists are "
+                f"{self.drift:.1f} times as crowded; `copydetect catalog rebuild {self.catalog}` "
+                "begins a new era"
             )
         if self.output:
             lines.append(f"tables  {self.output}")

@@ -146,11 +146,11 @@ class GroupJob:
         }
 
 
-def pairs_of_families(job: GroupJob) -> list[tuple[bool, _Work]]:
-    """What is verified again, as pairs of a family or of none: a part's number and its files."""
+def pairs_of_families(job: GroupJob, family: bool) -> list[_Work]:
+    """What is verified again, as pairs of families or of none: a part's number and its files."""
     options = job.verifying_all
-    found = overturned_pairs(job.storage, job.families_folder, job.parts(), options)
-    return [(family, one[:3]) for family, parts in found.items() for one in parts]
+    parts = overturned_pairs(job.storage, job.families_folder, job.parts(), options, family)
+    return [one[:3] for one in parts]
 
 
 def judge_step(job: GroupJob) -> None:

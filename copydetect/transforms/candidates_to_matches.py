@@ -35,7 +35,7 @@ Verified = tuple[int, int]
 
 
 class CandidatesToMatches(beam.PTransform[Any, Any]):
-    """`MatchWork` → part numbers, once the part's files are in `folder`."""
+    """`MatchWork`, and None → part numbers, once the part's files are in `folder`, and None."""
 
     def __init__(
         self,
@@ -71,7 +71,10 @@ class _CountPairs(beam.DoFn):
     def __init__(self) -> None:
         self._pairs = Metrics.counter("copydetect", "pairs_verified")
 
-    def process(self, verified: Verified) -> Iterator[int]:
+    def process(self, verified: Verified | None) -> Iterator[int | None]:
+        if verified is None:
+            yield None
+            return
         part, pairs = verified
         self._pairs.inc(pairs)
         yield part

@@ -34,7 +34,7 @@ from copydetect.transforms.images_to_refs import ImagesToRefs
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
@@ -96,19 +96,19 @@ class DedupImages(beam.PTransform[Any, Any]):
             >> RefsToDescriptions(storage, self._setup, "image", self._folder, self._parts, parts)
         )
         for name, stage in place.searches().items():
-            done = done | f"after {name}" >> Planned(_once) | name >> stage
+            done = done | f"after {name}" >> Planned(told_nothing(list)) | name >> stage
         grouped = (
             done
-            | "numbers of parts" >> Planned(partial(list, parts))
+            | "numbers of parts" >> Planned(told_nothing(list, parts))
             | "candidates" >> NeighborsToCandidates(place.candidate_job())
-            | "pairs" >> Planned(place.match_work)
+            | "pairs" >> Planned(told_nothing(place.match_work))
             | "verify"
             >> CandidatesToMatches(storage, place.sides, settings.verification, self._folder)
             | "group" >> MatchesToGroups(place.group_job(), place.sides)
         )
         return {
             name: grouped
-            | f"files of {name}" >> Planned(partial(_files, place, name))
+            | f"files of {name}" >> Planned(told_nothing(_files, place, name))
             | f"spread {name}" >> beam.Reshuffle()
             | f"rows of {name}" >> beam.FlatMap(partial(_rows, storage))
             for name in ("matches", "groups", "failures")
@@ -215,14 +215,10 @@ class _Place:
         )
 
 
-def _once() -> tuple[None]:
-    return (None,)
-
-
 def _files(place: _Place, name: str) -> list[str]:
     return place.group_job().tables()[name]
 
 
-def _rows(storage: Storage, uri: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = tables.read_table(storage, uri).to_pylist()
+def _rows(storage: Storage, uri: str | None) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tables.read_table(storage, uri).to_pylist() if uri else []
     return rows

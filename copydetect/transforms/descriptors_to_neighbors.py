@@ -18,6 +18,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
+from copydetect.transforms.planned import Given, Planned
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.workers.processes import Processes
 
@@ -53,7 +54,7 @@ class DescriptorSearch:
 
 
 class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
-    """One element, once descriptors are there → (part number, URI) of neighbours files."""
+    """None, once descriptors are there → None, and (part number, URI) of neighbours files."""
 
     def __init__(self, search: DescriptorSearch, processes: Processes | None = None) -> None:
         super().__init__()
@@ -62,19 +63,19 @@ class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
 
     def expand(self, start: PCollection[Any]) -> PCollection[Part]:
         search, processes = self._search, self._processes
-        references, queries = (
-            start | name >> beam.FlatMap(_numbered, side.descriptors)
-            for name, side in zip(("references", "queries"), reversed(search.sides), strict=True)
-        )
-        built = None
         if not search.index_is_there:
-            index = DescriptorsToShards(search.index_job(), processes=processes)
-            built = references | "index" >> index
-        found: PCollection[Part] = queries | "search" >> ShardsToNeighbors(
-            search.search_job(), built, processes
+            start = (
+                start
+                | "references" >> Given(list(enumerate(search.sides.references.descriptors)))
+                | "index" >> DescriptorsToShards(search.index_job(), processes)
+            )
+        found: PCollection[Part] = (
+            start
+            | "queries" >> Planned(partial(_numbered, search.sides.queries.descriptors))
+            | "search" >> ShardsToNeighbors(search.search_job(), processes)
         )
         return found
 
 
-def _numbered(_: Any, uris: tuple[str, ...]) -> list[Part]:
+def _numbered(uris: tuple[str, ...], _: list[Any]) -> list[Part]:
     return list(enumerate(uris))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
@@ -16,13 +15,14 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
-    """(part number, URI) → the folder of the finished index, one element.
+    """(part number, URI) → the folder of the finished index, one element, and None.
 
     Every step leaves files under the job's folder and finds those that are there: the same
     transform run again continues a build that was interrupted.
@@ -36,20 +36,21 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
         job = self._job
         processes = self._processes
-        sample = WorkOnParts(partial(sample_step, job), processes)
+        sample = WorkOnParts(_Sampler(job).sample, processes)
         route = WorkOnParts(_Router(job).route, processes)
         build = WorkOnParts(_Builder(job).build, processes)
-        once = parts.pipeline | "Once" >> beam.Create([None])
-        samples = parts | "SpreadSample" >> Spread(processes) | "Sample" >> beam.ParDo(sample)
-        trained = once | "Train" >> beam.Map(_train, job, AsIter(samples))
-        spills = (
+        folder: PCollection[str] = (
             parts
+            | "SpreadSample" >> Spread(processes)
+            | "Sample" >> beam.ParDo(sample)
+            | "Train" >> Planned(partial(_train, job))
             | "SpreadParts" >> Spread(processes)
-            | "Route" >> beam.ParDo(route, AsIter(trained))
+            | "Route" >> beam.ParDo(route)
+            | "Plan" >> Planned(partial(_plan, job))
+            | "SpreadShards" >> Spread(processes)
+            | "Build" >> beam.ParDo(build)
+            | "Commit" >> Planned(partial(_commit, job))
         )
-        numbers = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
-        shards = numbers | "SpreadShards" >> Spread(processes) | "Build" >> beam.ParDo(build)
-        folder: PCollection[str] = once | "Commit" >> beam.Map(_commit, job, AsIter(shards))
         return folder
 
 
@@ -59,6 +60,16 @@ class _LoadedIndex:
 
     partition: Partition
     plan: Plan
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """Samples parts for training."""
+
+    job: IndexJob
+
+    def sample(self, part: Part) -> tuple[Part, str]:
+        return part, sample_step(self.job, part)
 
 
 class _Router:
@@ -95,17 +106,19 @@ class _Builder:
         )
 
 
-def _train(_: None, job: IndexJob, samples: Sequence[str]) -> str:
-    return train_step(job, list(samples)).identity
+def _train(job: IndexJob, samples: list[tuple[Part, str]]) -> list[Part]:
+    """Train the partition on the samples of all parts, which are then routed."""
+    train_step(job, [uri for _, uri in samples])
+    return [part for part, _ in samples]
 
 
-def _plan(_: None, job: IndexJob, spills: Iterable[str]) -> list[tuple[str, int]]:
+def _plan(job: IndexJob, spills: list[str]) -> list[tuple[str, int]]:
     partition = load_partition(job.storage, job.partition_uri)
-    plan = plan_shards(job.storage, list(spills), partition)
+    plan = plan_shards(job.storage, spills, partition)
     save_plan(job.storage, job.folder, plan)
     return [(plan.identity, number) for number in range(plan.shards)]
 
 
-def _commit(_: None, job: IndexJob, shards: Iterable[Shard]) -> str:
+def _commit(job: IndexJob, shards: list[Shard]) -> list[str]:
     partition = load_partition(job.storage, job.partition_uri)
-    return commit_step(job, partition, list(shards)).folder
+    return [commit_step(job, partition, shards).folder]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ class _Others(list[Pixels]):
 
 
 class ImagesToEdits(beam.PTransform[Any, Any]):
-    """URIs of listing files → part numbers, once the copies of the part's images are written.
+    """URIs of listing files, and None → part numbers, once the copies of the part's images are
+    written, and None.
 
     parts: how many there are; wanted: those still to be done.
     """
@@ -73,7 +74,6 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
         edited: PCollection[Edited] = (
             uris
             | "parts" >> self._gather
-            | "join" >> beam.MapTuple(_joined)
             | "edit" >> beam.ParDo(WorkOnParts(_PartEditor(self._job).edit, self._processes))
         )
         parts: PCollection[int] = edited | "count" >> beam.ParDo(_CountCopies())
@@ -84,16 +84,15 @@ Edited = tuple[int, int, int]
 """A part's number, how many copies were made of its images, and how many of these failed."""
 
 
-def _joined(part: int, rows: Iterable[ListedRows]) -> tuple[int, list[ListedRows]]:
-    return part, list(rows)
-
-
 class _CountCopies(beam.DoFn):
     def __init__(self) -> None:
         self._copies = Metrics.counter("copydetect", "copies_made")
         self._failures = Metrics.counter("copydetect", "images_failed")
 
-    def process(self, edited: Edited) -> Iterator[int]:
+    def process(self, edited: Edited | None) -> Iterator[int | None]:
+        if edited is None:
+            yield None
+            return
         part, copies, failures = edited
         self._copies.inc(copies)
         self._failures.inc(failures)

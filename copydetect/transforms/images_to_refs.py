@@ -23,7 +23,8 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 
 
 class ImagesToRefs(beam.PTransform[Any, Any]):
-    """The pieces of an input → the URIs of listing files, one per piece, rows of `ListedImage`."""
+    """The pieces of an input → the URIs of listing files, one per piece, rows of `ListedImage`; and
+    None, see `planned`."""
 
     def __init__(
         self,
@@ -38,12 +39,12 @@ class ImagesToRefs(beam.PTransform[Any, Any]):
         self._list = PiecesToRefs(storage, role, folder, processes)
 
     def expand(self, begin: PBegin) -> PCollection[str]:
-        uris: PCollection[str] = begin | "pieces" >> beam.Create(self._pieces) | self._list
+        uris: PCollection[str] = begin | "pieces" >> beam.Create([None, *self._pieces]) | self._list
         return uris
 
 
 class PiecesToRefs(beam.PTransform[Any, Any]):
-    """(number, piece of an input) → the URIs of listing files, one per piece."""
+    """(number, piece of an input) → the URIs of listing files, one per piece. None is passed on."""
 
     def __init__(
         self, storage: Storage, role: Role, folder: str, processes: Processes | None = None

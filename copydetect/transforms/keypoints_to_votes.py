@@ -22,7 +22,8 @@ from copydetect.search.searching import SearchJob
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.neighbors_to_votes import NeighborsToVotes, VoteJob
+from copydetect.transforms.planned import Given, Planned
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.workers.processes import Processes
 
@@ -63,6 +64,18 @@ class KeypointSearch:
             self_probes=self.index.probes if self.symmetric else 0,
         )
 
+    def vote_job(self) -> VoteJob:
+        """How what is found becomes votes."""
+        return VoteJob(
+            storage=self.storage,
+            files=self.sides.queries,
+            upright=runs.join(self.folder, "upright"),
+            mirrored=runs.join(self.folder, "mirrored"),
+            options=self.voting,
+            exclude_self=self.symmetric,
+            folder=self.folder,
+        )
+
     def search_job(self, mirrored: bool) -> SearchJob:
         """What the index is asked."""
         return SearchJob(
@@ -71,12 +84,13 @@ class KeypointSearch:
             KeypointReader(self.storage, self.sides.queries, mirrored),
             self.index_folder,
             self.options,
-            same_parts=self.symmetric and not mirrored,
+            # An index that is there already was not made of these parts alone.
+            same_parts=self.symmetric and not mirrored and not self.index_is_there,
         )
 
 
 class KeypointsToVotes(beam.PTransform[Any, Any]):
-    """One element, once local features are there → the URIs of votes files."""
+    """One element, once local features are there → the URIs of votes files, and None."""
 
     def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
         super().__init__()
@@ -85,28 +99,30 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
 
     def expand(self, start: PCollection[Any]) -> PCollection[str]:
         search, processes = self._search, self._processes
-        references, queries = (
-            start | name >> beam.FlatMap(_numbered, side.keypoints)
-            for name, side in zip(("references", "queries"), reversed(search.sides), strict=True)
-        )
-        built = None
         if not search.index_is_there:
-            index = DescriptorsToShards(search.index_job(), processes=processes)
-            built = references | "index" >> index
-        upright, mirrored = (
-            queries | name >> ShardsToNeighbors(search.search_job(flipped), built, processes)
-            for name, flipped in (("upright", False), ("mirrored", True))
-        )
-        votes: PCollection[str] = (upright, mirrored) | "vote" >> NeighborsToVotes(
-            search.storage,
-            search.sides.queries,
-            search.voting,
-            search.symmetric,
-            runs.join(search.folder, "votes"),
-            processes,
+            start = (
+                start
+                | "references" >> Given(list(enumerate(search.sides.references.keypoints)))
+                | "index" >> DescriptorsToShards(search.index_job(), processes)
+            )
+        queries = search.sides.queries
+        for name, flipped in (("upright", False), ("mirrored", True)):
+            start = (
+                start
+                | f"{name} queries" >> Planned(partial(_numbered, queries.keypoints))
+                | name >> ShardsToNeighbors(search.search_job(flipped), processes)
+            )
+        votes: PCollection[str] = (
+            start
+            | "parts" >> Planned(partial(_parts, queries.parts))
+            | "vote" >> NeighborsToVotes(search.vote_job(), processes)
         )
         return votes
 
 
-def _numbered(_: Any, uris: tuple[str, ...]) -> list[Part]:
+def _numbered(uris: tuple[str, ...], _: list[Any]) -> list[Part]:
     return list(enumerate(uris))
+
+
+def _parts(count: int, _: list[Any]) -> range:
+    return range(count)

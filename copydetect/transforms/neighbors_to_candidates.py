@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.pvalue import PCollection
 
 from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.density_steps import DensityScale, crowd_step, densities_step, scale_step
@@ -18,13 +18,14 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
-    """Numbers of the parts of the queries → the URIs of the candidates tables.
+    """Numbers of the parts of the queries → the URIs of the candidates tables, and None.
 
     Each step waits for the one before on all parts; what travels between parts goes through files.
     """
@@ -35,47 +36,46 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
-        job = self._job
-        once = parts.pipeline | "Once" >> beam.Create([None])
-        described = (
-            once
-            | "Descriptors" >> beam.FlatMap(_described_parts, job, AsIter(parts))
-            | "SpreadDescriptors" >> Spread(self._processes)
-            | "Describe" >> self._on_parts(_describe)
-        )
-        sides = once | "Sides" >> beam.Map(_sides, job, AsIter(described))
-        found = (
-            parts
-            | "SpreadFound" >> Spread(self._processes)
-            | "Find" >> self._on_parts(found_step, AsIter(sides))
-        )
-        scale = once | "DensityScale" >> beam.Map(_scale, job, AsIter(found))
-        crowds = (
-            parts
-            | "SpreadCrowds" >> Spread(self._processes)
-            | "CrowdScale" >> beam.Map(_with_scale, AsIter(scale))
-            | "Crowd" >> self._on_parts(_crowd)
-        )
-        densities = once | "Densities" >> beam.Map(_densities, job, AsIter(scale), AsIter(crowds))
-        scored = (
-            densities
-            | "Blocks" >> beam.FlatMap(_blocks, job)
-            | "SpreadBlocks" >> Spread(self._processes)
-            | "Score" >> self._on_parts(_score)
-        )
         uris: PCollection[str] = (
             parts
-            | "SpreadCollect" >> Spread(self._processes)
-            | "Collect" >> self._on_parts(collect_step, AsIter(scored))
+            | "Parts" >> self._planned(_described_parts)
+            | "Describe" >> self._work(_describe)
+            | "Sides" >> self._planned(_sides)
+            | "Find" >> self._work(found_step)
+            | "DensityScale" >> self._planned(_with_scale)
+            | "Crowd" >> self._work(_crowd)
+            | "Densities" >> self._planned(_blocks)
+            | "Score" >> self._work(_score)
+            | "Scored" >> self._planned(_parts)
+            | "Collect" >> self._work(collect_step)
         )
         return uris
 
-    def _on_parts(self, step: Callable[[CandidateJob, Any], Any], *ready: AsIter) -> beam.ParDo:
-        return beam.ParDo(WorkOnParts(partial(step, self._job), self._processes), *ready)
+    def _planned(self, plan: Callable[[CandidateJob, list[Any]], Iterable[Any]]) -> Planned:
+        return Planned(partial(plan, self._job))
+
+    def _work(self, step: Callable[[CandidateJob, Any], Any]) -> _Work:
+        return _Work(WorkOnParts(partial(step, self._job), self._processes), self._processes)
 
 
-def _described_parts(_: None, job: CandidateJob, parts: Iterable[int]) -> list[tuple[int, int]]:
-    list(parts)
+class _Work(beam.PTransform[Any, Any]):
+    """One step on all parts, spread over workers."""
+
+    def __init__(self, work: WorkOnParts, processes: Processes) -> None:
+        super().__init__()
+        self._work = work
+        self._processes = processes
+
+    def expand(self, parts: PCollection[Any]) -> PCollection[Any]:
+        done: PCollection[Any] = parts | Spread(self._processes) | beam.ParDo(self._work)
+        return done
+
+
+def _parts(job: CandidateJob, _: list[Any]) -> range:
+    return range(job.proposals.queries.parts)
+
+
+def _described_parts(job: CandidateJob, _: list[int]) -> list[tuple[int, int]]:
     return job.described_parts()
 
 
@@ -83,33 +83,23 @@ def _describe(job: CandidateJob, work: tuple[int, int]) -> tuple[tuple[int, int]
     return work, described_step(job, work)
 
 
-def _sides(_: None, job: CandidateJob, described: Iterable[tuple[tuple[int, int], int]]) -> int:
-    sides_step(job, list(described))
-    return 0
+def _sides(job: CandidateJob, described: list[tuple[tuple[int, int], int]]) -> range:
+    sides_step(job, described)
+    return _parts(job, [])
 
 
-def _scale(_: None, job: CandidateJob, found: Iterable[int]) -> DensityScale:
-    list(found)
-    return scale_step(job)
-
-
-def _with_scale(part: int, scale: Iterable[DensityScale]) -> tuple[int, DensityScale]:
-    return part, next(iter(scale))
+def _with_scale(job: CandidateJob, _: list[int]) -> list[tuple[int, DensityScale]]:
+    scale = scale_step(job)
+    return [(part, scale) for part in _parts(job, [])]
 
 
 def _crowd(job: CandidateJob, work: tuple[int, DensityScale]) -> None:
     crowd_step(job, *work)
 
 
-def _densities(
-    _: None, job: CandidateJob, scale: Iterable[DensityScale], crowds: Iterable[int]
-) -> DensityScale:
-    list(crowds)
+def _blocks(job: CandidateJob, _: list[Any]) -> list[tuple[int, DensityScale]]:
     densities_step(job)
-    return next(iter(scale))
-
-
-def _blocks(scale: DensityScale, job: CandidateJob) -> list[tuple[int, DensityScale]]:
+    scale = scale_step(job)
     return [(block, scale) for block in range(job.blocks)]
 
 

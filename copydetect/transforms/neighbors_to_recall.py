@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -19,14 +18,15 @@ from copydetect.search.recall_job import (
     recall_step,
     sample_step,
 )
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
 
 class NeighborsToRecall(beam.PTransform[Any, Any]):
-    """Whatever is there when the search is done → nothing, once the job's figures are written."""
+    """Whatever is there when the search is done, and None → None, once the job's figures are
+    written."""
 
     def __init__(self, job: RecallJob, processes: Processes | None = None) -> None:
         super().__init__()
@@ -37,17 +37,17 @@ class NeighborsToRecall(beam.PTransform[Any, Any]):
         job, processes, worker = self._job, self._processes, _Worker(self._job)
         sampled = (
             searched
-            | "queries" >> Planned(partial(parts_to_sample, job))
+            | "queries" >> Planned(told_nothing(parts_to_sample, job))
             | "spread queries" >> Spread(processes)
             | "sample" >> beam.ParDo(WorkOnParts(worker.sample, processes))
         )
         answered = (
             sampled
-            | "references" >> Planned(partial(parts_to_search, job))
+            | "references" >> Planned(told_nothing(parts_to_search, job))
             | "spread references" >> Spread(processes)
             | "answer exactly" >> beam.ParDo(WorkOnParts(worker.answer, processes))
         )
-        measured: PCollection[Any] = answered | "measure" >> Planned(partial(_measure, job))
+        measured: PCollection[Any] = answered | "measure" >> Planned(told_nothing(_measure, job))
         return measured
 
 

@@ -2,74 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from copydetect import runs
 from copydetect.parts import RoleParts
-from copydetect.search.vote_parts import vote_part, write_votes
+from copydetect.search.neighbors import neighbors_uri
+from copydetect.search.vote_parts import vote_part, votes_uri, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
+from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
 
-class NeighborsToVotes(beam.PTransform[Any, Any]):
-    """Neighbours files of the features and of their mirror images → the URIs of votes files.
-
-    Takes a pair of collections, upright and mirrored, of (part number, URI).
-    """
-
-    def __init__(
-        self,
-        storage: Storage,
-        files: RoleParts,
-        options: VoteOptions,
-        exclude_self: bool,
-        folder: str,
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._voter = _Voter(storage, files, options, exclude_self, folder)
-        self._processes = processes or Processes()
-
-    def expand(
-        self, neighbors: tuple[PCollection[tuple[int, str]], PCollection[tuple[int, str]]]
-    ) -> PCollection[str]:
-        uris: PCollection[str] = (
-            neighbors
-            | "by part" >> beam.CoGroupByKey()
-            | "both" >> beam.MapTuple(_both)
-            | "vote" >> beam.ParDo(WorkOnParts(self._voter.vote, self._processes))
-        )
-        return uris
-
-
-def _both(part: int, uris: tuple[Iterable[str], Iterable[str]]) -> tuple[int, str, str]:
-    (upright,), (mirrored,) = uris
-    return part, upright, mirrored
-
-
 @dataclass(frozen=True)
-class _Voter:
-    """Lets the hits of parts vote, in whatever process it is."""
+class VoteJob:
+    """What votes, and where.
+
+    files: of the queries; upright, mirrored: folders of finished searches, of their features and of
+    those of their mirror images; exclude_self: whether an image does not vote for itself; folder:
+    the votes are below it.
+    """
 
     storage: Storage
     files: RoleParts
+    upright: str
+    mirrored: str
     options: VoteOptions
     exclude_self: bool
     folder: str
 
-    def vote(self, found: tuple[int, str, str]) -> str:
-        part, upright, mirrored = found
-        uri = runs.join(self.folder, runs.part_name(part, "npz"))
+    def vote(self, part: int) -> str:
+        """Let the hits of a part vote; the URI of its votes."""
+        uri = votes_uri(self.folder, part)
         if not self.storage.is_whole(uri):
             votes = vote_part(
-                self.storage, self.files, part, upright, mirrored, self.options, self.exclude_self
+                self.storage,
+                self.files,
+                part,
+                neighbors_uri(self.upright, part),
+                neighbors_uri(self.mirrored, part),
+                self.options,
+                self.exclude_self,
             )
             write_votes(self.storage, uri, votes)
         return uri
+
+
+class NeighborsToVotes(beam.PTransform[Any, Any]):
+    """Numbers of parts, once both searches are done → URIs of votes files. None is passed on."""
+
+    def __init__(self, job: VoteJob, processes: Processes | None = None) -> None:
+        super().__init__()
+        self._job = job
+        self._processes = processes or Processes()
+
+    def expand(self, parts: PCollection[int]) -> PCollection[str]:
+        work = WorkOnParts(self._job.vote, self._processes)
+        uris: PCollection[str] = parts | "spread" >> Spread(self._processes) | beam.ParDo(work)
+        return uris

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class DescriberSetup:
 
 
 class RefsToDescriptions(beam.PTransform[Any, Any]):
-    """URIs of listing files → part numbers, once the part's files are written.
+    """URIs of listing files, and None → part numbers, once the part's files are written, and None.
 
     parts: how many there are; wanted: those still to be described.
     """
@@ -112,15 +112,15 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
         described: PCollection[Described] = (
             uris
             | "parts" >> self._gather
-            | "join" >> beam.MapTuple(_joined)
+            | "no deadly" >> beam.Map(_with_no_deadly)
             | "describe" >> beam.ParDo(describe)
         )
         parts: PCollection[int] = described | "count" >> beam.ParDo(_CountImages())
         return parts
 
 
-def _joined(part: int, rows: Iterable[ListedRows]) -> PartWork:
-    return part, list(rows), frozenset()
+def _with_no_deadly(part: tuple[int, list[ListedRows]] | None) -> PartWork | None:
+    return None if part is None else (*part, frozenset())
 
 
 class _CountImages(beam.DoFn):
@@ -128,7 +128,10 @@ class _CountImages(beam.DoFn):
         self._images = Metrics.counter("copydetect", "images_described")
         self._failures = Metrics.counter("copydetect", "images_failed")
 
-    def process(self, described: Described) -> Iterator[int]:
+    def process(self, described: Described | None) -> Iterator[int | None]:
+        if described is None:
+            yield None
+            return
         part, images, failures = described
         self._images.inc(images)
         self._failures.inc(failures)

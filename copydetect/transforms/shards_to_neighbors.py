@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from copydetect.index.routing import Part
@@ -22,62 +23,42 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.search.searching import SearchJob, query_step
+from copydetect.transforms.planned import Planned
 from copydetect.transforms.spread import Spread
 from copydetect.transforms.work_on_parts import WorkOnParts
 from copydetect.workers.processes import Processes
 
 
 class ShardsToNeighbors(beam.PTransform[Any, Any]):
-    """(part number, URI) of queries → (part number, URI of its neighbours file).
+    """(part number, URI) of queries → (part number, URI of its neighbours file), and None.
 
-    Parts are numbered 0, 1, 2, … The index must be finished before the pipeline starts, or be
-    given as `index`: the one-element output of `DescriptorsToShards`.
+    Parts are numbered 0, 1, 2, … The index must be finished before they are given.
     """
 
-    def __init__(
-        self,
-        job: SearchJob,
-        index: PCollection[str] | None = None,
-        processes: Processes | None = None,
-    ) -> None:
+    def __init__(self, job: SearchJob, processes: Processes | None = None) -> None:
         super().__init__()
         self._searcher = _Searcher(job)
-        self._index = index
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
         searcher, processes = self._searcher, self._processes
-        job, search = searcher.job, WorkOnParts(searcher.search, processes)
-        once = parts.pipeline | "Once" >> beam.Create([None])
-        ready = self._index if self._index is not None else once
-        spills = (
-            parts
-            | "SpreadParts" >> Spread(processes)
-            | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes), AsIter(ready))
-        )
-        tasks = once | "Plan" >> beam.FlatMap(_plan, job, AsIter(spills))
-        first = (
-            tasks
-            | "NearestShards" >> beam.Filter(lambda task: task[0] == 0)
-            | "SpreadTasks" >> Spread(processes)
-            | "Search" >> beam.ParDo(search, AsIter(once))
-        )
-        floors = (
-            parts
-            | "SpreadFloors" >> Spread(processes)
-            | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes), AsIter(first))
-        )
-        others = (
-            tasks
-            | "OtherShards" >> beam.Filter(lambda task: task[0] > 0)
-            | "SpreadOthers" >> Spread(processes)
-            | "SearchOthers" >> beam.ParDo(search, AsIter(floors))
-        )
-        searched = (first, others) | "Searched" >> beam.Flatten()
+        job = searcher.job
         merged: PCollection[Part] = (
             parts
+            | "SpreadParts" >> Spread(processes)
+            | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes))
+            | "Plan" >> Planned(partial(_plan, job))
+            | "SpreadTasks" >> Spread(processes)
+            | "Search" >> beam.ParDo(WorkOnParts(searcher.search, processes))
+            | "Searched" >> Planned(partial(_parts_with_floors, job))
+            | "SpreadFloors" >> Spread(processes)
+            | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes))
+            | "OtherShards" >> Planned(partial(_tasks_of_round, job, 1))
+            | "SpreadOthers" >> Spread(processes)
+            | "SearchOthers" >> beam.ParDo(WorkOnParts(searcher.search, processes))
+            | "SearchedAll" >> Planned(partial(_parts, job))
             | "SpreadMerge" >> Spread(processes)
-            | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes), AsIter(searched))
+            | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes))
             | "Count" >> beam.ParDo(_Count())
         )
         return merged
@@ -111,18 +92,16 @@ class _Searcher:
         search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
         return task
 
-    def floors(self, part: Part) -> int:
-        job, loaded = self.job, self._loaded()
-        if len(loaded.reader.index.shards) > 1:
-            tasks = loaded.plan.tasks(job.options)
-            write_floors(job.storage, job.folder, part[0], tasks, job.options)
-        return part[0]
-
-    def merge(self, part: Part) -> Merged:
+    def floors(self, part: int) -> int:
         job, tasks = self.job, self._loaded().plan.tasks(self.job.options)
-        uri = merge_part(job.storage, job.folder, part[0], tasks, job.options)
+        write_floors(job.storage, job.folder, part, tasks, job.options)
+        return part
+
+    def merge(self, part: int) -> Merged:
+        job, tasks = self.job, self._loaded().plan.tasks(self.job.options)
+        uri = merge_part(job.storage, job.folder, part, tasks, job.options)
         neighbors = read_neighbors(job.storage, uri)
-        return part[0], uri, len(neighbors.queries), neighbors.saturated
+        return part, uri, len(neighbors.queries), neighbors.saturated
 
     def _loaded(self) -> _LoadedSearch:
         loaded: _LoadedSearch = self._search.acquire(self._load_search, tag=self.job.folder)
@@ -142,15 +121,33 @@ class _Count(beam.DoFn):
         self._pairs = Metrics.counter("search", "neighbors")
         self._saturated = Metrics.counter("search", "saturated_queries")
 
-    def process(self, merged: Merged) -> Iterator[Part]:
+    def process(self, merged: Merged | None) -> Iterator[Part | None]:
+        if merged is None:
+            yield None
+            return
         number, uri, pairs, saturated = merged
         self._pairs.inc(pairs)
         self._saturated.inc(saturated)
         yield number, uri
 
 
-def _plan(_: None, job: SearchJob, spills: Iterable[str]) -> list[Task]:
+def _plan(job: SearchJob, spills: list[str]) -> list[Task]:
+    """Plan the search of routed parts; the tasks of the first round."""
     index = load_index(job.storage, job.index_folder)
-    plan = plan_search(job.storage, list(spills), index)
-    save_search_plan(job.storage, job.folder, plan)
-    return plan.tasks(job.options)
+    save_search_plan(job.storage, job.folder, plan_search(job.storage, spills, index))
+    return _tasks_of_round(job, 0, [])
+
+
+def _tasks_of_round(job: SearchJob, wanted: int, _: list[Any]) -> list[Task]:
+    tasks = load_search_plan(job.storage, job.folder).tasks(job.options)
+    return [task for task in tasks if task[0] == wanted]
+
+
+def _parts(job: SearchJob, _: list[Any]) -> list[int]:
+    return list(range(len(load_search_plan(job.storage, job.folder).uris)))
+
+
+def _parts_with_floors(job: SearchJob, searched: list[Any]) -> list[int]:
+    """The parts of queries, where other shards are to be searched, too."""
+    shards = load_index(job.storage, job.index_folder).shards
+    return _parts(job, searched) if len(shards) > 1 else []

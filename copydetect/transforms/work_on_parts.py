@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,17 +17,17 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from copydetect.workers.processes import Processes, WorkerError, run_alone
 
-CPU_TIME = "copydetect", "cpu_msec"
+CPU_TIME = "copydetect processors", "cpu_msec"
 """Namespace and name of the counter of the processor time that parts have taken."""
 _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""
 
 
 class WorkOnParts(beam.DoFn):
-    """Each part → what `work` returns for it, here or in processes.
+    """Each part → what `work` returns for it, here or in processes; None → None.
 
     mend: gives what can be done of a part that has ended a process by itself; without, such a part
-    ends the job. ready: a side input that is only waited for.
+    ends the job.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class WorkOnParts(beam.DoFn):
     def start_bundle(self) -> None:
         self._started = deque()
 
-    def process(self, part: Any, ready: Iterable[Any] = ()) -> Iterator[Any]:
-        list(ready)
+    def process(self, part: Any) -> Iterator[Any]:
+        if part is None:
+            yield None
+            return
         if self._processes.count < 2:
             yield self._counted(run_alone(_timed, (self._work, part)))
             return

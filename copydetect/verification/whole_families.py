@@ -79,15 +79,19 @@ class _Compared(NamedTuple):
 
 
 def overturned_pairs(
-    storage: Storage, folder: str, work: Sequence[PartFiles], options: VerifyOptions
-) -> dict[bool, list[PartFiles]]:
+    storage: Storage,
+    folder: str,
+    work: Sequence[PartFiles],
+    options: VerifyOptions,
+    family: bool,
+) -> list[PartFiles]:
     """Write the pairs whose verdict families turn round, as parts of candidates.
 
-    work: what was verified, by part; folder: for the files. The first are pairs of no family
-    (False), the others of one (True): they are to be verified again by options that say so.
+    work: what was verified, by part; folder: for the files; family: whether pairs of proved
+    families are wanted, or the others. They are to be verified again by options that say so.
     """
     judged = _judged(storage, work, options)
-    return {family: _overturned(storage, folder, judged, work, family) for family in NAMES}
+    return _overturned(storage, folder, judged, work, family)
 
 
 def judged_matches(

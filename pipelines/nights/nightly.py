@@ -126,5 +126,6 @@ def _summary(job: NightJob, night: Night, output: str | None) -> NightSummary:
         else 0,
         seconds=sum(generation.seconds.values()) if night.committed else 0.0,
         grown=generation.quality.get("grown", 1.0),
+        drift=generation.quality.get("drift", 1.0),
         output=output,
     )

@@ -10,17 +10,23 @@ import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.catalog.decisions import decided
+from copydetect.catalog.drift import crowding, list_sizes
 from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of
 from copydetect.catalog.generations import FileEntry, Generation, read_part_table
 from copydetect.catalog.grown_index import index_files
 from copydetect.catalog.lasting_groups import Event
 from copydetect.catalog.readable import images_of, matches_of, named
+from copydetect.index.shards import INDEX
 
 from .touched import Results, TouchedGroups
 from .verdicts import Found
 
 NIGHT_TABLES = ("images", "matches", "groups", "failures", "events")
 """What a night tells; in a generation they are called "night-images" and so on."""
+
+
+INDEXES = ("descriptors", "keypoints")
+"""Folders of the indexes, one for each channel."""
 
 
 def results_of(
@@ -71,7 +77,8 @@ def results_of(
         tables=entries,
         counts=counts,
         quality={name: float(value) for name, value in found.scale.items()}
-        | {"grown": _grown(results, len(grouping.standing), found.trained)},
+        | {"grown": _grown(results, len(grouping.standing), found.trained)}
+        | _drift(results, found.trained),
         seconds=dict(results.job.engine.seconds),
     )
 
@@ -82,6 +89,20 @@ def _grown(results: Results, contents: int, trained: bool) -> float:
     if trained or before is None or not before.counts.get("contents"):
         return 1.0
     return before.quality.get("grown", 1.0) * contents / before.counts["contents"]
+
+
+def _drift(results: Results, trained: bool) -> dict[str, float]:
+    """How crowded the lists of each channel were when they were trained, and `drift`: how many
+    times as crowded they are by now, in the worse channel."""
+    before = results.before.quality if results.before else {}
+    figures, drift = dict[str, float](), 1.0
+    for channel in INDEXES:
+        folder = runs.join(results.place.index, channel)
+        if results.job.storage.exists(runs.join(folder, INDEX)):
+            now, name = crowding(list_sizes(results.job.storage, folder)), f"trained_{channel}"
+            figures[name] = now if trained else before.get(name, now)
+            drift = max(drift, now / figures[name])
+    return {**figures, "drift": drift}
 
 
 def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEntry:
@@ -107,7 +128,7 @@ def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEnt
 
 def _index_files(results: Results) -> tuple[FileEntry, ...]:
     """The files that the indexes are made of; what only making them needed is left for pruning."""
-    folders = [runs.join(results.place.index, name) for name in ("descriptors", "keypoints")]
+    folders = [runs.join(results.place.index, channel) for channel in INDEXES]
     storage, catalog = results.job.storage, results.job.catalog
     return tuple(entry for folder in folders for entry in index_files(storage, catalog, folder))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -39,8 +38,7 @@ from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import read_votes, write_votes
 from copydetect.search.votes import VoteOptions, Votes
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.keypoints_to_votes import KeypointSearch
-from copydetect.transforms.neighbors_to_votes import NeighborsToVotes
+from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 
 from .. import stages
@@ -334,7 +332,7 @@ class _GrownFeatures(_Grown):
         self.grow(job.index_job() if features else None, parts)
         of_new = [no_votes() for _ in parts]
         if features:
-            self._vote(replace(job, index_folder=self.folder), parts)
+            self._vote(replace(job, index_folder=self.folder, index_is_there=True))
             of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]
         keep = VoteOptions().keep
         lists = [
@@ -353,28 +351,12 @@ class _GrownFeatures(_Grown):
         one = self.search.parts[part]
         return [turned_votes(votes, one.start, one.start + one.rows) for votes in of_new]
 
-    def _vote(self, job: KeypointSearch, parts: Sequence[tuple[int, str]]) -> None:
+    def _vote(self, job: KeypointSearch) -> None:
         """Search the features of what is new in everything, and vote."""
-        processes = self.place.started
-
-        def build(pipeline: beam.Pipeline) -> None:
-            queries = pipeline | beam.Create(parts)
-            found: Any = tuple(
-                queries
-                | name >> ShardsToNeighbors(_unlisted(job.search_job(flipped)), None, processes)
-                for name, flipped in (("upright", False), ("mirrored", True))
-            )
-            folder = runs.join(self.found, "votes")
-            _ = found | NeighborsToVotes(
-                job.storage, job.sides.queries, job.voting, True, folder, processes
-            )
-
-        self.place.engine.run("search new keypoints", build)
-
-
-def _unlisted(job: SearchJob) -> SearchJob:
-    """The same, with the lists to visit found anew: the index was not made of these parts alone."""
-    return replace(job, same_parts=False)
+        search = KeypointsToVotes(job, self.place.started)
+        self.place.engine.run(
+            "search new keypoints", lambda pipeline: pipeline | beam.Create([None]) | search
+        )
 
 
 def _some(reader: DescriptorReader, images: Ints, uri: str) -> tuple[Vectors, Ints]:
