@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TextIO
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
@@ -24,8 +24,9 @@ from loky import cpu_count
 
 from copydetect.errors import CopydetectError, DryRun, OptionError
 from copydetect.options import EngineOptions, LogFormat
+from copydetect.storage.clients import reach_with
 from copydetect.storage.scratch import adopt, remove_abandoned
-from copydetect.workers.processes import Processes
+from copydetect.workers.processes import Processes, begin_with
 from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
@@ -243,7 +244,8 @@ def engine_of(options: EngineOptions) -> Engine:
             server.stop()
         raise
     # Buckets are looked into before the first stage runs.
-    FileSystems.set_options(PipelineOptions(list(options.flags)))
+    reach_with(options.flags)
+    begin_with(partial(reach_with, options.flags))
     # Types are checked by mypy; doing it again for each pipeline takes longer than a small one.
     flags = [f"--runner={runner}", "--no_pipeline_type_check"]
     workers = 0

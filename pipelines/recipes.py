@@ -30,9 +30,10 @@ from copydetect.training import (
     keypoint_quantiser,
     originality,
     relation_decision,
+    relation_sources,
 )
 from copydetect.training.labelled_pairs import PairOptions
-from copydetect.training.relation_decision import SourceOptions
+from copydetect.training.relation_sources import SourceOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +82,11 @@ def _add_relations(parser: ArgumentParser) -> None:
     parser.add_argument("--designs", type=int, default=usual.designs, help="looks of each design")
     parser.add_argument("--chromium", default=usual.chromium, help="program that draws pages")
     parser.add_argument("--frames", type=Path, nargs="*", default=(), help="videos, or folders")
-    parser.add_argument("--pictures", type=Path, nargs="*", default=(), help="folders of pictures")
+    parser.add_argument("--pictures", nargs="*", default=(), help="inputs without any copies")
+    parser.add_argument(
+        "--one_layout", nargs="*", default=(), help="such inputs whose pictures share a design"
+    )
+    parser.add_argument("--most", type=int, default=usual.most, help="pictures of each input")
     parser.add_argument("--each", type=int, default=usual.each, help="look-alikes of each kind")
     parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument("--output", type=Path, help="the JSON file that fit writes")
@@ -101,15 +106,17 @@ def _relations(arguments: Namespace) -> None:
             arguments.chromium,
             tuple(arguments.frames),
             tuple(arguments.pictures),
+            tuple(arguments.one_layout),
             arguments.each,
+            arguments.most,
             arguments.seed,
         )
-        for name, pairs in relation_decision.collect(sources, arguments.features):
+        for name, pairs in relation_sources.collect(sources, arguments.features):
             print(name, pairs, "pairs")
         return
     if arguments.output is None:
         raise OptionError("fit needs --output")
-    made = relation_decision.fit(relation_decision.read_collected(arguments.features))
+    made = relation_decision.fit(relation_sources.read_collected(arguments.features))
     print(json.dumps(made["unseen"], indent=1))
     _write(made, arguments.output)
 

@@ -286,6 +286,16 @@ def test_pairs_are_labelled_by_what_was_made_of_what() -> None:
     assert (~distinct.labels).sum() == 4
 
 
+def test_of_pairs_of_two_copies_that_may_share_a_pasted_picture_a_third_counts() -> None:
+    names = [f"{number}" for number in range(40)]
+    made = [MadeCopy(f"mild/{name}.0", name, ("overlay",)) for name in names]
+    crossed = [(f"mild/{a}.0", f"mild/{b}.0", 0.3) for a in names for b in names if a < b]
+    pairs, left_out = label_pairs(matches_of(*crossed), made)
+    ((_, count),) = left_out.items()
+    assert count + int(pairs.found.sum()) == len(crossed)
+    assert abs(count / len(crossed) - 2 / 3) < 0.06
+
+
 def test_where_everything_may_be_a_copy_of_everything_nothing_can_be_learnt() -> None:
     names = [f"{number}" for number in range(30)]
     made = [MadeCopy(f"mild/{name}.0", name, ("crop",)) for name in names]

@@ -1,18 +1,29 @@
-"""The files that schedule a night say what the command takes, in forms that their readers read."""
+"""The files that deploy a run or a night say what it takes, in forms that their readers read."""
 
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 
+from copydetect.pipelines.arguments import CommandParser, refuse_unknown_flags
 from copydetect.pipelines.commands import nightly
+from copydetect.pipelines.deploy import flex_template
+from tests.conftest import Planted
 
 DEPLOY = Path(__file__).parents[1] / "pipelines/deploy"
 
@@ -103,3 +114,123 @@ def test_the_airflow_dag(monkeypatch: pytest.MonkeyPatch) -> None:
     words = str(task["bash_command"]).split()
     assert words[:2] == ["copydetect", "nightly"]
     assert _takes(words[2:], monkeypatch)[0] == "/var/lib/copydetect/catalog"
+
+
+def test_the_dockerfile_builds_what_its_users_ask_for() -> None:
+    """Its stages, in a form that Docker's own parser reads where there is one."""
+    lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    words = [word for word, _ in steps]
+    assert set(words) <= {"ARG", "FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT"}
+    stages = {rest.split(" AS ")[1] for word, rest in steps if word == "FROM" and " AS " in rest}
+    for word, rest in steps:
+        if word == "COPY" and (source := re.match(r"--from=(\w+)", rest)):
+            assert source[1] in stages
+        elif word == "COPY" and rest.split()[0] != ".":
+            assert (DEPLOY.parents[1] / rest.split()[0]).is_file()
+    # Nobody is root when it starts, and models are loaded as that user.
+    assert words.index("USER") < len(words) - 2
+    assert steps[-1] == ["ENTRYPOINT", '["/opt/apache/beam/boot"]']
+    assert dict(steps)["ENV"] == "FLEX_TEMPLATE_PYTHON_PY_FILE=/template/flex_template.py"
+    (beam_version,) = (rest[5:] for word, rest in steps if word == "ARG" and rest[:5] == "BEAM=")
+    allowed = re.search(
+        r"apache-beam>=([\d.]+),<([\d.]+)", (DEPLOY.parents[1] / "setup.py").read_text()
+    )
+    assert allowed is not None
+    low, at, high = (tuple(map(int, v.split("."))) for v in (allowed[1], beam_version, allowed[2]))
+    assert low <= at < high
+
+
+def test_the_flink_cluster_and_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = pytest.importorskip("yaml")
+    cluster, job = yaml.safe_load_all((DEPLOY / "flink.yaml").read_text())
+    assert (cluster["apiVersion"], cluster["kind"]) == (
+        "flink.apache.org/v1beta1",
+        "FlinkDeployment",
+    )
+    spec = cluster["spec"]
+    pod = spec["taskManager"]["podTemplate"]["spec"]
+    main, pool = pod["containers"]
+    assert main["name"] == "flink-main-container"  # the operator's own
+    assert pool["args"] == ["--worker_pool"]
+    (launcher,) = job["spec"]["template"]["spec"]["containers"]
+    assert launcher["image"] == pool["image"]
+    assert launcher["command"] == ["copydetect", "dedup"]
+    parser = CommandParser("dedup", "", True)
+    parser.add_argument("photos", nargs="+")
+    parser.add_argument("--output")
+    arguments, engine = parser.parse(launcher["args"])
+    assert (arguments.photos, arguments.output) == (["gs://bucket/photos"], "gs://bucket/out")
+    flags = PipelineOptions(list(engine.flags))
+    refuse_unknown_flags(engine.flags, flags.get_all_options())
+    flink = flags.view_as(FlinkRunnerOptions)
+    assert f"v{flink.flink_version}".replace(".", "_") == spec["flinkVersion"]
+    assert flink.flink_master == f"{cluster['metadata']['name']}-rest:8081"
+    portable = flags.view_as(PortableOptions)
+    (port,) = pool["ports"]
+    assert portable.environment_config == f"localhost:{port['containerPort']}"
+
+
+def test_the_flex_template_says_what_its_program_takes(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the whole job is built and checked, though not run."""
+    metadata = json.loads((DEPLOY / "flex-template.json").read_text())
+    values = {"input": str(planted.folder), "output": str(tmp_path), "effort": "fast", "parts": "3"}
+    told = {one["name"]: one for one in metadata["parameters"]}
+    assert told.keys() == values.keys()
+    examples = {**values, "input": "gs://bucket/photos", "output": "gs://bucket/out"}
+    for name, one in told.items():
+        assert {"label", "helpText", "regexes", "paramType"} <= one.keys()
+        assert all(re.search(pattern, examples[name]) for pattern in one["regexes"])
+    seen: list[beam.Pipeline] = []
+    monkeypatch.setattr(beam.Pipeline, "run", lambda pipeline: seen.append(pipeline))
+    flex_template.main([f"--{name}={value}" for name, value in values.items()])
+    (pipeline,) = seen
+    labels = {one.unique_name for one in _transforms(pipeline.to_runner_api())}
+    assert {"DedupImages", "write groups", "write matches", "write failures"} <= labels
+
+
+def test_a_job_of_dataflow_asks_for_the_workers_that_it_is_told_of(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole graph is translated offline, as a dry run does."""
+    apiclient = pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    accelerator = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+    result = flex_template.main(
+        [
+            f"--input={planted.folder}",
+            f"--output={tmp_path}",
+            "--runner=DataflowRunner",
+            "--dry_run=True",
+            "--no_auth",
+            "--project=project",
+            "--region=europe-west1",
+            "--temp_location=gs://bucket/temp",
+            "--sdk_location=container",
+            "--sdk_container_image=registry/copydetect:1",
+            "--worker_machine_type=n1-standard-8",
+            "--disk_size_gb=300",
+            f"--dataflow_service_option=worker_accelerator={accelerator}",
+        ]
+    )
+    job = result.job
+    environments = job.proto_pipeline.components.environments.values()
+    assert any(b"registry/copydetect:1" in one.payload for one in environments)
+    labels = {one.unique_name for one in _transforms(job.proto_pipeline)}
+    assert {"DedupImages", "write groups"} <= labels
+    environment = apiclient.Environment(
+        packages=[],
+        options=job.options,
+        environment_version="1",
+        proto_pipeline_staged_url="gs://bucket/pipeline",
+        proto_pipeline=job.proto_pipeline,
+    ).proto
+    (pool,) = environment.worker_pools
+    assert (pool.machine_type, pool.disk_size_gb) == ("n1-standard-8", 300)
+    assert f"worker_accelerator={accelerator}" in environment.service_options
+
+
+def _transforms(pipeline: Any) -> Any:
+    return pipeline.components.transforms.values()

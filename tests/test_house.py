@@ -52,7 +52,12 @@ FLOW = """
 """
 RANKS = {name: rank for rank, line in enumerate(FLOW.split("\n")) for name in line.split()}
 CALLED_LATER = {("api", "pipelines")}
-BEAM = ("copydetect/transforms/", "copydetect/storage/remote.py", "pipelines/")
+BEAM = (
+    "copydetect/transforms/",
+    "copydetect/storage/clients.py",
+    "copydetect/storage/remote.py",
+    "pipelines/",
+)
 
 
 def files() -> list[Path]:

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 from copydetect.errors import InputError, OptionError, is_transient
-from copydetect.storage import remote
+from copydetect.storage import clients
 from copydetect.storage.downloads import LIMIT_VARIABLE, cache_limit_bytes
 from copydetect.storage.places import storage_for
 from copydetect.storage.remote import BeamStorage
@@ -38,7 +38,7 @@ class _Upload(io.BytesIO):
 @pytest.fixture(autouse=True)
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """No bucket has been silent so far."""
-    monkeypatch.setattr(remote, "_SILENT", {})
+    monkeypatch.setattr(clients, "_SILENT", {})
 
 
 class MadeUpFileSystem(FileSystem):
@@ -262,7 +262,7 @@ def test_a_bucket_that_did_not_answer_for_minutes_is_not_asked_again(
         raise BeamIOError("no route to host")
 
     monkeypatch.setattr(MadeUpFileSystem, "open", silent)
-    monkeypatch.setattr(remote.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(clients.time, "monotonic", lambda: clock[0])
     for name in ("a", "b", "c"):
         with pytest.raises(InputError, match=f"/{name}: .*no route to host") as caught:
             BeamStorage().open(f"made-up://bucket/{name}")
@@ -280,7 +280,7 @@ def test_what_a_bucket_lacks_does_not_silence_it() -> None:
 
 
 def test_without_credentials_s3_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_has_s3_credentials", lambda: False)
+    monkeypatch.setattr(clients, "_has_s3_credentials", lambda: False)
     with pytest.raises(InputError, match="no credentials for s3://"):
         BeamStorage().open("s3://bucket/a.jpg")
     with pytest.raises(InputError, match="no credentials for s3://"):

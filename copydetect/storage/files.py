@@ -10,7 +10,7 @@ import shutil
 import stat
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,9 @@ class Storage(Protocol):
     def exists(self, uri: str) -> bool:
         """Whether there is a file or a folder."""
 
+    def count(self, uris: Sequence[str]) -> int:
+        """How many of these files there are."""
+
     def is_whole(self, uri: str) -> bool:
         """Whether there is a file that holds what was written, as far as this storage can tell."""
 
@@ -142,6 +145,9 @@ class LocalStorage:
 
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
+
+    def count(self, uris: Sequence[str]) -> int:
+        return sum(map(self.exists, uris))
 
     def is_whole(self, uri: str) -> bool:
         return self.exists(uri)

@@ -103,9 +103,14 @@ def names_record(names: Iterable[str]) -> bytes:
     return json.dumps(asdict(_Names(sorted(names)))).encode()
 
 
+def names_files(record: str) -> bool:
+    """Whether a record is of many files, by their names."""
+    return record.endswith(_NAMES_SUFFIX)
+
+
 def recorded_names(folder: str, record: str, data: bytes) -> list[str]:
     """The files that a record of names is of; none where `record` is of one file, or damaged."""
-    if not record.endswith(_NAMES_SUFFIX):
+    if not names_files(record):
         return []
     try:
         names = parse_as(_Names, data).names

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
 import io
 import os
 import re
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from copydetect.errors import InputError
+from copydetect.storage.clients import remote_errors
 from copydetect.storage.downloads import cached_download
 from copydetect.storage.files import LocalStorage, StoredFile, Survey, settle
 from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
     linked_part,
+    names_files,
     names_record,
     names_uri,
     record_uri,
@@ -38,10 +37,6 @@ from copydetect.storage.records import (
 _REMOTE_BUFFER = 1 << 20
 _SETTLED_TOGETHER = 8
 """A disk settles many files in the time of one."""
-_NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
-_PATIENCE_SECONDS = 60.0
-_SILENT: dict[str, str] = {}
-"""Buckets that have not answered, and what their clients said."""
 
 
 class BeamStorage:
@@ -59,7 +54,7 @@ class BeamStorage:
     def open(self, uri: str) -> BinaryIO:
         if _is_local(uri):
             return self._local.open(uri)
-        with _remote_errors("read", uri):
+        with remote_errors("read", uri):
             stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
         return io.BufferedReader(_RemoteStream(stream, uri), _REMOTE_BUFFER)
 
@@ -71,8 +66,7 @@ class BeamStorage:
         if _is_local(uri):
             self._local.write(uri, data)
             return
-        with FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            file.write(data)
+        self._send(io.BytesIO(data), uri)
 
     def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
         if _is_local(folder):
@@ -85,9 +79,8 @@ class BeamStorage:
         if _is_local(uri):
             self._local.upload(local_path, uri)
             return
-        stream = FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-        with open(local_path, "rb") as source, stream as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with open(local_path, "rb") as source:
+            self._send(source, uri)
         os.unlink(local_path)
 
     def local_path(self, uri: str) -> str:
@@ -96,8 +89,16 @@ class BeamStorage:
     def exists(self, uri: str) -> bool:
         if _is_local(uri):
             return self._local.exists(uri)
-        with _remote_errors("look for", uri):
+        with remote_errors("look for", uri):
             return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
+
+    def count(self, uris: Sequence[str]) -> int:
+        """How many of these files there are; a folder of a bucket is listed once."""
+        if not uris or _is_local(uris[0]):
+            return sum(map(self.exists, uris))
+        folders = {uri.rpartition("/")[0] for uri in uris}
+        found = {file.uri for folder in folders for file in self.files_under(folder)}
+        return len(found.intersection(uris))
 
     def is_whole(self, uri: str) -> bool:
         return self.exists(uri)
@@ -114,7 +115,7 @@ class BeamStorage:
         if _is_local(pattern):
             return self._local.matching(pattern)
         # Beam's `**/` wants a folder, and its `?` takes a slash: it may list more, never less.
-        with _remote_errors("list", pattern):
+        with remote_errors("list", pattern):
             found = FileSystems.match([pattern.replace("**/", "**")])[0].metadata_list
         matches = re.compile(glob_expression(pattern), re.DOTALL).fullmatch
         files = [
@@ -128,8 +129,16 @@ class BeamStorage:
         if _is_local(uri):
             self._local.delete(uri)
             return
-        paths = [file.uri for file in self.files_under(uri)] or [uri]
-        FileSystems.delete([path for path in paths if FileSystems.exists(path)])
+        with remote_errors("delete", uri):
+            found = [file.uri for file in self.files_under(uri)]
+            FileSystems.delete(found or [path for path in [uri] if FileSystems.exists(path)])
+
+    def _send(self, source: BinaryIO, uri: str) -> None:
+        with (
+            remote_errors("write", uri),
+            FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+        ):
+            shutil.copyfileobj(source, target, _REMOTE_BUFFER)
 
     def _download(self, uri: str) -> str:
         files = self.matching(glob.escape(uri))
@@ -158,13 +167,13 @@ class _RemoteStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _remote_errors("read", self._uri):
+        with remote_errors("read", self._uri):
             data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _remote_errors("read", self._uri):
+        with remote_errors("read", self._uri):
             self._stream.seek(offset, whence)
             return int(self._stream.tell())
 
@@ -175,56 +184,6 @@ class _RemoteStream(io.RawIOBase):
         if not self.closed:
             super().close()
             self._stream.close()
-
-
-@contextlib.contextmanager
-def _remote_errors(verb: str, uri: str) -> Iterator[None]:
-    """Each client has its own errors; one that is missing is told by nearly any of them.
-
-    Clients try for minutes before they give up. A bucket that has not answered for so long is not
-    asked again by this process: else a manifest of its files would take for ever.
-    """
-    bucket = "/".join(uri.split("/")[:3])
-    _refuse_without_credentials(verb, uri)
-    if bucket in _SILENT:
-        said = f"{bucket} did not answer before: {_SILENT[bucket]}"
-        raise InputError(f"cannot {verb} {uri}: {said}") from OSError(said)
-    started = time.monotonic()
-    try:
-        yield
-    except InputError:
-        raise
-    except _NO_CLIENT as error:
-        scheme = uri.partition("://")[0]
-        raise InputError(
-            f"cannot {verb} {uri}: no client for {scheme}:// is installed or set up: {error}"
-        ) from error
-    except Exception as error:
-        if time.monotonic() - started > _PATIENCE_SECONDS:
-            _SILENT[bucket] = str(error)
-        trouble = error if isinstance(error, OSError) else OSError(str(error))
-        raise InputError(f"cannot {verb} {uri}: {error}") from trouble
-
-
-def _refuse_without_credentials(verb: str, uri: str) -> None:
-    """InputError where S3 would be asked without credentials: its client tries for minutes."""
-    if uri.startswith("s3://") and not _has_s3_credentials():
-        raise InputError(
-            f"cannot {verb} {uri}: there are no credentials for s3://. Set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and --s3_secret_access_key"
-        )
-
-
-@lru_cache(maxsize=1)
-def _has_s3_credentials() -> bool:
-    """Whether the client would find some, where it is installed."""
-    try:
-        import boto3
-    except ImportError:
-        return True  # that it is missing is told when it is asked for
-    options = getattr(FileSystems, "_pipeline_options", None)
-    given = options is not None and options.get_all_options().get("s3_access_key_id")
-    return bool(given) or boto3.Session().get_credentials() is not None
 
 
 class RecordedStorage(BeamStorage):
@@ -300,14 +259,20 @@ class RecordedStorage(BeamStorage):
         if _is_local(uri):
             remove_recorded(self._folder, uri)
             return
-        noted = [record_uri(self._folder, uri)]
-        noted += [file.uri for file in self.files_under(records_uri(self._folder, uri))]
-        for record in noted:
-            if self.exists(record):
-                named = recorded_names(self._folder, record, self.read(record))
-                for file in named or [recorded_uri(self._folder, record)]:
-                    super().delete(file)
-                super().delete(record)
+        records = [file.uri for file in self.files_under(records_uri(self._folder, uri))]
+        records += [one for one in [record_uri(self._folder, uri)] if self.exists(one)]
+        noted: set[str] = set()
+        for record in records:
+            data = self.read(record) if names_files(record) else b""
+            noted.update(recorded_names(self._folder, record, data))
+            noted.add(recorded_uri(self._folder, record))
+        there = {file.uri for file in self.files_under(uri)}
+        there |= {one for one in noted & {uri} if FileSystems.exists(one)}
+        with remote_errors("delete", uri):
+            # Records go last: what has none would stay for ever.
+            for some in (sorted(noted & there), records):
+                if some:
+                    FileSystems.delete(some)
 
     def _is_inside(self, uri: str) -> bool:
         return bool(record_uri(self._folder, uri))

@@ -14,7 +14,7 @@ from copydetect.images.decoding import decode
 from copydetect.types import Pixels
 
 _TALLEST_PX = 8000
-_TIMEOUT_S = 120
+_TIMEOUT_S = 600
 _HEAD = '<!doctype html><meta charset=utf-8><body style="margin:0">'
 
 Block = tuple[str, int, int]

@@ -1,6 +1,6 @@
-"""Made pairs of small designs: boards, codes, patterns, icons, and one picture with two captions.
+"""Made pairs of small designs: boards, codes, patterns, icons, captions and watermarks.
 
-They share a grid, a frame, a style or a photo, and say something else.
+They share a grid, a frame, a style, a photo or a watermark, and show something else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from copydetect.training.hard_copies import Watermark
 from copydetect.training.look_alikes import FONTS, Pair, some_colour, some_words
 from copydetect.types import Pixels
 
@@ -43,6 +44,15 @@ def captions(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
             _caption(rng, canvas, at_top, bar, font, max(size, 0.4), outlined)
         made.append(canvas)
     return made[0], made[1]
+
+
+def watermarks(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
+    """Two pictures of one size below one watermark."""
+    first = pictures[0]
+    size = first.shape[1], first.shape[0]
+    second = np.asarray(cv2.resize(pictures[1], size, interpolation=cv2.INTER_AREA), np.uint8)
+    mark = Watermark.drawn(rng)
+    return mark(first), mark(second)
 
 
 def boards(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
@@ -133,12 +143,16 @@ def icons(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
 
 KINDS: dict[str, Callable[[np.random.Generator, list[Pixels]], Pair]] = {
     "captions": captions,
+    "watermarks": watermarks,
     "boards": boards,
     "codes": codes,
     "patterns": patterns,
     "icons": icons,
 }
 """Each takes a generator and at least two pictures, and makes two images that are no copies."""
+
+OVER_PICTURES = ("captions", "watermarks")
+"""Those whose first image is an edited copy of the first picture."""
 
 
 def _caption(

@@ -1,50 +1,34 @@
 """pairs with their relation → the decision on relations: boosted trees, stored as plain numbers.
 
-    python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
-    python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
-    python -m copydetect.pipelines.recipes relations collect FEATURES --pictures FOLDER …
     python -m copydetect.pipelines.recipes relations fit FEATURES --output decision-relations.json
 
-`collect` opens pairs as verification does and keeps the numbers that it makes of them, a file for
-each source; run it as often as there are sources. Videos, and folders of photos of one scene, in
-order, go with --frames; folders of pictures of which no two are copies with --pictures; pages need
-a Chromium. Figures are measured on sources that were left out: all pairs of one source are in one
-fold.
+FEATURES is what `relation_sources` has collected: pairs are opened as verification does, and the
+numbers that it makes of them are kept. Figures are measured on sources that were left out: all
+pairs of one source are in one fold.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.keypoints import extract, load_quantiser, quantise
-from copydetect.errors import InputError, OptionError
+from copydetect.errors import OptionError
 from copydetect.evaluation.metrics import (
     micro_average_precision,
     precision_recall_curve,
     recall_at_precision,
 )
-from copydetect.storage.files import LocalStorage
 from copydetect.training.decision import plain_trees
 from copydetect.training.near_copies import are_near_copies
-from copydetect.training.pictures import pack_pictures
-from copydetect.training.relation_pairs import (
-    RelatedPair,
-    copies_of,
-    limited,
-    of_designs,
-    of_frames,
-    of_look_alikes,
-)
+from copydetect.training.relation_pairs import RelatedPair, limited
 from copydetect.types import COPY_RELATIONS, Pixels
 from copydetect.verification.decisions import load_decision
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
@@ -52,8 +36,7 @@ from copydetect.verification.regions import joint_confidence
 from copydetect.verification.relations import NAMES, TOLD, closer_values
 
 _FOLDS = 3
-_FRAMES, _FRAME_PX, _SHORT_SIDE_PX, _SMALLEST_PX = 18, 720, 448, 16
-_SEARCHED_PX = 192
+_SMALLEST_PX, _SEARCHED_PX = 16, 192
 _ALIKE = 0.75
 """Correlation of the middle band in nearly all windows from which the pictures count as one."""
 
@@ -218,76 +201,3 @@ def _figures(
         one: round(float((said[pairs.relations == one] == one).mean()), 3) for one in TOLD
     }
     return found
-
-
-def _video(path: Path, rng: np.random.Generator) -> list[Pixels]:
-    """Some frames of a video, in order, a few of them close together."""
-    reader = cv2.VideoCapture(str(path))
-    frames: list[Pixels] = []
-    while len(frames) < 600:
-        there, frame = reader.read()
-        if not there:
-            break
-        shown = np.ascontiguousarray(np.asarray(frame, np.uint8)[..., ::-1])
-        frames.append(limited(shown, _FRAME_PX))
-    starts = rng.integers(0, max(len(frames), 1), _FRAMES // 3)
-    chosen = {min(int(s) + gap, len(frames) - 1) for s in starts for gap in (0, 5, 15)}
-    return [frames[i] for i in sorted(chosen)] if frames else []
-
-
-def _pictures(path: Path, folder: Path) -> list[Pixels]:
-    return list(pack_pictures(LocalStorage(), str(path), folder, _SHORT_SIDE_PX))
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """Where pairs come from.
-
-    designs: looks of each design of pages, which `chromium`, a program, draws; frames: videos, or
-    folders of photos of one scene; pictures: folders of pictures of which no two are copies; each:
-    look-alikes of each kind.
-    """
-
-    designs: int = 0
-    chromium: str = "chromium"
-    frames: tuple[Path, ...] = ()
-    pictures: tuple[Path, ...] = ()
-    each: int = 8
-    seed: int = 0
-
-
-def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
-    """Write what is measured of the pairs of each source; its name, and how many pairs."""
-    features.mkdir(parents=True, exist_ok=True)
-    for name, pairs in _pairs_of(options, features / "packed"):
-        np.savez(features / f"{name}.npz", **vars(pairs))
-        yield name, len(pairs.values)
-
-
-def _pairs_of(options: SourceOptions, work: Path) -> Iterator[tuple[str, Labelled]]:
-    """Each source with its pairs."""
-    rng = np.random.default_rng(options.seed)
-    if options.designs:
-        yield "designs", measure_pairs(of_designs(rng, options.designs, options.chromium))
-    for path in options.frames:
-        packed = work / f"frames-{path.stem}"
-        frames = _pictures(path, packed) if path.is_dir() else _video(path, rng)
-        if len(frames) < 3:
-            raise InputError(f"{path} has {len(frames)} frames or photos; 3 are needed")
-        yield path.stem, measure_pairs(of_frames(rng, frames, path.stem, options.each))
-    for path in options.pictures:
-        pictures = _pictures(path, work / f"pictures-{path.stem}")
-        copies = copies_of(rng, pictures, pictures, f"copies {path.stem}", 8 * options.each)
-        yield f"copies-{path.stem}", measure_pairs(copies)
-        yield f"made-{path.stem}", measure_pairs(of_look_alikes(rng, pictures, options.each))
-
-
-def read_collected(folder: Path) -> Labelled:
-    """What `collect` has left of all sources; InputError where that is nothing."""
-    files = [np.load(path) for path in sorted(folder.glob("*.npz"))]
-    if not files:
-        raise InputError(f"{folder} holds no features: run collect first")
-    columns = [
-        np.concatenate([one[name] for one in files]) for name in ("values", "relations", "sources")
-    ]
-    return Labelled(*columns)

@@ -17,6 +17,7 @@ from copydetect import edits
 from copydetect.edits.edit import resized
 from copydetect.training import drawn_alikes, look_alikes
 from copydetect.training.browser import render
+from copydetect.training.hard_copies import drawn_over, marked, strongly_edited
 from copydetect.training.page_contents import Fields, changed
 from copydetect.training.page_designs import DESIGNS
 from copydetect.training.page_looks import Look
@@ -39,6 +40,7 @@ _MADE_ALIKE: dict[str, Relation] = {
     "one_template": "none",
     "one_background": "none",
     "captions": "changed_content",
+    "watermarks": "none",
     "boards": "same_layout",
     "codes": "same_layout",
     "patterns": "none",
@@ -88,9 +90,15 @@ def _of_design(
         yield RelatedPair(degraded(rng, page, 1.0), page, "same_picture", f"design {name}")
         return
     yield from copies_of(rng, [page], drawn, f"design {name}", 2)
+    yield from hard_copies_of(rng, [page], f"design {name}", 2)
     if DESIGNS[name].paper:
         again = scanned(rng, page), scanned(rng, page)
         yield RelatedPair(*again, "same_picture", f"scan {name}")
+        worked_with = degraded(rng, marked(rng, page))
+        yield RelatedPair(worked_with, degraded(rng, page), "edited", f"scan {name}")
+        if differ(page, others[0]):
+            other = degraded(rng, others[0])
+            yield RelatedPair(worked_with, other, "changed_content", f"scan {name}")
 
 
 def of_frames(
@@ -102,8 +110,12 @@ def of_frames(
         reach = int(rng.choice([1, 1, 2, 3, 5, len(frames)]))
         second = min(first + 1 + int(rng.integers(reach)), len(frames) - 1)
         if differ(frames[first], frames[second]):
-            yield _pair(rng, frames[first], frames[second], "same_scene", source)
+            shown = frames[first]
+            if rng.random() < 0.2:
+                shown = limited(drawn_over(rng, shown, frames), 1400)
+            yield _pair(rng, shown, frames[second], "same_scene", source)
     yield from copies_of(rng, frames, frames, source, max(2, count // 2))
+    yield from hard_copies_of(rng, frames, source, max(2, count // 4))
 
 
 def of_strangers(
@@ -121,7 +133,7 @@ def of_look_alikes(
     """What `look_alikes` and `drawn_alikes` make of pictures, and copies of what is drawn."""
     for name, make in {**look_alikes.KINDS, **drawn_alikes.KINDS}.items():
         source = f"made {name}"
-        for _ in range(each):
+        for _ in range(3 * each if name in drawn_alikes.OVER_PICTURES else each):
             drawn = [pictures[int(i)] for i in rng.choice(len(pictures), 7, replace=False)]
             first, second = make(rng, drawn)
             yield _pair(rng, first, second, _MADE_ALIKE[name], source)
@@ -129,7 +141,7 @@ def of_look_alikes(
                 yield from copies_of(rng, [first], drawn, source, 1)
                 small = limited(first, max(first.shape[:2]) // int(rng.integers(2, 5)))
                 yield RelatedPair(small, degraded(rng, first), "same_picture", source)
-            if name == "captions":
+            if name in drawn_alikes.OVER_PICTURES:
                 clean = degraded(rng, drawn[0])
                 yield RelatedPair(degraded(rng, first), clean, "edited", source)
 
@@ -154,6 +166,18 @@ def copies_of(
         if rng.random() < 0.2:
             second = edits.make_copy(picture, rng, edits.mix_named("mild"), pasted).pixels
         yield RelatedPair(limited(first, 1400), second, "edited", source)
+
+
+def hard_copies_of(
+    rng: np.random.Generator, pictures: Sequence[Pixels], source: str, count: int
+) -> Iterator[RelatedPair]:
+    """Pictures beside themselves with something drawn over, or strongly edited, by turns."""
+    for number in range(count):
+        picture = pictures[int(rng.integers(len(pictures)))]
+        pasted = [pictures[int(i)] for i in rng.integers(len(pictures), size=4)]
+        edit = strongly_edited if number % 2 else drawn_over
+        copy = degraded(rng, edit(rng, picture, pasted), 0.4)
+        yield RelatedPair(limited(copy, 1400), degraded(rng, picture, 0.4), "edited", source)
 
 
 def degraded(rng: np.random.Generator, picture: Pixels, share: float = 0.6) -> Pixels:

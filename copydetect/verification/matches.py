@@ -27,6 +27,7 @@ from copydetect.verification.proposals import (
     of_pixels,
     of_search,
     of_searched_features,
+    of_stretched,
 )
 from copydetect.verification.regions import (
     further_alignments,
@@ -53,6 +54,10 @@ agree, nor worth laying."""
 _ALIKE, _VOTED = 0.2, 0.1
 """Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
 two benchmarks 5 have less of both."""
+_LIKELY, _MUCH_ALIKE = -4.0, 0.5
+"""Score of a pair whose query is stretched as well; similarity, where scores mean nothing."""
+_UNEXPLAINED = 0.02
+"""That is done where nothing that was tried makes a pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
 
@@ -144,8 +149,11 @@ def verify_pair(
         return _identical_match(query, reference, candidate)
     if query.has_too_little or reference.has_too_little:
         return replace(_strangers(candidate), confidence=believe(0.0, 0.0), reason=TOO_LITTLE)
-    short = _falls_short(candidate, options)
-    evidence = collect_evidence(query, reference, correspondences, options, decision, short)
+    evidence = collect_evidence(
+        *(query, reference, correspondences, options, decision),
+        short=_falls_short(candidate, options),
+        likely=_is_likely(candidate, options),
+    )
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
@@ -241,22 +249,26 @@ def collect_evidence(
     options: MatchOptions,
     decision: Decision | None,
     short: float = -math.inf,
+    likely: bool = True,
 ) -> list[Evidence]:
     """What speaks for the pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then the features that it compared, then full matching,
-    then direct alignment; each only while the pair is undecided and in time. Without a decision
-    everything is tried. short: by how much, in log-odds, the candidate falls short of being matched
-    in full whatever the search's features show.
+    then direct alignment, then full matching of the stretched query; each only while the pair is
+    undecided and in time. Without a decision everything is tried. short: by how much, in log-odds,
+    the candidate falls short of being matched in full whatever the search's features show; likely:
+    whether the query is stretched where nothing else explains the pair.
     """
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
-    for propose in (of_search, of_searched_features, of_features, of_pixels):
+    for propose in (of_search, of_searched_features, of_features, of_pixels, of_stretched):
         # More features cost most by far, and those of the search have been compared by now.
         if propose is of_features and not _promises(collected, query, reference, short):
             continue
         if propose is of_pixels and short > _TOO_FAR_TO_LAY:
+            continue
+        if propose is of_stretched and not (likely and _is_unexplained(collected)):
             continue
         found = [
             evidence
@@ -270,6 +282,19 @@ def collect_evidence(
         if late or any(one.confidence >= options.decided for one in collected):
             break
     return collected
+
+
+def _is_likely(candidate: Candidate, options: MatchOptions) -> bool:
+    """Whether the search speaks for a pair, or there was none."""
+    if math.isnan(candidate.similarity) and math.isnan(candidate.votes):
+        return True
+    if options.scored:
+        return candidate.score >= _LIKELY
+    return candidate.similarity >= _MUCH_ALIKE
+
+
+def _is_unexplained(collected: list[Evidence]) -> bool:
+    return all(one.confidence < _UNEXPLAINED for one in collected)
 
 
 def _falls_short(candidate: Candidate, options: MatchOptions) -> float:

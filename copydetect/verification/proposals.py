@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.homographies import project
+from copydetect.edits.edit import resized
+from copydetect.homographies import inverse, project
 from copydetect.verification.correspondences import match_features
 from copydetect.verification.direct import align_directly
 from copydetect.verification.geometry import Alignment, align_regions, is_plausible
@@ -14,6 +19,8 @@ from copydetect.verification.pair_images import LocalFeatures, PairImage
 
 SearchPoints = npt.NDArray[np.float32] | None
 """(n, 4) query x, y, reference x, y in fractions of each image's longer side, if searched for."""
+
+_STRETCH = 3.0
 
 Proposal = tuple[Alignment, int, int]
 """An alignment, the inliers of the best one in the other orientation, and how many full matching
@@ -59,6 +66,33 @@ def of_pixels(
         (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
         for found in direct
     ]
+
+
+def of_stretched(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> Iterator[Proposal]:
+    """Alignments of all features, those of the query as it is when stretched along either axis.
+
+    SIFT bears no more than about one and a half times the scale along one axis. Stretched threefold
+    (at the same area), features of what was stretched two to four and a half times are found.
+    """
+    for across in (_STRETCH**0.5, _STRETCH**-0.5):
+        made = query.rendering(("stretched", across), partial(_stretched, query, across))
+        there = inverse(made.to_full) @ query.to_full
+        for one, rival, regions in _in_both_orientations(
+            made, reference, made.features, reference.features, max_regions
+        ):
+            matrix = np.asarray(one.matrix @ there, np.float64)
+            if is_plausible(matrix, query, reference):
+                inliers = project(inverse(there), one.inlier_query_px).astype(np.float32)
+                yield replace(one, matrix=matrix, inlier_query_px=inliers), rival, regions
+
+
+def _stretched(image: PairImage, across: float) -> PairImage:
+    """The image wider by a factor and flatter by the same."""
+    size = round(image.width_px * across), round(image.height_px / across)
+    pixels = resized(image.pixels, max(size[0], 1), max(size[1], 1))
+    return replace(image, pixels=pixels, keypoints=None, opacity=None, later=(), reopen=None)
 
 
 def _in_both_orientations(

@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,7 @@ from copydetect.workers.threads import work_in_one_thread
 _LOCK, _LAST_TRY = threading.Lock(), threading.Lock()
 _POOLS: dict[int, ProcessPoolExecutor] = {}
 """Of this process, by their size: that of the job, and one of a single process for last tries."""
+_FIRST: list[Callable[[], object]] = []
 
 
 class WorkerError(CopydetectError):
@@ -104,7 +105,7 @@ class Processes:
                 self.count,
                 context=multiprocessing.get_context("fork") if forks else None,
                 initializer=_begin,
-                initargs=(os.getpid(),),
+                initargs=(os.getpid(), tuple(_FIRST)),
             )
         except OSError as error:
             # What processes share lies in shared memory, of which there may be none left.
@@ -129,8 +130,16 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def _begin(parent: int) -> None:
+def begin_with(act: Callable[[], object]) -> None:
+    """Have processes that are started from now on do this first: one that is no fork knows nothing
+    of what this one was told. It replaces what was to be done before."""
+    _FIRST[:] = [act]
+
+
+def _begin(parent: int, first: Sequence[Callable[[], object]]) -> None:
     """Leave Ctrl-C to the parent process, and end when it has ended, however that was."""
+    for act in first:
+        act()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

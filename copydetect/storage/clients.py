@@ -1,0 +1,118 @@
+"""Clients of object stores: what they are told, one for all calls, their errors in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from copydetect.errors import InputError
+
+_NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
+_NOT_ALLOWED = (401, 403)
+_PATIENCE_SECONDS = 60.0
+_SILENT: dict[str, str] = {}
+"""Buckets that have not answered, and what their clients said."""
+_KEPT: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
+"""What a client of S3 was told and what it holds when it is new, by its process and the identity of
+what it was told, which is one object for all calls."""
+_MAKING = threading.Lock()
+
+
+def reach_with(flags: Sequence[str]) -> None:
+    """Tell Beam's file systems its options, such as the address of a bucket, in this process."""
+    FileSystems.set_options(PipelineOptions(list(flags)))
+
+
+@contextlib.contextmanager
+def remote_errors(verb: str, uri: str) -> Iterator[None]:
+    """Each client has its own errors; one that is missing is told by nearly any of them.
+
+    Clients try for minutes before they give up. A bucket that has not answered for so long is not
+    asked again by this process: else a manifest of its files would take for ever.
+    """
+    bucket = "/".join(uri.split("/")[:3])
+    if uri.startswith("s3://"):
+        _refuse_without_credentials(verb, uri)
+        share_s3_clients()
+    if bucket in _SILENT:
+        said = f"{bucket} did not answer before: {_SILENT[bucket]}"
+        raise InputError(f"cannot {verb} {uri}: {said}") from OSError(said)
+    started = time.monotonic()
+    try:
+        yield
+    except InputError:
+        raise
+    except _NO_CLIENT as error:
+        scheme = uri.partition("://")[0]
+        raise InputError(
+            f"cannot {verb} {uri}: no client for {scheme}:// is installed or set up: {error}"
+        ) from error
+    except Exception as error:
+        said = _said(error)
+        if time.monotonic() - started > _PATIENCE_SECONDS:
+            _SILENT[bucket] = said
+        trouble = error if isinstance(error, OSError) else OSError(said)
+        raise InputError(f"cannot {verb} {uri}: {said}") from trouble
+
+
+def _said(error: Exception) -> str:
+    """What a store has answered, out of what Beam's file systems wrap it in."""
+    cause: Any = error
+    while isinstance(cause, BeamIOError) and cause.exception_details:
+        cause = next(iter(cause.exception_details.values()))
+    text = " ".join(str(getattr(cause, "message", "") or cause).split())
+    if getattr(cause, "code", None) in _NOT_ALLOWED:
+        return f"{text} (these credentials may not do that, or there are none)"
+    return text
+
+
+def _refuse_without_credentials(verb: str, uri: str) -> None:
+    """InputError where S3 would be asked without credentials: its client tries for minutes."""
+    if not _has_s3_credentials():
+        raise InputError(
+            f"cannot {verb} {uri}: there are no credentials for s3://. Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and --s3_secret_access_key"
+        )
+
+
+@lru_cache(maxsize=1)
+def _has_s3_credentials() -> bool:
+    """Whether the client would find some, where it is installed."""
+    try:
+        import boto3
+    except ImportError:
+        return True  # that it is missing is told when it is asked for
+    options = getattr(FileSystems, "_pipeline_options", None)
+    given = options is not None and options.get_all_options().get("s3_access_key_id")
+    return bool(given) or boto3.Session().get_credentials() is not None
+
+
+@lru_cache(maxsize=1)
+def share_s3_clients() -> None:
+    """Have Beam's S3 use one client of boto3 in a process: it makes one for every call, which takes
+    .2 s of CPU. Clients may be shared by threads, and not by processes."""
+    try:
+        from apache_beam.io.aws.clients.s3 import boto3_client
+    except ImportError:
+        return
+    kind: Any = boto3_client.Client
+    make = kind.__init__
+
+    def shared(client: Any, options: Any) -> None:
+        told = os.getpid(), id(options)
+        with _MAKING:
+            if told not in _KEPT:
+                make(client, options)
+                _KEPT[told] = options, dict(vars(client))
+            vars(client).update(_KEPT[told][1])
+
+    kind.__init__ = shared
