@@ -41,6 +41,7 @@ COPIES = {
     "written over": written_over(),
     "grey": grey(PICTURE),
     "reduced": cv2.resize(PICTURE, (160, 120), interpolation=cv2.INTER_AREA),
+    "enlarged": cv2.resize(PICTURE, (640, 480), interpolation=cv2.INTER_CUBIC),
 }
 
 

@@ -102,6 +102,20 @@ def test_two_edits_are_less_like_each_other_than_like_the_original() -> None:
     assert not judged(*map(history, many), pairs=star).sign("central").any()
 
 
+def test_the_original_lies_fewest_edits_away_from_the_others() -> None:
+    """Of four pictures one is mirrored, one stretched and one darker."""
+    own = {"a": ["mirrored"], "b": ["stretched"], "c": [], "d": ["brightness or contrast changed"]}
+    pairs = [
+        {"query_id": one, "reference_id": other, "similarity": 0.8, "edits": own[one] + own[other]}
+        for one, other in combinations(own, 2)
+    ]
+    found = judged(*map(history, own), pairs=pairs)
+    assert int(np.argmax(found.scores)) == 2
+    assert found.why(2, [0, 1, 3]) == ["fewest edits lie between it and the others"]
+    alone = judged(history("a"), history("c"), pairs=[pairs[1]])
+    assert not alone.sign("unedited").any()
+
+
 def test_nothing_known_is_uncertain() -> None:
     found = judged(history("a.jpg"), history("b.jpg"))
     assert found.chance(0, [0, 1]) == 0.5

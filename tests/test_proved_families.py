@@ -9,7 +9,12 @@ import pytest
 
 from copydetect.types import Candidate
 from copydetect.verification.calibration import IDENTITY, Calibration, ProbabilityMap
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.proved_families import (
+    Prior,
+    between_members,
+    in_proved_families,
+    numbered,
+)
 
 BY_SCORE = Calibration(ProbabilityMap(confidence=1.0, score=0.2), (), "")
 
@@ -75,3 +80,44 @@ def test_what_speaks_against_strangers_does_not_speak_against_other_words(prior:
     assert prior.confidence(proof, 0.3, IDENTITY) <= max(proof, prior.odds * proof)
     assert prior.confidence(1.0, 0.0, BY_SCORE) == 1
     assert 0 <= prior.confidence(0.0, 0.0, BY_SCORE) < 0.01
+
+
+def told_between_members(
+    crowded: str, others: dict[str, str], refused: set[str] = frozenset()
+) -> dict[str, bool]:
+    """Which pairs of a family, and of images that were compared with some of it, are of members.
+
+    others: image → with which ones it was compared; refused: pairs that are no copies.
+    """
+    every = [f"{a}{b}" for a in crowded for b in crowded if a < b]
+    every += [f"{min(a, b)}{max(a, b)}" for a, of in others.items() for b in of]
+    every = list(dict.fromkeys(every))
+    family = np.array([set(pair) <= set(crowded) for pair in every])
+    copies = np.array([pair not in refused for pair in every])
+    found = between_members(numbered([(a, b) for a, b in every]), family, copies)
+    return dict(zip(every, found.tolist(), strict=True))
+
+
+def test_an_image_that_matches_most_of_a_family_is_a_member() -> None:
+    """Heavy edits are not crowded themselves: their pairs with each other are of the family."""
+    found = told_between_members("abcde", {"x": "abcdy", "y": "abcx"}, {"xy", "dx"})
+    assert all(found.values())
+
+
+def test_look_alikes_that_match_one_or_two_of_a_family_are_none() -> None:
+    found = told_between_members("abcde", {"x": "abcde", "y": "ab"}, {"ax", "bx", "cx"})
+    assert {pair for pair, inside in found.items() if not inside} == {
+        pair for pair in found if set(pair) & set("xy")
+    }
+
+
+def test_a_member_that_matches_few_of_its_family_speaks_for_no_pair() -> None:
+    found = told_between_members("abcde", {}, {"ae", "be", "ce"})
+    assert [pair for pair, inside in found.items() if not inside] == ["ae", "be", "ce", "de"]
+
+
+def test_images_of_two_families_are_not_members_of_one() -> None:
+    ends = numbered([("a", "b"), ("b", "c"), ("x", "y"), ("y", "z"), ("a", "x")])
+    family = np.array([True, True, True, True, False])
+    assert between_members(ends, family, family).tolist() == family.tolist()
+    assert not between_members(ends, np.zeros(5, bool), family).any()

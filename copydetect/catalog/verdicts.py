@@ -22,7 +22,12 @@ from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
 from copydetect.types import COPY_RELATIONS, Candidate
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import Priors, in_proved_families
+from copydetect.verification.proved_families import (
+    Priors,
+    between_members,
+    in_proved_families,
+    numbered,
+)
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -240,6 +245,8 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
     families = _families(candidates, crowded, sure >= least)
     sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
+    families |= _between_members(candidates, families, sure >= least)
+    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
     copies = (sure >= least) | _bools(pc.is_in(verdicts["relation"], value_set=counted))
     before = _bools(verdicts["is_copy"])
@@ -260,6 +267,14 @@ def _families(candidates: pa.Table, crowded: Bools, copies: Bools) -> Bools:
     some = [Candidate(**row) for row in candidates.take(pa.array(rows)).to_pylist()]
     found[rows] = in_proved_families(some, copies[rows].tolist())
     return found
+
+
+def _between_members(candidates: pa.Table, families: Bools, copies: Bools) -> Bools:
+    """(n,) bool: which other pairs are between members of proved families."""
+    if not families.any():
+        return families
+    names = (candidates[name].to_pylist() for name in ("query_id", "reference_id"))
+    return between_members(numbered(list(zip(*names, strict=True))), families, copies)
 
 
 def _relations(

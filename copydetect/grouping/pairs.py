@@ -111,14 +111,34 @@ class VerifiedPairs:
         0, too, in components of two, which are equally like each other, and of so many that not
         all of their pairs were looked at.
         """
+        surplus = np.where(self.is_copy, np.nan_to_num(self.similarity) - _OF_STRANGERS, 0.0)
+        _, sums = self._sums(np.maximum(surplus, 0.0), image_count)
+        sizes, small = self._sizes(image_count)
+        return np.where(small, sums / np.maximum(sizes - 1, 1), 0.0)
+
+    def edits_away(self, image_count: int) -> Floats:
+        """(images,) how many edits lie between each and the others that it matches, on average.
+
+        0 where `closeness` is: between two images alone lie the same edits.
+        """
+        edits = np.array([len(one) for one in self.edits], np.float64)
+        matched, sums = self._sums(np.where(self.is_copy, edits, 0.0), image_count)
+        _, small = self._sizes(image_count)
+        return np.where(small, sums / np.maximum(matched, 1), 0.0)
+
+    def _sums(self, values: Floats, image_count: int) -> tuple[Floats, Floats]:
+        """(images,) the number of accepted pairs of each image, and the sum of their values."""
+        matched, sums = np.zeros(image_count), np.zeros(image_count)
+        for end in (self.first, self.second):
+            np.add.at(matched, end, self.is_copy)
+            np.add.at(sums, end, values)
+        return matched, sums
+
+    def _sizes(self, image_count: int) -> tuple[Integers, npt.NDArray[np.bool_]]:
+        """(images,) of the component of each image, and whether all pairs of it were looked at."""
         _, component = self._connected(image_count)
         sizes = np.bincount(component)[component]
-        surplus = np.where(self.is_copy, np.nan_to_num(self.similarity) - _OF_STRANGERS, 0.0)
-        sums = np.zeros(image_count)
-        for end in (self.first, self.second):
-            np.add.at(sums, end, np.maximum(surplus, 0.0))
-        small = (sizes > 2) & (sizes <= _ALL_LOOKED_AT)
-        return np.where(small, sums / np.maximum(sizes - 1, 1), 0.0)
+        return sizes, (sizes > 2) & (sizes <= _ALL_LOOKED_AT)
 
     def _connected(self, image_count: int) -> tuple[int, npt.NDArray[np.int32]]:
         """The number of components of the accepted pairs, and that of each image."""

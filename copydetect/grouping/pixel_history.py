@@ -2,10 +2,9 @@
 
 Detail: what was enlarged or blurred loses nothing when it is reduced and enlarged again.
 
-Earlier JPEGs: compression leaves the coefficients of 8 × 8 blocks at multiples of its steps. A
-later one with finer steps, or a PNG, keeps that comb (double quantisation, Lukáš and Fridrich,
-DFRWS 2003). What was cut out of a JPEG, or mirrored, has the comb in blocks that do not start at
-its corner.
+Earlier JPEGs: a later one with finer steps, or a PNG, keeps the comb that compression leaves (see
+`images.compression`). What was cut out of a JPEG, or mirrored, has it in blocks that do not start
+at its corner.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.images.compression import POSITIONS, STEPS, coarsest_step, coefficients, combs, wave
+
 Floats = npt.NDArray[np.float32]
 
 _WINDOW_PX = 1024
@@ -27,17 +28,9 @@ _LOSES = 0.2
 """Of what the next octave holds: pictures as cameras and good reductions leave them lose .24 to .6
 when they are reduced by 1.25, enlarged ones .2 and less."""
 
-_POSITIONS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
-"""(row, column) of the coefficients that are looked at: low, so that they are seldom 0."""
-_STEPS = np.arange(2, 61)
-_LARGEST = 600
-_PERIODS = 12
-_FEWEST_BLOCKS = 30
-_COMB = 0.4
-"""Mean cosine of the coefficients' phase from which they are a comb: 1 on it, 0 for any."""
 _SHIFTED_COMB = 0.3
 """Where blocks start at the corner, the others reach .1 to .2."""
-_SHIFTED_POSITIONS = _POSITIONS[:3]
+_SHIFTED_POSITIONS = POSITIONS[:3]
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class PixelHistory:
     """What the pixels of a picture tell of its past.
 
     detail_factor: by how much it can be reduced without loss, 1…6; steps: of the coarsest JPEG that
-    it has been, for each of `_POSITIONS`, 1 where none shows; shifted: whether it shows the blocks
+    it has been, for each of `POSITIONS`, 1 where none shows; shifted: whether it shows the blocks
     of a JPEG that do not start at its corner.
     """
 
@@ -62,7 +55,8 @@ class PixelHistory:
 def pixel_history(luma: npt.NDArray[np.uint8]) -> PixelHistory:
     """luma: (h, w) uint8 brightness at full size, not turned."""
     middle = _middle(luma).astype(np.float32)
-    steps = tuple(_coarsest(_blocks_of(middle, position)) for position in _POSITIONS)
+    found = coefficients(middle)
+    steps = tuple(coarsest_step(found[:, number]) for number in range(len(POSITIONS)))
     known = sum(step > 1 for step in steps)
     shifted = known < len(steps) / 2 and _is_shifted(middle)
     return PixelHistory(detail_factor(middle), steps, shifted)
@@ -80,8 +74,8 @@ def earlier_steps(steps: tuple[int, ...], own: tuple[int, ...]) -> float:
 def own_steps(table: list[int] | None) -> tuple[int, ...]:
     """The steps of a JPEG's luminance table (64 numbers, row by row) at the positions above."""
     if table is None or len(table) < 64:
-        return (1,) * len(_POSITIONS)
-    return tuple(max(1, int(table[8 * row + column])) for row, column in _POSITIONS)
+        return (1,) * len(POSITIONS)
+    return tuple(max(1, int(table[8 * row + column])) for row, column in POSITIONS)
 
 
 def detail_factor(luma: Floats) -> float:
@@ -112,63 +106,22 @@ def _middle(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return luma[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
 
 
-def _wave(position: tuple[int, int]) -> Floats:
-    """(8, 8) the basis picture of a coefficient of the orthonormal DCT."""
-    places = np.arange(8)
-    waves = [
-        np.cos((2 * places + 1) * at * math.pi / 16) * math.sqrt((1 if at == 0 else 2) / 8)
-        for at in position
-    ]
-    return np.outer(*waves).astype(np.float32)
-
-
-def _blocks_of(luma: Floats, position: tuple[int, int]) -> Floats:
-    """(n,) this coefficient of all blocks."""
-    height, width = (side // 8 * 8 for side in luma.shape)
-    blocks = (luma[:height, :width] - 128).reshape(height // 8, 8, width // 8, 8)
-    found: Floats = np.einsum("aybx,yx->ab", blocks, _wave(position)).ravel()
-    return found
-
-
-def _coarsest(coefficients: Floats) -> int:
-    """The largest step of which the coefficients are multiples, 1 where they are of none."""
-    steps = _STEPS[_comb(_histogram(coefficients)) > _COMB]
-    return int(steps.max()) if len(steps) else 1
-
-
-def _histogram(coefficients: Floats) -> npt.NDArray[np.int64]:
-    rounded = np.clip(np.rint(coefficients), -_LARGEST, _LARGEST).astype(np.int64)
-    return np.bincount(rounded + _LARGEST, minlength=2 * _LARGEST + 1)
-
-
-def _comb(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(steps,) mean cosine of the phase of coefficients, without those around 0; NaN: too few."""
-    counts = _COUNTED @ histogram
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts >= _FEWEST_BLOCKS, _PHASES @ histogram / counts, np.nan)
-
-
-_VALUES = np.arange(-_LARGEST, _LARGEST + 1)
-_COUNTED = (np.abs(_VALUES) > _STEPS[:, None] / 2) & (np.abs(_VALUES) < _PERIODS * _STEPS[:, None])
-_PHASES = np.where(_COUNTED, np.cos(2 * math.pi * _VALUES / _STEPS[:, None]), 0.0)
-
-
 def _is_shifted(luma: Floats) -> bool:
     """Whether some blocks that don't start at the corner show combs."""
     height, width = (side - 7 for side in luma.shape)
     if min(height, width) < 64:
         return False
     filtered = [
-        np.asarray(
-            cv2.filter2D(luma - 128, cv2.CV_32F, _wave(position), anchor=(0, 0)), np.float32
-        )[:height, :width]
+        np.asarray(cv2.filter2D(luma - 128, cv2.CV_32F, wave(position), anchor=(0, 0)), np.float32)[
+            :height, :width
+        ]
         for position in _SHIFTED_POSITIONS
     ]
-    coarse = _STEPS >= 3
+    coarse = STEPS >= 3
     for top in range(8):
         for left in range(8):
-            combs = [_comb(_histogram(one[top::8, left::8].ravel()))[coarse] for one in filtered]
-            best = [np.nanmax(np.where(np.isnan(comb), -1, comb)) for comb in combs]
+            found = [combs(one[top::8, left::8])[coarse] for one in filtered]
+            best = [np.nanmax(np.where(np.isnan(comb), -1, comb)) for comb in found]
             if (top or left) and np.median(best) > _SHIFTED_COMB:
                 return True
     return False

@@ -3,7 +3,8 @@
 A crop is a copy of the whole: there its surroundings go on beyond what is shared. A picture inside
 another one comes from outside of it: it breaks off where it was pasted. What was drawn over a
 picture has edges of its own. What is softer, clipped, grey or enlarged was made from what is not.
-Each sign speaks for one side; where they contradict each other the direction stays unknown.
+Each sign speaks for one side; where they contradict each other the direction stays unknown. One
+needs no other beside it: the traces of one picture's compression in the other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
 from copydetect.verification.agreement import Overlap, overlap
+from copydetect.verification.compressed_before import compressed_before
 from copydetect.verification.evidence import Evidence, frame
 from copydetect.verification.pair_images import Floats, PairImage
 
@@ -38,7 +40,9 @@ _ALIKE = 0.7
 _SQUARE = 0.08
 _SOFTER = 0.3
 _FINER_OCTAVES = 0.3
-_DETAIL = 0.28
+_DETAIL, _NO_DETAIL = 0.27, 0.2
+"""What a reduction loses, as a part of what the octave beyond holds. Of 138 enlarged copies 3 lose
+more than .27, of 209 originals of reduced ones 9 less than .2."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Signs:
     """What tells a copy, and what was done to it; 0 where it tells nothing.
 
     in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
-    out of it. drawn, softer, greyer, coarser: 1 where the query has something drawn over it, is
-    blurred, has lost its colour, or has lost px that show something; −1 for the reference.
+    out of it. drawn, softer, greyer, resized: 1 where the query has something drawn over it, is
+    blurred, has lost its colour, or has lost px that show something or gained some that show
+    nothing; −1 for the reference. compressed: 1 where the query shows the compression of the
+    reference, −1 the other way round.
     gain, offset: what brings the query's grey levels to the reference's; saturation: log2 of the
     reference's over the query's; hue: correlation of the colours of both, NaN without colours.
     """
@@ -57,15 +63,21 @@ class Signs:
     drawn: float
     softer: float
     greyer: float
-    coarser: float
+    resized: float
+    compressed: float
     gain: float
     offset: float
     saturation: float
     hue: float
 
 
-def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Signs:
-    """Look at borders, at what differs, and at what agrees."""
+def signs_of(
+    evidence: Evidence, query: PairImage, reference: PairImage, closer: Matrix | None = None
+) -> Signs:
+    """Look at borders, at what differs, and at what agrees.
+
+    closer: query px → reference px of both at full size, as a closer look has refined it.
+    """
     matrix = evidence.alignment.matrix
     pair = overlap(matrix, query, reference) or evidence.pair
     agree = _spread(evidence.cells.agree, evidence.pair, pair)
@@ -86,7 +98,8 @@ def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Sign
         drawn=_drawn(pair, agree, gain, offset) if enough else 0.0,
         softer=_softer(pair, agree, gain, evidence["blur_px"]) if enough else 0.0,
         greyer=greyer,
-        coarser=_coarser(evidence, query, reference),
+        resized=_resized(evidence, query, reference),
+        compressed=_compressed(closer, query, reference),
         gain=gain if enough else 1.0,
         offset=offset if enough else 0.0,
         saturation=saturation,
@@ -96,12 +109,14 @@ def signs_of(evidence: Evidence, query: PairImage, reference: PairImage) -> Sign
 
 def direction_of(signs: Signs) -> Direction:
     """Which of the two was made from the other, or unknown."""
+    if signs.compressed:
+        return "query_is_copy" if signs.compressed > 0 else "reference_is_copy"
     votes = (
         signs.in_query - signs.in_reference,
         0.7 * signs.drawn,
         0.6 * signs.softer,
         0.5 * signs.greyer,
-        0.5 * signs.coarser,
+        0.5 * signs.resized,
     )
     score = sum(votes)
     against = -min(votes) if score > 0 else max(votes)
@@ -282,29 +297,44 @@ def _compare_colours(query: Floats, reference: Floats) -> tuple[float, float, fl
     return 0.0, math.log2(spread[1] / spread[0]), both
 
 
-def _coarser(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
-    """1 where the reference has more px for what is shared, and detail in them; −1 the query."""
+def _resized(evidence: Evidence, query: PairImage, reference: PairImage) -> float:
+    """1 where the reference has more px for what is shared, and detail in them, or the query has
+    more and none in them; −1 the other way round."""
     if evidence["perspective"] > 0.05 or evidence["log2_stretch"] > 0.2:
         return 0.0
     octaves = math.log2(max(full_scale(evidence, query, reference), 1e-6))
     if abs(octaves) < _FINER_OCTAVES:
         return 0.0
-    finer = reference if octaves > 0 else query
+    finer = (reference if octaves > 0 else query).at_full_size()
     shown = finer.full_width_px / finer.width_px
-    return math.copysign(1, octaves) if _has_detail(finer, 2 ** abs(octaves) / shown) else 0.0
+    return math.copysign(1, octaves) * _detail(finer, 2 ** abs(octaves) / shown)
 
 
-def _has_detail(image: PairImage, factor: float) -> bool:
-    """Whether an image loses something when it is reduced by a factor and enlarged again."""
+def _detail(image: PairImage, factor: float) -> float:
+    """1 where an image loses something when it is reduced by a factor and enlarged again, −1 where
+    it loses nothing, 0 between."""
     if factor < 1.1:
-        return True  # it is finer beyond the working size
+        return 1.0  # it is finer beyond the size at which it can be looked at
     grey = image.levels[0]
     height, width = grey.shape
     size = max(1, round(width / factor)), max(1, round(height / factor))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    lost = float(np.abs(grey - again).mean())
-    return lost > _DETAIL * float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
+    beyond = float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
+    lost = float(np.abs(grey - again).mean()) / max(beyond, 0.05)
+    return float(lost > _DETAIL) - float(lost < _NO_DETAIL)
+
+
+def _compressed(closer: Matrix | None, query: PairImage, reference: PairImage) -> float:
+    """As `compressed_before`, where both are seen with all of their pixels."""
+    if closer is None:
+        return 0.0
+    large = query.at_full_size(), reference.at_full_size()
+    if any(
+        (one.full_width_px, one.full_height_px) != (one.width_px, one.height_px) for one in large
+    ):
+        return 0.0
+    return compressed_before(closer, *large)
 
 
 def _tone(pair: Overlap, agree: npt.NDArray[np.bool_]) -> tuple[float, float]:

@@ -176,14 +176,14 @@ def verify_pair(
         reason=explain(best, is_copy),
     )
     if is_copy:
-        match = _described(match, best, evidence, query, reference, options, believe)
+        match = _described(match, best, evidence, verdict, query, reference, options, believe)
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
     match = _related(match, best, verdict, query, reference)
     if match.relation in options.counted and not match.is_copy:
         counted = replace(match, is_copy=True)
-        match = _described(counted, best, evidence, query, reference, options, believe)
+        match = _described(counted, best, evidence, verdict, query, reference, options, believe)
     return match
 
 
@@ -191,13 +191,15 @@ def _described(
     match: Match,
     best: Evidence,
     collected: list[Evidence],
+    verdict: RelationVerdict | None,
     query: PairImage,
     reference: PairImage,
     options: MatchOptions,
     believe: Believe,
 ) -> Match:
     """A copy with its regions, direction and probable edits."""
-    signs = signs_of(best, query, reference)
+    closer = None if verdict is None else verdict.residual.matrix
+    signs = signs_of(best, query, reference, closer)
     further = further_alignments(
         best,
         collected,

@@ -4,7 +4,7 @@ An image with a dozen near neighbours has copies, or look-alikes: pages of one f
 camera. The search's score is the same for both, so at first it counts for nothing, and a pair must
 be proved by its pixels alone. In a family most pairs are; in a crowd of look-alikes few. So where
 most pairs of a crowd are proved, its score counts again, and so do they, for the heavier edits in
-it.
+it: those that are not crowded themselves and match most of the family are its members, too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _DOUBTED = -7.0
 _MOST = 2 / 3
 """Of the pairs of a crowd. Measured at the scores of strangers: .88 to 1 of the pairs of families,
 .02 of pages, forms and windows of one layout, .52 of the frames of a still camera."""
+_MEMBER, _FEWEST_MATCHED = 0.5, 3
+"""Which share of the pairs with a family, and how many of them, make an image a member."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ class Prior:
     @classmethod
     def of(cls, candidate: Candidate, family: bool) -> Prior:
         """Of a pair that is of a proved family, or of none that is known."""
-        in_family = family and candidate.crowded
-        return cls.in_family(candidate) if in_family else cls.before_proof(candidate)
+        return cls.in_family(candidate) if family else cls.before_proof(candidate)
 
     def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
         """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
@@ -122,14 +123,63 @@ def in_proved_families(
     if not len(rows):
         return found
     ids = [(candidates[row].query_id, candidates[row].reference_id) for row in rows.tolist()]
-    numbers = {image: number for number, image in enumerate(dict.fromkeys(chain(*ids)))}
-    ends = np.array([[numbers[query], numbers[reference]] for query, reference in ids]).T
+    ends = numbered(ids)
+    images = int(ends.max()) + 1
     copies = np.asarray(proved, np.bool_)[rows]
     linked = np.ones(int(copies.sum()), bool), tuple(ends[:, copies])
-    graph = coo_array(linked, shape=(len(numbers),) * 2)
+    graph = coo_array(linked, shape=(images,) * 2)
     crowds = connected_components(graph, directed=False)[1][ends]
     inside = crowds[0] == crowds[1]
-    pairs = np.bincount(np.concatenate([crowds[0], crowds[1][~inside]]), minlength=len(numbers))
-    shares = np.bincount(crowds[0][copies], minlength=len(numbers)) / np.maximum(pairs, 1)
+    pairs = np.bincount(np.concatenate([crowds[0], crowds[1][~inside]]), minlength=images)
+    shares = np.bincount(crowds[0][copies], minlength=images) / np.maximum(pairs, 1)
     found[rows] = inside & (shares[crowds[0]] >= _MOST)
     return found
+
+
+def numbered(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
+    """(2, n) numbers from 0 on of the images of n pairs, in the order in which they first come."""
+    numbers = {image: number for number, image in enumerate(dict.fromkeys(chain(*pairs)))}
+    found = [[numbers[query], numbers[reference]] for query, reference in pairs]
+    return np.array(found, np.int64).reshape(-1, 2).T
+
+
+def between_members(
+    ends: npt.NDArray[np.int64], family: npt.NDArray[np.bool_], copies: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """(n,) bool: which pairs are between two members of one family.
+
+    ends: (2, n) numbers of the images of n pairs, from 0; family: pairs inside a proved family, as
+    `in_proved_families` says; copies: pairs that are copies by that. An image of no family joins
+    the one of which it matches most, if these are not few; and members that match less than half of
+    their family speak for no pair.
+    """
+    if not family.any():
+        return np.zeros(len(family), np.bool_)
+    images = int(ends.max()) + 1
+    edges = np.ones(int(family.sum()), bool), tuple(ends[:, family])
+    member = connected_components(coo_array(edges, shape=(images,) * 2), directed=False)[1]
+    outside = np.ones(images, np.bool_)
+    outside[ends[:, family]] = False
+    member = np.where(outside, -1, member)
+    image, of, matched, looked_at = _matched(ends, member, copies)
+    joins = outside[image] & (matched >= _FEWEST_MATCHED) & (matched >= _MOST * looked_at)
+    order = np.argsort(matched[joins], kind="stable")
+    member[image[joins][order]] = of[joins][order]
+    image, of, matched, looked_at = _matched(ends, member, copies)
+    speaks = np.zeros(images, np.bool_)
+    speaks[image[(member[image] == of) & (matched >= _MEMBER * looked_at)]] = True
+    first, second = member[ends]
+    return np.asarray((first >= 0) & (first == second) & speaks[ends].all(axis=0), np.bool_)
+
+
+def _matched(
+    ends: npt.NDArray[np.int64], member: npt.NDArray[np.int64], copies: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """An image, a family, how many of its members it matches, and with how many it was compared;
+    (m,) each. member: (images,) number of the family of each image, −1 for none."""
+    image, other = np.concatenate([ends, ends[::-1]], axis=1)
+    known = member[other] >= 0
+    keys = image[known] * len(member) + member[other[known]]
+    found, at = np.unique(keys, return_inverse=True)
+    matched = np.bincount(at, np.tile(copies, 2)[known], len(found)).astype(np.int64)
+    return found // len(member), found % len(member), matched, np.bincount(at, None, len(found))

@@ -2,8 +2,9 @@
 
 `verify_part` sees the pairs of one part, and a crowd of near neighbours lies in many. Whether most
 of its pairs are proved can be told only when all are verified: here it is told again, for all parts
-together, by what the pixels have said (`proof`). So results do not depend on how images are cut
-into parts. Where that turns a verdict round, the pair is verified once more.
+together, by what the pixels have said (`proof`), and for the other pairs of its members. So results
+do not depend on how images are cut into parts. Where that turns a verdict round, the pair is
+verified once more.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import Priors, in_proved_families
+from copydetect.verification.proved_families import (
+    Priors,
+    between_members,
+    in_proved_families,
+    numbered,
+)
 
 _ENDS = ["query_id", "reference_id"]
 NAMES = {False: "crowds", True: "families"}
@@ -40,7 +47,9 @@ class PartFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class _Judged:
-    """What families say of the crowded pairs of one part; row i of each belongs together.
+    """What families say of pairs of one part, of crowded ones and of those between members.
+
+    Row i of each belongs together.
 
     part: its number; candidates, matches: (n,) int64 rows of its two tables; family: (n,) bool,
     whether the pair is of a proved family; confidence: (n,) float64, calibrated, by that;
@@ -55,9 +64,9 @@ class _Judged:
     overturned: npt.NDArray[np.bool_]
 
 
-class _Crowded(NamedTuple):
-    """A crowded pair that was verified: its part, the rows of its tables, and its verdict; counted:
-    whether it is a copy by what it is, whatever the confidence."""
+class _Compared(NamedTuple):
+    """A pair near crowds that was verified: its part, the rows of its tables, and its verdict;
+    counted: whether it is a copy by what it is, whatever the confidence."""
 
     part: int
     row: int
@@ -118,13 +127,14 @@ def _files_in(folder: str, name: str, part: int) -> PartFiles:
 
 
 def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
+    near = _near_crowds(storage, work)
     counted = options.matching.counted
-    pairs = [pair for files in work for pair in _crowded(storage, files, counted)]
+    pairs = [pair for files in work for pair in _compared(storage, files, near, counted)]
     if not pairs:
         return []
     candidates = [pair.candidate for pair in pairs]
     scores = np.array([one.score for one in candidates], np.float32)
-    crowded = np.ones(len(pairs), np.bool_)
+    crowded = np.array([one.crowded for one in candidates], np.bool_)
     pixels = (
         np.array([pair.proof for pair in pairs], np.float64),
         np.array([pair.other_content for pair in pairs], np.float64),
@@ -133,34 +143,57 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
     sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
     family = in_proved_families(candidates, (sure >= least).tolist())
     sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
+    ids = [(pair.candidate.query_id, pair.candidate.reference_id) for pair in pairs]
+    family |= between_members(numbered(ids), family, sure >= least)
+    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
     copies = (sure >= least) | np.array([pair.counted for pair in pairs], np.bool_)
     overturned = copies != np.array([pair.is_copy for pair in pairs], np.bool_)
     judged = zip(family.tolist(), sure.tolist(), overturned.tolist(), strict=True)
     found: dict[int, list[tuple[int, int, bool, float, bool]]] = {}
     for pair, said in zip(pairs, judged, strict=True):
-        found.setdefault(pair.part, []).append((pair.row, pair.match, *said))
+        if pair.candidate.crowded or said[0]:
+            found.setdefault(pair.part, []).append((pair.row, pair.match, *said))
     return [
         _Judged(part, *(np.array(column) for column in zip(*rows, strict=True)))
         for part, rows in found.items()
     ]
 
 
-def _crowded(storage: Storage, files: PartFiles, counted: Sequence[str]) -> list[_Crowded]:
-    table = tables.read_table(storage, files.candidates)
-    crowded = np.flatnonzero(table["crowded"].to_numpy() & ~table["spare"].to_numpy())
-    if not len(crowded):
+def _near_crowds(storage: Storage, work: Sequence[PartFiles]) -> pa.Array:
+    """Images in crowded pairs, and those that are paired with these."""
+    read = [tables.read_table(storage, files.candidates, [*_ENDS, "crowded"]) for files in work]
+    pairs = pa.concat_tables(read) if read else tables.CANDIDATES.empty_table()
+    crowds = _images_of(pairs.filter(pairs["crowded"]))
+    beside = [pc.is_in(pairs[name], value_set=crowds) for name in _ENDS]
+    return _images_of(pairs.filter(pc.or_(*beside)))
+
+
+def _images_of(pairs: pa.Table) -> pa.Array:
+    return pc.unique(
+        pa.chunked_array([c for name in _ENDS for c in pairs[name].chunks], pa.string())
+    )
+
+
+def _compared(
+    storage: Storage, files: PartFiles, near: pa.Array, counted: Sequence[str]
+) -> list[_Compared]:
+    """The verified pairs of a part whose images are both among some."""
+    if not len(near):
         return []
+    table = tables.read_table(storage, files.candidates)
+    inside = pc.and_(*(pc.is_in(table[name], value_set=near) for name in _ENDS))
+    numbers = np.flatnonzero(pc.and_not(inside, table["spare"]).to_numpy())
     verified = tables.read_table(storage, files.matches, [*_ENDS, *_VERDICT]).to_pylist()
     rows = {(row["query_id"], row["reference_id"]): n for n, row in enumerate(verified)}
     found = []
-    for number, values in zip(crowded.tolist(), table.take(crowded).to_pylist(), strict=True):
+    for number, values in zip(numbers.tolist(), table.take(numbers).to_pylist(), strict=True):
         at = rows.get((values["query_id"], values["reference_id"]))
         if at is not None and verified[at]["proof"] is not None:
             said = verified[at]
             pixels = said["proof"], said["other_content"] or 0.0
             verdict = said["is_copy"], said["relation"] in counted
             candidate = Candidate.of_row(values)
-            found.append(_Crowded(files.part, number, at, candidate, *pixels, *verdict))
+            found.append(_Compared(files.part, number, at, candidate, *pixels, *verdict))
     return found
 
 

@@ -1,0 +1,97 @@
+"""Which of two pictures that lie on each other was compressed first; on real photos."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from copydetect.homographies import Matrix, inverse, shift
+from copydetect.verification.compressed_before import compressed_before
+from copydetect.verification.pair_images import PairImage, prepare
+
+PHOTOS = Path(__file__).parents[1] / "sample_data" / "photos" / "pictures"
+WIDTH, HEIGHT = 443, 301
+"""No multiples of 8, so that blocks of a mirrored picture are elsewhere."""
+SAME = np.eye(3)
+MIRRORED = np.array([[-1.0, 0, WIDTH - 1], [0, 1, 0], [0, 0, 1]])
+TURNED = np.array([[0.0, 1, 0], [-1, 0, WIDTH - 1], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module", params=["astronaut.jpg", "chelsea.jpg"])
+def photo(request: pytest.FixtureRequest) -> Image.Image:
+    """A photo that shows no compression, for it was reduced."""
+    image = Image.open(PHOTOS / request.param).convert("RGB")
+    return ImageOps.fit(image, (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+
+
+def saved(image: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")
+
+
+def whole(image: Image.Image) -> PairImage:
+    return prepare("", np.array(image), None, 1200)
+
+
+def told(original: Image.Image, copy: Image.Image, matrix: Matrix) -> float:
+    """1 where the copy is told; matrix: px of the original → px of the copy."""
+    one, other = whole(original), whole(copy)
+    found = compressed_before(inverse(matrix), other, one)
+    assert compressed_before(matrix, one, other) == -found
+    return found
+
+
+def test_a_mirrored_copy_shows_the_compression_of_its_original(photo: Image.Image) -> None:
+    original = saved(photo, 75)
+    assert told(original, saved(ImageOps.mirror(original), 90), MIRRORED) == 1
+
+
+def test_so_does_a_turned_one(photo: Image.Image) -> None:
+    original = saved(photo, 75)
+    assert told(original, saved(original.rotate(90, expand=True), 92), TURNED) == 1
+
+
+def test_so_does_a_crop(photo: Image.Image) -> None:
+    original = saved(photo, 70)
+    assert told(original, saved(original.crop((37, 21, 421, 290)), 90), shift(-37, -21)) == 1
+
+
+@pytest.mark.parametrize("change", [ImageEnhance.Brightness, ImageEnhance.Color])
+def test_edits_of_tone_and_colour_leave_it(photo: Image.Image, change: type) -> None:
+    original = saved(photo, 60)
+    copy = saved(change(ImageOps.mirror(original)).enhance(1.15), 95)
+    assert told(original, copy, MIRRORED) == 1
+
+
+def test_a_transform_that_is_half_a_pixel_off_finds_the_pixels(photo: Image.Image) -> None:
+    original = saved(photo, 70)
+    copy = saved(original.crop((37, 21, 421, 290)), 92)
+    assert told(original, copy, shift(-37.4, -20.7)) == 1
+
+
+def test_coarse_steps_have_rounded_what_was_finer(photo: Image.Image) -> None:
+    """A messenger saves a good photo anew, with the blocks in the same places."""
+    original = saved(photo, 95)
+    assert told(original, saved(original, 60), SAME) == 1
+
+
+def test_two_copies_of_one_picture_tell_nothing_of_each_other(photo: Image.Image) -> None:
+    copies = saved(photo, 85), saved(ImageOps.mirror(photo), 85)
+    assert told(*copies, MIRRORED) == 0
+
+
+def test_nothing_is_told_where_pixels_do_not_lie_on_pixels(photo: Image.Image) -> None:
+    original = saved(photo, 75)
+    small = saved(original.resize((WIDTH // 2, HEIGHT // 2)), 95)
+    half = np.diag([0.5, 0.5, 1.0])
+    assert told(original, small, half) == 0
+    assert told(original, saved(original.crop((0, 0, 60, 60)), 95), SAME) == 0
+
+
+def test_nothing_is_told_of_pictures_without_compression(photo: Image.Image) -> None:
+    assert told(photo, ImageOps.mirror(photo), MIRRORED) == 0
