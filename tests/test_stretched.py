@@ -52,6 +52,12 @@ def verify(query: Pixels, reference: Pixels, similarity: float = 0.6) -> Match:
     )
 
 
+@pytest.mark.xfail(strict=True, reason="the decision refuses it as displaced all over")
+def test_a_stretched_copy_that_is_still_missed() -> None:
+    picture = photo("camera")
+    assert verify(stretched(picture, ALONG["across"]), picture).is_copy
+
+
 @pytest.mark.parametrize("along", ALONG)
 @pytest.mark.parametrize("name", PHOTOS)
 def test_a_stretched_copy_is_proved(name: str, along: str) -> None:

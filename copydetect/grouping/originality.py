@@ -8,7 +8,8 @@ Several were then moved by hand, where those groups are not like real ones: no f
 thumbnail, and originals there were sharper than cameras make them, so that `enlarged` counts less.
 `detail` and `coarseness` weigh nothing beside the rest; they tell what may go. `central` and
 `unedited` were added to the others as they were, for two edits of a picture differ by both edits,
-each from it by one; with them `source` and `made` were chosen by the likelihood of 540 groups.
+each from it by one; with them `source` and `made` were chosen by hand, near the best likelihood of
+540 groups.
 """
 
 from __future__ import annotations

@@ -140,7 +140,8 @@ def numbered(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
     """(2, n) numbers from 0 on of the images of n pairs, in the order in which they first come."""
     numbers = {image: number for number, image in enumerate(dict.fromkeys(chain(*pairs)))}
     found = [[numbers[query], numbers[reference]] for query, reference in pairs]
-    return np.array(found, np.int64).reshape(-1, 2).T
+    ends: npt.NDArray[np.int64] = np.array(found, np.int64).reshape(-1, 2).T
+    return ends
 
 
 def between_members(
