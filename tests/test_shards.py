@@ -138,7 +138,6 @@ def _changed(**rows: float) -> Collection:
         (_changed(value=0.0), "the vector of id 5 is zero"),
         (_changed(twin=7), "id 7 occurs more than once"),
         (_changed(twin=500), "id 500 occurs in more than one part"),
-        (Collection(np.empty((0, 32), np.float32), np.empty(0, np.int64)), "empty"),
     ],
 )
 def test_bad_vectors_are_named_and_nothing_is_finished(
