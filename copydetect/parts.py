@@ -9,9 +9,10 @@ not on the number of parts, workers or the order of the input.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -120,6 +121,20 @@ def part_uri(folder: str, table: str, role: Role, part: int) -> str:
     return runs.join(folder, table, f"{role}-{part:05d}.parquet")
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Part files that are counted once in each process, however often a description of them is
+    sent to it. token: of this description alone; what was there before may have had other rows."""
+
+    token: str
+    storage: Any = field(compare=False)
+    uris: tuple[str, ...] = field(compare=False)
+
+    @classmethod
+    def of(cls, storage: Storage, uris: Sequence[str]) -> _Parts:
+        return cls(uuid.uuid4().hex, storage, tuple(uris))
+
+
 class RowCounts(Sequence[int]):
     """How many rows each part of a table has, read from its files when it is first asked for.
 
@@ -127,37 +142,42 @@ class RowCounts(Sequence[int]):
     """
 
     def __init__(self, storage: Storage, uris: Sequence[str]) -> None:
-        self._storage = storage
-        self._uris = tuple(uris)
+        self._parts = _Parts.of(storage, uris)
 
     def __getitem__(self, part: Any) -> Any:
-        storage: Any = self._storage  # any storage can be hashed, by what it is
-        return _row_counts(storage, self._uris)[part]
+        return _row_counts(self._parts)[part]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(_row_counts(self._parts))
 
     def __len__(self) -> int:
-        return len(self._uris)
+        return len(self._parts.uris)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RowCounts) and other._uris == self._uris
+        return isinstance(other, RowCounts) and other._parts.uris == self._parts.uris
 
     def __hash__(self) -> int:
-        return hash(self._uris)
+        return hash(self._parts.uris)
 
 
-@lru_cache(maxsize=16)
-def _row_counts(storage: Any, uris: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(row_counts(storage, uris))
+class FeatureCount:
+    """How many local features parts of `keypoints` hold, read from them when it is first asked."""
+
+    def __init__(self, storage: Storage, uris: Sequence[str]) -> None:
+        self._parts = _Parts.of(storage, uris)
+
+    def __call__(self) -> int:
+        return _feature_count(self._parts)
 
 
-def feature_count(storage: Storage, uris: Sequence[str]) -> int:
-    """How many local features parts of `keypoints` hold; their files are read once."""
-    counted: Any = storage
-    return _feature_count(counted, tuple(uris))
+@lru_cache(maxsize=64)
+def _row_counts(parts: _Parts) -> tuple[int, ...]:
+    return tuple(row_counts(parts.storage, parts.uris))
 
 
-@lru_cache(maxsize=16)
-def _feature_count(storage: Any, uris: tuple[str, ...]) -> int:
-    return sum(tables.count_leaves(storage, uri, "x") for uri in uris)
+@lru_cache(maxsize=64)
+def _feature_count(parts: _Parts) -> int:
+    return sum(tables.count_leaves(parts.storage, uri, "x") for uri in parts.uris)
 
 
 def unfinished(

@@ -10,7 +10,7 @@ from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import DescriptorReader, KeypointReader
-from copydetect.parts import RowCounts, Sides, feature_count
+from copydetect.parts import FeatureCount, RowCounts, Sides
 from copydetect.search.neighbors import saturated_queries
 from copydetect.search.recall import Recall
 from copydetect.search.recall_job import RecallJob, read_recalls
@@ -87,7 +87,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             storage,
             asked,
             sought,
-            queries=partial(feature_count, storage, asked.uris),
+            queries=FeatureCount(storage, asked.uris),
             searched=runs.join(place.folder, "search", KEYPOINTS, "upright"),
             index_folder=runs.join(place.index, KEYPOINTS),
             options=options,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from copydetect.inputs.listing import (
     list_images,
     read_in_turn,
 )
-from copydetect.parts import ImageNumbers
+from copydetect.parts import ImageNumbers, RowCounts
 from copydetect.storage.files import LocalStorage
 from copydetect.types import Failure, ImageRef, ImageRow
 
@@ -150,3 +151,15 @@ def test_listing_schema_holds_every_field() -> None:
     assert [ListedImage(**row) for row in table.to_pylist()] == [listed("a", b"1")]
     assert table.schema.equals(LISTING)
     assert isinstance(LISTING, pa.Schema)
+
+
+def test_parts_are_counted_once_in_a_process_and_anew_in_each_run(tmp_path: Path) -> None:
+    """A description of parts is sent to a process with each of them."""
+    table = tables.rows_to_table([listed("a", b"1")], LISTING)
+    uri = str(tmp_path / "part.parquet")
+    tables.write_table(LocalStorage(), uri, table)
+    sent = pickle.dumps(RowCounts(LocalStorage(), [uri]))
+    assert list(pickle.loads(sent)) == [1]
+    tables.write_table(LocalStorage(), uri, pa.concat_tables([table, table]))
+    assert list(pickle.loads(sent)) == [1]
+    assert list(RowCounts(LocalStorage(), [uri])) == [2]

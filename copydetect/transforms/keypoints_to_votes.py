@@ -16,7 +16,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.channels import KeypointReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
-from copydetect.parts import Sides, feature_count
+from copydetect.parts import FeatureCount, Sides
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.votes import VoteOptions
@@ -57,7 +57,7 @@ class KeypointSearch:
             storage=self.storage,
             folder=self.index_folder,
             read=KeypointReader(self.storage, references),
-            vectors=partial(feature_count, self.storage, references.keypoints),
+            vectors=FeatureCount(self.storage, references.keypoints),
             options=self.index,
             model=quantiser.identity,
             codebook=quantiser.centroids,
