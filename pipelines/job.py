@@ -116,7 +116,7 @@ def _checked_job(
     if not engine.is_local:
         # Workers start in folders of their own.
         output, options = whole_path(output), with_whole_paths(options)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"), settles=False)
+    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
@@ -259,13 +259,10 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
 
 def _commit(job: Job, manifest: Manifest) -> bool:
     """Make the run visible, unless it failed too often and an earlier one is there."""
-    made = (uri for name in manifest.tables for uri in manifest.table_uris(job.output, name))
-    job.storage.settle(made)
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))
         return False
     manifest.commit(job.storage, job.output)
-    job.storage.settle([runs.join(job.output, runs.MANIFEST)])
     return True
 
 

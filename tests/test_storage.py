@@ -9,7 +9,6 @@ import pytest
 
 from copydetect.errors import InputError
 from copydetect.storage.files import LocalStorage
-from copydetect.storage.remote import RecordedStorage
 
 
 @pytest.fixture
@@ -187,17 +186,3 @@ def test_a_full_disk_names_the_file(storage, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=f"No space left on device: '{uri}'"):
         storage.write(uri, b"abc")
     assert not list(tmp_path.iterdir())
-
-
-def test_files_of_a_run_are_settled_when_it_is_finished(tmp_path, monkeypatch):
-    """Before that records tell what is whole; waiting for each file takes a tenth of a run."""
-    settled = []
-    monkeypatch.setattr("os.fsync", lambda handle: settled.append(os.fstat(handle).st_ino))
-    storage = RecordedStorage(str(tmp_path), settles=False)
-    uri = str(tmp_path / "part")
-    storage.write(uri, b"abc")
-    assert not settled
-    storage.settle([uri])
-    record = tmp_path / ".copydetect" / "part.json"
-    assert settled == [os.stat(file).st_ino for file in (uri, record)]
-    assert storage.is_whole(uri)

@@ -98,14 +98,10 @@ class Storage(Protocol):
 
 
 class LocalStorage:
-    """`Storage` on the local disk; URIs are paths.
+    """`Storage` on the local disk; URIs are paths."""
 
-    settles: whether a file gets its name once it is on the disk, or as soon as it is written.
-    """
-
-    def __init__(self, row_copies: str = "", settles: bool = True) -> None:
+    def __init__(self, row_copies: str = "") -> None:
         self.row_copies = row_copies
-        self._settles = settles
 
     def open(self, uri: str) -> BinaryIO:
         try:
@@ -125,20 +121,20 @@ class LocalStorage:
 
     def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
         """settled: is called once the bytes are on the disk, before they get their name."""
-        _finish({uri: partial(_fill, data)}, settled, self._settles)
+        _finish({uri: partial(_fill, data)}, settled)
 
     def write_together(
         self, folder: str, files: Mapping[str, bytes], settled: Callable[[], object] = lambda: None
     ) -> None:
         """settled: as in `write`, once for all files."""
         fills = {f"{folder}/{name}": partial(_fill, data) for name, data in files.items()}
-        _finish(fills, settled, self._settles)
+        _finish(fills, settled)
 
     def upload(
         self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
     ) -> None:
         """settled: as in `write`."""
-        _finish({uri: partial(shutil.move, local_path)}, settled, self._settles)
+        _finish({uri: partial(shutil.move, local_path)}, settled)
 
     def local_path(self, uri: str) -> str:
         return uri
@@ -258,20 +254,16 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _finish(
-    files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object], settles: bool
-) -> None:
-    """Have files written under hidden names beside theirs, which they get once all are there;
-    OSError that names the file where that cannot be. files: what writes each, by its URI; settles:
-    whether they must be on the disk first."""
+def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object]) -> None:
+    """Have files written under hidden names beside theirs, which they get once all are on the disk;
+    OSError that names the file where that cannot be. files: what writes each, by its URI."""
     written: dict[str, Path] = {}
     uri = ""
     try:
         for uri, fill in files.items():
             written[uri] = _temporary_beside(uri)
             fill(written[uri])
-            if settles:
-                settle(written[uri])
+            _settle(written[uri])
         settled()
         for uri, temporary in written.items():
             os.replace(temporary, uri)
@@ -288,7 +280,7 @@ def _fill(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 
-def settle(path: str | Path) -> None:
+def _settle(path: Path) -> None:
     """Wait until a file is on the disk: only then its name may say that it is finished."""
     handle = os.open(path, os.O_RDWR)
     try:

@@ -8,8 +8,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -18,7 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from copydetect.errors import InputError
 from copydetect.storage.clients import remote_errors
 from copydetect.storage.downloads import cached_download
-from copydetect.storage.files import LocalStorage, StoredFile, Survey, settle
+from copydetect.storage.files import LocalStorage, StoredFile, Survey
 from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
@@ -35,8 +34,6 @@ from copydetect.storage.records import (
 )
 
 _REMOTE_BUFFER = 1 << 20
-_SETTLED_TOGETHER = 8
-"""A disk settles many files in the time of one."""
 
 
 class BeamStorage:
@@ -188,23 +185,11 @@ class _RemoteStream(io.RawIOBase):
 
 class RecordedStorage(BeamStorage):
     """`BeamStorage` that keeps records of what it writes into a folder, as `records` says, and
-    neither replaces nor deletes there what has none.
+    neither replaces nor deletes there what has none."""
 
-    settles: whether each local file is on the disk before it gets its name. Else `settle` sees to
-    that for many at once, which takes a fraction of the time: after a loss of power before that,
-    records tell which files are not whole.
-    """
-
-    def __init__(self, folder: str, row_copies: str = "", settles: bool = True) -> None:
+    def __init__(self, folder: str, row_copies: str = "") -> None:
         super().__init__(row_copies)
         self._folder = folder.rstrip("/")
-        self._local = LocalStorage(settles=settles)
-
-    def settle(self, uris: Iterable[str]) -> None:
-        """Wait until local files, and their records, are on the disk."""
-        files = list(filter(_is_local, uris))
-        with ThreadPoolExecutor(_SETTLED_TOGETHER) as pool:
-            list(pool.map(settle, [*files, *(record_uri(self._folder, uri) for uri in files)]))
 
     def write(self, uri: str, data: bytes) -> None:
         record = Record.of(io.BytesIO(data))
