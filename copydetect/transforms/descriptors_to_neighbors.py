@@ -18,7 +18,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.planned import Given, Planned
+from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.workers.processes import Processes
 
@@ -71,11 +71,7 @@ class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
             )
         found: PCollection[Part] = (
             start
-            | "queries" >> Planned(partial(_numbered, search.sides.queries.descriptors))
+            | "queries" >> Planned(told_nothing(enumerate, search.sides.queries.descriptors))
             | "search" >> ShardsToNeighbors(search.search_job(), processes)
         )
         return found
-
-
-def _numbered(uris: tuple[str, ...], _: list[Any]) -> list[Part]:
-    return list(enumerate(uris))

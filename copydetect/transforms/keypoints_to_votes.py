@@ -4,7 +4,6 @@ and with those of their mirror images."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +14,6 @@ from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import KeypointReader
 from copydetect.index.partitions import IndexOptions
-from copydetect.index.routing import Part
 from copydetect.parts import FeatureCount, Sides
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -23,7 +21,7 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes, VoteJob
-from copydetect.transforms.planned import Given, Planned
+from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.workers.processes import Processes
 
@@ -109,20 +107,12 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         for name, flipped in (("upright", False), ("mirrored", True)):
             start = (
                 start
-                | f"{name} queries" >> Planned(partial(_numbered, queries.keypoints))
+                | f"{name} queries" >> Planned(told_nothing(enumerate, queries.keypoints))
                 | name >> ShardsToNeighbors(search.search_job(flipped), processes)
             )
         votes: PCollection[str] = (
             start
-            | "parts" >> Planned(partial(_parts, queries.parts))
+            | "parts" >> Planned(told_nothing(range, queries.parts))
             | "vote" >> NeighborsToVotes(search.vote_job(), processes)
         )
         return votes
-
-
-def _numbered(uris: tuple[str, ...], _: list[Any]) -> list[Part]:
-    return list(enumerate(uris))
-
-
-def _parts(count: int, _: list[Any]) -> range:
-    return range(count)
