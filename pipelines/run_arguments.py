@@ -16,8 +16,12 @@ def add_run_options(
     parser: argparse.ArgumentParser,
     leave_out: Collection[str] = (),
     defaults: RunOptions | None = None,
+    only_given: bool = False,
 ) -> None:
-    """Add the options of `RunOptions`, without those that mean nothing to this command."""
+    """Add the options of `RunOptions`, without those that mean nothing to this command.
+
+    only_given: leave those that are not given out of what is parsed, see `given_options`.
+    """
     defaults = defaults or RunOptions()
     groups: dict[str, Any] = {}
     for name, (title, told) in _RUN_OPTIONS.items():
@@ -26,16 +30,21 @@ def add_run_options(
         group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
         option = f"--no_{name}" if told.get("action") == "store_false" else f"--{name}"
         default = [] if told.get("action") == "append" else getattr(defaults, name)
+        default = argparse.SUPPRESS if only_given else default
         group.add_argument(option, dest=name, default=default, **told)
 
 
 def run_options(arguments: argparse.Namespace, **settled: Any) -> RunOptions:
     """The checked options of a parsed command line. settled: those that the command decides."""
+    return RunOptions(**{**given_options(arguments), **settled})
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that a parsed command line has, by name."""
     names = [field.name for field in fields(RunOptions)]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     lists = ("exclude", "prefer", "protect")
-    given |= {name: tuple(given[name]) for name in lists if name in given}
-    return RunOptions(**{**given, **settled})
+    return given | {name: tuple(given[name]) for name in lists if name in given}
 
 
 _FIND, _THRESHOLD = "which pairs are looked at", "what counts as a copy"
