@@ -21,7 +21,7 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.types import Failure, ImageRow, Match
 
 from .. import stages
@@ -80,7 +80,7 @@ def _asked(
     asker = _UploadAsker(
         job.storage, job.catalog, catalog.generation.number, place.storage, place.folder
     )
-    work = WorkOnParts(asker.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
+    work = RunInProcesses(asker.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
     place.engine.run(
         "ask",
         lambda pipeline: pipeline | beam.Create(todo) | beam.ParDo(work),
