@@ -64,13 +64,23 @@ def remote_errors(verb: str, uri: str) -> Iterator[None]:
         raise InputError(f"cannot {verb} {uri}: {said}") from trouble
 
 
+def status_of(error: BaseException) -> int:
+    """The HTTP status that a store has answered with, out of the error of its client; 0 where it
+    has not."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # of boto3
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = getattr(error, "code", None)
+    return int(code) if isinstance(code, int) else 0
+
+
 def _said(error: Exception) -> str:
     """What a store has answered, out of what Beam's file systems wrap it in."""
     cause: Any = error
     while isinstance(cause, BeamIOError) and cause.exception_details:
         cause = next(iter(cause.exception_details.values()))
     text = " ".join(str(getattr(cause, "message", "") or cause).split())
-    if getattr(cause, "code", None) in _NOT_ALLOWED:
+    if status_of(cause) in _NOT_ALLOWED:
         return f"{text} (these credentials may not do that, or there are none)"
     return text
 
