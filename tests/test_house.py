@@ -56,6 +56,7 @@ BEAM = (
     "copydetect/transforms/",
     "copydetect/storage/clients.py",
     "copydetect/storage/remote.py",
+    "copydetect/storage/swaps.py",
     "pipelines/",
 )
 
