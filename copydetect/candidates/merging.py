@@ -40,7 +40,6 @@ from copydetect.candidates.fusion import (
     LocalPairs,
     merge_duplicates,
     merge_matches,
-    ranks_of,
 )
 from copydetect.candidates.mapped_tables import (
     DescribedSide,
@@ -59,6 +58,7 @@ from copydetect.candidates.pair_spills import (
     receive,
     send,
 )
+from copydetect.candidates.ranks import ranks_of
 from copydetect.candidates.worthwhile import worthwhile
 from copydetect.index.spills import Records, write_arrays
 from copydetect.search.neighbors import read_neighbors

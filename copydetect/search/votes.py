@@ -351,15 +351,7 @@ def _with_points(
     hits = hits.where(row_of_pair[hits.pair] >= 0)
     row = row_of_pair[hits.pair]
     hits = hits.where(np.argsort(row, kind="stable"))
-    upright = QueryFeatures(
-        features.image,
-        features.mirrored,
-        features.upright_x,
-        features.upright_x,
-        features.y,
-        features.scale,
-        features.angle,
-    )
+    upright = replace(features, x=features.upright_x)
     ours, theirs = _query_position(upright, hits), _reference_position(hits)
     counts = np.bincount(row, minlength=len(kept))
     return Votes(

@@ -87,18 +87,16 @@ def verified_pairs(
     options, small = for_size(job.settings.verification, len(standing))
     remembered = read_part_table(job.storage, job.catalog, tuple(parts), "matches", VERDICTS)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
-    living = np.zeros(catalog.numbers, np.bool_)
-    living[list(standing)] = True
+    living = np.isin(np.arange(catalog.numbers), list(standing))
     old = len(night_before.parts) if night_before else 0
     search = NightSearch(job, place, catalog.parts, old, living, night_before, job.wishes.whole)
-    neighbors, votes = search.neighbors(), search.votes()
-    proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
+    lists = tuple(search.neighbors()), tuple(search.votes())
+    proposals = Proposals(*lists, catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = (place, proposals, merged, DensityOptions(), search.known_scale)
+    merging = place, proposals, merged, DensityOptions(), search.known_scale
     candidates = place.run(stages.propose(*merging))
-    scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.wishes.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
@@ -112,7 +110,7 @@ def verified_pairs(
         judge.failures,
         judge.verified,
         small,
-        scale,
+        vars(scale_step(stages.candidate_job(*merging))),
         search.is_whole and search.trains,
         verifier,
     )
