@@ -245,7 +245,7 @@ def test_a_continued_run_has_its_targets(
     def again(*_: object) -> None:
         raise AssertionError("targets are made again")
 
-    monkeypatch.setattr(fitting, "_model_and_targets", again)
+    monkeypatch.setattr(fitting, "model_and_targets", again)
     train(pictures, TINY, tmp_path, Start(init="random", steps_now=1), quiet)
 
 
