@@ -31,8 +31,8 @@ class CandidateOptions:
     crowded. So a family of ordinary size keeps all of its pairs. connect_similarity: in a
     collection searched for itself, an image that has more than k others from this similarity up
     also keeps the first of them. Otherwise a crowd whose members are each nearest to a few of their
-    own kind would be torn apart. least_score: pairs below need not be there, where only others are
-    wanted; this leaves out most of the work.
+    own kind would be torn apart. least_score: where set, pairs below it may be missing, which saves
+    most of the work.
     """
 
     k: int = 10
@@ -167,7 +167,8 @@ def merge_duplicates(
 
 @dataclass(frozen=True)
 class PairSurpluses:
-    """What `Fusion` weighs: (n,) int64 image_no of pairs, by query and reference, and surpluses."""
+    """The inputs of `Fusion`. query, reference: (n,) int64 image_no; descriptor, local: (n,)
+    surpluses."""
 
     query: Ints
     reference: Ints

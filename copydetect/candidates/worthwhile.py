@@ -1,4 +1,4 @@
-"""All pairs that were found → those that may reach a score, before anything is sorted.
+"""All pairs that were found → those that can reach the least score, before anything is sorted.
 
 Most pairs are chance neighbours, which only tell how crowded it is around an image. Where what is
 kept needs a least score, a bound of each pair's score leaves these out. The two channels meet in

@@ -131,8 +131,8 @@ def pieces_of(width_px: float, height_px: float) -> float:
 
 
 def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
-    """How long a picture's longer side may be where that of others is `side_px`: as long for each
-    of its pieces."""
+    """The longer side that a very long picture is scaled to, where others are scaled to `side_px`:
+    `side_px` for each of its pieces."""
     return round(side_px * pieces_of(width_px, height_px))
 
 
@@ -146,9 +146,9 @@ def decode(
 ) -> DecodedImage:
     """Decode the first frame of an image file, and further moments where it is animated.
 
-    max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel,
-    and smaller images are never enlarged; in_pieces: long pictures get more, see `long_side_px`;
-    moments: of an animation, the first included, spread evenly over its frames.
+    max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel, and
+    smaller images are never enlarged; in_pieces: very long pictures keep more pixels, see
+    `long_side_px`; moments: of an animation, the first included, spread evenly over its frames.
     Raises ImageError, naming the reason, for whatever the bytes may hold.
     """
     if max_side_px is not None and max_side_px < 1:

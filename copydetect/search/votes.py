@@ -44,9 +44,9 @@ class VoteOptions:
 
     keep: the best references that are kept for each query image; scale_step_octaves,
     angle_step_deg, translation_step: width of a cell, each hit counting in two neighbours;
-    translation in fractions of the reference thumbnail's longer side. family_distance: an image of
-    which half of the features have all their hits within this squared distance has more copies, or
-    look-alikes, than a feature has hits; 0: none is looked for.
+    translation in fractions of the reference thumbnail's longer side. family_distance: where half
+    of an image's features have all their hits within this squared distance, the image is in a
+    family: it has more copies, or look-alikes, than a feature has hits. 0 looks for none.
     """
 
     keep: int = 50
