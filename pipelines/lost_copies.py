@@ -33,7 +33,7 @@ from copydetect.verification.match_parts import VerifyOptions
 
 from .chains import Stage
 from .progress import Progress
-from .proposals import DESCRIPTORS
+from .search_stages import DESCRIPTORS
 from .stages import Workplace
 
 Pairs = npt.NDArray[np.int64]

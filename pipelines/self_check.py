@@ -52,7 +52,7 @@ from copydetect.verification.calibration import IDENTITY, bundled_calibration, d
 from . import stages
 from .chains import Stage
 from .progress import Progress
-from .proposals import searching
+from .search_stages import searching
 from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from copydetect.errors import InputError
-from copydetect.inputs import kinds
+from copydetect.inputs import extensions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import list_source, read_refs, read_source
 from copydetect.storage.files import LocalStorage, Survey
@@ -242,5 +242,5 @@ def test_uris_with_a_scheme(photos):
 
 def test_extensions_are_what_decoding_knows():
     assert {".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".heic", ".avif"} <= set(
-        kinds.IMAGE_EXTENSIONS
+        extensions.IMAGE_EXTENSIONS
     )

@@ -22,7 +22,7 @@ from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import Inputs, specs_of
+from copydetect.inputs.input_specs import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
 from copydetect.settings import Settings

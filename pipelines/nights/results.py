@@ -49,7 +49,7 @@ def results_of(
     }
     told = results.before.tables["events"] if results.before else ()
     entries["events"] = (*told, *entries["events"])
-    if results.job.wishes.forget:
+    if results.job.request.forget:
         entries["events"] = (_without_forgotten(results, entries["events"]),)
     entries["groups"] = (write("groups", "groups", groups),)
     entries["decisions"] = (write("decisions", "decisions", results.decided),)
@@ -112,7 +112,7 @@ def _drift(results: Results, trained: bool) -> dict[str, float]:
 def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEntry:
     """All events, in one file, without what names images that are forgotten."""
     before = results.before
-    names = set(results.job.wishes.forget)
+    names = set(results.job.request.forget)
     if before is not None:
         storage, catalog = results.job.storage, results.job.catalog
         files = read_part_table(storage, catalog, before.parts, "files", FILES)

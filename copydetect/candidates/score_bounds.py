@@ -66,7 +66,7 @@ class _Channel:
         return np.asarray(self.weight * np.logaddexp(0, surplus), np.float32)
 
 
-def worthwhile(
+def may_reach_least_score(
     found: PairRows | None,
     voted: PairRows | None,
     densities: tuple[Densities | None, Densities | None],
