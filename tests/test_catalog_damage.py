@@ -109,7 +109,7 @@ def test_other_options_and_other_versions_are_refused(
     for effort in ("thorough", "standard"):
         assert nightly_command.main([*words, f"--effort={effort}"]) == 2
         assert f"effort='fast', not '{effort}'" in capsys.readouterr().err
-    with pytest.raises(copydetect.OptionError, match="effort='fast'"):
+    with pytest.raises(copydetect.errors.OptionError, match="effort='fast'"):
         copydetect.nightly(catalog, nights.photos, effort="standard")
     assert nightly_command.main([*words, "--probes=3"]) == 2
     assert "probes=0, not 3" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.settings import Settings
@@ -40,7 +40,7 @@ _OF_THE_NIGHT = (
 
 
 @dataclass(frozen=True)
-class Wishes:
+class NightRequest:
     """What a night does beside adding images.
 
     remove: image_ids that go; forget: image_ids that go with all that is known of them, from every
@@ -65,7 +65,7 @@ class NightJob:
 
     catalog: str
     sources: Sources | None
-    wishes: Wishes
+    request: NightRequest
     options: RunOptions
     settings: Settings
     setup: DescriberSetup
@@ -108,7 +108,7 @@ def options_in_era(
 def checked_night(
     catalog: str,
     given: Inputs | None,
-    wishes: Wishes,
+    request: NightRequest,
     options: RunOptions,
     engine_options: EngineOptions,
     named: Collection[str] = (),
@@ -138,29 +138,30 @@ def checked_night(
     setup = describer_setup(settings, options)
     sources = None
     if given is not None:
-        specs = _checked_specs(storage, catalog, given)
-        if generation is not None:
-            # Where pictures come in there may be none tonight.
-            specs = tuple(spec for spec in specs if not _is_empty_folder(storage, spec))
-        if specs or generation is None:
+        specs = _checked_specs(storage, catalog, given, generation is None)
+        if specs:
             sources = find_sources(storage, specs, options.exclude)
             refuse_input_in_output(sources, catalog)
     models = models_of(setup)
-    job = NightJob(catalog, sources, wishes, options, settings, setup, models, engine, storage)
+    job = NightJob(catalog, sources, request, options, settings, setup, models, engine, storage)
     if generation is not None:
         _refuse_other_era(job, generation)
     engine.fork()
     return job
 
 
-def _checked_specs(storage: RecordedStorage, catalog: str, given: Inputs) -> tuple[str, ...]:
+def _checked_specs(
+    storage: RecordedStorage, catalog: str, given: Inputs, is_first: bool
+) -> tuple[str, ...]:
+    """The inputs, without empty folders but for the first night: where pictures come in there may
+    be none tonight."""
     specs = specs_of(storage, catalog, "image", given)
     folder = os.path.realpath(catalog) + "/"
     for spec in specs:
         real = os.path.realpath(spec) + "/"
         if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
             raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
-    return tuple(specs)
+    return tuple(spec for spec in specs if is_first or not _is_empty_folder(storage, spec))
 
 
 def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:

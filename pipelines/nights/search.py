@@ -34,7 +34,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
 from copydetect.index.partitions import IndexOptions, Vectors
 from copydetect.index.shards import Index, load_index
-from copydetect.parts import RoleParts, RowCounts, Sides
+from copydetect.parts import RowCounts, Sides
 from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -47,6 +47,7 @@ from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
+from .sides import LaterParts, side_of
 from .young import OrderedSearch, Searched
 
 Ints = npt.NDArray[np.int64]
@@ -57,34 +58,6 @@ ORDERED = "ordered"
 """Where a young catalogue is searched, in the folder of the generation."""
 _MOST_GONE = 64
 """So many neighbours more are asked for where some may be gone."""
-
-
-@dataclass(frozen=True)
-class LaterParts(RoleParts):
-    """Some parts of a catalogue, behind others. first: number of their first image."""
-
-    first: int = 0
-
-    @property
-    def starts(self) -> Ints:
-        """(parts + 1,) image_no of the first image of each part."""
-        return np.cumsum([self.first, *self.image_counts]).astype(np.int64)
-
-
-def side_of(job: NightJob, parts: Sequence[CatalogPart]) -> LaterParts:
-    """Consecutive parts of a catalogue, as stages read them."""
-    images, descriptors, keypoints = (
-        part_uris(job.catalog, tuple(parts), table)
-        for table in ("images", "descriptors", "keypoints")
-    )
-    channels = job.settings.channels
-    return LaterParts(
-        images,
-        tuple(part.rows for part in parts),
-        descriptors if "descriptor" in channels else (),
-        keypoints if "local" in channels else (),
-        first=parts[0].start if parts else 0,
-    )
 
 
 @dataclass(frozen=True)
@@ -124,8 +97,8 @@ class NightSearch:
     @property
     def trains(self) -> bool:
         """Whether a search of everything trains the partitions anew."""
-        wishes = self.job.wishes
-        return self.is_young or not (self.before and wishes.whole) or wishes.upkeep == "rebuild"
+        request = self.job.request
+        return self.is_young or not (self.before and request.whole) or request.upkeep == "rebuild"
 
     @cached_property
     def sides(self) -> Sides:
