@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -23,7 +22,7 @@ from copydetect.options import Channel
 from copydetect.parts import part_uri
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.run_in_processes import RunInProcesses
+from copydetect.transforms.run_in_processes import Count, RunInProcesses
 from copydetect.types import Role
 from copydetect.workers.processes import Processes, WorkerError
 
@@ -109,33 +108,18 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
         describer = self._describer
         describe = RunInProcesses(describer.describe, self._processes, describer.mend)
-        described: PCollection[Described] = (
+        parts: PCollection[int] = (
             uris
             | "parts" >> self._gather
             | "no deadly" >> beam.Map(_with_no_deadly)
             | "describe" >> beam.ParDo(describe)
+            | "count" >> beam.ParDo(Count("copydetect", "images_described", "images_failed"))
         )
-        parts: PCollection[int] = described | "count" >> beam.ParDo(_CountImages())
         return parts
 
 
 def _with_no_deadly(part: tuple[int, list[ListedRows]] | None) -> PartWork | None:
     return None if part is None else (*part, frozenset())
-
-
-class _CountImages(beam.DoFn):
-    def __init__(self) -> None:
-        self._images = Metrics.counter("copydetect", "images_described")
-        self._failures = Metrics.counter("copydetect", "images_failed")
-
-    def process(self, described: Described | None) -> Iterator[int | None]:
-        if described is None:
-            yield None
-            return
-        part, images, failures = described
-        self._images.inc(images)
-        self._failures.inc(failures)
-        yield part
 
 
 def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage) -> bool:

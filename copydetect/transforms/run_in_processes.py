@@ -95,6 +95,23 @@ class RunInProcesses(beam.DoFn):
         return result
 
 
+class Count(beam.DoFn):
+    """Tuples that end in one number for each of `names` → the tuples without these, or the one
+    value that is left; the numbers are added to metrics. None is passed on."""
+
+    def __init__(self, namespace: str, *names: str) -> None:
+        self._counters = [Metrics.counter(namespace, name) for name in names]
+
+    def process(self, counted: tuple[Any, ...] | None) -> Iterator[Any]:
+        if counted is None:
+            yield None
+            return
+        kept = len(counted) - len(self._counters)
+        for counter, number in zip(self._counters, counted[kept:], strict=True):
+            counter.inc(number)
+        yield counted[:kept] if kept > 1 else counted[0]
+
+
 def _timed(work: tuple[Callable[[Any], Any], Any]) -> tuple[Any, int]:
     """What a function returns for a part, and how many milliseconds of a processor that took."""
     started = time.thread_time()
