@@ -1,4 +1,4 @@
-"""What people have decided on pairs: it stays, whatever the files are called later.
+"""Decisions of people on pairs. They hold whatever the files are called later.
 
 A decision names two contents by their SHA-256. A pair that was refused is not reported again; one
 that was confirmed is, and its images are copies of each other in every later night.

@@ -32,7 +32,7 @@ Verified = tuple[int, int]
 
 
 class CandidatesToMatches(beam.PTransform[Any, Any]):
-    """`MatchWork`, and None → part numbers, once the part's files are in `folder`, and None."""
+    """`MatchWork` → part numbers, once the files of the part are in `folder`. None is passed on."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _Opened:
 
 
 class _Verifier:
-    """Verifies parts, in whatever process it is."""
+    """Verifies parts; each process loads what it needs once."""
 
     def __init__(
         self,

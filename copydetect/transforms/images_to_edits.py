@@ -28,7 +28,7 @@ _BYTES_TOGETHER = 32 << 20
 
 @dataclass(frozen=True)
 class EditsJob:
-    """What the stage works with. images: folder of the copies; folder: that of the part files;
+    """How copies are made, and where. images: folder of the copies; folder: of the part files;
     others: pictures to paste with."""
 
     storage: Storage
@@ -51,8 +51,8 @@ class _Others(list[Pixels]):
 
 
 class ImagesToEdits(beam.PTransform[Any, Any]):
-    """URIs of listing files, and None → part numbers, once the copies of the part's images are
-    written, and None.
+    """URIs of listing files → part numbers, once the copies of the part's images are written. None
+    is passed on.
 
     parts: how many there are; wanted: those still to be done.
     """
@@ -84,7 +84,7 @@ Edited = tuple[int, int, int]
 
 
 class _PartEditor:
-    """Edits parts, in whatever process it is."""
+    """Edits parts; each process loads the other pictures once."""
 
     def __init__(self, job: EditsJob) -> None:
         self._job = job

@@ -59,12 +59,12 @@ class DescriberSetup:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """What candidates can be found by."""
+        """The channels that candidates can be found by."""
         chosen: dict[Channel, bool] = {"descriptor": bool(self.model), "local": self.local}
         return tuple(channel for channel, wanted in chosen.items() if wanted)
 
     def of(self, role: Role) -> DescriberSetup:
-        """What images of this role need: what is searched has fewer views than what is asked."""
+        """The setup for images of this role: references have fewer views than queries."""
         if role != "reference":
             return self
         views = self.options.views.of_references()
@@ -85,7 +85,8 @@ class DescriberSetup:
 
 
 class RefsToDescriptions(beam.PTransform[Any, Any]):
-    """URIs of listing files, and None → part numbers, once the part's files are written, and None.
+    """URIs of listing files → part numbers, once the files of the part are written. None is passed
+    on.
 
     parts: how many there are; wanted: those still to be described.
     """
@@ -132,7 +133,7 @@ def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage
 
 
 class _PartDescriber:
-    """Describes parts, in whatever process it is."""
+    """Describes parts; each process loads the models once."""
 
     def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
         self._storage = storage
@@ -158,7 +159,7 @@ class _PartDescriber:
         return not describe_part(self._storage, [image], self._load()).failures.num_rows
 
     def mend(self, work: PartWork) -> PartWork:
-        """The part with those contents named that end a process by themselves."""
+        """The part with the SHA-256 of those files that crash a process even alone."""
         part, rows, _ = work
         families = byte_identical(unpacked(rows))
         deadly = (twins[0].sha256 for twins in families if self._is_deadly(twins))

@@ -68,7 +68,7 @@ Merged = tuple[int, str, int, int]
 
 
 class _Searcher:
-    """Routes queries, searches shards and merges results, in whatever process it is."""
+    """Routes queries, searches shards and merges results; each process opens the index once."""
 
     def __init__(self, job: SearchJob) -> None:
         self.job = job

@@ -1,4 +1,5 @@
-"""upright pixels → what verification needs of one image, however many pairs it is in.
+"""upright pixels → everything that verification needs of one image, computed once for all its
+pairs.
 
 Everything is computed at most once, when a pair first asks for it: grey levels at halved sizes and
 RootSIFT features. An image in ten thousand pairs is decoded and described once.
