@@ -113,7 +113,7 @@ class CommandParser(argparse.ArgumentParser):
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
                 action,
-                f"{value!r} is none of {', '.join(choices)}{suggestion(str(value), choices)}",
+                f"{value!r} is not one of {', '.join(choices)}{suggestion(str(value), choices)}",
             )
 
     def _told_apart(self, argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -184,13 +184,13 @@ def share(text: str) -> float:
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share, such as 0.97 or 97%") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, such as 0.97 or 97%") from None
 
 
 def whole_number(text: str) -> int:
     """A whole number, from 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 

@@ -62,7 +62,7 @@ def test_a_file_gives_what_the_command_line_omits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("k = ", "no TOML file"),
+        ("k = ", "not a TOML file"),
         ("[nightlyy]", "did you mean nightly"),
         ('effrt = "fast"', "did you mean --effort"),
         ('effort = "quick"', "'quick' is none of fast, standard, thorough"),

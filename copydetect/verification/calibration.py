@@ -237,4 +237,4 @@ def _parsed(data: bytes, uri: str) -> Calibration:
     try:
         return parse_as(Calibration, data)
     except ValueError as error:
-        raise InputError(f"{uri} is no calibration of copydetect: {error}") from error
+        raise InputError(f"{uri} is not a calibration of copydetect: {error}") from error

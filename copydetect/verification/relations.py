@@ -154,7 +154,7 @@ def load_relations(path: Path = BUNDLED_RELATIONS) -> RelationDecision:
             intercept=float(stored["intercept"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{path} is no decision on relations: {error}") from error
+        raise ModelError(f"{path} is not a decision on relations: {error}") from error
 
 
 def look_closely(
