@@ -9,6 +9,7 @@ what moved or was drawn over does not count.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,11 @@ from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
-_STEPS = 2
+_STEPS = 4
 _ALIGNED_PX = 448
 """The longest side at which the motion is fitted: hundreds of places make up for less detail."""
 _REACH_PX = 8.0
-_DONE_PX = 0.15
+_DONE_PX = 0.4
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
@@ -69,10 +70,11 @@ def align_finely(
 
 
 def flow_between(pair: Overlap, step: int = 1, smooth: bool = True) -> Floats:
-    """(⌈h / step⌉, ⌈w / step⌉, 2): by how many steps of so many px each place of the query still has
-    to move to lie on the reference.
+    """(⌈h / step⌉, ⌈w / step⌉, 2): how far each place of the query still has to move to lie on the
+    reference, in steps.
 
-    smooth: whether neighbouring places are made to agree, which takes half of the time.
+    step: in px, from one place to the next; smooth: whether neighbouring places are made to agree,
+    which takes half of the time.
     """
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     if not smooth:
@@ -113,9 +115,9 @@ def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
     return replace(pair, query=np.asarray(cv2.LUT(levels, curve), np.float32)), max(explained, 0.0)
 
 
-def _levels(grey: Floats) -> npt.NDArray[np.uint8]:
+def _levels(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """The same in whole grey levels."""
-    return np.asarray(cv2.convertScaleAbs(cv2.max(grey, 0.0)), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(grey, 0)), np.uint8)
 
 
 def steepness(grey: Floats) -> Floats:
@@ -160,11 +162,14 @@ def _fit(
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y, to_x, to_y])
     found = np.zeros(8)
     found[[2, 5]] = np.median(moved, axis=0)
+    foretell = np.zeros((2, 8))
+    foretell[0, 6] = foretell[1, 7] = -1
     for step in range(_FIT_ROUNDS):
-        left_x = found[_IN_X[0]] @ terms[_IN_X[1]] - to_x
-        left_y = found[_IN_Y[0]] @ terms[_IN_Y[1]] - to_y
+        foretell[0, _IN_X[1]], foretell[1, _IN_Y[1]] = found[_IN_X[0]], found[_IN_Y[0]]
+        left = foretell @ terms
         reach = robust * max(1.0, 4.0 / (step + 1))
-        weight = 1 / (1 + (left_x**2 + left_y**2) / reach**2) ** 2
+        left *= left
+        weight = 1 / (1 + (left[0] + left[1]) / reach**2) ** 2
         sums = (terms * weight) @ terms.T
         normal = np.eye(8) * 1e-6 * len(x)
         normal[6:, 6:] += np.eye(2) * 0.02 * weight.sum()

@@ -8,7 +8,6 @@ filling of a form a background that agrees around content that does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -100,7 +99,7 @@ def measure_residual(
     pair, blur = equalise_sharpness(suppress_noise(sharp))
     pair, explained = with_one_tone(pair)
     valid = cv2.erode(pair.inside, np.ones((5, 5), np.uint8)) > 0
-    if np.count_nonzero(valid) < 64:
+    if _count(valid) < 64:
         return None
     local = {
         name: _Local(*both, window, step, least)
@@ -161,12 +160,12 @@ class _Local:
 
 def _of_band(name: str, local: _Local, at: npt.NDArray[np.bool_]) -> dict[str, float]:
     """at: which places of `local` lie inside both pictures."""
-    count = max(np.count_nonzero(at), 1)
+    count = max(_count(at), 1)
     seen = local.correlation[local.both & at]
     found = {
         "both": len(seen) / count,
-        "query": np.count_nonzero(local.one_query & at) / count,
-        "reference": np.count_nonzero(local.one_reference & at) / count,
+        "query": _count(local.one_query & at) / count,
+        "reference": _count(local.one_reference & at) / count,
     }
     if len(seen) < 20:
         found |= dict.fromkeys(_OF_BAND[:9], np.nan)
@@ -187,7 +186,7 @@ def _patches(
     at = valid[::_STRIDE, ::_STRIDE]
     apart = (local.both & (local.correlation < _DIFFERS)) | local.one_query | local.one_reference
     number, labels, sizes, _ = cv2.connectedComponentsWithStats((apart & at).astype(np.uint8))
-    total = max(np.count_nonzero(at), 1)
+    total = max(_count(at), 1)
     found = dict.fromkeys(_OF_PATCHES, 0.0)
     areas = sizes[1:number, cv2.CC_STAT_AREA]
     order = np.argsort(-areas, kind="stable")[:_PATCHES]
@@ -196,7 +195,7 @@ def _patches(
     ratios = []
     for label in order + 1:
         here = labels == label
-        area = np.count_nonzero(here) / total
+        area = _count(here) / total
         in_query = float((local.query_std[here] ** 2).mean())
         in_reference = float((local.reference_std[here] ** 2).mean())
         ratio = min(in_query, in_reference) / max(in_query, in_reference, 1e-3)
@@ -209,12 +208,12 @@ def _patches(
     if len(order):
         here = labels == order[0] + 1
         box = sizes[order[0] + 1]
-        found["patch_area"] = np.count_nonzero(here) / total
+        found["patch_area"] = _count(here) / total
         found["patch_ratio"] = ratios[0]
         found["two_ratio"] = ratios[1] if len(ratios) > 1 else np.nan
         found["patch_ground"] = _share(alike[here])
         around = max(int(box[cv2.CC_STAT_WIDTH]) * int(box[cv2.CC_STAT_HEIGHT]), 1)
-        found["patch_fill"] = np.count_nonzero(here) / around
+        found["patch_fill"] = _count(here) / around
         found["all_ground"] = _share(alike[apart & at])
     found["patches"] = float((areas >= 9).sum())
     shown = np.isin(labels, order + 1) if len(order) else np.zeros(labels.shape, bool)
@@ -246,7 +245,7 @@ def _blobs(
     found["raw_ratio"] = found["raw_peak"] / (found["raw_p99"] + 2)
     limit = max(_OTHER_LEVELS, 3 * percentiles[1])
     marked = (smooth > limit) & valid
-    found["rest_share"] = np.count_nonzero(marked) / max(places, 1)
+    found["rest_share"] = _count(marked) / max(places, 1)
     if not marked.any():
         return marked, found
     joined = cv2.morphologyEx(marked.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
@@ -258,7 +257,7 @@ def _blobs(
     order = kept[np.argsort(-areas[kept], kind="stable")][:_PATCHES]
     found["blobs"] = float(len(kept))
     found["blob_largest_px"] = float(areas[order[0]])
-    found["blob_area"] = float(areas[kept].sum()) / max(np.count_nonzero(valid), 1)
+    found["blob_area"] = float(areas[kept].sum()) / max(_count(valid), 1)
     for label in order + 1:
         x, y, width, height = (int(n) for n in sizes[label, :4])
         part = slice(max(y - 2, 0), y + height + 2), slice(max(x - 2, 0), x + width + 2)
@@ -284,7 +283,7 @@ def _rest(query: Floats, reference: Floats) -> Floats:
         cv2.subtract(cv2.erode(reference, near), query),
     ):
         cv2.max(rest, outside, rest)
-    return np.asarray(np.maximum(rest, 0, rest), np.float32)
+    return np.maximum(rest, 0, out=rest)
 
 
 def _of_flow(pair: Overlap, steep: Floats, valid: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -303,7 +302,9 @@ def _of_flow(pair: Overlap, steep: Floats, valid: npt.NDArray[np.bool_]) -> dict
     side = max(8, max(valid.shape) // 40) // step
     height, width = (max(1, one // side) for one in textured.shape)
     count, total = (
-        cv2.resize(one[: height * side, : width * side], (width, height), None, 0, 0, cv2.INTER_AREA)
+        cv2.resize(
+            one[: height * side, : width * side], (width, height), None, 0, 0, cv2.INTER_AREA
+        )
         for one in (textured.astype(np.float32), length * textured)
     )
     blocks = (total / np.maximum(count, 1e-6))[count > 0.08]
@@ -321,7 +322,7 @@ def _of_all(
     grain = [grey - _blurred(grey, 1.0) for grey in (sharp.query, sharp.reference)]
     quiet = valid & (cv2.dilate(np.maximum(*steep), np.ones((7, 7), np.uint8)) < 5)
     found = {"grain": np.nan, "grain_query": np.nan, "grain_reference": np.nan}
-    if np.count_nonzero(quiet) > 200:
+    if _count(quiet) > 200:
         a, b = (one[quiet] for one in grain)
         found["grain_query"], found["grain_reference"] = float(a.std()), float(b.std())
         norm = found["grain_query"] * found["grain_reference"]
@@ -352,7 +353,7 @@ def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[s
         query.chroma, there, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
     )
     both = ~np.isnan(warped[..., 0])
-    if np.count_nonzero(both) < 30:
+    if _count(both) < 30:
         return {"colour_mean": np.nan, "colour_p98": np.nan, "colour_correlation": np.nan}
     a, b = warped[both], reference.chroma[both]
     apart = np.linalg.norm(a - b, axis=1)
@@ -364,19 +365,25 @@ def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[s
     }
 
 
-def _percentiles(values: Floats, *wanted: float) -> list[float]:
+def _percentiles(values: npt.ArrayLike, *wanted: float) -> list[float]:
     """As `np.percentile`, by sorting, which is faster for a few thousand numbers."""
     ordered = np.sort(values)
     at = np.array(wanted) / 100 * (len(ordered) - 1)
     below = at.astype(np.int64)
     above = np.minimum(below + 1, len(ordered) - 1)
-    found: list[float] = (ordered[below] + (ordered[above] - ordered[below]) * (at - below)).tolist()
+    found: list[float] = (
+        ordered[below] + (ordered[above] - ordered[below]) * (at - below)
+    ).tolist()
     return found
+
+
+def _count(marked: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(marked))
 
 
 def _share(marked: npt.NDArray[np.bool_]) -> float:
     """The part of the places that are marked."""
-    return int(np.count_nonzero(marked)) / max(marked.size, 1)
+    return _count(marked) / max(marked.size, 1)
 
 
 def _blurred(grey: Floats, sigma: float) -> Floats:
@@ -392,4 +399,3 @@ def _much_blurred(grey: Floats) -> Floats:
 
 def _enlarged(half: Floats, grey: Floats) -> Floats:
     return np.asarray(cv2.resize(half, grey.shape[::-1]), np.float32)
-
