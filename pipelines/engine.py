@@ -32,10 +32,10 @@ from copydetect.workers.threads import startable_threads
 from .arguments import refuse_unknown_flags
 from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
 from .dashboards import dashboard_of
-from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
 from .progress import Progress, progress_told
+from .shutdown import end_if_asked, forgiving
 from .submitting import Submitted, innermost_cause, interrupt_behind
 
 _LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"

@@ -18,8 +18,8 @@ from copydetect.errors import (
 )
 from copydetect.options import LogFormat
 
-from .endings import Ended
 from .logs import line_of
+from .shutdown import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 CATALOG_BUSY = 4

@@ -17,7 +17,7 @@ from copydetect import runs, tables
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.parts import RoleParts

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from copydetect.errors import InputError, OptionError, TransientError
-from copydetect.inputs.given import INPUTS
+from copydetect.inputs.input_specs import INPUTS
 from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
 from copydetect.runs import MANIFEST, join

@@ -42,11 +42,11 @@ from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
@@ -215,7 +215,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     name = f"describe {PLURAL[listing.role]}"
     return Stage(
         name,
-        lambda start: start | "listing" >> Given(listing.uris) | transform,
+        lambda start: start | "listing" >> Elements(listing.uris) | transform,
         place.described(listing.role, parts, setup.channels),
         place.progress(name, uris, listing.images),
         in_threads=not on_cpu,
@@ -310,7 +310,7 @@ def propose(
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
     return Stage(
         "candidates",
-        lambda start: start | "parts" >> Given(parts) | merge,
+        lambda start: start | "parts" >> Elements(parts) | merge,
         uris,
         place.progress("candidates", uris),
     )
@@ -328,7 +328,7 @@ def verify(
     )
     processes = place.processes(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    wanted = Planned(told_nothing(_unfinished, place.storage, work, uris, failures))
+    wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
     total = partial(place.rows, candidates)
     return Stage(
         "verify",
@@ -356,7 +356,7 @@ def look_back(
     transform = CopiesToHistories(place.storage, folder, decoding, place.started)
     return Stage(
         "look back",
-        lambda start: start | "copies" >> Given(todo) | transform,
+        lambda start: start | "copies" >> Elements(todo) | transform,
         uris,
         place.progress("look back", uris, len(refs)),
     )

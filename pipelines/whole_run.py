@@ -22,7 +22,7 @@ from copydetect.verification.match_parts import VerifyOptions
 from . import stages
 from .chains import Stage
 from .lost_copies import judging_lost, lost_copies
-from .proposals import measuring, quality_of, recall_jobs, searching
+from .search_stages import measuring, quality_of, recall_jobs, searching
 from .self_check import CheckedRun, may_be_checked, self_check
 from .stages import Listing, Workplace
 

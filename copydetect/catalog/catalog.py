@@ -25,7 +25,7 @@ from copydetect.storage.files import Storage
 from copydetect.types import Match
 
 if TYPE_CHECKING:
-    from copydetect.catalog.asking import Asker
+    from copydetect.catalog.picture_search import PictureSearch
 
 
 class Catalog:
@@ -94,15 +94,15 @@ class Catalog:
         """
         content = file_bytes(image)
         try:
-            return self._asker.ask(content, name)
+            return self._picture_search.ask(content, name)
         except InputError as error:
             raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
 
     @cached_property
-    def _asker(self) -> Asker:
-        from copydetect.catalog.loading import asker_of
+    def _picture_search(self) -> PictureSearch:
+        from copydetect.catalog.loading import picture_search_of
 
-        return asker_of(self)
+        return picture_search_of(self)
 
     def verify(self) -> list[str]:
         """What is wrong, one sentence each; none where all is well. Every file must be as it was

@@ -79,7 +79,8 @@ class Embedder:
         return np.concatenate(batches)
 
     def background(self) -> Vectors:
-        """Descriptors (b, d) of pictures that are in nobody's collection; (0, d) where none."""
+        """Descriptors (b, d) of unrelated pictures, to normalise against; (0, d) where there are
+        none."""
         if self.background_path is None:
             return np.empty((0, self.dimension), np.float32)
         try:
@@ -113,7 +114,8 @@ def preprocess(image: Pixels, card: ModelCard) -> Pixels:
 
 
 def scaled(image: Pixels, width: int, height: int) -> Pixels:
-    """Averaged over areas where it shrinks, bilinear where it grows: sharper is no nearer."""
+    """Resized by area averaging where it shrinks, bilinear where it grows; sharper filters find no
+    more."""
     shrinks = width * height <= image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

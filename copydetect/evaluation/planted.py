@@ -64,7 +64,7 @@ class PlantedCopy:
 
 
 @dataclass(frozen=True)
-class Met:
+class LookAlikePair:
     """A planted copy, by the image that it was made of, and another image that it resembles."""
 
     original_id: str
@@ -84,7 +84,7 @@ class PlantedEvidence:
     settings: str
     sketch: tuple[str, ...]
     copies: tuple[PlantedCopy, ...]
-    strangers: tuple[Met, ...]
+    strangers: tuple[LookAlikePair, ...]
     known: tuple[float, ...]
     left_out: int
 

@@ -20,7 +20,12 @@ import numpy as np
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES
-from copydetect.evaluation.planted import NEARLY_CERTAIN, Met, PlantedCopy, PlantedEvidence
+from copydetect.evaluation.planted import (
+    NEARLY_CERTAIN,
+    LookAlikePair,
+    PlantedCopy,
+    PlantedEvidence,
+)
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
 
@@ -72,10 +77,10 @@ class PlantedPairs:
         return list(zip(*(matches[name].to_pylist() for name in names), strict=True))
 
     @cached_property
-    def met(self) -> list[Met]:
+    def met(self) -> list[LookAlikePair]:
         """Those with other images than their originals."""
         pairs = ((self.made[copy][0], other, sure) for copy, other, sure in self.reported)
-        return [Met(*pair) for pair in pairs if pair[0] != pair[1]]
+        return [LookAlikePair(*pair) for pair in pairs if pair[0] != pair[1]]
 
     @cached_property
     def likely(self) -> list[_Pair]:

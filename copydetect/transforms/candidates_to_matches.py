@@ -15,8 +15,7 @@ from copydetect import runs, tables
 from copydetect.index.channels import stored_keypoints
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
@@ -51,11 +50,11 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
         self._verifier = _Verifier(storage, sides, options, folder, kept)
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
-        verify = WorkOnParts(self._verifier.verify, self._processes)
-        verified: PCollection[Verified] = (
-            work | "spread" >> Spread(self._processes) | "verify" >> beam.ParDo(verify)
+        parts: PCollection[int] = (
+            work
+            | "verify" >> OnWorkers(self._verifier.verify, self._processes)
+            | "count" >> beam.ParDo(_CountPairs())
         )
-        parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts
 
 

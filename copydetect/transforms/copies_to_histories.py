@@ -11,8 +11,7 @@ from copydetect import runs, tables
 from copydetect.grouping.histories import histories_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.types import ImageRef
 from copydetect.workers.processes import Processes
 
@@ -35,10 +34,7 @@ class CopiesToHistories(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, work: PCollection[HistoryWork]) -> PCollection[int]:
-        read = WorkOnParts(self._reader.read, self._processes)
-        done: PCollection[int] = (
-            work | "spread" >> Spread(self._processes) | "read" >> beam.ParDo(read)
-        )
+        done: PCollection[int] = work | "read" >> OnWorkers(self._reader.read, self._processes)
         return done
 
 

@@ -22,7 +22,7 @@ from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import Inputs, specs_of
+from copydetect.inputs.input_specs import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
 from copydetect.settings import Settings
@@ -34,11 +34,11 @@ from copydetect.transforms.images_to_refs import ImagesToRefs
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
+from copydetect.transforms.waiting import WaitThen
 
 _PARTS = 16
 
@@ -96,19 +96,19 @@ class DedupImages(beam.PTransform[Any, Any]):
             >> RefsToDescriptions(storage, self._setup, "image", self._folder, self._parts, parts)
         )
         for name, stage in place.searches().items():
-            done = done | f"after {name}" >> Planned(told_nothing(list)) | name >> stage
+            done = done | f"after {name}" >> WaitThen(list) | name >> stage
         grouped = (
             done
-            | "numbers of parts" >> Planned(told_nothing(list, parts))
+            | "numbers of parts" >> WaitThen(list, parts)
             | "candidates" >> NeighborsToCandidates(place.candidate_job())
-            | "pairs" >> Planned(told_nothing(place.match_work))
+            | "pairs" >> WaitThen(place.match_work)
             | "verify"
             >> CandidatesToMatches(storage, place.sides, settings.verification, self._folder)
             | "group" >> MatchesToGroups(place.group_job(), place.sides)
         )
         return {
             name: grouped
-            | f"files of {name}" >> Planned(told_nothing(_files, place, name))
+            | f"files of {name}" >> WaitThen(_files, place, name)
             | f"spread {name}" >> beam.Reshuffle()
             | f"rows of {name}" >> beam.FlatMap(partial(_rows, storage))
             for name in ("matches", "groups", "failures")

@@ -18,8 +18,8 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.workers.processes import Processes
 
 
@@ -66,12 +66,12 @@ class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
         if not search.index_is_there:
             start = (
                 start
-                | "references" >> Given(list(enumerate(search.sides.references.descriptors)))
+                | "references" >> Elements(list(enumerate(search.sides.references.descriptors)))
                 | "index" >> DescriptorsToShards(search.index_job(), processes)
             )
         found: PCollection[Part] = (
             start
-            | "queries" >> Planned(told_nothing(enumerate, search.sides.queries.descriptors))
+            | "queries" >> WaitThen(enumerate, search.sides.queries.descriptors)
             | "search" >> ShardsToNeighbors(search.search_job(), processes)
         )
         return found

@@ -19,7 +19,7 @@ from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.types import Failure, ImageRef, Pixels
 from copydetect.workers.processes import Processes
 
@@ -74,7 +74,7 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
         edited: PCollection[Edited] = (
             uris
             | "parts" >> self._gather
-            | "edit" >> beam.ParDo(WorkOnParts(_PartEditor(self._job).edit, self._processes))
+            | "edit" >> beam.ParDo(RunInProcesses(_PartEditor(self._job).edit, self._processes))
         )
         parts: PCollection[int] = edited | "count" >> beam.ParDo(_CountCopies())
         return parts

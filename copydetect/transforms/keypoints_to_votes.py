@@ -21,8 +21,8 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes, VoteJob
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.workers.processes import Processes
 
 
@@ -100,19 +100,19 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         if not search.index_is_there:
             start = (
                 start
-                | "references" >> Given(list(enumerate(search.sides.references.keypoints)))
+                | "references" >> Elements(list(enumerate(search.sides.references.keypoints)))
                 | "index" >> DescriptorsToShards(search.index_job(), processes)
             )
         queries = search.sides.queries
         for name, flipped in (("upright", False), ("mirrored", True)):
             start = (
                 start
-                | f"{name} queries" >> Planned(told_nothing(enumerate, queries.keypoints))
+                | f"{name} queries" >> WaitThen(enumerate, queries.keypoints)
                 | name >> ShardsToNeighbors(search.search_job(flipped), processes)
             )
         votes: PCollection[str] = (
             start
-            | "parts" >> Planned(told_nothing(range, queries.parts))
+            | "parts" >> WaitThen(range, queries.parts)
             | "vote" >> NeighborsToVotes(search.vote_job(), processes)
         )
         return votes

@@ -22,7 +22,7 @@ from copydetect.grouping.group_job import (
 from copydetect.parts import Sides
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories
-from copydetect.transforms.planned import Planned, told_nothing
+from copydetect.transforms.waiting import WaitThen
 from copydetect.verification.whole_families import NAMES
 from copydetect.workers.processes import Processes
 
@@ -45,36 +45,25 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
         for family, name in NAMES.items():
             done = (
                 done
-                | f"{name} pairs" >> Planned(told_nothing(pairs_of_families, job, family))
+                | f"{name} pairs" >> WaitThen(pairs_of_families, job, family)
                 | f"{name} verdicts" >> self._verify(runs.join(job.families_folder, name), family)
             )
-        done = done | "judge" >> Planned(told_nothing(_no_more, judge_step, job))
+        done = done | "judge" >> WaitThen(judge_step, job)
         for name in ROUNDS:
             done = (
                 done
-                | f"{name} pairs" >> Planned(told_nothing(pairs_of_round, job, name))
+                | f"{name} pairs" >> WaitThen(pairs_of_round, job, name)
                 | f"{name} verdicts" >> self._verify(job.round_folder(name))
             )
             if name == CONNECTED:
                 look = CopiesToHistories(
                     job.storage, job.histories_folder, job.decoding, self._processes
                 )
-                done = (
-                    done
-                    | "copies" >> Planned(told_nothing(copies_to_look_at, job))
-                    | "look back" >> look
-                )
-        grouped: PCollection[Any] = done | "group" >> Planned(
-            told_nothing(_no_more, group_step, job)
-        )
+                done = done | "copies" >> WaitThen(copies_to_look_at, job) | "look back" >> look
+        grouped: PCollection[Any] = done | "group" >> WaitThen(group_step, job)
         return grouped
 
     def _verify(self, folder: str, family: bool | None = None) -> CandidatesToMatches:
         job = self._job
         options = replace(job.verifying, family=family)
         return CandidatesToMatches(job.storage, self._sides, options, folder, self._processes)
-
-
-def _no_more(step: Any, job: GroupJob) -> tuple[()]:
-    step(job)
-    return ()

@@ -18,9 +18,8 @@ from copydetect.search.recall_job import (
     recall_step,
     sample_step,
 )
-from copydetect.transforms.planned import Planned, told_nothing
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import WaitThen
 from copydetect.workers.processes import Processes
 
 
@@ -35,19 +34,14 @@ class NeighborsToRecall(beam.PTransform[Any, Any]):
 
     def expand(self, searched: PCollection[Any]) -> PCollection[Any]:
         job, processes, worker = self._job, self._processes, _Worker(self._job)
-        sampled = (
+        measured: PCollection[Any] = (
             searched
-            | "queries" >> Planned(told_nothing(parts_to_sample, job))
-            | "spread queries" >> Spread(processes)
-            | "sample" >> beam.ParDo(WorkOnParts(worker.sample, processes))
+            | "queries" >> WaitThen(parts_to_sample, job)
+            | "sample" >> OnWorkers(worker.sample, processes)
+            | "references" >> WaitThen(parts_to_search, job)
+            | "answer exactly" >> OnWorkers(worker.answer, processes)
+            | "measure" >> WaitThen(recall_step, job)
         )
-        answered = (
-            sampled
-            | "references" >> Planned(told_nothing(parts_to_search, job))
-            | "spread references" >> Spread(processes)
-            | "answer exactly" >> beam.ParDo(WorkOnParts(worker.answer, processes))
-        )
-        measured: PCollection[Any] = answered | "measure" >> Planned(told_nothing(_measure, job))
         return measured
 
 
@@ -67,8 +61,3 @@ class _Worker:
     def _partition(self) -> Partition:
         partition: Partition = self._shared.acquire(self._job.partition)
         return partition
-
-
-def _measure(job: RecallJob) -> tuple[()]:
-    recall_step(job)
-    return ()

@@ -13,8 +13,7 @@ from copydetect.search.neighbors import neighbors_uri
 from copydetect.search.vote_parts import vote_part, votes_uri, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.workers.processes import Processes
 
 
@@ -61,6 +60,5 @@ class NeighborsToVotes(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
-        work = WorkOnParts(self._job.vote, self._processes)
-        uris: PCollection[str] = parts | "spread" >> Spread(self._processes) | beam.ParDo(work)
+        uris: PCollection[str] = parts | "vote" >> OnWorkers(self._job.vote, self._processes)
         return uris

@@ -23,7 +23,7 @@ from copydetect.options import Channel
 from copydetect.parts import part_uri
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.types import Role
 from copydetect.workers.processes import Processes, WorkerError
 
@@ -108,7 +108,7 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
         describer = self._describer
-        describe = WorkOnParts(describer.describe, self._processes, describer.mend)
+        describe = RunInProcesses(describer.describe, self._processes, describer.mend)
         described: PCollection[Described] = (
             uris
             | "parts" >> self._gather

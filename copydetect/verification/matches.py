@@ -157,6 +157,19 @@ def verify_pair(
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+    return _judged(candidate, best, evidence, query, reference, options, believe)
+
+
+def _judged(
+    candidate: Candidate,
+    best: Evidence,
+    evidence: list[Evidence],
+    query: PairImage,
+    reference: PairImage,
+    options: MatchOptions,
+    believe: Believe,
+) -> Match:
+    """The verdict on a pair that some alignment speaks for; best: the one of highest confidence."""
     proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
     if proof >= options.doubt and query.seen is None and reference.seen is None:

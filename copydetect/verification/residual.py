@@ -47,6 +47,7 @@ _OF_REST = ("raw_p50", "raw_p99", "raw_peak", "raw_ratio", "rest_ratio", "rest_p
             "rest_p99", "rest_p999", "rest_peak", "rest_share", "blobs", "blob_largest_px",
             "blob_area", "blob_both", "blob_one", "blob_query", "blob_tall", "blob_ground",
             "blob_level")  # fmt: skip
+_OF_STROKES = _OF_REST[_OF_REST.index("blobs") :]
 _OF_PATCHES = ("patches", "patch_area", "patch_ratio", "patch_ground", "patch_fill", "both_area",
                "one_area", "query_area", "reference_area", "both_count", "one_count", "two_ratio",
                "all_ground")  # fmt: skip
@@ -246,6 +247,15 @@ def _blobs(
     limit = max(_OTHER_LEVELS, 3 * percentiles[1])
     marked = (smooth > limit) & valid
     found["rest_share"] = _count(marked) / max(places, 1)
+    shown, strokes = _strokes(pair, marked, valid)
+    return shown, found | strokes
+
+
+def _strokes(
+    pair: Overlap, marked: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
+    """The connected pieces of what is marked: the largest of them as a mask, and their figures."""
+    found = dict.fromkeys(_OF_STROKES, 0.0)
     if not marked.any():
         return marked, found
     joined = cv2.morphologyEx(marked.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))

@@ -18,7 +18,7 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.files import LocalStorage
 
 from ..exit_codes import DONE, exit_code_of
-from ..nights.job import Wishes
+from ..nights.job import NightRequest
 from ..nights.nightly import run_nightly
 
 _STORAGE = LocalStorage()
@@ -96,7 +96,13 @@ class _Nights:
             engine = EngineOptions(workers=1)
             code = exit_code_of(
                 lambda: run_nightly(
-                    self.place(catalog), given, None, Wishes(), _OPTIONS, engine, keep_generations=3
+                    self.place(catalog),
+                    given,
+                    None,
+                    NightRequest(),
+                    _OPTIONS,
+                    engine,
+                    keep_generations=3,
                 )
             )
             sys.stderr.flush()

@@ -30,7 +30,7 @@ from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.homographies import project
 from copydetect.images.decoding import DecodeOptions, decode
 from copydetect.index.channels import stored_keypoints
-from copydetect.inputs.given import Inputs
+from copydetect.inputs.input_specs import Inputs
 from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
 from copydetect.parts import RoleParts

@@ -118,8 +118,8 @@ class NightSearch:
     @property
     def trains(self) -> bool:
         """Whether a search of everything trains the partitions anew."""
-        wishes = self.job.wishes
-        return self.before is None or not wishes.whole or wishes.upkeep == "rebuild"
+        request = self.job.request
+        return self.before is None or not request.whole or request.upkeep == "rebuild"
 
     @cached_property
     def sides(self) -> Sides:

@@ -1,4 +1,4 @@
-"""Parts of a stage, each worked on where there is a free processor."""
+"""A function on every part of a stage: spread over the workers, and in processes of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
@@ -23,11 +24,27 @@ _WAITING = 8
 """Parts that one thread has handed over and not got back, for each process."""
 
 
-class WorkOnParts(beam.DoFn):
-    """Each part → what `work` returns for it, here or in processes; None → None.
+class OnWorkers(beam.PTransform[Any, Any]):
+    """Parts → what `work` returns for each, on whichever worker is free. None is passed on."""
 
-    mend: gives what can be done of a part that has ended a process by itself; without, such a part
-    ends the job.
+    def __init__(self, work: Callable[[Any], Any], processes: Processes) -> None:
+        super().__init__()
+        self._work = work
+        self._processes = processes
+
+    def expand(self, parts: PCollection[Any]) -> PCollection[Any]:
+        # Where one thread hands parts to processes, a reshuffle would only cost time.
+        if self._processes.count < 2:
+            parts = parts | beam.Reshuffle()
+        done: PCollection[Any] = parts | beam.ParDo(RunInProcesses(self._work, self._processes))
+        return done
+
+
+class RunInProcesses(beam.DoFn):
+    """Parts → what `work` returns for each, here or in processes. None is passed on.
+
+    mend: called with a part that has crashed a process even alone; returns the part without what
+    crashed it. Where it is None, such a part fails the job.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Asker:
+class PictureSearch:
     """Answers for one generation of a catalogue; loaded once, asked for any number of pictures.
 
     settings: of its era, as for `match`; describer: what describes the pictures.
