@@ -25,6 +25,7 @@ _ALIGNED_PX = 448
 """The longest side at which the motion is fitted: hundreds of places make up for less detail."""
 _REACH_PX = 8.0
 _DONE_PX = 0.4
+"""Of the corner that a step moves farthest: what the next step would move is far less."""
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
