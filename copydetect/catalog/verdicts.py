@@ -62,7 +62,7 @@ def pair_keys(table: pa.Table) -> pa.Array:
 
 @dataclass(frozen=True)
 class PairsToVerify:
-    """Pairs that verification may be asked about.
+    """Candidate pairs that may need to be verified.
 
     candidates: rows of that table, by keys, each with the image of the smaller SHA-256 as its
     query; pairs: the same as numbers; inputs: (n,) int64, hash of what verification is told.
@@ -108,7 +108,7 @@ class PairsToVerify:
         return _bools(self.candidates["spare"])
 
     def told(self) -> pa.Table:
-        """The candidates as verification is told of them."""
+        """The candidates with rounded scores, as verification sees them."""
         return _told(self.candidates)
 
     def to_verify(self, known: pa.Table, strictly: bool) -> Bools:

@@ -1,4 +1,4 @@
-"""a pair aligned at full size → numbers that say what is left between the two pictures.
+"""a pair aligned at full size → numbers on the differences that are left between the two pictures.
 
 Re-encoding, scaling, blur, noise, tone and colour leave little, all over and without structure. A
 drawing leaves new content with sharp borders on otherwise equal pixels. Another photo of a scene
@@ -62,7 +62,7 @@ NAMES = (
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """What is left of a pair under its refined transform.
+    """The differences of a pair under its refined transform.
 
     values: (len(NAMES),) float32, NaN where unknown; matrix: (3, 3) query → reference, in px of the
     images that were compared; pair: both in one frame; differs: (h, w) bool of that frame, where

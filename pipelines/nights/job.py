@@ -1,4 +1,4 @@
-"""A night as it was asked for: its catalogue, its input and its options, all checked."""
+"""The job of a night: its catalogue, its input and its options, all checked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OF_THE_NIGHT = (
 
 @dataclass(frozen=True)
 class NightRequest:
-    """What a night does beside adding images.
+    """What a night is asked to do besides adding images.
 
     remove: image_ids that go; forget: image_ids that go with all that is known of them, from every
     file; decisions: rows of `DECISIONS`; upkeep: "compact" puts small parts together and writes the

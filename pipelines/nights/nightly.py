@@ -73,7 +73,7 @@ def run_asked(
 def request_of(
     remove: str | Sequence[str], forget: str | Sequence[str], decisions: str | None
 ) -> NightRequest:
-    """What a night does beside adding images. remove, forget: files, or image_ids themselves;
+    """The request of a night from the arguments. remove, forget: files, or image_ids themselves;
     decisions: a file. InputError where one is none."""
     storage = BeamStorage()
     gone = [

@@ -1,4 +1,4 @@
-"""All images of a catalogue → candidates → verdicts, of which only new pairs need a look."""
+"""All images of a catalogue → candidates → verdicts; only new pairs are verified."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _PAIRS_TOGETHER = 128
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of all pairs of a catalogue.
+    """The verdicts on all pairs of a catalogue.
 
     parts: with their verdicts; matches: what tonight's search proposes and was verified, and
     before: the same of the night before, rows of `matches` by keys; failures: of files that could
@@ -118,7 +118,7 @@ def verified_pairs(
 
 @dataclass(frozen=True)
 class Verifier:
-    """Looks at pairs of a catalogue.
+    """Verifies pairs of a catalogue.
 
     strictly: whether pairs are looked at again that would be looked at in another way now, as a run
     over everything does; anew: whether all are.
@@ -133,7 +133,7 @@ class Verifier:
     anew: bool
 
     def to_verify(self, asked: PairsToVerify, known: pa.Table) -> Bools:
-        """(n,) bool: which pairs are to be looked at. known: rows of `VERDICTS`."""
+        """(n,) bool: which pairs need to be verified. known: rows of `VERDICTS`."""
         return asked.to_verify(known.slice(0, 0) if self.anew else known, self.strictly)
 
     def look(self, asked: PairsToVerify, name: str) -> tuple[pa.Table, pa.Table]:
@@ -214,7 +214,7 @@ class _Judge:
 
 @dataclass(frozen=True)
 class _Catalog:
-    """All parts of a catalogue on the night that is at work."""
+    """All parts of a catalogue during a night."""
 
     job: NightJob
     place: Workplace
