@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import copydetect
-from copydetect.catalog.pointer import Pointer, leased
+from copydetect.catalog.pointer import Pointer, leased, move_pointer
 from copydetect.errors import CatalogBusyError
 from copydetect.pipelines.commands import catalog as catalog_command
 from copydetect.storage.files import LocalStorage
@@ -36,7 +36,7 @@ def test_a_lease_that_was_taken_over_cannot_commit(nights: Nights, tmp_path: Pat
         stolen = {"token": lease.token + 1}
         (Path(catalog) / "lease.json").write_text(json.dumps(stolen))
         with pytest.raises(CatalogBusyError, match="nothing was committed"):
-            lease.move(pointer, generation)
+            move_pointer(LocalStorage(), catalog, lease, pointer, generation)
     assert Pointer.load(LocalStorage(), catalog) == pointer
 
 

@@ -1,8 +1,9 @@
 """Which generation of a catalogue is the last one, and who may add the next.
 
 The pointer is a file that is replaced in one step, so that a reader sees one generation or the
-other. A process that works on a catalogue holds its lease: a lock that the system frees when the
-process ends, and a number that only grows. The pointer moves only where it still points to the
+other. A process that works on a catalogue holds its lease: in a local folder a lock that the system
+frees when the process ends, in a bucket an object that is renewed while it lives; and a number that
+only grows. The pointer moves only where it still points to the
 generation that the night began with, and the lease's number is still the night's own: a night that
 was taken for dead, or that works over a network file system without locks, cannot overwrite what
 came after it.
@@ -17,13 +18,17 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from copydetect import runs
 from copydetect.catalog.generations import MANIFEST, Generation, generation_name
-from copydetect.errors import CatalogBusyError, InputError, RunError
+from copydetect.errors import CatalogBusyError, InputError, RunError, TransientError
 from copydetect.json_values import parse_as
+from copydetect.storage import leases
 from copydetect.storage.files import LocalStorage, Storage
 from copydetect.storage.records import remove_unfinished
+from copydetect.storage.remote import RecordedStorage
+from copydetect.storage.swaps import swaps_for
 
 try:
     import fcntl
@@ -81,65 +86,129 @@ class Pointer:
         return found
 
 
+class Lease(Protocol):
+    """The right to move the pointer of a catalogue; see `leased`.
+
+    token: grows with each process that holds it.
+    """
+
+    @property
+    def token(self) -> int: ...
+
+    def swap(self, before: Pointer | None, after: Pointer) -> None:
+        """Replace the pointer, where it is still what it was before; CatalogBusyError where another
+        process has moved it meanwhile, or has taken the lease over."""
+
+
+def move_pointer(
+    storage: Storage, folder: str, lease: Lease, before: Pointer | None, generation: Generation
+) -> Pointer:
+    """Point to a generation whose manifest is written; CatalogBusyError as of `Lease.swap`."""
+    manifest = f"{generation.name}/{MANIFEST}"
+    digest = hashlib.sha256(storage.read(runs.join(folder, manifest))).hexdigest()
+    known = before or Pointer(0, "", "", 0, 0, 0, 0, 0)
+    after = Pointer(
+        generation.number,
+        manifest,
+        digest,
+        max(known.numbers, generation.numbers),
+        max(known.group_ids, generation.group_ids),
+        max(known.events, generation.events),
+        max(known.highest, generation.number),
+        lease.token,
+    )
+    lease.swap(before, after)
+    return after
+
+
 @dataclass(frozen=True)
-class Lease:
-    """The right to move the pointer of a catalogue in a local folder; see `leased`."""
+class _LocalLease:
+    """That of a catalogue in a local folder."""
 
     folder: str
     token: int
 
-    def move(self, before: Pointer | None, generation: Generation) -> Pointer:
-        """Point to a generation whose manifest is written; CatalogBusyError where another one has
-        been committed meanwhile, or the lease has been taken over."""
-        manifest = f"{generation.name}/{MANIFEST}"
-        with LocalStorage().open(runs.join(self.folder, manifest)) as stream:
-            digest = hashlib.sha256(stream.read()).hexdigest()
-        known = before or Pointer(0, "", "", 0, 0, 0, 0, 0)
-        after = Pointer(
-            generation.number,
-            manifest,
-            digest,
-            max(known.numbers, generation.numbers),
-            max(known.group_ids, generation.group_ids),
-            max(known.events, generation.events),
-            max(known.highest, generation.number),
-            self.token,
-        )
-        self._swap(before, after)
-        return after
-
-    def _swap(self, before: Pointer | None, after: Pointer) -> None:
+    def swap(self, before: Pointer | None, after: Pointer) -> None:
         storage = LocalStorage()
         if _token(self.folder) != self.token or Pointer.load(storage, self.folder) != before:
-            raise CatalogBusyError(
-                f"another process has changed the catalogue {self.folder} meanwhile: nothing was "
-                "committed; run it again"
-            )
+            raise _changed(self.folder)
         storage.write(runs.join(self.folder, POINTER), after.to_json())
+
+
+@dataclass(frozen=True)
+class _BucketLease:
+    """That of a catalogue in a bucket, whose pointer is written as long as the lease is held."""
+
+    folder: str
+    held: leases.Lease
+
+    @property
+    def token(self) -> int:
+        return self.held.token
+
+    def swap(self, before: Pointer | None, after: Pointer) -> None:
+        storage = RecordedStorage(self.folder)
+        if Pointer.load(storage, self.folder) != before:
+            raise _changed(self.folder)
+        try:
+            self.held.write(storage, runs.join(self.folder, POINTER), after.to_json())
+        except TransientError as error:
+            raise _changed(self.folder) from error
+
+
+def _changed(folder: str) -> CatalogBusyError:
+    return CatalogBusyError(
+        f"another process has changed the catalogue {folder} meanwhile: nothing was committed; run "
+        "it again"
+    )
 
 
 @contextlib.contextmanager
 def leased(folder: str) -> Iterator[Lease]:
     """Hold the lease of a catalogue; CatalogBusyError where another process has it.
 
-    InputError for a folder that is not local: there is no lease for object stores yet.
+    InputError for a bucket whose store has no conditional writes that copydetect knows.
     """
-    if "://" in folder:
-        raise InputError(
-            f"the catalogue {folder} is not in a local folder: catalogues in object stores are not "
-            "supported yet, inputs are"
-        )
+    with _leased_in_bucket(folder) if "://" in folder else _leased_here(folder) as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def _leased_in_bucket(folder: str) -> Iterator[Lease]:
+    refuse_unswappable(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(leases.leased(folder, runs.join(folder, _LEASE)))
+        except TransientError as error:
+            raise CatalogBusyError(
+                f"another process is at work on the catalogue {folder}: {error}"
+            ) from error
+        assert held is not None
+        yield _BucketLease(folder, held)
+
+
+@contextlib.contextmanager
+def _leased_here(folder: str) -> Iterator[Lease]:
     os.makedirs(folder, exist_ok=True)
     handle = os.open(runs.join(folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(handle, folder)
         remove_unfinished(folder)
-        lease = Lease(folder, _token(folder) + 1)
+        lease = _LocalLease(folder, _token(folder) + 1)
         held = {"token": lease.token, "host": platform.node(), "process": os.getpid()}
         LocalStorage().write(runs.join(folder, _LEASE), json.dumps(held).encode())
         yield lease
     finally:
         os.close(handle)
+
+
+def refuse_unswappable(folder: str) -> None:
+    """InputError where nothing keeps two nights of a catalogue apart."""
+    if "://" in folder and swaps_for(folder) is None:
+        raise InputError(
+            f"the catalogue {folder} is in a store of which copydetect knows no conditional writes:"
+            " use a local folder, s3:// or gs://"
+        )
 
 
 def _lock(handle: int, folder: str) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import os
 import re
 from collections.abc import Iterator
 
 from copydetect import runs
 from copydetect.catalog.generations import MANIFEST, Generation, refuse_damaged
-from copydetect.catalog.pointer import Lease, Pointer, load_generation
+from copydetect.catalog.pointer import Lease, Pointer, load_generation, move_pointer
 from copydetect.errors import InputError, OptionError, RunError
 from copydetect.storage.files import Storage
-from copydetect.storage.records import recorded_files
+from copydetect.storage.remote import RecordedStorage
 
 _FOLDER = re.compile(r"gen-(\d{6,})")
 
@@ -32,11 +31,13 @@ def roll_back(storage: Storage, folder: str, lease: Lease) -> Generation:
         raise InputError(f"the night before is no longer there: {error}") from error
     assert before is not None
     refuse_damaged(storage, folder, before.entries())
-    lease.move(pointer, before)
+    move_pointer(storage, folder, lease, pointer, before)
     return before
 
 
-def prune(storage: Storage, folder: str, count: int, days: float | None = None) -> tuple[int, int]:
+def prune(
+    storage: RecordedStorage, folder: str, count: int, days: float | None = None
+) -> tuple[int, int]:
     """Remove what only older generations than the last `count` are made of, and those that were
     rolled back; the lease must be held.
 
@@ -54,15 +55,23 @@ def prune(storage: Storage, folder: str, count: int, days: float | None = None) 
     needed = {entry.path for generation in kept for entry in generation.entries()}
     needed |= {f"{generation.name}/{MANIFEST}" for generation in kept}
     removed = 0
-    for name in sorted(os.listdir(folder)):
-        found = _FOLDER.fullmatch(name)
-        if not found or int(found[1]) > pointer.highest:
-            continue  # a night that has not ended may still be continued
-        for uri in recorded_files(folder, runs.join(folder, name)):
-            if uri[len(folder.rstrip("/")) + 1 :] not in needed:
+    for name in _generations(storage, folder, pointer.highest):
+        for uri in storage.recorded(runs.join(folder, name)):
+            if _below(folder, uri) not in needed:
                 storage.delete(uri)
                 removed += 1
     return len(kept), removed
+
+
+def _generations(storage: Storage, folder: str, highest: int) -> list[str]:
+    """The folders of nights that have ended; another one may still be continued."""
+    names = {_below(folder, file.uri).split("/")[0] for file in storage.files_under(folder)}
+    found = {name: _FOLDER.fullmatch(name) for name in sorted(names)}
+    return [name for name, match in found.items() if match and int(match[1]) <= highest]
+
+
+def _below(folder: str, uri: str) -> str:
+    return uri[len(folder.rstrip("/")) + 1 :]
 
 
 def _history(storage: Storage, folder: str) -> Iterator[Generation]:

@@ -72,6 +72,9 @@ class BeamStorage:
         for name, data in files.items():
             BeamStorage.write(self, f"{folder}/{name}", data)
 
+    def note(self, uri: str, data: bytes) -> None:
+        pass
+
     def upload(self, local_path: str, uri: str) -> None:
         if _is_local(uri):
             self._local.upload(local_path, uri)
@@ -217,6 +220,10 @@ class RecordedStorage(BeamStorage):
             super().write(record, names_record(files))
             super().write_together(folder, files)
 
+    def note(self, uri: str, data: bytes) -> None:
+        if self._is_inside(uri):
+            self._note(uri, Record.of(io.BytesIO(data)))
+
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:
             record = Record.of(stream)
@@ -244,13 +251,8 @@ class RecordedStorage(BeamStorage):
         if _is_local(uri):
             remove_recorded(self._folder, uri)
             return
-        records = [file.uri for file in self.files_under(records_uri(self._folder, uri))]
-        records += [one for one in [record_uri(self._folder, uri)] if self.exists(one)]
-        noted: set[str] = set()
-        for record in records:
-            data = self.read(record) if names_files(record) else b""
-            noted.update(recorded_names(self._folder, record, data))
-            noted.add(recorded_uri(self._folder, record))
+        records = self._records(uri)
+        noted = self._noted(records)
         there = {file.uri for file in self.files_under(uri)}
         there |= {one for one in noted & {uri} if FileSystems.exists(one)}
         with remote_errors("delete", uri):
@@ -258,6 +260,26 @@ class RecordedStorage(BeamStorage):
             for some in (sorted(noted & there), records):
                 if some:
                     FileSystems.delete(some)
+
+    def recorded(self, uri: str) -> list[str]:
+        """A file that has a record, or all such files of a folder, in order."""
+        if _is_local(uri):
+            return recorded_files(self._folder, uri)
+        return sorted(self._noted(self._records(uri)))
+
+    def _records(self, uri: str) -> list[str]:
+        """The records of a file or a folder in a bucket."""
+        records = [file.uri for file in self.files_under(records_uri(self._folder, uri))]
+        return records + [one for one in [record_uri(self._folder, uri)] if self.exists(one)]
+
+    def _noted(self, records: Sequence[str]) -> set[str]:
+        """The files that some records tell of."""
+        noted: set[str] = set()
+        for record in records:
+            data = self.read(record) if names_files(record) else b""
+            noted.update(recorded_names(self._folder, record, data))
+            noted.add(recorded_uri(self._folder, record))
+        return noted
 
     def _is_inside(self, uri: str) -> bool:
         return bool(record_uri(self._folder, uri))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from copydetect.catalog.decisions import DECISIONS
 from copydetect.catalog.generations import Era, Generation
 from copydetect.catalog.loading import era_options
-from copydetect.catalog.pointer import load_generation
+from copydetect.catalog.pointer import load_generation, refuse_unswappable
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
@@ -119,11 +119,9 @@ def checked_night(
     OptionError or ModelError name what is wrong.
     """
     catalog = output_folder(catalog)
-    if "://" in catalog:
-        raise InputError(
-            f"the catalogue {catalog} is not in a local folder: catalogues in object stores are "
-            "not supported yet, inputs are"
-        )
+    refuse_unswappable(catalog)
+    # What it says of buckets counts from here on.
+    engine = engine_of(engine_options)
     storage = RecordedStorage(catalog)
     check_writable(catalog)
     generation = load_generation(storage, catalog)
@@ -133,7 +131,6 @@ def checked_night(
             raise InputError(f"{catalog} holds no catalogue: give --input to begin one")
     else:
         options = options_in_era(options, generation.era, catalog, named)
-    engine = engine_of(engine_options)
     settings = Settings.of(options, "dedup", BeamStorage())
     setup = describer_setup(settings, options)
     sources = None
@@ -156,12 +153,17 @@ def _checked_specs(
     """The inputs, without empty folders but for the first night: where pictures come in there may
     be none tonight."""
     specs = specs_of(storage, catalog, "image", given)
-    folder = os.path.realpath(catalog) + "/"
+    folder = _real(catalog)
     for spec in specs:
-        real = os.path.realpath(spec) + "/"
-        if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
+        real = _real(spec)
+        if real.startswith(folder) and f"/{INPUTS}/" not in real:
             raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
     return tuple(spec for spec in specs if is_first or not _is_empty_folder(storage, spec))
+
+
+def _real(uri: str) -> str:
+    """Where a folder is, with a slash behind."""
+    return (uri if "://" in uri else os.path.realpath(uri)).rstrip("/") + "/"
 
 
 def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:

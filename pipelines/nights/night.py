@@ -37,7 +37,7 @@ from copydetect.catalog.generations import (
     refuse_damaged,
 )
 from copydetect.catalog.packing import GenerationWriter, gap, pack_night, rewritten
-from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation
+from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation, move_pointer
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.types import Failure
@@ -110,7 +110,7 @@ def _commit(job: NightJob, lease: Lease, pointer: Pointer | None, night: Night) 
     generation = night.generation
     folder = runs.join(job.catalog, generation.name)
     job.storage.write(runs.join(folder, MANIFEST), generation.to_json())
-    lease.move(pointer, generation)
+    move_pointer(job.storage, job.catalog, lease, pointer, generation)
     for name in _SCRATCH:
         job.storage.delete(runs.join(folder, name))
     return night

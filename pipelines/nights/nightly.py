@@ -69,9 +69,9 @@ def run_asked(
     """Look uploads up in a catalogue; none of them is added. named: as for `run_nightly`."""
     output = output_folder(output)
     check_output(output, output_folder(catalog), options.overwrite, "match")
-    if load_generation(BeamStorage(), output_folder(catalog)) is None:
-        raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
     job = checked_night(catalog, given, NightRequest(), options, engine, named)
+    if load_generation(job.storage, job.catalog) is None:
+        raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
     result = ask_about(job, output)
     job.engine.processes.stop()
     return result
