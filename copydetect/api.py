@@ -95,8 +95,9 @@ def nightly(
 ) -> NightSummary:
     """Find what is new in an input against everything before, and add it to a catalogue.
 
-    catalog: a local folder, new or of an earlier night; photos: as in `dedup`; None where images
-    are only removed; output: folder for tables of what the night has found, for `copydetect.open`;
+    catalog: a folder, or one in a bucket (s3, gs), new or of an earlier night; photos: as in
+    `dedup`; None where images are only removed; output: folder for tables of what the night has
+    found, for `copydetect.open`;
     remove: image_ids that go, or a CSV or Parquet file with a column `image_id`; forget: the same,
     with all that is known of them, in every file of the catalogue; decisions: a CSV or Parquet file
     of what people have decided on pairs: `sha256_a`, `sha256_b`, `decision` (copy or not_copy),
