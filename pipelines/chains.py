@@ -102,7 +102,7 @@ class _Steps(beam.PTransform[Any, Any]):
 
 
 class _Barrier(beam.PTransform[Any, Any]):
-    """Whatever a stage gives → one element, once all of it is there; the time is noted."""
+    """The elements of a stage → one element, once all are there; notes the time."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

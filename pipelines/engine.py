@@ -1,4 +1,4 @@
-"""Where a job runs: the engine's options, one Beam pipeline a job, and what goes wrong there."""
+"""The engine that runs jobs: its options, one Beam pipeline per job, and its errors."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Engine:
             print(line, file=stream or sys.stderr)
 
     def submitted(self, stream: TextIO | None = None) -> Submitted:
-        """Where its jobs are looked at. stream: where that is told."""
+        """The watch over its jobs. stream: for messages."""
         return Submitted(
             lambda text: self.tell(text, stream),
             dashboard_of(self.flags),

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line on standard error that says why."""
+"""Exit codes of the commands, and the one line on standard error that explains a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The true copies that a run's own search loses: the exact neighbours that it missed are verified.
+"""The share of true copies that the search of a run loses: exact neighbours that it missed are
+verified.
 
     exact neighbours of a few queries → those in no candidate → matches → the share of copies lost
 

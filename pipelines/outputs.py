@@ -1,4 +1,4 @@
-"""The output folder of a job: checked before work begins, and kept from other runs."""
+"""The output folder of a job: checked before work begins, and locked against other runs."""
 
 from __future__ import annotations
 

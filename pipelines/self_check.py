@@ -136,7 +136,7 @@ def _too_few(run: CheckedRun) -> str:
 
 
 def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:
-    """What became of planted copies, and whether an earlier run planted them."""
+    """The evidence of planted copies, and whether an earlier run planted them."""
     storage = run.place.storage
     sketch = sketch_of(_hashes(storage, run.references))
     uri = runs.join(run.place.folder, RESULT)

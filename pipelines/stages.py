@@ -1,4 +1,4 @@
-"""The stages of a run: what each works on, what it makes, and how far it is."""
+"""The stages of a run: the input, the output and the progress of each."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one role: how many, a digest of their content, and the listing files.
+    """The listed images of one role: how many, a digest of their content, and the listing files.
 
     renamed: how many image_ids repeated and got the name of their shard or folder in front;
     example: one of them.
@@ -139,7 +139,7 @@ class Workplace:
         total: Callable[[], int] | int = 0,
         unit: str = "images",
     ) -> Progress:
-        """That of a stage which is as far as files of it are written."""
+        """The progress of a stage: the share of its files that are written."""
         return Progress(label, partial(share_written, self.storage, uris), total, unit)
 
     @property
@@ -225,7 +225,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
 def described_by(
     place: Workplace, listings: Sequence[Listing], setup: DescriberSetup
 ) -> dict[Role, RoleParts]:
-    """Where the described images of each role are."""
+    """The files of the described images of each role."""
     return {
         one.role: place.described(one.role, part_count(one.images), setup.channels)
         for one in listings
@@ -283,7 +283,7 @@ def candidate_job(
     density: DensityOptions,
     scale: Mapping[str, float] | None = None,
 ) -> CandidateJob:
-    """What is merged, and where, in the folder of a run."""
+    """The merging of both channels, in the folder of a run."""
     return CandidateJob(
         storage=place.storage,
         proposals=proposals,
@@ -339,7 +339,7 @@ def verify(
 
 
 def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
-    """Group what is verified; the job knows the files of it."""
+    """Group the verified pairs; the job names the files."""
     transform = MatchesToGroups(job, sides, place.processes(len(job.matches)))
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
@@ -370,5 +370,5 @@ def _unfinished(
 
 
 def share_written(storage: Storage, uris: Sequence[str]) -> float:
-    """How many of some files are there, 0 … 1."""
+    """The share of some files that exist, 0 … 1."""
     return storage.count(uris) / max(len(uris), 1)

@@ -190,7 +190,7 @@ class StandingFiles:
 
 @dataclass(frozen=True)
 class NightPlan:
-    """What a night does to the files of a catalogue.
+    """The changes that a night makes to the files of a catalogue.
 
     new: images to describe, sorted by content, with their numbers; twins: images whose content is
     known already; failed: what could not be read; removed: numbers; moved: old files with their new
@@ -241,7 +241,7 @@ def plan_night(
     start: int,
     generation: int,
 ) -> NightPlan:
-    """What is new, changed, moved or gone.
+    """Compare a listing with the ledger: which files are new, changed, moved or gone.
 
     listed: images that were read, the failed ones too; stamps: of their files, taken before; start:
     first number that is free.

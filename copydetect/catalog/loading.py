@@ -1,5 +1,5 @@
-"""Load what answers questions to a catalogue: its options, and the models that described its
-pictures."""
+"""Load the search of single pictures: the options of a catalogue, and the models that described
+it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def era_options(era: Era, options: RunOptions | None = None) -> RunOptions:
 
 
 def picture_search_of(catalog: Catalog) -> PictureSearch:
-    """Load what describes pictures; ModelError where it is not what described the catalogue."""
+    """Load the search of pictures; ModelError where the installed models are not those that
+    described the catalogue."""
     era = catalog.generation.era
     settings = Settings.of(era_options(era), "match", catalog.storage)
     embedder, background = None, np.empty((0, 0), np.float32)

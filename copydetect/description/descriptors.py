@@ -86,7 +86,9 @@ class Embedder:
         try:
             tensors = load_safetensors(self.background_path.read_bytes())
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self.background_path} is no safetensors file: {error}") from error
+            raise ModelError(
+                f"{self.background_path} is not a safetensors file: {error}"
+            ) from error
         vectors = tensors.get("vectors", np.empty(0))
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Copies that a run plants among its own queries → the threshold that keeps what was promised.
+"""Copies that a run plants among its own queries → the threshold that reaches the wanted precision.
 
     sample → edited copies → searched and verified as queries → evidence → threshold, recall
 
@@ -74,7 +74,7 @@ class LookAlikePair:
 
 @dataclass(frozen=True)
 class PlantedEvidence:
-    """What became of the planted copies.
+    """The results for the planted copies.
 
     settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
     strangers: pairs with images that are no copies of the original; known: confidences of pairs

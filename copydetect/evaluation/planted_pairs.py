@@ -1,4 +1,4 @@
-"""What planted copies are reported with → the evidence, once it is known what were copies anyway.
+"""The matches of planted copies → the evidence, after real copies among them are set apart.
 
     matches of planted copies → likely copies among the collection's own images → those through a
     third image → evidence

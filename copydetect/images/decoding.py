@@ -283,7 +283,7 @@ def _draft_within_limit(
         one_pass = _is_one_pass(image, data)
         scans = 1 if one_pass else data.count(b"\xff\xda")
         if scans > _MAX_JPEG_SCANS:
-            raise ImageError(f"{scans} scans; a JPEG of more than {_MAX_JPEG_SCANS} is an attack")
+            raise ImageError(f"the JPEG has {scans} scans, over the limit of {_MAX_JPEG_SCANS}")
         if max_side_px is not None:
             longer = max(width, height)
             wanted = (width * max_side_px // longer, height * max_side_px // longer)

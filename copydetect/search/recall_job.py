@@ -59,8 +59,8 @@ class RecallJob:
         return load_partition(self.storage, runs.join(self.index_folder, PARTITION))
 
     def is_exact(self) -> bool:
-        """Whether queries visit every list, so that nothing is measured. Features are codes, whose
-        distances are never exact."""
+        """Whether queries visit every list, so that there is nothing to measure. Local features are
+        codes, whose distances are never exact."""
         if isinstance(self.asked, KeypointReader):
             return False
         partition = self.partition()

@@ -287,8 +287,8 @@ def _renewal_steps(options: TrainingOptions) -> set[int]:
 def _refuse_divergence(state: Checkpoint) -> None:
     if state.skipped > 10 and state.skipped > _ALLOWED_SKIPS * state.step:
         raise ModelError(
-            f"training diverges: the loss was no number in {state.skipped} of {state.step} steps; "
-            "lower the learning rate"
+            f"training diverges: the loss was not a number in {state.skipped} of {state.step} "
+            "steps; lower the learning rate"
         )
 
 

@@ -20,7 +20,7 @@ HistoryWork = tuple[int, list[ImageRef]]
 
 
 class CopiesToHistories(beam.PTransform[Any, Any]):
-    """`HistoryWork` → numbers of batches, once their files are in `folder`."""
+    """`HistoryWork` → numbers of batches, once their files are in `folder`. None is passed on."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class CopiesToHistories(beam.PTransform[Any, Any]):
 
 
 class _Reader:
-    """Reads batches, in whatever process it is."""
+    """Reads batches of image files."""
 
     def __init__(self, storage: Storage, folder: str, options: DecodeOptions) -> None:
         self._storage = storage

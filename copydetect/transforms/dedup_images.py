@@ -1,8 +1,8 @@
 """Images → groups of copies, as one transform in somebody's own pipeline.
 
 All stages are steps of one graph, each of which waits for all of the one before, as in a run of
-`copydetect dedup`. That lists first, so that it knows how many parts a collection is worth, and
-plants copies to set its threshold.
+`copydetect dedup`. A run differs in two ways: it lists first, so that it can choose the number of
+parts, and it plants copies to set its threshold.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _Place:
         return Sides(described, described)
 
     def candidate_job(self) -> CandidateJob:
-        """What is merged."""
+        """The merging of both channels."""
         channels, search = self.settings.channels, "search"
         neighbors = self.numbered(search, "descriptors", "neighbors", suffix="spill")
         votes = self.numbered(search, "keypoints", "votes", suffix="npz")
@@ -168,7 +168,7 @@ class _Place:
         )
 
     def match_work(self) -> list[MatchWork]:
-        """What is verified."""
+        """The parts of candidates to verify."""
         pairs = self.numbered("pairs", suffix="npz")
         return list(zip(range(self.parts), self.numbered("candidates"), pairs, strict=True))
 
@@ -200,7 +200,7 @@ class _Place:
         return found
 
     def group_job(self) -> GroupJob:
-        """What is grouped."""
+        """The grouping of the matches."""
         return GroupJob(
             storage=self.storage,
             folder=self.folder,

@@ -20,7 +20,7 @@ from copydetect.workers.processes import Processes
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
-    """(part number, URI) → the folder of the finished index, one element, and None.
+    """(part number, URI) of vectors → the folder of the finished index, one element, and None.
 
     Every step leaves files under the job's folder and finds those that are there: the same
     transform run again continues a build that was interrupted.
@@ -64,7 +64,7 @@ class _Sampler:
 
 
 class _Router:
-    """Sends the vectors of parts to their lists, in whatever process it is."""
+    """Sends the vectors of parts to their lists; each process loads the partition once."""
 
     def __init__(self, job: IndexJob) -> None:
         self._job = job
@@ -78,7 +78,7 @@ class _Router:
 
 
 class _Builder:
-    """Builds shards, in whatever process it is."""
+    """Builds shards; each process loads the plan once."""
 
     def __init__(self, job: IndexJob) -> None:
         self._job = job

@@ -23,8 +23,8 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 
 
 class ImagesToRefs(beam.PTransform[Any, Any]):
-    """The pieces of an input → the URIs of listing files, one per piece, rows of `ListedImage`; and
-    None, see `waiting`."""
+    """The pieces of an input → the URIs of listing files, one per piece, with rows of
+    `ListedImage`; and None, see `waiting`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PiecesToRefs(beam.PTransform[Any, Any]):
 
 @dataclass(frozen=True)
 class _Lister:
-    """Lists and hashes pieces, in whatever process it is."""
+    """Lists and hashes pieces of an input."""
 
     storage: Storage
     role: Role

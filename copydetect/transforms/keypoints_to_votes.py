@@ -1,5 +1,5 @@
-"""Local features → votes: an index of the references' features, asked with the queries' features
-and with those of their mirror images."""
+"""Local features → votes: the features of the references are indexed, and those of the queries and
+of their mirror images searched in the index."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ from copydetect.workers.processes import Processes
 
 @dataclass(frozen=True)
 class KeypointSearch:
-    """What is searched in what, and where.
-
-    index_folder, folder: of the index, and of what is found; index_is_there: whether it is finished
-    already.
+    """A search of local features. index_folder, folder: of the index, and of the results;
+    index_is_there: whether it is finished already.
     """
 
     storage: Storage
@@ -49,7 +47,7 @@ class KeypointSearch:
         return self.sides.symmetric
 
     def index_job(self) -> IndexJob:
-        """What the index is made of."""
+        """How the index is built."""
         quantiser, references = load_quantiser(), self.sides.references
         return IndexJob(
             storage=self.storage,
@@ -63,7 +61,7 @@ class KeypointSearch:
         )
 
     def vote_job(self) -> VoteJob:
-        """How what is found becomes votes."""
+        """How neighbours become votes."""
         return VoteJob(
             storage=self.storage,
             files=self.sides.queries,
@@ -75,7 +73,7 @@ class KeypointSearch:
         )
 
     def search_job(self, mirrored: bool) -> SearchJob:
-        """What the index is asked."""
+        """How the index is searched."""
         return SearchJob(
             self.storage,
             runs.join(self.folder, "mirrored" if mirrored else "upright"),
@@ -88,7 +86,7 @@ class KeypointSearch:
 
 
 class KeypointsToVotes(beam.PTransform[Any, Any]):
-    """One element, once local features are there → the URIs of votes files, and None."""
+    """None, once the local features exist → the URIs of votes files, and None."""
 
     def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
         super().__init__()

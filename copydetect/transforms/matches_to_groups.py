@@ -1,4 +1,4 @@
-"""Matches → groups of copies: what families say of their pairs, what connects them, who is kept."""
+"""Matches → groups of copies: families are judged, groups connected, and the kept images chosen."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from copydetect.workers.processes import Processes
 
 
 class MatchesToGroups(beam.PTransform[Any, Any]):
-    """Whatever is there when all pairs are verified, and None → None, once the groups are written.
+    """None, once all pairs are verified → None, once the groups are written.
 
-    sides: where the images are that are compared. Few pairs are looked at here; which they are is
-    decided on one worker, and they are spread over all.
+    sides: the images to compare. Only few further pairs are verified here: one worker decides
+    which, and all workers verify them.
     """
 
     def __init__(self, job: GroupJob, sides: Sides, processes: Processes | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What both channels found → candidates, one file per part of the queries."""
+"""Neighbours and votes → candidates, one file per part of the queries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from copydetect.workers.processes import Processes
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
     """Numbers of the parts of the queries → the URIs of the candidates tables, and None.
 
-    Each step waits for the one before on all parts; what travels between parts goes through files.
+    Each step waits until the one before has done all parts. Parts exchange data through files.
     """
 
     def __init__(self, job: CandidateJob, processes: Processes | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a search found → its recall: a few of its queries are also answered exactly."""
+"""A finished search → its recall: a few of its queries are also answered exactly."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from copydetect.workers.processes import Processes
 
 
 class NeighborsToRecall(beam.PTransform[Any, Any]):
-    """Whatever is there when the search is done, and None → None, once the job's figures are
-    written."""
+    """None, once the search is done → None, once its figures are written."""
 
     def __init__(self, job: RecallJob, processes: Processes | None = None) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class NeighborsToRecall(beam.PTransform[Any, Any]):
 
 
 class _Worker:
-    """Works on parts, in whatever process it is."""
+    """Works on parts; each process loads the partition once."""
 
     def __init__(self, job: RecallJob) -> None:
         self._job = job

@@ -19,11 +19,9 @@ from copydetect.workers.processes import Processes
 
 @dataclass(frozen=True)
 class VoteJob:
-    """What votes, and where.
-
-    files: of the queries; upright, mirrored: folders of finished searches, of their features and of
-    those of their mirror images; exclude_self: whether an image does not vote for itself; folder:
-    the votes are below it.
+    """The voting of local features. files: of the queries; upright, mirrored: folders of finished
+    searches, of their features and of those of their mirror images; exclude_self: whether an image
+    does not vote for itself; folder: the votes are below it.
     """
 
     storage: Storage
@@ -35,7 +33,7 @@ class VoteJob:
     folder: str
 
     def vote(self, part: int) -> str:
-        """Let the hits of a part vote; the URI of its votes."""
+        """Count the votes of a part; returns the URI of their file."""
         uri = votes_uri(self.folder, part)
         if not self.storage.is_whole(uri):
             votes = vote_part(

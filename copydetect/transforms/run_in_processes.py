@@ -19,9 +19,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from copydetect.workers.processes import Processes, WorkerError, run_alone
 
 CPU_TIME = "copydetect processors", "cpu_msec"
-"""Namespace and name of the counter of the processor time that parts have taken."""
+"""Namespace and name of the counter of processor time spent on parts."""
 _WAITING = 8
-"""Parts that one thread has handed over and not got back, for each process."""
+"""How many parts one thread hands over to each process before it waits for results."""
 
 
 class OnWorkers(beam.PTransform[Any, Any]):
@@ -95,8 +95,25 @@ class RunInProcesses(beam.DoFn):
         return result
 
 
+class Count(beam.DoFn):
+    """Tuples that end in one number for each of `names` → the tuples without these, or the one
+    value that is left; the numbers are added to metrics. None is passed on."""
+
+    def __init__(self, namespace: str, *names: str) -> None:
+        self._counters = [Metrics.counter(namespace, name) for name in names]
+
+    def process(self, counted: tuple[Any, ...] | None) -> Iterator[Any]:
+        if counted is None:
+            yield None
+            return
+        kept = len(counted) - len(self._counters)
+        for counter, number in zip(self._counters, counted[kept:], strict=True):
+            counter.inc(number)
+        yield counted[:kept] if kept > 1 else counted[0]
+
+
 def _timed(work: tuple[Callable[[Any], Any], Any]) -> tuple[Any, int]:
-    """What a function returns for a part, and how many milliseconds of a processor that took."""
+    """The result of a function for a part, and the processor time that it took in milliseconds."""
     started = time.thread_time()
     result = work[0](work[1])
     return result, round(1000 * (time.thread_time() - started))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -22,7 +20,7 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.search.searching import SearchJob, query_step
-from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.run_in_processes import Count, OnWorkers
 from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
@@ -52,7 +50,7 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
             | "SearchOthers" >> OnWorkers(searcher.search, processes)
             | "SearchedAll" >> WaitThen(_parts, job)
             | "Merge" >> OnWorkers(searcher.merge, processes)
-            | "Count" >> beam.ParDo(_Count())
+            | "Count" >> beam.ParDo(Count("search", "neighbors", "saturated_queries"))
         )
         return merged
 
@@ -70,7 +68,7 @@ Merged = tuple[int, str, int, int]
 
 
 class _Searcher:
-    """Routes queries, searches shards and merges results, in whatever process it is."""
+    """Routes queries, searches shards and merges results; each process opens the index once."""
 
     def __init__(self, job: SearchJob) -> None:
         self.job = job
@@ -107,21 +105,6 @@ class _Searcher:
         return _LoadedSearch(
             self._load_index(), load_search_plan(self.job.storage, self.job.folder)
         )
-
-
-class _Count(beam.DoFn):
-    def __init__(self) -> None:
-        self._pairs = Metrics.counter("search", "neighbors")
-        self._saturated = Metrics.counter("search", "saturated_queries")
-
-    def process(self, merged: Merged | None) -> Iterator[Part | None]:
-        if merged is None:
-            yield None
-            return
-        number, uri, pairs, saturated = merged
-        self._pairs.inc(pairs)
-        self._saturated.inc(saturated)
-        yield number, uri
 
 
 def _plan(job: SearchJob, spills: list[str]) -> list[Task]:

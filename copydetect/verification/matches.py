@@ -57,7 +57,7 @@ two benchmarks 5 have less of both."""
 _LIKELY, _MUCH_ALIKE = -4.0, 0.5
 """Score of a pair whose query is stretched as well; similarity, where scores mean nothing."""
 _UNEXPLAINED = 0.02
-"""That is done where nothing that was tried makes a pair this probable."""
+"""The query is stretched where no alignment makes the pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
 
@@ -66,7 +66,7 @@ Believe = Callable[[float, float], float]
 
 
 def as_proved(proof: float, other_content: float) -> float:
-    """What the pixels alone say."""
+    """The proof itself as confidence: no prior and no calibration."""
     return proof
 
 
@@ -264,7 +264,7 @@ def collect_evidence(
     short: float = -math.inf,
     likely: bool = True,
 ) -> list[Evidence]:
-    """What speaks for the pair: one `Evidence` for each alignment that was tried.
+    """The evidence for a pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then the features that it compared, then full matching,
     then direct alignment, then full matching of the stretched query; each only while the pair is

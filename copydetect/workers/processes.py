@@ -82,7 +82,7 @@ class Processes:
             return future.result()
         except TerminatedWorkerError as error:
             raise WorkerError(
-                "a process of this job was ended, by a person or for want of memory; "
+                "a process of this job was killed, perhaps because memory ran out; "
                 "the same command continues where it stopped"
             ) from error
 

@@ -1,4 +1,4 @@
-"""Nights that are killed at random moments, and run again: nothing lost, nothing doubled."""
+"""Nights that are killed at random moments and run again must lose nothing and double nothing."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Nights:
         (root / "pictures").mkdir(parents=True)
 
     def bring(self, pictures: Sequence[str]) -> None:
-        """Have the next night find some more pictures, and an exact copy of the first."""
+        """Add some pictures for the next night, and an exact copy of the first."""
         for number, picture in enumerate([*pictures, pictures[0]]):
             name = f"{len(os.listdir(self.root / 'pictures')):02}-{number}.img"
             shutil.copyfile(picture, self.root / "pictures" / name)

@@ -53,7 +53,7 @@ class NightCost:
 
 @dataclass(frozen=True)
 class _Workshop:
-    """Where catalogues are made, of which pictures, and how commands are told.
+    """The folder of the catalogues, their pictures, and the options of every command.
 
     words: options of `nightly`; rng: of every order.
     """

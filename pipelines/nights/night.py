@@ -1,5 +1,4 @@
-"""What `nightly` does: what is new is described, searched in everything and verified, and belongs
-to the catalogue then.
+"""One night: new images are described, searched in the whole catalogue, verified, and added to it.
 
     listing → plan: what is new, changed, moved, gone → parts of what is new → candidates of all
     → verdicts on pairs that have none → groups that are touched → a generation → the pointer
@@ -48,6 +47,7 @@ from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
 from .results import results_of
+from .search import ORDERED
 from .touched import Results
 from .verdicts import verified_pairs
 
@@ -56,6 +56,7 @@ _LISTING, _DESCRIBED = "listing", "described.json"
 _SCRATCH = (
     _LISTING,
     "described",
+    ORDERED,
     "search",
     "candidates",
     "pairs",
@@ -70,7 +71,7 @@ _SCRATCH = (
 
 @dataclass(frozen=True)
 class Night:
-    """What came of a night.
+    """The outcome of a night.
 
     generation: the last one of the catalogue now; committed: whether this night made it; plan: what
     was found; failed: how many of the files that were new could not be used.
@@ -83,7 +84,7 @@ class Night:
 
 
 def run_night(job: NightJob) -> Night:
-    """Do what is new, and commit it.
+    """Work on everything that is new, and commit it.
 
     CatalogBusyError where another process is at work on the catalogue; RunError where it is
     damaged; TooManyFailuresError, with nothing committed, where too much of what is new, or all of
@@ -117,7 +118,7 @@ def _commit(job: NightJob, lease: Lease, pointer: Pointer | None, night: Night) 
 
 @dataclass(frozen=True)
 class _Tonight:
-    """A night's work: what was there before, and what it does."""
+    """A night at work: the state before it, and its steps."""
 
     job: NightJob
     before: Generation | None
@@ -177,7 +178,7 @@ class _Tonight:
         return GenerationWriter(self.job.storage, self.job.catalog, self.folder)
 
     def work(self) -> tuple[Generation, int]:
-        """Everything but the commit; the generation, and how many new files failed."""
+        """Do everything but the commit; returns the generation, and how many new files failed."""
         self._refuse_other_night()
         described = self._describe()
         parts = self._new_parts(described)

@@ -1,4 +1,4 @@
-"""What `copydetect catalog` does: each action returns what it tells, as JSON values."""
+"""The actions of `copydetect catalog`; each returns its report as JSON values."""
 
 from __future__ import annotations
 

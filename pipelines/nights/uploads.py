@@ -1,4 +1,4 @@
-"""Uploads that a catalogue is only asked about: nothing of them is added to it."""
+"""Search uploads in a catalogue without adding them to it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ Part = tuple[int, list[ListedImage]]
 
 
 def ask_about(job: NightJob, output: str) -> Result:
-    """Ask a catalogue about uploads; OUT gets the tables of `match`, with them as the queries.
+    """Search uploads in a catalogue; OUT gets the tables of `match`, with the uploads as the
+    queries.
 
     TooManyFailuresError, with the tables written, where too many of them could not be used.
     """
@@ -70,7 +71,7 @@ def ask_about(job: NightJob, output: str) -> Result:
 def _asked(
     job: NightJob, catalog: Catalog, place: Workplace, listed: list[ListedImage]
 ) -> Manifest:
-    """Ask about all parts that are not done; the manifest names files of the whole path."""
+    """Search all parts that are not done yet; the manifest names files of the whole path."""
     starts = range(0, len(listed), _IMAGES_TOGETHER)
     parts = [(at, listed[start : start + _IMAGES_TOGETHER]) for at, start in enumerate(starts)]
     names = ("images", "failures", "matches")
@@ -110,7 +111,7 @@ def _named(
 
 
 class _UploadSearch:
-    """Asks about the images of parts, in whatever process it is."""
+    """Searches the images of parts; each process loads the catalogue once."""
 
     def __init__(
         self, source: Storage, catalog: str, generation: int, storage: Storage, folder: str
