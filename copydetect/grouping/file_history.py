@@ -13,7 +13,8 @@ from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from copydetect.errors import ImageError
-from copydetect.grouping.pixel_history import earlier_steps, own_steps, pixel_history
+from copydetect.grouping.pixel_history import earlier_steps, pixel_history
+from copydetect.images.compression import own_steps
 from copydetect.images.decoding import DecodeOptions, decode, read_header
 
 _EDITORS = re.compile(
@@ -73,7 +74,7 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
     stored = _as_stored(np.asarray(luma, np.uint8), tags.orientation)
     pixels = pixel_history(stored)
     table = header.quantization.get(0) if isinstance(header, JpegImageFile) else None
-    own = own_steps(list(table) if table else None)
+    own = own_steps(table or ())
     return FileHistory(
         image_id=image_id,
         camera=tags.camera,

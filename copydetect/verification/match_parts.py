@@ -30,7 +30,7 @@ from copydetect.types import Candidate, Failure, ImageRow, Match
 from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
-from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
 from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
@@ -163,8 +163,7 @@ class PairImages:
         if not isinstance(content, Failure):
             try:
                 decoded = decode(content, LARGEST_PX, self._options.decoding)
-                size = (decoded.width_px, decoded.height_px)
-                image = prepare(row.image_id, decoded.pixels, size, LARGEST_PX)
+                image = prepare_whole(row.image_id, decoded)
             except ImageError:
                 image = None  # it was decoded before, smaller: memory may be short
         with self._lock:
