@@ -13,7 +13,8 @@ from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from copydetect.errors import ImageError
-from copydetect.grouping.pixel_history import earlier_steps, middle_of, own_steps, pixel_history
+from copydetect.grouping.pixel_history import earlier_steps, middle_of, pixel_history
+from copydetect.images.compression import own_steps
 from copydetect.images.decoding import DecodeOptions, decode_stored, read_header
 from copydetect.images.stills import still_of
 
@@ -73,7 +74,7 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
     middle = stored.crop(middle_of(*stored.size))
     pixels = pixel_history(_luma(middle, middle.size))
     table = header.quantization.get(0) if isinstance(header, JpegImageFile) else None
-    own = own_steps(list(table) if table else None)
+    own = own_steps(table or ())
     return FileHistory(
         image_id=image_id,
         camera=tags.camera,

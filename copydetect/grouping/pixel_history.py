@@ -78,13 +78,6 @@ def earlier_steps(steps: tuple[int, ...], own: tuple[int, ...]) -> float:
     return float(np.median(octaves))
 
 
-def own_steps(table: list[int] | None) -> tuple[int, ...]:
-    """The steps of a JPEG's luminance table (64 numbers, row by row) at the positions above."""
-    if table is None or len(table) < 64:
-        return (1,) * len(POSITIONS)
-    return tuple(max(1, int(table[8 * row + column])) for row, column in POSITIONS)
-
-
 def detail_factor(luma: Floats) -> float:
     """By how much a picture can be reduced without loss, interpolated in octaves."""
     before, factor = 0.0, 1.0
