@@ -87,7 +87,7 @@ class Pointer:
         return found
 
 
-class Lease(Protocol):
+class CatalogLease(Protocol):
     """The right to move the pointer of a catalogue; see `leased`.
 
     token: grows with each process that holds it.
@@ -102,9 +102,13 @@ class Lease(Protocol):
 
 
 def move_pointer(
-    storage: Storage, folder: str, lease: Lease, before: Pointer | None, generation: Generation
+    storage: Storage,
+    folder: str,
+    lease: CatalogLease,
+    before: Pointer | None,
+    generation: Generation,
 ) -> Pointer:
-    """Point to a generation whose manifest is written; CatalogBusyError as of `Lease.swap`."""
+    """Point to a generation whose manifest is written; CatalogBusyError as of `CatalogLease.swap`."""
     manifest = f"{generation.name}/{MANIFEST}"
     digest = hashlib.sha256(storage.read(runs.join(folder, manifest))).hexdigest()
     known = before or Pointer(0, "", "", 0, 0, 0, 0, 0)
@@ -165,7 +169,7 @@ def _changed(folder: str) -> CatalogBusyError:
 
 
 @contextlib.contextmanager
-def leased(folder: str) -> Iterator[Lease]:
+def leased(folder: str) -> Iterator[CatalogLease]:
     """Hold the lease of a catalogue; CatalogBusyError where another process has it.
 
     InputError for a bucket whose store has no conditional writes that copydetect knows.
@@ -175,7 +179,7 @@ def leased(folder: str) -> Iterator[Lease]:
 
 
 @contextlib.contextmanager
-def _leased_in_bucket(folder: str) -> Iterator[Lease]:
+def _leased_in_bucket(folder: str) -> Iterator[CatalogLease]:
     refuse_unswappable(folder)
     with contextlib.ExitStack() as stack:
         try:
@@ -189,7 +193,7 @@ def _leased_in_bucket(folder: str) -> Iterator[Lease]:
 
 
 @contextlib.contextmanager
-def _leased_here(folder: str) -> Iterator[Lease]:
+def _leased_here(folder: str) -> Iterator[CatalogLease]:
     os.makedirs(folder, exist_ok=True)
     handle = os.open(runs.join(folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from copydetect import runs
 from copydetect.catalog.generations import MANIFEST, Generation, refuse_damaged
-from copydetect.catalog.pointer import Lease, Pointer, load_generation, move_pointer
+from copydetect.catalog.pointer import CatalogLease, Pointer, load_generation, move_pointer
 from copydetect.errors import InputError, OptionError, RunError
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
@@ -16,7 +16,7 @@ from copydetect.storage.remote import RecordedStorage
 _FOLDER = re.compile(r"gen-(\d{6,})")
 
 
-def roll_back(storage: Storage, folder: str, lease: Lease) -> Generation:
+def roll_back(storage: Storage, folder: str, lease: CatalogLease) -> Generation:
     """Point to the generation before the last one, if it is whole; returns it.
 
     InputError where there is none; RunError where it is damaged. Numbers and ids that the night

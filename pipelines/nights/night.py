@@ -37,7 +37,7 @@ from copydetect.catalog.generations import (
     refuse_damaged,
 )
 from copydetect.catalog.packing import GenerationWriter, gap, pack_night, rewritten
-from copydetect.catalog.pointer import Lease, Pointer, leased, load_generation, move_pointer
+from copydetect.catalog.pointer import CatalogLease, Pointer, leased, load_generation, move_pointer
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.types import Failure
@@ -105,7 +105,7 @@ def run_night(job: NightJob) -> Night:
         return _commit(job, lease, pointer, Night(generation, True, plan, failed))
 
 
-def _commit(job: NightJob, lease: Lease, pointer: Pointer | None, night: Night) -> Night:
+def _commit(job: NightJob, lease: CatalogLease, pointer: Pointer | None, night: Night) -> Night:
     """Write the manifest, move the pointer, remove what only the night needed."""
     generation = night.generation
     folder = runs.join(job.catalog, generation.name)
