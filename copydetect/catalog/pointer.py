@@ -108,7 +108,7 @@ def move_pointer(
     before: Pointer | None,
     generation: Generation,
 ) -> Pointer:
-    """Point to a generation whose manifest is written; CatalogBusyError as of `CatalogLease.swap`."""
+    """Point to a generation whose manifest is written; CatalogBusyError as of `swap`."""
     manifest = f"{generation.name}/{MANIFEST}"
     digest = hashlib.sha256(storage.read(runs.join(folder, manifest))).hexdigest()
     known = before or Pointer(0, "", "", 0, 0, 0, 0, 0)
