@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from copydetect.errors import CopydetectError, OptionError
+from copydetect.errors import CopydetectError, InputError, OptionError
 from copydetect.grouping.originality import SIGNS
 from copydetect.models import MODELS
 from copydetect.results import Result
@@ -111,8 +111,14 @@ def _relations(arguments: Namespace) -> None:
             arguments.most,
             arguments.seed,
         )
+        lost = []
         for name, pairs in relation_sources.collect(sources, arguments.features):
-            print(name, pairs, "pairs")
+            if pairs is None:
+                lost.append(name)
+            else:
+                print(name, pairs, "pairs", flush=True)
+        if lost:
+            raise InputError(f"lost, since their processes crashed: {', '.join(lost)}")
         return
     if arguments.output is None:
         raise OptionError("fit needs --output")

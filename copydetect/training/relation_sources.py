@@ -9,6 +9,9 @@ Videos, and folders of photos of one scene in order, go with --frames; collectio
 pictures are copies with --pictures, or with --one_layout where their pictures share a design. Pages
 need a Chromium. What a source gives depends on its name and the seed alone, and what is collected
 already stays: run the command as often as there are sources, two at a time if there are two cores.
+
+Each source has a process of its own, since videos that break a decoder exist: such a source is lost
+and named, the others are not.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from copydetect.training.relation_pairs import (
     of_strangers,
 )
 from copydetect.types import Pixels, Relation
+from copydetect.workers.processes import Processes, WorkerError
 
 _READ, _FRAMES, _FRAME_PX = 600, 18, 720
 _PHOTO_PX, _PICTURE_PX = 1200, 1000
@@ -48,7 +52,11 @@ _MOST_PHOTOS = 40
 _TOGETHER = 100
 """Pictures that are drawn from, and pasted into each other, together: they are one source."""
 
+_ALONE = Processes(1)
+
 Rng = np.random.Generator
+File = tuple[str, bytes]
+"""A name, or what stands for it, and the file of that name."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,29 @@ class SourceOptions:
     seed: int = 0
 
 
-def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
-    """Write what is measured of the pairs of each source; its name, and how many pairs."""
+def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int | None]]:
+    """Write what is measured of the pairs of each source; its name, and how many pairs.
+
+    None instead where its process ended before it was done, as one does whose libraries crash.
+    """
     features.mkdir(parents=True, exist_ok=True)
     for name, pairs in _sources(options):
         path = features / f"{name}.npz"
         if path.exists():
             continue
         digest = hashlib.sha256(f"{options.seed}\0{name}".encode()).digest()
-        measured = measure_pairs(pairs(np.random.default_rng(list(digest))))
+        try:
+            measured = _ALONE.last_try(_measured, (pairs, list(digest)))
+        except WorkerError:
+            yield name, None
+            continue
         np.savez(path, **vars(measured))
         yield name, len(measured.values)
+
+
+def _measured(source: tuple[Callable[[Rng], Iterator[RelatedPair]], list[int]]) -> Labelled:
+    pairs, seed = source
+    return measure_pairs(pairs(np.random.default_rng(seed)))
 
 
 def read_collected(folder: Path) -> Labelled:
@@ -109,10 +129,10 @@ def _sources(
     )
     for specs, relation in several:
         for spec in specs:
-            pictures = _pictures(spec, options.most)
-            for start in range(0, len(pictures), _TOGETHER):
+            files = _drawn(spec, options.most)
+            for start in range(0, len(files), _TOGETHER):
                 name = f"{Path(spec).stem}-{start // _TOGETHER}"
-                some = pictures[start : start + _TOGETHER]
+                some = files[start : start + _TOGETHER]
                 yield name, partial(_of_pictures, some, relation, name, options.each)
 
 
@@ -124,9 +144,10 @@ def _of_frames(rng: Rng, path: Path, count: int) -> Iterator[RelatedPair]:
 
 
 def _of_pictures(
-    pictures: list[Pixels], relation: Relation, name: str, each: int, rng: Rng
+    files: list[File], relation: Relation, name: str, each: int, rng: Rng
 ) -> Iterator[RelatedPair]:
     """Copies, their nearest strangers, and look-alikes that are made of them."""
+    pictures = _decoded(files, _PICTURE_PX)
     yield from copies_of(rng, pictures, pictures, name, 4 * each)
     yield from hard_copies_of(rng, pictures, name, 8 * each)
     yield from of_strangers(rng, pictures, _nearest(pictures, 4 * each), relation, name)
@@ -165,13 +186,13 @@ def _photos(folder: Path) -> list[Pixels]:
     return _decoded(heapq.nsmallest(_MOST_PHOTOS, _images(str(folder))), _PHOTO_PX)
 
 
-def _pictures(spec: str, most: int) -> list[Pixels]:
+def _drawn(spec: str, most: int) -> list[File]:
     """At most so many pictures of an input, drawn by their names."""
     images = ((hashlib.sha256(name.encode()).hexdigest(), data) for name, data in _images(spec))
-    return _decoded(heapq.nsmallest(most, images), _PICTURE_PX)
+    return heapq.nsmallest(most, images)
 
 
-def _images(spec: str) -> Iterator[tuple[str, bytes]]:
+def _images(spec: str) -> Iterator[File]:
     storage = LocalStorage()
     for piece in find_sources(storage, spec).pieces:
         for ref, data in read_source(storage, piece):
@@ -179,7 +200,7 @@ def _images(spec: str) -> Iterator[tuple[str, bytes]]:
                 yield ref.image_id, data
 
 
-def _decoded(images: list[tuple[str, bytes]], longest_px: int) -> list[Pixels]:
+def _decoded(images: list[File], longest_px: int) -> list[Pixels]:
     """The pictures of those files that are readable, their longer side at most so long."""
     pictures = (_picture(data, longest_px) for _, data in images)
     return [picture for picture in pictures if picture is not None]
