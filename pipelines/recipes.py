@@ -81,6 +81,9 @@ def _add_relations(parser: ArgumentParser) -> None:
     parser.add_argument("features", type=Path, help="folder of what is collected")
     parser.add_argument("--designs", type=int, default=usual.designs, help="looks of each design")
     parser.add_argument("--chromium", default=usual.chromium, help="program that draws pages")
+    parser.add_argument(
+        "--small_designs", type=int, default=usual.small_designs, help="tens of boards, icons, …"
+    )
     parser.add_argument("--frames", type=Path, nargs="*", default=(), help="videos, or folders")
     parser.add_argument("--pictures", nargs="*", default=(), help="inputs without any copies")
     parser.add_argument(
@@ -104,6 +107,7 @@ def _relations(arguments: Namespace) -> None:
         sources = SourceOptions(
             arguments.designs,
             arguments.chromium,
+            arguments.small_designs,
             tuple(arguments.frames),
             tuple(arguments.pictures),
             tuple(arguments.one_layout),

@@ -1,6 +1,7 @@
 """Videos, photos, collections and drawn pages → what is measured of their pairs, a file a source.
 
     python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
+    python -m copydetect.pipelines.recipes relations collect FEATURES --small_designs 4
     python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
     python -m copydetect.pipelines.recipes relations collect FEATURES --pictures INPUT …
     python -m copydetect.pipelines.recipes relations collect FEATURES --one_layout INPUT …
@@ -41,6 +42,7 @@ from copydetect.training.relation_pairs import (
     of_designs,
     of_frames,
     of_look_alikes,
+    of_small_designs,
     of_strangers,
 )
 from copydetect.types import Pixels, Relation
@@ -63,7 +65,8 @@ File = tuple[str, bytes]
 class SourceOptions:
     """Where pairs come from.
 
-    designs: looks of each design of pages, which `chromium`, a program, draws; frames: videos, or
+    designs: looks of each design of pages, which `chromium`, a program, draws; small_designs: tens
+    of boards, codes, patterns and icons; frames: videos, or
     folders of photos of one scene; pictures: inputs of pictures of which no two are copies;
     one_layout: such inputs whose pictures resemble each other; each: look-alikes of each kind, of
     100 pictures; most: pictures of an input.
@@ -71,6 +74,7 @@ class SourceOptions:
 
     designs: int = 0
     chromium: str = "chromium"
+    small_designs: int = 0
     frames: tuple[Path, ...] = ()
     pictures: tuple[str, ...] = ()
     one_layout: tuple[str, ...] = ()
@@ -121,6 +125,8 @@ def _sources(
     """The name of each source, and what makes its pairs."""
     for look in range(options.designs):
         yield f"designs-{look}", partial(of_designs, looks=1, chromium=options.chromium)
+    for ten in range(options.small_designs):
+        yield f"small_designs-{ten}", partial(of_small_designs, each=10)
     for path in options.frames:
         yield f"frames-{path.stem}", partial(_of_frames, path=path, count=3 * options.each)
     several: tuple[tuple[tuple[str, ...], Relation], ...] = (
