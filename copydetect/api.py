@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
-        from copydetect.inputs.given import Inputs, Location
         from copydetect.inputs.image_like import ImageLike
+        from copydetect.inputs.input_specs import Inputs, Location
         from copydetect.results import Result
         from copydetect.types import Role
 
@@ -115,19 +115,19 @@ def nightly(
     chosen = (options or RunOptions()).changed(**changes)
     refuse_missing(photos)
     with quiet_imports():
-        from copydetect.pipelines.nights.nightly import run_nightly, wishes_of
+        from copydetect.pipelines.nights.nightly import request_of, run_nightly
 
     removed, forgotten = (
         os.fspath(one) if isinstance(one, (str, os.PathLike)) else tuple(one)
         for one in (remove, forget)
     )
     given = None if decisions is None else os.fspath(decisions)
-    wishes = wishes_of(removed, forgotten, given)
+    request = request_of(removed, forgotten, given)
     night: NightSummary = run_nightly(
         os.fspath(catalog),
         photos,
         None if output is None else os.fspath(output),
-        wishes,
+        request,
         chosen,
         engine or EngineOptions(),
         keep_generations,

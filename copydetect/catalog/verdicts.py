@@ -61,8 +61,8 @@ def pair_keys(table: pa.Table) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Pairs that verification may be asked about.
+class PairsToVerify:
+    """Candidate pairs that may need to be verified.
 
     candidates: rows of that table, by keys, each with the image of the smaller SHA-256 as its
     query; pairs: the same as numbers; inputs: (n,) int64, hash of what verification is told.
@@ -75,14 +75,14 @@ class Asked:
     @classmethod
     def of(
         cls, candidates: pa.Table, pairs: PairNumbers, files: Mapping[int, CatalogFile]
-    ) -> Asked:
+    ) -> PairsToVerify:
         """files: by number. Numbers tell the night an image came in, and a verdict must not depend
         on that."""
         candidates, pairs = _oriented(candidates, pairs, files)
         return cls(candidates, pairs, _inputs(_told(candidates), pairs))
 
     @staticmethod
-    def joined(parts: Sequence[Asked]) -> Asked:
+    def joined(parts: Sequence[PairsToVerify]) -> PairsToVerify:
         """All of several parts."""
         counts = [np.empty(0, np.int64), *(np.diff(part.pairs.starts) for part in parts)]
         points = [np.empty((0, 4), np.float32), *(part.pairs.points for part in parts)]
@@ -95,12 +95,12 @@ class Asked:
         )
         candidates = [tables.CANDIDATES.empty_table(), *(part.candidates for part in parts)]
         inputs = np.concatenate([nothing, *(part.inputs for part in parts)])
-        return Asked(pa.concat_tables(candidates), pairs, inputs)
+        return PairsToVerify(pa.concat_tables(candidates), pairs, inputs)
 
-    def take(self, rows: Ints) -> Asked:
+    def take(self, rows: Ints) -> PairsToVerify:
         """Some of the pairs."""
         pairs = self.pairs.take(rows)
-        return Asked(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
+        return PairsToVerify(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
 
     @property
     def spare(self) -> Bools:
@@ -108,10 +108,10 @@ class Asked:
         return _bools(self.candidates["spare"])
 
     def told(self) -> pa.Table:
-        """The candidates as verification is told of them."""
+        """The candidates with rounded scores, as verification sees them."""
         return _told(self.candidates)
 
-    def unsettled(self, known: pa.Table, strictly: bool) -> Bools:
+    def to_verify(self, known: pa.Table, strictly: bool) -> Bools:
         """(n,) bool: pairs of which no verdict is known; strictly: or a doubtful one that was found
         when they were looked at in another way.
 
@@ -203,7 +203,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
 
 
-def spare_wanted(asked: Asked, verdicts: pa.Table, options: VerifyOptions) -> Bools:
+def spare_wanted(asked: PairsToVerify, verdicts: pa.Table, options: VerifyOptions) -> Bools:
     """(n,) bool: the spare pairs of images of which too few copies are proved by other pairs.
 
     verdicts: on the pairs that are not spare. Which they are depends on no order, unlike in

@@ -1,4 +1,5 @@
-"""A member of a group → whether it may go: only where the kept image shows all that it shows."""
+"""A member of a group → whether it may be removed: only where the kept image shows everything that
+it shows."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _WAVES = np.stack([wave(position).ravel() for position in POSITIONS], axis=1)
 
 
 def coarsest_step(values: Floats) -> int:
-    """The largest step of which coefficients are multiples, 1 where they are of none.
+    """The largest quantisation step that the coefficients are multiples of; 1 where there is none.
 
     values: one coefficient of many blocks.
     """

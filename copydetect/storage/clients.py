@@ -25,6 +25,8 @@ _KEPT: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
 """What a client of S3 was told and what it holds when it is new, by its process and the identity of
 what it was told, which is one object for all calls."""
 _MAKING = threading.Lock()
+_OF_THREAD = threading.local()
+"""Clients of Google's storage, likewise."""
 
 
 def reach_with(flags: Sequence[str]) -> None:
@@ -43,6 +45,8 @@ def remote_errors(verb: str, uri: str) -> Iterator[None]:
     if uri.startswith("s3://"):
         _refuse_without_credentials(verb, uri)
         share_s3_clients()
+    elif uri.startswith("gs://"):
+        share_google_clients()
     if bucket in _SILENT:
         said = f"{bucket} did not answer before: {_SILENT[bucket]}"
         raise InputError(f"cannot {verb} {uri}: {said}") from OSError(said)
@@ -64,13 +68,23 @@ def remote_errors(verb: str, uri: str) -> Iterator[None]:
         raise InputError(f"cannot {verb} {uri}: {said}") from trouble
 
 
+def status_of(error: BaseException) -> int:
+    """The HTTP status that a store has answered with, out of the error of its client; 0 where it
+    has not."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # of boto3
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = getattr(error, "code", None)
+    return int(code) if isinstance(code, int) else 0
+
+
 def _said(error: Exception) -> str:
     """What a store has answered, out of what Beam's file systems wrap it in."""
     cause: Any = error
     while isinstance(cause, BeamIOError) and cause.exception_details:
         cause = next(iter(cause.exception_details.values()))
     text = " ".join(str(getattr(cause, "message", "") or cause).split())
-    if getattr(cause, "code", None) in _NOT_ALLOWED:
+    if status_of(cause) in _NOT_ALLOWED:
         return f"{text} (these credentials may not do that, or there are none)"
     return text
 
@@ -116,3 +130,30 @@ def share_s3_clients() -> None:
             vars(client).update(_KEPT[told][1])
 
     kind.__init__ = shared
+
+
+@lru_cache(maxsize=1)
+def share_google_clients() -> None:
+    """Have Beam use one client of Google's storage in a thread: it makes one for every call, and
+    with it a connection. An emulator is asked without credentials: looking for them takes 20 s
+    where there are none."""
+    try:
+        from apache_beam.internal.gcp import auth
+        from apache_beam.io.gcp import gcsfilesystem
+    except ImportError:
+        return
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        auth._Credentials._credentials_init = True
+    kind: Any = gcsfilesystem.GCSFileSystem
+    make = kind._gcsIO
+
+    def shared(files: Any) -> Any:
+        host = os.environ.get("STORAGE_EMULATOR_HOST")
+        told = os.getpid(), id(files._pipeline_options), host
+        if getattr(_OF_THREAD, "told", None) != told:
+            # The options are kept, so that no others get their identity.
+            _OF_THREAD.kept = files._pipeline_options, make(files)
+            _OF_THREAD.told = told
+        return _OF_THREAD.kept[1]
+
+    kind._gcsIO = shared

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -15,8 +13,7 @@ from copydetect import runs, tables
 from copydetect.index.channels import stored_keypoints
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import Count, OnWorkers
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
@@ -35,7 +32,7 @@ Verified = tuple[int, int]
 
 
 class CandidatesToMatches(beam.PTransform[Any, Any]):
-    """`MatchWork`, and None → part numbers, once the part's files are in `folder`, and None."""
+    """`MatchWork` → part numbers, once the files of the part are in `folder`. None is passed on."""
 
     def __init__(
         self,
@@ -51,11 +48,11 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
         self._verifier = _Verifier(storage, sides, options, folder, kept)
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
-        verify = WorkOnParts(self._verifier.verify, self._processes)
-        verified: PCollection[Verified] = (
-            work | "spread" >> Spread(self._processes) | "verify" >> beam.ParDo(verify)
+        parts: PCollection[int] = (
+            work
+            | "verify" >> OnWorkers(self._verifier.verify, self._processes)
+            | "count" >> beam.ParDo(Count("copydetect", "pairs_verified"))
         )
-        parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts
 
 
@@ -67,21 +64,8 @@ class _Opened:
     options: VerifyOptions
 
 
-class _CountPairs(beam.DoFn):
-    def __init__(self) -> None:
-        self._pairs = Metrics.counter("copydetect", "pairs_verified")
-
-    def process(self, verified: Verified | None) -> Iterator[int | None]:
-        if verified is None:
-            yield None
-            return
-        part, pairs = verified
-        self._pairs.inc(pairs)
-        yield part
-
-
 class _Verifier:
-    """Verifies parts, in whatever process it is."""
+    """Verifies parts; each process loads what it needs once."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -133,15 +133,7 @@ def measure(
     }
     if _may_be_chance(values):
         return None
-    refined = Alignment(
-        matrix,
-        alignment.model,
-        alignment.mirrored,
-        alignment.inliers,
-        alignment.matches,
-        alignment.error_px,
-        alignment.inlier_query_px,
-    )
+    refined = replace(alignment, matrix=matrix)
     return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, pair, cells)
 
 

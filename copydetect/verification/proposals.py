@@ -1,4 +1,4 @@
-"""two images → alignments that are worth measuring, from what is known to what costs most."""
+"""two images → alignments worth measuring, the cheapest to find first."""
 
 from __future__ import annotations
 

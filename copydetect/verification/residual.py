@@ -1,4 +1,4 @@
-"""a pair aligned at full size → numbers that say what is left between the two pictures.
+"""a pair aligned at full size → numbers on the differences that are left between the two pictures.
 
 Re-encoding, scaling, blur, noise, tone and colour leave little, all over and without structure. A
 drawing leaves new content with sharp borders on otherwise equal pixels. Another photo of a scene
@@ -43,6 +43,7 @@ _OF_REST = ("raw_p50", "raw_p99", "raw_peak", "raw_ratio", "rest_ratio", "rest_p
             "rest_p99", "rest_p999", "rest_peak", "rest_share", "blobs", "blob_largest_px",
             "blob_area", "blob_both", "blob_one", "blob_query", "blob_tall", "blob_ground",
             "blob_level")  # fmt: skip
+_OF_STROKES = _OF_REST[_OF_REST.index("blobs") :]
 _OF_PATCHES = ("patches", "patch_area", "patch_ratio", "patch_ground", "patch_fill", "both_area",
                "one_area", "query_area", "reference_area", "both_count", "one_count", "two_ratio",
                "all_ground")  # fmt: skip
@@ -64,7 +65,7 @@ NAMES = (
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """What is left of a pair under its refined transform.
+    """The differences of a pair under its refined transform.
 
     values: (len(NAMES),) float32, NaN where unknown; matrix: (3, 3) query → reference, in px of the
     images that were compared; pair: both in one frame; differs: (h, w) bool of that frame, where
@@ -234,10 +235,19 @@ def _blobs(
     limit = max(_OTHER_LEVELS, 3 * float(percentiles[1]))
     marked = (smooth > limit) & valid
     found["rest_share"] = float(marked.sum()) / max(int(telling.sum()), 1)
+    shown, strokes = _strokes(pair, marked, valid)
+    return shown, found | strokes
+
+
+def _strokes(
+    pair: Overlap, marked: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
+    """The connected pieces of what is marked: the largest of them as a mask, and their figures."""
     joined = cv2.morphologyEx(marked.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     number, labels, sizes, _ = cv2.connectedComponentsWithStats(joined)
     areas = sizes[1:number, cv2.CC_STAT_AREA]
     kept = np.flatnonzero(areas >= 6)
+    found = dict.fromkeys(_OF_STROKES, 0.0)
     if not len(kept):
         return np.zeros(valid.shape, bool), found
     order = kept[np.argsort(-areas[kept], kind="stable")][:_PATCHES]

@@ -76,7 +76,11 @@ def counted(store: str, refuse: Callable[[int, str, str], int] = lambda *_: 0) -
             try:
                 connection.request(self.command, self.path, body, dict(self.headers))
                 answer = connection.getresponse()
-                _answer(self, answer.status, answer.getheaders(), answer.read())
+                headers = [
+                    (name, value.replace(f"http://{store}", counts.url))
+                    for name, value in answer.getheaders()
+                ]
+                _answer(self, answer.status, headers, answer.read())
             finally:
                 connection.close()
 

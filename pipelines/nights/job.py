@@ -1,4 +1,4 @@
-"""A night as it was asked for: its catalogue, its input and its options, all checked."""
+"""The job of a night: its catalogue, its input and its options, all checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.settings import Settings
@@ -43,8 +43,8 @@ _OF_THE_NIGHT = (
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a night does beside adding images.
+class NightRequest:
+    """What a night is asked to do besides adding images.
 
     remove: image_ids that go; forget: image_ids that go with all that is known of them, from every
     file; decisions: rows of `DECISIONS`; upkeep: "compact" puts small parts together and writes the
@@ -68,7 +68,7 @@ class NightJob:
 
     catalog: str
     sources: Sources | None
-    wishes: Wishes
+    request: NightRequest
     options: RunOptions
     settings: Settings
     setup: DescriberSetup
@@ -107,7 +107,7 @@ def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
 def checked_night(
     catalog: str,
     given: Inputs | None,
-    wishes: Wishes,
+    request: NightRequest,
     options: RunOptions,
     engine_options: EngineOptions,
 ) -> NightJob:
@@ -143,7 +143,7 @@ def checked_night(
             sources = find_sources(storage, specs, options.exclude)
             refuse_input_in_output(sources, catalog)
     models = models_of(setup)
-    job = NightJob(catalog, sources, wishes, options, settings, setup, models, engine, storage)
+    job = NightJob(catalog, sources, request, options, settings, setup, models, engine, storage)
     if generation is not None:
         _refuse_other_era(job, generation)
     engine.fork()

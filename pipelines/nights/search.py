@@ -1,4 +1,4 @@
-"""What is new, searched in everything; and everything in what is new.
+"""The search of a night: new images in the whole catalogue, and the catalogue in the new images.
 
 A young catalogue is searched as a whole every night: that is what one run over everything does, and
 takes seconds. From `YOUNG_IMAGES` on its partitions are frozen, the lists of what each image is
@@ -118,8 +118,8 @@ class NightSearch:
     @property
     def trains(self) -> bool:
         """Whether a search of everything trains the partitions anew."""
-        wishes = self.job.wishes
-        return self.before is None or not wishes.whole or wishes.upkeep == "rebuild"
+        request = self.job.request
+        return self.before is None or not request.whole or request.upkeep == "rebuild"
 
     @cached_property
     def sides(self) -> Sides:

@@ -1,4 +1,4 @@
-"""All images of a catalogue → candidates → verdicts, of which only new pairs need a look."""
+"""All images of a catalogue → candidates → verdicts; only new pairs are verified."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
     VERDICTS,
-    Asked,
+    PairsToVerify,
     as_if_proved,
     as_matches,
     for_size,
@@ -51,7 +51,7 @@ _PAIRS_TOGETHER = 128
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of all pairs of a catalogue.
+    """The verdicts on all pairs of a catalogue.
 
     parts: with their verdicts; matches: what tonight's search proposes and was verified, and
     before: the same of the night before, rows of `matches` by keys; failures: of files that could
@@ -87,20 +87,18 @@ def verified_pairs(
     options, small = for_size(job.settings.verification, len(standing))
     remembered = read_part_table(job.storage, job.catalog, tuple(parts), "matches", VERDICTS)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
-    living = np.zeros(catalog.numbers, np.bool_)
-    living[list(standing)] = True
+    living = np.isin(np.arange(catalog.numbers), list(standing))
     old = len(night_before.parts) if night_before else 0
-    search = NightSearch(job, place, catalog.parts, old, living, night_before, job.wishes.whole)
-    neighbors, votes = search.neighbors(), search.votes()
-    proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
+    search = NightSearch(job, place, catalog.parts, old, living, night_before, job.request.whole)
+    lists = tuple(search.neighbors()), tuple(search.votes())
+    proposals = Proposals(*lists, catalog.sides, VIEW_NAMES)
     catalog = catalog.with_lists(proposals)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = (place, proposals, merged, DensityOptions(), search.known_scale)
+    merging = place, proposals, merged, DensityOptions(), search.known_scale
     candidates = place.run(stages.propose(*merging))
-    scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
-    strictly = search.is_young or job.wishes.upkeep == "rebuild"
+    strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
     judge = _Judge(verifier, catalog.asked(candidates, options), without(remembered, gone))
     found = judge.found()
@@ -112,7 +110,7 @@ def verified_pairs(
         judge.failures,
         judge.verified,
         small,
-        scale,
+        vars(scale_step(stages.candidate_job(*merging))),
         search.is_whole and search.trains,
         verifier,
     )
@@ -120,7 +118,7 @@ def verified_pairs(
 
 @dataclass(frozen=True)
 class Verifier:
-    """Looks at pairs of a catalogue.
+    """Verifies pairs of a catalogue.
 
     strictly: whether pairs are looked at again that would be looked at in another way now, as a run
     over everything does; anew: whether all are.
@@ -134,11 +132,11 @@ class Verifier:
     strictly: bool
     anew: bool
 
-    def unsettled(self, asked: Asked, known: pa.Table) -> Bools:
-        """(n,) bool: which pairs are to be looked at. known: rows of `VERDICTS`."""
-        return asked.unsettled(known.slice(0, 0) if self.anew else known, self.strictly)
+    def to_verify(self, asked: PairsToVerify, known: pa.Table) -> Bools:
+        """(n,) bool: which pairs need to be verified. known: rows of `VERDICTS`."""
+        return asked.to_verify(known.slice(0, 0) if self.anew else known, self.strictly)
 
-    def look(self, asked: Asked, name: str) -> tuple[pa.Table, pa.Table]:
+    def look(self, asked: PairsToVerify, name: str) -> tuple[pa.Table, pa.Table]:
         """Verify pairs; `VERDICTS` rows, and failures of files that could not be opened.
 
         name: of the folder for this. The pairs are first written in parts of their own.
@@ -172,7 +170,7 @@ class _Judge:
     verdicts: all that are known by now; failures, verified: as in `Found`.
     """
 
-    def __init__(self, verifier: Verifier, asked: Asked, known: pa.Table) -> None:
+    def __init__(self, verifier: Verifier, asked: PairsToVerify, known: pa.Table) -> None:
         self._verifier, self._asked, self._known = verifier, asked, known
         self.verdicts = known
         self.failures = tables.FAILURES.empty_table()
@@ -181,7 +179,7 @@ class _Judge:
     def found(self) -> pa.Table:
         """`VERDICTS` rows of the pairs that count tonight."""
         asked, options = self._asked, self._verifier.options
-        new = self._verifier.unsettled(asked, self._known)
+        new = self._verifier.to_verify(asked, self._known)
         spare = asked.spare
         self._look(asked.take(np.flatnonzero(new & ~spare)), "verified")
         left = spare_wanted(asked, self.verdicts, options)
@@ -190,13 +188,13 @@ class _Judge:
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
             overturned = found.matches.filter(pa.array(found.overturned))
-            again = asked.take(np.flatnonzero(~asked.unsettled(overturned, False)))
+            again = asked.take(np.flatnonzero(~asked.to_verify(overturned, False)))
             self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
         return found.matches
 
-    def _look(self, asked: Asked, name: str) -> None:
+    def _look(self, asked: PairsToVerify, name: str) -> None:
         verdicts, failures = self._verifier.look(asked, name)
         # Of a pair whose files are gone, what was said before stands.
         self.verdicts = newest([self.verdicts, verdicts])
@@ -206,7 +204,7 @@ class _Judge:
     def _keep_failures_of_unknown(self) -> None:
         """Forget failures of files whose pairs all have a verdict from an earlier night."""
         unknown = self._asked.candidates.filter(
-            pa.array(self._asked.unsettled(self.verdicts, False))
+            pa.array(self._asked.to_verify(self.verdicts, False))
         )
         ends = pa.chunked_array(
             [*unknown["query_id"].chunks, *unknown["reference_id"].chunks], pa.string()
@@ -216,7 +214,7 @@ class _Judge:
 
 @dataclass(frozen=True)
 class _Catalog:
-    """All parts of a catalogue on the night that is at work."""
+    """All parts of a catalogue during a night."""
 
     job: NightJob
     place: Workplace
@@ -249,7 +247,7 @@ class _Catalog:
             parts.append(with_files(part, entries))
         return replace(self, parts=tuple(parts))
 
-    def asked(self, candidates: Sequence[str], options: VerifyOptions) -> Asked:
+    def asked(self, candidates: Sequence[str], options: VerifyOptions) -> PairsToVerify:
         """The candidates that are verified; candidates: their tables, by part."""
         storage = self.job.storage
         parts = []
@@ -258,8 +256,8 @@ class _Catalog:
             rows = wanted(table, options)
             numbers = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
             pairs = read_pairs(storage, numbers).take(rows)
-            parts.append(Asked.of(table.take(pa.array(rows)), pairs, self.files))
-        return Asked.joined(parts)
+            parts.append(PairsToVerify.of(table.take(pa.array(rows)), pairs, self.files))
+        return PairsToVerify.joined(parts)
 
     def with_verdicts(self, verdicts: pa.Table) -> tuple[CatalogPart, ...]:
         """The parts with their verdicts, each that of the smaller number; unchanged files stay."""

@@ -1,0 +1,132 @@
+"""Small objects of a bucket that are replaced only where nobody else has done so meanwhile.
+
+A bucket has no locks. What it has are conditional writes: an object is created only where there is
+none (S3 `If-None-Match: *`, Google `ifGenerationMatch=0`), and replaced only where it is still the
+version that was read (S3 `If-Match: ETAG`, Google `ifGenerationMatch=GENERATION`). That is enough
+for pointers and for leases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from apache_beam.io.filesystems import FileSystems
+
+from copydetect.storage.clients import remote_errors, status_of
+
+_GONE, _CONFLICTS = 404, (409, 412)
+"""HTTP: no such object; and one that is not what was expected, or will not be in a moment."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """An object as it was read or written: its bytes, and what the store calls this version."""
+
+    data: bytes
+    tag: str
+
+
+class Swaps(Protocol):
+    """Conditional writes of one kind of store. Errors of the store are InputErrors."""
+
+    def load(self, uri: str) -> Version | None:
+        """The object as it is now; None where there is none."""
+
+    def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
+        """Write an object that must still be as it was before: None, and nothing is written, where
+        it is not. before: None where there must be no such object.
+
+        A request that was answered too late is sent again by its client, and finds its own bytes
+        there: that counts as written. So what two writers write must differ.
+        """
+
+
+def swaps_for(uri: str) -> Swaps | None:
+    """The conditional writes of the store that an object is in; None where copydetect knows none
+    for it."""
+    return _SWAPS.get(uri.partition("://")[0])
+
+
+class _S3Swaps:
+    def load(self, uri: str) -> Version | None:
+        with remote_errors("read", uri):
+            try:
+                answer = _s3_client(uri).get_object(**_s3_place(uri))
+            except Exception as error:
+                if status_of(error) == _GONE:
+                    return None
+                raise
+            return Version(answer["Body"].read(), answer["ETag"])
+
+    def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
+        condition = {"IfMatch": before.tag} if before else {"IfNoneMatch": "*"}
+        with remote_errors("write", uri):
+            try:
+                answer = _s3_client(uri).put_object(**_s3_place(uri), Body=data, **condition)
+            except Exception as error:
+                if _is_conflict(error, before):
+                    return _if_ours(self, uri, data)
+                raise
+            return Version(data, answer["ETag"])
+
+
+class _GoogleSwaps:
+    def load(self, uri: str) -> Version | None:
+        blob = _blob(uri)
+        with remote_errors("read", uri):
+            try:
+                # The generation that comes with the bytes is theirs, whoever writes meanwhile.
+                data = bytes(blob.download_as_bytes())
+            except Exception as error:
+                if status_of(error) == _GONE:
+                    return None
+                raise
+            return Version(data, str(blob.generation))
+
+    def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
+        blob = _blob(uri)
+        with remote_errors("write", uri):
+            try:
+                generation = int(before.tag) if before else 0
+                blob.upload_from_string(data, if_generation_match=generation)
+            except Exception as error:
+                if _is_conflict(error, before):
+                    return _if_ours(self, uri, data)
+                raise
+            return Version(data, str(blob.generation))
+
+
+_SWAPS: dict[str, Swaps] = {"s3": _S3Swaps(), "gs": _GoogleSwaps()}
+
+
+def _is_conflict(error: Exception, before: Version | None) -> bool:
+    status = status_of(error)
+    return status in _CONFLICTS or (status == _GONE and before is not None)
+
+
+def _if_ours(swaps: Swaps, uri: str, data: bytes) -> Version | None:
+    """The object where it is what was to be written; else None."""
+    found = swaps.load(uri)
+    return found if found is not None and found.data == data else None
+
+
+def _s3_client(uri: str) -> Any:
+    """The client of boto3 that Beam's file system asks."""
+    from apache_beam.io.aws.s3io import S3IO
+
+    files: Any = FileSystems.get_filesystem(uri)
+    return S3IO(options=files._options).client.client
+
+
+def _s3_place(uri: str) -> dict[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+def _blob(uri: str) -> Any:
+    """An object of Google's storage, by the client that Beam's file system asks."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    with remote_errors("open", uri):
+        files: Any = FileSystems.get_filesystem(uri)
+        return files._gcsIO().client.bucket(bucket).blob(name)
