@@ -20,8 +20,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import cv2
@@ -46,15 +50,13 @@ from copydetect.training.relation_pairs import (
     of_strangers,
 )
 from copydetect.types import Pixels, Relation
-from copydetect.workers.processes import Processes, WorkerError
+from copydetect.workers.threads import work_in_one_thread
 
 _READ, _FRAMES, _FRAME_PX = 600, 18, 720
 _PHOTO_PX, _PICTURE_PX = 1200, 1000
 _MOST_PHOTOS = 40
 _TOGETHER = 100
 """Pictures that are drawn from, and pasted into each other, together: they are one source."""
-
-_ALONE = Processes(1)
 
 Rng = np.random.Generator
 File = tuple[str, bytes]
@@ -95,16 +97,28 @@ def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int |
             continue
         digest = hashlib.sha256(f"{options.seed}\0{name}".encode()).digest()
         try:
-            measured = _ALONE.last_try(_measured, (pairs, list(digest)))
-        except WorkerError:
+            with ProcessPoolExecutor(1, _alone(), work_in_one_thread) as process:
+                measured = process.submit(_measured, pairs, list(digest)).result()
+        except BrokenProcessPool:
             yield name, None
             continue
         np.savez(path, **vars(measured))
         yield name, len(measured.values)
 
 
-def _measured(source: tuple[Callable[[Rng], Iterator[RelatedPair]], list[int]]) -> Labelled:
-    pairs, seed = source
+def _alone() -> BaseContext:
+    """How a source's process starts: as a fork of one that has only loaded this module, if it may.
+
+    A fork of this one could wait for ever for threads of its libraries, which it has not.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    alone = get_context("forkserver")
+    alone.set_forkserver_preload([__name__])
+    return alone
+
+
+def _measured(pairs: Callable[[Rng], Iterator[RelatedPair]], seed: list[int]) -> Labelled:
     return measure_pairs(pairs(np.random.default_rng(seed)))
 
 
