@@ -16,8 +16,12 @@ def add_run_options(
     parser: argparse.ArgumentParser,
     leave_out: Collection[str] = (),
     defaults: RunOptions | None = None,
+    only_given: bool = False,
 ) -> None:
-    """Add the options of `RunOptions`, without those that mean nothing to this command."""
+    """Add the options of `RunOptions`, without those that mean nothing to this command.
+
+    only_given: leave those that are not given out of what is parsed, see `given_options`.
+    """
     defaults = defaults or RunOptions()
     for title, helps in _HELP.items():
         wanted = [name for name in helps if name not in leave_out]
@@ -26,16 +30,21 @@ def add_run_options(
             form = _FORMS.get(name, {})
             option = f"--no_{name}" if form.get("action") == "store_false" else f"--{name}"
             default = [] if form.get("action") == "append" else getattr(defaults, name)
+            default = argparse.SUPPRESS if only_given else default
             group.add_argument(option, dest=name, default=default, help=helps[name], **form)
 
 
 def run_options(arguments: argparse.Namespace, **settled: Any) -> RunOptions:
     """The checked options of a parsed command line. settled: those that the command decides."""
+    return RunOptions(**{**given_options(arguments), **settled})
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that a parsed command line has, by name."""
     names = [field.name for field in fields(RunOptions)]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     lists = ("exclude", "prefer", "protect")
-    given |= {name: tuple(given[name]) for name in lists if name in given}
-    return RunOptions(**{**given, **settled})
+    return given | {name: tuple(given[name]) for name in lists if name in given}
 
 
 KEEP_OPTIONS = ("keep", "prefer", "protect", "suggest")

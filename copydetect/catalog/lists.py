@@ -1,4 +1,5 @@
-"""The lists of neighbours and of votes that a catalogue keeps, as they grow and lose entries.
+"""The lists of neighbours and of votes that a catalogue keeps: new entries added, removed ones
+dropped.
 
 What is new enters the lists of what was there. For descriptors that is exact: old images are
 searched among the new ones. For local features it would mean to search all old features every
@@ -101,6 +102,13 @@ def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))
     families = np.unique(np.concatenate([one.families for one in lists]))
     return replace(_taken(joined, order[ranks < keep]), families=families[living[families]])
+
+
+def votes_of(votes: Votes, first: int, stop: int) -> Votes:
+    """The votes of images first … stop − 1, of lists that are ordered by image."""
+    begin, end = np.searchsorted(votes.query, (first, stop))
+    families = votes.families[(votes.families >= first) & (votes.families < stop)]
+    return replace(_taken(votes, np.arange(begin, end)), families=families)
 
 
 def _joined(lists: Sequence[Votes]) -> Votes:

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw
 
-from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, resized
+from copydetect.edits.edit import Colour, Edit, Edited, Others, moved
 from copydetect.edits.pasted import fill, made_up
 from copydetect.edits.sprites import sample_words, written
 from copydetect.homographies import scaling, shift
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 Box = tuple[int, int, int, int]

@@ -8,6 +8,7 @@ Fridrich, DFRWS 2003).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,13 @@ def coefficients(luma: Floats) -> Floats:
 _WAVES = np.stack([wave(position).ravel() for position in POSITIONS], axis=1)
 
 
+def own_steps(table: Sequence[int]) -> tuple[int, ...]:
+    """The steps of a luminance table (64 numbers, row by row) at `POSITIONS`; ones without one."""
+    if len(table) < BLOCK_PX**2:
+        return (1,) * len(POSITIONS)
+    return tuple(max(1, int(table[BLOCK_PX * row + column])) for row, column in POSITIONS)
+
+
 def coarsest_step(values: Floats) -> int:
     """The largest quantisation step that the coefficients are multiples of; 1 where there is none.
 
@@ -62,9 +70,9 @@ def combs(values: Floats) -> npt.NDArray[np.float64]:
     """(len(STEPS),) mean cosine of the phase of coefficients, without those around 0; NaN where
     these are too few to tell."""
     histogram = _histogram(values)
-    counts = _COUNTED @ histogram
+    counts, cosines = (_SUMMED @ histogram.astype(np.float64)).reshape(2, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts >= _FEWEST_BLOCKS, _PHASES @ histogram / counts, np.nan)
+        return np.where(counts >= _FEWEST_BLOCKS, cosines / counts, np.nan)
 
 
 def on_the_comb(values: Floats, step: int) -> npt.NDArray[np.bool_]:
@@ -81,3 +89,4 @@ def _histogram(values: Floats) -> npt.NDArray[np.int64]:
 _VALUES = np.arange(-_LARGEST, _LARGEST + 1)
 _COUNTED = (np.abs(_VALUES) > STEPS[:, None] / 2) & (np.abs(_VALUES) < _PERIODS * STEPS[:, None])
 _PHASES = np.where(_COUNTED, np.cos(2 * math.pi * _VALUES / STEPS[:, None]), 0.0)
+_SUMMED = np.concatenate([_COUNTED, _PHASES])

@@ -1,4 +1,4 @@
-"""Pairs of pictures with what they are to each other: what the decision on relations learns from.
+"""Pairs of pictures with their relation, from which the decision on relations learns.
 
 Look-alikes come in kinds: frames of one video, photos of one scene from several places, pages and
 windows of one design, collections whose pictures resemble each other. Each kind also has true
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from copydetect import edits
-from copydetect.edits.edit import resized
+from copydetect.images.resizing import resized
 from copydetect.training import drawn_alikes, look_alikes
 from copydetect.training.browser import render
 from copydetect.training.hard_copies import drawn_over, marked, strongly_edited
@@ -137,7 +137,8 @@ def of_look_alikes(
     rng: np.random.Generator, pictures: Sequence[Pixels], each: int,
     names: Sequence[str] = tuple(_MADE_ALIKE),
 ) -> Iterator[RelatedPair]:  # fmt: skip
-    """What `look_alikes` and `drawn_alikes` make of pictures, and copies of what is drawn."""
+    """Pairs that `look_alikes` and `drawn_alikes` make of pictures, and copies of the drawn
+    ones."""
     kinds = {**look_alikes.KINDS, **drawn_alikes.KINDS}
     for name, make in ((name, kinds[name]) for name in names):
         source = f"made {name}"

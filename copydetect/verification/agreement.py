@@ -251,11 +251,14 @@ def refine(
 def _sharpness(grey: Floats, pair: Overlap) -> float:
     """Gradient energy over contrast, both inside the overlap; gain cancels out."""
     inside = pair.inside[:-1, :-1]
-    across = (grey[:-1, 1:] - grey[:-1, :-1]) * inside
-    down = (grey[1:, :-1] - grey[:-1, :-1]) * inside
     count = max(float(pair.inside.sum()), 1.0)
-    centred = (grey - float((grey * pair.inside).sum()) / count) * pair.inside
-    energy = float(np.vdot(across, across)) + float(np.vdot(down, down))
+    energy = 0.0
+    for beside in (grey[:-1, 1:], grey[1:, :-1]):
+        step = beside - grey[:-1, :-1]
+        step *= inside
+        energy += float(np.vdot(step, step))
+    centred = grey - float(np.vdot(grey, pair.inside)) / count
+    centred *= pair.inside
     return math.sqrt(energy / (float(np.vdot(centred, centred)) + count))
 
 

@@ -10,7 +10,7 @@ from copydetect.options import EngineOptions
 from ..arguments import INPUTS, CommandParser, add_metrics, run_command, whole_number
 from ..commands.summary import tell
 from ..metrics import write_metrics
-from ..run_arguments import add_run_options, run_options
+from ..run_arguments import add_run_options, given_options
 
 
 def main(argv: list[str]) -> int:
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
     add_metrics(parser)
-    add_run_options(parser, leave_out=("report", "check"))
+    add_run_options(parser, leave_out=("report", "check"), only_given=True)
     return run_command(parser, argv, _nightly)
 
 
@@ -79,12 +79,12 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
         arguments.catalog,
         arguments.input,
         arguments.output,
-        run_options(arguments),
         remove=arguments.remove or (),
         forget=arguments.forget or (),
         decisions=arguments.decisions,
         keep_generations=arguments.keep_generations,
         engine=engine,
+        **given_options(arguments),
     )
     if arguments.metrics_file:
         _write_metrics(arguments)
@@ -112,8 +112,8 @@ def _ask(arguments: Namespace, engine: EngineOptions) -> None:
     changes = arguments.remove or arguments.forget or arguments.decisions
     if not arguments.input or not arguments.output or changes:
         raise OptionError("--no_add needs --input and --output, and changes nothing")
-    options = run_options(arguments)
+    given = given_options(arguments)
     tell(
-        lambda: ask(arguments.catalog, arguments.input, arguments.output, options, engine=engine),
+        lambda: ask(arguments.catalog, arguments.input, arguments.output, engine=engine, **given),
         arguments,
     )

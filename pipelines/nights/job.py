@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -34,12 +35,8 @@ _OF_THE_NIGHT = (
     "overwrite",
     "device",
     "trust_model",
-    "index",
-    "lists",
-    "shards",
-    "probes",
 )
-"""Options that may differ from night to night; the index's do not yet matter to a catalogue."""
+"""Options that may differ from night to night."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +86,18 @@ def frozen_options(options: RunOptions) -> dict[str, Any]:
     return values
 
 
-def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
+def options_in_era(
+    options: RunOptions, era: Era, catalog: str, named: Collection[str] = ()
+) -> RunOptions:
     """The options of a night in a catalogue that has its own; OptionError where they differ.
 
-    An option that was not given, and so has its default, is that of the catalogue.
+    An option that has its default, and is not among those that were `named`, is that of the
+    catalogue.
     """
-    given, default = frozen_options(options), frozen_options(RunOptions())
-    for name, value in given.items():
-        if value not in (default[name], era.options.get(name, value)):
+    default = frozen_options(RunOptions())
+    for name, value in frozen_options(options).items():
+        meant = name in named or value != default[name]
+        if meant and value != era.options.get(name, value):
             raise OptionError(
                 f"the catalogue {catalog} was made with {name}={era.options[name]!r}, not "
                 f"{value!r}: leave the option out, or make a new catalogue"
@@ -110,10 +111,12 @@ def checked_night(
     request: NightRequest,
     options: RunOptions,
     engine_options: EngineOptions,
+    named: Collection[str] = (),
 ) -> NightJob:
     """Check everything that can be checked before work begins.
 
-    InputError, OptionError or ModelError name what is wrong.
+    named: options that were given for this night, with their defaults perhaps. InputError,
+    OptionError or ModelError name what is wrong.
     """
     catalog = output_folder(catalog)
     if "://" in catalog:
@@ -129,17 +132,14 @@ def checked_night(
         if given is None:
             raise InputError(f"{catalog} holds no catalogue: give --input to begin one")
     else:
-        options = options_in_era(options, generation.era, catalog)
+        options = options_in_era(options, generation.era, catalog, named)
     engine = engine_of(engine_options)
     settings = Settings.of(options, "dedup", BeamStorage())
     setup = describer_setup(settings, options)
     sources = None
     if given is not None:
-        specs = _checked_specs(storage, catalog, given)
-        if generation is not None:
-            # Where pictures come in there may be none tonight.
-            specs = tuple(spec for spec in specs if not _is_empty_folder(storage, spec))
-        if specs or generation is None:
+        specs = _checked_specs(storage, catalog, given, generation is None)
+        if specs:
             sources = find_sources(storage, specs, options.exclude)
             refuse_input_in_output(sources, catalog)
     models = models_of(setup)
@@ -150,14 +150,18 @@ def checked_night(
     return job
 
 
-def _checked_specs(storage: RecordedStorage, catalog: str, given: Inputs) -> tuple[str, ...]:
+def _checked_specs(
+    storage: RecordedStorage, catalog: str, given: Inputs, is_first: bool
+) -> tuple[str, ...]:
+    """The inputs, without empty folders but for the first night: where pictures come in there may
+    be none tonight."""
     specs = specs_of(storage, catalog, "image", given)
     folder = os.path.realpath(catalog) + "/"
     for spec in specs:
         real = os.path.realpath(spec) + "/"
         if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
             raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
-    return tuple(specs)
+    return tuple(spec for spec in specs if is_first or not _is_empty_folder(storage, spec))
 
 
 def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:

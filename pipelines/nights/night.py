@@ -47,6 +47,7 @@ from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
 from .results import results_of
+from .search import ORDERED
 from .touched import Results
 from .verdicts import verified_pairs
 
@@ -55,6 +56,7 @@ _LISTING, _DESCRIBED = "listing", "described.json"
 _SCRATCH = (
     _LISTING,
     "described",
+    ORDERED,
     "search",
     "candidates",
     "pairs",
@@ -168,7 +170,7 @@ class _Tonight:
     @property
     def place(self) -> Workplace:
         """Where its stages work."""
-        return Workplace(self.job.engine, self.job.storage, self.folder)
+        return Workplace(self.job.storage, self.folder, self.job.engine)
 
     @property
     def writer(self) -> GenerationWriter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from copydetect import runs, tables
 from copydetect.catalog.catalog import Catalog
@@ -35,14 +35,16 @@ def run_nightly(
     options: RunOptions,
     engine: EngineOptions,
     keep_generations: int,
+    named: Collection[str] = (),
 ) -> NightSummary:
-    """Check, run, write the tables of the night, and remove generations that are too old."""
+    """Check, run, write the tables of the night, and remove generations that are too old. named:
+    options that were given for this night, with their defaults perhaps."""
     if keep_generations < 1:
         raise OptionError(f"keep_generations is {keep_generations}; it must be at least 1")
     if output is not None:
         output = output_folder(output)
         check_output(output, output_folder(catalog), options.overwrite)
-    job = checked_night(catalog, given, request, options, engine)
+    job = checked_night(catalog, given, request, options, engine, named)
     night = run_night(job)
     if output is not None:
         write_night(job.catalog, night.generation, output)
@@ -57,14 +59,19 @@ def run_nightly(
 
 
 def run_asked(
-    catalog: str, given: Inputs, output: str, options: RunOptions, engine: EngineOptions
+    catalog: str,
+    given: Inputs,
+    output: str,
+    options: RunOptions,
+    engine: EngineOptions,
+    named: Collection[str] = (),
 ) -> Result:
-    """Look uploads up in a catalogue; none of them is added."""
+    """Look uploads up in a catalogue; none of them is added. named: as for `run_nightly`."""
     output = output_folder(output)
     check_output(output, output_folder(catalog), options.overwrite, "match")
     if load_generation(BeamStorage(), output_folder(catalog)) is None:
         raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
-    job = checked_night(catalog, given, NightRequest(), options, engine)
+    job = checked_night(catalog, given, NightRequest(), options, engine, named)
     result = ask_about(job, output)
     job.engine.processes.stop()
     return result

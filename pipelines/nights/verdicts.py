@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
@@ -34,14 +33,15 @@ from copydetect.catalog.verdicts import (
     with_proposed,
     without,
 )
-from copydetect.description.views import VIEW_NAMES
 from copydetect.parts import Sides
 from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
-from .search import NightSearch, side_of
+from .search import NightSearch
+from .sides import side_of
+from .young import Searched
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -90,17 +90,17 @@ def verified_pairs(
     living = np.isin(np.arange(catalog.numbers), list(standing))
     old = len(night_before.parts) if night_before else 0
     search = NightSearch(job, place, catalog.parts, old, living, night_before, job.request.whole)
-    lists = tuple(search.neighbors()), tuple(search.votes())
-    proposals = Proposals(*lists, catalog.sides, VIEW_NAMES)
-    catalog = catalog.with_lists(proposals)
+    searched = search.searched()
+    catalog = catalog.with_lists(searched)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = place, proposals, merged, DensityOptions(), search.known_scale
-    candidates = place.run(stages.propose(*merging))
+    merging = searched.proposals, merged, DensityOptions(), search.known_scale
+    candidates = place.run(stages.propose(searched.place, *merging))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
-    judge = _Judge(verifier, catalog.asked(candidates, options), without(remembered, gone))
+    asked = catalog.asked(candidates, searched, options)
+    judge = _Judge(verifier, asked, without(remembered, gone))
     found = judge.found()
     parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
     return Found(
@@ -110,7 +110,7 @@ def verified_pairs(
         judge.failures,
         judge.verified,
         small,
-        vars(scale_step(stages.candidate_job(*merging))),
+        vars(scale_step(searched.place.candidate_job(*merging))),
         search.is_whole and search.trains,
         verifier,
     )
@@ -155,7 +155,8 @@ class Verifier:
         if not uris:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
-        options = replace(self.options, min_score=-math.inf)
+        # Families are told of all pairs of the catalogue, and not of those of one part.
+        options = replace(self.options, min_score=-math.inf, family=False)
         matches = place.run(stages.verify(place, self.sides, uris, options))
         failed = place.files(place.folder, "verify-failures")
         return (
@@ -233,13 +234,13 @@ class _Catalog:
         side = side_of(self.job, self.parts)
         return Sides(side, side)
 
-    def with_lists(self, proposals: Proposals) -> _Catalog:
+    def with_lists(self, searched: Searched) -> _Catalog:
         """The same with the lists of what each image is near to, which the next night goes on
         with; files that hold what they held stay."""
         parts = []
         for at, part in enumerate(self.parts):
             entries = {}
-            for table, uris in (("neighbors", proposals.neighbors), ("votes", proposals.votes)):
+            for table, uris in (("neighbors", searched.neighbors), ("votes", searched.votes)):
                 if uris:
                     suffix = uris[at].rpartition(".")[2]
                     name = f"{part_stem(part.start)}.{suffix}"
@@ -247,15 +248,17 @@ class _Catalog:
             parts.append(with_files(part, entries))
         return replace(self, parts=tuple(parts))
 
-    def asked(self, candidates: Sequence[str], options: VerifyOptions) -> PairsToVerify:
+    def asked(
+        self, candidates: Sequence[str], searched: Searched, options: VerifyOptions
+    ) -> PairsToVerify:
         """The candidates that are verified; candidates: their tables, by part."""
         storage = self.job.storage
         parts = []
         for part, uri in enumerate(candidates):
             table = tables.read_table(storage, uri)
             rows = wanted(table, options)
-            numbers = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
-            pairs = read_pairs(storage, numbers).take(rows)
+            numbers = runs.join(searched.place.folder, "pairs", runs.part_name(part, "npz"))
+            pairs = searched.numbered(read_pairs(storage, numbers).take(rows))
             parts.append(PairsToVerify.of(table.take(pa.array(rows)), pairs, self.files))
         return PairsToVerify.joined(parts)
 
