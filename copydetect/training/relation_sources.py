@@ -8,16 +8,11 @@
 
 Videos, and folders of photos of one scene in order, go with --frames; collections of which no two
 pictures are copies with --pictures, or with --one_layout where their pictures share a design. Pages
-<<<<<<< HEAD
-need a Chromium. What a source gives depends on its name and the seed alone, and what is collected
-already stays: run the command as often as there are sources, two at a time if there are two cores.
+need a Chromium. The pairs of a source depend only on its name and the seed. Sources that are
+already collected stay, so run the command once for each, two at a time if there are two cores.
 
 Each source has a process of its own, since videos that break a decoder exist: such a source is lost
 and named, the others are not.
-=======
-need a Chromium. The pairs of a source depend only on its name and the seed. Sources that are
-already collected stay, so run the command once for each, two at a time if there are two cores.
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -73,10 +68,10 @@ class SourceOptions:
     """The sources of pairs.
 
     designs: looks of each design of pages, which `chromium`, a program, draws; small_designs: tens
-    of boards, codes, patterns and icons; frames: videos, or
-    folders of photos of one scene; pictures: inputs of pictures of which no two are copies;
-    one_layout: such inputs whose pictures resemble each other; each: look-alikes of each kind, of
-    100 pictures; most: pictures of an input.
+    of boards, codes, patterns and icons; frames: videos, or folders of photos of one scene;
+    pictures: inputs of pictures of which no two are copies; one_layout: such inputs whose pictures
+    resemble each other; each: look-alikes of each kind, of 100 pictures; most: pictures of an
+    input.
     """
 
     designs: int = 0
@@ -90,16 +85,11 @@ class SourceOptions:
     seed: int = 0
 
 
-<<<<<<< HEAD
 def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int | None]]:
-    """Write what is measured of the pairs of each source; its name, and how many pairs.
+    """Write the measurements of each source; yields its name, and how many pairs it has.
 
     None instead where its process ended before it was done, as one does whose libraries crash.
     """
-=======
-def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
-    """Write the measurements of each source; yields its name, and how many pairs it has."""
->>>>>>> main
     features.mkdir(parents=True, exist_ok=True)
     for name, pairs in _sources(options):
         path = features / f"{name}.npz"
