@@ -27,6 +27,7 @@ from copydetect.training import (
     bundled_calibration,
     decision,
     fusion,
+    held_out,
     keypoint_quantiser,
     originality,
     relation_decision,
@@ -68,6 +69,13 @@ def _parser() -> ArgumentParser:
     one.set_defaults(run=_calibration)
     one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
     one.add_argument("--models", type=Path, default=MODELS, help="folder to write to")
+    one = recipes.add_parser("look_alikes", help="a set to measure with, that nothing learns from")
+    one.set_defaults(run=_look_alikes)
+    one.add_argument("folder", type=Path, help="folder to write the set to")
+    one.add_argument("pictures", nargs="+", help="inputs without any copies")
+    one.add_argument("--each", type=int, default=4, help="pictures of every kind")
+    one.add_argument("--most", type=int, default=60, help="pictures of each input")
+    one.add_argument("--seed", type=int, default=0)
     one = recipes.add_parser("originality", help="which image of a group is the original")
     one.set_defaults(run=_originality)
     one.add_argument("runs", nargs="+", metavar="OUT TRUTH", help="runs, each with its truth")
@@ -129,6 +137,13 @@ def _relations(arguments: Namespace) -> None:
     made = relation_decision.fit(relation_sources.read_collected(arguments.features))
     print(json.dumps(made["unseen"], indent=1))
     _write(made, arguments.output)
+
+
+def _look_alikes(arguments: Namespace) -> None:
+    inputs = [relation_sources.read_pictures(one, arguments.most) for one in arguments.pictures]
+    pictures = [picture for some in inputs for picture in some]
+    pairs = held_out.write_look_alikes(pictures, arguments.folder, arguments.each, arguments.seed)
+    print(f"{pairs} pairs → {arguments.folder}")
 
 
 def _quantiser(arguments: Namespace) -> None:

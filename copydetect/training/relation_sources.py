@@ -133,6 +133,11 @@ def read_collected(folder: Path) -> Labelled:
     return Labelled(*columns)
 
 
+def read_pictures(spec: str, most: int) -> list[Pixels]:
+    """At most so many pictures of an input, those that are readable."""
+    return _decoded(_drawn(spec, most), _PICTURE_PX)
+
+
 def _sources(
     options: SourceOptions,
 ) -> Iterator[tuple[str, Callable[[Rng], Iterator[RelatedPair]]]]:
