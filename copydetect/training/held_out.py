@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import edits
-from copydetect.edits.edit import resized
 from copydetect.errors import InputError
+from copydetect.images.resizing import resized
 from copydetect.training.relation_pairs import limited
 from copydetect.types import Pixels, Relation
 
@@ -122,7 +122,8 @@ def rooms(rng: Rng, pictures: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
     back = pictures[int(rng.integers(len(pictures)))]
 
     def seen(camera: float) -> Pixels:
-        view: Pixels = cv2.GaussianBlur(resized(back, _WIDTH, _HEIGHT), (0, 0), 9)
+        blurred = cv2.GaussianBlur(resized(back, _WIDTH, _HEIGHT), (0, 0), 9)
+        view: Pixels = np.asarray(blurred, np.uint8)
         for picture, z, (x, y), turn in zip(chosen, far, places, turns, strict=True):
             wide, tall = 1.6, 1.6 * picture.shape[0] / picture.shape[1]
             side = np.array([np.cos(turn), 0, np.sin(turn)]) * wide
@@ -142,7 +143,7 @@ def passers(rng: Rng, pictures: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
     ground = resized(ground, _WIDTH, _HEIGHT)
 
     def moment(shown: Sequence[Pixels]) -> Pixels:
-        view = ground.copy()
+        view: Pixels = ground.copy()
         for one in shown:
             tall = int(rng.integers(110, 200))
             cut = resized(one, tall // 2, tall)
