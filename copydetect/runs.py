@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,6 +24,9 @@ from copydetect.json_values import parse_as
 from copydetect.self_check import SelfCheck
 from copydetect.storage.files import Storage
 from copydetect.types import Role
+
+if TYPE_CHECKING:
+    from copydetect.storage.leases import Lease
 
 MANIFEST = "manifest.json"
 
@@ -95,10 +98,16 @@ class Manifest:
         except ValueError as error:
             raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
 
-    def commit(self, storage: Storage, output: str) -> None:
-        """Make the run visible: write OUT/manifest.json in one step."""
-        text = json.dumps(asdict(self), indent=2, sort_keys=True)
-        storage.write(join(output, MANIFEST), text.encode())
+    def commit(self, storage: Storage, output: str, lease: Lease | None = None) -> None:
+        """Make the run visible: write OUT/manifest.json in one step.
+
+        lease: of an OUT that is in a bucket; TransientError where it is lost.
+        """
+        uri, text = join(output, MANIFEST), json.dumps(asdict(self), indent=2, sort_keys=True)
+        if lease is None:
+            storage.write(uri, text.encode())
+        else:
+            lease.write(storage, uri, text.encode())
 
     def table_uris(self, output: str, name: str) -> list[str]:
         """The part files of one table; none where the run has no such table."""

@@ -25,7 +25,9 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
+from copydetect.storage.leases import Lease
 from copydetect.storage.remote import BeamStorage, RecordedStorage
+from copydetect.storage.swaps import swaps_for
 from copydetect.summary import PLURAL
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Role
@@ -133,6 +135,8 @@ def _checked_job(
     models = models_of(setup if engine.is_local else replace(setup, device="cpu"))
     if engine.is_elsewhere and "://" not in output:
         engine.tell(f"{output} is a path: workers on other machines must see it, too")
+    if "://" in output and swaps_for(output) is None:
+        engine.tell(f"nothing keeps another run from writing to {output} at the same time")
     engine.fork()
     return Job(command, sources, output, options, settings, setup, models, engine, storage)
 
@@ -144,7 +148,7 @@ def run_job(job: Job) -> Result:
     a finished one nothing but the report is made again. InputError where OUT holds another run that
     may not be replaced; TooManyFailuresError where too much of an input could not be read.
     """
-    with alone_in(job.output):
+    with alone_in(job.output) as lease:
         _refuse_other_run(job)
         listings = listings_of(job)
         digest = "".join(listing.digest for listing in listings)
@@ -153,8 +157,10 @@ def run_job(job: Job) -> Result:
         _refuse_other_run(job, folder, listings)
         finished = _finished(job, folder)
         manifest = finished or _work(job, folder, listings)
-        if not finished and not _commit(job, manifest):
+        if not finished and not _commit(job, manifest, lease):
             raise _too_many_failures(job, manifest)
+        if lease is not None:
+            lease.check()
         with ThreadPoolExecutor(1) as beside:
             tidied = beside.submit(_remove_scratch, job, folder)
             _remove_earlier(job, folder)
@@ -257,12 +263,12 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
     )
 
 
-def _commit(job: Job, manifest: Manifest) -> bool:
+def _commit(job: Job, manifest: Manifest, lease: Lease | None) -> bool:
     """Make the run visible, unless it failed too often and an earlier one is there."""
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))
         return False
-    manifest.commit(job.storage, job.output)
+    manifest.commit(job.storage, job.output, lease)
     return True
 
 

@@ -13,12 +13,16 @@ from copydetect.inputs.given import INPUTS
 from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
 from copydetect.runs import MANIFEST, join
-from copydetect.storage.records import record_uri, remove_unfinished, stranger_in
+from copydetect.storage.leases import Lease, leased
+from copydetect.storage.records import RECORDS, record_uri, remove_unfinished, stranger_in
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
+
+
+_LEASE = "lease"
 
 
 def output_folder(given: str) -> str:
@@ -61,18 +65,19 @@ def refuse_input_in_output(sources: Sources, output: str) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(output: str) -> Iterator[None]:
-    """Keep other runs out of a local output folder. A folder that was made and stays empty is
-    removed."""
+def alone_in(output: str) -> Iterator[Lease | None]:
+    """Keep other runs out of an output folder, in a bucket by the lease that this gives;
+    TransientError where there is one. A local folder that was made and stays empty is removed."""
     if "://" in output:
-        yield
+        with leased(output, join(output, RECORDS, _LEASE)) as lease:
+            yield lease
         return
     existed = os.path.isdir(output)
     os.makedirs(output, exist_ok=True)
     with _locked(output):
         try:
             remove_unfinished(output)
-            yield
+            yield None
         finally:
             if not existed and not os.listdir(output):
                 os.rmdir(output)

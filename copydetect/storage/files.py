@@ -69,6 +69,10 @@ class Storage(Protocol):
     def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Replace or create many small files of a folder, each as `write` does, by their names."""
 
+    def note(self, uri: str, data: bytes) -> None:
+        """Keep a record of a file that was written with these bytes by other means, where records
+        are kept."""
+
     def upload(self, local_path: str, uri: str) -> None:
         """Move a finished local file to `uri`, atomically."""
 
@@ -129,6 +133,9 @@ class LocalStorage:
         """settled: as in `write`, once for all files."""
         fills = {f"{folder}/{name}": partial(_fill, data) for name, data in files.items()}
         _finish(fills, settled)
+
+    def note(self, uri: str, data: bytes) -> None:
+        pass
 
     def upload(
         self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None

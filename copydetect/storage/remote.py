@@ -72,6 +72,9 @@ class BeamStorage:
         for name, data in files.items():
             BeamStorage.write(self, f"{folder}/{name}", data)
 
+    def note(self, uri: str, data: bytes) -> None:
+        pass
+
     def upload(self, local_path: str, uri: str) -> None:
         if _is_local(uri):
             self._local.upload(local_path, uri)
@@ -216,6 +219,10 @@ class RecordedStorage(BeamStorage):
         else:
             super().write(record, names_record(files))
             super().write_together(folder, files)
+
+    def note(self, uri: str, data: bytes) -> None:
+        if self._is_inside(uri):
+            self._note(uri, Record.of(io.BytesIO(data)))
 
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:

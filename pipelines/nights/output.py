@@ -43,7 +43,7 @@ def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
     digest = hashlib.sha256(generation.to_json()).hexdigest()[:16]
     folder = f"run-{digest}"
     source, storage = RecordedStorage(catalog), RecordedStorage(output)
-    with alone_in(output):
+    with alone_in(output) as lease:
         named: dict[str, list[str]] = {}
         counts: dict[str, int] = {}
         for name, entries in entries_of(generation).items():
@@ -61,7 +61,7 @@ def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
             seconds=dict(generation.seconds),
             quality=dict(generation.quality),
         )
-        manifest.commit(storage, output)
+        manifest.commit(storage, output, lease)
         for file in storage.files_under(output):
             other = file.uri[len(output) + 1 :].split("/")[0]
             if other != folder and _RUN_FOLDER.fullmatch(other):

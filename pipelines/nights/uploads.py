@@ -44,7 +44,7 @@ def ask_about(job: NightJob, output: str) -> Result:
     if job.sources is None:
         raise InputError("there is nothing to ask about: give --input")
     storage = RecordedStorage(output)
-    with alone_in(output):
+    with alone_in(output) as lease:
         place = Workplace(job.engine, storage, runs.join(output, "listing"))
         listing = stages.list_images(place, job.sources, "query")
         listed = [
@@ -60,7 +60,7 @@ def ask_about(job: NightJob, output: str) -> Result:
         failed = manifest.counts["failures"]
         inputs = RoleInput(job.sources.named, len(listed), failed, job.sources.skipped)
         manifest = _named(manifest, output, folder, inputs, job)
-        manifest.commit(storage, output)
+        manifest.commit(storage, output, lease)
     result = Result(storage, output, manifest)
     if not manifest.accepted:
         raise TooManyFailuresError(f"{failed:,} of {len(listed):,} uploads failed", result)
