@@ -154,6 +154,13 @@ class Workplace:
         processes = self.engine.processes
         return processes if processes.started or parts >= worth else Processes()
 
+    def decoding(self, parts: int) -> Processes:
+        """For what decodes pictures, one of which may end its process: on an engine each worker has
+        children for it."""
+        if self.engine.is_local:
+            return self.processes(parts)
+        return Processes(of_worker=True)
+
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
         uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
@@ -197,7 +204,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     parts = part_count(listing.images)
-    processes = place.processes(parts) if on_cpu else Processes()
+    processes = place.decoding(parts) if on_cpu else Processes()
     uris = place.part_uris("images", listing.role, parts)
     made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
     failures = place.part_uris("failures", listing.role, parts)
@@ -326,7 +333,7 @@ def verify(
     uris, failures = (
         [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
-    processes = place.processes(len(work))
+    processes = place.decoding(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Planned(told_nothing(_unfinished, place.storage, work, uris, failures))
     total = partial(place.rows, candidates)
@@ -353,7 +360,8 @@ def look_back(
     uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
     wanted = place.unfinished([[uri] for uri in uris])
     todo = [one for one in work if one[0] in wanted]
-    transform = CopiesToHistories(place.storage, folder, decoding, place.started)
+    processes = place.started if place.engine.is_local else place.decoding(len(work))
+    transform = CopiesToHistories(place.storage, folder, decoding, processes)
     return Stage(
         "look back",
         lambda start: start | "copies" >> Given(todo) | transform,

@@ -15,7 +15,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from copydetect.workers.processes import Processes, WorkerError, run_alone
+from copydetect.storage.clients import as_told_here
+from copydetect.workers.processes import Processes, WorkerError, begin_with, run_alone
 
 CPU_TIME = "copydetect processors", "cpu_msec"
 """Namespace and name of the counter of the processor time that parts have taken."""
@@ -42,12 +43,20 @@ class WorkOnParts(beam.DoFn):
         self._cpu_msec = Metrics.counter(*CPU_TIME)
         self._started: deque[tuple[Any, Future[Any]]] = deque()
 
+    def setup(self) -> None:
+        if self._processes.of_worker:
+            # Beam has told this process its options, and does not know of its children.
+            begin_with(as_told_here())
+
     def start_bundle(self) -> None:
         self._started = deque()
 
     def process(self, part: Any) -> Iterator[Any]:
         if part is None:
             yield None
+            return
+        if self._processes.of_worker:
+            yield self._aside(part)
             return
         if self._processes.count < 2:
             yield self._counted(run_alone(_timed, (self._work, part)))
@@ -65,6 +74,14 @@ class WorkOnParts(beam.DoFn):
         part, future = self._started.popleft()
         with contextlib.suppress(WorkerError):
             return self._counted(self._processes.result(future))
+        return self._again(part)
+
+    def _aside(self, part: Any) -> Any:
+        with contextlib.suppress(WorkerError):
+            return self._counted(self._processes.aside(_timed, (self._work, part)))
+        return self._again(part)
+
+    def _again(self, part: Any) -> Any:
         try:
             return self._processes.last_try(self._work, part)
         except WorkerError:
