@@ -47,7 +47,7 @@ class Dashboard:
         managers = self._asked("taskmanagers").get("taskmanagers", [])
         slots = [int(one.get("slotsNumber", 0)) for one in managers]
         memory = [one.get("memoryConfiguration", {}).get("networkMemory", 0) for one in managers]
-        if not all(slots) or not all(memory):
+        if not managers or not all(slots) or not all(memory):
             return None
         able = [size // (_BUFFER_BYTES * _BUFFERS_PER_SLOT) for size in memory]
         # Flink may fill one TaskManager first.
