@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         from copydetect.comparing import Comparison
         from copydetect.description.descriptors import Vectors
         from copydetect.exporting import Format, What
-        from copydetect.inputs.given import Inputs, Location
         from copydetect.inputs.image_like import ImageLike
+        from copydetect.inputs.input_specs import Inputs, Location
         from copydetect.results import Result
         from copydetect.types import Role
 
@@ -101,7 +101,8 @@ def nightly(
     with all that is known of them, in every file of the catalogue; decisions: a CSV or Parquet file
     of what people have decided on pairs: `sha256_a`, `sha256_b`, `decision` (copy or not_copy),
     `who`, `when`; keep_generations: how many nights stay, so that one can go back to them. Options
-    are those of `dedup`: the first night's hold for all that follow.
+    are those of `dedup`: the first night's hold for all that follow, and OptionError names one that
+    is given otherwise later.
 
     InputError, OptionError or ModelError where an argument is wrong; CatalogBusyError where another
     process works on the catalogue; RunError where it is damaged; TooManyFailuresError, with nothing
@@ -115,22 +116,23 @@ def nightly(
     chosen = (options or RunOptions()).changed(**changes)
     refuse_missing(photos)
     with quiet_imports():
-        from copydetect.pipelines.nights.nightly import run_nightly, wishes_of
+        from copydetect.pipelines.nights.nightly import request_of, run_nightly
 
     removed, forgotten = (
         os.fspath(one) if isinstance(one, (str, os.PathLike)) else tuple(one)
         for one in (remove, forget)
     )
     given = None if decisions is None else os.fspath(decisions)
-    wishes = wishes_of(removed, forgotten, given)
+    request = request_of(removed, forgotten, given)
     night: NightSummary = run_nightly(
         os.fspath(catalog),
         photos,
         None if output is None else os.fspath(output),
-        wishes,
+        request,
         chosen,
         engine or EngineOptions(),
         keep_generations,
+        changes,
     )
     return night
 
@@ -159,8 +161,14 @@ def ask(
     with quiet_imports():
         from copydetect.pipelines.nights.nightly import run_asked
 
-    folders = os.fspath(catalog), os.fspath(output)
-    result: Result = run_asked(folders[0], uploads, folders[1], chosen, engine or EngineOptions())
+    result: Result = run_asked(
+        os.fspath(catalog),
+        uploads,
+        os.fspath(output),
+        chosen,
+        engine or EngineOptions(),
+        changes,
+    )
     return result
 
 

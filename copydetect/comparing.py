@@ -55,7 +55,7 @@ class Comparison:
 
 
 def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -> Comparison:
-    """Verify one pair as a run does it in a collection too small to normalise scores by.
+    """Verify one pair, as a run does in a collection that is too small for normalised scores.
 
     precision: of the pairs that are called copies, 0.97 where it is None; OptionError where it is
     out of range or out of reach. ImageError where one is no image.

@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from copydetect.errors import InputError, OptionError
-from copydetect.inputs.beside import with_companions
+from copydetect.inputs.companion_rows import with_companions
 from copydetect.inputs.containers import DAMAGED_TAR
 from copydetect.results import Result
 from copydetect.spelling import suggestion

@@ -36,8 +36,8 @@ def inverse(matrix: Matrix) -> Matrix:
 
 def project(transform: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Points (n, 2) through a homography."""
-    homogeneous = points @ transform[:, :2].T + transform[:, 2]
-    return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:], np.float64)
+    homogeneous = transform[:, :2] @ points.T + transform[:, 2:]
+    return np.asarray((homogeneous[:2] / homogeneous[2]).T, np.float64)
 
 
 def outline(width: int, height: int) -> Polygon:

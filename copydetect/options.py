@@ -1,4 +1,4 @@
-"""What a run can be told: the options of `dedup` and `match`, and of the engine that runs them.
+"""The options of a run: those of `dedup` and `match`, and those of the engine that runs them.
 
 Both are frozen and checked when they are made. The command line and the Python functions make
 them, and nothing changes them afterwards. This module loads no heavy library, so that `--help` and
@@ -48,8 +48,8 @@ class RunOptions:
 
     effort: how hard to look; it sets `channels`, `views` and `verify_score` where they are not
     given. channels: what candidates are found by, "descriptor", "local" or both. views: which views
-    of an image get a descriptor, such as "whole,crops". k: how many candidates of an image are kept
-    at least. min_score: keep every candidate from this score up as well. verify_score: verify
+    of an image get a descriptor, such as "whole,crops". k: each image keeps at least this many
+    candidates. min_score: keep every candidate from this score up as well. verify_score: verify
     candidates from this score up; scores are log-odds.
 
     precision: share of the reported pairs that should be real copies, above 0 and below 1 (0.97
@@ -69,10 +69,10 @@ class RunOptions:
 
     keep: which image of a group is kept, by the first of these rules that tells two apart. prefer,
     protect: globs of files that are kept rather than others, and that are never suggested for
-    removal. suggest: what may be. exclude: globs of files that are left out. max_megapixels: larger
-    images fail. max_failed_fraction: share of the files of an input, 0…1, that may fail before the
-    run counts as failed. report: whether pages are drawn. overwrite: whether an earlier, different
-    run in the output folder may be replaced.
+    removal. suggest: which copies may be suggested. exclude: globs of files that are left out.
+    max_megapixels: larger images fail. max_failed_fraction: share of the files of an input, 0…1,
+    that may fail before the run counts as failed. report: whether pages are drawn. overwrite:
+    whether an earlier, different run in the output folder may be replaced.
     """
 
     effort: EffortName = "standard"
@@ -184,7 +184,7 @@ class RunChanges(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where a run works, and how much it prints meanwhile.
+    """Where a run works, and how much it prints.
 
     flags: options of Apache Beam, such as "--runner=FlinkRunner"; without a runner the job runs on
     this machine. workers: how many processors it may use here, 0 for all. progress: whether it

@@ -105,7 +105,7 @@ class RoleParts:
 
 
 class Sides(NamedTuple):
-    """What is searched in what; both are equal where a collection is searched for itself."""
+    """Queries and references; both are equal where a collection is searched for itself."""
 
     queries: RoleParts
     references: RoleParts

@@ -1,4 +1,4 @@
-"""Heavy libraries are imported where they are needed, without what they log about each other."""
+"""Imports of heavy libraries, without the warnings that they log about each other."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def run_folder_name(settings: Mapping[str, Any], content_digest: str) -> str:
 
 @dataclass(frozen=True)
 class RoleInput:
-    """What was read of the input of one role, in files.
+    """The input of one role, counted in files.
 
     named: what the user pointed at; images: how many were listed; failed: how many of these could
     not be used; skipped: files of other kinds, by extension; excluded: files that a glob left out;

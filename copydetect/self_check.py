@@ -1,4 +1,5 @@
-"""How a run's threshold was set, and what may be expected of it, in figures and in sentences."""
+"""How a run set its threshold, and what precision and recall to expect, in figures and
+sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What copies that a run planted among its own queries say of its result.
+    """What a run learnt about its own result from copies that it planted among its queries.
 
     wanted: the share of the reported pairs that should be copies; threshold: the confidence from
     which pairs are reported; expected, expected_low, expected_high: the share that will be, with a

@@ -129,7 +129,8 @@ class Settings:
 
     @classmethod
     def of(cls, options: RunOptions, task: Task, storage: Storage) -> Settings:
-        """Resolve the options for a task; InputError or OptionError where they do not fit."""
+        """Resolve the options for a task; InputError or OptionError where they contradict each
+        other."""
         effort = EFFORTS[options.effort]
         channels = options.channels or effort.channels
         calibration = _calibration(storage, options, channels, task)
@@ -153,7 +154,7 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        """OptionError where a stage does not take its options."""
+        """OptionError where the options of a stage are out of range."""
         _ = (self.candidates, self.verification, self.descriptor_index, self.feature_index)
         _ = self.describing
 
@@ -164,12 +165,12 @@ class Settings:
 
     @property
     def keeping(self) -> KeepOptions:
-        """What is kept of a group, and what may go."""
+        """Which image of a group is kept, and which may be suggested for removal."""
         return KeepOptions(self.keep, self.prefer, self.protect, self.suggest)
 
     @property
     def match_score(self) -> float:
-        """From which score up pairs are matched in full."""
+        """The score from which pairs are matched with all their features."""
         return EFFORTS[self.effort].match_score if "local" in self.channels else -math.inf
 
     @property
@@ -219,9 +220,8 @@ class Settings:
         return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
 
     def voting(self, symmetric: bool) -> VoteOptions:
-        """How hits become votes; symmetric: of a collection in itself.
-
-        Descriptors tell large families where they are searched; without them, features must.
+        """How hits become votes; symmetric: whether a collection is searched in itself. Large
+        families are recognised by descriptors where there are some, otherwise by the features.
         """
         alone = symmetric and "descriptor" not in self.channels
         return VoteOptions(family_distance=_FAMILY_DISTANCE if alone else 0.0)

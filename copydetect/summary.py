@@ -1,4 +1,5 @@
-"""What a finished run found, in figures and in the few lines that a command ends with."""
+"""The summary of a finished run: its figures, and the few lines that a command prints at its
+end."""
 
 from __future__ import annotations
 
@@ -143,7 +144,7 @@ def _pairs(storage: Storage, output: str, manifest: Manifest) -> tuple[int, int]
 
 
 def notes_on_inputs(inputs: Mapping[Role, RoleInput]) -> list[str]:
-    """What of the inputs was passed over, left out or named anew, in sentences; often none."""
+    """Sentences on files of the inputs that were skipped, excluded or renamed; often none."""
     return [
         note
         for role, one in inputs.items()

@@ -209,7 +209,7 @@ def write_table(
 def write_rows(
     storage: Storage, uri: str, rows: Iterable[object], schema: pa.Schema, together: int = 8192
 ) -> None:
-    """Write dataclass instances as they come, holding some of them and the compressed file."""
+    """Write dataclass instances as they come; memory holds some of them and the compressed file."""
     remaining = iter(rows)
     some = iter(lambda: list(islice(remaining, together)), [])
     write_batches(storage, uri, (rows_to_table(few, schema) for few in some), schema)
@@ -218,7 +218,7 @@ def write_rows(
 def write_batches(
     storage: Storage, uri: str, batches: Iterable[pa.Table], schema: pa.Schema
 ) -> None:
-    """Write tables as they come, as one file; of the rows, the compressed ones are held."""
+    """Write tables as they come, as one file; memory holds the compressed rows."""
     buffer = io.BytesIO()
     with parquet.ParquetWriter(buffer, schema, **_WRITTEN) as writer:
         for batch in batches:
@@ -268,7 +268,7 @@ def read_tables(
 
 
 def count_leaves(storage: Storage, uri: str, column: str) -> int:
-    """How many values the lists of a column hold together: about, but exact where few do."""
+    """About how many values the lists of a column hold together; exact for small tables."""
     with storage.open(uri) as file:
         part = opened(file)
         at = [field.path.split(".")[0] for field in part.metadata.schema].index(column)

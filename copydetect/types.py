@@ -209,7 +209,7 @@ class Match:
     def of_strangers(
         cls, query_id: str, reference_id: str, similarity: float, score: float, reason: str
     ) -> Match:
-        """The verdict on a pair that was proposed, and of which nothing else is known."""
+        """The verdict on a proposed pair for which no evidence was found."""
         return cls(
             query_id=query_id,
             reference_id=reference_id,

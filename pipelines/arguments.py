@@ -1,4 +1,4 @@
-"""The command line's words: options in one spelling, errors in two lines, engine options apart.
+"""The parser of all commands: one spelling of options, errors in two lines, engine options apart.
 
 Nothing heavy is imported here, so that `--help` and a typing error are answered at once.
 """
@@ -74,7 +74,7 @@ class CommandParser(argparse.ArgumentParser):
             )
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
-        """The arguments, and what the engine is told; SystemExit after `--help` or an error."""
+        """The arguments and the options of the engine; SystemExit after `--help` or an error."""
         ours, flags = self._told_apart([_one_spelling(word) for word in argv])
         flags = [*self._configured(ours), *flags]
         self._refuse_unknown(flags)
@@ -113,11 +113,12 @@ class CommandParser(argparse.ArgumentParser):
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
                 action,
-                f"{value!r} is none of {', '.join(choices)}{suggestion(str(value), choices)}",
+                f"{value!r} is not one of {', '.join(choices)}{suggestion(str(value), choices)}",
             )
 
     def _told_apart(self, argv: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Words of this parser, and options that it does not know, with their values."""
+        """Split the words: those of this parser, and options that it does not know, with their
+        values."""
         ours: list[str] = []
         flags: list[str] = []
         words = iter(range(len(argv)))
@@ -152,7 +153,7 @@ def run_command(
     argv: Sequence[str],
     job: Callable[[argparse.Namespace, EngineOptions], object],
 ) -> int:
-    """Parse, run, and give the exit code; what the user is to know is printed by `job`."""
+    """Parse, run, and return the exit code; `job` prints its own results."""
     try:
         arguments, engine = parser.parse(argv)
     except SystemExit as stop:
@@ -161,7 +162,7 @@ def run_command(
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add where results go, and how the summary is printed."""
+    """Add the options for the output folder and the form of the summary."""
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="folder of the results"
     )
@@ -170,7 +171,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
-    """Add where the figures of a run go, for who watches many of them."""
+    """Add the option for a file of metrics."""
     parser.add_argument(
         "--metrics_file",
         metavar="FILE",
@@ -183,13 +184,13 @@ def share(text: str) -> float:
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share, such as 0.97 or 97%") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, such as 0.97 or 97%") from None
 
 
 def whole_number(text: str) -> int:
     """A whole number, from 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 

@@ -78,7 +78,7 @@ def calibrate(
     engine_options: EngineOptions,
     use_score: bool = True,
 ) -> Calibrated:
-    """Find what confidences mean on a collection; the files are in `output`.
+    """Calibrate confidences on a collection; the files are in `output`.
 
     options: of the search and verification; their calibration is not used. Its `precision` is the
     one that is wanted. use_score: whether the search's score counts beside the confidence.

@@ -1,7 +1,7 @@
 """Stages as steps of one job: each begins when all before it is done.
 
 An engine starts workers and loads libraries for every job, so a run has few jobs. What a stage
-works on is decided when the stages before are done, on a worker (`transforms.planned`).
+works on is decided when the stages before are done, on a worker (`transforms.waiting`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
-from copydetect.transforms.planned import Planned
-from copydetect.transforms.work_on_parts import CPU_TIME
+from copydetect.transforms.run_in_processes import CPU_TIME
+from copydetect.transforms.waiting import WaitThen
 
 from .progress import Progress
 
@@ -33,7 +33,7 @@ class Stage(Generic[Made]):
     """One stage.
 
     build: from one element, None, which is there when the stage may begin, to whatever is there
-    when it is done, None among it (see `transforms.planned`); made: what it makes, such as the
+    when it is done, None among it (see `transforms.waiting`); made: what it makes, such as the
     names of files, which are there once it is done; progress: how far it is; in_threads: whether
     its work stays in this process, as on a device that processes cannot share.
     """
@@ -102,7 +102,7 @@ class _Steps(beam.PTransform[Any, Any]):
 
 
 class _Barrier(beam.PTransform[Any, Any]):
-    """Whatever a stage gives → one element, once all of it is there; the time is noted."""
+    """The elements of a stage → one element, once all are there; notes the time."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -110,13 +110,9 @@ class _Barrier(beam.PTransform[Any, Any]):
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
         start: PCollection[None] = (
-            done | "Done" >> Planned(_nothing) | "Note" >> beam.ParDo(_NoteTime(self._name))
+            done | "Done" >> WaitThen(list) | "Note" >> beam.ParDo(_NoteTime(self._name))
         )
         return start
-
-
-def _nothing(_: list[Any]) -> tuple[()]:
-    return ()
 
 
 class _NoteTime(beam.DoFn):

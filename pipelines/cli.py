@@ -13,7 +13,7 @@ from copydetect.spelling import suggestion
 
 from . import exit_codes
 from .command_names import COMMANDS
-from .endings import end_cleanly_when_asked, forgive_closed_streams
+from .shutdown import end_cleanly_when_asked, forgive_closed_streams
 
 
 def usage() -> str:

@@ -38,12 +38,12 @@ def read_config(path: str, command: str) -> dict[str, Any]:
     except OSError as error:
         raise OptionError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is no TOML file: {error}") from error
+        raise OptionError(f"{path} is not a TOML file: {error}") from error
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     for name in tables:
         if name not in COMMANDS:
             raise OptionError(
-                f"{path}: [{name}] is no command of copydetect{suggestion(name, COMMANDS)}"
+                f"{path}: [{name}] is not a command of copydetect{suggestion(name, COMMANDS)}"
             )
     found = {name: value for name, value in content.items() if name not in tables}
     found |= tables.get(command, {})

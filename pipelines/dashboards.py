@@ -1,4 +1,4 @@
-"""What Flink itself tells of a cluster and its jobs, through the address of its dashboard."""
+"""Flink's REST interface, at the address of its dashboard: the state of a cluster and its jobs."""
 
 from __future__ import annotations
 

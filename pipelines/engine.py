@@ -1,4 +1,4 @@
-"""Where a job runs: the engine's options, one Beam pipeline a job, and what goes wrong there."""
+"""The engine that runs jobs: its options, one Beam pipeline per job, and its errors."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from copydetect.workers.threads import startable_threads
 from .arguments import refuse_unknown_flags
 from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
 from .dashboards import dashboard_of
-from .endings import end_if_asked, forgiving
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
 from .progress import Progress, progress_told
+from .shutdown import end_if_asked, forgiving
 from .submitting import Submitted, innermost_cause, interrupt_behind
 
 _LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
@@ -115,7 +115,7 @@ class Engine:
             print(line, file=stream or sys.stderr)
 
     def submitted(self, stream: TextIO | None = None) -> Submitted:
-        """Where its jobs are looked at. stream: where that is told."""
+        """The watch over its jobs. stream: for messages."""
         return Submitted(
             lambda text: self.tell(text, stream),
             dashboard_of(self.flags),

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line on standard error that says why."""
+"""Exit codes of the commands, and the one line on standard error that explains a failure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from copydetect.errors import (
 )
 from copydetect.options import LogFormat
 
-from .endings import Ended
 from .logs import line_of
+from .shutdown import Ended
 
 DONE, FAILED, BAD_ARGUMENTS, TOO_MANY_FAILURES = 0, 1, 2, 3
 CATALOG_BUSY = 4

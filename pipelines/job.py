@@ -17,7 +17,7 @@ from copydetect import runs, tables
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.parts import RoleParts
@@ -77,13 +77,13 @@ class Job:
 
     @property
     def roles(self) -> tuple[Role, Role]:
-        """What is searched in what: the roles of queries and references."""
+        """The roles of queries and references; the same twice for `dedup`."""
         roles = list(self.inputs)
         return roles[0], roles[-1]
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """What decides the results, for the manifest: settings, and which models they name."""
+        """The settings and models that decide the results, for the manifest."""
         return {**self.settings.for_manifest(), "models": self.models}
 
 
@@ -264,7 +264,7 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
 
 
 def _commit(job: Job, manifest: Manifest, lease: Lease | None) -> bool:
-    """Make the run visible, unless it failed too often and an earlier one is there."""
+    """Make the run visible, unless too much of its input failed and an earlier result exists."""
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))
         return False
@@ -334,13 +334,13 @@ def models_of(setup: DescriberSetup) -> dict[str, str]:
 
 
 def _remove_scratch(job: Job, folder: str) -> None:
-    """Remove what the stages of a committed run have left for each other."""
+    """Remove the temporary files of the stages of a committed run."""
     for name in _SCRATCH:
         job.storage.delete(runs.join(job.output, folder, name))
 
 
 def _remove_earlier(job: Job, folder: str) -> None:
-    """Remove the listing, runs before the committed one, and what only these have read."""
+    """Remove the listing, earlier runs, and files that only these have read."""
     job.storage.delete(runs.join(job.output, _LISTING))
     files = [file.uri for file in job.storage.files_under(job.output)]
     others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}

@@ -1,4 +1,5 @@
-"""The true copies that a run's own search loses: the exact neighbours that it missed are verified.
+"""The share of true copies that the search of a run loses: exact neighbours that it missed are
+verified.
 
     exact neighbours of a few queries → those in no candidate → matches → the share of copies lost
 
@@ -25,15 +26,15 @@ from copydetect.parts import Sides
 from copydetect.search.recall_job import RecallJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
-from copydetect.transforms.planned import Planned, told_nothing
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
+from copydetect.transforms.waiting import WaitThen
 from copydetect.types import Candidate
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
 
 from .chains import Stage
 from .progress import Progress
-from .proposals import DESCRIPTORS
+from .search_stages import DESCRIPTORS
 from .stages import Workplace
 
 Pairs = npt.NDArray[np.int64]
@@ -60,9 +61,9 @@ def judging_lost(
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
     processes = place.processes(len(candidates))
-    judging = WorkOnParts(judge, processes)
+    judging = RunInProcesses(judge, processes)
     verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
-    nearest = Planned(told_nothing(_nearest, sides, recall))
+    nearest = WaitThen(_nearest, sides, recall)
 
     def build(start: PCollection[Any]) -> PCollection[Any]:
         verified: PCollection[Any] = (

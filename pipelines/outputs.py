@@ -1,4 +1,4 @@
-"""The output folder of a job: checked before work begins, and kept from other runs."""
+"""The output folder of a job: checked before work begins, and locked against other runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from copydetect.errors import InputError, OptionError, TransientError
-from copydetect.inputs.given import INPUTS
+from copydetect.inputs.input_specs import INPUTS
 from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
 from copydetect.runs import MANIFEST, join

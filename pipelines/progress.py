@@ -1,4 +1,4 @@
-"""How far a job is, on any engine: it counts what its stages have written."""
+"""Progress of a job on any engine: counts the files that its stages have written."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def progress_told(
     terminal: TextIO,
     log_format: LogFormat = "text",
 ) -> Iterator[None]:
-    """Tell how far a job is while the block runs: a bar on a terminal, else a line every 30 s.
+    """Show the progress of a job while the block runs: a bar on a terminal, else a line every 30 s.
 
     stages: of the job, in their order; they are asked from a thread of their own. Of a stage
     without a total only the time that it has taken is told. Nothing is unless it is `wanted`.

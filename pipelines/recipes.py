@@ -1,4 +1,4 @@
-"""The recipes that made what is bundled beside the descriptor, as commands.
+"""Commands that make everything that is bundled with the package, the descriptor aside.
 
     python -m copydetect.pipelines.recipes RECIPE …
 

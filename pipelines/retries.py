@@ -1,4 +1,4 @@
-"""What of a finished run should be tried again: images that failed for a reason that may pass."""
+"""Images of a finished run to try again: those that failed for a temporary reason."""
 
 from __future__ import annotations
 

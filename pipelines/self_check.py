@@ -45,14 +45,14 @@ from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.images_to_refs import PiecesToRefs
-from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
+from copydetect.transforms.waiting import WaitThen
 from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
 
 from . import stages
 from .chains import Stage
 from .progress import Progress
-from .proposals import searching
+from .search_stages import searching
 from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
@@ -136,7 +136,7 @@ def _too_few(run: CheckedRun) -> str:
 
 
 def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:
-    """What became of planted copies, and whether an earlier run planted them."""
+    """The evidence of planted copies, and whether an earlier run planted them."""
     storage = run.place.storage
     sketch = sketch_of(_hashes(storage, run.references))
     uri = runs.join(run.place.folder, RESULT)
@@ -256,7 +256,7 @@ def _edit(place: Workplace, jobs: Sequence[tuple[EditsJob, str, int]]) -> Stage[
         for job, uri, parts in jobs:
             mix = job.options.mix
             edit = ImagesToEdits(job, parts, range(parts), place.started)
-            start = start | f"listing {mix}" >> Planned(told_nothing(_only, uri)) | mix >> edit
+            start = start | f"listing {mix}" >> WaitThen(_only, uri) | mix >> edit
         return start
 
     return Stage("edit", build, None, Progress("edit"))
@@ -266,7 +266,7 @@ def _describe(place: Workplace, setup: DescriberSetup, copies: int) -> Stage[Rol
     """List and describe the copies, once they are there."""
     parts = part_count(max(copies, 1))
     storage, folder, processes = place.storage, place.folder, place.started
-    find = Planned(told_nothing(_pieces, storage, runs.join(folder, _EDITED)))
+    find = WaitThen(_pieces, storage, runs.join(folder, _EDITED))
     listing = PiecesToRefs(storage, "query", runs.join(folder, "listing"), processes)
     describe = RefsToDescriptions(storage, setup, "query", folder, parts, range(parts), processes)
 
@@ -291,7 +291,7 @@ def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
     both, folder = Sides(run.references, run.references), runs.join(pairs.folder, name)
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
-    plan = Planned(told_nothing(pairs_to_prove, pairs, name))
+    plan = WaitThen(pairs_to_prove, pairs, name)
     return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))
 
 

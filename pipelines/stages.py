@@ -1,4 +1,4 @@
-"""The stages of a run: what each works on, what it makes, and how far it is."""
+"""The stages of a run: the input, the output and the progress of each."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
@@ -67,7 +67,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one role: how many, a digest of their content, and the listing files.
+    """The listed images of one role: how many, a digest of their content, and the listing files.
 
     renamed: how many image_ids repeated and got the name of their shard or folder in front;
     example: one of them.
@@ -139,7 +139,7 @@ class Workplace:
         total: Callable[[], int] | int = 0,
         unit: str = "images",
     ) -> Progress:
-        """That of a stage which is as far as files of it are written."""
+        """The progress of a stage: the share of its files that are written."""
         return Progress(label, partial(share_written, self.storage, uris), total, unit)
 
     @property
@@ -222,7 +222,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     name = f"describe {PLURAL[listing.role]}"
     return Stage(
         name,
-        lambda start: start | "listing" >> Given(listing.uris) | transform,
+        lambda start: start | "listing" >> Elements(listing.uris) | transform,
         place.described(listing.role, parts, setup.channels),
         place.progress(name, uris, listing.images),
         in_threads=not on_cpu,
@@ -232,7 +232,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
 def described_by(
     place: Workplace, listings: Sequence[Listing], setup: DescriberSetup
 ) -> dict[Role, RoleParts]:
-    """Where the described images of each role are."""
+    """The files of the described images of each role."""
     return {
         one.role: place.described(one.role, part_count(one.images), setup.channels)
         for one in listings
@@ -290,7 +290,7 @@ def candidate_job(
     density: DensityOptions,
     scale: Mapping[str, float] | None = None,
 ) -> CandidateJob:
-    """What is merged, and where, in the folder of a run."""
+    """The merging of both channels, in the folder of a run."""
     return CandidateJob(
         storage=place.storage,
         proposals=proposals,
@@ -317,7 +317,7 @@ def propose(
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
     return Stage(
         "candidates",
-        lambda start: start | "parts" >> Given(parts) | merge,
+        lambda start: start | "parts" >> Elements(parts) | merge,
         uris,
         place.progress("candidates", uris),
     )
@@ -335,7 +335,7 @@ def verify(
     )
     processes = place.decoding(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    wanted = Planned(told_nothing(_unfinished, place.storage, work, uris, failures))
+    wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
     total = partial(place.rows, candidates)
     return Stage(
         "verify",
@@ -346,7 +346,7 @@ def verify(
 
 
 def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
-    """Group what is verified; the job knows the files of it."""
+    """Group the verified pairs; the job names the files."""
     transform = MatchesToGroups(job, sides, place.processes(len(job.matches)))
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
@@ -364,7 +364,7 @@ def look_back(
     transform = CopiesToHistories(place.storage, folder, decoding, processes)
     return Stage(
         "look back",
-        lambda start: start | "copies" >> Given(todo) | transform,
+        lambda start: start | "copies" >> Elements(todo) | transform,
         uris,
         place.progress("look back", uris, len(refs)),
     )
@@ -378,5 +378,5 @@ def _unfinished(
 
 
 def share_written(storage: Storage, uris: Sequence[str]) -> float:
-    """How many of some files are there, 0 … 1."""
+    """The share of some files that exist, 0 … 1."""
     return storage.count(uris) / max(len(uris), 1)

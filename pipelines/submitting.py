@@ -1,4 +1,5 @@
-"""A job in the hands of an engine: pointed at, waited for, ended with this process, explained."""
+"""Run a job on an engine: name its dashboard, wait for it, cancel it with this process, explain its
+failure."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ _FRAME = (" ", "\t", "Traceback", "\tat ", "Caused by: ", "... ")
 
 @dataclass(frozen=True)
 class Submitted:
-    """Where the jobs of a run are looked at. tell: says so to the user; dashboard: of Flink's
-    cluster, where it is known; server: of the job server, "" where this process runs the job."""
+    """Submits the jobs of a run. tell: says so to the user; dashboard: of Flink's cluster, where it
+    is known; server: of the job server, "" where this process runs the job."""
 
     tell: Callable[[str], None]
     dashboard: Dashboard | None = None

@@ -22,7 +22,7 @@ from copydetect.verification.match_parts import VerifyOptions
 from . import stages
 from .chains import Stage
 from .lost_copies import judging_lost, lost_copies
-from .proposals import measuring, quality_of, recall_jobs, searching
+from .search_stages import measuring, quality_of, recall_jobs, searching
 from .self_check import CheckedRun, may_be_checked, self_check
 from .stages import Listing, Workplace
 
@@ -73,7 +73,7 @@ def search_and_verify(
 
 @dataclass(frozen=True)
 class _Search:
-    """What comes before verification: the stages, and what they make.
+    """The stages before verification, and their results.
 
     described: by role; recalls: how the search of each kind of vectors is measured, by its name.
     """
@@ -100,7 +100,7 @@ class _Search:
 
 
 def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
-    """Plant copies in the references, and see what becomes of them."""
+    """Plant copies in the references, search them, and set the threshold by what is found."""
     parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
     return self_check(CheckedRun(place, job.output, *parts))
 

@@ -186,7 +186,7 @@ def test_too_few_copies_or_strangers_are_refused() -> None:
     pairs = planted(300)
     with pytest.raises(OptionError, match="made copies; a calibration needs 20"):
         fit_calibration(replace(pairs, found=~pairs.labels))
-    with pytest.raises(OptionError, match="strangers for certain"):
+    with pytest.raises(OptionError, match="certainly strangers"):
         fit_calibration(replace(pairs, labels=np.ones(300, bool)))
 
 
@@ -202,7 +202,7 @@ def test_a_calibration_is_saved_as_plain_numbers(tmp_path: Path) -> None:
     confidences, scores = np.linspace(0, 1, 50), np.linspace(-5, 9, 50)
     assert np.array_equal(loaded.apply(confidences, scores), fitted.apply(confidences, scores))
     (tmp_path / "calibration.json").write_text('{"map": 3}')
-    with pytest.raises(InputError, match=r"calibration\.json is no calibration"):
+    with pytest.raises(InputError, match=r"calibration\.json is not a calibration"):
         Calibration.load(LocalStorage(), str(tmp_path))
 
 

@@ -105,8 +105,14 @@ def test_other_options_and_other_versions_are_refused(
 ) -> None:
     catalog = nights.copied(tmp_path)
     words = ["--catalog", str(catalog), "--input", str(nights.photos), "--quiet", "--workers=1"]
-    assert nightly_command.main([*words, "--effort=thorough"]) == 2
-    assert "effort='fast'" in capsys.readouterr().err
+    # The default, too, where it is given.
+    for effort in ("thorough", "standard"):
+        assert nightly_command.main([*words, f"--effort={effort}"]) == 2
+        assert f"effort='fast', not '{effort}'" in capsys.readouterr().err
+    with pytest.raises(copydetect.errors.OptionError, match="effort='fast'"):
+        copydetect.nightly(catalog, nights.photos, effort="standard")
+    assert nightly_command.main([*words, "--probes=3"]) == 2
+    assert "probes=0, not 3" in capsys.readouterr().err
     pointer = json.loads((catalog / "catalog.json").read_text())
     (catalog / "catalog.json").write_text(json.dumps({**pointer, "format": 99}))
     assert nightly_command.main(words) == 2

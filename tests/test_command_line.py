@@ -105,7 +105,7 @@ def test_values_reach_the_options() -> None:
     [
         (["--efort", "fast"], "there is no option --efort; did you mean --effort?"),
         (["--effort", "fsat"], "did you mean fast?"),
-        (["--precision", "much"], "'much' is no share, such as 0.97 or 97%"),
+        (["--precision", "much"], "'much' is not a share, such as 0.97 or 97%"),
         (["--k", "-3"], "--k"),
         (["--dry-run"], "there is no option --dry_run. Options of an engine need --runner."),
         (["--region=x"], "Options of an engine need --runner"),

@@ -62,11 +62,11 @@ def test_a_file_gives_what_the_command_line_omits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("k = ", "no TOML file"),
+        ("k = ", "not a TOML file"),
         ("[nightlyy]", "did you mean nightly"),
         ('effrt = "fast"', "did you mean --effort"),
-        ('effort = "quick"', "'quick' is none of fast, standard, thorough"),
-        ("k = -1", "no whole number"),
+        ('effort = "quick"', "'quick' is not one of fast, standard, thorough"),
+        ("k = -1", "not a whole number"),
         ('report = "no"', "write true or false"),
         ("catalog = 2026-01-01", "catalog cannot be"),
         ('config = "other.toml"', "config cannot be"),

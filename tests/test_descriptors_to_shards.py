@@ -14,8 +14,8 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.planned import Planned
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import GatherThen
 from tests.collections_for_search import Collection, assert_same, index_job, unit_vectors
 from tests.steps_in_turn import build_index, search_index
 
@@ -33,7 +33,7 @@ def test_the_pipeline_equals_the_direct_composition(tmp_path: Path) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
         parts = pipeline | beam.Create(vectors.numbered())
         index = parts | "Index" >> DescriptorsToShards(job)
-        queries = index | "Queries" >> Planned(lambda _: vectors.numbered())
+        queries = index | "Queries" >> GatherThen(lambda _: vectors.numbered())
         found = queries | "Search" >> ShardsToNeighbors(search)
         assert_that(found | beam.Filter(lambda part: part is not None), equal_to(expected))
 

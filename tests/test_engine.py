@@ -20,7 +20,7 @@ from copydetect.options import EngineOptions
 from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import StageError, engine_of
 from copydetect.pipelines.progress import Progress, progress_told
-from copydetect.transforms.planned import Planned
+from copydetect.transforms.waiting import GatherThen
 
 
 def test_a_stage_runs_and_is_timed(tmp_path) -> None:
@@ -164,7 +164,7 @@ def test_stages_of_one_job_wait_for_each_other(tmp_path: Path) -> None:
 def test_a_stage_that_has_nothing_to_do_is_followed_by_the_next(tmp_path: Path) -> None:
     done = tmp_path / "done"
     stages = [
-        Stage("idle", lambda one: one | Planned(lambda _: ()), 0, Progress("idle")),
+        Stage("idle", lambda one: one | GatherThen(lambda _: ()), 0, Progress("idle")),
         Stage("busy", lambda one: one | beam.Map(lambda _: done.write_text("")), 0, Progress("b")),
     ]
     engine_of(EngineOptions()).run_stages("both", stages)

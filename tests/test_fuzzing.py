@@ -125,9 +125,11 @@ def written(name: str, write: Callable[[LocalStorage, str], object], folder: Pat
 
 def kinds(folder: Path) -> dict[str, Kind]:
     """Every kind of file, with a few whole ones each."""
-    names = [f"{n}.jpg" for n in range(40)]
-    embedded = pa.table({"image_id": names, "image": [encoded(scene(1, 16, 12))] * 40})
-    listed = pa.table({"uri": names, "image_id": [f"id {n}" for n in range(40)]})
+    return {kind.name: kind for kind in (*own_kinds(folder), *given_kinds())}
+
+
+def own_kinds(folder: Path) -> list[Kind]:
+    """The files that a run leaves for itself."""
     records = np.zeros(20, [("list", "<i8"), ("code", "u1", (4,))])
     spill = written(
         "a", lambda s, u: write_spill(s, u, np.arange(20) // 5, records, {"content": "x"}), folder
@@ -139,8 +141,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     index |= {"dimension": 2, "shards": [{**shard, "lowest_id": 0, "highest_id": 0}]}
     calibration = json.loads((BUNDLED_MODELS / "calibration-match-confidence.json").read_bytes())
     calibration |= {"points": calibration["points"][:3], "reliability": {}, "thresholds": {}}
-    failures = tables.rows_to_table([], tables.FAILURES)
-    found = [
+    return [
         Kind("manifest.json", [json.dumps(asdict(manifest)).encode()], read_manifest),
         Kind("card.json", [(BUNDLED_MODELS / f"{DEFAULT_MODEL}.json").read_bytes()], read_card),
         Kind(
@@ -153,6 +154,16 @@ def kinds(folder: Path) -> dict[str, Kind]:
         Kind("names.json", [names_record(["a/b.jpg", "c.jpg"])], read_names),
         Kind("part.spill", [spill], read_spill),
         Kind("arrays.npz", [arrays], lambda path: read_arrays(STORAGE, str(path))),
+    ]
+
+
+def given_kinds() -> list[Kind]:
+    """The files that users give, and the tables that they and runs read."""
+    names = [f"{n}.jpg" for n in range(40)]
+    embedded = pa.table({"image_id": names, "image": [encoded(scene(1, 16, 12))] * 40})
+    listed = pa.table({"uri": names, "image_id": [f"id {n}" for n in range(40)]})
+    failures = tables.rows_to_table([], tables.FAILURES)
+    return [
         Kind("photos.csv", [csv_of(["uri", "image_id"], *([n, n] for n in names))], read_input),
         Kind(
             "shard.tar",
@@ -177,7 +188,6 @@ def kinds(folder: Path) -> dict[str, Kind]:
             lambda path: decode(path.read_bytes(), 448),
         ),
     ]
-    return {kind.name: kind for kind in found}
 
 
 def read_truths(path: Path) -> object:

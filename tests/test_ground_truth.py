@@ -89,7 +89,7 @@ def test_pairs_of_one_pile_become_groups():
     ("text", "says"),
     [
         ("", "is empty"),
-        ("uri,image_id,width\n", "is no ground truth: its columns are uri, image_id, width"),
+        ("uri,image_id,width\n", "is not a ground truth: its columns are uri, image_id, width"),
         ("query_id,reference_id\nQ1,\n", "names no copy"),
         ("query_id,reference_id\nQ1,R1\nQ1,R1\n", "a pair twice"),
         ("query_id,reference_id\nQ1\n", "row 1 is not query_id, reference_id"),
@@ -122,7 +122,7 @@ def test_predictions(tmp_path):
     bare = written(tmp_path / "b.csv", "Q1,R1,0.5\n")
     assert read_predictions(STORAGE, header) == (["Q1"], ["R1"], [0.5])
     assert read_predictions(STORAGE, bare) == (["Q1"], ["R1"], [0.5])
-    with pytest.raises(InputError, match="row 1 is no prediction"):
+    with pytest.raises(InputError, match="row 1 is not a prediction"):
         read_predictions(STORAGE, written(tmp_path / "c.csv", "Q1,R1,high\n"))
 
 

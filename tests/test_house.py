@@ -136,6 +136,28 @@ def test_no_two_public_classes_have_one_name() -> None:
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
+def written() -> Iterator[Path]:
+    """All files of code, the tests too."""
+    yield from files()
+    yield from sorted((ROOT / "tests").glob("*.py"))
+
+
+def test_files_and_functions_are_short() -> None:
+    """400 lines a file; 40 a function, its docstring not counted."""
+    long = []
+    for path in written():
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 400:
+            long.append(str(path))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = node.body[0]
+                said = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+                if node.end_lineno - node.lineno + 1 - said > 40:
+                    long.append(f"{path}: {node.name}")
+    assert long == []
+
+
 def test_a_job_on_an_ordinary_processor_loads_no_more_than_it_needs() -> None:
     """Each of these takes a good part of a second, or three, before a run begins."""
     heavy = {"torch", "sklearn", "matplotlib", "scipy.stats", "onnx"}

@@ -1,33 +1,16 @@
 """Inputs of every kind over the same pictures, and what users point at by mistake."""
 
-import io
 import os
-import tarfile
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from PIL import Image
-from pyarrow import parquet
 
 from copydetect.errors import InputError
-from copydetect.inputs import kinds
+from copydetect.inputs import extensions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import list_source, read_refs, read_source
 from copydetect.storage.files import LocalStorage, Survey
 from copydetect.types import Failure, ImageRef
-
-TRAIN = Path(__file__).parents[1] / ".." / "shared" / "train"
-STORAGE = LocalStorage()
-
-
-def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (number * 40 % 256, number, 90)).save(buffer, "PNG")
-    return buffer.getvalue() + bytes(number)
-
-
-FILES = {"a.png": picture(1), "b/c.PNG": picture(2), "b/d e.png": picture(3)}
+from tests.input_files import FILES, STORAGE, contents, picture, write_parquet, write_tar
 
 
 @pytest.fixture
@@ -40,32 +23,6 @@ def photos(tmp_path):
     (folder / "b" / "README").write_text("x")
     (folder / ".thumb.png").write_bytes(picture(9))
     return folder
-
-
-def write_tar(path, members, tar_format=tarfile.PAX_FORMAT):
-    with tarfile.open(path, "w", format=tar_format) as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def write_parquet(path, columns, **settings):
-    parquet.write_table(pa.table(columns), path, **settings)
-    return path
-
-
-def contents(spec):
-    """Everything that an input gives: bytes, or the message of the failure, by image_id."""
-    pieces = find_sources(STORAGE, str(spec)).pieces
-    read = [pair for piece in pieces for pair in read_source(STORAGE, piece)]
-    refs = [ref for ref, content in read if isinstance(content, bytes)]
-    assert dict(read_refs(STORAGE, reversed(refs))) == {ref: dict(read)[ref] for ref in refs}
-    return {
-        ref.image_id: content.message if isinstance(content, Failure) else content
-        for ref, content in read
-    }
 
 
 def test_folder(photos):
@@ -132,111 +89,6 @@ def test_parquet_manifest(photos):
     }
     (piece,) = find_sources(STORAGE, str(photos / "list.parquet")).pieces
     assert piece.kind == "manifest"
-
-
-@pytest.mark.parametrize(
-    "tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
-)
-def test_tar(tmp_path, tar_format):
-    long = "x" * 60 + "/" + "y" * 90 + ".png"
-    members = {f"./{name}": data for name, data in FILES.items()}
-    members |= {"a.json": b"{}", ".h.png": b"x", long: picture(4), "empty.png": b""}
-    path = write_tar(tmp_path / "0.tar", members, tar_format)
-    assert contents(path) == FILES | {long: picture(4), "empty.png": b""}
-
-
-def test_folder_and_glob_of_tars(tmp_path):
-    names = list(FILES)
-    write_tar(tmp_path / "0.tar", {name: FILES[name] for name in names[:2]})
-    write_tar(tmp_path / "1.tar", {name: FILES[name] for name in names[2:]})
-    write_parquet(tmp_path / "0.parquet", {"caption": ["x"]})
-    (tmp_path / "0_stats.json").write_text("{}")
-    sources = find_sources(STORAGE, str(tmp_path))
-    assert {piece.kind for piece in sources.pieces} == {"tar"}
-    assert sources.skipped == {".parquet": 1, ".json": 1}
-    assert [piece.names for piece in sources.pieces] == [("0.tar",), ("1.tar",)]
-    assert contents(tmp_path) == contents(f"{tmp_path}/*.tar") == FILES
-
-
-def test_truncated_tar_gives_what_is_there(tmp_path):
-    whole = write_tar(tmp_path / "whole.tar", {f"{n}.png": bytes([n]) * 5000 for n in range(4)})
-    data = whole.read_bytes()
-    for length, complete in ((5632 * 2 + 100, 2), (5632 * 2 + 3000, 2), (5632 * 3, 3)):
-        (tmp_path / "cut.tar").write_bytes(data[:length])
-        found = contents(tmp_path / "cut.tar")
-        for n in range(complete):
-            assert found.pop(f"{n}.png") == bytes([n]) * 5000
-        messages = " ".join(map(str, found.values()))
-        assert ("damaged after" in messages) == (length % 5632 > 0)
-    (tmp_path / "cut.tar").write_bytes(data[: 5632 * 2] + b"junk" * 400 + data[5632 * 3 :])
-    found = contents(tmp_path / "cut.tar")
-    assert found["cut.tar"].startswith("the tar is damaged after 2 images")
-
-
-def test_one_broken_shard_among_many_is_a_failure(tmp_path):
-    (tmp_path / "0.tar").write_bytes(b"not a tar" * 1000)
-    write_tar(tmp_path / "1.tar", FILES)
-    found = contents(tmp_path)
-    assert "0.tar is not a readable tar file" in found.pop("0.tar")
-    assert found == FILES
-
-
-@pytest.mark.parametrize("rows_a_group", [1, 3, 100])
-@pytest.mark.parametrize("compression", ["none", "snappy"])
-def test_parquet_with_bytes(tmp_path, rows_a_group, compression):
-    data = [picture(n) for n in range(50)]
-    path = write_parquet(
-        tmp_path / "x.parquet",
-        {"bytes": data, "caption": ["?"] * 50},
-        row_group_size=rows_a_group,
-        compression=compression,
-    )
-    assert contents(path) == {f"x.parquet#{n}": data[n] for n in range(50)}
-
-
-def test_hugging_face_parquet_and_ids(tmp_path):
-    images = [{"bytes": picture(1), "path": "p.png"}, None, {"bytes": None, "path": "q.png"}]
-    write_parquet(tmp_path / "0.parquet", {"image": images, "image_id": ["x", "y", None]})
-    write_parquet(tmp_path / "1.parquet", {"image": images[:1], "mask": [b"other"]})
-    assert contents(tmp_path) == {
-        "x": picture(1),
-        "y": "the row holds no bytes",
-        "0.parquet#2": "the row holds no bytes",
-        "1.parquet#0": picture(1),
-    }
-
-
-def test_rows_are_read_once_a_row_group(tmp_path, monkeypatch):
-    data = [picture(n) for n in range(40)]
-    path = write_parquet(tmp_path / "x.parquet", {"image": data}, row_group_size=20)
-    refs, _ = list_source(STORAGE, find_sources(STORAGE, str(path)).pieces[0])
-    opened = []
-    open_file = LocalStorage.open
-    monkeypatch.setattr(
-        LocalStorage, "open", lambda self, uri: opened.append(uri) or open_file(self, uri)
-    )
-    wanted = [refs[n] for n in (39, 3, 25, 3, 17)]
-    read = list(read_refs(STORAGE, wanted))
-    assert [content for _, content in read] == [data[n] for n in (3, 3, 17, 25, 39)]
-    assert len(opened) == 2
-
-
-def test_rows_are_copied_as_they_are_listed_and_then_read_by_range(tmp_path, monkeypatch):
-    monkeypatch.setattr("copydetect.inputs.row_copies._BLOCK_BYTES", 300)
-    data = [picture(n) for n in range(12)]
-    path = write_parquet(tmp_path / "x.parquet", {"image": [*data, None]}, row_group_size=5)
-    storage = LocalStorage(row_copies=str(tmp_path / "rows"))
-    (piece,) = find_sources(storage, str(path)).pieces
-    refs = [ref for ref, content in read_source(storage, piece) if isinstance(content, bytes)]
-    assert len(refs) == 12
-    assert len(list((tmp_path / "rows").glob("*.rows"))) > 1
-    unread = list_source(storage, piece)[0][12]
-    read = dict(read_refs(storage, [*refs[::-1], unread]))
-    assert [read[ref] for ref in refs] == data
-    assert isinstance(read[unread], Failure)
-    path.unlink()
-    assert dict(read_refs(storage, refs)) == dict(zip(refs, data, strict=True))
-    assert isinstance(dict(read_refs(STORAGE, refs))[refs[0]], Failure)
 
 
 def test_what_changed_since_listing_is_a_failure(photos, tmp_path):
@@ -388,20 +240,7 @@ def test_uris_with_a_scheme(photos):
         assert all(ref.uri.startswith("mem://bucket/photos/") for ref, _ in read)
 
 
-@pytest.mark.skipif(not TRAIN.is_dir(), reason="the training shards are not here")
-def test_real_shards():
-    first = sorted(TRAIN.glob("*.tar"))[0]
-    (piece,) = find_sources(STORAGE, str(first)).pieces
-    refs, failures = list_source(STORAGE, piece)
-    assert failures == []
-    with tarfile.open(first) as tar:
-        members = [member for member in tar if member.name.endswith(".jpg")]
-        assert [ref.image_id for ref in refs] == [member.name for member in members]
-        for ref, content in read_refs(STORAGE, refs[::50]):
-            assert content == tar.extractfile(ref.image_id).read()
-
-
 def test_extensions_are_what_decoding_knows():
     assert {".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".heic", ".avif"} <= set(
-        kinds.IMAGE_EXTENSIONS
+        extensions.IMAGE_EXTENSIONS
     )

@@ -153,3 +153,11 @@ class TestOnlyWhatWasComparedMayGo:
 
     def test_what_is_no_copy_of_the_kept_image_after_all_stays(self):
         assert self.suggested([*self.STAR, ("a", "d", 0.1)]) == {"b"}
+
+    def test_a_pair_that_was_refused_is_not_verified_a_second_time(self):
+        refused = [*self.STAR, ("d", "a", 0.1)]
+        assert self.to_compare(refused) == [("a", "c", 3.5)]
+        members = group_copies(images_table(self.IDS), same_picture(refused), kept_by("first"))
+        assert {m.image_id: m.reason.split("; stays: ")[-1] for m in members}["d"] == (
+            "compared with the kept image, and not proved to be a copy of it"
+        )

@@ -15,7 +15,7 @@ from copydetect.options import EngineOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.lost_copies import judging_lost, lost_copies
-from copydetect.pipelines.proposals import DESCRIPTORS
+from copydetect.pipelines.search_stages import DESCRIPTORS
 from copydetect.pipelines.stages import Workplace
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.queries import SearchOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from copydetect.inputs.kinds import IMAGE_EXTENSIONS
+from copydetect.inputs.extensions import IMAGE_EXTENSIONS
 from tests.conftest import dedup_run
 
 MALFORMED = Path(__file__).parents[2] / "shared" / "bench" / "malformed"

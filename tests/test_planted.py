@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from copydetect.evaluation.planted import (
-    Met,
+    LookAlikePair,
     PlantedCopy,
     PlantedEvidence,
     copies_to_plant,
@@ -30,7 +30,7 @@ CALIBRATION = Calibration(
 
 def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> PlantedEvidence:
     planted = tuple(PlantedCopy(f"{n}.jpg", (kind,), one) for n, one in enumerate(copies))
-    met = tuple(Met(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
+    met = tuple(LookAlikePair(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
     return PlantedEvidence("settings", ("a", "b"), planted, met, (), 3)
 
 

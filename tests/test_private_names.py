@@ -6,6 +6,7 @@ the library offers by now.
 
 from __future__ import annotations
 
+import argparse
 import io
 
 import numpy as np
@@ -39,3 +40,25 @@ def test_scikit_learn_shows_the_trees_that_it_has_grown() -> None:
     assert len(model._predictors) == 2
     assert model._predictors[0][0].nodes.dtype.names is not None
     assert np.ndim(model._baseline_prediction) >= 0
+
+
+def test_argparse_tells_its_options_and_reads_their_values() -> None:
+    parser = argparse.ArgumentParser()
+    several = parser.add_argument("--name", action="append")
+    number = parser.add_argument("--number", type=int)
+    assert isinstance(several, argparse._AppendAction)
+    assert {several, number} <= set(parser._actions)
+    assert parser._option_string_actions["--number"] is number
+    assert parser._get_value(number, "3") == 3
+    parser._check_value(number, 3)
+
+
+def test_beam_keeps_whether_it_has_looked_for_credentials_of_google() -> None:
+    auth = pytest.importorskip("apache_beam.internal.gcp.auth")
+    assert isinstance(auth._Credentials._credentials_init, bool)
+
+
+def test_beam_keeps_the_options_of_google_storage() -> None:
+    gcs = pytest.importorskip("apache_beam.io.gcp.gcsfilesystem")
+    options = object()
+    assert gcs.GCSFileSystem(options)._pipeline_options is options

@@ -20,7 +20,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from copydetect.errors import InputError
 from copydetect.options import EngineOptions
 from copydetect.pipelines.engine import engine_of
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.workers.processes import Processes, WorkerError
 
 PROCESSES = Processes(2)
@@ -70,7 +70,7 @@ def end_at_odd(part: int) -> int:
 @pytest.mark.parametrize("processes", [Processes(), PROCESSES])
 def test_every_part_comes_out_once(processes: Processes) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        parts = pipeline | beam.Create(range(40)) | beam.ParDo(WorkOnParts(twice, processes))
+        parts = pipeline | beam.Create(range(40)) | beam.ParDo(RunInProcesses(twice, processes))
         assert_that(parts, equal_to([2 * part for part in range(40)]))
 
 
@@ -108,7 +108,7 @@ def test_a_child_that_is_ended_is_followed_by_another() -> None:
 
 
 def test_a_part_that_ends_its_process_three_times_is_mended_on_a_worker_too() -> None:
-    work = WorkOnParts(end_but_mended, ASIDE, mended)
+    work = RunInProcesses(end_but_mended, ASIDE, mended)
     with beam.Pipeline("FnApiRunner") as pipeline:
         parts = pipeline | beam.Create([(part, False) for part in range(4)]) | beam.ParDo(work)
         assert_that(parts, equal_to(range(4)))
@@ -141,16 +141,16 @@ def test_what_a_process_was_at_work_on_when_one_was_ended_is_tried_again(tmp_pat
     numbers = list(range(20))
     with beam.Pipeline("FnApiRunner") as pipeline:
         parts = pipeline | beam.Create([(tmp_path / "ended", number) for number in numbers])
-        assert_that(parts | beam.ParDo(WorkOnParts(end_first, PROCESSES)), equal_to(numbers))
+        assert_that(parts | beam.ParDo(RunInProcesses(end_first, PROCESSES)), equal_to(numbers))
     assert (tmp_path / "ended").exists()
 
 
 def test_a_part_that_ends_every_process_is_mended_or_ends_the_job() -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        work = WorkOnParts(end_at_odd, PROCESSES, mend=twice)
+        work = RunInProcesses(end_at_odd, PROCESSES, mend=twice)
         assert_that(pipeline | beam.Create([2, 3, 4]) | beam.ParDo(work), equal_to([2, 6, 4]))
     pipeline = beam.Pipeline("FnApiRunner")
-    _ = pipeline | beam.Create([3]) | beam.ParDo(WorkOnParts(end_at_odd, PROCESSES))
+    _ = pipeline | beam.Create([3]) | beam.ParDo(RunInProcesses(end_at_odd, PROCESSES))
     with pytest.raises(Exception, match="continues where it stopped"):
         pipeline.run()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from copydetect.errors import ImageError
 from copydetect.images import raw
 from copydetect.images.decoding import decode, sniff_format
-from copydetect.inputs import kinds
+from copydetect.inputs import extensions
 from copydetect.inputs.finding import find_sources
 from copydetect.storage.files import LocalStorage
 
@@ -108,10 +108,10 @@ def test_raw_files_are_listed_where_they_can_be_read_and_else_counted(
 ) -> None:
     for name in ("a.jpg", "a.CR2", "b.dng"):
         (tmp_path / name).write_bytes(b"-")
-    monkeypatch.setattr(kinds, "can_read_raw", lambda: False)
+    monkeypatch.setattr(extensions, "can_read_raw", lambda: False)
     found = find_sources(LocalStorage(), str(tmp_path))
     assert (found.file_count, found.skipped) == (1, {".cr2": 1, ".dng": 1})
-    monkeypatch.setattr(kinds, "can_read_raw", lambda: True)
+    monkeypatch.setattr(extensions, "can_read_raw", lambda: True)
     assert find_sources(LocalStorage(), str(tmp_path)).file_count == 3
 
 
@@ -120,7 +120,7 @@ def test_a_file_called_raw_is_told_by_its_first_bytes(
 ) -> None:
     for name, start in (("a.jpg", b"-"), ("b.raw", b"IIU\0\x18\0\0\0"), ("c.raw", b"\xeb\x63")):
         (tmp_path / name).write_bytes(start.ljust(600, b"\0"))
-    monkeypatch.setattr(kinds, "can_read_raw", lambda: True)
+    monkeypatch.setattr(extensions, "can_read_raw", lambda: True)
     found = find_sources(LocalStorage(), str(tmp_path))
     assert [name for piece in found.pieces for name in piece.names] == ["a.jpg", "b.raw"]
     assert found.skipped == {".raw": 1}

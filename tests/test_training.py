@@ -22,10 +22,11 @@ from copydetect.errors import InputError, ModelError, OptionError
 from copydetect.pipelines.commands import train as command
 from copydetect.storage.files import LocalStorage
 from copydetect.training import fitting, history
-from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, Start, train
+from copydetect.training.fitting import CHECKPOINT, DRAWING, LOG, train
 from copydetect.training.options import Loss, TrainingOptions
 from copydetect.training.pages import draw_layout, draw_page, drawn_pages
 from copydetect.training.pictures import Pictures, pack_pictures
+from copydetect.training.start import Start
 from copydetect.training.student import FrozenNorm, Student, turn_projection
 from copydetect.training.validation import best_whitening, figures
 from copydetect.training.views import ViewBatches, split
@@ -244,7 +245,7 @@ def test_a_continued_run_has_its_targets(
     def again(*_: object) -> None:
         raise AssertionError("targets are made again")
 
-    monkeypatch.setattr(fitting, "_model_and_targets", again)
+    monkeypatch.setattr(fitting, "model_and_targets", again)
     train(pictures, TINY, tmp_path, Start(init="random", steps_now=1), quiet)
 
 

@@ -1,4 +1,4 @@
-"""A job that makes candidates: what both channels found, the options, and where files go."""
+"""The merging of both channels into candidates: its input, its options and its folders."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Proposals:
 
 @dataclass(frozen=True)
 class CandidateJob:
-    """What is merged, and where: folders of the tables, of their `PairNumbers`, and of scratch.
+    """One merging of both channels. folder, pairs_folder, scratch: for the tables, their
+    `PairNumbers`, and temporary files.
 
     scale: fields of `DensityScale` where they are known, else they are measured.
     """

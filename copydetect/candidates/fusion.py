@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.candidates.densities import Bools, Densities, Floats, Ints
+from copydetect.candidates.ranks import ranks_of, ranks_of_either, run_starts
 from copydetect.errors import OptionError
 
 Integers32 = npt.NDArray[np.int32]
@@ -30,8 +31,8 @@ class CandidateOptions:
     crowded. So a family of ordinary size keeps all of its pairs. connect_similarity: in a
     collection searched for itself, an image that has more than k others from this similarity up
     also keeps the first of them. Otherwise a crowd whose members are each nearest to a few of their
-    own kind would be torn apart. least_score: pairs below need not be there, where only others are
-    wanted; this leaves out most of the work.
+    own kind would be torn apart. least_score: where set, pairs below it may be missing, which saves
+    most of the work.
     """
 
     k: int = 10
@@ -166,7 +167,8 @@ def merge_duplicates(
 
 @dataclass(frozen=True)
 class PairSurpluses:
-    """What `Fusion` weighs: (n,) int64 image_no of pairs, by query and reference, and surpluses."""
+    """The inputs of `Fusion`. query, reference: (n,) int64 image_no; descriptor, local: (n,)
+    surpluses."""
 
     query: Ints
     reference: Ints
@@ -262,7 +264,7 @@ def _descriptor_channel(
     order = np.lexsort((pairs.reference, pairs.query, -pairs.similarity, -scores, keys))
     if symmetric:
         order = order[query[order] != reference[order]]
-    first = _firsts(keys[order])
+    first = run_starts(keys[order])
     rows = order[first]
     return _Channel(keys[rows], pairs.similarity[rows], scores[rows], rows)
 
@@ -278,7 +280,7 @@ def _local_channel(
     order = np.lexsort((pairs.reference, pairs.query, -pairs.votes, keys))
     if symmetric:
         order = order[query[order] != reference[order]]
-    firsts = np.flatnonzero(_firsts(keys[order]))
+    firsts = np.flatnonzero(run_starts(keys[order]))
     rows = order[firsts]
     votes, evidence = pairs.votes[order], densities.evidence(pairs.votes)[order]
     if symmetric and len(rows):
@@ -310,13 +312,6 @@ def _densities_of(values: Floats, query: Ints, reference: Ints, symmetric: bool)
     """What the images' densities take off their pairs: (n,) float32."""
     taken = (values[query] + values[reference]) / 2 if symmetric else values[query]
     return np.asarray(taken, np.float32)
-
-
-def _firsts(keys: Ints) -> npt.NDArray[np.bool_]:
-    """Where a key differs from the one before."""
-    first = np.ones(len(keys), bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return first
 
 
 def _aligned(channel: _Channel, keys: Ints) -> tuple[Floats, Floats, Ints]:
@@ -352,7 +347,7 @@ def _best(
     """Score the pairs and keep the best of each query."""
     score = fusion.scores(_surpluses(columns, densities))
     score = np.broadcast_to(score, columns.query.shape)
-    ranks = (_ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
+    ranks = (ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
     kept = np.flatnonzero(options.keeps(ranks, score))
     kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
     return CandidatePairs(
@@ -383,23 +378,3 @@ def _surplus(scores: Floats, densities: Densities | None) -> Floats | None:
     if densities is None:
         return None
     return np.asarray(np.logaddexp(0, scores / np.float32(densities.spread)), np.float32)
-
-
-def ranks_of(query: Ints, reference: Ints, score: Floats) -> Ints:
-    """Rank of each pair among its query's, from 1; ties by reference. All of shape (n,)."""
-    order = np.lexsort((reference, -score, query))
-    starts = np.flatnonzero(_firsts(query[order]))
-    sizes = np.diff(np.append(starts, len(query)))
-    ranks = np.empty(len(query), np.int64)
-    ranks[order] = np.arange(len(query)) - np.repeat(starts, sizes) + 1
-    return ranks
-
-
-def _ranks_of_either(smaller: Ints, larger: Ints, score: Floats) -> Ints:
-    """Rank of each unordered pair among all pairs of its first or second image, the better one."""
-    both = ranks_of(
-        np.concatenate([smaller, larger]),
-        np.concatenate([larger, smaller]),
-        np.concatenate([score, score]),
-    )
-    return np.minimum(both[: len(smaller)], both[len(smaller) :])

@@ -73,11 +73,11 @@ class DescribedSide:
     starts: Ints
 
     def rows(self, ids: Ints) -> Ints:
-        """Where these ids are; they must be there."""
+        """The rows of these ids, which must all exist."""
         return np.searchsorted(self.ids, ids).astype(np.int64)
 
     def has(self, ids: Ints) -> npt.NDArray[np.bool_]:
-        """Which of these ids are there."""
+        """(n,) bool: which of these ids exist."""
         at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
         return np.asarray(self.ids[at] == ids) if len(self.ids) else np.zeros(len(ids), bool)
 

@@ -40,7 +40,6 @@ from copydetect.candidates.fusion import (
     LocalPairs,
     merge_duplicates,
     merge_matches,
-    ranks_of,
 )
 from copydetect.candidates.mapped_tables import (
     DescribedSide,
@@ -59,7 +58,8 @@ from copydetect.candidates.pair_spills import (
     receive,
     send,
 )
-from copydetect.candidates.worthwhile import worthwhile
+from copydetect.candidates.ranks import ranks_of
+from copydetect.candidates.score_bounds import may_reach_least_score
 from copydetect.index.spills import Records, write_arrays
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.vote_parts import read_votes
@@ -188,7 +188,7 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     found, voted = received.get("found"), received.get("voted")
     densities = densities_of(job, scale)
     if proposals.symmetric and job.options.least_score > -np.inf:
-        found, voted = worthwhile(found, voted, densities, job.options)
+        found, voted = may_reach_least_score(found, voted, densities, job.options)
     merge = merge_duplicates if proposals.symmetric else merge_matches
     everything = replace(job.options, k=_EVERY_PAIR)
     pairs = merge(

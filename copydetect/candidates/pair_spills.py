@@ -84,7 +84,7 @@ def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> 
 
 
 def is_sent(storage: Storage, uri: str) -> bool:
-    """Whether all of it is there."""
+    """Whether everything that was sent has been written."""
     return storage.is_whole(uri) and storage.is_whole(_points_uri(uri))
 
 

@@ -1,4 +1,4 @@
-"""The indexes of a generation, asked for single images: only lists that are visited are read."""
+"""The indexes of a generation, searched for single images: only the visited lists are read."""
 
 from __future__ import annotations
 

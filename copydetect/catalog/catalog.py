@@ -1,4 +1,4 @@
-"""A catalogue as it is read: its last generation, in tables with the names that people know."""
+"""A catalogue for readers: the tables of its last generation, with image_ids and URIs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from copydetect.storage.files import Storage
 from copydetect.types import Match
 
 if TYPE_CHECKING:
-    from copydetect.catalog.asking import Asker
+    from copydetect.catalog.picture_search import PictureSearch
 
 
 class Catalog:
-    """One generation of a catalogue; later nights do not change what it gives.
+    """One generation of a catalogue; later nights do not change it.
 
     folder: of the catalogue; generation: what it holds. InputError where there is no catalogue,
     RunError where it is damaged.
@@ -85,7 +85,7 @@ class Catalog:
         return self._table("night-failures")
 
     def search(self, image: ImageLike, name: str = "1") -> list[Match]:
-        """The images that one picture may be a copy of, with the evidence, the surest first.
+        """The pairs of one picture with the images that it may be a copy of, the surest first.
 
         image: as in `copydetect.compare`; name: what it is called in the matches. All pairs that
         were looked at are there, copies or not. The first picture waits for the models to load.
@@ -94,19 +94,20 @@ class Catalog:
         """
         content = file_bytes(image)
         try:
-            return self._asker.ask(content, name)
+            return self._picture_search.ask(content, name)
         except InputError as error:
             raise RunError(f"the catalogue {self.folder} is damaged: {error}") from error
 
     @cached_property
-    def _asker(self) -> Asker:
-        from copydetect.catalog.loading import asker_of
+    def _picture_search(self) -> PictureSearch:
+        from copydetect.catalog.loading import picture_search_of
 
-        return asker_of(self)
+        return picture_search_of(self)
 
     def verify(self) -> list[str]:
-        """What is wrong, one sentence each; none where all is well. Every file must be as it was
-        written. Where all are, earlier generations must hold nothing of what was forgotten."""
+        """The damage of the catalogue, one sentence for each file; empty where there is none. Every
+        file must be as it was written. Where all are, earlier generations must hold nothing of what
+        was forgotten."""
         # Tables name what was forgotten; they are read only where all files are whole.
         found = damaged_files(self.storage, self.folder, self.generation.entries())
         return found or self._not_forgotten()

@@ -1,4 +1,4 @@
-"""What people have decided on pairs: it stays, whatever the files are called later.
+"""Decisions of people on pairs. They hold whatever the files are called later.
 
 A decision names two contents by their SHA-256. A pair that was refused is not reported again; one
 that was confirmed is, and its images are copies of each other in every later night.
@@ -50,7 +50,7 @@ def read_table_of(storage: Storage, uri: str) -> pa.Table:
         return csv.read_csv(io.BytesIO(data), convert_options=types)
     except tables.DAMAGED as error:
         reason = tables.first_line(error)
-        raise InputError(f"{uri} is no CSV or Parquet file: {reason}") from error
+        raise InputError(f"{uri} is not a CSV or Parquet file: {reason}") from error
 
 
 def read_decisions(storage: Storage, uri: str) -> pa.Table:
@@ -64,7 +64,7 @@ def read_decisions(storage: Storage, uri: str) -> pa.Table:
         ends = sorted(str(row[name] or "").strip().lower() for name in ("sha256_a", "sha256_b"))
         decision = str(row["decision"] or "").strip()
         if any(len(end) != 64 or set(end) - _HEX for end in ends):
-            raise InputError(f"{uri}: row {number} has no two SHA-256 of 64 hex digits")
+            raise InputError(f"{uri}: row {number} needs two SHA-256 of 64 hex digits each")
         if ends[0] == ends[1]:
             raise InputError(f"{uri}: row {number} names one content twice")
         if decision not in _CHOICES:

@@ -1,4 +1,4 @@
-"""How a collection that grows fills the lists that were trained on its beginning.
+"""How well the lists of an index, trained on a young collection, still fit the grown one.
 
 A pile that becomes another pile fills few of its lists: searches then compare more and more
 vectors. A new era, whose lists are trained on what is there by then, mends it.

@@ -190,7 +190,7 @@ class StandingFiles:
 
 @dataclass(frozen=True)
 class NightPlan:
-    """What a night does to the files of a catalogue.
+    """The changes that a night makes to the files of a catalogue.
 
     new: images to describe, sorted by content, with their numbers; twins: images whose content is
     known already; failed: what could not be read; removed: numbers; moved: old files with their new
@@ -241,19 +241,15 @@ def plan_night(
     start: int,
     generation: int,
 ) -> NightPlan:
-    """What is new, changed, moved or gone.
+    """Compare a listing with the ledger: which files are new, changed, moved or gone.
 
     listed: images that were read, the failed ones too; stamps: of their files, taken before; start:
     first number that is free.
     """
-    plan = NightPlan()
-    taken = {*ledger.by_id}
-    for image_id in dict.fromkeys(removals):
-        file = ledger.by_id.get(image_id)
-        if file is None:
-            plan.unknown.append(image_id)
-        else:
-            plan.removed.append(file.number)
+    plan, taken = NightPlan(), {*ledger.by_id}
+    asked = dict.fromkeys(removals)
+    plan.unknown.extend(one for one in asked if one not in ledger.by_id)
+    plan.removed.extend(ledger.by_id[one].number for one in asked if one in ledger.by_id)
     fresh: list[tuple[CatalogFile, int]] = []
     errors: list[tuple[CatalogFile, ListedImage]] = []
     going, known = set(plan.removed), 0

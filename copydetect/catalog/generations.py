@@ -1,4 +1,4 @@
-"""A generation of a catalogue: what it holds, in files that never change.
+"""A generation of a catalogue: one state of it, in files that never change.
 
     CAT/catalog.json                  the pointer to the last generation; see `pointer`
     CAT/gen-000042/manifest.json      names every file of the generation, with size and SHA-256
@@ -55,7 +55,7 @@ class CatalogPart:
 
 @dataclass(frozen=True)
 class Era:
-    """What is frozen while a catalogue grows.
+    """The settings that stay the same while a catalogue grows.
 
     options: those of `RunOptions` that its results depend on, as they were given; settings: the
     same, resolved; models: identities of what describes images.
@@ -136,7 +136,7 @@ def entry_of(storage: Storage, folder: str, uri: str) -> FileEntry:
 
 
 def damaged_files(storage: Storage, folder: str, entries: Iterable[FileEntry]) -> list[str]:
-    """What is wrong with files of a catalogue, one sentence each; nothing where all is well."""
+    """The damage of files of a catalogue, one sentence for each; empty where there is none."""
     entries = sorted(set(entries), key=lambda entry: entry.path)
     with ThreadPoolExecutor(_CHECKED_TOGETHER) as pool:
         found = pool.map(lambda entry: _damage(storage, folder, entry), entries)

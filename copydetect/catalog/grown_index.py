@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.catalog.generations import FileEntry, entry_of
@@ -31,6 +32,8 @@ from copydetect.index.shards import (
 )
 from copydetect.index.spills import Records
 from copydetect.storage.files import Storage
+
+Ints = npt.NDArray[np.int64]
 
 _UP = "../../.."
 """From the folder of an index, CAT/gen-000042/index/descriptors, to the catalogue."""
@@ -73,6 +76,22 @@ def merged_index(storage: Storage, folder: str) -> Index:
         index = replace(index, shards=(*index.shards[:-2], shard))
         _write(storage, index)
     return index
+
+
+def renumbered_index(
+    storage: Storage, source: str, folder: str, numbered: Callable[[Ints], Ints]
+) -> None:
+    """Write an index, in `folder`, as it is in `source` but for its ids; numbered: from ids there
+    to ids here, (n,) int64 each."""
+    copy_partition(storage, source, folder)
+    index, partition = load_index(storage, source), load_partition(storage, f"{source}/{PARTITION}")
+    shards = []
+    for number in range(len(index.shards)):
+        records = _records(storage, index, number)
+        records["id"] = numbered(records["id"])
+        name = f"shards/numbered-{number:05d}.faiss"
+        shards.append(write_shard(storage, folder, name, records, partition))
+    _write(storage, replace(index, folder=folder, shards=tuple(shards)))
 
 
 def _may_merge(last: Sequence[Shard], room: int) -> bool:

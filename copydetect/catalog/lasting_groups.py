@@ -1,4 +1,4 @@
-"""The groups of tonight → groups with the ids that they had, and what happened to them.
+"""The groups of a night → groups with lasting ids, and the events that changed them.
 
 A group_id is given once. Where groups merge, the oldest id lives; where one splits, the side of
 the image that was kept keeps it. What happened is told as events, one row each:

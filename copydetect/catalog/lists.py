@@ -103,6 +103,13 @@ def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     return replace(_taken(joined, order[ranks < keep]), families=families[living[families]])
 
 
+def votes_of(votes: Votes, first: int, stop: int) -> Votes:
+    """The votes of images first … stop − 1, of lists that are ordered by image."""
+    begin, end = np.searchsorted(votes.query, (first, stop))
+    families = votes.families[(votes.families >= first) & (votes.families < stop)]
+    return replace(_taken(votes, np.arange(begin, end)), families=families)
+
+
 def _joined(lists: Sequence[Votes]) -> Votes:
     counts = np.concatenate([np.empty(0, np.int64), *(np.diff(one.starts) for one in lists)])
     columns = {

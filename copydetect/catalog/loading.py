@@ -1,5 +1,5 @@
-"""Load what answers questions to a catalogue: its options, and the models that described its
-pictures."""
+"""Load the search of single pictures: the options of a catalogue, and the models that described
+it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from copydetect.catalog.asking import Asker
 from copydetect.catalog.catalog import Catalog
 from copydetect.catalog.generations import Era
+from copydetect.catalog.picture_search import PictureSearch
 from copydetect.description.describing import Describer
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
@@ -28,8 +28,9 @@ def era_options(era: Era, options: RunOptions | None = None) -> RunOptions:
     return (options or RunOptions()).changed(**kept)
 
 
-def asker_of(catalog: Catalog) -> Asker:
-    """Load what describes pictures; ModelError where it is not what described the catalogue."""
+def picture_search_of(catalog: Catalog) -> PictureSearch:
+    """Load the search of pictures; ModelError where the installed models are not those that
+    described the catalogue."""
     era = catalog.generation.era
     settings = Settings.of(era_options(era), "match", catalog.storage)
     embedder, background = None, np.empty((0, 0), np.float32)
@@ -43,7 +44,7 @@ def asker_of(catalog: Catalog) -> Asker:
     if quantiser is not None:
         _refuse_other_model(catalog, "local", "the bundled one", quantiser.identity)
     describer = Describer(settings.describing, embedder, background, quantiser)
-    return Asker(catalog, settings, describer)
+    return PictureSearch(catalog, settings, describer)
 
 
 def _refuse_other_model(catalog: Catalog, channel: str, name: str, identity: str) -> None:

@@ -73,6 +73,14 @@ class NightSummary:
                 f"{counted(self.copies, 'pair')} of copies with what is new, of "
                 f"{counted(self.verified, 'pair')} looked at; {counted(self.groups, 'group')}",
             ]
+        lines += self._notes()
+        if self.output:
+            lines.append(f"tables  {self.output}")
+        return "\n".join(lines)
+
+    def _notes(self) -> list[str]:
+        """What the user should know beside the counts."""
+        lines = []
         if self.failed:
             lines.append(f"{counted(self.failed, 'image')} could not be used:")
             lines += [f"  {image_id}: {reason}" for image_id, reason in self.first_failures]
@@ -98,6 +106,4 @@ class NightSummary:
                 f"{self.drift:.1f} times as crowded; `copydetect catalog rebuild {self.catalog}` "
                 "begins a new era"
             )
-        if self.output:
-            lines.append(f"tables  {self.output}")
-        return "\n".join(lines)
+        return lines

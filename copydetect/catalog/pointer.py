@@ -31,7 +31,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 POINTER = "catalog.json"
-FORMAT = 3
+FORMAT = 4
 _LEASE, _LOCK = "lease.json", "lease.lock"
 
 

@@ -1,4 +1,4 @@
-"""A generation as people read it: tables with image_ids and places instead of numbers."""
+"""The tables of a generation with image_ids and URIs instead of image numbers."""
 
 from __future__ import annotations
 

@@ -35,20 +35,16 @@ Bools = npt.NDArray[np.bool_]
 
 _KEPT = [
     pa.field("inputs", pa.int64(), nullable=False),
-    pa.field("told_score", pa.float32(), nullable=False),
     pa.field("proposed", pa.bool_(), nullable=False),
 ]
 VERDICTS = pa.schema([*tables.MATCHES, *_KEPT])
 """Rows of `matches` as a catalogue keeps them, by keys. inputs: hash of what verification was told;
-told_score: the score of that; proposed: whether the search of the last night proposes the pair,
+proposed: whether the search of the last night proposes the pair,
 else it is only remembered."""
 
 _SCORE_STEP = 0.25
 _SURE_SCORE = 8.0
 """From so much log-odds on a pair is looked at in the same way, whatever its score."""
-_PROVED = 0.95
-"""Of 123 pairs of which the search had other things to say after a night, the proofs from here up
-changed by .003 at most, and those of 0 stayed 0; those between by up to .6."""
 
 
 def pair_keys(table: pa.Table) -> pa.Array:
@@ -61,8 +57,8 @@ def pair_keys(table: pa.Table) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Pairs that verification may be asked about.
+class PairsToVerify:
+    """Candidate pairs that may need to be verified.
 
     candidates: rows of that table, by keys, each with the image of the smaller SHA-256 as its
     query; pairs: the same as numbers; inputs: (n,) int64, hash of what verification is told.
@@ -75,14 +71,14 @@ class Asked:
     @classmethod
     def of(
         cls, candidates: pa.Table, pairs: PairNumbers, files: Mapping[int, CatalogFile]
-    ) -> Asked:
+    ) -> PairsToVerify:
         """files: by number. Numbers tell the night an image came in, and a verdict must not depend
         on that."""
         candidates, pairs = _oriented(candidates, pairs, files)
         return cls(candidates, pairs, _inputs(_told(candidates), pairs))
 
     @staticmethod
-    def joined(parts: Sequence[Asked]) -> Asked:
+    def joined(parts: Sequence[PairsToVerify]) -> PairsToVerify:
         """All of several parts."""
         counts = [np.empty(0, np.int64), *(np.diff(part.pairs.starts) for part in parts)]
         points = [np.empty((0, 4), np.float32), *(part.pairs.points for part in parts)]
@@ -95,12 +91,12 @@ class Asked:
         )
         candidates = [tables.CANDIDATES.empty_table(), *(part.candidates for part in parts)]
         inputs = np.concatenate([nothing, *(part.inputs for part in parts)])
-        return Asked(pa.concat_tables(candidates), pairs, inputs)
+        return PairsToVerify(pa.concat_tables(candidates), pairs, inputs)
 
-    def take(self, rows: Ints) -> Asked:
+    def take(self, rows: Ints) -> PairsToVerify:
         """Some of the pairs."""
         pairs = self.pairs.take(rows)
-        return Asked(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
+        return PairsToVerify(self.candidates.take(pa.array(rows)), pairs, self.inputs[rows])
 
     @property
     def spare(self) -> Bools:
@@ -108,34 +104,29 @@ class Asked:
         return _bools(self.candidates["spare"])
 
     def told(self) -> pa.Table:
-        """The candidates as verification is told of them."""
+        """The candidates with rounded scores, as verification sees them."""
         return _told(self.candidates)
 
-    def unsettled(self, known: pa.Table, strictly: bool) -> Bools:
-        """(n,) bool: pairs of which no verdict is known; strictly: or a doubtful one that was found
-        when they were looked at in another way.
+    def to_verify(self, known: pa.Table, strictly: bool) -> Bools:
+        """(n,) bool: pairs of which no verdict is known; strictly: or one that was found when they
+        were looked at in another way.
 
-        Proof stands, and so does that there is none where the score promises no more than it did.
+        Even proof does not stand then: of what was looked at longer for a higher score, a run over
+        everything may see nothing.
         """
         at = pc.index_in(pair_keys(self.candidates), value_set=pair_keys(known))
         new = _bools(pc.is_null(at))
         if not strictly or not len(known):
             return new
-        rows = pc.fill_null(at, 0).to_numpy()
-        inputs, proofs, told = (
-            known[name].to_numpy()[rows] for name in ("inputs", "proof", "told_score")
-        )
-        hopeless = (proofs <= 0) & (self.told()["score"].to_numpy() <= told)
-        stands = (inputs == self.inputs) | (proofs >= _PROVED) | hopeless
-        return np.asarray(new | ~stands, np.bool_)
+        inputs = known["inputs"].to_numpy()[pc.fill_null(at, 0).to_numpy()]
+        return np.asarray(new | (inputs != self.inputs), np.bool_)
 
     def verdicts(self, matches: pa.Table) -> pa.Table:
         """Rows of `matches` on some of the pairs as rows of `VERDICTS`."""
         at = pc.index_in(pair_keys(matches), value_set=pair_keys(self.candidates))
         inputs = pa.array(self.inputs[at.to_numpy()], pa.int64())
-        told = self.told()["score"].take(at)
         proposed = pa.array(np.zeros(len(matches), np.bool_))
-        columns = [*matches.cast(tables.MATCHES).columns, inputs, told, proposed]
+        columns = [*matches.cast(tables.MATCHES).columns, inputs, proposed]
         return pa.table(dict(zip(VERDICTS.names, columns, strict=True)), schema=VERDICTS)
 
 
@@ -183,7 +174,8 @@ def _told(candidates: pa.Table) -> pa.Table:
 
 
 def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
-    """(n,) a hash of score and correspondences of each pair."""
+    """(n,) a hash of what a look at each pair depends on: its score, whether that tells, which
+    channels propose it, and its correspondences."""
     counts = np.diff(pairs.starts)
     row = np.repeat(np.arange(len(counts)), counts)
     place = (np.arange(len(row)) - pairs.starts[row]).astype(np.uint64)
@@ -193,7 +185,10 @@ def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed)])
     own = sums[pairs.starts[1:]] - sums[pairs.starts[:-1]]
     scores = told["score"].to_numpy().astype(np.float64).view(np.uint64)
-    return np.ascontiguousarray(_mixed(_mixed(own) ^ scores)).view(np.int64)
+    silent = [_bools(pc.is_null(told[name], nan_is_null=True)) for name in ("similarity", "votes")]
+    flags = np.stack([_bools(told["crowded"]), *silent]).astype(np.uint64)
+    signs = flags[0] | flags[1] << np.uint64(1) | flags[2] << np.uint64(2)
+    return np.ascontiguousarray(_mixed(_mixed(_mixed(own) ^ scores) ^ signs)).view(np.int64)
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -203,7 +198,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
 
 
-def spare_wanted(asked: Asked, verdicts: pa.Table, options: VerifyOptions) -> Bools:
+def spare_wanted(asked: PairsToVerify, verdicts: pa.Table, options: VerifyOptions) -> Bools:
     """(n,) bool: the spare pairs of images of which too few copies are proved by other pairs.
 
     verdicts: on the pairs that are not spare. Which they are depends on no order, unlike in

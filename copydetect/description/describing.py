@@ -118,7 +118,7 @@ def describe_part(
 
 @dataclass
 class _Gathered:
-    """What is known of one part so far; by image_id, or row by row in the order of reading."""
+    """The results of one part so far, by image_id or row by row in the order of reading."""
 
     decoded: dict[str, DecodedImage] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -178,7 +178,7 @@ def _describe_batch(
 
 
 def _without_pixels(decoded: DecodedImage) -> DecodedImage:
-    """What stays of an image: whether it has opacity, and not which."""
+    """The image without its pixels: of its opacity, only whether there is one."""
     opacity = None if decoded.opacity is None else _NO_OPACITY
     extent = replace(decoded.moments, later=())
     return replace(decoded, pixels=_NO_PIXELS, opacity=opacity, moments=extent)

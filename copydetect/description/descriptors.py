@@ -80,13 +80,16 @@ class Embedder:
         return np.concatenate(batches)
 
     def background(self) -> Vectors:
-        """Descriptors (b, d) of pictures that are in nobody's collection; (0, d) where none."""
+        """Descriptors (b, d) of unrelated pictures, to normalise against; (0, d) where there are
+        none."""
         if self.background_path is None:
             return np.empty((0, self.dimension), np.float32)
         try:
             tensors = load_safetensors(self.background_path.read_bytes())
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self.background_path} is no safetensors file: {error}") from error
+            raise ModelError(
+                f"{self.background_path} is not a safetensors file: {error}"
+            ) from error
         vectors = tensors.get("vectors", np.empty(0))
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ModelError(
@@ -114,7 +117,8 @@ def preprocess(image: Pixels, card: ModelCard) -> Pixels:
 
 
 def scaled(image: Pixels, width: int, height: int) -> Pixels:
-    """Averaged over areas where it shrinks, bilinear where it grows: sharper is no nearer."""
+    """Resized by area averaging where it shrinks, bilinear where it grows; sharper filters find no
+    more."""
     shrinks = width * height <= image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

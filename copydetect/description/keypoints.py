@@ -143,7 +143,7 @@ def load_quantiser(path: Path = BUNDLED_QUANTISER) -> Quantiser:
     names = ("mean", "rotation", "mirror_signs", "centroids")
     missing = [name for name in names if name not in tensors]
     if missing:
-        raise ModelError(f"{path} is no keypoint quantiser: it lacks {', '.join(missing)}")
+        raise ModelError(f"{path} is not a keypoint quantiser: it lacks {', '.join(missing)}")
     mean, rotation, signs, centroids = (tensors[name] for name in names)
     dimension = rotation.shape[0]
     fits = (
@@ -155,7 +155,7 @@ def load_quantiser(path: Path = BUNDLED_QUANTISER) -> Quantiser:
         and centroids.shape[0] * centroids.shape[2] == dimension
     )
     if not fits:
-        raise ModelError(f"{path} is no keypoint quantiser: its tensors don't fit each other")
+        raise ModelError(f"{path} is not a keypoint quantiser: its tensors don't fit each other")
     identity = f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}"
     return Quantiser(mean, rotation, signs, centroids, identity)
 

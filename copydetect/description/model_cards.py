@@ -1,4 +1,4 @@
-"""The card of a model: what must be known of it beside its weights."""
+"""The card of a model: everything but its weights that is needed to use it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ class ModelCard:
 
     @property
     def decisive(self) -> str:
-        """What of the card decides vectors: all but what is said for people, as JSON."""
+        """The fields of the card that vectors depend on, as JSON; the notes for people are left
+        out."""
         fields = asdict(self)
         return json.dumps({name: fields[name] for name in fields if name not in _FOR_PEOPLE})
 

@@ -3,8 +3,8 @@
 A cosine of 0.6 is a copy among photos and nothing among pages of text, which all look alike. Two
 corrections:
 
-- **background**: what an image has in common with pictures that are in nobody's collection is
-  taken out of its vector (Yokoo, arXiv 2112.04323).
+- **background**: what an image has in common with a bundled set of unrelated pictures is taken out
+of its vector (Yokoo, arXiv 2112.04323).
 - **density**: how similar the image is to its own neighbours in the collection (the idea of CSLS,
   arXiv 1710.04087). Needs nothing but the neighbour lists that the search returns anyway.
 """

@@ -26,7 +26,8 @@ PIXELS = "pixels"
 
 
 def pixels_of(card: ModelCard) -> str:
-    """What a card says of pixels, in words: a graph made for others gives other vectors."""
+    """How a card wants its pixels, as text. A graph that was made for other pixels gives other
+    vectors."""
     return f"input_size_px {card.input_size_px}, mean {card.mean}, std {card.std}"
 
 

@@ -1,4 +1,4 @@
-"""A decoded image → its renderings: what may be seen where it is shown.
+"""A decoded image → its renderings: the different ways it may look where it is shown.
 
 Nearly every image has one. A picture with transparency looks different on a dark ground and on
 white, and a drawing of one colour is nothing but its shape; an animation shows several pictures,

@@ -58,7 +58,8 @@ class ViewOptions:
             raise OptionError(f"views must be named once each, not {','.join(self.kinds)!r}")
 
     def of_references(self) -> ViewOptions:
-        """Those of what is searched: without frames, for a part is compared with a whole only."""
+        """The views of references: without frames, because a part is only ever compared with a
+        whole."""
         kinds = tuple(kind for kind in self.kinds if kind != "frames")
         return ViewOptions(kinds or ("whole",))
 

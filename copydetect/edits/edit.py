@@ -19,6 +19,7 @@ from copydetect.homographies import (
     project,
     scaling,
 )
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 Mask = npt.NDArray[np.bool_]
@@ -135,16 +136,6 @@ def within_limits(width: int, height: int) -> tuple[int, int]:
     if excess <= 1:
         return width, height
     return max(int(width / excess), 1), max(int(height / excess), 1)
-
-
-def resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Scaled to width × height px: averaged when it shrinks, cubic when it grows."""
-    old_height, old_width = pixels.shape[:2]
-    if (width, height) == (old_width, old_height):
-        return pixels
-    shrinks = width * height < old_width * old_height
-    mode = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (width, height), interpolation=mode).astype(np.uint8, copy=False)
 
 
 def _union(covered: Mask | None, step: Edited) -> Mask | None:

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, resized, within_limits
+from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, within_limits
 from copydetect.homographies import Matrix, outline, project, scaling, shift
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 Edge = Literal["black", "white", "replicate", "reflect"]

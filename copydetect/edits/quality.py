@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from copydetect.edits.edit import Edit, Edited, Others, in_place, resized
+from copydetect.edits.edit import Edit, Edited, Others, in_place
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw
 
-from copydetect.edits.edit import Colour, Edit, Edited, Others, moved, resized
+from copydetect.edits.edit import Colour, Edit, Edited, Others, moved
 from copydetect.edits.pasted import fill, made_up
 from copydetect.edits.sprites import sample_words, written
 from copydetect.homographies import scaling, shift
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 Box = tuple[int, int, int, int]
@@ -278,11 +279,7 @@ def _network(screen: _Screen, shape: float) -> Box:
     screen.card(unit * 4, unit * 0.9, unit * 14, unit * 2.6, screen.bar)
     screen.portrait(right - unit * 6, unit * 1.8, unit * 1.1)
     left, width = right * float(rng.uniform(0.15, 0.24)), right * float(rng.uniform(0.4, 0.52))
-    screen.box(0, unit * 3.6, left - unit, screen.height, screen.bar)
-    for row in range(int(rng.integers(6, 11))):
-        y = unit * (5.5 + row * 2.7)
-        screen.dot(unit * 2, y, unit * 0.7, screen.accent if row == 0 else screen.faint)
-        screen.line(unit * 3.4, y - unit * 0.6, screen.ink, 0.9, 2)
+    _menu(screen, unit, left)
     y = unit * 4.5
     screen.line(left + unit, y, screen.ink, 0.9, 2)
     stories = int(rng.integers(4, 10))
@@ -299,14 +296,7 @@ def _network(screen: _Screen, shape: float) -> Box:
     screen.line(left + unit * 4, y, screen.ink, 0.9, 2)
     screen.line(left + unit * 4, y + unit * 1.2, screen.faint, 0.8, 2)
     y += unit * 2.8
-    column = left + width + unit * 1.5
-    advert = Image.fromarray(made_up(int(rng.integers(2**31))))
-    across, down = (right - column - unit) * 0.7, unit * float(rng.uniform(6, 9))
-    size = max(round(across), 1), max(round(down), 1)
-    screen.image.paste(advert.resize(size), (round(column), round(unit * 6)))
-    screen.line(column, unit * 4.5, screen.faint, 0.9, 2)
-    screen.line(column, unit * 7 + size[1], screen.ink, 0.9, 2)
-    screen.dot(column + size[0] / 2, unit * 16 + size[1], unit * 1.5, screen.accent)
+    _advert(screen, unit, left + width + unit * 1.5)
     indent = unit * float(rng.uniform(0, 2))
     room = screen.height - y - unit * float(rng.uniform(0.5, 3))
     slot = left + indent, y, width - 2 * indent, max(min(room, width / 1.5), unit * 6)
@@ -322,6 +312,27 @@ _LAYOUTS: dict[Layout, Callable[[_Screen, float], Box]] = {
     "viewer": _viewer,
     "network": _network,
 }
+
+
+def _menu(screen: _Screen, unit: float, left: float) -> None:
+    """The entries in the column left of the posts."""
+    screen.box(0, unit * 3.6, left - unit, screen.height, screen.bar)
+    for row in range(int(screen.rng.integers(6, 11))):
+        y = unit * (5.5 + row * 2.7)
+        screen.dot(unit * 2, y, unit * 0.7, screen.accent if row == 0 else screen.faint)
+        screen.line(unit * 3.4, y - unit * 0.6, screen.ink, 0.9, 2)
+
+
+def _advert(screen: _Screen, unit: float, column: float) -> None:
+    """Another picture with two lines of text, in the column right of the posts."""
+    rng = screen.rng
+    advert = Image.fromarray(made_up(int(rng.integers(2**31))))
+    across, down = (screen.width - column - unit) * 0.7, unit * float(rng.uniform(6, 9))
+    size = max(round(across), 1), max(round(down), 1)
+    screen.image.paste(advert.resize(size), (round(column), round(unit * 6)))
+    screen.line(column, unit * 4.5, screen.faint, 0.9, 2)
+    screen.line(column, unit * 7 + size[1], screen.ink, 0.9, 2)
+    screen.dot(column + size[0] / 2, unit * 16 + size[1], unit * 1.5, screen.accent)
 
 
 def _fit(canvas: Pixels, pixels: Pixels, slot: Box) -> Edited:

@@ -99,7 +99,7 @@ def read_truth(storage: Storage, uri: str) -> PairTruth | GroupTruth:
     if all(len(row) == 2 for row in rows):
         return _with_edits(storage, uri, _pair_truth(uri, rows))
     raise InputError(
-        f"{uri} is no ground truth: its columns are {', '.join(rows[0])[:80]}; expected "
+        f"{uri} is not a ground truth: its columns are {', '.join(rows[0])[:80]}; expected "
         "query_id, reference_id or image_id, group_id"
     )
 
@@ -116,7 +116,7 @@ def read_predictions(storage: Storage, uri: str) -> tuple[list[str], list[str], 
             scores.append(float(score))
         except ValueError as error:
             raise InputError(
-                f"{uri}: row {number} is no prediction; expected query_id, reference_id, score"
+                f"{uri}: row {number} is not a prediction; expected query_id, reference_id, score"
             ) from error
         queries.append(query)
         references.append(reference)

@@ -1,4 +1,4 @@
-"""Copies that a run plants among its own queries → the threshold that keeps what was promised.
+"""Copies that a run plants among its own queries → the threshold that reaches the wanted precision.
 
     sample → edited copies → searched and verified as queries → evidence → threshold, recall
 
@@ -64,7 +64,7 @@ class PlantedCopy:
 
 
 @dataclass(frozen=True)
-class Met:
+class LookAlikePair:
     """A planted copy, by the image that it was made of, and another image that it resembles."""
 
     original_id: str
@@ -74,7 +74,7 @@ class Met:
 
 @dataclass(frozen=True)
 class PlantedEvidence:
-    """What became of the planted copies.
+    """The results for the planted copies.
 
     settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
     strangers: pairs with images that are no copies of the original; known: confidences of pairs
@@ -84,7 +84,7 @@ class PlantedEvidence:
     settings: str
     sketch: tuple[str, ...]
     copies: tuple[PlantedCopy, ...]
-    strangers: tuple[Met, ...]
+    strangers: tuple[LookAlikePair, ...]
     known: tuple[float, ...]
     left_out: int
 

@@ -1,4 +1,4 @@
-"""What planted copies are reported with → the evidence, once it is known what were copies anyway.
+"""The matches of planted copies → the evidence, after real copies among them are set apart.
 
     matches of planted copies → likely copies among the collection's own images → those through a
     third image → evidence
@@ -20,7 +20,12 @@ import numpy as np
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES
-from copydetect.evaluation.planted import NEARLY_CERTAIN, Met, PlantedCopy, PlantedEvidence
+from copydetect.evaluation.planted import (
+    NEARLY_CERTAIN,
+    LookAlikePair,
+    PlantedCopy,
+    PlantedEvidence,
+)
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
 
@@ -72,10 +77,10 @@ class PlantedPairs:
         return list(zip(*(matches[name].to_pylist() for name in names), strict=True))
 
     @cached_property
-    def met(self) -> list[Met]:
+    def met(self) -> list[LookAlikePair]:
         """Those with other images than their originals."""
         pairs = ((self.made[copy][0], other, sure) for copy, other, sure in self.reported)
-        return [Met(*pair) for pair in pairs if pair[0] != pair[1]]
+        return [LookAlikePair(*pair) for pair in pairs if pair[0] != pair[1]]
 
     @cached_property
     def likely(self) -> list[_Pair]:

@@ -1,4 +1,4 @@
-"""RAW and JPEG of one shot, each an image of its own: what becomes of one becomes of both.
+"""RAW and JPEG of one shot, listed as two images: both are kept, or both may be removed.
 
 They are copies of each other by their pixels, and yet neither is spare. So one may go only where
 the other goes too, as where a whole folder was copied.

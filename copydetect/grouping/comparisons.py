@@ -1,4 +1,5 @@
-"""Pairs that were left out at first, and that groups turn out to need → work for verification."""
+"""Pairs that were not verified at first, and that grouping turns out to need → work for
+verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of one image file → what they tell of its past: camera, editor, earlier forms."""
+"""The bytes of one image file → its history: camera, editor, earlier sizes and compressions."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ _Work = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class GroupJob:
-    """What is grouped, and where.
+    """The grouping of one run: its inputs, its options and its folder.
 
     folder: of the run; image_files, candidates, pairs, matches: by part, of what was verified;
     failures: of all stages before; verifying: as all pairs were.

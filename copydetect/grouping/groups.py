@@ -135,7 +135,7 @@ def images_to_look_at(images: pa.Table, matches: pa.Table) -> list[ImageRef]:
 
 @dataclass(frozen=True)
 class _Grouping:
-    """Everything that is known of the files and pairs of a collection.
+    """The files and pairs of a collection, and how they are grouped.
 
     originals: (files,) row of the file whose bytes each has; files_of: the files of each content
     that is in a pair or repeated, the most preferred first; sampled: contents of which spare

@@ -1,4 +1,5 @@
-"""A part of a component → groups, each around its kept image, with every member's way to it."""
+"""A part of a component → groups, each around its kept image, with the path of every member to
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All images and matches → those that grouping has to do with: what is no copy is passed over.
+"""All images and matches → those that grouping needs. Images without any copy are left out.
 
 Of a large pile most images are copies of nothing. They are looked at part by part, and none of them
 is held.

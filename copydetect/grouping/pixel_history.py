@@ -1,4 +1,5 @@
-"""Pixels of one picture → what they were before: how much of them is detail, and earlier JPEGs.
+"""Pixels of one picture → traces of its history: how much real detail it has, and earlier JPEG
+compressions.
 
 Detail: what was enlarged or blurred loses nothing when it is reduced and enlarged again.
 

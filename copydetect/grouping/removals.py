@@ -1,8 +1,10 @@
-"""A member of a group → whether it may go: only where the kept image shows all that it shows."""
+"""A member of a group → whether it may be removed: only where the kept image shows everything that
+it shows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from copydetect.grouping.holding import Path, Sizes, shared_area
 from copydetect.grouping.originality import Originality
@@ -18,6 +20,7 @@ _ALL_OF_IT = 0.96
 _FINER_OCTAVES = 0.6
 _CLEANER_OCTAVES = 1.0
 NOT_ASKED_FOR = "not asked for"
+NOT_PROVED = "compared with the kept image, and not proved to be a copy of it"
 NOT_COMPARED = "not compared with the kept image"
 """A picture between the two may show less than both, so that it tells nothing of what differs."""
 _ADDS = ("drawn", "pasted", "cropped or pasted")
@@ -44,13 +47,21 @@ class Removals:
         if _CLOSENESS.index(relation) > self._least_close:
             return NOT_ASKED_FOR
         if len(path.steps) > 1:
-            return NOT_COMPARED
+            pair = min(image, kept), max(image, kept)
+            return NOT_PROVED if pair in self._refused else NOT_COMPARED
         if relation == "edited" and self._may_add(path):
             return "may show something that the kept image does not"
         shared, own, _ = shared_area(path.to_kept, self.sizes.frame(image), self.sizes.frame(kept))
         if not shared >= _ALL_OF_IT * own:
             return "shows more than the kept image"
         return self._better(image, kept) if relation != "identical" else ""
+
+    @cached_property
+    def _refused(self) -> frozenset[tuple[int, int]]:
+        """The pairs that were verified and are no copies."""
+        rows = ~self.pairs.is_copy
+        first, second = self.pairs.first[rows].tolist(), self.pairs.second[rows].tolist()
+        return frozenset(zip(first, second, strict=True))
 
     @property
     def _least_close(self) -> int:

@@ -1,8 +1,8 @@
 """An animation → how many frames it has, how long it lasts, and a few of its moments.
 
-Frames are decoded one after the other, for each says only what differs from the one before; what
-is held is one frame and the moments that were asked for. Animated are GIF, WebP, PNG and AVIF; the
-pages of a TIFF and the pictures of a HEIC file are no moments.
+Frames are decoded one after the other, because each stores only its difference from the one before.
+Memory holds one frame and the moments that were asked for. Animated are GIF, WebP, PNG and AVIF;
+the pages of a TIFF and the pictures of a HEIC file are no moments.
 """
 
 from __future__ import annotations

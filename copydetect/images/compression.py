@@ -50,7 +50,7 @@ _WAVES = np.stack([wave(position).ravel() for position in POSITIONS], axis=1)
 
 
 def coarsest_step(values: Floats) -> int:
-    """The largest step of which coefficients are multiples, 1 where they are of none.
+    """The largest quantisation step that the coefficients are multiples of; 1 where there is none.
 
     values: one coefficient of many blocks.
     """
@@ -62,9 +62,9 @@ def combs(values: Floats) -> npt.NDArray[np.float64]:
     """(len(STEPS),) mean cosine of the phase of coefficients, without those around 0; NaN where
     these are too few to tell."""
     histogram = _histogram(values)
-    counts = _COUNTED @ histogram
+    counts, cosines = (_SUMMED @ histogram.astype(np.float64)).reshape(2, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts >= _FEWEST_BLOCKS, _PHASES @ histogram / counts, np.nan)
+        return np.where(counts >= _FEWEST_BLOCKS, cosines / counts, np.nan)
 
 
 def on_the_comb(values: Floats, step: int) -> npt.NDArray[np.bool_]:
@@ -81,3 +81,4 @@ def _histogram(values: Floats) -> npt.NDArray[np.int64]:
 _VALUES = np.arange(-_LARGEST, _LARGEST + 1)
 _COUNTED = (np.abs(_VALUES) > STEPS[:, None] / 2) & (np.abs(_VALUES) < _PERIODS * STEPS[:, None])
 _PHASES = np.where(_COUNTED, np.cos(2 * math.pi * _VALUES / STEPS[:, None]), 0.0)
+_SUMMED = np.concatenate([_COUNTED, _PHASES])

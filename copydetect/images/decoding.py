@@ -18,6 +18,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -130,8 +131,8 @@ def pieces_of(width_px: float, height_px: float) -> float:
 
 
 def long_side_px(width_px: float, height_px: float, side_px: int) -> int:
-    """How long a picture's longer side may be where that of others is `side_px`: as long for each
-    of its pieces."""
+    """The longer side that a very long picture is scaled to, where others are scaled to `side_px`:
+    `side_px` for each of its pieces."""
     return round(side_px * pieces_of(width_px, height_px))
 
 
@@ -145,9 +146,9 @@ def decode(
 ) -> DecodedImage:
     """Decode the first frame of an image file, and further moments where it is animated.
 
-    max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel,
-    and smaller images are never enlarged; in_pieces: long pictures get more, see `long_side_px`;
-    moments: of an animation, the first included, spread evenly over its frames.
+    max_side_px: what the longer side of the pixels is brought down to; None keeps every pixel, and
+    smaller images are never enlarged; in_pieces: very long pictures keep more pixels, see
+    `long_side_px`; moments: of an animation, the first included, spread evenly over its frames.
     Raises ImageError, naming the reason, for whatever the bytes may hold.
     """
     if max_side_px is not None and max_side_px < 1:
@@ -163,28 +164,20 @@ def decode(
     with _pillow_errors(image_format):
         image.load()
     # Pillow turns TIFF upright while loading; a drafted JPEG has lost its size instead.
-    width_px, height_px = header_size if image_format == "JPEG" else image.size
+    size = header_size if image_format == "JPEG" else image.size
     exif = _exif(image)
     orientation = _orientation(exif) if ExifTags.Base.Orientation in exif else opened.turned
-    wanted = _long_side_size(width_px, height_px, max_side_px)
+    still = partial(still_of, wanted=_long_side_size(*size, max_side_px), orientation=orientation)
     with _pillow_errors(image_format):
-        first = still_of(image, wanted, orientation)
+        first = still(image)
     shown = _STANDS_STILL
     if frames > 1:
-        most = int(options.max_megapixels * 1e6 / (width_px * height_px)) if moments > 1 else 1
-        shown = decode_moments(
-            image, frames, most, moments, lambda frame: still_of(frame, wanted, orientation)
-        )
-    if orientation >= 5:
-        width_px, height_px = height_px, width_px
+        most = int(options.max_megapixels * 1e6 / (size[0] * size[1])) if moments > 1 else 1
+        shown = decode_moments(image, frames, most, moments, still)
+    width_px, height_px = size if orientation < 5 else size[::-1]
+    image_format, captured = sniff_format(data), _captured(exif)
     return DecodedImage(
-        first.pixels,
-        width_px,
-        height_px,
-        sniff_format(data),
-        _captured(exif),
-        first.opacity,
-        shown,
+        first.pixels, width_px, height_px, image_format, captured, first.opacity, shown
     )
 
 
@@ -287,7 +280,7 @@ def _draft_within_limit(
         one_pass = _is_one_pass(image, data)
         scans = 1 if one_pass else data.count(b"\xff\xda")
         if scans > _MAX_JPEG_SCANS:
-            raise ImageError(f"{scans} scans; a JPEG of more than {_MAX_JPEG_SCANS} is an attack")
+            raise ImageError(f"the JPEG has {scans} scans, over the limit of {_MAX_JPEG_SCANS}")
         if max_side_px is not None:
             longer = max(width, height)
             wanted = (width * max_side_px // longer, height * max_side_px // longer)

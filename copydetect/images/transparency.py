@@ -1,4 +1,4 @@
-"""A picture with transparency → how it looks on a ground, and what there is to see of it.
+"""A picture with transparency → how it looks on a plain background, and whether it is a mere shape.
 
 Colours below full transparency are seen nowhere, so they never count: pixels come flattened onto
 white, with their opacity, and what they look like on another ground follows from these two.

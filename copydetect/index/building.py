@@ -31,7 +31,7 @@ _LARGE_SAMPLE = 1 << 20
 
 @dataclass(frozen=True)
 class IndexJob:
-    """What an index is made of, and where.
+    """The build of one index: its input, its options and its folder.
 
     folder: of the index; read: reads a part; vectors: how many there are, about, or a function that
     counts them once they are there: the number of lists comes from it; model: identity of what made

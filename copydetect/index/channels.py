@@ -1,7 +1,7 @@
 """Readers of descriptors and local features: the vectors and ids that an index holds.
 
-An id is image_no << 32 | what the hit should carry with it: for a descriptor which of the
-image's views it is, for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.
+The upper 32 bits of an id are the image_no. The lower ones are, for a descriptor, the number of its
+view, and for a local feature its geometry, x << 24 | y << 16 | scale << 8 | angle.
 """
 
 from __future__ import annotations

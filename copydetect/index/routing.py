@@ -19,7 +19,7 @@ Part: TypeAlias = tuple[int, str]
 """A part of a collection: its number, and the URI that the reader is called with."""
 
 _OF_THE_IMAGE = (1 << 32) - 1
-"""Of an id: which view or feature of its image it is."""
+"""The bits of an id that number the view or feature of its image."""
 
 Read: TypeAlias = Callable[[str], tuple[Vectors, Integers]]
 """Reads one part: (n, d) floats or (n, m) uint8 codes, and (n,) int64 ids."""

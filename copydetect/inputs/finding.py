@@ -36,7 +36,7 @@ from copydetect.inputs.containers import (
     find_binary_column,
     open_parquet,
 )
-from copydetect.inputs.kinds import (
+from copydetect.inputs.extensions import (
     CONTAINER_KINDS,
     OTHER_EXTENSIONS,
     SourceKind,

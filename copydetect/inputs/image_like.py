@@ -49,7 +49,7 @@ def _of_array(pixels: npt.NDArray[Any]) -> Image.Image:
     right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype != np.uint8 or not right_shape or pixels.size == 0:
         raise ImageError(
-            f"an array of shape {pixels.shape} and type {pixels.dtype} is no image: it must be "
+            f"an array of shape {pixels.shape} and type {pixels.dtype} is not an image: it must be "
             "(h, w, 3) or (h, w), uint8"
         )
     return Image.fromarray(pixels)

@@ -1,4 +1,5 @@
-"""Rows of a listing → rows by part, packed: millions of them wait between two steps of a job.
+"""Rows of a listing → rows by part, packed to save memory: millions wait between two steps of a
+job.
 
 A row in Python is a kilobyte; packed with others it is about a tenth of that.
 """

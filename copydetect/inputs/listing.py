@@ -49,7 +49,7 @@ class ListedImage:
         return ImageRef(self.image_id, self.uri, self.member, self.role)
 
     def checked(self, content: Content) -> Content:
-        """What has been read of it, if it is what was there when it was listed."""
+        """Its content, or a failure where that has changed since it was listed."""
         if isinstance(content, Failure) or hashlib.sha256(content).hexdigest() == self.sha256:
             return content
         return self.failure("read", "ImageError", CHANGED, retryable=True)

@@ -66,7 +66,7 @@ class KnownIds:
 def tell_apart(storage: Storage, listings: Sequence[str]) -> tuple[int, str]:
     """Give repeated image_ids names of their own, in files of `ListedImage` rows.
 
-    Returns how many got one, and the first. Of the images, those whose ids repeat are held.
+    Returns how many got one, and the first. Memory holds only the images whose ids repeat.
     """
     known = KnownIds(_ids_in(storage, listings))
     if not known.any_repeats:

@@ -12,7 +12,7 @@ from itertools import islice
 
 from copydetect.errors import InputError
 from copydetect.inputs.containers import list_parquet, list_tar, read_ranges, read_rows, read_whole
-from copydetect.inputs.kinds import SourceKind, image_extensions
+from copydetect.inputs.extensions import SourceKind, image_extensions
 from copydetect.inputs.manifests import manifest_rows
 from copydetect.inputs.patterns import is_excluded
 from copydetect.inputs.row_copies import copy_rows

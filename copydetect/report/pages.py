@@ -151,7 +151,7 @@ def _draw_all(pictures: _Pictures, pairs: Iterable[PairEvidence]) -> None:
 def _front(
     manifest: Manifest, run: RunTables, view: RunView, plots: Mapping[str, bytes]
 ) -> dict[str, Any]:
-    """What only the first page has: totals, near misses, failures, plots and settings."""
+    """The content of the first page alone: totals, near misses, failures, plots and settings."""
     failures = run.failures.slice(0, _MAX_FAILURES).to_pylist()
     longest = max(manifest.seconds.values(), default=0.0)
     return {

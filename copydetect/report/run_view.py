@@ -1,4 +1,5 @@
-"""Tables of a run → what its pages show: groups with members, near misses, failures, totals."""
+"""Tables of a run → the content of its pages: groups with members, near misses, failures,
+totals."""
 
 from __future__ import annotations
 

@@ -134,9 +134,8 @@ def _probes_inside(
 def write_floors(
     storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
 ) -> int:
-    """Write what the queries of a part need to know in round 1; returns the part.
-
-    A query that has found k neighbours needs none that is worse than the last of them.
+    """Write the least score that still counts for each query of a part in round 1; returns the
+    part. A query that has found k neighbours needs none that is worse than the last of them.
     """
     uri = _floors_uri(folder, part)
     if not storage.is_whole(uri):

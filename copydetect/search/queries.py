@@ -37,10 +37,11 @@ class SearchOptions:
     k: neighbours that a query keeps, at most; min_score: of a neighbour, higher is better;
     connect_score: a query with k or more neighbours from this score up also keeps the one of the
     lowest id among them, so that cutting at k does not tear a crowd of copies apart (off: inf);
-    capped_score: queries whose k neighbours all have it are counted: they may have more copies than
-    are kept; exclude: what a query does not find: "none", "self" (its own id) or "image" (an id
-    with its own upper 32 bits: features of the same image); probes: lists that a query visits, 0
-    for the partition's; threads: of FAISS, in one worker; task_queries: queries of one task, about.
+    capped_score: queries whose k neighbours all reach it are counted, since they may have more
+    copies than are kept; exclude: what a query does not find: "none", "self" (its own id) or
+    "image" (an id with its own upper 32 bits: features of the same image); probes: lists that a
+    query visits, 0 for the partition's; threads: of FAISS, in one worker; task_queries: queries of
+    one task, about.
     """
 
     k: int = 32

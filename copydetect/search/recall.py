@@ -1,4 +1,4 @@
-"""What the search itself misses: a few queries are answered exactly, and compared.
+"""The recall of the search: a few queries are also answered exactly, and the answers compared.
 
 The exact answer reads every part of the collection once, in blocks, with the vectors as they were
 before they were coded. So the figure holds what the probed lists and the codes lose together.

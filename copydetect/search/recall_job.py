@@ -27,11 +27,11 @@ _QUERIES = 300
 
 @dataclass(frozen=True)
 class RecallJob:
-    """A finished search whose recall is measured on some queries, and where.
+    """The measurement of a finished search's recall on a sample of its queries.
 
-    asked, sought: read queries and references; queries: counts those; searched, index_folder: of
-    what was found, and of the index; ranks: k of each recall; folder: for the result and what leads
-    to it.
+    asked, sought: readers of the queries and of the references; queries: counts those; searched,
+    index_folder: of what was found, and of the index; ranks: k of each recall; folder: for the
+    result and what leads to it.
     """
 
     storage: Storage
@@ -59,8 +59,8 @@ class RecallJob:
         return load_partition(self.storage, runs.join(self.index_folder, PARTITION))
 
     def is_exact(self) -> bool:
-        """Whether queries visit every list, so that nothing is measured. Features are codes, whose
-        distances are never exact."""
+        """Whether queries visit every list, so that there is nothing to measure. Local features are
+        codes, whose distances are never exact."""
         if isinstance(self.asked, KeypointReader):
             return False
         partition = self.partition()
@@ -139,7 +139,7 @@ def recall_step(job: RecallJob) -> None:
 
 
 def read_recalls(job: RecallJob) -> dict[int, Recall]:
-    """The recalls by k; none where the search is exact."""
+    """The measured recalls by k; none where the search is exact."""
     rows = json.loads(job.storage.read(job.uri))
     return {row[-1]: Recall(*row) for row in rows}
 

@@ -16,7 +16,7 @@ from copydetect.workers.threads import limit_threads
 
 @dataclass(frozen=True)
 class SearchJob:
-    """A search: where its files go, what reads the queries, and the index.
+    """One search of an index: its queries, its options and its folder.
 
     folder: of the search; same_parts: the parts are those of the index and were routed into it
     with `self_probes`, so that the lists to visit are known.

@@ -44,9 +44,9 @@ class VoteOptions:
 
     keep: the best references that are kept for each query image; scale_step_octaves,
     angle_step_deg, translation_step: width of a cell, each hit counting in two neighbours;
-    translation in fractions of the reference thumbnail's longer side. family_distance: an image of
-    which half of the features have all their hits within this squared distance has more copies, or
-    look-alikes, than a feature has hits; 0: none is looked for.
+    translation in fractions of the reference thumbnail's longer side. family_distance: where half
+    of an image's features have all their hits within this squared distance, the image is in a
+    family: it has more copies, or look-alikes, than a feature has hits. 0 looks for none.
     """
 
     keep: int = 50
@@ -351,15 +351,7 @@ def _with_points(
     hits = hits.where(row_of_pair[hits.pair] >= 0)
     row = row_of_pair[hits.pair]
     hits = hits.where(np.argsort(row, kind="stable"))
-    upright = QueryFeatures(
-        features.image,
-        features.mirrored,
-        features.upright_x,
-        features.upright_x,
-        features.y,
-        features.scale,
-        features.angle,
-    )
+    upright = replace(features, x=features.upright_x)
     ours, theirs = _query_position(upright, hits), _reference_position(hits)
     counts = np.bincount(row, minlength=len(kept))
     return Votes(

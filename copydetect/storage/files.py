@@ -40,8 +40,9 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder holds. unreadable: (folder, why) for those below it that cannot be listed;
-    passed_over: how many entries of other kinds there are, by what they are."""
+    """The files of a folder, and what was left out. unreadable: (folder, why) for those below it
+    that cannot be listed; passed_over: how many entries of other kinds there are, by what they
+    are."""
 
     files: list[StoredFile]
     unreadable: list[tuple[str, str]] = field(default_factory=list)

@@ -8,7 +8,7 @@ are on the disk and before they get their name:
     OUT/run-…/matches/part-00000.parquet
     OUT/.copydetect/run-…/matches/part-00000.parquet.json
 
-A file that is not what its record says is made again. A file without a record was not made by
+A file that does not match its record is made again. A file without a record was not made by
 copydetect: it is neither replaced nor deleted. Many small files that are written together have one
 record of their names, `OUT/.copydetect/FOLDER/….names`, and go together.
 """

@@ -203,8 +203,8 @@ class _RemoteStream(io.RawIOBase):
 
 
 class RecordedStorage(BeamStorage):
-    """`BeamStorage` that keeps records of what it writes into a folder, as `records` says, and
-    neither replaces nor deletes there what has none."""
+    """`BeamStorage` that records each file it writes into a folder (see `records`). A file there
+    without a record belongs to somebody else and is neither replaced nor deleted."""
 
     def __init__(self, folder: str, row_copies: str = "") -> None:
         super().__init__(row_copies)
@@ -263,7 +263,7 @@ class RecordedStorage(BeamStorage):
             return False
 
     def delete(self, uri: str) -> None:
-        """Remove what has a record: a file, or those in a folder; and the records."""
+        """Remove a file that has a record, or all such files of a folder, and their records."""
         if _is_local(uri):
             remove_recorded(self._folder, uri)
             return

@@ -150,9 +150,9 @@ def _check(pairs: LabelledPairs) -> None:
         )
     if strangers < _LEAST:
         raise OptionError(
-            f"only {strangers} of the pairs that were looked at are strangers for certain; a "
-            f"calibration needs {_LEAST} at least: give a larger collection, or one in which not "
-            "everything is a copy of everything"
+            f"only {strangers} of the verified pairs are certainly strangers; a calibration needs "
+            f"at least {_LEAST}: give a larger collection, or one in which not everything is a "
+            "copy of everything"
         )
 
 
@@ -164,7 +164,9 @@ def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: b
     for fold in range(_FOLDS):
         seen, judged = rows & (folds != fold), folds == fold
         if len(np.unique(pairs.labels[seen])) < 2:
-            raise OptionError("too few originals: leave-out folds need copies and strangers each")
+            raise OptionError(
+                "too few originals: each fold of the cross-validation needs copies and strangers"
+            )
         fitted = _fit_map(pairs, seen, use_score, steps)
         priors = Priors(pairs.scores[judged], np.ones(int(judged.sum())))
         shown = pairs.confidences[judged], pairs.other_content[judged]

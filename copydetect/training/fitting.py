@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 
 from copydetect.description.model_cards import ModelCard
 from copydetect.description.normalization import unit_rows
-from copydetect.description.torch_network import load_torchscript
 from copydetect.description.trunks import DescriptorModel, build
 from copydetect.errors import ModelError
 from copydetect.training import checkpoints, history
@@ -32,24 +31,20 @@ from copydetect.training.losses import (
 )
 from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import Pictures
+from copydetect.training.start import Start, model_and_targets, model_of
 from copydetect.training.student import (
     Student,
     for_inference,
     network_of,
     normalised,
     save_model,
-    starting_model,
     turn_projection,
 )
 from copydetect.training.targets import (
     clean_targets,
     embed_views,
-    fit_projection,
     nearest_targets,
-    regress_projection,
     spread_targets,
-    teacher_targets,
-    whiten_targets,
 )
 from copydetect.training.validation import (
     POWERS,
@@ -62,28 +57,9 @@ from copydetect.training.views import Numbers, ViewBatches, split, square
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
-_FITTED_PICTURES = 4000
 _BACKGROUND_PICTURES, _HELD_VIEWS = 10_000, 1000
-_MEASURED_PICTURES = 256
 _GRADIENT_NORM = 5.0
 _ALLOWED_SKIPS = 0.05
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a run begins with.
-
-    init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
-    name: of the model that is written; notes: for its card; steps_now: stop after this many steps,
-    to be continued later, None for all; trust_model: whether the teacher's program may run.
-    """
-
-    init: str = "imagenet"
-    teacher: Path | None = None
-    name: str = "descriptor"
-    notes: str = ""
-    steps_now: int | None = None
-    trust_model: bool = False
 
 
 def train(
@@ -144,9 +120,9 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     path = folder / CHECKPOINT
     saved = checkpoints.load(path) if path.exists() else None
     if saved:
-        model, targets = _model_of(saved, start, options), saved.targets
+        model, targets = model_of(saved, start, options), saved.targets
     else:
-        model, targets = _model_and_targets(pictures, options, start, numbers, device)
+        model, targets = model_and_targets(pictures, options, start, numbers, device)
     options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
     fast = multiplies_bfloat16(device.type)
     student = Student(model, options.frozen_stages, fast=fast).to(device)
@@ -164,41 +140,6 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
         pictures, options, folder, device, student, optimizer, numbers, held_out,
         validation_set(pictures, held_out, options), start.teacher is None, state, reports,
     )  # fmt: skip
-
-
-def _model_of(saved: Checkpoint, start: Start, options: TrainingOptions) -> DescriptorModel:
-    """A network of the form that a checkpoint has the weights of."""
-    model, _ = starting_model(start.init, options)
-    if model.projection.out_features != saved.targets.shape[1]:
-        model.projection = nn.Linear(model.projection.in_features, saved.targets.shape[1])
-    return model
-
-
-def _model_and_targets(
-    pictures: Pictures,
-    options: TrainingOptions,
-    start: Start,
-    numbers: Numbers,
-    device: torch.device,
-) -> tuple[DescriptorModel, Tensor]:
-    """The network to begin with, and the targets: its own whitened vectors, or the teacher's."""
-    model, ready = starting_model(start.init, options)
-    model.eval()
-    side = options.final_px
-    some = np.random.default_rng(options.seed).permutation(numbers)[:_FITTED_PICTURES]
-    if start.teacher is None:
-        if not ready:
-            fit_projection(model, pictures, some, side, options.seed)
-        targets = clean_targets(for_inference(model, options, device), pictures, side, device)
-        views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
-        targets = whiten_targets(model, targets, views, options.target_power)
-        return model, spread_targets(targets, options.target_spread)
-    teacher = load_torchscript(start.teacher, device, start.trust_model)
-    targets = teacher_targets(teacher, pictures, side, device)
-    if not (ready and model.projection.out_features == targets.shape[1]):
-        model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
-        regress_projection(model, pictures, some, targets.cpu(), side)
-    return model, targets
 
 
 def _first_state(student: Student, targets: Tensor, options: TrainingOptions) -> Checkpoint:
@@ -346,8 +287,8 @@ def _renewal_steps(options: TrainingOptions) -> set[int]:
 def _refuse_divergence(state: Checkpoint) -> None:
     if state.skipped > 10 and state.skipped > _ALLOWED_SKIPS * state.step:
         raise ModelError(
-            f"training diverges: the loss was no number in {state.skipped} of {state.step} steps; "
-            "lower the learning rate"
+            f"training diverges: the loss was not a number in {state.skipped} of {state.step} "
+            "steps; lower the learning rate"
         )
 
 

@@ -107,7 +107,7 @@ def surpluses_of(study: Study) -> tuple[PairSurpluses, npt.NDArray[np.bool_]]:
 def fit_fusion(pairs: PairSurpluses, labels: npt.NDArray[np.bool_]) -> Fusion:
     """The weights, by logistic regression; InputError where nothing can be learnt."""
     if pairs.descriptor is None or pairs.local is None or len(np.unique(labels)) < 2:
-        raise InputError("the weights need copies and strangers that both channels were asked for")
+        raise InputError("the weights need copies and strangers that both channels have searched")
     values = np.stack([pairs.descriptor, pairs.local], axis=1)
     model = LogisticRegression(C=1000.0, max_iter=1000).fit(values, labels)
     return Fusion(float(model.intercept_[0]), float(model.coef_[0, 0]), float(model.coef_[0, 1]))

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from copydetect.edits.edit import resized
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 Colour = tuple[int, int, int]

@@ -12,9 +12,9 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.edits.edit import resized
 from copydetect.errors import ImageError, InputError
 from copydetect.images.decoding import decode
+from copydetect.images.resizing import resized
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.storage.files import Storage

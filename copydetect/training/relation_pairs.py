@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from copydetect import edits
-from copydetect.edits.edit import resized
+from copydetect.images.resizing import resized
 from copydetect.training import drawn_alikes, look_alikes
 from copydetect.training.browser import render
 from copydetect.training.hard_copies import drawn_over, marked, strongly_edited

@@ -139,7 +139,7 @@ def starting_model(init: str, options: TrainingOptions) -> tuple[DescriptorModel
     path = BUNDLED_MODELS / f"{DEFAULT_MODEL}.safetensors" if init == "bundled" else Path(init)
     card = _read_card(path)
     if card.network is None:
-        raise ModelError(f"{path} is no model of this project's own that training can start from")
+        raise ModelError(f"{path} is not a model of copydetect, from which training could start")
     model = build(card.network, card.dimension)
     load_weights(model, path)
     if model.attention is None:

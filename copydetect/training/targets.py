@@ -181,5 +181,5 @@ def nearest_targets(targets: Tensor, numbers: Numbers) -> Numbers:
         found = numbers[rows.cpu().numpy()]
         nearest[block] = [row[row != own][:count] for row, own in zip(found, block, strict=True)]
     if alike > len(numbers) // 2:
-        raise InputError("most of the training images look all the same; there is nothing to learn")
+        raise InputError("most of the training images look the same; there is nothing to learn")
     return nearest

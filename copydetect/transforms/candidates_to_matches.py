@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -17,8 +15,7 @@ from copydetect.candidates.pair_numbers import read_pairs
 from copydetect.index.channels import stored_keypoints
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import Count, OnWorkers
 from copydetect.verification.match_parts import (
     IMAGES_KEPT,
     PairImages,
@@ -40,7 +37,7 @@ Verified = tuple[int, int]
 
 
 class CandidatesToMatches(beam.PTransform[Any, Any]):
-    """`MatchWork`, and None → part numbers, once the part's files are in `folder`, and None."""
+    """`MatchWork` → part numbers, once the files of the part are in `folder`. None is passed on."""
 
     def __init__(
         self,
@@ -56,14 +53,13 @@ class CandidatesToMatches(beam.PTransform[Any, Any]):
         self._verifier = _Verifier(storage, sides, options, folder, kept)
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
-        verify = WorkOnParts(self._verifier.verify, self._processes, self._verifier.mend)
-        verified: PCollection[Verified] = (
+        verifier = self._verifier
+        parts: PCollection[int] = (
             work
-            | "spread" >> Spread(self._processes)
             | "no deadly" >> beam.Map(_with_no_deadly)
-            | "verify" >> beam.ParDo(verify)
+            | "verify" >> OnWorkers(verifier.verify, self._processes, verifier.mend)
+            | "count" >> beam.ParDo(Count("copydetect", "pairs_verified"))
         )
-        parts: PCollection[int] = verified | "count" >> beam.ParDo(_CountPairs())
         return parts
 
 
@@ -79,21 +75,8 @@ class _Opened:
     options: VerifyOptions
 
 
-class _CountPairs(beam.DoFn):
-    def __init__(self) -> None:
-        self._pairs = Metrics.counter("copydetect", "pairs_verified")
-
-    def process(self, verified: Verified | None) -> Iterator[int | None]:
-        if verified is None:
-            yield None
-            return
-        part, pairs = verified
-        self._pairs.inc(pairs)
-        yield part
-
-
 class _Verifier:
-    """Verifies parts, in whatever process it is."""
+    """Verifies parts; each process loads what it needs once."""
 
     def __init__(
         self,

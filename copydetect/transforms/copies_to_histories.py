@@ -11,8 +11,7 @@ from copydetect import runs, tables
 from copydetect.grouping.histories import histories_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.types import ImageRef
 from copydetect.workers.processes import Processes
 
@@ -21,7 +20,7 @@ HistoryWork = tuple[int, list[ImageRef]]
 
 
 class CopiesToHistories(beam.PTransform[Any, Any]):
-    """`HistoryWork` → numbers of batches, once their files are in `folder`."""
+    """`HistoryWork` → numbers of batches, once their files are in `folder`. None is passed on."""
 
     def __init__(
         self,
@@ -35,15 +34,12 @@ class CopiesToHistories(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, work: PCollection[HistoryWork]) -> PCollection[int]:
-        read = WorkOnParts(self._reader.read, self._processes)
-        done: PCollection[int] = (
-            work | "spread" >> Spread(self._processes) | "read" >> beam.ParDo(read)
-        )
+        done: PCollection[int] = work | "read" >> OnWorkers(self._reader.read, self._processes)
         return done
 
 
 class _Reader:
-    """Reads batches, in whatever process it is."""
+    """Reads batches of image files."""
 
     def __init__(self, storage: Storage, folder: str, options: DecodeOptions) -> None:
         self._storage = storage

@@ -1,8 +1,8 @@
 """Images → groups of copies, as one transform in somebody's own pipeline.
 
 All stages are steps of one graph, each of which waits for all of the one before, as in a run of
-`copydetect dedup`. That lists first, so that it knows how many parts a collection is worth, and
-plants copies to set its threshold.
+`copydetect dedup`. A run differs in two ways: it lists first, so that it can choose the number of
+parts, and it plants copies to set its threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import Inputs, specs_of
+from copydetect.inputs.input_specs import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
 from copydetect.settings import Settings
@@ -34,11 +34,11 @@ from copydetect.transforms.images_to_refs import ImagesToRefs
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
-from copydetect.transforms.planned import Planned, told_nothing
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
+from copydetect.transforms.waiting import WaitThen
 
 _PARTS = 16
 
@@ -96,19 +96,19 @@ class DedupImages(beam.PTransform[Any, Any]):
             >> RefsToDescriptions(storage, self._setup, "image", self._folder, self._parts, parts)
         )
         for name, stage in place.searches().items():
-            done = done | f"after {name}" >> Planned(told_nothing(list)) | name >> stage
+            done = done | f"after {name}" >> WaitThen(list) | name >> stage
         grouped = (
             done
-            | "numbers of parts" >> Planned(told_nothing(list, parts))
+            | "numbers of parts" >> WaitThen(list, parts)
             | "candidates" >> NeighborsToCandidates(place.candidate_job())
-            | "pairs" >> Planned(told_nothing(place.match_work))
+            | "pairs" >> WaitThen(place.match_work)
             | "verify"
             >> CandidatesToMatches(storage, place.sides, settings.verification, self._folder)
             | "group" >> MatchesToGroups(place.group_job(), place.sides)
         )
         return {
             name: grouped
-            | f"files of {name}" >> Planned(told_nothing(_files, place, name))
+            | f"files of {name}" >> WaitThen(_files, place, name)
             | f"spread {name}" >> beam.Reshuffle()
             | f"rows of {name}" >> beam.FlatMap(partial(_rows, storage))
             for name in ("matches", "groups", "failures")
@@ -147,7 +147,7 @@ class _Place:
         return Sides(described, described)
 
     def candidate_job(self) -> CandidateJob:
-        """What is merged."""
+        """The merging of both channels."""
         channels, search = self.settings.channels, "search"
         neighbors = self.numbered(search, "descriptors", "neighbors", suffix="spill")
         votes = self.numbered(search, "keypoints", "votes", suffix="npz")
@@ -168,7 +168,7 @@ class _Place:
         )
 
     def match_work(self) -> list[MatchWork]:
-        """What is verified."""
+        """The parts of candidates to verify."""
         pairs = self.numbered("pairs", suffix="npz")
         return list(zip(range(self.parts), self.numbered("candidates"), pairs, strict=True))
 
@@ -200,7 +200,7 @@ class _Place:
         return found
 
     def group_job(self) -> GroupJob:
-        """What is grouped."""
+        """The grouping of the matches."""
         return GroupJob(
             storage=self.storage,
             folder=self.folder,

@@ -1,4 +1,4 @@
-"""Descriptors → neighbours: an index of the references, asked with the queries."""
+"""Descriptors → neighbours: the references are indexed, and the queries searched in the index."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.workers.processes import Processes
 
 
 @dataclass(frozen=True)
 class DescriptorSearch:
-    """What is searched in what, and where.
-
-    index_folder, folder: of the index, and of what is found; model: identity of what made the
-    descriptors; index_is_there: whether it is finished already.
+    """A search of descriptors. index_folder, folder: of the index, and of the results; model:
+    identity of what made the descriptors; index_is_there: whether it is finished already.
     """
 
     storage: Storage
@@ -41,20 +39,20 @@ class DescriptorSearch:
     index_is_there: bool = False
 
     def index_job(self) -> IndexJob:
-        """What the index is made of."""
+        """How the index is built."""
         references = self.sides.references
         vectors = partial(sum, RowCounts(self.storage, references.descriptors))
         read = DescriptorReader(self.storage, references)
         return IndexJob(self.storage, self.index_folder, read, vectors, self.index, self.model)
 
     def search_job(self) -> SearchJob:
-        """What the index is asked."""
+        """How the index is searched."""
         read = DescriptorReader(self.storage, self.sides.queries)
         return SearchJob(self.storage, self.folder, read, self.index_folder, self.options)
 
 
 class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
-    """None, once descriptors are there → None, and (part number, URI) of neighbours files."""
+    """None, once the descriptors exist → (part number, URI) of neighbours files, and None."""
 
     def __init__(self, search: DescriptorSearch, processes: Processes | None = None) -> None:
         super().__init__()
@@ -66,12 +64,12 @@ class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
         if not search.index_is_there:
             start = (
                 start
-                | "references" >> Given(list(enumerate(search.sides.references.descriptors)))
+                | "references" >> Elements(list(enumerate(search.sides.references.descriptors)))
                 | "index" >> DescriptorsToShards(search.index_job(), processes)
             )
         found: PCollection[Part] = (
             start
-            | "queries" >> Planned(told_nothing(enumerate, search.sides.queries.descriptors))
+            | "queries" >> WaitThen(enumerate, search.sides.queries.descriptors)
             | "search" >> ShardsToNeighbors(search.search_job(), processes)
         )
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -15,14 +14,13 @@ from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
-from copydetect.transforms.planned import Planned
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import GatherThen
 from copydetect.workers.processes import Processes
 
 
 class DescriptorsToShards(beam.PTransform[Any, Any]):
-    """(part number, URI) → the folder of the finished index, one element, and None.
+    """(part number, URI) of vectors → the folder of the finished index, one element, and None.
 
     Every step leaves files under the job's folder and finds those that are there: the same
     transform run again continues a build that was interrupted.
@@ -34,22 +32,15 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
-        job = self._job
-        processes = self._processes
-        sample = WorkOnParts(_Sampler(job).sample, processes)
-        route = WorkOnParts(_Router(job).route, processes)
-        build = WorkOnParts(_Builder(job).build, processes)
+        job, processes = self._job, self._processes
         folder: PCollection[str] = (
             parts
-            | "SpreadSample" >> Spread(processes)
-            | "Sample" >> beam.ParDo(sample)
-            | "Train" >> Planned(partial(_train, job))
-            | "SpreadParts" >> Spread(processes)
-            | "Route" >> beam.ParDo(route)
-            | "Plan" >> Planned(partial(_plan, job))
-            | "SpreadShards" >> Spread(processes)
-            | "Build" >> beam.ParDo(build)
-            | "Commit" >> Planned(partial(_commit, job))
+            | "Sample" >> OnWorkers(_Sampler(job).sample, processes)
+            | "Train" >> GatherThen(_train, job)
+            | "Route" >> OnWorkers(_Router(job).route, processes)
+            | "Plan" >> GatherThen(_plan, job)
+            | "Build" >> OnWorkers(_Builder(job).build, processes)
+            | "Commit" >> GatherThen(_commit, job)
         )
         return folder
 
@@ -73,7 +64,7 @@ class _Sampler:
 
 
 class _Router:
-    """Sends the vectors of parts to their lists, in whatever process it is."""
+    """Sends the vectors of parts to their lists; each process loads the partition once."""
 
     def __init__(self, job: IndexJob) -> None:
         self._job = job
@@ -87,7 +78,7 @@ class _Router:
 
 
 class _Builder:
-    """Builds shards, in whatever process it is."""
+    """Builds shards; each process loads the plan once."""
 
     def __init__(self, job: IndexJob) -> None:
         self._job = job

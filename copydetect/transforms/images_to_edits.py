@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -19,7 +18,7 @@ from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import Count, RunInProcesses
 from copydetect.types import Failure, ImageRef, Pixels
 from copydetect.workers.processes import Processes
 
@@ -29,7 +28,7 @@ _BYTES_TOGETHER = 32 << 20
 
 @dataclass(frozen=True)
 class EditsJob:
-    """What the stage works with. images: folder of the copies; folder: that of the part files;
+    """How copies are made, and where. images: folder of the copies; folder: of the part files;
     others: pictures to paste with."""
 
     storage: Storage
@@ -52,8 +51,8 @@ class _Others(list[Pixels]):
 
 
 class ImagesToEdits(beam.PTransform[Any, Any]):
-    """URIs of listing files, and None → part numbers, once the copies of the part's images are
-    written, and None.
+    """URIs of listing files → part numbers, once the copies of the part's images are written. None
+    is passed on.
 
     parts: how many there are; wanted: those still to be done.
     """
@@ -71,12 +70,12 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        edited: PCollection[Edited] = (
+        parts: PCollection[int] = (
             uris
             | "parts" >> self._gather
-            | "edit" >> beam.ParDo(WorkOnParts(_PartEditor(self._job).edit, self._processes))
+            | "edit" >> beam.ParDo(RunInProcesses(_PartEditor(self._job).edit, self._processes))
+            | "count" >> beam.ParDo(Count("copydetect", "copies_made", "images_failed"))
         )
-        parts: PCollection[int] = edited | "count" >> beam.ParDo(_CountCopies())
         return parts
 
 
@@ -84,23 +83,8 @@ Edited = tuple[int, int, int]
 """A part's number, how many copies were made of its images, and how many of these failed."""
 
 
-class _CountCopies(beam.DoFn):
-    def __init__(self) -> None:
-        self._copies = Metrics.counter("copydetect", "copies_made")
-        self._failures = Metrics.counter("copydetect", "images_failed")
-
-    def process(self, edited: Edited | None) -> Iterator[int | None]:
-        if edited is None:
-            yield None
-            return
-        part, copies, failures = edited
-        self._copies.inc(copies)
-        self._failures.inc(failures)
-        yield part
-
-
 class _PartEditor:
-    """Edits parts, in whatever process it is."""
+    """Edits parts; each process loads the other pictures once."""
 
     def __init__(self, job: EditsJob) -> None:
         self._job = job

@@ -12,7 +12,7 @@ from copydetect import runs, tables
 from copydetect.inputs.listing import LISTING, list_images
 from copydetect.inputs.sources import Source, Sources, read_source
 from copydetect.storage.files import Storage
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.types import Role
 from copydetect.workers.processes import Processes
 
@@ -23,8 +23,8 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 
 
 class ImagesToRefs(beam.PTransform[Any, Any]):
-    """The pieces of an input → the URIs of listing files, one per piece, rows of `ListedImage`; and
-    None, see `planned`."""
+    """The pieces of an input → the URIs of listing files, one per piece, with rows of
+    `ListedImage`; and None, see `waiting`."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class PiecesToRefs(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, pieces: PCollection[tuple[int, Source]]) -> PCollection[str]:
-        work = WorkOnParts(self._lister.list, self._processes)
+        work = RunInProcesses(self._lister.list, self._processes)
         uris: PCollection[str] = pieces | "list and hash" >> beam.ParDo(work)
         return uris
 
 
 @dataclass(frozen=True)
 class _Lister:
-    """Lists and hashes pieces, in whatever process it is."""
+    """Lists and hashes pieces of an input."""
 
     storage: Storage
     role: Role

@@ -1,5 +1,5 @@
-"""Local features → votes: an index of the references' features, asked with the queries' features
-and with those of their mirror images."""
+"""Local features → votes: the features of the references are indexed, and those of the queries and
+of their mirror images searched in the index."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes, VoteJob
-from copydetect.transforms.planned import Given, Planned, told_nothing
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import Elements, WaitThen
 from copydetect.workers.processes import Processes
 
 
 @dataclass(frozen=True)
 class KeypointSearch:
-    """What is searched in what, and where.
-
-    index_folder, folder: of the index, and of what is found; index_is_there: whether it is finished
-    already.
+    """A search of local features. index_folder, folder: of the index, and of the results;
+    index_is_there: whether it is finished already.
     """
 
     storage: Storage
@@ -49,7 +47,7 @@ class KeypointSearch:
         return self.sides.symmetric
 
     def index_job(self) -> IndexJob:
-        """What the index is made of."""
+        """How the index is built."""
         quantiser, references = load_quantiser(), self.sides.references
         return IndexJob(
             storage=self.storage,
@@ -63,7 +61,7 @@ class KeypointSearch:
         )
 
     def vote_job(self) -> VoteJob:
-        """How what is found becomes votes."""
+        """How neighbours become votes."""
         return VoteJob(
             storage=self.storage,
             files=self.sides.queries,
@@ -75,7 +73,7 @@ class KeypointSearch:
         )
 
     def search_job(self, mirrored: bool) -> SearchJob:
-        """What the index is asked."""
+        """How the index is searched."""
         return SearchJob(
             self.storage,
             runs.join(self.folder, "mirrored" if mirrored else "upright"),
@@ -88,7 +86,7 @@ class KeypointSearch:
 
 
 class KeypointsToVotes(beam.PTransform[Any, Any]):
-    """One element, once local features are there → the URIs of votes files, and None."""
+    """None, once the local features exist → the URIs of votes files, and None."""
 
     def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
         super().__init__()
@@ -100,19 +98,19 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
         if not search.index_is_there:
             start = (
                 start
-                | "references" >> Given(list(enumerate(search.sides.references.keypoints)))
+                | "references" >> Elements(list(enumerate(search.sides.references.keypoints)))
                 | "index" >> DescriptorsToShards(search.index_job(), processes)
             )
         queries = search.sides.queries
         for name, flipped in (("upright", False), ("mirrored", True)):
             start = (
                 start
-                | f"{name} queries" >> Planned(told_nothing(enumerate, queries.keypoints))
+                | f"{name} queries" >> WaitThen(enumerate, queries.keypoints)
                 | name >> ShardsToNeighbors(search.search_job(flipped), processes)
             )
         votes: PCollection[str] = (
             start
-            | "parts" >> Planned(told_nothing(range, queries.parts))
+            | "parts" >> WaitThen(range, queries.parts)
             | "vote" >> NeighborsToVotes(search.vote_job(), processes)
         )
         return votes

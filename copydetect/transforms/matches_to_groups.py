@@ -1,4 +1,4 @@
-"""Matches → groups of copies: what families say of their pairs, what connects them, who is kept."""
+"""Matches → groups of copies: families are judged, groups connected, and the kept images chosen."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from copydetect.grouping.group_job import (
 from copydetect.parts import Sides
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories
-from copydetect.transforms.planned import Planned, told_nothing
+from copydetect.transforms.waiting import WaitThen
 from copydetect.verification.whole_families import NAMES
 from copydetect.workers.processes import Processes
 
 
 class MatchesToGroups(beam.PTransform[Any, Any]):
-    """Whatever is there when all pairs are verified, and None → None, once the groups are written.
+    """None, once all pairs are verified → None, once the groups are written.
 
-    sides: where the images are that are compared. Few pairs are looked at here; which they are is
-    decided on one worker, and they are spread over all.
+    sides: the images to compare. Only few further pairs are verified here: one worker decides
+    which, and all workers verify them.
     """
 
     def __init__(self, job: GroupJob, sides: Sides, processes: Processes | None = None) -> None:
@@ -45,36 +45,25 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
         for family, name in NAMES.items():
             done = (
                 done
-                | f"{name} pairs" >> Planned(told_nothing(pairs_of_families, job, family))
+                | f"{name} pairs" >> WaitThen(pairs_of_families, job, family)
                 | f"{name} verdicts" >> self._verify(runs.join(job.families_folder, name), family)
             )
-        done = done | "judge" >> Planned(told_nothing(_no_more, judge_step, job))
+        done = done | "judge" >> WaitThen(judge_step, job)
         for name in ROUNDS:
             done = (
                 done
-                | f"{name} pairs" >> Planned(told_nothing(pairs_of_round, job, name))
+                | f"{name} pairs" >> WaitThen(pairs_of_round, job, name)
                 | f"{name} verdicts" >> self._verify(job.round_folder(name))
             )
             if name == CONNECTED:
                 look = CopiesToHistories(
                     job.storage, job.histories_folder, job.decoding, self._processes
                 )
-                done = (
-                    done
-                    | "copies" >> Planned(told_nothing(copies_to_look_at, job))
-                    | "look back" >> look
-                )
-        grouped: PCollection[Any] = done | "group" >> Planned(
-            told_nothing(_no_more, group_step, job)
-        )
+                done = done | "copies" >> WaitThen(copies_to_look_at, job) | "look back" >> look
+        grouped: PCollection[Any] = done | "group" >> WaitThen(group_step, job)
         return grouped
 
     def _verify(self, folder: str, family: bool | None = None) -> CandidatesToMatches:
         job = self._job
         options = replace(job.verifying, family=family)
         return CandidatesToMatches(job.storage, self._sides, options, folder, self._processes)
-
-
-def _no_more(step: Any, job: GroupJob) -> tuple[()]:
-    step(job)
-    return ()

@@ -1,8 +1,8 @@
-"""What both channels found → candidates, one file per part of the queries."""
+"""Neighbours and votes → candidates, one file per part of the queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,16 +18,15 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
-from copydetect.transforms.planned import Planned
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
     """Numbers of the parts of the queries → the URIs of the candidates tables, and None.
 
-    Each step waits for the one before on all parts; what travels between parts goes through files.
+    Each step waits until the one before has done all parts. Parts exchange data through files.
     """
 
     def __init__(self, job: CandidateJob, processes: Processes | None = None) -> None:
@@ -36,47 +35,28 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
+        job = self._job
         uris: PCollection[str] = (
             parts
-            | "Parts" >> self._planned(_described_parts)
-            | "Describe" >> self._work(_describe)
-            | "Sides" >> self._planned(_sides)
-            | "Find" >> self._work(found_step)
-            | "DensityScale" >> self._planned(_with_scale)
-            | "Crowd" >> self._work(_crowd)
-            | "Densities" >> self._planned(_blocks)
-            | "Score" >> self._work(_score)
-            | "Scored" >> self._planned(_parts)
-            | "Collect" >> self._work(collect_step)
+            | "Parts" >> WaitThen(job.described_parts)
+            | "Describe" >> self._on_workers(_describe)
+            | "Sides" >> GatherThen(_sides, job)
+            | "Find" >> self._on_workers(found_step)
+            | "DensityScale" >> WaitThen(_with_scale, job)
+            | "Crowd" >> self._on_workers(_crowd)
+            | "Densities" >> WaitThen(_blocks, job)
+            | "Score" >> self._on_workers(_score)
+            | "Scored" >> WaitThen(_parts, job)
+            | "Collect" >> self._on_workers(collect_step)
         )
         return uris
 
-    def _planned(self, plan: Callable[[CandidateJob, list[Any]], Iterable[Any]]) -> Planned:
-        return Planned(partial(plan, self._job))
-
-    def _work(self, step: Callable[[CandidateJob, Any], Any]) -> _Work:
-        return _Work(WorkOnParts(partial(step, self._job), self._processes), self._processes)
+    def _on_workers(self, step: Callable[[CandidateJob, Any], Any]) -> OnWorkers:
+        return OnWorkers(partial(step, self._job), self._processes)
 
 
-class _Work(beam.PTransform[Any, Any]):
-    """One step on all parts, spread over workers."""
-
-    def __init__(self, work: WorkOnParts, processes: Processes) -> None:
-        super().__init__()
-        self._work = work
-        self._processes = processes
-
-    def expand(self, parts: PCollection[Any]) -> PCollection[Any]:
-        done: PCollection[Any] = parts | Spread(self._processes) | beam.ParDo(self._work)
-        return done
-
-
-def _parts(job: CandidateJob, _: list[Any]) -> range:
+def _parts(job: CandidateJob) -> range:
     return range(job.proposals.queries.parts)
-
-
-def _described_parts(job: CandidateJob, _: list[int]) -> list[tuple[int, int]]:
-    return job.described_parts()
 
 
 def _describe(job: CandidateJob, work: tuple[int, int]) -> tuple[tuple[int, int], int]:
@@ -85,19 +65,19 @@ def _describe(job: CandidateJob, work: tuple[int, int]) -> tuple[tuple[int, int]
 
 def _sides(job: CandidateJob, described: list[tuple[tuple[int, int], int]]) -> range:
     sides_step(job, described)
-    return _parts(job, [])
+    return _parts(job)
 
 
-def _with_scale(job: CandidateJob, _: list[int]) -> list[tuple[int, DensityScale]]:
+def _with_scale(job: CandidateJob) -> list[tuple[int, DensityScale]]:
     scale = scale_step(job)
-    return [(part, scale) for part in _parts(job, [])]
+    return [(part, scale) for part in _parts(job)]
 
 
 def _crowd(job: CandidateJob, work: tuple[int, DensityScale]) -> None:
     crowd_step(job, *work)
 
 
-def _blocks(job: CandidateJob, _: list[Any]) -> list[tuple[int, DensityScale]]:
+def _blocks(job: CandidateJob) -> list[tuple[int, DensityScale]]:
     densities_step(job)
     scale = scale_step(job)
     return [(block, scale) for block in range(job.blocks)]

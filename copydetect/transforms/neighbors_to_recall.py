@@ -1,4 +1,4 @@
-"""What a search found → its recall: a few of its queries are also answered exactly."""
+"""A finished search → its recall: a few of its queries are also answered exactly."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from copydetect.search.recall_job import (
     recall_step,
     sample_step,
 )
-from copydetect.transforms.planned import Planned, told_nothing
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import WaitThen
 from copydetect.workers.processes import Processes
 
 
 class NeighborsToRecall(beam.PTransform[Any, Any]):
-    """Whatever is there when the search is done, and None → None, once the job's figures are
-    written."""
+    """None, once the search is done → None, once its figures are written."""
 
     def __init__(self, job: RecallJob, processes: Processes | None = None) -> None:
         super().__init__()
@@ -35,24 +33,19 @@ class NeighborsToRecall(beam.PTransform[Any, Any]):
 
     def expand(self, searched: PCollection[Any]) -> PCollection[Any]:
         job, processes, worker = self._job, self._processes, _Worker(self._job)
-        sampled = (
+        measured: PCollection[Any] = (
             searched
-            | "queries" >> Planned(told_nothing(parts_to_sample, job))
-            | "spread queries" >> Spread(processes)
-            | "sample" >> beam.ParDo(WorkOnParts(worker.sample, processes))
+            | "queries" >> WaitThen(parts_to_sample, job)
+            | "sample" >> OnWorkers(worker.sample, processes)
+            | "references" >> WaitThen(parts_to_search, job)
+            | "answer exactly" >> OnWorkers(worker.answer, processes)
+            | "measure" >> WaitThen(recall_step, job)
         )
-        answered = (
-            sampled
-            | "references" >> Planned(told_nothing(parts_to_search, job))
-            | "spread references" >> Spread(processes)
-            | "answer exactly" >> beam.ParDo(WorkOnParts(worker.answer, processes))
-        )
-        measured: PCollection[Any] = answered | "measure" >> Planned(told_nothing(_measure, job))
         return measured
 
 
 class _Worker:
-    """Works on parts, in whatever process it is."""
+    """Works on parts; each process loads the partition once."""
 
     def __init__(self, job: RecallJob) -> None:
         self._job = job
@@ -67,8 +60,3 @@ class _Worker:
     def _partition(self) -> Partition:
         partition: Partition = self._shared.acquire(self._job.partition)
         return partition
-
-
-def _measure(job: RecallJob) -> tuple[()]:
-    recall_step(job)
-    return ()

@@ -13,18 +13,15 @@ from copydetect.search.neighbors import neighbors_uri
 from copydetect.search.vote_parts import vote_part, votes_uri, write_votes
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.workers.processes import Processes
 
 
 @dataclass(frozen=True)
 class VoteJob:
-    """What votes, and where.
-
-    files: of the queries; upright, mirrored: folders of finished searches, of their features and of
-    those of their mirror images; exclude_self: whether an image does not vote for itself; folder:
-    the votes are below it.
+    """The voting of local features. files: of the queries; upright, mirrored: folders of finished
+    searches, of their features and of those of their mirror images; exclude_self: whether an image
+    does not vote for itself; folder: the votes are below it.
     """
 
     storage: Storage
@@ -36,7 +33,7 @@ class VoteJob:
     folder: str
 
     def vote(self, part: int) -> str:
-        """Let the hits of a part vote; the URI of its votes."""
+        """Count the votes of a part; returns the URI of their file."""
         uri = votes_uri(self.folder, part)
         if not self.storage.is_whole(uri):
             votes = vote_part(
@@ -61,6 +58,5 @@ class NeighborsToVotes(beam.PTransform[Any, Any]):
         self._processes = processes or Processes()
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
-        work = WorkOnParts(self._job.vote, self._processes)
-        uris: PCollection[str] = parts | "spread" >> Spread(self._processes) | beam.ParDo(work)
+        uris: PCollection[str] = parts | "vote" >> OnWorkers(self._job.vote, self._processes)
         return uris

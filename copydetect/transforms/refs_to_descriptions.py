@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -23,7 +22,7 @@ from copydetect.options import Channel
 from copydetect.parts import part_uri
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import Count, RunInProcesses
 from copydetect.types import Role
 from copydetect.workers.processes import Processes, WorkerError
 
@@ -60,12 +59,12 @@ class DescriberSetup:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """What candidates can be found by."""
+        """The channels that candidates can be found by."""
         chosen: dict[Channel, bool] = {"descriptor": bool(self.model), "local": self.local}
         return tuple(channel for channel, wanted in chosen.items() if wanted)
 
     def of(self, role: Role) -> DescriberSetup:
-        """What images of this role need: what is searched has fewer views than what is asked."""
+        """The setup for images of this role: references have fewer views than queries."""
         if role != "reference":
             return self
         views = self.options.views.of_references()
@@ -86,7 +85,8 @@ class DescriberSetup:
 
 
 class RefsToDescriptions(beam.PTransform[Any, Any]):
-    """URIs of listing files, and None → part numbers, once the part's files are written, and None.
+    """URIs of listing files → part numbers, once the files of the part are written. None is passed
+    on.
 
     parts: how many there are; wanted: those still to be described.
     """
@@ -108,34 +108,19 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
         describer = self._describer
-        describe = WorkOnParts(describer.describe, self._processes, describer.mend)
-        described: PCollection[Described] = (
+        describe = RunInProcesses(describer.describe, self._processes, describer.mend)
+        parts: PCollection[int] = (
             uris
             | "parts" >> self._gather
             | "no deadly" >> beam.Map(_with_no_deadly)
             | "describe" >> beam.ParDo(describe)
+            | "count" >> beam.ParDo(Count("copydetect", "images_described", "images_failed"))
         )
-        parts: PCollection[int] = described | "count" >> beam.ParDo(_CountImages())
         return parts
 
 
 def _with_no_deadly(part: tuple[int, list[ListedRows]] | None) -> PartWork | None:
     return None if part is None else (*part, frozenset())
-
-
-class _CountImages(beam.DoFn):
-    def __init__(self) -> None:
-        self._images = Metrics.counter("copydetect", "images_described")
-        self._failures = Metrics.counter("copydetect", "images_failed")
-
-    def process(self, described: Described | None) -> Iterator[int | None]:
-        if described is None:
-            yield None
-            return
-        part, images, failures = described
-        self._images.inc(images)
-        self._failures.inc(failures)
-        yield part
 
 
 def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage) -> bool:
@@ -148,7 +133,7 @@ def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage
 
 
 class _PartDescriber:
-    """Describes parts, in whatever process it is."""
+    """Describes parts; each process loads the models once."""
 
     def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
         self._storage = storage
@@ -174,7 +159,7 @@ class _PartDescriber:
         return not describe_part(self._storage, [image], self._load()).failures.num_rows
 
     def mend(self, work: PartWork) -> PartWork:
-        """The part with those contents named that end a process by themselves."""
+        """The part with the SHA-256 of those files that crash a process even alone."""
         part, rows, _ = work
         families = byte_identical(unpacked(rows))
         deadly = (twins[0].sha256 for twins in families if self._is_deadly(twins))

@@ -19,8 +19,8 @@ _NO_PART = -1
 
 
 class RefsToParts(beam.PTransform[Any, Any]):
-    """URIs of listing files, and None → (part number, `ListedRows` of its images), for every wanted
-    part, and None.
+    """URIs of listing files → (part number, `ListedRows` of its images) for every wanted part. None
+    is passed on.
 
     parts: how many there are; wanted: those still to be worked on.
     """

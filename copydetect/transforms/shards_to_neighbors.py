@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
@@ -23,9 +20,8 @@ from copydetect.search.queries import (
     save_search_plan,
 )
 from copydetect.search.searching import SearchJob, query_step
-from copydetect.transforms.planned import Planned
-from copydetect.transforms.spread import Spread
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import Count, OnWorkers
+from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
@@ -45,21 +41,16 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         job = searcher.job
         merged: PCollection[Part] = (
             parts
-            | "SpreadParts" >> Spread(processes)
-            | "Route" >> beam.ParDo(WorkOnParts(searcher.route, processes))
-            | "Plan" >> Planned(partial(_plan, job))
-            | "SpreadTasks" >> Spread(processes)
-            | "Search" >> beam.ParDo(WorkOnParts(searcher.search, processes))
-            | "Searched" >> Planned(partial(_parts_with_floors, job))
-            | "SpreadFloors" >> Spread(processes)
-            | "Floors" >> beam.ParDo(WorkOnParts(searcher.floors, processes))
-            | "OtherShards" >> Planned(partial(_tasks_of_round, job, 1))
-            | "SpreadOthers" >> Spread(processes)
-            | "SearchOthers" >> beam.ParDo(WorkOnParts(searcher.search, processes))
-            | "SearchedAll" >> Planned(partial(_parts, job))
-            | "SpreadMerge" >> Spread(processes)
-            | "Merge" >> beam.ParDo(WorkOnParts(searcher.merge, processes))
-            | "Count" >> beam.ParDo(_Count())
+            | "Route" >> OnWorkers(searcher.route, processes)
+            | "Plan" >> GatherThen(_plan, job)
+            | "Search" >> OnWorkers(searcher.search, processes)
+            | "Searched" >> WaitThen(_parts_with_floors, job)
+            | "Floors" >> OnWorkers(searcher.floors, processes)
+            | "OtherShards" >> WaitThen(_tasks_of_round, job, 1)
+            | "SearchOthers" >> OnWorkers(searcher.search, processes)
+            | "SearchedAll" >> WaitThen(_parts, job)
+            | "Merge" >> OnWorkers(searcher.merge, processes)
+            | "Count" >> beam.ParDo(Count("search", "neighbors", "saturated_queries"))
         )
         return merged
 
@@ -77,7 +68,7 @@ Merged = tuple[int, str, int, int]
 
 
 class _Searcher:
-    """Routes queries, searches shards and merges results, in whatever process it is."""
+    """Routes queries, searches shards and merges results; each process opens the index once."""
 
     def __init__(self, job: SearchJob) -> None:
         self.job = job
@@ -116,38 +107,23 @@ class _Searcher:
         )
 
 
-class _Count(beam.DoFn):
-    def __init__(self) -> None:
-        self._pairs = Metrics.counter("search", "neighbors")
-        self._saturated = Metrics.counter("search", "saturated_queries")
-
-    def process(self, merged: Merged | None) -> Iterator[Part | None]:
-        if merged is None:
-            yield None
-            return
-        number, uri, pairs, saturated = merged
-        self._pairs.inc(pairs)
-        self._saturated.inc(saturated)
-        yield number, uri
-
-
 def _plan(job: SearchJob, spills: list[str]) -> list[Task]:
     """Plan the search of routed parts; the tasks of the first round."""
     index = load_index(job.storage, job.index_folder)
     save_search_plan(job.storage, job.folder, plan_search(job.storage, spills, index))
-    return _tasks_of_round(job, 0, [])
+    return _tasks_of_round(job, 0)
 
 
-def _tasks_of_round(job: SearchJob, wanted: int, _: list[Any]) -> list[Task]:
+def _tasks_of_round(job: SearchJob, wanted: int) -> list[Task]:
     tasks = load_search_plan(job.storage, job.folder).tasks(job.options)
     return [task for task in tasks if task[0] == wanted]
 
 
-def _parts(job: SearchJob, _: list[Any]) -> list[int]:
+def _parts(job: SearchJob) -> list[int]:
     return list(range(len(load_search_plan(job.storage, job.folder).uris)))
 
 
-def _parts_with_floors(job: SearchJob, searched: list[Any]) -> list[int]:
+def _parts_with_floors(job: SearchJob) -> list[int]:
     """The parts of queries, where other shards are to be searched, too."""
     shards = load_index(job.storage, job.index_folder).shards
-    return _parts(job, searched) if len(shards) > 1 else []
+    return _parts(job) if len(shards) > 1 else []

@@ -1,4 +1,4 @@
-"""an alignment of two images → do their pixels agree, and where.
+"""an alignment of two images → where their pixels agree.
 
 The finer image is warped to the coarser one's resolution and both are compared in square cells.
 Inside a cell, normalised correlation ignores gain and offset (a tone curve, lost colour); one step
@@ -63,7 +63,7 @@ class Overlap:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What each cell says, all (rows, columns) float32.
+    """The measurements of each cell, all (rows, columns) float32.
 
     correlation: −1…1; query_std, reference_std: contrast in grey levels; area: 0…1, the part of the
     cell inside both images; shift_px: (rows, columns, 2), displacement left between them.
@@ -105,7 +105,8 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """What each cell says of what a blur of a few px takes away, all (rows, columns) float32.
+    """The measurements of each cell on fine details, those that a blur of a few px removes, all
+    (rows, columns) float32.
 
     correlation: −1…1; contrast_ratio: log2 of the query's fine contrast over the reference's, gain
     taken out.
@@ -196,7 +197,7 @@ def compare(pair: Overlap) -> Cells:
 
 
 def compare_details(pair: Overlap, cells: Cells) -> Details:
-    """The same of what a blur of a few px takes away."""
+    """The same for fine details: what a blur of a few px removes."""
     cell, inside = pair.cell_px, pair.inside
     count = np.maximum(cells.area * (cell * cell), 1)
     query = (pair.query - cv2.GaussianBlur(pair.query, (0, 0), 1.5)) * inside
@@ -250,11 +251,14 @@ def refine(
 def _sharpness(grey: Floats, pair: Overlap) -> float:
     """Gradient energy over contrast, both inside the overlap; gain cancels out."""
     inside = pair.inside[:-1, :-1]
-    across = (grey[:-1, 1:] - grey[:-1, :-1]) * inside
-    down = (grey[1:, :-1] - grey[:-1, :-1]) * inside
     count = max(float(pair.inside.sum()), 1.0)
-    centred = (grey - float((grey * pair.inside).sum()) / count) * pair.inside
-    energy = float(np.vdot(across, across)) + float(np.vdot(down, down))
+    energy = 0.0
+    for beside in (grey[:-1, 1:], grey[1:, :-1]):
+        step = beside - grey[:-1, :-1]
+        step *= inside
+        energy += float(np.vdot(step, step))
+    centred = grey - float(np.vdot(grey, pair.inside)) / count
+    centred *= pair.inside
     return math.sqrt(energy / (float(np.vdot(centred, centred)) + count))
 
 

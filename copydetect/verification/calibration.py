@@ -1,4 +1,5 @@
-"""What a decision says of a pair → the probability that it is a copy, and where to cut.
+"""The confidence of a pair → the probability that it is a copy, and the threshold for a wanted
+precision.
 
     confidence, score → logistic regression (→ isotonic steps) → P(copy) → threshold for a precision
 
@@ -108,7 +109,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A map to probabilities, and its measured operating points.
+    """A map from confidence to probability, and its measured operating points.
 
     points: ascending in threshold, precision and descending in recall; decision: digest of the
     decision's file that it belongs to; channels: of the search that made the scores, none where
@@ -236,4 +237,4 @@ def _parsed(data: bytes, uri: str) -> Calibration:
     try:
         return parse_as(Calibration, data)
     except ValueError as error:
-        raise InputError(f"{uri} is no calibration of copydetect: {error}") from error
+        raise InputError(f"{uri} is not a calibration of copydetect: {error}") from error

@@ -51,7 +51,7 @@ def load_decision(path: Path = BUNDLED_DECISION) -> Decision:
         trees = BoostedTrees.parse(stored, NAMES)
         return Decision(trees, float(stored["slope"]), float(stored["intercept"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{path} is no decision: {error}") from error
+        raise ModelError(f"{path} is not a decision: {error}") from error
 
 
 def explain(evidence: Evidence | None, is_copy: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -133,15 +133,7 @@ def measure(
     }
     if _may_be_chance(values):
         return None
-    refined = Alignment(
-        matrix,
-        alignment.model,
-        alignment.mirrored,
-        alignment.inliers,
-        alignment.matches,
-        alignment.error_px,
-        alignment.inlier_query_px,
-    )
+    refined = replace(alignment, matrix=matrix)
     return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, pair, cells)
 
 
@@ -317,10 +309,10 @@ def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) 
     both = ~np.isnan(first[..., 0]) & ~np.isnan(second[..., 0])
     if both.sum() < 30:
         return math.nan
-    a, b = first[both], second[both]
-    if min(a.std(axis=0).max(), b.std(axis=0).max()) < 3:
+    a, b = (one[both] - one[both].mean(axis=0) for one in (first, second))
+    if min(np.einsum("ij,ij->j", one, one).max() for one in (a, b)) < 3**2 * len(a):
         return math.nan
-    return _correlation(a - a.mean(axis=0), b - b.mean(axis=0))
+    return _correlation(a, b)
 
 
 def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ what moved or was drawn over does not count.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,12 @@ from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
-_STEPS = 2
-_LARGE_PX = 640
-"""Longer frames are halved to fit the motion: thousands of places make up for it."""
+_STEPS = 4
+_ALIGNED_PX = 448
+"""The longest side at which the motion is fitted: hundreds of places make up for less detail."""
 _REACH_PX = 8.0
-_DONE_PX = 0.15
+_DONE_PX = 0.4
+"""Of the corner that a step moves farthest: what the next step would move is far less."""
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
@@ -38,6 +40,7 @@ _IN_X = np.array([[0, 1, 2, 6, 7], [1, 2, 0, 3, 4]])
 _IN_Y = np.array([[3, 4, 5, 6, 7], [1, 2, 0, 4, 5]])
 _TONE_LEVELS = 32
 _FEWEST_OF_LEVEL = 12
+_NEAREST_LEVEL = np.rint(np.arange(256) / 255 * (_TONE_LEVELS - 1)).astype(np.int64)
 _TONE_STRIDE = 2
 _SMALLEST_FLOW_PX = 40
 """Below 32 px OpenCV chooses its scales by the width alone, and breaks on what is low and wide."""
@@ -51,40 +54,40 @@ def align_finely(
     matrix: query working px → reference working px of these images; frame_px: the longest side at
     which they are compared.
     """
-    pair = overlap(matrix, query, reference, frame_px)
-    if pair is None:
-        return None
     for _ in range(_STEPS):
-        step = _motion(pair)
-        if step is None:
+        pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
+        step = _motion(pair) if pair else None
+        if pair is None or step is None:
             break
         moved = inverse(pair.reference_to_frame) @ step @ pair.to_frame
         moved = np.asarray(moved / moved[2, 2], np.float64)
-        refined = overlap(moved, query, reference, frame_px)
-        if refined is None or not is_plausible(moved, query, reference):
+        if not is_plausible(moved, query, reference):
             break
-        matrix, largest = moved, _largest_step(step, pair)
-        pair = refined
-        if largest < _DONE_PX:
+        matrix = moved
+        if _largest_step(step, pair) < _DONE_PX:
             break
-    return matrix, pair
+    pair = overlap(matrix, query, reference, frame_px)
+    return None if pair is None else (matrix, pair)
 
 
-def flow_between(pair: Overlap, smooth: bool = True) -> Floats:
-    """(h, w, 2) px that each place of the query still has to move to lie on the reference.
+def flow_between(pair: Overlap, step: int = 1, smooth: bool = True) -> Floats:
+    """(⌈h / step⌉, ⌈w / step⌉, 2): how far each place of the query still has to move to lie on the
+    reference, in steps.
 
-    smooth: whether neighbouring places are made to agree, which takes half of the time.
+    step: in px, from one place to the next; smooth: whether neighbouring places are made to agree,
+    which takes half of the time.
     """
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     if not smooth:
         finder.setVariationalRefinementIterations(0)
-    height, width = pair.query.shape
-    if min(height, width) < _SMALLEST_FLOW_PX:
-        return np.zeros((height, width, 2), np.float32)
-    query, reference = (
-        np.clip(grey, 0, 255).astype(np.uint8) for grey in (pair.query, pair.reference)
-    )
+    height, width = (-(-side // step) for side in pair.query.shape)
     flow = np.zeros((height, width, 2), np.float32)
+    if min(height, width) < _SMALLEST_FLOW_PX:
+        return flow
+    query, reference = (
+        _levels(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA))
+        for grey in (pair.query, pair.reference)
+    )
     return np.asarray(finder.calc(query, reference, flow), np.float32)
 
 
@@ -96,22 +99,26 @@ def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
     """
     some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
     inside = pair.inside[some] > 0
-    query, reference = pair.query[some][inside], pair.reference[some][inside]
-    step = 255 / (_TONE_LEVELS - 1)
-    nearest = np.rint(np.clip(query, 0, 255) / step).astype(np.int64)
+    levels = _levels(pair.query)
+    seen, meant = levels[some][inside], pair.reference[some][inside]
+    nearest = _NEAREST_LEVEL[seen]
     count = np.bincount(nearest, minlength=_TONE_LEVELS)
-    seen = count >= _FEWEST_OF_LEVEL
-    if seen.sum() < 2:
+    enough = count >= _FEWEST_OF_LEVEL
+    if np.count_nonzero(enough) < 2:
         return pair, 0.0
-    known, meant = (
-        np.bincount(nearest, values, _TONE_LEVELS)[seen] / count[seen]
-        for values in (query, reference)
+    known, wanted = (
+        np.bincount(nearest, values, _TONE_LEVELS)[enough] / count[enough]
+        for values in (pair.query[some][inside], meant)
     )
-    curve = np.interp(np.arange(256), known, meant).astype(np.float32)
-    toned = curve[np.clip(pair.query + 0.5, 0, 255).astype(np.uint8)]
-    left = float(((reference - toned[some][inside]) ** 2).mean())
-    explained = 1 - left / max(float(reference.var()), 1.0)
-    return replace(pair, query=toned), max(explained, 0.0)
+    curve = np.interp(np.arange(256), known, wanted).astype(np.float32)
+    left = meant - curve[seen]
+    explained = 1 - float(np.vdot(left, left)) / len(left) / max(float(meant.var()), 1.0)
+    return replace(pair, query=np.asarray(cv2.LUT(levels, curve), np.float32)), max(explained, 0.0)
+
+
+def _levels(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The same in whole grey levels."""
+    return np.asarray(cv2.convertScaleAbs(np.maximum(grey, 0)), np.uint8)
 
 
 def steepness(grey: Floats) -> Floats:
@@ -124,40 +131,23 @@ def steepness(grey: Floats) -> Floats:
 def _motion(pair: Overlap) -> Matrix | None:
     """The motion of a plane in frame px that the flow asks for; None where too little says so."""
     toned, _ = with_one_tone(pair)
-    half = 2 if max(pair.query.shape) > _LARGE_PX else 1
-    toned = _reduced(toned, half)
     flow = flow_between(toned, smooth=False)  # the fit sees to that
     weight = np.minimum(steepness(toned.query), steepness(toned.reference))
-    near = cv2.magnitude(flow[..., 0], flow[..., 1]) < _REACH_PX / half
+    near = cv2.magnitude(flow[..., 0], flow[..., 1]) < _REACH_PX
     places = np.flatnonzero((weight > _STEEP) & (toned.inside > 0.99) & near)
     if len(places) < _FEWEST_PLACES:
         return None
     places = places[:: max(1, len(places) // _MOST_PLACES)]
     rows, columns = np.divmod(places, flow.shape[1])
     moved = flow[rows, columns]
-    scale = half * max(flow.shape[:2]) / 2
-    centre = half * np.array([flow.shape[1], flow.shape[0]]) / 2
-    # A px of the reduced frame has its centre in the middle of those that it was made from.
-    xy = (half * (np.stack([columns, rows], axis=1) + 0.5) - 0.5 - centre) / scale
-    fitted = _fit(xy, half * moved / scale, _ROBUST_PX / scale)
+    scale = max(flow.shape[:2]) / 2
+    centre = np.array([flow.shape[1], flow.shape[0]]) / 2
+    xy = (np.stack([columns, rows], axis=1) - centre) / scale
+    fitted = _fit(xy, moved / scale, _ROBUST_PX / scale)
     to_centre = np.array(
         [[1 / scale, 0, -centre[0] / scale], [0, 1 / scale, -centre[1] / scale], [0, 0, 1]]
     )
     return np.asarray(np.linalg.inv(to_centre) @ fitted @ to_centre, np.float64)
-
-
-def _reduced(pair: Overlap, factor: int) -> Overlap:
-    """The same frame with fewer px."""
-    if factor == 1:
-        return pair
-    height, width = pair.query.shape
-    size = (width // factor, height // factor)
-    cut = np.s_[: size[1] * factor, : size[0] * factor]
-    query, reference, inside = (
-        np.asarray(cv2.resize(one[cut], size, interpolation=cv2.INTER_AREA), np.float32)
-        for one in (pair.query, pair.reference, pair.inside)
-    )
-    return replace(pair, query=query, reference=reference, inside=inside)
 
 
 def _fit(
@@ -173,11 +163,14 @@ def _fit(
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y, to_x, to_y])
     found = np.zeros(8)
     found[[2, 5]] = np.median(moved, axis=0)
+    foretell = np.zeros((2, 8))
+    foretell[0, 6] = foretell[1, 7] = -1
     for step in range(_FIT_ROUNDS):
-        left_x = found[_IN_X[0]] @ terms[_IN_X[1]] - to_x
-        left_y = found[_IN_Y[0]] @ terms[_IN_Y[1]] - to_y
+        foretell[0, _IN_X[1]], foretell[1, _IN_Y[1]] = found[_IN_X[0]], found[_IN_Y[0]]
+        left = foretell @ terms
         reach = robust * max(1.0, 4.0 / (step + 1))
-        weight = 1 / (1 + (left_x**2 + left_y**2) / reach**2) ** 2
+        left *= left
+        weight = 1 / (1 + (left[0] + left[1]) / reach**2) ** 2
         sums = (terms * weight) @ terms.T
         normal = np.eye(8) * 1e-6 * len(x)
         normal[6:, 6:] += np.eye(2) * 0.02 * weight.sum()

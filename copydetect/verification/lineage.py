@@ -1,4 +1,4 @@
-"""a proven pair → which one is the copy (Jiang et al., ASL/NDEC).
+"""a proven pair → which of the two is the copy (Jiang et al., ASL/NDEC).
 
 A crop is a copy of the whole: there its surroundings go on beyond what is shared. A picture inside
 another one comes from outside of it: it breaks off where it was pasted. What was drawn over a
@@ -47,7 +47,8 @@ more than .27, of 209 originals of reduced ones 9 less than .2."""
 
 @dataclass(frozen=True)
 class Signs:
-    """What tells a copy, and what was done to it; 0 where it tells nothing.
+    """The signs of which image is the copy, and of what was done to it; 0 where a sign says
+    nothing.
 
     in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
     out of it. drawn, softer, greyer, resized: 1 where the query has something drawn over it, is

@@ -195,7 +195,7 @@ class PairImages:
 
 @dataclass(frozen=True)
 class MatchTables:
-    """What verifying one part gives: rows of `matches` and of `failures`."""
+    """The results of verifying one part: rows of `matches` and of `failures`."""
 
     matches: pa.Table
     failures: pa.Table
@@ -283,7 +283,7 @@ def opened_pairs(
 
 @dataclass(frozen=True)
 class _Verdict:
-    """A match with a calibrated confidence, and what it was made from.
+    """A match with a calibrated confidence, and the inputs that it was calibrated from.
 
     overturned: whether another prior makes it a copy, which the rest of the match does not show
     yet.
@@ -310,7 +310,7 @@ def _verdict(
     prior: Prior,
     options: VerifyOptions,
 ) -> _Verdict:
-    """The verdict on a pair by its pixels and what was known before."""
+    """The verdict on a pair by its pixels and its prior."""
     believe = partial(prior.confidence, calibration=options.calibration)
     match = verify_images(query, reference, candidate, points, options.matching, believe)
     return _Verdict(candidate, replace(match, query_uri=query.uri, reference_uri=reference.uri))

@@ -57,7 +57,7 @@ two benchmarks 5 have less of both."""
 _LIKELY, _MUCH_ALIKE = -4.0, 0.5
 """Score of a pair whose query is stretched as well; similarity, where scores mean nothing."""
 _UNEXPLAINED = 0.02
-"""That is done where nothing that was tried makes a pair this probable."""
+"""The query is stretched where no alignment makes the pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
 
 
@@ -66,7 +66,7 @@ Believe = Callable[[float, float], float]
 
 
 def as_proved(proof: float, other_content: float) -> float:
-    """What the pixels alone say."""
+    """The proof itself as confidence: no prior and no calibration."""
     return proof
 
 
@@ -157,6 +157,19 @@ def verify_pair(
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
         return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+    return _judged(candidate, best, evidence, query, reference, options, believe)
+
+
+def _judged(
+    candidate: Candidate,
+    best: Evidence,
+    evidence: list[Evidence],
+    query: PairImage,
+    reference: PairImage,
+    options: MatchOptions,
+    believe: Believe,
+) -> Match:
+    """The verdict on a pair that some alignment speaks for; best: the one of highest confidence."""
     proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
     if proof >= options.doubt and query.seen is None and reference.seen is None:
@@ -251,7 +264,7 @@ def collect_evidence(
     short: float = -math.inf,
     likely: bool = True,
 ) -> list[Evidence]:
-    """What speaks for the pair: one `Evidence` for each alignment that was tried.
+    """The evidence for a pair: one `Evidence` for each alignment that was tried.
 
     First the search's own correspondences, then the features that it compared, then full matching,
     then direct alignment, then full matching of the stretched query; each only while the pair is

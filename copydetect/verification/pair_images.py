@@ -1,4 +1,5 @@
-"""upright pixels → what verification needs of one image, however many pairs it is in.
+"""upright pixels → everything that verification needs of one image, computed once for all its
+pairs.
 
 Everything is computed at most once, when a pair first asks for it: grey levels at halved sizes and
 RootSIFT features. An image in ten thousand pairs is decoded and described once.
@@ -240,7 +241,7 @@ def prepare(
     no pixels.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are no RGB image")
+        raise ImageError(f"{image_id}: pixels of shape {pixels.shape} are not an RGB image")
     height, width = pixels.shape[:2]
     full_width, full_height = full_size_px or (width, height)
     scale = long_side_px(full_width, full_height, working_px) / max(height, width)

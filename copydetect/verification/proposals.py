@@ -1,4 +1,4 @@
-"""two images → alignments that are worth measuring, from what is known to what costs most."""
+"""two images → alignments worth measuring, the cheapest to find first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.edits.edit import resized
 from copydetect.homographies import inverse, project
+from copydetect.images.resizing import resized
 from copydetect.verification.correspondences import match_features
 from copydetect.verification.direct import align_directly
 from copydetect.verification.geometry import Alignment, align_regions, is_plausible

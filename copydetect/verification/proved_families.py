@@ -32,7 +32,7 @@ _MEMBER, _FEWEST_MATCHED = 0.5, 3
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of a pair beside its pixels.
+    """The prior of a pair: what is known of it beside its pixels.
 
     score: of the search, in log-odds, as far as it counts; odds: by which the odds are multiplied.
     """

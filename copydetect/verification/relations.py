@@ -1,4 +1,4 @@
-"""the best alignment of a pair → what its pictures are to each other, and how sure that is.
+"""the best alignment of a pair → the relation of its pictures, and how sure that is.
 
 What small copies show leaves look-alikes in doubt: other digits, leaves or people need the full
 size. There the pair is aligned to well under a pixel, and what is left of it decides, by trees over
@@ -74,7 +74,7 @@ _MOVED_ALL_OVER = 0.15
 
 @dataclass(frozen=True, eq=False)
 class RelationVerdict:
-    """What the trees say of one pair.
+    """The prediction of the trees for one pair.
 
     confidence: 0…1, that the pair are copies; shares: of TOLD, summing to 1; residual: what was
     measured at full size.
@@ -154,7 +154,7 @@ def load_relations(path: Path = BUNDLED_RELATIONS) -> RelationDecision:
             intercept=float(stored["intercept"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{path} is no decision on relations: {error}") from error
+        raise ModelError(f"{path} is not a decision on relations: {error}") from error
 
 
 def look_closely(
@@ -177,7 +177,8 @@ def look_closely(
 def closer_values(
     best: Evidence, joint_confidence: float, query: PairImage, reference: PairImage
 ) -> tuple[npt.NDArray[np.float32], Residual] | None:
-    """(len(NAMES),) what the trees see of a pair, and the residual that it is made from."""
+    """(len(NAMES),) the input of the trees for a pair, and the residual that it is computed
+    from."""
     large = query.at_full_size(), reference.at_full_size()
     matrix = best.alignment.matrix @ np.linalg.inv(query.to_full)
     matrix = inverse(large[1].to_full) @ reference.to_full @ matrix @ large[0].to_full

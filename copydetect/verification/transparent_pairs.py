@@ -1,4 +1,5 @@
-"""Two pictures, at least one of them transparent → the verdict on the grounds that both may have.
+"""Two pictures, at least one of them transparent → the verdict, on the backgrounds that they may be
+shown on.
 
 A picture without transparency may be the other one flattened: onto the ground that its own border
 shows, which then is what the transparent one is laid on. Two transparent pictures are compared on

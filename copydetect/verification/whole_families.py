@@ -1,4 +1,4 @@
-"""Matches of all parts → which crowds are families, and what that changes in the matches.
+"""Matches of all parts → the crowds that are families of copies, and the matches that this changes.
 
 `verify_part` sees the pairs of one part, and a crowd of near neighbours lies in many. Whether most
 of its pairs are proved can be told only when all are verified: here it is told again, for all parts

@@ -3,9 +3,9 @@
 A job that runs here has one thread per processor, but Python runs one at a time. Libraries let
 others run while they compute; what they compute is too small in the search of features and in
 verification, where two threads are hardly faster than one. Threads then hand their parts to as many
-processes, which take them one after the other, whichever is free. On an engine every worker is a
-process already; where a picture may break its decoder, it has the part worked on by a child that it
-keeps, so that it does not end with it, and the job with both.
+processes; whichever is free takes the next. On an engine every worker is a process already; there a
+child, which the worker keeps, does what may break a library, as a picture may its decoder: the
+worker goes on without it.
 
 On Linux the processes of a job are forks of it, made before it does anything else: they share the
 memory of the libraries that are loaded, and start at once. Those that are asked for while other
@@ -92,7 +92,7 @@ class Processes:
             return future.result()
         except TerminatedWorkerError as error:
             raise WorkerError(
-                "a process of this job was ended, by a person or for want of memory; "
+                "a process of this job was killed, perhaps because memory ran out; "
                 "the same command continues where it stopped"
             ) from error
 
@@ -118,8 +118,8 @@ class Processes:
                     _CHILDREN.append(child)
 
     def last_try(self, work: Callable[[Any], Any], part: Any) -> Any:
-        """What comes of `work` on a part in a process that has no other; WorkerError where that is
-        ended, too."""
+        """What `work` returns for a part in a process of its own; WorkerError where that one
+        crashes, too."""
         with _LAST_TRY:
             one = Processes(1)
             return one.result(one.start(work, part))
@@ -167,8 +167,8 @@ def _may_fork() -> bool:
 
 
 def begin_with(act: Callable[[], object]) -> None:
-    """Have processes that are started from now on do this first: one that is no fork knows nothing
-    of what this one was told. It replaces what was to be done before."""
+    """Set the function that new processes call first: unless it is a fork, a process knows nothing
+    of this one's settings. It replaces the function that was set before."""
     _FIRST[:] = [act]
 
 

@@ -15,7 +15,7 @@ _THIS_THREAD = threading.local()
 
 
 def work_in_one_thread() -> None:
-    """Limit OpenCV and what `limit_threads` limits to the calling thread.
+    """Limit OpenCV and the libraries of `limit_threads` to the calling thread.
 
     Engines don't promise that `setup` and `process` run in the same one: call it where the work is
     done.

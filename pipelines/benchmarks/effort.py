@@ -19,7 +19,7 @@ from typing import Any, cast
 from copydetect import runs
 from copydetect.evaluation.ground_truth import read_truth
 from copydetect.evaluation.rankings import ranking_figures
-from copydetect.inputs.given import Inputs
+from copydetect.inputs.input_specs import Inputs
 from copydetect.options import Channel, EffortName, EngineOptions, RunOptions
 from copydetect.settings import EFFORTS
 from copydetect.storage.files import LocalStorage

@@ -1,4 +1,4 @@
-"""Nights that are killed at random moments, and run again: nothing lost, nothing doubled."""
+"""Nights that are killed at random moments and run again must lose nothing and double nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.files import LocalStorage
 
 from ..exit_codes import DONE, exit_code_of
-from ..nights.job import Wishes
+from ..nights.job import NightRequest
 from ..nights.nightly import run_nightly
 
 _STORAGE = LocalStorage()
@@ -65,7 +65,7 @@ class _Nights:
         (root / "pictures").mkdir(parents=True)
 
     def bring(self, pictures: Sequence[str]) -> None:
-        """Have the next night find some more pictures, and an exact copy of the first."""
+        """Add some pictures for the next night, and an exact copy of the first."""
         for number, picture in enumerate([*pictures, pictures[0]]):
             name = f"{len(os.listdir(self.root / 'pictures')):02}-{number}.img"
             shutil.copyfile(picture, self.root / "pictures" / name)
@@ -96,7 +96,13 @@ class _Nights:
             engine = EngineOptions(workers=1)
             code = exit_code_of(
                 lambda: run_nightly(
-                    self.place(catalog), given, None, Wishes(), _OPTIONS, engine, keep_generations=3
+                    self.place(catalog),
+                    given,
+                    None,
+                    NightRequest(),
+                    _OPTIONS,
+                    engine,
+                    keep_generations=3,
                 )
             )
             sys.stderr.flush()

@@ -52,8 +52,8 @@ class NightCost:
 
 
 @dataclass(frozen=True)
-class _Shop:
-    """Where catalogues are made, of which pictures, and how commands are told.
+class _Workshop:
+    """The folder of the catalogues, their pictures, and the options of every command.
 
     words: options of `nightly`; rng: of every order.
     """
@@ -89,7 +89,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     words = [f"--effort={arguments.effort}", f"--workers={engine.workers}"]
     figures: dict[str, Any] = {"pictures": len(pictures), "effort": arguments.effort}
     with scratch_folder() as folder:
-        shop = _Shop(Path(folder), pictures, words, rng)
+        shop = _Workshop(Path(folder), pictures, words, rng)
         sizes = [int(size) for size in arguments.sizes]
         if sizes:
             figures["costs"] = _costs(shop, sizes, arguments.night)
@@ -110,7 +110,7 @@ def _pictures(photos: list[str]) -> list[str]:
     return found
 
 
-def _costs(shop: _Shop, sizes: list[int], night: int) -> list[dict[str, Any]]:
+def _costs(shop: _Workshop, sizes: list[int], night: int) -> list[dict[str, Any]]:
     """One night of `night` pictures into catalogues of some sizes, and alone."""
     if len(shop.pictures) < max(sizes) + night:
         raise InputError(
@@ -142,7 +142,7 @@ def _costs(shop: _Shop, sizes: list[int], night: int) -> list[dict[str, Any]]:
     return figures
 
 
-def _search(shop: _Shop, catalog: str, pictures: Sequence[str]) -> dict[str, Any]:
+def _search(shop: _Workshop, catalog: str, pictures: Sequence[str]) -> dict[str, Any]:
     """Time of `search`, from the shell, and in one process once the first picture was asked."""
     shell = _cost("search", "--catalog", shop.place(catalog), pictures[0])
     opened, seconds = shop.opened(catalog), list[float]()
@@ -159,7 +159,7 @@ def _search(shop: _Shop, catalog: str, pictures: Sequence[str]) -> dict[str, Any
     }
 
 
-def _equality(shop: _Shop, nights: int, images: int) -> dict[str, Any]:
+def _equality(shop: _Workshop, nights: int, images: int) -> dict[str, Any]:
     """Pictures in several nights, of which some go again, against the rest in one go."""
     pictures = shop.pictures[: images or None]
     gone = pictures[: round(_REMOVED * len(pictures))]

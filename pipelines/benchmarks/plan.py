@@ -22,7 +22,7 @@ _LARGE = 100_000
 
 @dataclass(frozen=True)
 class Work:
-    """What a self-join does, counted: vectors, comparisons of components, and bytes.
+    """The work of a self-join in counts: vectors, comparisons of components, and bytes.
 
     coarse: components compared to find lists; scanned: components compared in lists.
     """

@@ -8,11 +8,9 @@ the background takes off, then what the collection does, joined by "+":
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -31,19 +29,17 @@ from copydetect.description.normalization import (
     BackgroundOptions,
     normalize_vectors,
 )
-from copydetect.errors import ImageError, InputError
+from copydetect.errors import InputError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
-from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.sources import read_source
 from copydetect.options import EngineOptions
 from copydetect.storage.files import LocalStorage
-from copydetect.types import Failure, Pixels
+
+from .vectors import decoded
 
 _NEIGHBORS = 50
 _TOGETHER = 16
-_SIDE_PX = 448
 _STORAGE = LocalStorage()
 
 
@@ -114,19 +110,11 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
 def _describe(spec: str, model: Embedder) -> _Described:
     start = time.process_time()
     image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
-    pictures = _pictures(spec)
+    pictures = decoded(_STORAGE, find_sources(_STORAGE, spec))
     while batch := list(islice(pictures, _TOGETHER)):
-        image_ids += [image_id for image_id, _ in batch]
+        image_ids += [ref.image_id for ref, _ in batch]
         vectors.append(model.embed([pixels for _, pixels in batch]))
     return _Described(image_ids, np.concatenate(vectors), time.process_time() - start)
-
-
-def _pictures(spec: str) -> Iterator[tuple[str, Pixels]]:
-    for source in find_sources(_STORAGE, spec).pieces:
-        for ref, content in read_source(_STORAGE, source):
-            if not isinstance(content, Failure):
-                with contextlib.suppress(ImageError):
-                    yield ref.image_id, decode(content, _SIDE_PX).pixels
 
 
 def _figures(

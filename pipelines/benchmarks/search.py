@@ -24,6 +24,7 @@ from copydetect.errors import OptionError
 from copydetect.index.building import IndexJob, sample_step, train_step
 from copydetect.index.partitions import IndexOptions, Partition, load_partition
 from copydetect.index.shards import load_index
+from copydetect.inputs.finding import find_sources
 from copydetect.options import EngineOptions
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
@@ -179,7 +180,8 @@ def _measure(
 
 def _measure_features(output: Path, arguments: Namespace) -> FeatureFigures:
     """Join the local features of some pictures, in a process of its own."""
-    pictures = islice(decoded(_STORAGE, arguments.pictures), arguments.features)
+    read = decoded(_STORAGE, find_sources(_STORAGE, arguments.pictures))
+    pictures = (pixels for _, pixels in islice(read, arguments.features))
     files = write_features(str(output / "features"), pictures)
     work = str(output / "join-features")
     shutil.rmtree(work, ignore_errors=True)

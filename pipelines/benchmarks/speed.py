@@ -90,6 +90,24 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
     own_cpu = time.process_time() - started_cpu
     job.engine.processes.stop()
     manifest = Manifest.load(job.storage, job.output)
+    return {
+        "images": manifest.counts["images"],
+        "pairs_verified": manifest.counts["matches"],
+        **_rates(job, workers, manifest, whole),
+        "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
+        "cpu_seconds": {
+            **{name: round(value, 2) for name, value in job.engine.cpu_seconds.items()},
+            "launcher": round(own_cpu, 2),
+        },
+        "whole_seconds": round(whole, 2),
+        "workers": workers,
+        "instruction_sets": _instruction_sets(),
+        "peak_memory_gb": round(_peak_gb(job.engine.processes.count), 2),
+    }
+
+
+def _rates(job: Job, workers: int, manifest: Manifest, whole: float) -> dict[str, Any]:
+    """Images per second of each step; whole: seconds that the run took."""
     images = manifest.counts["images"]
     listed = [
         image
@@ -104,8 +122,6 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
     decoding = _seconds(lambda: _decode_bare(job, listed, workers))
     describing = manifest.seconds["describe images"]
     return {
-        "images": images,
-        "pairs_verified": manifest.counts["matches"],
         "images_per_second": {
             "decode": round(images / decoding, 1),
             "describe": round(images / describing, 1),
@@ -115,15 +131,6 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         },
         "describe_over_bare_loop": round(describing / bare, 3),
         "descriptors_only_over_resnet50": round(resnet * images / embedding, 2),
-        "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
-        "cpu_seconds": {
-            **{name: round(value, 2) for name, value in job.engine.cpu_seconds.items()},
-            "launcher": round(own_cpu, 2),
-        },
-        "whole_seconds": round(whole, 2),
-        "workers": workers,
-        "instruction_sets": _instruction_sets(),
-        "peak_memory_gb": round(_peak_gb(job.engine.processes.count), 2),
     }
 
 

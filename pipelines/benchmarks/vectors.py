@@ -16,22 +16,21 @@ from copydetect.description.descriptors import load_model
 from copydetect.errors import ImageError, InputError
 from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.sources import read_source
+from copydetect.inputs.sources import Sources, read_source
 from copydetect.storage.files import Storage
-from copydetect.types import Failure, Pixels
+from copydetect.types import Failure, ImageRef, Pixels
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 PART_VECTORS = 8192
 _BATCH_IMAGES = 64
-_SIDE_PX = 448
 
 
 def describe(storage: Storage, pictures: str) -> Floats:
     """Descriptors (n, d) of all pictures of an input, by the bundled model."""
     embedder = load_model()
-    images = decoded(storage, pictures)
+    images = (pixels for _, pixels in decoded(storage, find_sources(storage, pictures)))
     batches = []
     while batch := list(islice(images, _BATCH_IMAGES)):
         batches.append(embedder.embed(batch))
@@ -40,14 +39,15 @@ def describe(storage: Storage, pictures: str) -> Floats:
     return np.concatenate(batches)
 
 
-def decoded(storage: Storage, pictures: str) -> Iterator[Pixels]:
-    """The pictures of an input that can be decoded, at most 448 px."""
-    for source in find_sources(storage, pictures).pieces:
-        for _, content in read_source(storage, source):
-            if isinstance(content, Failure):
-                continue
-            with contextlib.suppress(ImageError):
-                yield decode(content, _SIDE_PX).pixels
+def decoded(
+    storage: Storage, sources: Sources, side_px: int = 448
+) -> Iterator[tuple[ImageRef, Pixels]]:
+    """The pictures of an input that can be decoded, each scaled down to `side_px`."""
+    for source in sources.pieces:
+        for ref, content in read_source(storage, source):
+            if not isinstance(content, Failure):
+                with contextlib.suppress(ImageError):
+                    yield ref, decode(content, side_px).pixels
 
 
 def shortened(vectors: Floats, dimension: int) -> Floats:

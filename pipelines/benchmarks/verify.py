@@ -9,7 +9,6 @@ was trained on other pictures, so compare them among each other.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import zlib
@@ -24,21 +23,19 @@ import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.edits import KINDS, geometry, rng_of
-from copydetect.errors import ImageError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.homographies import project
-from copydetect.images.decoding import DecodeOptions, decode
+from copydetect.images.decoding import DecodeOptions
 from copydetect.index.channels import stored_keypoints
-from copydetect.inputs.given import Inputs
-from copydetect.inputs.sources import read_source
+from copydetect.inputs.input_specs import Inputs
 from copydetect.options import EngineOptions
 from copydetect.parts import RoleParts
 from copydetect.runs import Manifest
 from copydetect.storage.files import LocalStorage
 from copydetect.storage.scratch import scratch_folder
 from copydetect.training.decision import FOLDS, first_choice, out_of_fold
-from copydetect.types import Candidate, Failure, ImageRef, Pixels, Role
+from copydetect.types import Candidate, Failure, Role
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.match_parts import PairImages, VerifyOptions, opened_pairs
 from copydetect.verification.matches import collect_evidence, prepare_image, verify_pair
@@ -49,6 +46,7 @@ from ..job import Job, checked_job, listings_of
 from ..run_arguments import run_options
 from ..stages import Workplace
 from ..whole_run import search_and_verify
+from .vectors import decoded
 
 _USUAL_WORKERS = 2
 SCORES = ("similarity", "descriptor_score", "votes", "local_score", "score")
@@ -195,7 +193,7 @@ def _transforms(job: Job) -> dict[str, float]:
     The error is the largest distance in the corners of what both show, over the copy's diagonal.
     """
     kinds = [kind for kind, edit in KINDS.items() if edit.__module__ == geometry.__name__]
-    pictures = list(islice(_pictures(job), _PICTURES))
+    pictures = list(islice(decoded(job.storage, job.inputs[job.roles[1]], _SIDE_PX), _PICTURES))
     errors: list[float] = []
     for number, (ref, pixels) in enumerate(pictures):
         rng = rng_of(0, ref.image_id)
@@ -214,14 +212,6 @@ def _transforms(job: Job) -> dict[str, float]:
         "median_error": round(float(np.median(errors)), 5) if errors else math.nan,
         "error_below_0.03": round(float(np.mean(np.array(errors) < 0.03)), 4) if errors else 0.0,
     }
-
-
-def _pictures(job: Job) -> Iterator[tuple[ImageRef, Pixels]]:
-    for piece in job.inputs[job.roles[1]].pieces:
-        for ref, content in read_source(job.storage, piece):
-            if not isinstance(content, Failure):
-                with contextlib.suppress(ImageError):
-                    yield ref, decode(content, _SIDE_PX).pixels
 
 
 def _judged(

@@ -1,7 +1,7 @@
-"""`copydetect benchmark`: every figure that is claimed, one command each.
+"""`copydetect benchmark`: one command for every published figure.
 
-The arguments of all benchmarks are told here, where nothing heavy is imported; what a benchmark
-does is in the module of its name in `pipelines.benchmarks`.
+The arguments of all benchmarks are defined here, where nothing heavy is imported. The benchmarks
+themselves are the modules of `pipelines.benchmarks`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..run_arguments import KEEP_OPTIONS, add_run_options
 _NOT_MEASURED = (*KEEP_OPTIONS, "max_failed_fraction", "report", "overwrite", "exclude")
 """Options of a run that change nothing in a benchmark."""
 
-_TRUTH = "pairs or groups; tells match from dedup"
+_TRUTH = "ground truth: of pairs for match, of groups for dedup"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _effort(parser: CommandParser) -> None:
         "--efforts",
         type=names,
         default=("fast", "standard", "thorough"),
-        help="which to measure (all); each channel alone as well, unless --channels is given",
+        help="efforts to measure (all); each channel alone as well, unless --channels is given",
     )
     skipped = (*_NOT_MEASURED, "effort", "k", "verify_score")
     add_run_options(parser, leave_out=skipped)
@@ -110,10 +110,13 @@ def _search(parser: CommandParser) -> None:
 
 
 def _plan(parser: CommandParser) -> None:
-    parser.add_argument("--images", required=True, help="how many, as 1e9")
+    parser.add_argument("--images", required=True, help="number of images, such as 1e9")
     parser.add_argument("--measured", required=True, help="search.json of `benchmark search`")
     parser.add_argument(
-        "--measured_dim", type=whole_number, default=256, help="its dimension (256)"
+        "--measured_dim",
+        type=whole_number,
+        default=256,
+        help="its dimension (256)",
     )
     parser.add_argument("--views", type=whole_number, default=1, help="vectors per image (1)")
     parser.add_argument("--dim", type=whole_number, default=256, help="dimension (256)")
@@ -126,13 +129,15 @@ def _plan(parser: CommandParser) -> None:
     )
     parser.add_argument("--copies", type=float, default=6.0, help="shards that a query visits (6)")
     parser.add_argument("--k", type=whole_number, default=32, help="neighbours of a query (32)")
-    parser.add_argument("--cores", type=whole_number, default=256, help="of all workers (256)")
+    parser.add_argument(
+        "--cores", type=whole_number, default=256, help="cores of all workers (256)"
+    )
 
 
 def _faults(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=f"{INPUTS}; the first six")
-    parser.add_argument("--faults", type=whole_number, default=200, help="how many (200)")
-    parser.add_argument("--seed", type=whole_number, default=0, help="which ones (0)")
+    parser.add_argument("--faults", type=whole_number, default=200, help="number of faults (200)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the faults (0)")
 
 
 def _nightly(parser: CommandParser) -> None:
@@ -142,14 +147,19 @@ def _nightly(parser: CommandParser) -> None:
     )
     parser.add_argument("--night", type=whole_number, default=100, help="new images (100)")
     parser.add_argument(
-        "--nights", type=whole_number, default=0, help="how many nights to compare with one (0)"
+        "--nights",
+        type=whole_number,
+        default=0,
+        help="compare so many nights with one run (0)",
     )
     parser.add_argument(
-        "--images", type=whole_number, default=0, help="how many images that takes; 0: all (0)"
+        "--images", type=whole_number, default=0, help="number of images for --nights; 0: all (0)"
     )
     parser.add_argument("--kills", type=whole_number, default=0, help="nights to kill (0)")
     parser.add_argument("--effort", choices=get_args(EffortName), default="standard")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of all orders (0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, help="seed of all random orders (0)"
+    )
 
 
 def _engines(parser: CommandParser) -> None:
@@ -179,7 +189,7 @@ BENCHMARKS = {
         "recall, time and bytes of fast, standard and thorough side by side", _effort
     ),
     "score": Benchmark(
-        "compares forms of score normalisation, given a ground truth of pairs or groups",
+        "forms of score normalisation side by side, given a ground truth of pairs or groups",
         _score,
         runs=False,
     ),
@@ -197,7 +207,7 @@ BENCHMARKS = {
         _engines,
     ),
     "faults": Benchmark(
-        "kills runs and breaks their files, then checks tables, user files and leftovers",
+        "runs that are killed or whose files break: tables, user files and leftovers after them",
         _faults,
         runs=False,
     ),

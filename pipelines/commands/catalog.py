@@ -1,4 +1,4 @@
-"""`copydetect catalog`: look after a catalogue."""
+"""`copydetect catalog`: maintain a catalogue."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from copydetect.quiet_imports import quiet_imports
 from ..arguments import CommandParser, run_command, whole_number
 
 _ACTIONS = {
-    "show": "tell what it holds",
+    "show": "print what it holds",
     "verify": "read every file, and name those that are missing or damaged",
-    "decisions": "write what people have decided on pairs, as CSV",
-    "compact": "put the small parts of many nights together, and write the indexes anew",
-    "rebuild": "train the indexes anew, too, for a catalogue that has grown several times over",
+    "decisions": "print the decisions of people on pairs, as CSV",
+    "compact": "merge the small files of many nights, and write the indexes again",
+    "rebuild": "like compact, but also train the indexes again: for a catalogue that has grown "
+    "several times over",
     "rollback": "go back to the night before",
-    "prune": "remove what only older nights than the last --keep are made of",
+    "prune": "remove nights older than the last --keep, and files that only they use",
 }
 
 
 def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     told = "; ".join(f"{name}: {what}" for name, what in _ACTIONS.items())
-    parser = CommandParser("catalog", f"Look after a catalogue. {told}.")
-    parser.add_argument("action", choices=list(_ACTIONS), help=", ".join(_ACTIONS))
+    parser = CommandParser("catalog", f"Maintain a catalogue. {told}.")
+    parser.add_argument("action", choices=list(_ACTIONS), help="what to do")
     parser.add_argument("catalog", metavar="CAT", help="folder of the catalogue")
     parser.add_argument(
         "--keep", type=whole_number, default=7, metavar="N", help="how many nights to keep (7)"
@@ -45,7 +46,7 @@ def _days(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days") from None
 
 
 def _catalog(arguments: Namespace, _: EngineOptions) -> None:

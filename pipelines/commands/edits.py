@@ -23,8 +23,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--others",
         default="",
-        help="pictures to paste with, none of PHOTOS: what shows one would be a copy of it as well "
-        "(made-up patterns)",
+        help="pictures to paste with (made-up patterns). None of them may be among PHOTOS: a copy "
+        "that shows one would be a copy of that one, too",
     )
     parser.add_argument(
         "--max_side",

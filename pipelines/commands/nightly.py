@@ -10,7 +10,7 @@ from copydetect.options import EngineOptions
 from ..arguments import INPUTS, CommandParser, add_metrics, run_command, whole_number
 from ..commands.summary import tell
 from ..metrics import write_metrics
-from ..run_arguments import add_run_options, run_options
+from ..run_arguments import add_run_options, given_options
 
 
 def main(argv: list[str]) -> int:
@@ -21,6 +21,30 @@ def main(argv: list[str]) -> int:
         "then add it. The options of the first night hold for all that follow.",
         True,
     )
+    _add_inputs(parser)
+    parser.add_argument(
+        "--no_add",
+        action="store_true",
+        help="only search: the catalogue stays as it is, and OUT gets the tables of `match`",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="folder for the tables of what this night found"
+    )
+    parser.add_argument(
+        "--keep_generations",
+        type=whole_number,
+        default=7,
+        metavar="N",
+        help="how many nights to keep on disk, so that you can go back to one of them (7)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
+    add_metrics(parser)
+    add_run_options(parser, leave_out=("report", "check"), only_given=True)
+    return run_command(parser, argv, _nightly)
+
+
+def _add_inputs(parser: CommandParser) -> None:
+    """What a night reads: the catalogue, and what is new, gone or decided."""
     parser.add_argument("--catalog", metavar="CAT", required=True, help="folder of the catalogue")
     parser.add_argument("--input", metavar="NEW", nargs="+", help=INPUTS)
     parser.add_argument(
@@ -39,25 +63,6 @@ def main(argv: list[str]) -> int:
         help="what people have decided on pairs: a CSV or Parquet file with sha256_a, sha256_b, "
         "decision (copy or not_copy), who, when",
     )
-    parser.add_argument(
-        "--no_add",
-        action="store_true",
-        help="only ask: the catalogue stays as it is, OUT gets the tables of `match`",
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", help="folder for tables of what the night has found"
-    )
-    parser.add_argument(
-        "--keep_generations",
-        type=whole_number,
-        default=7,
-        metavar="N",
-        help="how many nights to keep on disk, so that one can go back (7)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the summary as a JSON object")
-    add_metrics(parser)
-    add_run_options(parser, leave_out=("report", "check"))
-    return run_command(parser, argv, _nightly)
 
 
 def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
@@ -74,12 +79,12 @@ def _nightly(arguments: Namespace, engine: EngineOptions) -> None:
         arguments.catalog,
         arguments.input,
         arguments.output,
-        run_options(arguments),
         remove=arguments.remove or (),
         forget=arguments.forget or (),
         decisions=arguments.decisions,
         keep_generations=arguments.keep_generations,
         engine=engine,
+        **given_options(arguments),
     )
     if arguments.metrics_file:
         _write_metrics(arguments)
@@ -107,8 +112,8 @@ def _ask(arguments: Namespace, engine: EngineOptions) -> None:
     changes = arguments.remove or arguments.forget or arguments.decisions
     if not arguments.input or not arguments.output or changes:
         raise OptionError("--no_add needs --input and --output, and changes nothing")
-    options = run_options(arguments)
+    given = given_options(arguments)
     tell(
-        lambda: ask(arguments.catalog, arguments.input, arguments.output, options, engine=engine),
+        lambda: ask(arguments.catalog, arguments.input, arguments.output, engine=engine, **given),
         arguments,
     )

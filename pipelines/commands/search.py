@@ -1,4 +1,4 @@
-"""`copydetect search`: one or a few pictures, asked of a catalogue at once."""
+"""`copydetect search`: search a catalogue for one or a few pictures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = CommandParser(
         "search",
-        "Print what pictures are copies of, in a catalogue: one JSON object per line, with the "
-        "evidence, the surest first.",
+        "Search a catalogue for pictures, and print the images that they are copies of: one JSON "
+        "object per line, with the evidence, the surest first.",
     )
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="image files")
     parser.add_argument("--catalog", metavar="CAT", required=True, help="folder of the catalogue")
     parser.add_argument(
-        "--all", action="store_true", help="print every pair that was looked at, copies or not"
+        "--all", action="store_true", help="print every pair that was verified, copies or not"
     )
     return run_command(parser, argv, _search)
 

@@ -1,4 +1,4 @@
-"""What `dedup` and `match` print at their end: the summary, for a person or as JSON."""
+"""The summary that `dedup` and `match` print at their end, for a person or as JSON."""
 
 from __future__ import annotations
 

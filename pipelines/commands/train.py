@@ -95,8 +95,9 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
         from pathlib import Path
 
         from copydetect.storage.remote import BeamStorage
-        from copydetect.training.fitting import DRAWING, LOG, Start, train
+        from copydetect.training.fitting import DRAWING, LOG, train
         from copydetect.training.pictures import pack_pictures
+        from copydetect.training.start import Start
 
     output = Path(arguments.output)
     pictures = pack_pictures(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import key_of
-from copydetect.catalog.verdicts import Asked, judged, newest, with_proposed
+from copydetect.catalog.verdicts import PairsToVerify, judged, newest, with_proposed
 from copydetect.types import Candidate
 
 from .verdicts import Verifier
@@ -32,12 +32,12 @@ def compared_with_kept(
         for pair, (query, reference) in zip(pairs, numbers.tolist(), strict=True)
     ]
     starts, points = np.zeros(len(pairs) + 1, np.int64), np.empty((0, 4), np.float32)
-    asked = Asked.of(
+    asked = PairsToVerify.of(
         tables.rows_to_table(keyed, tables.CANDIDATES),
         PairNumbers(numbers[:, 0], numbers[:, 1], starts, points),
         verifier.files,
     )
-    new = asked.take(np.flatnonzero(verifier.unsettled(asked, known)))
+    new = asked.take(np.flatnonzero(verifier.to_verify(asked, known)))
     looked, _ = verifier.look(new, "compared")
     verdicts = newest([known, looked])
     found = judged(asked.candidates, verdicts, verifier.options).matches

@@ -1,9 +1,10 @@
-"""A night as it was asked for: its catalogue, its input and its options, all checked."""
+"""The job of a night: its catalogue, its input and its options, all checked."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.given import INPUTS, Inputs, specs_of
+from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.settings import Settings
@@ -34,17 +35,13 @@ _OF_THE_NIGHT = (
     "overwrite",
     "device",
     "trust_model",
-    "index",
-    "lists",
-    "shards",
-    "probes",
 )
-"""Options that may differ from night to night; the index's do not yet matter to a catalogue."""
+"""Options that may differ from night to night."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a night does beside adding images.
+class NightRequest:
+    """What a night is asked to do besides adding images.
 
     remove: image_ids that go; forget: image_ids that go with all that is known of them, from every
     file; decisions: rows of `DECISIONS`; upkeep: "compact" puts small parts together and writes the
@@ -68,7 +65,7 @@ class NightJob:
 
     catalog: str
     sources: Sources | None
-    wishes: Wishes
+    request: NightRequest
     options: RunOptions
     settings: Settings
     setup: DescriberSetup
@@ -89,14 +86,18 @@ def frozen_options(options: RunOptions) -> dict[str, Any]:
     return values
 
 
-def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
+def options_in_era(
+    options: RunOptions, era: Era, catalog: str, named: Collection[str] = ()
+) -> RunOptions:
     """The options of a night in a catalogue that has its own; OptionError where they differ.
 
-    An option that was not given, and so has its default, is that of the catalogue.
+    An option that has its default, and is not among those that were `named`, is that of the
+    catalogue.
     """
-    given, default = frozen_options(options), frozen_options(RunOptions())
-    for name, value in given.items():
-        if value not in (default[name], era.options.get(name, value)):
+    default = frozen_options(RunOptions())
+    for name, value in frozen_options(options).items():
+        meant = name in named or value != default[name]
+        if meant and value != era.options.get(name, value):
             raise OptionError(
                 f"the catalogue {catalog} was made with {name}={era.options[name]!r}, not "
                 f"{value!r}: leave the option out, or make a new catalogue"
@@ -107,13 +108,15 @@ def options_in_era(options: RunOptions, era: Era, catalog: str) -> RunOptions:
 def checked_night(
     catalog: str,
     given: Inputs | None,
-    wishes: Wishes,
+    request: NightRequest,
     options: RunOptions,
     engine_options: EngineOptions,
+    named: Collection[str] = (),
 ) -> NightJob:
     """Check everything that can be checked before work begins.
 
-    InputError, OptionError or ModelError name what is wrong.
+    named: options that were given for this night, with their defaults perhaps. InputError,
+    OptionError or ModelError name what is wrong.
     """
     catalog = output_folder(catalog)
     if "://" in catalog:
@@ -129,35 +132,36 @@ def checked_night(
         if given is None:
             raise InputError(f"{catalog} holds no catalogue: give --input to begin one")
     else:
-        options = options_in_era(options, generation.era, catalog)
+        options = options_in_era(options, generation.era, catalog, named)
     engine = engine_of(engine_options)
     settings = Settings.of(options, "dedup", BeamStorage())
     setup = describer_setup(settings, options)
     sources = None
     if given is not None:
-        specs = _checked_specs(storage, catalog, given)
-        if generation is not None:
-            # Where pictures come in there may be none tonight.
-            specs = tuple(spec for spec in specs if not _is_empty_folder(storage, spec))
-        if specs or generation is None:
+        specs = _checked_specs(storage, catalog, given, generation is None)
+        if specs:
             sources = find_sources(storage, specs, options.exclude)
             refuse_input_in_output(sources, catalog)
     models = models_of(setup)
-    job = NightJob(catalog, sources, wishes, options, settings, setup, models, engine, storage)
+    job = NightJob(catalog, sources, request, options, settings, setup, models, engine, storage)
     if generation is not None:
         _refuse_other_era(job, generation)
     engine.fork()
     return job
 
 
-def _checked_specs(storage: RecordedStorage, catalog: str, given: Inputs) -> tuple[str, ...]:
+def _checked_specs(
+    storage: RecordedStorage, catalog: str, given: Inputs, is_first: bool
+) -> tuple[str, ...]:
+    """The inputs, without empty folders but for the first night: where pictures come in there may
+    be none tonight."""
     specs = specs_of(storage, catalog, "image", given)
     folder = os.path.realpath(catalog) + "/"
     for spec in specs:
         real = os.path.realpath(spec) + "/"
         if "://" not in spec and real.startswith(folder) and f"/{INPUTS}/" not in real:
             raise InputError(f"the input {spec} is in the catalogue {catalog} itself")
-    return tuple(specs)
+    return tuple(spec for spec in specs if is_first or not _is_empty_folder(storage, spec))
 
 
 def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:

@@ -1,4 +1,4 @@
-"""The input of a night: what may be new of it is read and hashed, the rest is passed over."""
+"""The input of a night: files that may be new are read and hashed, the others are skipped."""
 
 from __future__ import annotations
 

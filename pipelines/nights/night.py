@@ -1,5 +1,4 @@
-"""What `nightly` does: what is new is described, searched in everything and verified, and belongs
-to the catalogue then.
+"""One night: new images are described, searched in the whole catalogue, verified, and added to it.
 
     listing → plan: what is new, changed, moved, gone → parts of what is new → candidates of all
     → verdicts on pairs that have none → groups that are touched → a generation → the pointer
@@ -48,6 +47,7 @@ from ..stages import Listing, Workplace
 from .job import NightJob
 from .listing import listed_images
 from .results import results_of
+from .search import ORDERED
 from .touched import Results
 from .verdicts import verified_pairs
 
@@ -56,6 +56,7 @@ _LISTING, _DESCRIBED = "listing", "described.json"
 _SCRATCH = (
     _LISTING,
     "described",
+    ORDERED,
     "search",
     "candidates",
     "pairs",
@@ -70,7 +71,7 @@ _SCRATCH = (
 
 @dataclass(frozen=True)
 class Night:
-    """What came of a night.
+    """The outcome of a night.
 
     generation: the last one of the catalogue now; committed: whether this night made it; plan: what
     was found; failed: how many of the files that were new could not be used.
@@ -83,7 +84,7 @@ class Night:
 
 
 def run_night(job: NightJob) -> Night:
-    """Do what is new, and commit it.
+    """Work on everything that is new, and commit it.
 
     CatalogBusyError where another process is at work on the catalogue; RunError where it is
     damaged; TooManyFailuresError, with nothing committed, where too much of what is new, or all of
@@ -96,7 +97,7 @@ def run_night(job: NightJob) -> Night:
             refuse_damaged(job.storage, job.catalog, before.entries())
         tonight = _Tonight.of(job, pointer, before)
         plan = tonight.plan
-        if plan.is_empty and not tonight.has_wishes:
+        if plan.is_empty and not tonight.has_request:
             if before is None:
                 raise InputError(f"there is no image to begin the catalogue {job.catalog} with")
             return Night(before, False, plan)
@@ -117,7 +118,7 @@ def _commit(job: NightJob, lease: Lease, pointer: Pointer | None, night: Night) 
 
 @dataclass(frozen=True)
 class _Tonight:
-    """A night's work: what was there before, and what it does."""
+    """A night at work: the state before it, and its steps."""
 
     job: NightJob
     before: Generation | None
@@ -134,20 +135,20 @@ class _Tonight:
         parts = before.parts if before else ()
         ledger = Ledger.of(read_part_table(job.storage, job.catalog, parts, "files", FILES))
         listed, stamps = listed_images(job, ledger)
-        gone = (*job.wishes.remove, *job.wishes.forget)
+        gone = (*job.request.remove, *job.request.forget)
         plan = plan_night(ledger, listed, stamps, gone, start, number)
         return cls(job, before, number, start, ledger, plan, pointer)
 
     @property
-    def has_wishes(self) -> bool:
+    def has_request(self) -> bool:
         """Whether there is something to do although nothing is new or gone."""
-        wished = bool(self.job.wishes.upkeep or self.to_forget)
+        wished = bool(self.job.request.upkeep or self.to_forget)
         return wished or not self.decisions.equals(self.decisions_before)
 
     @property
     def to_forget(self) -> list[int]:
         """Numbers of images that are to be forgotten, those that were removed before too."""
-        names = set(self.job.wishes.forget)
+        names = set(self.job.request.forget)
         return [number for number, file in self.ledger.files.items() if file.image_id in names]
 
     @property
@@ -159,7 +160,7 @@ class _Tonight:
     @property
     def decisions(self) -> pa.Table:
         """What people have decided by now."""
-        return joined_decisions(self.decisions_before, self.job.wishes.decisions)
+        return joined_decisions(self.decisions_before, self.job.request.decisions)
 
     @property
     def folder(self) -> str:
@@ -177,7 +178,7 @@ class _Tonight:
         return GenerationWriter(self.job.storage, self.job.catalog, self.folder)
 
     def work(self) -> tuple[Generation, int]:
-        """Everything but the commit; the generation, and how many new files failed."""
+        """Do everything but the commit; returns the generation, and how many new files failed."""
         self._refuse_other_night()
         described = self._describe()
         parts = self._new_parts(described)
@@ -186,7 +187,7 @@ class _Tonight:
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
         old = self._old_parts(files)
-        if self.job.wishes.upkeep:
+        if self.job.request.upkeep:
             old = merged_parts(self.writer, old)
         everything = (*old, *parts)
         found = verified_pairs(self.job, self.place, self.writer, everything, files, self.before)
@@ -207,7 +208,7 @@ class _Tonight:
     def _generation(self, parts: tuple[CatalogPart, ...]) -> Generation:
         known = self.high or Pointer(0, "", "", 0, 0, 0, 0, 0)
         era = self.before.era if self.before else self.job.era(1)
-        if self.job.wishes.upkeep == "rebuild":
+        if self.job.request.upkeep == "rebuild":
             era = replace(era, number=era.number + 1)
         return Generation(
             number=self.number,
@@ -224,9 +225,9 @@ class _Tonight:
         """Remove what another night has left in the folder."""
         storage, uri = self.job.storage, runs.join(self.folder, _NIGHT)
         parent = self.before.number if self.before else 0
-        wishes = [self.job.wishes.upkeep, self.job.wishes.forget, self.decisions.to_pylist()]
+        request = [self.job.request.upkeep, self.job.request.forget, self.decisions.to_pylist()]
         settings = self.job.era(0).settings
-        digest = json.dumps([self.plan.digest(), parent, settings, wishes]).encode()
+        digest = json.dumps([self.plan.digest(), parent, settings, request]).encode()
         if not (storage.is_whole(uri) and storage.read(uri) == digest):
             storage.delete(self.folder)
             storage.write(uri, digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from copydetect import runs, tables
 from copydetect.catalog.catalog import Catalog
@@ -11,14 +11,14 @@ from copydetect.catalog.nights import NightSummary
 from copydetect.catalog.pointer import leased, load_generation
 from copydetect.catalog.pruning import prune
 from copydetect.errors import InputError, OptionError
-from copydetect.inputs.given import Inputs
+from copydetect.inputs.input_specs import Inputs
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.results import Result
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
 
 from ..outputs import output_folder
-from .job import NightJob, Wishes, checked_night
+from .job import NightJob, NightRequest, checked_night
 from .night import Night, run_night
 from .output import check_output, write_night
 from .results import entries_of
@@ -31,25 +31,27 @@ def run_nightly(
     catalog: str,
     given: Inputs | None,
     output: str | None,
-    wishes: Wishes,
+    request: NightRequest,
     options: RunOptions,
     engine: EngineOptions,
     keep_generations: int,
+    named: Collection[str] = (),
 ) -> NightSummary:
-    """Check, run, write the tables of the night, and remove generations that are too old."""
+    """Check, run, write the tables of the night, and remove generations that are too old. named:
+    options that were given for this night, with their defaults perhaps."""
     if keep_generations < 1:
         raise OptionError(f"keep_generations is {keep_generations}; it must be at least 1")
     if output is not None:
         output = output_folder(output)
         check_output(output, output_folder(catalog), options.overwrite)
-    job = checked_night(catalog, given, wishes, options, engine)
+    job = checked_night(catalog, given, request, options, engine, named)
     night = run_night(job)
     if output is not None:
         write_night(job.catalog, night.generation, output)
     if night.committed:
         with leased(job.catalog):
             # Of what is to be forgotten nothing may be left in earlier nights.
-            kept = 1 if wishes.forget else keep_generations
+            kept = 1 if request.forget else keep_generations
             prune(job.storage, job.catalog, kept)
     # After an error others may be at work yet, and would be waited for.
     job.engine.processes.stop()
@@ -57,23 +59,28 @@ def run_nightly(
 
 
 def run_asked(
-    catalog: str, given: Inputs, output: str, options: RunOptions, engine: EngineOptions
+    catalog: str,
+    given: Inputs,
+    output: str,
+    options: RunOptions,
+    engine: EngineOptions,
+    named: Collection[str] = (),
 ) -> Result:
-    """Look uploads up in a catalogue; none of them is added."""
+    """Look uploads up in a catalogue; none of them is added. named: as for `run_nightly`."""
     output = output_folder(output)
     check_output(output, output_folder(catalog), options.overwrite, "match")
     if load_generation(BeamStorage(), output_folder(catalog)) is None:
         raise InputError(f"{catalog} holds no catalogue: there is no catalog.json in it")
-    job = checked_night(catalog, given, Wishes(), options, engine)
+    job = checked_night(catalog, given, NightRequest(), options, engine, named)
     result = ask_about(job, output)
     job.engine.processes.stop()
     return result
 
 
-def wishes_of(
+def request_of(
     remove: str | Sequence[str], forget: str | Sequence[str], decisions: str | None
-) -> Wishes:
-    """What a night does beside adding images. remove, forget: files, or image_ids themselves;
+) -> NightRequest:
+    """The request of a night from the arguments. remove, forget: files, or image_ids themselves;
     decisions: a file. InputError where one is none."""
     storage = BeamStorage()
     gone = [
@@ -81,7 +88,7 @@ def wishes_of(
         for given in (remove, forget)
     ]
     said = DECISIONS.empty_table() if decisions is None else read_decisions(storage, decisions)
-    return Wishes(tuple(gone[0]), tuple(gone[1]), said)
+    return NightRequest(tuple(gone[0]), tuple(gone[1]), said)
 
 
 def read_ids(storage: Storage, uri: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a night has found → OUT: tables as those of a run, that other commands read."""
+"""The results of a night → OUT, in the tables of a run, for the other commands."""
 
 from __future__ import annotations
 

@@ -41,7 +41,6 @@ def results_of(
     )
     grouping = TouchedGroups(results, generation, found, files)
     groups, lasting, given = grouping.grouped()
-    verified = found.verified + grouping.compared[1]
     events = [*_image_events(results.plan, files), *grouping.events(lasting)]
     shown = _shown(results, grouping, groups, events, generation)
     write = results.writer.write
@@ -50,37 +49,42 @@ def results_of(
     }
     told = results.before.tables["events"] if results.before else ()
     entries["events"] = (*told, *entries["events"])
-    if results.job.wishes.forget:
+    if results.job.request.forget:
         entries["events"] = (_without_forgotten(results, entries["events"]),)
     entries["groups"] = (write("groups", "groups", groups),)
     entries["decisions"] = (write("decisions", "decisions", results.decided),)
     entries["index"] = _index_files(results)
     entries["histories"] = (write("histories", "histories", grouping.histories),)
     entries["comparisons"] = (write("comparisons", "comparisons", grouping.comparisons),)
-    counts = {
+    return replace(
+        generation,
+        group_ids=given,
+        events=generation.events + len(events),
+        tables=entries,
+        counts={"groups": len(lasting)} | _counts(results, found, grouping, files),
+        quality={name: float(value) for name, value in found.scale.items()}
+        | {"grown": _grown(results, len(grouping.standing), found.trained)}
+        | _drift(results, found.trained),
+        seconds=dict(results.job.engine.seconds),
+    )
+
+
+def _counts(
+    results: Results, found: Found, grouping: TouchedGroups, files: Mapping[int, CatalogFile]
+) -> dict[str, int]:
+    """What the catalogue holds by now, and what the night has done."""
+    return {
         "images": len(grouping.ledger.by_id),
         "contents": len(grouping.standing),
-        "groups": len(lasting),
         "pairs": found.matches.num_rows,
         "copies": int(pc.sum(found.matches["is_copy"]).as_py() or 0),
         "added": sum(files[one.number].status == "ok" for one in results.plan.added),
         "removed": len(results.plan.removed),
         "changed": len(results.plan.changed),
         "failed": len(results.failures),
-        "verified": verified,
+        "verified": found.verified + grouping.compared[1],
         "small": int(found.small),
     }
-    return replace(
-        generation,
-        group_ids=given,
-        events=generation.events + len(events),
-        tables=entries,
-        counts=counts,
-        quality={name: float(value) for name, value in found.scale.items()}
-        | {"grown": _grown(results, len(grouping.standing), found.trained)}
-        | _drift(results, found.trained),
-        seconds=dict(results.job.engine.seconds),
-    )
 
 
 def _grown(results: Results, contents: int, trained: bool) -> float:
@@ -108,7 +112,7 @@ def _drift(results: Results, trained: bool) -> dict[str, float]:
 def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEntry:
     """All events, in one file, without what names images that are forgotten."""
     before = results.before
-    names = set(results.job.wishes.forget)
+    names = set(results.job.request.forget)
     if before is not None:
         storage, catalog = results.job.storage, results.job.catalog
         files = read_part_table(storage, catalog, before.parts, "files", FILES)

@@ -1,8 +1,8 @@
-"""What is new, searched in everything; and everything in what is new.
+"""The search of a night: new images in the whole catalogue, and the catalogue in the new images.
 
-A young catalogue is searched as a whole every night: that is what one run over everything does, and
-takes seconds. From `YOUNG_IMAGES` on its partitions are frozen, the lists of what each image is
-near to are kept, and only what is new is searched.
+A young catalogue is searched as a whole every night, see `young`: that is what one run over
+everything does, and takes seconds. From `YOUNG_IMAGES` on its partitions are frozen, the lists of
+what each image is near to are kept, and only what is new is searched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.density_steps import DensityScale
 from copydetect.catalog.generations import CatalogPart, Generation, part_uris
 from copydetect.catalog.grown_index import copy_partition, grown_index, merged_index
@@ -27,11 +28,13 @@ from copydetect.catalog.lists import (
     shortened,
     turned_votes,
 )
+from copydetect.catalog.ordered import OrderedContents
+from copydetect.description.views import VIEW_NAMES
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
 from copydetect.index.partitions import IndexOptions, Vectors
 from copydetect.index.shards import Index, load_index
-from copydetect.parts import RoleParts, RowCounts, Sides
+from copydetect.parts import RowCounts, Sides
 from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -44,41 +47,17 @@ from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
+from .sides import LaterParts, side_of
+from .young import OrderedSearch, Searched
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 YOUNG_IMAGES = 2_000
+ORDERED = "ordered"
+"""Where a young catalogue is searched, in the folder of the generation."""
 _MOST_GONE = 64
 """So many neighbours more are asked for where some may be gone."""
-
-
-@dataclass(frozen=True)
-class LaterParts(RoleParts):
-    """Some parts of a catalogue, behind others. first: number of their first image."""
-
-    first: int = 0
-
-    @property
-    def starts(self) -> Ints:
-        """(parts + 1,) image_no of the first image of each part."""
-        return np.cumsum([self.first, *self.image_counts]).astype(np.int64)
-
-
-def side_of(job: NightJob, parts: Sequence[CatalogPart]) -> LaterParts:
-    """Consecutive parts of a catalogue, as stages read them."""
-    images, descriptors, keypoints = (
-        part_uris(job.catalog, tuple(parts), table)
-        for table in ("images", "descriptors", "keypoints")
-    )
-    channels = job.settings.channels
-    return LaterParts(
-        images,
-        tuple(part.rows for part in parts),
-        descriptors if "descriptor" in channels else (),
-        keypoints if "local" in channels else (),
-        first=parts[0].start if parts else 0,
-    )
 
 
 @dataclass(frozen=True)
@@ -118,8 +97,8 @@ class NightSearch:
     @property
     def trains(self) -> bool:
         """Whether a search of everything trains the partitions anew."""
-        wishes = self.job.wishes
-        return self.before is None or not wishes.whole or wishes.upkeep == "rebuild"
+        request = self.job.request
+        return self.is_young or not (self.before and request.whole) or request.upkeep == "rebuild"
 
     @cached_property
     def sides(self) -> Sides:
@@ -127,7 +106,21 @@ class NightSearch:
         side = side_of(self.job, self.parts)
         return Sides(side, side)
 
-    def neighbors(self) -> list[str]:
+    def searched(self) -> Searched:
+        """Search what is to be searched."""
+        if self.is_young:
+            return self._in_order().searched()
+        neighbors, votes = self._neighbors(), self._votes()
+        proposals = Proposals(tuple(neighbors), tuple(votes), self.sides, VIEW_NAMES)
+        return Searched(self.place, proposals, neighbors, votes)
+
+    def _in_order(self) -> OrderedSearch:
+        place = replace(self.place, folder=runs.join(self.place.folder, ORDERED))
+        side = self.sides.queries
+        order = OrderedContents.write(place.storage, place.folder, side, self.living)
+        return OrderedSearch(self.job, order, place, self.place, side.starts)
+
+    def _neighbors(self) -> list[str]:
         """The neighbours of all descriptors, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.descriptors:
@@ -141,7 +134,7 @@ class NightSearch:
             return self.place.run(search)
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
-    def votes(self) -> list[str]:
+    def _votes(self) -> list[str]:
         """The votes of all local features, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.keypoints:

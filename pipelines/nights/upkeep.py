@@ -1,4 +1,4 @@
-"""What `copydetect catalog` does: each action returns what it tells, as JSON values."""
+"""The actions of `copydetect catalog`; each returns its report as JSON values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.remote import RecordedStorage
 
 from ..outputs import output_folder
-from .job import Wishes
+from .job import NightRequest
 from .nightly import run_nightly
 
 
@@ -68,7 +68,7 @@ def _upkeep(arguments: Namespace, what: Literal["compact", "rebuild"]) -> dict[s
         folder,
         None,
         None,
-        Wishes(upkeep=what),
+        NightRequest(upkeep=what),
         RunOptions(),
         EngineOptions(),
         arguments.keep,

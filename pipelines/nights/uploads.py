@@ -1,4 +1,4 @@
-"""Uploads that a catalogue is only asked about: nothing of them is added to it."""
+"""Search uploads in a catalogue without adding them to it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
-from copydetect.catalog.asking import Asker
 from copydetect.catalog.catalog import Catalog
-from copydetect.catalog.loading import asker_of
+from copydetect.catalog.loading import picture_search_of
+from copydetect.catalog.picture_search import PictureSearch
 from copydetect.errors import ImageError, InputError, TooManyFailuresError, is_transient
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.inputs.sources import read_refs
@@ -21,7 +21,7 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
-from copydetect.transforms.work_on_parts import WorkOnParts
+from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.types import Failure, ImageRow, Match
 
 from .. import stages
@@ -36,7 +36,8 @@ Part = tuple[int, list[ListedImage]]
 
 
 def ask_about(job: NightJob, output: str) -> Result:
-    """Ask a catalogue about uploads; OUT gets the tables of `match`, with them as the queries.
+    """Search uploads in a catalogue; OUT gets the tables of `match`, with the uploads as the
+    queries.
 
     TooManyFailuresError, with the tables written, where too many of them could not be used.
     """
@@ -70,17 +71,17 @@ def ask_about(job: NightJob, output: str) -> Result:
 def _asked(
     job: NightJob, catalog: Catalog, place: Workplace, listed: list[ListedImage]
 ) -> Manifest:
-    """Ask about all parts that are not done; the manifest names files of the whole path."""
+    """Search all parts that are not done yet; the manifest names files of the whole path."""
     starts = range(0, len(listed), _IMAGES_TOGETHER)
     parts = [(at, listed[start : start + _IMAGES_TOGETHER]) for at, start in enumerate(starts)]
     names = ("images", "failures", "matches")
     uris = {name: [place.part_uri(name, at) for at, _ in parts] for name in names}
     wanted = place.unfinished(list(zip(*reversed(uris.values()), strict=True)))
     todo = [part for part in parts if part[0] in wanted]
-    asker = _UploadAsker(
+    search = _UploadSearch(
         job.storage, job.catalog, catalog.generation.number, place.storage, place.folder
     )
-    work = WorkOnParts(asker.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
+    work = RunInProcesses(search.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
     place.engine.run(
         "ask",
         lambda pipeline: pipeline | beam.Create(todo) | beam.ParDo(work),
@@ -109,8 +110,8 @@ def _named(
     )
 
 
-class _UploadAsker:
-    """Asks about the images of parts, in whatever process it is."""
+class _UploadSearch:
+    """Searches the images of parts; each process loads the catalogue once."""
 
     def __init__(
         self, source: Storage, catalog: str, generation: int, storage: Storage, folder: str
@@ -125,11 +126,13 @@ class _UploadAsker:
     def ask(self, part: Part) -> int:
         """Write the files of a part."""
         number, listed = part
-        asker: Asker = self._shared.acquire(self._load, tag=f"{self._catalog}:{self._generation}")
+        search: PictureSearch = self._shared.acquire(
+            self._load, tag=f"{self._catalog}:{self._generation}"
+        )
         rows: list[ImageRow] = []
         failures: list[Failure] = []
         matches: list[Match] = []
-        for image, found in self._answers(asker, listed):
+        for image, found in self._answers(search, listed):
             rows.append(_row(image, isinstance(found, Failure)))
             if isinstance(found, Failure):
                 failures.append(found)
@@ -144,7 +147,7 @@ class _UploadAsker:
         return number
 
     def _answers(
-        self, asker: Asker, listed: list[ListedImage]
+        self, search: PictureSearch, listed: list[ListedImage]
     ) -> Iterator[tuple[ListedImage, list[Match] | Failure]]:
         for image in listed:
             if image.error_type:
@@ -157,7 +160,7 @@ class _UploadAsker:
                 yield image, content
                 continue
             try:
-                yield image, [_placed(one, image) for one in asker.ask(content, image.image_id)]
+                yield image, [_placed(one, image) for one in search.ask(content, image.image_id)]
             except ImageError as error:
                 yield image, image.failure("decode", "ImageError", str(error), is_transient(error))
 
@@ -165,8 +168,8 @@ class _UploadAsker:
         uri = runs.join(self._folder, name, runs.part_name(part))
         tables.write_table(self._storage, uri, table)
 
-    def _load(self) -> Asker:
-        return asker_of(Catalog(self._source, self._catalog, self._generation))
+    def _load(self) -> PictureSearch:
+        return picture_search_of(Catalog(self._source, self._catalog, self._generation))
 
 
 def _row(image: ListedImage, failed: bool) -> ImageRow:

@@ -1,4 +1,4 @@
-"""All images of a catalogue → candidates → verdicts, of which only new pairs need a look."""
+"""All images of a catalogue → candidates → verdicts; only new pairs are verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
@@ -23,7 +22,7 @@ from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
     VERDICTS,
-    Asked,
+    PairsToVerify,
     as_if_proved,
     as_matches,
     for_size,
@@ -34,14 +33,15 @@ from copydetect.catalog.verdicts import (
     with_proposed,
     without,
 )
-from copydetect.description.views import VIEW_NAMES
 from copydetect.parts import Sides
 from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
-from .search import NightSearch, side_of
+from .search import NightSearch
+from .sides import side_of
+from .young import Searched
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -51,7 +51,7 @@ _PAIRS_TOGETHER = 128
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of all pairs of a catalogue.
+    """The verdicts on all pairs of a catalogue.
 
     parts: with their verdicts; matches: what tonight's search proposes and was verified, and
     before: the same of the night before, rows of `matches` by keys; failures: of files that could
@@ -87,22 +87,20 @@ def verified_pairs(
     options, small = for_size(job.settings.verification, len(standing))
     remembered = read_part_table(job.storage, job.catalog, tuple(parts), "matches", VERDICTS)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
-    living = np.zeros(catalog.numbers, np.bool_)
-    living[list(standing)] = True
+    living = np.isin(np.arange(catalog.numbers), list(standing))
     old = len(night_before.parts) if night_before else 0
-    search = NightSearch(job, place, catalog.parts, old, living, night_before, job.wishes.whole)
-    neighbors, votes = search.neighbors(), search.votes()
-    proposals = Proposals(tuple(neighbors), tuple(votes), catalog.sides, VIEW_NAMES)
-    catalog = catalog.with_lists(proposals)
+    search = NightSearch(job, place, catalog.parts, old, living, night_before, job.request.whole)
+    searched = search.searched()
+    catalog = catalog.with_lists(searched)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = (place, proposals, merged, DensityOptions(), search.known_scale)
+    merging = (*searched.proposed, merged, DensityOptions(), search.known_scale)
     candidates = place.run(stages.propose(*merging))
-    scale = vars(scale_step(stages.candidate_job(*merging)))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
-    strictly = search.is_young or job.wishes.upkeep == "rebuild"
+    strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
-    judge = _Judge(verifier, catalog.asked(candidates, options), without(remembered, gone))
+    asked = catalog.asked(candidates, searched, options)
+    judge = _Judge(verifier, asked, without(remembered, gone))
     found = judge.found()
     parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
     return Found(
@@ -112,7 +110,7 @@ def verified_pairs(
         judge.failures,
         judge.verified,
         small,
-        scale,
+        vars(scale_step(stages.candidate_job(*merging))),
         search.is_whole and search.trains,
         verifier,
     )
@@ -120,7 +118,7 @@ def verified_pairs(
 
 @dataclass(frozen=True)
 class Verifier:
-    """Looks at pairs of a catalogue.
+    """Verifies pairs of a catalogue.
 
     strictly: whether pairs are looked at again that would be looked at in another way now, as a run
     over everything does; anew: whether all are.
@@ -134,11 +132,11 @@ class Verifier:
     strictly: bool
     anew: bool
 
-    def unsettled(self, asked: Asked, known: pa.Table) -> Bools:
-        """(n,) bool: which pairs are to be looked at. known: rows of `VERDICTS`."""
-        return asked.unsettled(known.slice(0, 0) if self.anew else known, self.strictly)
+    def to_verify(self, asked: PairsToVerify, known: pa.Table) -> Bools:
+        """(n,) bool: which pairs need to be verified. known: rows of `VERDICTS`."""
+        return asked.to_verify(known.slice(0, 0) if self.anew else known, self.strictly)
 
-    def look(self, asked: Asked, name: str) -> tuple[pa.Table, pa.Table]:
+    def look(self, asked: PairsToVerify, name: str) -> tuple[pa.Table, pa.Table]:
         """Verify pairs; `VERDICTS` rows, and failures of files that could not be opened.
 
         name: of the folder for this. The pairs are first written in parts of their own.
@@ -157,7 +155,8 @@ class Verifier:
         if not uris:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
-        options = replace(self.options, min_score=-math.inf)
+        # Families are told of all pairs of the catalogue, and not of those of one part.
+        options = replace(self.options, min_score=-math.inf, family=False)
         matches = place.run(stages.verify(place, self.sides, uris, options))
         failed = place.files(place.folder, "verify-failures")
         return (
@@ -172,7 +171,7 @@ class _Judge:
     verdicts: all that are known by now; failures, verified: as in `Found`.
     """
 
-    def __init__(self, verifier: Verifier, asked: Asked, known: pa.Table) -> None:
+    def __init__(self, verifier: Verifier, asked: PairsToVerify, known: pa.Table) -> None:
         self._verifier, self._asked, self._known = verifier, asked, known
         self.verdicts = known
         self.failures = tables.FAILURES.empty_table()
@@ -181,7 +180,7 @@ class _Judge:
     def found(self) -> pa.Table:
         """`VERDICTS` rows of the pairs that count tonight."""
         asked, options = self._asked, self._verifier.options
-        new = self._verifier.unsettled(asked, self._known)
+        new = self._verifier.to_verify(asked, self._known)
         spare = asked.spare
         self._look(asked.take(np.flatnonzero(new & ~spare)), "verified")
         left = spare_wanted(asked, self.verdicts, options)
@@ -190,13 +189,13 @@ class _Judge:
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
             overturned = found.matches.filter(pa.array(found.overturned))
-            again = asked.take(np.flatnonzero(~asked.unsettled(overturned, False)))
+            again = asked.take(np.flatnonzero(~asked.to_verify(overturned, False)))
             self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
         return found.matches
 
-    def _look(self, asked: Asked, name: str) -> None:
+    def _look(self, asked: PairsToVerify, name: str) -> None:
         verdicts, failures = self._verifier.look(asked, name)
         # Of a pair whose files are gone, what was said before stands.
         self.verdicts = newest([self.verdicts, verdicts])
@@ -206,7 +205,7 @@ class _Judge:
     def _keep_failures_of_unknown(self) -> None:
         """Forget failures of files whose pairs all have a verdict from an earlier night."""
         unknown = self._asked.candidates.filter(
-            pa.array(self._asked.unsettled(self.verdicts, False))
+            pa.array(self._asked.to_verify(self.verdicts, False))
         )
         ends = pa.chunked_array(
             [*unknown["query_id"].chunks, *unknown["reference_id"].chunks], pa.string()
@@ -216,7 +215,7 @@ class _Judge:
 
 @dataclass(frozen=True)
 class _Catalog:
-    """All parts of a catalogue on the night that is at work."""
+    """All parts of a catalogue during a night."""
 
     job: NightJob
     place: Workplace
@@ -235,13 +234,13 @@ class _Catalog:
         side = side_of(self.job, self.parts)
         return Sides(side, side)
 
-    def with_lists(self, proposals: Proposals) -> _Catalog:
+    def with_lists(self, searched: Searched) -> _Catalog:
         """The same with the lists of what each image is near to, which the next night goes on
         with; files that hold what they held stay."""
         parts = []
         for at, part in enumerate(self.parts):
             entries = {}
-            for table, uris in (("neighbors", proposals.neighbors), ("votes", proposals.votes)):
+            for table, uris in (("neighbors", searched.neighbors), ("votes", searched.votes)):
                 if uris:
                     suffix = uris[at].rpartition(".")[2]
                     name = f"{part_stem(part.start)}.{suffix}"
@@ -249,17 +248,19 @@ class _Catalog:
             parts.append(with_files(part, entries))
         return replace(self, parts=tuple(parts))
 
-    def asked(self, candidates: Sequence[str], options: VerifyOptions) -> Asked:
+    def asked(
+        self, candidates: Sequence[str], searched: Searched, options: VerifyOptions
+    ) -> PairsToVerify:
         """The candidates that are verified; candidates: their tables, by part."""
         storage = self.job.storage
         parts = []
         for part, uri in enumerate(candidates):
             table = tables.read_table(storage, uri)
             rows = wanted(table, options)
-            numbers = runs.join(self.place.folder, "pairs", runs.part_name(part, "npz"))
-            pairs = read_pairs(storage, numbers).take(rows)
-            parts.append(Asked.of(table.take(pa.array(rows)), pairs, self.files))
-        return Asked.joined(parts)
+            numbers = runs.join(searched.place.folder, "pairs", runs.part_name(part, "npz"))
+            pairs = searched.numbered(read_pairs(storage, numbers).take(rows))
+            parts.append(PairsToVerify.of(table.take(pa.array(rows)), pairs, self.files))
+        return PairsToVerify.joined(parts)
 
     def with_verdicts(self, verdicts: pa.Table) -> tuple[CatalogPart, ...]:
         """The parts with their verdicts, each that of the smaller number; unchanged files stay."""

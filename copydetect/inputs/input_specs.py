@@ -1,4 +1,5 @@
-"""What a caller hands over → what `find_sources` takes: paths as they are, bytes in a file of OUT.
+"""Inputs of the Python functions → paths for `find_sources`; images given as bytes are written to
+OUT.
 
 Workers read files. So images that are given as bytes are written below OUT first, as one Parquet
 file that is named by its content, and are listed as any other Parquet with images.

@@ -1,4 +1,4 @@
-"""Pictures that could go → what lies beside them and goes with them, or keeps them."""
+"""Pictures that could be removed → the files beside them that go with them, or that keep them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _beside(storage: Storage, rows: Iterable[Mapping[str, str]]) -> _Beside:
 
 
 def _has_more(row: Mapping[str, str], beside: _Beside, dropped: set[str]) -> bool:
-    """Whether a file belongs to a picture of which the kept one has none like it."""
+    """Whether a picture has a companion of a kind that the kept picture has not."""
     if row["member"]:
         return False
     kept = {one.kind for one in beside.get(row["kept_uri"] or "", ())}

@@ -55,8 +55,8 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Answers for one generation of a catalogue; loaded once, asked for any number of pictures.
+class PictureSearch:
+    """Searches one generation of a catalogue for single pictures. Everything is loaded once.
 
     settings: of its era, as for `match`; describer: what describes the pictures.
     """

@@ -1,4 +1,4 @@
-"""Parts of a stage, each worked on where there is a free processor."""
+"""A function on every part of a stage: spread over the workers, and in processes of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
@@ -19,16 +20,40 @@ from copydetect.storage.clients import as_told_here
 from copydetect.workers.processes import Processes, WorkerError, begin_with, run_alone
 
 CPU_TIME = "copydetect processors", "cpu_msec"
-"""Namespace and name of the counter of the processor time that parts have taken."""
+"""Namespace and name of the counter of processor time spent on parts."""
 _WAITING = 8
-"""Parts that one thread has handed over and not got back, for each process."""
+"""How many parts one thread hands over to each process before it waits for results."""
 
 
-class WorkOnParts(beam.DoFn):
-    """Each part → what `work` returns for it, here or in processes; None → None.
+class OnWorkers(beam.PTransform[Any, Any]):
+    """Parts → what `work` returns for each, on whichever worker is free. None is passed on.
 
-    mend: gives what can be done of a part that has ended a process by itself; without, such a part
-    ends the job.
+    mend: as of `RunInProcesses`.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        processes: Processes,
+        mend: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._run = RunInProcesses(work, processes, mend)
+        self._processes = processes
+
+    def expand(self, parts: PCollection[Any]) -> PCollection[Any]:
+        # Where one thread hands parts to processes, a reshuffle would only cost time.
+        if self._processes.count < 2:
+            parts = parts | beam.Reshuffle()
+        done: PCollection[Any] = parts | beam.ParDo(self._run)
+        return done
+
+
+class RunInProcesses(beam.DoFn):
+    """Parts → what `work` returns for each, here or in processes. None is passed on.
+
+    mend: called with a part that has crashed a process even alone; returns the part without what
+    crashed it. Where it is None, such a part fails the job.
     """
 
     def __init__(
@@ -95,8 +120,25 @@ class WorkOnParts(beam.DoFn):
         return result
 
 
+class Count(beam.DoFn):
+    """Tuples that end in one number for each of `names` → the tuples without these, or the one
+    value that is left; the numbers are added to metrics. None is passed on."""
+
+    def __init__(self, namespace: str, *names: str) -> None:
+        self._counters = [Metrics.counter(namespace, name) for name in names]
+
+    def process(self, counted: tuple[Any, ...] | None) -> Iterator[Any]:
+        if counted is None:
+            yield None
+            return
+        kept = len(counted) - len(self._counters)
+        for counter, number in zip(self._counters, counted[kept:], strict=True):
+            counter.inc(number)
+        yield counted[:kept] if kept > 1 else counted[0]
+
+
 def _timed(work: tuple[Callable[[Any], Any], Any]) -> tuple[Any, int]:
-    """What a function returns for a part, and how many milliseconds of a processor that took."""
+    """The result of a function for a part, and the processor time that it took in milliseconds."""
     started = time.thread_time()
     result = work[0](work[1])
     return result, round(1000 * (time.thread_time() - started))

@@ -1,4 +1,4 @@
-"""The search of both channels: what candidates are made of, and what it misses."""
+"""The stages that search by both channels, and those that measure what the search misses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RANKS = (1, 10)
 def searching(
     place: Workplace, settings: Settings, models: Mapping[str, str], sides: Sides
 ) -> tuple[list[Stage[Any]], Proposals]:
-    """The stages that search by every channel of the settings, and what they find.
+    """The stages that search by each channel of the settings, and the proposals that they make.
 
     models: identities of what described the images.
     """
@@ -101,7 +101,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
 def quality_of(
     place: Workplace, proposals: Proposals, jobs: Mapping[str, RecallJob]
 ) -> dict[str, float]:
-    """What the search of descriptors loses, and that of local features, for the manifest."""
+    """The recall of both searches and what they lose, for the manifest."""
     quality: dict[str, float] = {}
     if DESCRIPTORS in jobs:
         recalls = read_recalls(jobs[DESCRIPTORS])

@@ -1,4 +1,4 @@
-"""All pairs that were found → those that may reach a score, before anything is sorted.
+"""All pairs that were found → those that can reach the least score, before anything is sorted.
 
 Most pairs are chance neighbours, which only tell how crowded it is around an image. Where what is
 kept needs a least score, a bound of each pair's score leaves these out. The two channels meet in
@@ -66,7 +66,7 @@ class _Channel:
         return np.asarray(self.weight * np.logaddexp(0, surplus), np.float32)
 
 
-def worthwhile(
+def may_reach_least_score(
     found: PairRows | None,
     voted: PairRows | None,
     densities: tuple[Densities | None, Densities | None],

@@ -9,7 +9,7 @@ import pytest
 
 from copydetect.exporting import _IMAGE_COLUMNS, _KEPT_COLUMNS
 from copydetect.grouping.groups import group_copies
-from copydetect.inputs.beside import with_companions
+from copydetect.inputs.companion_rows import with_companions
 from copydetect.types import GroupMember
 from tests.conftest import STORAGE
 from tests.group_tables import images_table, kept_by, same_picture

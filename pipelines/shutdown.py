@@ -1,4 +1,4 @@
-"""How the process ends: by signals, and when nobody reads its output any more."""
+"""Clean ends of the process: by signals, and when nobody reads its output any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are images, which hold images, and which are neither, by their extension."""
+"""File extensions: of images, of containers of images, and of other files."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from copydetect.candidates import merging
 from copydetect.candidates.fusion import CandidateOptions
-from copydetect.candidates.worthwhile import worthwhile
+from copydetect.candidates.score_bounds import may_reach_least_score
 from tests.steps_in_turn import write_candidates
 from tests.test_merging import Found, job_of, together
 
@@ -41,12 +41,12 @@ def test_what_is_wanted_stays_as_it_is(
     rows: list[int] = []
 
     def counted(*arguments: object) -> object:
-        kept = worthwhile(*arguments)  # type: ignore[arg-type]
+        kept = may_reach_least_score(*arguments)  # type: ignore[arg-type]
         rows.append(sum(len(one.records) for one in arguments[:2] if one))  # type: ignore[attr-defined]
         rows.append(-sum(len(one.records) for one in kept if one))
         return kept
 
-    monkeypatch.setattr(merging, "worthwhile", counted)
+    monkeypatch.setattr(merging, "may_reach_least_score", counted)
     everything = _wanted(tmp_path / "all", found, channels, options)
     assert not rows
     scores = sorted(score for score, _ in everything)
