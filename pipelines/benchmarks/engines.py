@@ -32,7 +32,6 @@ from ..exit_codes import DONE
 from .processes import Program, below, cpu_seconds, end
 
 _JOB = re.compile(r"^copydetect: job (\S+): ", re.MULTILINE)
-_OF_PLACE = re.compile(r".*uri$")
 _RESTARTED_AFTER_SEC = 3.0
 _STORAGE = LocalStorage()
 
@@ -99,11 +98,12 @@ def _rows(manifest: Manifest, output: str) -> dict[str, list[str]]:
     """The rows of all tables as texts, in an order of their own, without where files are."""
     found = {}
     for name in manifest.tables:
-        table = tables.read_tables(
-            _STORAGE, manifest.table_uris(output, name), tables.SCHEMAS[name]
+        parts = (tables.read_table(_STORAGE, uri) for uri in manifest.table_uris(output, name))
+        rows = (row for part in parts for row in part.to_pylist())
+        found[name] = sorted(
+            repr({key: value for key, value in row.items() if not key.endswith("uri")})
+            for row in rows
         )
-        columns = [column for column in table.column_names if not _OF_PLACE.match(column)]
-        found[name] = sorted(map(repr, table.select(columns).to_pylist()))
     return found
 
 
