@@ -180,7 +180,7 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     """Make copies, search them in the run's references, and see what is found, in one job."""
     engine = replace(run.place.engine, under="check")
     folder = runs.join(run.place.folder, SCRATCH)
-    place = Workplace(engine, run.place.storage, folder, asks=run.place.index)
+    place = Workplace(run.place.storage, folder, engine, asks=run.place.index)
     # What an interrupted run has left may be of another sample: more images can be read by now.
     place.storage.delete(place.folder)
     sample = _sample(run)

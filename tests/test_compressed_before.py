@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from copydetect.homographies import Matrix, inverse, shift
+from copydetect.images.decoding import decode
 from copydetect.verification.compressed_before import compressed_before
-from copydetect.verification.pair_images import PairImage, prepare
+from copydetect.verification.pair_images import PairImage, prepare, prepare_whole
 
 PHOTOS = Path(__file__).parents[1] / "sample_data" / "photos" / "pictures"
 WIDTH, HEIGHT = 443, 301
@@ -36,6 +37,24 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
 
 def whole(image: Image.Image) -> PairImage:
     return prepare("", np.array(image), None, 1200)
+
+
+def filed(image: Image.Image, quality: int | None) -> PairImage:
+    """Of a JPEG of this quality, or a PNG where there is none."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG" if quality is None else "JPEG", quality=quality or 0)
+    return prepare_whole("", decode(stream.getvalue()))
+
+
+def pixels_of(image: PairImage) -> Image.Image:
+    return Image.fromarray(image.pixels)
+
+
+def file_told(original: PairImage, copy: PairImage) -> float:
+    """1 where the copy is told, of files whose pixels lie on each other."""
+    found = compressed_before(SAME, copy, original)
+    assert compressed_before(SAME, original, copy) == -found
+    return found
 
 
 def told(original: Image.Image, copy: Image.Image, matrix: Matrix) -> float:
@@ -95,3 +114,34 @@ def test_nothing_is_told_where_pixels_do_not_lie_on_pixels(photo: Image.Image) -
 
 def test_nothing_is_told_of_pictures_without_compression(photo: Image.Image) -> None:
     assert told(photo, ImageOps.mirror(photo), MIRRORED) == 0
+
+
+@pytest.mark.parametrize("qualities", [(75, 90), (60, 80), (80, 95), (92, 70)])
+def test_files_say_which_came_first_in_the_same_blocks(
+    photo: Image.Image, qualities: tuple[int, int]
+) -> None:
+    before, after = qualities
+    original = filed(photo, before)
+    assert file_told(original, filed(pixels_of(original), after)) == 1
+
+
+def test_so_they_do_when_the_copy_has_other_tones(photo: Image.Image) -> None:
+    original = filed(photo, 75)
+    edited = ImageEnhance.Contrast(ImageEnhance.Color(pixels_of(original)).enhance(0.6))
+    assert file_told(original, filed(edited.enhance(0.8), 90)) == 1
+
+
+def test_a_file_without_loss_comes_before_or_after(photo: Image.Image) -> None:
+    original = filed(photo, 60)
+    assert file_told(original, filed(pixels_of(original), None)) == 1
+    assert file_told(filed(photo, None), original) == 1
+
+
+def test_files_made_from_a_third_tell_nothing_of_each_other(photo: Image.Image) -> None:
+    assert file_told(filed(photo, 75), filed(photo, 75)) == 0
+    assert file_told(filed(photo, 90), filed(photo, 85)) == 0
+
+
+def test_equal_steps_tell_nothing(photo: Image.Image) -> None:
+    original = filed(photo, 80)
+    assert file_told(original, filed(pixels_of(original), 80)) == 0

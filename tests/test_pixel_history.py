@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from copydetect.grouping.pixel_history import earlier_steps, own_steps, pixel_history
+from copydetect.grouping.pixel_history import earlier_steps, pixel_history
+from copydetect.images.compression import own_steps
 
 PHOTOS = Path(__file__).parents[1] / "sample_data" / "photos" / "pictures"
 
@@ -34,7 +35,7 @@ def history(image: Image.Image):
 def octaves(image: Image.Image) -> float:
     """By how much an earlier JPEG was coarser than the file itself."""
     table = getattr(image, "quantization", {}).get(0)
-    return earlier_steps(history(image).steps, own_steps(list(table) if table else None))
+    return earlier_steps(history(image).steps, own_steps(table or ()))
 
 
 def test_a_photo_has_no_history(photo: Image.Image) -> None:

@@ -46,7 +46,7 @@ from copydetect.storage.files import LocalStorage
 from copydetect.types import Candidate, Failure, Keypoints, Match
 from copydetect.verification.image_pairs import prepare_decoded
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verdict_on
-from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
 from copydetect.verification.proved_families import Prior
 from copydetect.workers.threads import limit_threads
 
@@ -238,8 +238,7 @@ class PictureSearch:
         image = prepare_decoded(name, decoded, options.matching, stored)
 
         def reopen() -> PairImage:
-            full = decode(content, LARGEST_PX, options.decoding)
-            return prepare(name, full.pixels, (full.width_px, full.height_px), LARGEST_PX)
+            return prepare_whole(name, decode(content, LARGEST_PX, options.decoding))
 
         return replace(image, uri=name, reopen=reopen)
 

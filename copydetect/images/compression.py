@@ -8,6 +8,7 @@ Fridrich, DFRWS 2003).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,13 @@ def coefficients(luma: Floats) -> Floats:
 
 
 _WAVES = np.stack([wave(position).ravel() for position in POSITIONS], axis=1)
+
+
+def own_steps(table: Sequence[int]) -> tuple[int, ...]:
+    """The steps of a luminance table (64 numbers, row by row) at `POSITIONS`; ones without one."""
+    if len(table) < BLOCK_PX**2:
+        return (1,) * len(POSITIONS)
+    return tuple(max(1, int(table[BLOCK_PX * row + column])) for row, column in POSITIONS)
 
 
 def coarsest_step(values: Floats) -> int:

@@ -109,7 +109,8 @@ class DecodedImage:
     picture in the file, of which `pixels` may be a smaller rendering; format: "JPEG", "PNG", …;
     captured: when the camera says that it took the picture, ISO 8601 without zone, "" if unknown;
     moments: the extent of an animation and those of its moments that were asked for, of the size of
-    `pixels`.
+    `pixels`; luma_table: the steps, row by row, by which the luminance of a JPEG that is stored
+    upright was rounded, ones where the format loses nothing, () where they are unknown.
     """
 
     pixels: Pixels
@@ -119,6 +120,7 @@ class DecodedImage:
     captured: str
     opacity: Opacity | None = None
     moments: Moments[Still] = _STANDS_STILL
+    luma_table: tuple[int, ...] = ()
 
 
 def pieces_of(width_px: float, height_px: float) -> float:
@@ -176,9 +178,20 @@ def decode(
         shown = decode_moments(image, frames, most, moments, still)
     width_px, height_px = size if orientation < 5 else size[::-1]
     image_format, captured = sniff_format(data), _captured(exif)
+    table = _luma_table(image) if orientation == 1 else ()
     return DecodedImage(
-        first.pixels, width_px, height_px, image_format, captured, first.opacity, shown
+        first.pixels, width_px, height_px, image_format, captured, first.opacity, shown, table
     )
+
+
+def decode_stored(data: bytes, options: DecodeOptions | None = None) -> Image.Image:
+    """The first frame with all of its pixels as they are stored: not turned upright, in the mode of
+    the file. ImageError as of `decode`."""
+    opened = _Opened.of(data)
+    _draft_within_limit(opened.image, opened.data, None, options or DecodeOptions())
+    with _pillow_errors(opened.image_format):
+        opened.image.load()
+    return opened.image
 
 
 @dataclass(frozen=True)
@@ -314,6 +327,17 @@ def _is_one_pass(image: JpegImageFile, data: bytes) -> bool:
     header = bytes([0xFF, 0xDA, 0, 6 + 2 * components, components])
     start = image.fp.tell() - 8 - 2 * components
     return data[start : start + len(header)] == header
+
+
+def _luma_table(image: ImageFile) -> tuple[int, ...]:
+    """`DecodedImage.luma_table` of a file that is stored upright."""
+    if isinstance(image, PngImageFile | BmpImageFile):
+        return (1,) * 64
+    if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB"):
+        return ()
+    if image.mode == "RGB" and image.info.get("adobe_transform") == 0:
+        return ()  # red, green and blue were rounded
+    return tuple(image.quantization.get(image.layer[0][3], ()))
 
 
 def _exif(image: ImageFile) -> Image.Exif:

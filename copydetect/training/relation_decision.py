@@ -2,9 +2,8 @@
 
     python -m copydetect.pipelines.recipes relations fit FEATURES --output decision-relations.json
 
-FEATURES is what `relation_sources` has collected: pairs are opened as verification does, and the
-numbers that it makes of them are kept. Figures are measured on sources that were left out: all
-pairs of one source are in one fold.
+FEATURES is a folder that `relation_sources` has collected: the measurements of verification on many
+pairs. Figures are measured on sources that were left out: all pairs of one source are in one fold.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Labelled:
 
 
 def measure_pairs(pairs: Iterable[RelatedPair]) -> Labelled:
-    """What verification sees of pairs; those without any alignment are left out."""
+    """Measure pairs as verification does; those without any alignment are left out."""
     decision, options = load_decision(), MatchOptions()
     rows: list[tuple[Floats, str, str]] = []
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Pairs of pictures with what they are to each other: what the decision on relations learns from.
+"""Pairs of pictures with their relation, from which the decision on relations learns.
 
 Look-alikes come in kinds: frames of one video, photos of one scene from several places, pages and
 windows of one design, collections whose pictures resemble each other. Each kind also has true
@@ -130,7 +130,8 @@ def of_strangers(
 def of_look_alikes(
     rng: np.random.Generator, pictures: Sequence[Pixels], each: int
 ) -> Iterator[RelatedPair]:
-    """What `look_alikes` and `drawn_alikes` make of pictures, and copies of what is drawn."""
+    """Pairs that `look_alikes` and `drawn_alikes` make of pictures, and copies of the drawn
+    ones."""
     for name, make in {**look_alikes.KINDS, **drawn_alikes.KINDS}.items():
         source = f"made {name}"
         for _ in range(3 * each if name in drawn_alikes.OVER_PICTURES else each):

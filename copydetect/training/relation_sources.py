@@ -1,4 +1,4 @@
-"""Videos, photos, collections and drawn pages → what is measured of their pairs, a file a source.
+"""Videos, photos, collections and drawn pages → measurements of their pairs, one file per source.
 
     python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
     python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
@@ -7,8 +7,8 @@
 
 Videos, and folders of photos of one scene in order, go with --frames; collections of which no two
 pictures are copies with --pictures, or with --one_layout where their pictures share a design. Pages
-need a Chromium. What a source gives depends on its name and the seed alone, and what is collected
-already stays: run the command as often as there are sources, two at a time if there are two cores.
+need a Chromium. The pairs of a source depend only on its name and the seed. Sources that are
+already collected stay, so run the command once for each, two at a time if there are two cores.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Where pairs come from.
+    """The sources of pairs.
 
     designs: looks of each design of pages, which `chromium`, a program, draws; frames: videos, or
     folders of photos of one scene; pictures: inputs of pictures of which no two are copies;
@@ -72,7 +72,7 @@ class SourceOptions:
 
 
 def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
-    """Write what is measured of the pairs of each source; its name, and how many pairs."""
+    """Write the measurements of each source; yields its name, and how many pairs it has."""
     features.mkdir(parents=True, exist_ok=True)
     for name, pairs in _sources(options):
         path = features / f"{name}.npz"
@@ -85,7 +85,7 @@ def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]
 
 
 def read_collected(folder: Path) -> Labelled:
-    """What `collect` has left of all sources; InputError where that is nothing."""
+    """The measurements that `collect` has written; InputError where there are none."""
     files = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     if not files:
         raise InputError(f"{folder} holds no features: run collect first")
@@ -98,7 +98,7 @@ def read_collected(folder: Path) -> Labelled:
 def _sources(
     options: SourceOptions,
 ) -> Iterator[tuple[str, Callable[[Rng], Iterator[RelatedPair]]]]:
-    """The name of each source, and what makes its pairs."""
+    """The name of each source, and the function that makes its pairs."""
     for look in range(options.designs):
         yield f"designs-{look}", partial(of_designs, looks=1, chromium=options.chromium)
     for path in options.frames:

@@ -11,6 +11,8 @@ two files).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,6 +26,7 @@ from copydetect.images.compression import (
     coarsest_step,
     coefficients,
     on_the_comb,
+    own_steps,
 )
 from copydetect.types import Pixels
 from copydetect.verification.pair_images import Floats, PairImage
@@ -36,9 +39,11 @@ _LEAST_PX = 64
 _STRIDE = 5
 _DRAWN_OVER = 2.0
 """Times the usual difference: blocks that differ by more are looked at no further."""
-_FINER = 2.0
-"""Where both pictures have their blocks in one place, the steps of one show in the other only if
-those are this many times coarser; else both combs are the other's as well."""
+_FINER, _MUCH_FINER = 1.25, 1.8
+"""Where both pictures have their blocks in one place, the steps of one tell nothing of the other
+unless those are this many times coarser; the second where the other's steps have not rounded what
+this one has, either: both may show the comb of a third, or the coarser are multiples of the finer.
+"""
 _FEWEST = 400
 _SHOWS, _CLEARLY = 0.18, 0.08
 """Mean cosine of the phase, and how much less the other one's comb shows."""
@@ -47,6 +52,9 @@ _ROUNDED, _HALF_A_STEP = 0.9, 0.55
 Noise on the older picture that hides its comb leaves .83 there at most."""
 _NEAR = 0.5
 """The share without which a comb is chance."""
+_CLOSER, _MUCH_CLOSER, _SOME_COMB = 0.8, 0.2, 0.1
+"""Differences this small beside those of rounding, and this much smaller than by the other's steps,
+are none of rounding; what comb they have at least."""
 _NO_COMB, _SAME_TONE = 0.06, 4.0
 """Beside a comb, or with another tone, it is not told that steps have rounded anything: less
 contrast makes the steps of a copy large, laid back onto what it was made from."""
@@ -58,8 +66,8 @@ def compressed_before(matrix: Matrix, query: PairImage, reference: PairImage) ->
 
     matrix: query px → reference px of these images, which are not reduced.
     """
-    of_query = _trace(matrix, query.pixels, reference.pixels)
-    of_reference = _trace(inverse(matrix), reference.pixels, query.pixels)
+    of_query = _trace(matrix, query, reference)
+    of_reference = _trace(inverse(matrix), reference, query)
     if of_query is None or of_reference is None:
         return 0.0
     if of_reference.shows_beside(of_query) or of_query.rounds_beside(of_reference):
@@ -74,27 +82,40 @@ class _Trace:
     """One picture's compression in another one.
 
     comb: −1…1, mean cosine of the phase of the other's coefficients by the steps of this one;
-    rounded: 0…1, the share that these steps round to the values that this one has. 0 where this
-    one has no steps, or both have their blocks in one place and steps that are too like. same_tone:
-    whether the grey levels of both are the same; shares_blocks: whether the blocks of both are in
-    the same places, where one comb is mistaken for the other's.
+    rounded: 0…1, the share that these steps round to the values that this one has, 0 where there
+    are too few; spread: the median difference beside that of rounding, which is 1; step: the usual
+    one; same_tone: whether the grey levels of both are the same; shares_blocks: whether the blocks
+    of both are in the same places; known: whether the steps are those of the file.
     """
 
     comb: float
     rounded: float
-    same_tone: bool = False
-    shares_blocks: bool = False
+    spread: float
+    step: float
+    same_tone: bool
+    shares_blocks: bool
+    known: bool
 
     def shows_beside(self, other: _Trace) -> bool:
-        """Whether this one is the older."""
+        """Whether this one is the older: the other one is nearer to it than its steps would have
+        left it."""
+        if self.rounded < _NEAR or (self.shares_blocks and not self._can_be_told_from(other)):
+            return False
         clearly = self.comb >= max(_SHOWS, other.comb + _CLEARLY)
-        return clearly and self.rounded >= _NEAR and not self.shares_blocks
+        closer = self.spread <= min(_CLOSER, other.spread - _MUCH_CLOSER)
+        return clearly or (closer and self.comb >= _SOME_COMB)
 
     def rounds_beside(self, other: _Trace) -> bool:
-        """Whether this one is the younger."""
+        """Whether this one is the younger; or the coarser of two copies of a third, from which the
+        finer one hardly differs."""
         without_comb = self.same_tone and self.comb < _NO_COMB
         most = self.rounded - _CLEARLY
         return without_comb and self.rounded >= _ROUNDED and other.rounded <= most
+
+    def _can_be_told_from(self, other: _Trace) -> bool:
+        """Whether this comb cannot be that of the other one, in blocks that both share."""
+        finer = _MUCH_FINER if other.spread < _CLOSER else _FINER
+        return self.known and other.known and self.step >= finer * other.step
 
 
 @dataclass(frozen=True)
@@ -129,32 +150,42 @@ class _Window:
         return np.asarray(cv2.warpAffine(pixels, moves, size, flags=flags), np.uint8)
 
 
-def _trace(matrix: Matrix, first: Pixels, second: Pixels) -> _Trace | None:
+def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None:
     """The first picture's compression in the second; None where they don't lie pixel on pixel."""
-    window = _window(matrix, first, second)
+    window = _window(matrix, first.pixels, second.pixels)
     if window is None:
         return None
-    grey = _luma(window.of_first(first))
-    laid = window.of_second(second)
+    grey = _luma(window.of_first(first.pixels))
+    laid = window.of_second(second.pixels)
     foretold = _foretold(laid, grey)
     same_tone = float(np.abs(foretold - _luma(laid)).mean()) < _SAME_TONE
     away = _block_means(np.abs(grey - foretold))
     usual = away <= _DRAWN_OVER * float(np.median(away))
     ours, theirs = coefficients(grey), coefficients(foretold)
-    own = coefficients(_luma(_middle(second))) if window.shares_blocks else None
+    steps = _steps(first, ours, window.shares_blocks)
     phases = []
-    for number in range(len(POSITIONS)):
-        step = coarsest_step(ours[:, number])
-        finer = 0 if own is None else coarsest_step(own[:, number])
-        if step > 1 and step >= _FINER * finer:
+    for number, step in enumerate(steps):
+        if step > 1:
             counted = usual & on_the_comb(ours[:, number], step)
             phases.append((theirs[counted, number] - ours[counted, number]) / step)
     every = np.concatenate(phases) if phases else np.zeros(0, np.float32)
+    told = (float(np.median(steps)), same_tone, window.shares_blocks, bool(first.luma_table))
     if len(every) < _FEWEST:
-        return _Trace(0.0, 0.0)
+        # Without any steps nothing was rounded; of a few coefficients nothing is known.
+        return _Trace(0.0, 0.0, 0.0 if phases else math.inf, *told)
     comb = float(np.cos(2 * np.pi * every).mean())
     rounded = float((np.abs(every) <= _HALF_A_STEP).mean())
-    return _Trace(comb, rounded, same_tone, window.shares_blocks)
+    return _Trace(comb, rounded, 4 * float(np.median(np.abs(every))), *told)
+
+
+def _steps(image: PairImage, found: Floats, shares_blocks: bool) -> Sequence[int]:
+    """By how much the coefficients of `coefficients` were rounded at each of `POSITIONS`: what the
+    file says. Where it says nothing, or that nothing was, the pixels may show a former JPEG; this
+    is not told from the other picture in blocks that both share."""
+    steps = own_steps(image.luma_table)
+    if max(steps) > 1 or (image.luma_table and shares_blocks):
+        return steps
+    return [coarsest_step(found[:, number]) for number in range(len(POSITIONS))]
 
 
 def _window(matrix: Matrix, first: Pixels, second: Pixels) -> _Window | None:
@@ -212,13 +243,10 @@ def _block_means(values: Floats) -> Floats:
     return np.asarray(blocks.mean(axis=(1, 3)).ravel(), np.float32)
 
 
-def _middle(pixels: Pixels) -> Pixels:
-    """The middle part, beginning with a block."""
-    top, left = (
-        max(0, (side - _WINDOW_PX) // 2) // BLOCK_PX * BLOCK_PX for side in pixels.shape[:2]
-    )
-    return pixels[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
-
-
 def _luma(pixels: Pixels) -> Floats:
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+    """(h, w) grey levels, not rounded: the luminance that a JPEG has stored."""
+    grey = cv2.transform(pixels.astype(np.float32), _LUMA)
+    return np.asarray(grey, np.float32).reshape(pixels.shape[:2])
+
+
+_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)

@@ -61,7 +61,12 @@ def prepare_decoded(
         prepare_image(image_id, still.pixels, options, size, keypoints, still.opacity)
         for still in stills
     )
-    return replace(first, later=tuple(later), duration_msec=decoded.moments.duration_msec)
+    return replace(
+        first,
+        later=tuple(later),
+        duration_msec=decoded.moments.duration_msec,
+        luma_table=decoded.luma_table,
+    )
 
 
 def verify_images(

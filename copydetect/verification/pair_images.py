@@ -29,7 +29,7 @@ from copydetect.description.keypoints import (
 )
 from copydetect.description.renderings import most_different
 from copydetect.errors import ImageError
-from copydetect.images.decoding import long_side_px
+from copydetect.images.decoding import DecodedImage, long_side_px
 from copydetect.images.transparency import Colour, Opacity
 from copydetect.types import Keypoints, Pixels
 from copydetect.verification.content import FEWEST_PX, is_plain
@@ -75,7 +75,8 @@ class PairImage:
     which are flattened onto white, None where no ground shows through; later: the other moments of
     an animation, of one size with this one; duration_msec: of an animation, None where it is
     unknown. seen: (h, w) float32, 1 where `pixels` count, else 0; None where all of them do.
-    reopen: the same image with more pixels, None where these are all that can be had.
+    luma_table: as in `DecodedImage`. reopen: the same image with more pixels, None where these are
+    all that can be had.
     """
 
     image_id: str
@@ -89,6 +90,7 @@ class PairImage:
     later: tuple[PairImage, ...] = ()
     duration_msec: int | None = None
     seen: Floats | None = None
+    luma_table: tuple[int, ...] = ()
     reopen: Callable[[], PairImage | None] | None = None
 
     def at_full_size(self) -> PairImage:
@@ -255,6 +257,13 @@ def prepare(
     if scale < 1 and full_size_px is None and working_px < LARGEST_PX:
         return replace(image, reopen=lambda: prepare(image_id, whole, None, LARGEST_PX, wanted))
     return image
+
+
+def prepare_whole(image_id: str, decoded: DecodedImage) -> PairImage:
+    """What `PairImage.reopen` gives: the image with as many pixels as are ever compared."""
+    size = (decoded.width_px, decoded.height_px)
+    image = prepare(image_id, decoded.pixels, size, LARGEST_PX)
+    return replace(image, luma_table=decoded.luma_table)
 
 
 def features_of(keypoints: Keypoints, longest_px: int) -> LocalFeatures:
