@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from copydetect.pipelines.benchmarks import engines
-from copydetect.pipelines.benchmarks.engines import Cost
+from copydetect.pipelines.benchmarks.engines import RunCost
 from copydetect.pipelines.benchmarks.processes import Program, below, cpu_seconds, end
 from copydetect.pipelines.commands import benchmark
 from copydetect.pipelines.exit_codes import BAD_ARGUMENTS
@@ -71,7 +71,7 @@ def _wait_for(folder: Path, files: int) -> None:
 
 
 def test_the_table_has_ratios() -> None:
-    here, there = Cost(10.0, 20.0, 0, 84), Cost(25.0, 28.0, 2, 84)
+    here, there = RunCost(10.0, 20.0, 0, 84), RunCost(25.0, 28.0, 2, 84)
     table = engines._table(here, there, equal=True, counted=True)
     assert "| seconds | 10.0 | 25.0 | 2.50 |" in table
     assert "| CPU seconds | 20.0 | 28.0 | 1.40 |" in table

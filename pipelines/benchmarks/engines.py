@@ -37,7 +37,7 @@ _STORAGE = LocalStorage()
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """What one run took. seconds: by the clock; cpu_seconds: of all its processes, as far as they
     are known; jobs: that were submitted; images: how many there are."""
 
@@ -70,7 +70,7 @@ def _measured(
     flags: Sequence[str],
     managers: Sequence[int],
     disturb: Callable[[], object] | None = None,
-) -> tuple[Cost, dict[str, list[str]]]:
+) -> tuple[RunCost, dict[str, list[str]]]:
     """Run `dedup`; its cost and the rows of its tables. RunError where it fails."""
     command = [sys.executable, "-m", "copydetect", "dedup", *photos, "--output", output]
     command += ["--no_report", "--max_failed_fraction=1", *flags]
@@ -88,7 +88,7 @@ def _measured(
         raise RunError(f"a run ended with {code}: {text.strip()[-2000:]}")
     manifest = Manifest.load(_STORAGE, output)
     worked = used.ru_utime + used.ru_stime + cpu_seconds(managers) - before
-    cost = Cost(
+    cost = RunCost(
         round(seconds, 1), round(worked, 1), len(_JOB.findall(text)), manifest.counts["images"]
     )
     return cost, _rows(manifest, output)
@@ -111,7 +111,7 @@ def _killed(
     arguments: Namespace,
     flags: Sequence[str],
     managers: list[int],
-    there: Cost,
+    there: RunCost,
     wanted: dict[str, list[str]],
 ) -> list[dict[str, object]]:
     """Runs of which a process is killed at a random moment, a worker or a manager in turn."""
@@ -159,7 +159,7 @@ def _kill(kind: str, managers: list[int], chance: random.Random) -> str:
     return "a manager"
 
 
-def _table(here: Cost, there: Cost, equal: bool, counted: bool) -> str:
+def _table(here: RunCost, there: RunCost, equal: bool, counted: bool) -> str:
     lines = ["| | here | there | there over here |", "|" + "---|" * 4]
     rows = [("seconds", here.seconds, there.seconds)]
     if counted:
