@@ -26,7 +26,7 @@ from copydetect.storage.files import Storage
 from copydetect.types import Role
 
 if TYPE_CHECKING:
-    from copydetect.storage.leases import Lease
+    from copydetect.storage.leases import BucketLease
 
 MANIFEST = "manifest.json"
 
@@ -98,7 +98,7 @@ class Manifest:
         except ValueError as error:
             raise InputError(f"{uri} is not a manifest of copydetect: {error}") from error
 
-    def commit(self, storage: Storage, output: str, lease: Lease | None = None) -> None:
+    def commit(self, storage: Storage, output: str, lease: BucketLease | None = None) -> None:
         """Make the run visible: write OUT/manifest.json in one step.
 
         lease: of an OUT that is in a bucket; TransientError where it is lost.

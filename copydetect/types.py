@@ -110,6 +110,10 @@ class Failure:
     retryable: bool = False
 
 
+DEADLY = "its process was ended: it breaks a library, or is too large for the memory"
+"""What is said of an image that ends whichever process opens it."""
+
+
 @dataclass(frozen=True)
 class Keypoints:
     """Local features of one image's thumbnail, at most a few hundred, strongest first.

@@ -12,7 +12,24 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOpt
 
 _ANSWERS_SEC = 10
 _EMBEDDED = ("[local]", "[auto]", "[collection]")
+_BUFFER_BYTES = 32 << 10
+_BUFFERS_PER_SLOT = 900
+"""Of network memory, that a slot needs where all exchanges are written before they are read: 512
+for what it writes (`taskmanager.network.sort-shuffle.min-buffers`), the rest for what it reads."""
 _OVER = frozenset(("FINISHED", "FAILED", "CANCELED"))
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has room for.
+
+    slots: of all TaskManagers; fitting: how many parts can be worked on at once, wherever Flink
+    puts them; network_mb: what a TaskManager would need for all of its slots.
+    """
+
+    slots: int
+    fitting: int
+    network_mb: int
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,19 @@ class Dashboard:
     def slots(self) -> int:
         """How many slots the cluster has, 0 where it does not say."""
         return int(self._asked("overview").get("slots-total", 0))
+
+    def capacity(self) -> Capacity | None:
+        """What the TaskManagers' memory for exchanges allows; None where they do not say."""
+        managers = self._asked("taskmanagers").get("taskmanagers", [])
+        slots = [int(one.get("slotsNumber", 0)) for one in managers]
+        memory = [one.get("memoryConfiguration", {}).get("networkMemory", 0) for one in managers]
+        if not managers or not all(slots) or not all(memory):
+            return None
+        able = [size // (_BUFFER_BYTES * _BUFFERS_PER_SLOT) for size in memory]
+        # Flink may fill one TaskManager first.
+        enough = all(one >= most for one, most in zip(able, slots, strict=True))
+        fitting = sum(slots) if enough else max(1, min(able))
+        return Capacity(sum(slots), fitting, -(-max(slots) * _BUFFERS_PER_SLOT // 32))
 
     def job(self, name: str) -> str:
         """The id of the latest job of this name, "" where there is none."""

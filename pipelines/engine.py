@@ -282,10 +282,28 @@ def _prepare_portable(engine: Engine, given: dict[str, str]) -> None:
         wanted.append(_STEP_BY_STEP)
     if slots := _slots(engine):
         wanted.append(("--parallelism", str(slots)))
+    _keep_within_memory(engine, given, slots)
     chosen = [f"{name}={value}" for name, value in wanted if name not in given]
     engine.flags += chosen
     if chosen:
         engine.tell(f"the engine is given {' '.join(chosen)} as well")
+
+
+def _keep_within_memory(engine: Engine, given: dict[str, str], slots: int) -> None:
+    """Ask Flink for no more parts at once than it has memory to exchange: it would end the job."""
+    dashboard = dashboard_of(engine.flags)
+    capacity = dashboard.capacity() if dashboard else None
+    text = given.get("--parallelism", str(slots))
+    asked = int(text) if text.isdecimal() else 0
+    if capacity is None or asked <= capacity.fitting:
+        return
+    engine.tell(
+        f"the TaskManagers have network memory for {capacity.fitting} parts at once, not for "
+        f"{asked}: give each taskmanager.memory.network.min and max of {capacity.network_mb}m"
+    )
+    engine.flags = [flag for flag in engine.flags if not flag.startswith("--parallelism=")]
+    engine.flags.append(f"--parallelism={capacity.fitting}")
+    given["--parallelism"] = str(capacity.fitting)
 
 
 def _slots(engine: Engine) -> int:

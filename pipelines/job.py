@@ -25,7 +25,7 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
-from copydetect.storage.leases import Lease
+from copydetect.storage.leases import BucketLease
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.storage.swaps import swaps_for
 from copydetect.summary import PLURAL
@@ -263,7 +263,7 @@ def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
     )
 
 
-def _commit(job: Job, manifest: Manifest, lease: Lease | None) -> bool:
+def _commit(job: Job, manifest: Manifest, lease: BucketLease | None) -> bool:
     """Make the run visible, unless too much of its input failed and an earlier result exists."""
     if not manifest.accepted and job.storage.exists(runs.join(job.output, runs.MANIFEST)):
         manifest.commit(job.storage, runs.join(job.output, manifest.folder))

@@ -13,7 +13,7 @@ from copydetect.inputs.input_specs import INPUTS
 from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
 from copydetect.runs import MANIFEST, join
-from copydetect.storage.leases import Lease, leased
+from copydetect.storage.leases import BucketLease, leased
 from copydetect.storage.records import RECORDS, record_uri, remove_unfinished, stranger_in
 
 try:
@@ -65,7 +65,7 @@ def refuse_input_in_output(sources: Sources, output: str) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(output: str) -> Iterator[Lease | None]:
+def alone_in(output: str) -> Iterator[BucketLease | None]:
     """Keep other runs out of an output folder, in a bucket by the lease that this gives;
     TransientError where there is one. A local folder that was made and stays empty is removed."""
     if "://" in output:

@@ -129,6 +129,13 @@ class Workplace(RunFolder):
         processes = self.engine.processes
         return processes if processes.started or parts >= worth else Processes()
 
+    def decoding(self, parts: int) -> Processes:
+        """For what decodes pictures, one of which may end its process: on an engine each worker has
+        children for it."""
+        if self.engine.is_local:
+            return self.processes(parts)
+        return Processes(of_worker=True)
+
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
         uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
@@ -172,7 +179,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     # Processes cannot share another device with this one.
     on_cpu = setup.device == "cpu"
     parts = part_count(listing.images)
-    processes = place.processes(parts) if on_cpu else Processes()
+    processes = place.decoding(parts) if on_cpu else Processes()
     uris = place.part_uris("images", listing.role, parts)
     made = [place.part_uris(table, listing.role, parts) for table in setup.tables]
     failures = place.part_uris("failures", listing.role, parts)
@@ -279,7 +286,7 @@ def verify(
     uris, failures = (
         [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
-    processes = place.processes(len(work))
+    processes = place.decoding(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
     total = partial(place.rows, candidates)
@@ -306,7 +313,8 @@ def read_histories(
     uris = [runs.join(folder, runs.part_name(number)) for number, _ in work]
     wanted = place.unfinished([[uri] for uri in uris])
     todo = [one for one in work if one[0] in wanted]
-    transform = CopiesToHistories(place.storage, folder, decoding, place.started)
+    processes = place.started if place.engine.is_local else place.decoding(len(work))
+    transform = CopiesToHistories(place.storage, folder, decoding, processes)
     return Stage(
         "file histories",
         lambda start: start | "copies" >> Elements(todo) | transform,

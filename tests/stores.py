@@ -73,10 +73,7 @@ def google(refuse: Refuse = _never) -> Iterator[Bucket]:
     ):
         os.environ["STORAGE_EMULATOR_HOST"] = counts.url
         storage.Client.create_anonymous_client().create_bucket(BUCKET)
-        flags = ("--no_auth",)
-        engine_of(EngineOptions(flags))
-        yield Bucket(f"gs://{BUCKET}", counts, flags)
-    engine_of(EngineOptions())
+        yield Bucket(f"gs://{BUCKET}", counts)
 
 
 @contextmanager

@@ -1,33 +1,35 @@
-"""Buckets: what a job needs of them, against an S3 server of this machine."""
+"""Buckets: what a job needs of them, against servers of this machine."""
 
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from copydetect.errors import InputError
+from copydetect.description.descriptors import load_model
+from copydetect.errors import InputError, ModelError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
+from copydetect.models import MODELS
 from copydetect.options import EngineOptions
-from copydetect.pipelines.benchmarks.counting_proxy import Counted, counted, kind_of
+from copydetect.pipelines.benchmarks.counting_proxy import kind_of
 from copydetect.pipelines.commands import dedup
 from copydetect.pipelines.engine import engine_of
 from copydetect.runs import Manifest
 from copydetect.storage.clients import share_s3_clients
 from copydetect.storage.remote import BeamStorage
-from tests.conftest import Planted, dedup_run
+from tests import stores
+from tests.conftest import BROKEN, TWIN, Planted, dedup_run
+from tests.stores import Bucket
 
-boto3 = pytest.importorskip("boto3")
-server = pytest.importorskip("moto.server")
-
-BUCKET, CLOSED = "pile", "closed"
-KEYS = {"aws_access_key_id": "someone", "aws_secret_access_key": "secret"}
+CLOSED = "closed"
+FAST = ("--effort=fast", "--channels=descriptor,local")
+FEW = ("0.jpg", "3.jpg", "5.jpg", "copies/cropped.jpg", "copies/cropped again.jpg", TWIN, BROKEN)
+"""Planted pictures of two groups, and one that fails: a run asks for few more of a thousand."""
 
 
 def _refuse(number: int, method: str, path: str) -> int:
@@ -37,36 +39,27 @@ def _refuse(number: int, method: str, path: str) -> int:
     return 503 if "/busy/" in path and number % 2 else 0
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket, what has been asked of its store, and the options that lead there."""
-
-    counts: Counted
-    client: Any
-    flags: tuple[str, ...]
-
-    def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
+@pytest.fixture(scope="module")
+def one_for_all() -> Iterator[Bucket]:
+    with stores.amazon(_refuse) as one:
+        yield one
 
 
 @pytest.fixture
-def bucket() -> Iterator[Bucket]:
-    service = server.ThreadedMotoServer(port=0, verbose=False)
-    service.start()
-    with counted(f"127.0.0.1:{service.get_host_and_port()[1]}", _refuse) as counts:
-        client = boto3.client("s3", endpoint_url=counts.url, region_name="us-east-1", **KEYS)
-        client.create_bucket(Bucket=BUCKET)
-        keys = (f"--s3_{name.removeprefix('aws_')}={value}" for name, value in KEYS.items())
-        flags = (f"--s3_endpoint_url={counts.url}", "--s3_region_name=us-east-1", *keys)
-        engine_of(EngineOptions(flags))
-        yield Bucket(counts, client, flags)
-    service.stop()
-    engine_of(EngineOptions())
+def bucket(one_for_all: Bucket) -> Bucket:
+    engine_of(EngineOptions(one_for_all.flags))
+    return one_for_all
+
+
+@pytest.fixture(params=["amazon", "google"])
+def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    with getattr(stores, request.param)() as one:
+        yield one
 
 
 def test_options_reach_a_bucket_before_any_stage_runs(bucket: Bucket) -> None:
     storage = BeamStorage()
-    folder = f"s3://{BUCKET}/photos"
+    folder = f"{bucket.uri}/photos"
     assert not storage.exists(f"{folder}/a.jpg")
     storage.write(f"{folder}/a.jpg", b"not quite a picture")
     assert storage.exists(f"{folder}/a.jpg")
@@ -97,8 +90,8 @@ def test_a_bucket_that_is_closed_is_told_in_one_sentence(bucket: Bucket) -> None
 def test_a_bucket_that_is_busy_now_and_then_is_asked_again(bucket: Bucket) -> None:
     storage = BeamStorage()
     for name in "abc":
-        storage.write(f"s3://{BUCKET}/busy/{name}", name.encode())
-        assert storage.read(f"s3://{BUCKET}/busy/{name}") == name.encode()
+        storage.write(f"{bucket.uri}/busy/{name}", name.encode())
+        assert storage.read(f"{bucket.uri}/busy/{name}") == name.encode()
     assert bucket.counts.refused >= 3
 
 
@@ -121,20 +114,23 @@ def test_shards_in_a_bucket_are_read_as_on_a_disk(bucket: Bucket, planted: Plant
             tar.add(planted.folder / name, name)
     bucket.put("shards/0.tar", stream.getvalue())
     storage = BeamStorage()
-    sources = find_sources(storage, f"s3://{BUCKET}/shards/0.tar")
+    sources = find_sources(storage, f"{bucket.uri}/shards/0.tar")
     pieces = [list(read_source(storage, piece, "image")) for piece in sources.pieces]
     assert len([content for piece in pieces for content in piece]) == 4
 
 
-def _dedup(bucket: Bucket) -> Manifest:
-    argv = [f"s3://{BUCKET}/photos", "--output", f"s3://{BUCKET}/out", "--workers=1", "--quiet"]
-    argv += ["--max_failed_fraction=0.5", "--no_report", "--effort=fast", *bucket.flags]
+def _dedup(store: Bucket) -> Manifest:
+    argv = [f"{store.uri}/photos", "--output", f"{store.uri}/out", "--workers=1", "--quiet"]
+    argv += [f"--model={store.uri}/models/mine.safetensors"]
+    argv += [f"--background={store.uri}/models/strangers.safetensors"]
+    argv += [f"--calibration={store.uri}/models/certain.json"]
+    argv += ["--max_failed_fraction=0.5", "--no_report", *FAST, *store.flags]
     assert dedup.main(argv) == 0
-    return Manifest.load(BeamStorage(), f"s3://{BUCKET}/out")
+    return Manifest.load(BeamStorage(), f"{store.uri}/out")
 
 
-def _rows(manifest: Manifest, name: str) -> list[dict[str, object]]:
-    table = manifest.table(BeamStorage(), f"s3://{BUCKET}/out", name)
+def _rows(store: Bucket, manifest: Manifest, name: str) -> list[dict[str, object]]:
+    table = manifest.table(BeamStorage(), f"{store.uri}/out", name)
     return sorted(
         (
             {key: value for key, value in row.items() if not key.endswith("uri")}
@@ -144,30 +140,51 @@ def _rows(manifest: Manifest, name: str) -> list[dict[str, object]]:
     )
 
 
+MODEL_FILES = {
+    "mine.safetensors": "descriptor-lite0.safetensors",
+    "mine.json": "descriptor-lite0.json",
+    "mine.onnx": "descriptor-lite0.onnx",
+    "strangers.safetensors": "descriptor-lite0.background.safetensors",
+    "certain.json": "calibration-dedup-descriptor-local.json",
+}
+
+
 def test_a_run_in_a_bucket_gives_the_same_tables_and_goes_on(
-    bucket: Bucket, planted: Planted, tmp_path: Path
+    store: Bucket, planted: Planted, tmp_path: Path
 ) -> None:
-    """Also when a run has been ended before its end."""
-    for name in planted.names:
-        bucket.put(f"photos/{name}", (planted.folder / name).read_bytes())
-    run = dedup_run(planted.folder, tmp_path / "out", "--effort=fast", *bucket.flags)
-    bucket.counts.kinds.clear()
-    manifest = _dedup(bucket)
-    asked = bucket.counts.kinds.total()
+    """With its model, background and calibration there too; also when it has been ended before its
+    end."""
+    for name in FEW:
+        store.put(f"photos/{name}", (planted.folder / name).read_bytes())
+        target = tmp_path / "photos" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(planted.folder / name, target)
+    for name, bundled in MODEL_FILES.items():
+        store.put(f"models/{name}", (MODELS / bundled).read_bytes())
+    calibration = MODELS / MODEL_FILES["certain.json"]
+    here = f"--calibration={calibration}"
+    run = dedup_run(tmp_path / "photos", tmp_path / "out", *FAST, here)
+    store.counts.kinds.clear()
+    manifest = _dedup(store)
+    asked = store.counts.kinds.total()
     for name, rows in run.results().items():
         # As text: what was not found by descriptors has no similarity, and no nan equals another.
-        assert list(map(repr, _rows(manifest, name))) == list(map(repr, rows))
-    assert asked < 1_200, bucket.counts.kinds
+        assert list(map(repr, _rows(store, manifest, name))) == list(map(repr, rows))
+    assert asked < 1_000, store.counts.kinds
     storage = BeamStorage()
-    storage.delete(f"s3://{BUCKET}/out/manifest.json")
-    storage.delete(f"s3://{BUCKET}/out/{manifest.folder}/groups")
-    bucket.counts.kinds.clear()
-    again = _dedup(bucket)
-    assert _rows(again, "groups") == _rows(manifest, "groups")
-    assert bucket.counts.kinds["write"] < asked / 3
-    assert storage.count([f"s3://{BUCKET}/photos/{name}" for name in planted.names]) == len(
-        planted.names
-    )
+    storage.delete(f"{store.uri}/out/manifest.json")
+    storage.delete(f"{store.uri}/out/{manifest.folder}/groups")
+    store.counts.kinds.clear()
+    again = _dedup(store)
+    assert _rows(store, again, "groups") == _rows(store, manifest, "groups")
+    assert store.counts.kinds["write"] < asked / 3
+    assert storage.count([f"{store.uri}/photos/{name}" for name in FEW]) == len(FEW)
+
+
+def test_a_model_that_is_not_in_its_bucket_is_named(bucket: Bucket) -> None:
+    uri = f"{bucket.uri}/models/none.safetensors"
+    with pytest.raises(ModelError, match=r"none\.safetensors.*no such file"):
+        load_model(uri)
 
 
 @pytest.mark.parametrize(

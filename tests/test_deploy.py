@@ -195,6 +195,7 @@ def test_a_job_of_dataflow_asks_for_the_workers_that_it_is_told_of(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole graph is translated offline, as a dry run does."""
+    pytest.importorskip("apitools", reason="the extra gcp is missing")
     apiclient = pytest.importorskip("apache_beam.runners.dataflow.internal.apiclient")
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     accelerator = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"

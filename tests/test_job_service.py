@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from tests.conftest import Planted, Run, dedup_run
+from copydetect import tables
+from copydetect.description.describing import DescriberOptions
+from copydetect.inputs.finding import find_sources
+from copydetect.inputs.listing import LISTING, list_images
+from copydetect.inputs.sources import read_source
+from copydetect.parts import part_uri
+from copydetect.storage.files import LocalStorage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
+from copydetect.workers.processes import Processes
+from tests.conftest import STORAGE, Planted, Run, dedup_run
+
+DEADLY = "deadly.jpg"
+
+
+class DeadlyStorage(LocalStorage):
+    """Whoever opens a file of this name is ended, as by a picture that breaks its decoder."""
+
+    def open(self, uri: str) -> BinaryIO:
+        if uri.endswith(DEADLY):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().open(uri)
 
 
 @pytest.fixture
@@ -57,3 +83,31 @@ def test_the_job_service_gives_the_same_tables(
     assert other.results() == run.results()
     for name in ("images", "failures"):
         assert other.table(name).equals(run.table(name))
+
+
+def test_a_picture_that_breaks_its_decoder_is_a_failure_on_a_worker_elsewhere(
+    planted: Planted, endpoint: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("0.jpg", "1.jpg", "2.jpg"):
+        shutil.copy(planted.folder / name, folder)
+    shutil.copy(planted.folder / "3.jpg", folder / DEADLY)
+    (piece,) = find_sources(STORAGE, str(folder)).pieces
+    uri = str(tmp_path / "listing.parquet")
+    listed = list_images(read_source(STORAGE, piece, "image"))
+    tables.write_table(STORAGE, uri, tables.rows_to_table(listed, LISTING))
+    setup = DescriberSetup(DescriberOptions(), None, "", "cpu", local=True)
+    out = str(tmp_path / "out")
+    flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+    children = Processes(of_worker=True)
+    described = RefsToDescriptions(DeadlyStorage(), setup, "image", out, 1, {0}, children)
+    with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+        _ = pipeline | beam.Create([None, uri]) | described
+    children.stop()
+    (failure,) = tables.read_table(STORAGE, part_uri(out, "failures", "image", 0)).to_pylist()
+    assert failure["image_id"] == DEADLY
+    assert (failure["stage"], failure["error_type"]) == ("decode", "WorkerError")
+    rows = tables.read_table(STORAGE, part_uri(out, "images", "image", 0)).to_pylist()
+    statuses = {row["image_id"]: row["status"] for row in rows}
+    assert statuses == {"0.jpg": "ok", "1.jpg": "ok", "2.jpg": "ok", DEADLY: "failed"}

@@ -15,7 +15,7 @@ import pytest
 from copydetect.errors import TransientError
 from copydetect.json_values import parse_as
 from copydetect.pipelines.outputs import alone_in
-from copydetect.storage.leases import Holder, Lease, _process_space, leased
+from copydetect.storage.leases import BucketLease, Holder, _process_space, leased
 from copydetect.storage.remote import RecordedStorage
 from tests import stores
 from tests.stores import Bucket
@@ -112,7 +112,7 @@ def test_a_file_that_another_has_just_written_stays(
 ) -> None:
     """A holder may be paused between its last look at the lease and its write."""
     storage, uri = RecordedStorage(out), f"{out}/manifest.json"
-    monkeypatch.setattr(Lease, "check", lambda _: storage.write(uri, b"of another"))
+    monkeypatch.setattr(BucketLease, "check", lambda _: storage.write(uri, b"of another"))
     with alone_in(out) as lease:
         assert lease is not None
         with pytest.raises(TransientError, match=r"another run has written .*manifest\.json"):

@@ -74,6 +74,46 @@ def test_every_part_comes_out_once(processes: Processes) -> None:
         assert_that(parts, equal_to([2 * part for part in range(40)]))
 
 
+ASIDE = Processes(of_worker=True)
+
+
+def parent_of(part: int) -> int:
+    return os.getppid()
+
+
+def end_but_mended(part: tuple[int, bool]) -> int:
+    return part[0] if part[1] else end_at_odd(part[0])
+
+
+def mended(part: tuple[int, bool]) -> tuple[int, bool]:
+    return part[0], True
+
+
+def test_a_worker_keeps_a_child_for_its_parts() -> None:
+    found = {ASIDE.aside(where, part) for part in range(4)}
+    assert len(found) == 1
+    assert os.getpid() not in found
+    assert ASIDE.aside(parent_of, 0) == os.getpid()
+
+
+def test_a_child_that_is_ended_is_followed_by_another() -> None:
+    first = ASIDE.aside(where, 0)
+    with pytest.raises(WorkerError):
+        ASIDE.aside(end_itself, 0)
+    second = ASIDE.aside(where, 0)
+    assert second not in (first, os.getpid())
+    with pytest.raises(InputError, match="part 3 is damaged"):
+        ASIDE.aside(refuse, 3)
+    assert ASIDE.aside(where, 0) == second
+
+
+def test_a_part_that_ends_its_process_three_times_is_mended_on_a_worker_too() -> None:
+    work = RunInProcesses(end_but_mended, ASIDE, mended)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        parts = pipeline | beam.Create([(part, False) for part in range(4)]) | beam.ParDo(work)
+        assert_that(parts, equal_to(range(4)))
+
+
 def test_work_is_done_elsewhere_and_by_the_same_ones() -> None:
     found = {PROCESSES.result(PROCESSES.start(where, part)) for part in range(8)}
     assert os.getpid() not in found

@@ -33,9 +33,14 @@ class Cluster(BaseHTTPRequestHandler):
         {"jid": "new", "name": NAME, "state": "RUNNING", "start-time": 2},
         {"jid": "other", "name": "somebody-else", "state": "RUNNING", "start-time": 3},
     ]
+    managers: ClassVar[list[dict[str, Any]]] = []
 
     def do_GET(self) -> None:
-        answers = {"/overview": {"slots-total": 7}, "/jobs/overview": {"jobs": self.jobs}}
+        answers = {
+            "/overview": {"slots-total": 7},
+            "/jobs/overview": {"jobs": self.jobs},
+            "/taskmanagers": {"taskmanagers": self.managers},
+        }
         body = json.dumps(answers.get(self.path, {})).encode()
         self.send_response(200)
         self.end_headers()
@@ -100,6 +105,42 @@ def test_as_many_workers_are_asked_for_as_the_cluster_has_slots(
         assert "--parallelism=7" in engine_of(EngineOptions((f"--runner={runner}", master))).flags
     given = engine_of(EngineOptions(("--runner=FlinkRunner", master, "--parallelism=2"))).flags
     assert [flag for flag in given if "parallelism" in flag] == ["--parallelism=2"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "network_mb", "asked", "fitting"),
+    [
+        ((1, 1), 172, 2, 2),
+        ((4, 4), 172, 8, 8),
+        ((8, 8), 172, 16, 6),
+        ((8, 8), 172, 5, 5),
+        ((8, 8), 256, 16, 16),
+        ((8, 8), 20, 16, 1),
+    ],
+)
+def test_no_more_parts_are_worked_on_at_once_than_there_is_network_memory_for(
+    dashboard: Dashboard,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    slots: tuple[int, ...],
+    network_mb: int,
+    asked: int,
+    fitting: int,
+) -> None:
+    memory = {"networkMemory": network_mb << 20}
+    managers = [{"slotsNumber": number, "memoryConfiguration": memory} for number in slots]
+    monkeypatch.setattr(Cluster, "managers", managers)
+    described = Server("localhost:8099", frozenset())
+    monkeypatch.setattr(engines, "job_server_of", lambda runner, flags: described)
+    master = f"--flink_master={dashboard.address}"
+    options = (f"--parallelism={asked}", master, "--runner=PortableRunner")
+    flags = engine_of(EngineOptions(options, progress=True)).flags
+    assert [flag for flag in flags if "parallelism" in flag] == [f"--parallelism={fitting}"]
+    said = capsys.readouterr().err
+    assert ("network memory" in said) == (fitting < asked)
+    if fitting < asked:
+        assert f"for {fitting} parts at once, not for {asked}" in said
+        assert "network.min and max of 225m" in said
 
 
 class Remote:

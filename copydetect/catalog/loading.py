@@ -4,7 +4,6 @@ it."""
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from copydetect.catalog.picture_search import PictureSearch
 from copydetect.description.describing import Describer
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
+from copydetect.description.model_files import local_file
 from copydetect.errors import ModelError
 from copydetect.options import RunOptions
 from copydetect.settings import Settings
@@ -37,7 +37,7 @@ def picture_search_of(catalog: Catalog) -> PictureSearch:
     if "descriptor" in settings.channels:
         embedder = load_model(settings.model, "cpu")
         if settings.background:
-            embedder = replace(embedder, background_path=Path(settings.background))
+            embedder = replace(embedder, background_path=local_file(settings.background))
         background = embedder.background()
         _refuse_other_model(catalog, "descriptor", settings.model, embedder.identity)
     quantiser = load_quantiser() if "local" in settings.channels else None

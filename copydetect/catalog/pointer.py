@@ -145,7 +145,7 @@ class _BucketLease:
     """That of a catalogue in a bucket, whose pointer is written as long as the lease is held."""
 
     folder: str
-    held: leases.Lease
+    held: leases.BucketLease
 
     @property
     def token(self) -> int:

@@ -24,7 +24,7 @@ from copydetect.errors import ImageError, is_transient
 from copydetect.images.decoding import DecodedImage, DecodeOptions, decode
 from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
 from copydetect.storage.files import Storage
-from copydetect.types import Failure, ImageRow, ImageStatus, Keypoints, Pixels
+from copydetect.types import DEADLY, Failure, ImageRow, ImageStatus, Keypoints, Pixels
 
 if TYPE_CHECKING:
     # torch takes seconds to load, and local features do without.
@@ -34,7 +34,6 @@ DESCRIBED_SIDE_PX = 448
 """Longer side of the pixels that views and local features are made of."""
 
 _BATCH_IMAGES = 32
-_DEADLY = "its process was ended: it breaks a library, or is too large for the memory"
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _NO_OPACITY = np.empty((0, 0), np.uint8)
 
@@ -103,7 +102,7 @@ def describe_part(
             gathered.failures[first.image_id] = first.failure("list", *why)
         elif first.sha256 in deadly:
             # Memory may have run out, and there may be more another time.
-            gathered.fail(twins, "decode", "WorkerError", _DEADLY, retryable=True)
+            gathered.fail(twins, "decode", "WorkerError", DEADLY, retryable=True)
         else:
             readable.append(twins)
     for batch in _batches(read_in_turn(storage, readable), _BATCH_IMAGES):

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from copydetect.description.model_cards import ModelCard, card_of
+from copydetect.description.model_files import local_model
 from copydetect.description.normalization import unit_rows
 from copydetect.description.onnx_network import OnnxNetwork, graph_path
 from copydetect.errors import ModelError, OptionError
@@ -129,7 +130,7 @@ def load_model(
     precision: Precision = "auto",
     trust_model: bool = False,
 ) -> Embedder:
-    """Load a bundled model by name, or a safetensors or TorchScript file by path.
+    """Load a bundled model by name, or a safetensors or TorchScript file by path or URI.
 
     device: "cpu", "cuda", "cuda:1", "mps"; precision: of the trunk, "auto" takes bfloat16 where
     the processor computes with it; trust_model: allows TorchScript, as `load_torchscript` says.
@@ -165,6 +166,8 @@ def _network(
 
 
 def _model_path(path_or_name: str) -> Path:
+    if "://" in path_or_name:
+        return local_model(path_or_name)
     bundled = BUNDLED_MODELS / f"{path_or_name}.safetensors"
     path = bundled if bundled.is_file() else Path(path_or_name)
     if not path.is_file():

@@ -6,8 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
@@ -32,6 +32,17 @@ _OF_THREAD = threading.local()
 def reach_with(flags: Sequence[str]) -> None:
     """Tell Beam's file systems its options, such as the address of a bucket, in this process."""
     FileSystems.set_options(PipelineOptions(list(flags)))
+
+
+def as_told_here() -> Callable[[], None]:
+    """What has another process reach buckets as this one does, which Beam has told its options."""
+    options = getattr(FileSystems, "_pipeline_options", None)
+    told = options.get_all_options(drop_default=True) if options is not None else {}
+    return partial(_reach_as, told)
+
+
+def _reach_as(told: Mapping[str, Any]) -> None:
+    FileSystems.set_options(PipelineOptions.from_dictionary(dict(told)))
 
 
 @contextlib.contextmanager

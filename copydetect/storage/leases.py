@@ -60,7 +60,7 @@ class Holder:
         return self.process == os.getpid() or not os.path.exists(f"/proc/{self.process}")
 
 
-class Lease:
+class BucketLease:
     """The right to write to a place, as long as `check` says so; see `leased`."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def leased(place: str, uri: str, seconds: float = LEASE_SECONDS) -> Iterator[Lease | None]:
+def leased(place: str, uri: str, seconds: float = LEASE_SECONDS) -> Iterator[BucketLease | None]:
     """Hold the lease of a place in a bucket; TransientError where another process holds it.
 
     uri: of the lease's object; seconds: how long it is held without a sign of life. None where the
@@ -147,7 +147,7 @@ def leased(place: str, uri: str, seconds: float = LEASE_SECONDS) -> Iterator[Lea
     version = swaps.swap(uri, holder.to_json(), found)
     if version is None:
         raise TransientError(f"another run has just begun to write to {place}")
-    lease = Lease(place, uri, swaps, holder, version, seconds)
+    lease = BucketLease(place, uri, swaps, holder, version, seconds)
     stop = threading.Event()
     renewing = threading.Thread(target=lease.renew_until, args=(stop,), daemon=True)
     renewing.start()

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -32,8 +33,10 @@ from copydetect.storage.records import (
     records_uri,
     remove_recorded,
 )
+from copydetect.storage.swaps import swaps_for
 
 _REMOTE_BUFFER = 1 << 20
+_SENT_AT_ONCE = 8 << 20
 
 
 class BeamStorage:
@@ -56,14 +59,24 @@ class BeamStorage:
         return io.BufferedReader(_RemoteStream(stream, uri), _REMOTE_BUFFER)
 
     def read(self, uri: str) -> bytes:
-        with self.open(uri) as file:
-            return file.read()
+        store = swaps_for(uri)
+        if store is None:
+            with self.open(uri) as file:
+                return file.read()
+        found = store.load(uri)
+        if found is None:
+            raise InputError(f"cannot read {uri}: there is no such file")
+        return found.data
 
     def write(self, uri: str, data: bytes) -> None:
         if _is_local(uri):
             self._local.write(uri, data)
             return
-        self._send(io.BytesIO(data), uri)
+        store = swaps_for(uri) if len(data) <= _SENT_AT_ONCE else None
+        if store is not None:
+            store.put(uri, data)
+        else:
+            self._send(io.BytesIO(data), uri)
 
     def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
         if _is_local(folder):
@@ -79,8 +92,11 @@ class BeamStorage:
         if _is_local(uri):
             self._local.upload(local_path, uri)
             return
-        with open(local_path, "rb") as source:
-            self._send(source, uri)
+        if os.path.getsize(local_path) <= _SENT_AT_ONCE:
+            BeamStorage.write(self, uri, Path(local_path).read_bytes())
+        else:
+            with open(local_path, "rb") as source:
+                self._send(source, uri)
         os.unlink(local_path)
 
     def local_path(self, uri: str) -> str:

@@ -28,7 +28,11 @@ class Version:
 
 
 class Swaps(Protocol):
-    """Conditional writes of one kind of store. Errors of the store are InputErrors."""
+    """Reads and writes whole objects of one kind of store, in one request each: Beam's file systems
+    need two to read and three to write. Errors of the store are InputErrors."""
+
+    def put(self, uri: str, data: bytes) -> None:
+        """Write an object, whatever was there."""
 
     def load(self, uri: str) -> Version | None:
         """The object as it is now; None where there is none."""
@@ -43,12 +47,16 @@ class Swaps(Protocol):
 
 
 def swaps_for(uri: str) -> Swaps | None:
-    """The conditional writes of the store that an object is in; None where copydetect knows none
-    for it."""
+    """What writes to the store that an object is in; None where copydetect has no such thing for
+    it."""
     return _SWAPS.get(uri.partition("://")[0])
 
 
 class _S3Swaps:
+    def put(self, uri: str, data: bytes) -> None:
+        with remote_errors("write", uri):
+            _s3_client(uri).put_object(**_s3_place(uri), Body=data)
+
     def load(self, uri: str) -> Version | None:
         with remote_errors("read", uri):
             try:
@@ -72,12 +80,18 @@ class _S3Swaps:
 
 
 class _GoogleSwaps:
+    def put(self, uri: str, data: bytes) -> None:
+        blob, retry = _blob(uri)
+        with remote_errors("write", uri):
+            # Whoever sends it again, after no answer, sends the same.
+            blob.upload_from_string(data, retry=retry)
+
     def load(self, uri: str) -> Version | None:
-        blob = _blob(uri)
+        blob, retry = _blob(uri)
         with remote_errors("read", uri):
             try:
                 # The generation that comes with the bytes is theirs, whoever writes meanwhile.
-                data = bytes(blob.download_as_bytes())
+                data = bytes(blob.download_as_bytes(retry=retry))
             except Exception as error:
                 if status_of(error) == _GONE:
                     return None
@@ -85,11 +99,11 @@ class _GoogleSwaps:
             return Version(data, str(blob.generation))
 
     def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
-        blob = _blob(uri)
+        blob, retry = _blob(uri)
         with remote_errors("write", uri):
             try:
                 generation = int(before.tag) if before else 0
-                blob.upload_from_string(data, if_generation_match=generation)
+                blob.upload_from_string(data, if_generation_match=generation, retry=retry)
             except Exception as error:
                 if _is_conflict(error, before):
                     return _if_ours(self, uri, data)
@@ -124,9 +138,11 @@ def _s3_place(uri: str) -> dict[str, str]:
     return {"Bucket": bucket, "Key": key}
 
 
-def _blob(uri: str) -> Any:
-    """An object of Google's storage, by the client that Beam's file system asks."""
+def _blob(uri: str) -> tuple[Any, Any]:
+    """An object of Google's storage, by the client that Beam's file system asks, and when that is
+    asked again."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     with remote_errors("open", uri):
         files: Any = FileSystems.get_filesystem(uri)
-        return files._gcsIO().client.bucket(bucket).blob(name)
+        asked = files._gcsIO()
+        return asked.client.bucket(bucket).blob(name), asked._storage_client_retry

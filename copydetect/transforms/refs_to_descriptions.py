@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -16,6 +15,7 @@ from copydetect import tables
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.descriptors import load_model
 from copydetect.description.keypoints import load_quantiser
+from copydetect.description.model_files import local_file
 from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical
 from copydetect.options import Channel
@@ -77,7 +77,7 @@ class DescriberSetup:
             embedder = load_model(self.model, self.device, trust_model=self.trust_model)
         background = np.empty((0, 0), np.float32)
         if embedder is not None and self.background:
-            embedder = replace(embedder, background_path=Path(self.background))
+            embedder = replace(embedder, background_path=local_file(self.background))
         if embedder is not None:
             background = embedder.background()
         quantiser = load_quantiser() if self.local else None

@@ -16,7 +16,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from copydetect.workers.processes import Processes, WorkerError, run_alone
+from copydetect.storage.clients import as_told_here
+from copydetect.workers.processes import Processes, WorkerError, begin_with, run_alone
 
 CPU_TIME = "copydetect processors", "cpu_msec"
 """Namespace and name of the counter of processor time spent on parts."""
@@ -25,18 +26,26 @@ _WAITING = 8
 
 
 class OnWorkers(beam.PTransform[Any, Any]):
-    """Parts → what `work` returns for each, on whichever worker is free. None is passed on."""
+    """Parts → what `work` returns for each, on whichever worker is free. None is passed on.
 
-    def __init__(self, work: Callable[[Any], Any], processes: Processes) -> None:
+    mend: as of `RunInProcesses`.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        processes: Processes,
+        mend: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__()
-        self._work = work
+        self._run = RunInProcesses(work, processes, mend)
         self._processes = processes
 
     def expand(self, parts: PCollection[Any]) -> PCollection[Any]:
         # Where one thread hands parts to processes, a reshuffle would only cost time.
         if self._processes.count < 2:
             parts = parts | beam.Reshuffle()
-        done: PCollection[Any] = parts | beam.ParDo(RunInProcesses(self._work, self._processes))
+        done: PCollection[Any] = parts | beam.ParDo(self._run)
         return done
 
 
@@ -59,12 +68,20 @@ class RunInProcesses(beam.DoFn):
         self._cpu_msec = Metrics.counter(*CPU_TIME)
         self._started: deque[tuple[Any, Future[Any]]] = deque()
 
+    def setup(self) -> None:
+        if self._processes.of_worker:
+            # Beam has told this process its options, and does not know of its children.
+            begin_with(as_told_here())
+
     def start_bundle(self) -> None:
         self._started = deque()
 
     def process(self, part: Any) -> Iterator[Any]:
         if part is None:
             yield None
+            return
+        if self._processes.of_worker:
+            yield self._aside(part)
             return
         if self._processes.count < 2:
             yield self._counted(run_alone(_timed, (self._work, part)))
@@ -82,6 +99,14 @@ class RunInProcesses(beam.DoFn):
         part, future = self._started.popleft()
         with contextlib.suppress(WorkerError):
             return self._counted(self._processes.result(future))
+        return self._again(part)
+
+    def _aside(self, part: Any) -> Any:
+        with contextlib.suppress(WorkerError):
+            return self._counted(self._processes.aside(_timed, (self._work, part)))
+        return self._again(part)
+
+    def _again(self, part: Any) -> Any:
         try:
             return self._processes.last_try(self._work, part)
         except WorkerError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -26,7 +26,7 @@ from copydetect.inputs.listing import CHANGED
 from copydetect.inputs.sources import read_refs
 from copydetect.parts import ImageNumbers
 from copydetect.storage.files import Storage
-from copydetect.types import Candidate, Failure, ImageRow, Match
+from copydetect.types import DEADLY, Candidate, Failure, ImageRow, Match
 from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
@@ -93,6 +93,12 @@ class PairImages:
         self._unreadable: dict[int, list[Failure]] = {}
         self._large: OrderedDict[int, PairImage | None] = OrderedDict()
         self._lock = Lock()
+        self._deadly: frozenset[int] = frozenset()
+
+    def avoid(self, numbers: Collection[int]) -> None:
+        """Have images with these numbers fail without a look: they end the process that opens
+        them."""
+        self._deadly |= frozenset(numbers)
 
     def unreadable(self, number: int) -> Sequence[Failure]:
         """Of an image that was opened: its byte-identical files that could not be, each once."""
@@ -133,6 +139,9 @@ class PairImages:
         return found if not isinstance(found, Failure) else failure
 
     def _opened(self, number: int, row: ImageRow) -> PairImage | Failure:
+        if number in self._deadly:
+            # Memory may have run out, and there may be more another time.
+            return replace(_failure(row, DEADLY, retryable=True), error_type="WorkerError")
         content = self._read(row)
         if isinstance(content, Failure):
             return content

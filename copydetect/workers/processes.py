@@ -3,7 +3,9 @@
 A job that runs here has one thread per processor, but Python runs one at a time. Libraries let
 others run while they compute; what they compute is too small in the search of features and in
 verification, where two threads are hardly faster than one. Threads then hand their parts to as many
-processes; whichever is free takes the next. On an engine every worker is a process already.
+processes; whichever is free takes the next. On an engine every worker is a process already; there a
+child, which the worker keeps, does what may break a library, as a picture may its decoder: the
+worker goes on without it.
 
 On Linux the processes of a job are forks of it, made before it does anything else: they share the
 memory of the libraries that are loaded, and start at once. Those that are asked for while other
@@ -29,8 +31,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-from loky import ProcessPoolExecutor
-from loky.process_executor import TerminatedWorkerError
+from loky import ProcessPoolExecutor, cpu_count
+from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from copydetect.errors import CopydetectError
 from copydetect.workers.threads import work_in_one_thread
@@ -38,6 +40,9 @@ from copydetect.workers.threads import work_in_one_thread
 _LOCK, _LAST_TRY = threading.Lock(), threading.Lock()
 _POOLS: dict[int, ProcessPoolExecutor] = {}
 """Of this process, by their size: that of the job, and one of a single process for last tries."""
+_CHILDREN: list[ProcessPoolExecutor] = []
+"""Of this process where it is a worker of an engine: those that are free, of one process each."""
+_CHILDREN_AT_WORK = threading.BoundedSemaphore(cpu_count())
 _FIRST: list[Callable[[], object]] = []
 
 
@@ -47,9 +52,14 @@ class WorkerError(CopydetectError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Where parts are worked on. count: of processes; below 2, the caller does the work itself."""
+    """Where parts are worked on.
+
+    count: of processes; below 2, the caller does the work itself. of_worker: whether the caller is
+    a worker of an engine, which `aside` has children for.
+    """
 
     count: int = 0
+    of_worker: bool = False
 
     @property
     def started(self) -> bool:
@@ -86,6 +96,27 @@ class Processes:
                 "the same command continues where it stopped"
             ) from error
 
+    def aside(self, work: Callable[[Any], Any], part: Any) -> Any:
+        """What `work` returns for a part, in a child of this process that does nothing else
+        meanwhile, and is kept for the next; WorkerError where it was ended."""
+        with _CHILDREN_AT_WORK:
+            child: ProcessPoolExecutor | None
+            try:
+                child = _CHILDREN.pop()
+            except IndexError:
+                child = _new_pool(1, _may_fork())
+            try:
+                return child.submit(run_alone, work, part).result()
+            except BrokenProcessPool as error:
+                broken, child = child, None
+                broken.shutdown(kill_workers=True)
+                if not isinstance(error, TerminatedWorkerError):
+                    raise
+                raise WorkerError("a child of this worker was ended") from error
+            finally:
+                if child is not None:
+                    _CHILDREN.append(child)
+
     def last_try(self, work: Callable[[Any], Any], part: Any) -> Any:
         """What `work` returns for a part in a process of its own; WorkerError where that one
         crashes, too."""
@@ -99,30 +130,36 @@ class Processes:
             # Otherwise the garbage collector, once per second, goes through everything that is
             # loaded already.
             gc.freeze()
-        try:
-            _POOLS[self.count] = ProcessPoolExecutor(
-                self.count,
-                context=multiprocessing.get_context("fork") if forks else None,
-                initializer=_begin,
-                initargs=(os.getpid(), tuple(_FIRST)),
-            )
-        except OSError as error:
-            # What processes share lies in shared memory, of which there may be none left.
-            raise WorkerError(
-                f"cannot start {self.count} processes: {error.strerror or error} (shared memory, "
-                "/dev/shm on Linux, must be writable; --direct_num_workers=1 does without)"
-            ) from error
+        _POOLS[self.count] = _new_pool(self.count, forks)
         return _POOLS[self.count]
 
     def stop(self) -> None:
         """End the processes that were started, however many, and wait until they have gone."""
         with _LOCK:
-            if not _POOLS:
+            if not _POOLS and not _CHILDREN:
                 return
             while _POOLS:
                 _POOLS.popitem()[1].shutdown(wait=True, kill_workers=True)
+            while _CHILDREN:
+                _CHILDREN.pop().shutdown(wait=True, kill_workers=True)
         # What a pool leaves is reported on standard error unless it is collected before the end.
         gc.collect()
+
+
+def _new_pool(count: int, forks: bool) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(
+            count,
+            context=multiprocessing.get_context("fork") if forks else None,
+            initializer=_begin,
+            initargs=(os.getpid(), tuple(_FIRST)),
+        )
+    except OSError as error:
+        # What processes share lies in shared memory, of which there may be none left.
+        raise WorkerError(
+            f"cannot start {count} processes: {error.strerror or error} (shared memory, /dev/shm "
+            "on Linux, must be writable; --direct_num_workers=1 does without)"
+        ) from error
 
 
 def _may_fork() -> bool:

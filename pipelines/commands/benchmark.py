@@ -162,6 +162,25 @@ def _nightly(parser: CommandParser) -> None:
     )
 
 
+def _engines(parser: CommandParser) -> None:
+    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
+    parser.add_argument(
+        "--managers",
+        type=names,
+        default=(),
+        metavar="PID,…",
+        help="processes of this machine whose descendants work for the engine, as TaskManagers of "
+        "Flink: their processor time counts (none)",
+    )
+    parser.add_argument(
+        "--kills",
+        type=whole_number,
+        default=0,
+        help="runs of which a worker, or one of --managers, is killed at a random moment (0)",
+    )
+    parser.add_argument("--seed", type=whole_number, default=0, help="of these moments (0)")
+
+
 BENCHMARKS = {
     "speed": Benchmark(
         "seconds and images per second of each stage of dedup, with fastdup beside it", _speed
@@ -182,6 +201,10 @@ BENCHMARKS = {
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
+    ),
+    "engines": Benchmark(
+        "a run on an engine beside one on this machine: time, jobs, equal tables, lost workers",
+        _engines,
     ),
     "faults": Benchmark(
         "runs that are killed or whose files break: tables, user files and leftovers after them",
