@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,12 +18,12 @@ from copydetect.errors import ImageError
 from copydetect.images.decoding import DecodedImage, decode
 from copydetect.inputs.image_like import ImageLike, file_bytes, named
 from copydetect.models import DEFAULT_MODEL
-from copydetect.options import DEFAULT_PRECISION, RunOptions
+from copydetect.options import DEFAULT_PRECISION, EVEN_ODDS, RunOptions
 from copydetect.types import Candidate, Direction, Match, Relation
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
-from copydetect.verification.pair_images import PairImage
+from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
 from copydetect.verification.proved_families import Prior
 
 Floats = npt.NDArray[np.float32]
@@ -62,7 +62,9 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
     """
     wanted = RunOptions(precision=precision).precision or DEFAULT_PRECISION
     calibration = bundled_calibration(())
-    threshold = max(0.5, calibration.threshold_for(wanted))
+    threshold = calibration.threshold_for(wanted)
+    if precision is None:
+        threshold = max(EVEN_ODDS, threshold)
     options = MatchOptions(min_confidence=threshold, match_score=-math.inf)
     images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
     believe = partial(Prior(0.0).confidence, calibration=calibration)
@@ -90,7 +92,7 @@ def describe_images(
     for start in range(0, len(listed), _BATCH_IMAGES):
         batch = listed[start : start + _BATCH_IMAGES]
         pixels = [
-            renderings_of(_decoded(image, number, _DESCRIBED_SIDE_PX))[0].pixels
+            renderings_of(_decoded(image, number, _DESCRIBED_SIDE_PX)[0])[0].pixels
             for number, image in enumerate(batch, start=start + 1)
         ]
         vectors.append(embedder.embed(pixels))
@@ -98,16 +100,18 @@ def describe_images(
 
 
 def _opened(image: ImageLike, number: int, options: MatchOptions) -> PairImage:
-    decoded = _decoded(image, number, options.working_px * 2)
+    decoded, data = _decoded(image, number, options.working_px * 2)
     found = local_features(renderings_of(decoded), (), keypoints.STANDARD)
     stored = keypoints.quantise(found, load_quantiser(), str(number), keypoints.STANDARD)
-    return prepare_decoded(str(number), decoded, options, stored)
+    opened = prepare_decoded(str(number), decoded, options, stored)
+    return replace(opened, reopen=lambda: prepare_whole(str(number), decode(data, LARGEST_PX)))
 
 
-def _decoded(image: ImageLike, number: int, side_px: int) -> DecodedImage:
+def _decoded(image: ImageLike, number: int, side_px: int) -> tuple[DecodedImage, bytes]:
+    """An image whose longer side has so many px, and the bytes of its file."""
     try:
         data = file_bytes(image)
-        return decode(data, side_px, in_pieces=True, moments=MOMENTS_DECODED)
+        return decode(data, side_px, in_pieces=True, moments=MOMENTS_DECODED), data
     except ImageError as error:
         raise ImageError(f"{named(image, number)}: {error}") from error
 

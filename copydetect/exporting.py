@@ -92,7 +92,8 @@ def rows_of(result: Result, what: What) -> pa.Table:
 
 
 def _dropped(result: Result) -> pa.Table:
-    """image_id of what could go, with the image that stays in its place."""
+    """The image_ids of images that could be removed, each with the image that stays in its
+    place."""
     if result.manifest.command != "match":
         groups = result.groups
         return groups.filter(groups["suggested"]).select(["image_id", *_KEPT_COLUMNS])

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 class SelfCheck:
     """What a run learnt about its own result from copies that it planted among its queries.
 
-    wanted: the share of the reported pairs that should be copies; threshold: the confidence from
-    which pairs are reported; expected, expected_low, expected_high: the share that will be, with a
-    95 % interval; reached: whether that is what was wanted; if not, it is the most that is
-    possible.
+    wanted: the wanted precision; threshold: the confidence from which pairs are reported; expected,
+    expected_low, expected_high: the precision to expect there, with a 95 % interval; reached:
+    whether the wanted precision is reached; if not, it is the highest that is possible.
 
     planted: how many copies were planted, 0 where nothing was checked; recall, recall_low,
     recall_high: the share of them that was found; weakest_kind: the kind of edit that was found
     least, "" where too few were planted to tell; weakest_recall: the share of it; strangers: how
     many pairs of a planted copy and an image that it was not made of would be reported;
     look_alikes: some of them, the image that the copy was made of and the other; met: how many such
-    pairs were looked at; left_out: how many further ones count for nothing, because the two images
-    are copies without any edit.
+    pairs were looked at; left_out: how many further ones are not counted, because the two images
+    are copies of each other anyway.
 
     unchecked: why nothing was planted, a sentence; the threshold is that of the bundled calibration
     then. reused: whether the copies were planted by an earlier run over nearly the same collection.

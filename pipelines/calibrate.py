@@ -106,7 +106,7 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     # How pairs are labelled changes nothing in what is searched.
     searched = str(replace(options, distinct=False))
     folder = runs.run_folder_name({**job.decisive, "study": searched}, digest)
-    place = Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    place = Workplace(job.storage, runs.join(job.output, folder), job.engine)
     _forget_verdicts(place)
     made = _make_copies(place, chosen, options)
     uri = runs.join(place.folder, "sample", "collection.parquet")
@@ -180,7 +180,7 @@ def _edit(pipeline: beam.Pipeline, uri: str, transform: ImagesToEdits) -> None:
 def _with_copies(place: Workplace, originals: Listing) -> Listing:
     """The listing of originals and copies together."""
     sources = find_sources(place.storage, runs.join(place.folder, "edited"))
-    listed = Workplace(place.engine, place.storage, runs.join(place.folder, "copies-listing"))
+    listed = Workplace(place.storage, runs.join(place.folder, "copies-listing"), place.engine)
     copies = stages.list_images(listed, sources, "image")
     return Listing(
         "image",

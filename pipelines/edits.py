@@ -89,7 +89,7 @@ def make_edits(
     storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
     sources = find_sources(storage, photos)
     pasted = choose_others(storage, others) if others else []
-    listing_place = Workplace(engine, storage, runs.join(output, _LISTING))
+    listing_place = Workplace(storage, runs.join(output, _LISTING), engine)
     storage.delete(listing_place.folder)
     listing = list_images(listing_place, sources, "image")
     settings = {**dataclasses.asdict(options), "others": [ref.uri for ref in pasted]}

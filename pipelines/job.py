@@ -287,12 +287,12 @@ def _failed_shares(job: Job, manifest: Manifest) -> str:
 
 def workplace_of(job: Job, folder: str) -> Workplace:
     """The place of a run."""
-    return Workplace(job.engine, job.storage, runs.join(job.output, folder))
+    return Workplace(job.storage, runs.join(job.output, folder), job.engine)
 
 
 def listings_of(job: Job) -> list[Listing]:
     """List every input; where there is nothing to work on, nothing stays."""
-    place = Workplace(job.engine, job.storage, runs.join(job.output, _LISTING))
+    place = Workplace(job.storage, runs.join(job.output, _LISTING), job.engine)
     job.storage.delete(place.folder)
     try:
         return stages.list_roles(place, job.inputs)

@@ -15,14 +15,13 @@ from .arguments import TRUST_MODEL, names, share, whole_number
 def add_run_options(
     parser: argparse.ArgumentParser,
     leave_out: Collection[str] = (),
-    defaults: RunOptions | None = None,
     only_given: bool = False,
 ) -> None:
     """Add the options of `RunOptions`, without those that mean nothing to this command.
 
     only_given: leave those that are not given out of what is parsed, see `given_options`.
     """
-    defaults = defaults or RunOptions()
+    defaults = RunOptions()
     for title, helps in _HELP.items():
         wanted = [name for name in helps if name not in leave_out]
         group = parser.add_argument_group(title) if wanted else parser

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TypeVar
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
@@ -17,18 +17,16 @@ from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.listing import DIGESTED, content_digest
-from copydetect.inputs.repeated_ids import tell_apart
+from copydetect.inputs.repeated_ids import make_ids_unique
 from copydetect.inputs.sources import Sources
-from copydetect.options import Channel
 from copydetect.parts import (
     RoleParts,
-    RowCounts,
     Sides,
     part_count,
-    part_uri,
     row_counts,
     unfinished,
 )
+from copydetect.run_folder import RunFolder
 from copydetect.search.neighbors import neighbors_uri
 from copydetect.search.queries import SearchOptions
 from copydetect.search.vote_parts import votes_uri
@@ -82,42 +80,19 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Where a job works: its engine, its storage, and the folder of the run.
+class Workplace(RunFolder):
+    """Where a job works: the folder of the run, and the engine.
 
-    asks: the folder of finished indexes that queries of this place ask, "" for its own indexes.
+    asks: the folder of finished indexes that queries of this place search, "" for its own indexes.
     """
 
     engine: Engine
-    storage: Storage
-    folder: str
     asks: str = ""
-
-    def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
-        """The files of a table, one per part."""
-        return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
-
-    def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
-        """The files of a role whose images are described, and how many rows they have."""
-        images = self.part_uris("images", role, parts)
-        return RoleParts(
-            image_files=images,
-            image_counts=RowCounts(self.storage, images),
-            descriptors=self.part_uris("descriptors", role, parts)
-            if "descriptor" in channels
-            else (),
-            keypoints=self.part_uris("keypoints", role, parts) if "local" in channels else (),
-            failures=self.part_uris("failures", role, parts),
-        )
-
-    def part_uri(self, table: str, part: int) -> str:
-        """The file of one part of a table that has no roles."""
-        return runs.join(self.folder, table, runs.part_name(part))
 
     @property
     def index(self) -> str:
         """The folder of the indexes."""
-        return self.asks or runs.join(self.folder, "index")
+        return self.asks or super().index
 
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """As `parts.unfinished`."""
@@ -186,7 +161,7 @@ def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]
     images = place.rows(uris)
     if not images:
         raise InputError(f"{sources.named} holds no images")
-    renamed, example = tell_apart(place.storage, list(uris))
+    renamed, example = make_ids_unique(place.storage, list(uris))
     batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
     digest = content_digest(chain.from_iterable(batches))
     return Listing(role, images, digest, tuple(uris), renamed, example)
@@ -276,26 +251,6 @@ def search_keypoints(
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
-def candidate_job(
-    place: Workplace,
-    proposals: Proposals,
-    options: CandidateOptions,
-    density: DensityOptions,
-    scale: Mapping[str, float] | None = None,
-) -> CandidateJob:
-    """The merging of both channels, in the folder of a run."""
-    return CandidateJob(
-        storage=place.storage,
-        proposals=proposals,
-        options=options,
-        density=density,
-        folder=runs.join(place.folder, "candidates"),
-        pairs_folder=runs.join(place.folder, "pairs"),
-        scratch=runs.join(place.folder, "search", "candidates"),
-        scale=scale,
-    )
-
-
 def propose(
     place: Workplace,
     proposals: Proposals,
@@ -304,7 +259,7 @@ def propose(
     scale: Mapping[str, float] | None = None,
 ) -> Stage[list[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
-    job = candidate_job(place, proposals, options, density, scale)
+    job = place.candidate_job(proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.processes(len(parts)))
     uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
@@ -320,9 +275,7 @@ def verify(
     place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
 ) -> Stage[list[str]]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
-    parts = range(len(candidates))
-    pairs = [runs.join(place.folder, "pairs", runs.part_name(part, "npz")) for part in parts]
-    work = list(zip(parts, candidates, pairs, strict=True))
+    parts, work = range(len(candidates)), place.match_work(candidates)
     uris, failures = (
         [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
     )
@@ -344,7 +297,7 @@ def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
 
-def look_back(
+def read_histories(
     place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions
 ) -> Stage[list[str]]:
     """Read what the files of copies say of their past; the histories tables, by part."""
@@ -355,10 +308,10 @@ def look_back(
     todo = [one for one in work if one[0] in wanted]
     transform = CopiesToHistories(place.storage, folder, decoding, place.started)
     return Stage(
-        "look back",
+        "file histories",
         lambda start: start | "copies" >> Elements(todo) | transform,
         uris,
-        place.progress("look back", uris, len(refs)),
+        place.progress("file histories", uris, len(refs)),
     )
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.grouping.group_job import GroupJob
-from copydetect.grouping.groups import GroupOptions
 from copydetect.parts import RoleParts, Sides
 from copydetect.runs import Manifest
 from copydetect.search.recall_job import RecallJob
@@ -50,7 +48,7 @@ def search_and_verify(
     matches = stages.verify(place, search.sides, search.candidates, verifying)
     lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
     uris = _tables(place, search, matches.made)
-    grouped = _group(place, search.sides, uris, settings, verifying)
+    grouped = _group(place, search.sides, settings, verifying)
     run("verify" if planted else "search and verify", [*before, matches, *lost, *grouped])
     for stage in grouped:
         uris |= stage.made.tables()
@@ -118,27 +116,9 @@ def _tables(place: Workplace, search: _Search, matches: list[str]) -> dict[str, 
 
 
 def _group(
-    place: Workplace,
-    sides: Sides,
-    uris: Mapping[str, list[str]],
-    settings: Settings,
-    verifying: VerifyOptions,
+    place: Workplace, sides: Sides, settings: Settings, verifying: VerifyOptions
 ) -> list[Stage[GroupJob]]:
     """The stage that groups a pile; none where queries are searched in references."""
     if not sides.symmetric:
         return []
-    parts = range(len(uris["matches"]))
-    pairs = [runs.join(place.folder, "pairs", runs.part_name(part, "npz")) for part in parts]
-    job = GroupJob(
-        storage=place.storage,
-        folder=place.folder,
-        image_files=tuple(uris["images"]),
-        candidates=tuple(uris["candidates"]),
-        pairs=tuple(pairs),
-        matches=tuple(uris["matches"]),
-        failures=tuple(uris["failures"]),
-        options=GroupOptions(keep=settings.keeping, neighbors=settings.k),
-        decoding=settings.decoding,
-        verifying=verifying,
-    )
-    return [stages.group(place, sides, job)]
+    return [stages.group(place, sides, place.group_job(sides.references, settings, verifying))]

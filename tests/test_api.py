@@ -10,6 +10,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,6 +24,7 @@ from copydetect.index.channels import read_vectors
 from copydetect.options import EngineOptions, RunChanges, RunOptions
 from copydetect.pipelines.commands import dedup as command
 from copydetect.pipelines.commands import export as export_command
+from copydetect.types import Pixels
 from tests.conftest import BROKEN, EMPTY, ONE_WORKER, TWIN, Planted, Run, encoded
 from tests.scenes import scene
 
@@ -229,6 +231,28 @@ def test_two_pictures_are_compared_in_any_form(planted: Planted) -> None:
     assert not copydetect.compare(original, planted.folder / "1.jpg").is_copy
     twins = copydetect.compare(planted.folder / "3.jpg", planted.folder / TWIN)
     assert (twins.confidence, twins.relation) == (1.0, "identical")
+
+
+def test_two_large_pages_are_compared_with_all_of_their_pixels() -> None:
+    """A digit that differs is gone at the size at which pairs are first compared."""
+    page = page_of_numbers(total="184")
+    reduced = [
+        cv2.resize(one, (900, 1200), interpolation=cv2.INTER_AREA)
+        for one in (page, page_of_numbers(total="134"))
+    ]
+    same, other = (copydetect.compare(page, one) for one in reduced)
+    assert (same.is_copy, same.relation) == (True, "same_picture")
+    assert (other.is_copy, other.relation) == (False, "changed_content")
+
+
+def page_of_numbers(total: str) -> Pixels:
+    page = np.full((1600, 1200, 3), 255, np.uint8)
+    numbers = np.random.default_rng(0).integers(100, 99999, (30, 7)).tolist()
+    lines = [" ".join(map(str, line)) for line in numbers]
+    for row, line in enumerate([*lines, f"total {total}"]):
+        place = (40, 60 + 50 * row)
+        cv2.putText(page, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20, 20, 20), 1, cv2.LINE_AA)
+    return page
 
 
 @pytest.mark.parametrize("bad", [b"no image", np.zeros((3, 4, 2), np.uint8), np.zeros((3, 3)), 7])

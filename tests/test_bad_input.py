@@ -70,7 +70,7 @@ def broken_tar(folder: Path) -> str:
     ("make", "named"),
     [
         (missing, "no such folder does not exist"),
-        (empty, "empty holds no readable files"),
+        (empty, "empty holds no files"),
         (no_images, "holds no images"),
         (manifest_without_uri, "without a column `uri`"),
         (manifest_of_bytes, "photos.csv"),

@@ -35,6 +35,7 @@ FLOW = """
     verification
     grouping
     settings
+    run_folder
     summary results
     catalog
     exporting report

@@ -140,7 +140,7 @@ def test_huge_files_are_refused_unread(photos, monkeypatch):
     ("make", "message"),
     [
         (lambda path: None, r"in.put does not exist"),
-        (lambda path: path.mkdir(), r"in.put holds no readable files"),
+        (lambda path: path.mkdir(), r"in.put holds no files"),
         (lambda path: path.write_text("x"), r"holds no images.*1 \.put"),
     ],
 )

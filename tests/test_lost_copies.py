@@ -31,7 +31,7 @@ def place(run: Run, tmp_path: Path) -> Workplace:
     """A copy of the planted run, in which no channel proposed the pair LOST."""
     shutil.copytree(run.output, tmp_path / "out")
     folder = runs.join(str(tmp_path / "out"), run.manifest.folder)
-    work = Workplace(engine_of(EngineOptions(("--direct_num_workers=1",))), STORAGE, folder)
+    work = Workplace(STORAGE, folder, engine_of(EngineOptions(("--direct_num_workers=1",))))
     for uri in (*work.files(folder, "candidates"), *work.files(folder, "matches")):
         table = tables.read_table(STORAGE, uri)
         both = [pc.is_in(table[n], pc.cast(sorted(LOST), "string")) for n in ENDS]

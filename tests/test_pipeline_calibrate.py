@@ -167,7 +167,7 @@ def test_a_calibration_of_other_channels_is_refused(
 def test_other_weights_are_judged_anew_on_what_was_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(tmp_path))
+    place = Workplace(LocalStorage(), str(tmp_path), engine_of(EngineOptions()))
     kept = [tmp_path / "keypoints" / "a", tmp_path / "search" / "keypoints" / "a"]
     judged = [tmp_path / name / "a" for name in ("candidates", "matches", "search/candidates")]
     for weights, expected in (((-7.0, 0.6, 0.5), True), ((-7.0, 0.6, 0.5), True),

@@ -40,7 +40,7 @@ def described(folder: Path) -> tuple[Workplace, np.ndarray]:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(IMAGES, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(folder))
+    place = Workplace(LocalStorage(), str(folder), engine_of(EngineOptions()))
     for part, rows in enumerate(np.array_split(np.arange(IMAGES), PARTS)):
         names = [f"{row}.jpg" for row in rows]
         images = [
@@ -118,7 +118,7 @@ def measured(
 
 def detected(folder: Path) -> tuple[Workplace, np.ndarray]:
     """A collection of random local features, in parts; their reconstructed vectors, by image."""
-    place = Workplace(engine_of(EngineOptions()), LocalStorage(), str(folder))
+    place = Workplace(LocalStorage(), str(folder), engine_of(EngineOptions()))
     vectors = []
     for part, rows in enumerate(np.array_split(np.arange(FEATURED), PARTS)):
         images, features = [], []

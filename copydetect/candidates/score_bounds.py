@@ -71,14 +71,13 @@ def may_reach_least_score(
     voted: PairRows | None,
     densities: tuple[Densities | None, Densities | None],
     options: CandidateOptions,
-    fusion: Fusion | None = None,
 ) -> tuple[PairRows | None, PairRows | None]:
     """The rows of pairs of a collection searched for itself that may score `options.least_score`.
 
     found, voted: of the descriptor and the local channel, None for one that is off. Pairs of large
     families stay, as do those that hold crowds together: what is kept of them depends on all.
     """
-    fusion = fusion or Fusion()
+    fusion = Fusion()
     channels: dict[int, _Channel] = {}
     if found is not None and densities[0] is not None:
         channels[0] = _Channel.of(found, densities[0], "score", fusion.descriptor)

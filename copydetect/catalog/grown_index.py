@@ -1,4 +1,4 @@
-"""An index of a catalogue: the shards of earlier nights where they are, and those of tonight.
+"""The index of a catalogue: the shards of earlier nights, where they are, and those of this night.
 
 Each night adds a shard. Small ones are put together as they become many: the last two whenever
 the later one is half as large or more. So of n nights about log2(n) shards are left, and each

@@ -1,4 +1,5 @@
-"""The lists of neighbours and of votes that a catalogue keeps, as they grow and lose entries.
+"""The lists of neighbours and of votes that a catalogue keeps: new entries added, removed ones
+dropped.
 
 What is new enters the lists of what was there. For descriptors that is exact: old images are
 searched among the new ones. For local features it would mean to search all old features every

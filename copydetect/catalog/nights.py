@@ -1,4 +1,4 @@
-"""The outcome of a night: figures, and the lines that the command ends with."""
+"""The summary of a night: its figures, and the lines that the command prints at its end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ DRIFT_WORTH_A_REBUILD = 1.5
 class NightSummary:
     """A night in figures; `str` gives the lines for a person, `as_dict` the values for a program.
 
-    generation: the last one of the catalogue now; committed: whether this night made it. added,
-    changed, moved, removed: images; known: files that were read again and are what they were;
-    failed: new files that could not be used; renamed: (image_id, what it is called now) of images
-    whose image_id another one has; unknown: image_ids to remove that the catalogue does not have.
-    images, groups: of the whole catalogue; copies: pairs of new images with any, that are copies;
-    verified: pairs that were looked at; events: how many; grown: how many times as many contents
-    there are as when the partitions of the indexes were trained; drift: how many times as crowded
-    their lists are as then, see `catalog.drift`. output: folder of the tables of the night, if any.
+    generation: the present generation of the catalogue; committed: whether this night made it.
+    added, changed, moved, removed: images; known: files that were read again and are what they
+    were; failed: new files that could not be used; renamed: (image_id, what it is called now) of
+    images whose image_id another one has; unknown: image_ids to remove that the catalogue does not
+    have. images, groups: of the whole catalogue; copies: pairs of new images with any, that are
+    copies; verified: pairs that were looked at; events: how many; grown: how many times as many
+    contents there are as when the partitions of the indexes were trained; drift: how many times as
+    crowded their lists are as then, see `catalog.drift`. output: folder of the tables of the night,
+    if any.
     """
 
     catalog: str

@@ -1,4 +1,4 @@
-"""The descriptions of a night → parts of a catalogue; and old parts without what is gone."""
+"""The descriptions of a night → parts of a catalogue; and old parts without removed images."""
 
 from __future__ import annotations
 

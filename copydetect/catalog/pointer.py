@@ -1,4 +1,5 @@
-"""Which generation of a catalogue is the last one, and who may add the next.
+"""The pointer to the last generation of a catalogue, and the lease of the process that may add the
+next.
 
 The pointer is a file that is replaced in one step, so that a reader sees one generation or the
 other. A process that works on a catalogue holds its lease: a lock that the system frees when the

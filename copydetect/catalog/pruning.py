@@ -1,4 +1,4 @@
-"""Going back a night, and removing generations that nobody needs any more."""
+"""Roll back a night, and remove old generations."""
 
 from __future__ import annotations
 

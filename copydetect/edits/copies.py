@@ -1,4 +1,4 @@
-"""pixels → labelled copies: what `copydetect edits` makes of each image of a collection."""
+"""pixels → labelled copies of one image, as `copydetect edits` makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edit is: pixels in, pixels out, and where each pixel went."""
+"""An edit: pixels in, pixels out, and the transform between them."""
 
 from __future__ import annotations
 

@@ -94,11 +94,11 @@ MIN_VISIBLE = 0.04
 
 @dataclass(frozen=True)
 class EditMix:
-    """What edits to draw.
+    """The edits to draw from.
 
     weights: how often each kind is drawn, in proportion; lengths: the probabilities of 1, 2, 3 …
     edits in a row; strength: the range, within 0 … 1, that each edit's strength is drawn from.
-    OptionError for anything that is not so.
+    OptionError for other values.
     """
 
     weights: Mapping[str, float]

@@ -16,11 +16,11 @@ from copydetect.edits.edit import (
     Others,
     in_place,
     moved,
-    resized,
     within_limits,
 )
 from copydetect.edits.geometry import sample_colour
 from copydetect.homographies import intersection, outline, project, scaling, shift
+from copydetect.images.resizing import resized
 from copydetect.types import Pixels
 
 

@@ -1,4 +1,4 @@
-"""A ranking of pairs, or groups, against a ground truth: every figure that the project reports."""
+"""A ranking of pairs, or groups, against a ground truth: all figures of accuracy."""
 
 from __future__ import annotations
 

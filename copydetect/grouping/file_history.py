@@ -13,9 +13,10 @@ from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from copydetect.errors import ImageError
-from copydetect.grouping.pixel_history import earlier_steps, pixel_history
+from copydetect.grouping.pixel_history import earlier_steps, middle_of, pixel_history
 from copydetect.images.compression import own_steps
-from copydetect.images.decoding import DecodeOptions, decode, read_header
+from copydetect.images.decoding import DecodeOptions, decode_stored, read_header
+from copydetect.images.stills import still_of
 
 _EDITORS = re.compile(
     r"photoshop|lightroom|gimp|snapseed|picsart|picasa|paint|canva|affinity|pixelmator|acdsee|"
@@ -69,10 +70,9 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
     """ImageError where the file cannot be decoded."""
     header = read_header(data)
     tags = _Tags.of(header)
-    decoded = decode(data, None, options)
-    luma = cv2.cvtColor(decoded.pixels, cv2.COLOR_RGB2GRAY)
-    stored = _as_stored(np.asarray(luma, np.uint8), tags.orientation)
-    pixels = pixel_history(stored)
+    stored = decode_stored(data, options)
+    middle = stored.crop(middle_of(*stored.size))
+    pixels = pixel_history(_luma(middle, middle.size))
     table = header.quantization.get(0) if isinstance(header, JpegImageFile) else None
     own = own_steps(table or ())
     return FileHistory(
@@ -84,7 +84,7 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
         changed=tags.changed,
         resized=tags.resized_from(header.size),
         retouched=tags.retouched(stored),
-        megapixels=decoded.width_px * decoded.height_px / 1e6,
+        megapixels=stored.width * stored.height / 1e6,
         detail_factor=pixels.detail_factor,
         coarseness=pixels.coarseness,
         earlier=earlier_steps(pixels.steps, own),
@@ -97,7 +97,6 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
 class _Tags:
     """What the EXIF data say."""
 
-    orientation: int = 1
     camera: str = ""
     editor: str = ""
     taken: datetime | None = None
@@ -125,7 +124,6 @@ class _Tags:
         sides = [details.get(tag) for tag in (_STATED_WIDTH, _STATED_HEIGHT)]
         stated = (int(sides[0]), int(sides[1])) if sides[0] and sides[1] else None
         return cls(
-            orientation=int(exif.get(ExifTags.Base.Orientation, 1)),
             camera=" ".join(dict.fromkeys(text for text in texts if text)),
             editor=software if _EDITORS.search(software) else "",
             taken=taken,
@@ -139,20 +137,22 @@ class _Tags:
         """Whether another size is stated, in either orientation."""
         return self.stated_px is not None and sorted(self.stated_px) != sorted(size)
 
-    def retouched(self, luma: npt.NDArray[np.uint8]) -> bool:
+    def retouched(self, stored: Image.Image) -> bool:
         """Whether the thumbnail shows something else, or another part."""
         if not self.thumbnail:
             return False
+        shape = stored.height, stored.width
         try:
-            pixels = decode(self.thumbnail).pixels
-            grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-            small = _unframed(grey, luma.shape)
+            thumbnail = decode_stored(self.thumbnail)
+            small = _unframed(_luma(thumbnail, thumbnail.size), shape)
         except ImageError:
             return False
-        pair = [_reduced(one) for one in (small, luma)]
+        factor = max(1.0, max(shape) / max(small.shape))
+        whole = _luma(stored, (round(stored.width / factor), round(stored.height / factor)))
+        pair = [_reduced(one) for one in (small, whole)]
         if min(float(one.std()) for one in pair) < 1:
             return False
-        aspects = [one.shape[1] / one.shape[0] for one in (small, luma)]
+        aspects = [height / width for height, width in (small.shape, shape)]
         other_shape = abs(np.log(aspects[0] / aspects[1])) > _OTHER_SHAPE
         alike = float(np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1])
         return bool(other_shape or alike < _SAME_PICTURE)
@@ -192,22 +192,10 @@ def _reduced(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return cv2.resize(luma, side, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _as_stored(luma: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """An upright picture as it is stored, where blocks begin at its corner."""
-    if orientation not in _BACK:
-        return luma
-    return np.array(Image.fromarray(luma).transpose(_BACK[orientation]))
-
-
-_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
+def _luma(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Brightness of a loaded image, brought to a width and height."""
+    pixels = still_of(image, size, orientation=1).pixels
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _text(value: object) -> str:

@@ -48,7 +48,9 @@ CONNECTED = "connected"
 ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
 """Rounds of comparisons: of pairs that connect families, then of kept images with members."""
 
-_COPIES_TOGETHER = 64
+_MOST_TOGETHER, _BATCHES = 64, 16
+"""Copies whose files are read together, at most, and into how many batches few copies are spread: a
+large photo takes a tenth of a second."""
 _JUDGED = "judged"
 _INVOLVED = ("images", "matches", "spare")
 
@@ -207,8 +209,9 @@ def copies_to_look_at(job: GroupJob) -> list[tuple[int, list[ImageRef]]]:
 
 def batches_of(refs: Sequence[ImageRef]) -> list[list[ImageRef]]:
     """Copies whose files are read together."""
-    starts = range(0, len(refs), _COPIES_TOGETHER)
-    return [list(refs[start : start + _COPIES_TOGETHER]) for start in starts]
+    together = min(-(-len(refs) // _BATCHES), _MOST_TOGETHER)
+    starts = range(0, len(refs), max(together, 1))
+    return [list(refs[start : start + together]) for start in starts]
 
 
 def group_step(job: GroupJob) -> None:

@@ -17,7 +17,7 @@ from copydetect.types import Failure, ImageRef
 
 def histories_of(storage: Storage, refs: Sequence[ImageRef], options: DecodeOptions) -> pa.Table:
     """Rows of the `histories` table. An image that could be read when it was verified, and cannot
-    any more, has no row: what is unknown speaks for no image."""
+    be read any more, has no row."""
     found: list[FileHistory] = []
     for ref, content in read_refs(storage, refs):
         if isinstance(content, Failure):

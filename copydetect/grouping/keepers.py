@@ -29,9 +29,9 @@ class KeepOptions:
     """Which image of a group is kept, and which others are suggested for removal.
 
     rules: the first that tells two images apart decides; prefer: patterns of files that are kept
-    rather than others; protect: of files that are never suggested for removal; suggest: what may
-    be. A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or URI; `*` also stands
-    for slashes.
+    rather than others; protect: of files that are never suggested for removal; suggest: which
+    copies may be suggested. A pattern is one of the shell (`*`, `?`, `[…]`) for a whole image_id or
+    URI; `*` also stands for slashes.
     """
 
     rules: tuple[KeepRule, ...] = ("original",)

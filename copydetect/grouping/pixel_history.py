@@ -53,9 +53,15 @@ class PixelHistory:
         return float(np.median(np.log2(self.steps)))
 
 
+def middle_of(width_px: int, height_px: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part that is looked at; blocks start at its corner."""
+    left, top = (max(0, (side - _WINDOW_PX) // 2) // 8 * 8 for side in (width_px, height_px))
+    return left, top, min(left + _WINDOW_PX, width_px), min(top + _WINDOW_PX, height_px)
+
+
 def pixel_history(luma: npt.NDArray[np.uint8]) -> PixelHistory:
-    """luma: (h, w) uint8 brightness at full size, not turned."""
-    middle = _middle(luma).astype(np.float32)
+    """luma: (h, w) uint8 brightness of the middle part at full size, not turned."""
+    middle = luma.astype(np.float32)
     found = coefficients(middle)
     steps = tuple(coarsest_step(found[:, number]) for number in range(len(POSITIONS)))
     known = sum(step > 1 for step in steps)
@@ -92,12 +98,6 @@ def _lost(luma: Floats, factor: float) -> float:
     again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     beyond = float(np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 2 * factor)).mean())
     return float(np.abs(luma - again).mean()) / max(beyond, 0.05)
-
-
-def _middle(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The middle part, beginning at a multiple of 8."""
-    top, left = (max(0, (side - _WINDOW_PX) // 2) // 8 * 8 for side in luma.shape)
-    return luma[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
 
 
 def _is_shifted(luma: Floats) -> bool:

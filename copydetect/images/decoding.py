@@ -184,6 +184,16 @@ def decode(
     )
 
 
+def decode_stored(data: bytes, options: DecodeOptions | None = None) -> Image.Image:
+    """The first frame with all of its pixels as they are stored: not turned upright, in the mode of
+    the file. ImageError as of `decode`."""
+    opened = _Opened.of(data)
+    _draft_within_limit(opened.image, opened.data, None, options or DecodeOptions())
+    with _pillow_errors(opened.image_format):
+        opened.image.load()
+    return opened.image
+
+
 @dataclass(frozen=True)
 class _Opened:
     """An image file with its header read; of a RAW file, its preview, and how that is turned."""

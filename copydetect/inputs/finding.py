@@ -22,6 +22,7 @@ failure. Names of one file (hard links) are one image.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,7 +163,7 @@ def _find_one(storage: Storage, spec: str) -> _Found:
         kinds = ", ".join(f"{n} {what or 'no extension'}" for what, n in others.most_common(5))
         raise InputError(
             f"{spec} holds no images, .tar shards, Parquet files or .csv manifest: "
-            f"{len(names)} files of other kinds ({kinds})"
+            f"only files of other kinds ({kinds})"
         )
     for other in set(_PRECEDENCE) - {kind}:
         others.update(posixpath.splitext(name)[1].lower() for name in by_kind[other])
@@ -212,11 +213,13 @@ def _survey_of(storage: Storage, spec: str) -> tuple[str, Survey]:
 
 
 def _refuse_empty_folder(storage: Storage, spec: str) -> None:
-    """InputError unless `spec`, which holds no files, is a file itself."""
+    """InputError unless `spec`, which no files lie below, is a file itself."""
     try:
         storage.open(spec).close()
     except InputError as error:
-        raise InputError(f"{spec} holds no readable files ({error})") from error
+        if os.path.isdir(spec):
+            raise InputError(f"{spec} holds no files") from error
+        raise InputError(f"{spec} cannot be used: {error}") from error
 
 
 def _is_manifest(storage: Storage, uri: str) -> bool:

@@ -1,4 +1,5 @@
-"""One verified pair as drawn: polygons on both pictures, and one picture laid over the other."""
+"""The drawing of a verified pair: polygons on both pictures, and one picture laid over the
+other."""
 
 from __future__ import annotations
 

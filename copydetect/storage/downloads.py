@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 
 
 def cache_limit_bytes() -> float:
-    """What the environment allows the cache to hold; OptionError where it names no size."""
+    """The size limit of the cache, from the environment; OptionError where that is not a size."""
     text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_GB))
     try:
         limit = float(text)

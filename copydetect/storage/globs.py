@@ -1,4 +1,4 @@
-"""Globs as regular expressions, the same on disks and in buckets.
+"""Globs as regular expressions, with the same meaning on disks and in buckets.
 
 Beam's own globs differ from what users know: there `a/**/b` does not match `a/b`, and `?` matches a
 slash.

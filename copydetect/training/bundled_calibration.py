@@ -1,4 +1,4 @@
-"""What `copydetect calibrate` wrote → the calibrations that come with the package.
+"""The output of `copydetect calibrate` → the calibrations that come with the package.
 
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.pipelines.recipes calibration CAL
@@ -29,7 +29,7 @@ _THOROUGH = "thorough"
 
 
 def read_labelled(path: Path) -> LabelledPairs:
-    """The labelled pairs that `copydetect calibrate` left."""
+    """The labelled pairs in the output of `copydetect calibrate`."""
     table = parquet.read_table(path)
     columns = {
         name: table[name].to_numpy()

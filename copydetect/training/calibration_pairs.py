@@ -1,9 +1,9 @@
 """A search over originals and their made copies → labelled pairs.
 
-Which images are made copies of which is known. Of a pair of two originals nothing is known: a
-collection may hold copies of its own. Where the decision is nearly certain of such a pair, it and
-the pairs of its made copies are left out; below that they count as strangers, so that a real copy
-among them makes the threshold too careful rather than too bold.
+It is known which image each made copy comes from. Nothing is known of two originals: a collection
+may hold copies of its own. Where the decision is nearly certain of such a pair, it and the pairs of
+its made copies are left out; below that they count as strangers, so that a real copy among them
+makes the threshold too careful rather than too bold.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Row = tuple[float, float, float, bool, str, bool, bool, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """What a calibration is made on.
+    """The study that a calibration is made on.
 
     sample: images that copies are made of; collection: images that are searched, the sample among
     them; mixes: of `edits.MIXES`; copies: made of an image by each of its mixes. One image is
@@ -71,7 +71,7 @@ class MadeCopy:
 
 @dataclass(frozen=True)
 class StudyImages:
-    """What a study works with: the collection, its sample first, and pictures that edits paste.
+    """The images of a study: the collection, its sample first, and pictures that edits paste.
 
     Only few images are pasted, so that copies of different images share them, as in a real pile:
     one screen behind many pictures, one logo on all of them. None of them is in the collection.
@@ -146,7 +146,7 @@ def label_pairs(
 
 
 def _counts(first: str, second: str) -> bool:
-    """Whether a pair is of the share that counts, by its names."""
+    """Whether a pair is in the share that counts, decided by a hash of its names."""
     digest = hashlib.sha256((first + second).encode()).digest()
     return int.from_bytes(digest[:4], "big") < _COUNTED * 2**32
 

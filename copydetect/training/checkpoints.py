@@ -19,13 +19,13 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Checkpoint:
-    """What a run needs to go on exactly where it was.
+    """Everything that a run needs to continue exactly where it stopped.
 
-    weights: of the student; average: their moving average; optimizer: its `state_dict`;
-    targets: (N, d), renewed ones included; bank: vectors (m, d) of earlier batches, with the
-    pictures `bank_first`, `bank_second` that they show, and `bank_share`; best: the highest
-    figure of validation so far; best_weights: the average that reached it; skipped: steps whose
-    loss was no number; losses: since the last report; options: of `TrainingOptions.fixed`.
+    weights: of the student; average: their moving average; optimizer: its `state_dict`; targets:
+    (N, d), renewed ones included; bank: vectors (m, d) of earlier batches, with the pictures
+    `bank_first`, `bank_second` that they show, and `bank_share`; best: the highest figure of
+    validation so far; best_weights: the average that reached it; skipped: steps whose loss was not
+    a number; losses: since the last report; options: of `TrainingOptions.fixed`.
     """
 
     step: int

@@ -3,9 +3,9 @@
     python -m copydetect.pipelines.recipes decision PICTURES [PICTURES …] --output decision.json
 
 Each PICTURES is whatever `copydetect` takes as input; give one for each source of pictures. A pile
-of pairs is made of each, and what was learnt from the others is calibrated and measured on it. So
-the figures are those of sources that the decision has not seen. The bundled decision was made of
-four sources. Of a single source, folds are made that keep pairs of one original together.
+of pairs is made of each. It calibrates and measures what was learnt from the other sources, so the
+figures are those of sources that the decision has not seen. The bundled decision was made of four
+sources. Of a single source, folds are made that keep pairs of one original together.
 
 Evidence is collected as verification does it; of a pair with several alignments the best one
 counts, under the decision of the round before. Strangers that `near_copies` takes for one picture
@@ -70,7 +70,7 @@ MORE_IS_COPY = (
 )
 LESS_IS_COPY = ("largest_hole", "rival_inliers", "error_px", "shift_px", "shift_spread_px")
 UNUSED = ("overlap_px",)
-"""What the decision does not see."""
+"""Evidence that the decision does not use."""
 FOLDS = 5
 _IMAGES_KEPT = 400
 _LONGEST_PX = 448
@@ -85,7 +85,7 @@ def inputs() -> list[str]:
 
 
 def collect(pile: Pile, pairs: PilePairs, options: MatchOptions) -> list[Floats]:
-    """For each pair, (alignments, len(NAMES)) evidence of everything that was tried."""
+    """For each pair, (alignments, len(NAMES)) the evidence of all alignments that were tried."""
 
     @lru_cache(maxsize=_IMAGES_KEPT)
     def image(row: int) -> PairImage:
@@ -153,7 +153,7 @@ def fit(
 def _figures(
     scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], copies: int
 ) -> dict[str, float]:
-    """How well pairs are ranked, of all copies that there are."""
+    """The quality of the ranking, with recall out of all copies."""
     curve = precision_recall_curve(scores, truth, copies)
     recalls = {
         f"recall at precision {wanted}": round(recall_at_precision(curve, wanted).recall or 0.0, 4)

@@ -190,7 +190,8 @@ def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
 
 
 def _batches(run: _Run, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches up to step `last`; look-alikes are told by the targets as they are by then."""
+    """The batches up to step `last`; look-alikes are chosen by the targets as they are at that
+    step."""
     options = run.options
     renewals = _renewal_steps(options) if run.own_targets else set()
     first = run.state.step
@@ -215,7 +216,7 @@ def _batches(run: _Run, last: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
-    """One update; the loss, or None where it is no number and nothing was changed."""
+    """One update; the loss, or None where it is not a number and nothing was changed."""
     options, state = run.options, run.state
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(options, state.step)

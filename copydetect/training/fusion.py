@@ -1,4 +1,4 @@
-"""What `copydetect calibrate` left → the weights with which both channels' scores are added.
+"""The output of `copydetect calibrate` → the weights of both channels in a candidate's score.
 
     copydetect calibrate PICTURES --sample 450 --collection 1400 --output CAL
     python -m copydetect.pipelines.recipes fusion CAL
@@ -58,7 +58,7 @@ class Study:
 
 
 def read_study(folder: Path) -> Study:
-    """What `copydetect calibrate` left in its output; InputError where there is no finished one."""
+    """Read the output of `copydetect calibrate`; InputError where it is not finished."""
     found = sorted(folder.glob("run-*/search/keypoints/votes"))
     if len(found) != 1:
         raise InputError(f"{folder} must hold what one run of copydetect calibrate left")

@@ -16,7 +16,7 @@ from copydetect.training.validation import ValidationFigures
 
 @dataclass(frozen=True)
 class Report:
-    """Where training stands at a step: mean loss, and views per second, since the report before.
+    """The state of training at a step: mean loss, and views per second, since the report before.
 
     validation: of copies by kinds of edits that are not trained on; familiar: of others.
     """
@@ -43,7 +43,7 @@ def append(path: Path, report: Report) -> None:
 
 
 def read(path: Path, up_to_step: int) -> list[Report]:
-    """The reports up to a step, from where an interrupted run goes on."""
+    """The reports up to a step, from which an interrupted run continues."""
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -31,7 +31,7 @@ _OTHERS = 4
 
 @dataclass(frozen=True)
 class PairOptions:
-    """What labelled pairs are made of.
+    """How labelled pairs are made.
 
     originals: pictures that the pile starts from; copied: the part of them that is edited;
     made_look_alikes: pairs of `look_alikes`; proposals: pairs per image that each channel proposes;

@@ -14,7 +14,7 @@ _THRESHOLD = 0.3
 
 @dataclass(frozen=True)
 class Labels:
-    """Which pictures n views show: `first` with `share`, `second` with the rest.
+    """The pictures that n views show: `first` with `share`, `second` with the rest.
 
     first, second: (n,) int64 numbers of pictures; share: (n,) float32 in 0…1, 1 where a view
     shows one picture only.

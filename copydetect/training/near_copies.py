@@ -1,6 +1,6 @@
 """evidence of two pictures of a collection → whether they are too alike to be labelled strangers.
 
-Collections hold what their file names don't tell: one photo in two qualities, one design saved
+Collections hold near copies that nobody has labelled: one photo in two qualities, one design saved
 twice, a window with another button pressed. Such pairs have no true label, and a decision that
 learns them as strangers learns to refuse copies. So pictures are compared before any edit,
 strictly: at least half of one lies in the other, and there nearly everything agrees down to the

@@ -1,4 +1,4 @@
-"""What a training run is told."""
+"""The options of a training run."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TrainingOptions:
 
     @property
     def training_mixes(self) -> tuple[EditMix, ...]:
-        """What the training views are edited by: the mixes without the kinds held out."""
+        """The mixes that edit the training views: those of `mix` without the kinds held out."""
         from copydetect.edits import mix_named
 
         away = dict.fromkeys(_names(self.held_out), 0.0)
@@ -140,7 +140,7 @@ class TrainingOptions:
         return round(self.steps * (1 - self.final_share))
 
     def fixed(self) -> dict[str, Any]:
-        """What may not change between an interrupted run and its continuation."""
+        """The options that must not change between an interrupted run and its continuation."""
         free = ("workers", "device", "validate_every")
         return {name: value for name, value in asdict(self).items() if name not in free}
 

@@ -5,8 +5,8 @@
     python -m copydetect.pipelines.recipes originality OUT EDITS/ground_truth.csv …
 
 prints the weights to be written into `copydetect.grouping.originality`, and how often the original
-has the highest score, by the weights that are there and by cross-validation of fitted ones. A group
-is what the run found of one original's copies.
+has the highest score, with the present weights, and with fitted ones in cross-validation. A group
+holds those copies of one original that the run has grouped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LabelledGroup:
-    """One group: signs (m, signs) of its files, one a content; original: (m,) bool, one is."""
+    """One group. signs: (m, signs) of its files, one file per content; original: (m,) bool, true
+    for one of them."""
 
     signs: Floats
     original: Bools

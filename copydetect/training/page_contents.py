@@ -1,4 +1,4 @@
-"""What is filled into drawn pages: words, names, amounts and dates, and small changes of them.
+"""Contents of drawn pages: words, names, amounts and dates, and small changes of them.
 
 Names and words are invented or everyday ones.
 """

@@ -1,4 +1,4 @@
-"""How the pages of one design look."""
+"""Looks of pages: the font, size, colours and measures of one design."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _KINDS = ("article", "article", "web", "web", "shelf", "form", "listing")
 
 @dataclass(frozen=True)
 class Layout:
-    """What the pages of a group have in common; lengths in pixels.
+    """The layout that the pages of a group share; lengths in pixels.
 
     font: path of the type; leading: from line to line; columns: of text or goods; rows: of goods;
     bar: height of the strip on top, 0 for none; words: of titles, menus and labels.

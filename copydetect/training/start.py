@@ -1,4 +1,4 @@
-"""What a training run begins with: a network, and the vectors that it shall give."""
+"""The start of a training run: a network, and the target vectors of all pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEASURED_PICTURES = 256
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with.
+    """The start of a run.
 
     init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
     name: of the model that is written; notes: for its card; steps_now: stop after this many steps,

@@ -1,4 +1,4 @@
-"""The network in training: where it starts from, which parts are frozen, and how it is saved."""
+"""The network in training: its start, its frozen parts, and how it is saved."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _SAME = 0.999
 def embed_views(
     embed: Callable[[Tensor], Tensor], views: npt.NDArray[np.uint8], device: torch.device
 ) -> Tensor:
-    """What `embed` makes of views (n, s, s, 3) uint8: (n, d) float32, on the device."""
+    """Embed views (n, s, s, 3) uint8: (n, d) float32, on the device."""
     parts = []
     size = BATCH_SIZE if device.type == "cpu" else _BATCH
     with torch.no_grad():

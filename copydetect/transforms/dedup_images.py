@@ -15,20 +15,22 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import CandidateJob, Proposals
+from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
-from copydetect.grouping.groups import GroupOptions
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.input_specs import Inputs, specs_of
 from copydetect.options import RunOptions
-from copydetect.parts import RoleParts, RowCounts, Sides, part_uri
+from copydetect.parts import Sides
+from copydetect.run_folder import RunFolder
+from copydetect.search.neighbors import neighbors_uri
+from copydetect.search.vote_parts import votes_uri
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
-from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
+from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
 from copydetect.transforms.images_to_refs import ImagesToRefs
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
@@ -97,14 +99,15 @@ class DedupImages(beam.PTransform[Any, Any]):
         )
         for name, stage in place.searches().items():
             done = done | f"after {name}" >> WaitThen(list) | name >> stage
+        merging = place.candidate_job(place.proposals, settings.candidates, DensityOptions())
         grouped = (
             done
             | "numbers of parts" >> WaitThen(list, parts)
-            | "candidates" >> NeighborsToCandidates(place.candidate_job())
-            | "pairs" >> WaitThen(place.match_work)
+            | "candidates" >> NeighborsToCandidates(merging)
+            | "pairs" >> WaitThen(place.match_work, place.grouping().candidates)
             | "verify"
             >> CandidatesToMatches(storage, place.sides, settings.verification, self._folder)
-            | "group" >> MatchesToGroups(place.group_job(), place.sides)
+            | "group" >> MatchesToGroups(place.grouping(), place.sides)
         )
         return {
             name: grouped
@@ -116,61 +119,31 @@ class DedupImages(beam.PTransform[Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the files of all stages are."""
+class _Place(RunFolder):
+    """The folder of all stages, for a collection of so many parts that is searched in itself."""
 
-    storage: Storage
-    folder: str
     parts: int
     settings: Settings
 
-    def uris(self, table: str) -> tuple[str, ...]:
-        """The parts of a table of described images."""
-        return tuple(part_uri(self.folder, table, "image", part) for part in range(self.parts))
-
-    def numbered(self, *names: str, suffix: str = "parquet") -> tuple[str, ...]:
-        """The parts of what comes after."""
-        folder = runs.join(self.folder, *names)
-        return tuple(runs.join(folder, runs.part_name(n, suffix)) for n in range(self.parts))
-
     @property
     def sides(self) -> Sides:
-        """The collection, searched for itself; rows are counted once they are there."""
-        images, channels = self.uris("images"), self.settings.channels
-        described = RoleParts(
-            images,
-            RowCounts(self.storage, images),
-            self.uris("descriptors") if "descriptor" in channels else (),
-            self.uris("keypoints") if "local" in channels else (),
-            self.uris("failures"),
-        )
+        """The collection twice."""
+        described = self.described("image", self.parts, self.settings.channels)
         return Sides(described, described)
 
-    def candidate_job(self) -> CandidateJob:
-        """The merging of both channels."""
-        channels, search = self.settings.channels, "search"
-        neighbors = self.numbered(search, "descriptors", "neighbors", suffix="spill")
-        votes = self.numbered(search, "keypoints", "votes", suffix="npz")
-        proposals = Proposals(
+    @property
+    def proposals(self) -> Proposals:
+        """The results of all searches."""
+        channels, parts = self.settings.channels, range(self.parts)
+        descriptors, keypoints = (self._searched(name) for name in ("descriptors", "keypoints"))
+        neighbors = tuple(neighbors_uri(descriptors, part) for part in parts)
+        votes = tuple(votes_uri(keypoints, part) for part in parts)
+        return Proposals(
             neighbors=neighbors if "descriptor" in channels else (),
             votes=votes if "local" in channels else (),
             sides=self.sides,
             views=VIEW_NAMES,
         )
-        return CandidateJob(
-            storage=self.storage,
-            proposals=proposals,
-            options=self.settings.candidates,
-            density=DensityOptions(),
-            folder=runs.join(self.folder, "candidates"),
-            pairs_folder=runs.join(self.folder, "pairs"),
-            scratch=runs.join(self.folder, search, "candidates"),
-        )
-
-    def match_work(self) -> list[MatchWork]:
-        """The parts of candidates to verify."""
-        pairs = self.numbered("pairs", suffix="npz")
-        return list(zip(range(self.parts), self.numbered("candidates"), pairs, strict=True))
 
     def searches(self) -> dict[str, beam.PTransform[Any, Any]]:
         """The searches of all channels, one after the other, once images are described."""
@@ -180,8 +153,8 @@ class _Place:
             descriptors = DescriptorSearch(
                 storage=self.storage,
                 sides=sides,
-                index_folder=runs.join(self.folder, "index", "descriptors"),
-                folder=runs.join(self.folder, "search", "descriptors"),
+                index_folder=runs.join(self.index, "descriptors"),
+                folder=self._searched("descriptors"),
                 index=settings.descriptor_index,
                 options=settings.descriptor_search(symmetric=True),
             )
@@ -190,8 +163,8 @@ class _Place:
             keypoints = KeypointSearch(
                 storage=self.storage,
                 sides=sides,
-                index_folder=runs.join(self.folder, "index", "keypoints"),
-                folder=runs.join(self.folder, "search", "keypoints"),
+                index_folder=runs.join(self.index, "keypoints"),
+                folder=self._searched("keypoints"),
                 index=settings.feature_index,
                 options=settings.feature_search(symmetric=True),
                 voting=settings.voting(symmetric=True),
@@ -199,24 +172,16 @@ class _Place:
             found["search keypoints"] = KeypointsToVotes(keypoints)
         return found
 
-    def group_job(self) -> GroupJob:
+    def grouping(self) -> GroupJob:
         """The grouping of the matches."""
-        return GroupJob(
-            storage=self.storage,
-            folder=self.folder,
-            image_files=self.uris("images"),
-            candidates=self.numbered("candidates"),
-            pairs=self.numbered("pairs", suffix="npz"),
-            matches=self.numbered("matches"),
-            failures=self.uris("failures") + self.numbered("verify-failures"),
-            options=GroupOptions(keep=self.settings.keeping, neighbors=self.settings.k),
-            decoding=self.settings.decoding,
-            verifying=self.settings.verification,
-        )
+        return self.group_job(self.sides.references, self.settings, self.settings.verification)
+
+    def _searched(self, vectors: str) -> str:
+        return runs.join(self.folder, "search", vectors)
 
 
 def _files(place: _Place, name: str) -> list[str]:
-    return place.group_job().tables()[name]
+    return place.grouping().tables()[name]
 
 
 def _rows(storage: Storage, uri: str | None) -> list[dict[str, Any]]:

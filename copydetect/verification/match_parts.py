@@ -40,12 +40,11 @@ _LARGE_KEPT = 8
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Which candidates are verified, and how.
-
-    min_score: candidates below, in log-odds, are no copies without a look; matching, decoding: of
-    the pairs that are looked at; enough: proved copies of an image after which its spare candidates
-    need no look, where groups are not made with them (as in nights); family: whether the crowded
-    pairs are of proved families, None where the part itself tells.
+    """Which candidates are verified, and how. min_score: candidates below it, in log-odds, count as
+    strangers and are not verified; matching, decoding: of the pairs that are looked at; enough:
+    proved copies of an image after which its spare candidates need no look, where groups are not
+    made with them (as in nights); family: whether the crowded pairs are of proved families, None
+    where the part itself tells.
     """
 
     min_score: float = -7.0
@@ -73,7 +72,7 @@ class VerifyOptions:
 
 
 class PairImages:
-    """Opens the images of one side for verification, and keeps the last few, for any thread."""
+    """Opens the images of one side for verification and keeps the last few; safe for threads."""
 
     def __init__(
         self,
@@ -256,7 +255,7 @@ def opened_pairs(
 ) -> Iterator[tuple[int, OpenedPair]]:
     """The candidates of one part that are verified, with their rows, in the order of their table.
 
-    wanted: says whether a row, with its candidate, is verified; it is asked when the row's turn
+    wanted: returns whether a row, with its candidate, is verified; it is called when the row's turn
     comes.
     """
     table = tables.read_table(storage, candidates_uri)

@@ -74,15 +74,15 @@ def as_proved(proof: float, other_content: float) -> float:
 class MatchOptions:
     """How a pair is verified.
 
-    min_confidence: from which probability on a pair counts as copies, 0…1; counted: relations that
-    count as copies too, whatever the probability; doubt: pairs that are this likely after their
-    small copies were compared are opened at full size; decided: from this confidence on nothing
-    further is tried, for full size settles the rest; match_score: candidates whose score, in
-    log-odds, is not far below are matched in full where some of the search's features agree, and
-    laid over each other; -inf does both in any case; scored: whether scores mean something, else
-    similarity and votes decide this; working_px: longest side at which pixels are compared;
-    features: that full matching compares; max_regions: transforms of one pair, 1 for its best
-    alone; limit_msec: after which a pair is decided by what is known so far.
+    min_confidence: pairs of at least this probability, 0…1, count as copies; counted: relations
+    that count as copies too, whatever the probability; doubt: pairs that are at least this likely
+    at small size are also compared at full size; decided: from this confidence on no further
+    alignment is tried, since the full size settles the rest; match_score: candidates whose score,
+    in log-odds, is not far below are matched in full where some of the search's features agree, and
+    laid over each other; -inf does both in any case; scored: whether the collection is large enough
+    for scores to mean something; else similarity and votes decide this; working_px: longest side at
+    which pixels are compared; features: that full matching compares; max_regions: transforms of one
+    pair, 1 for its best alone; limit_msec: after which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5

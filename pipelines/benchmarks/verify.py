@@ -138,7 +138,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
 def _figures(job: Job, truth: PairTruth | GroupTruth) -> dict[str, Any]:
     """The job, then its candidates once more with all evidence."""
     listings = listings_of(job)
-    place = Workplace(job.engine, job.storage, runs.join(job.output, "run-0"))
+    place = Workplace(job.storage, runs.join(job.output, "run-0"), job.engine)
     described = stages.described_by(place, listings, job.setup)
     manifest = search_and_verify(job, place, "run-0", listings)
     manifest.commit(job.storage, job.output)

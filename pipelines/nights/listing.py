@@ -37,7 +37,7 @@ def listed_images(job: NightJob, ledger: Ledger) -> tuple[list[ListedImage], dic
             roots.setdefault(piece.root or posixpath.dirname(uri), []).append(uri)
     stamps = stamps_of(job.storage, roots)
     folder = runs.join(job.catalog, LISTED)
-    place = Workplace(job.engine, job.storage, runs.join(folder, "images"))
+    place = Workplace(job.storage, runs.join(folder, "images"), job.engine)
     job.storage.delete(folder)
     pieces = [_unknown(place, piece, ledger, stamps) for piece in job.sources.pieces]
     pieces = [piece for piece in pieces if piece.names or piece.unreadable]

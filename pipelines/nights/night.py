@@ -170,7 +170,7 @@ class _Tonight:
     @property
     def place(self) -> Workplace:
         """Where its stages work."""
-        return Workplace(self.job.engine, self.job.storage, self.folder)
+        return Workplace(self.job.storage, self.folder, self.job.engine)
 
     @property
     def writer(self) -> GenerationWriter:

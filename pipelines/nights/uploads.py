@@ -46,7 +46,7 @@ def ask_about(job: NightJob, output: str) -> Result:
         raise InputError("there is nothing to ask about: give --input")
     storage = RecordedStorage(output)
     with alone_in(output):
-        place = Workplace(job.engine, storage, runs.join(output, "listing"))
+        place = Workplace(storage, runs.join(output, "listing"), job.engine)
         listing = stages.list_images(place, job.sources, "query")
         listed = [
             ListedImage(**row)
@@ -55,7 +55,7 @@ def ask_about(job: NightJob, output: str) -> Result:
         digest = f"{listing.digest} {catalog.generation.number} {job.catalog}"
         folder = f"run-{hashlib.sha256(digest.encode()).hexdigest()[:16]}"
         manifest = _asked(
-            job, catalog, Workplace(job.engine, storage, runs.join(output, folder)), listed
+            job, catalog, Workplace(storage, runs.join(output, folder), job.engine), listed
         )
         storage.delete(place.folder)
         failed = manifest.counts["failures"]

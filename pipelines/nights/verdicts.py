@@ -94,8 +94,8 @@ def verified_pairs(
     catalog = catalog.with_lists(searched)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = (*searched.proposed, merged, DensityOptions(), search.known_scale)
-    candidates = place.run(stages.propose(*merging))
+    merging = searched.proposals, merged, DensityOptions(), search.known_scale
+    candidates = place.run(stages.propose(searched.place, *merging))
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
@@ -110,7 +110,7 @@ def verified_pairs(
         judge.failures,
         judge.verified,
         small,
-        vars(scale_step(stages.candidate_job(*merging))),
+        vars(scale_step(searched.place.candidate_job(*merging))),
         search.is_whole and search.trains,
         verifier,
     )
@@ -142,7 +142,7 @@ class Verifier:
         name: of the folder for this. The pairs are first written in parts of their own.
         """
         place = replace(self.place, folder=runs.join(self.place.folder, name))
-        storage, uris, told = self.job.storage, list[str](), asked.told()
+        storage, uris, told = self.job.storage, list[str](), asked.rounded()
         for start in range(0, told.num_rows, _PAIRS_TOGETHER):
             rows = np.arange(start, min(start + _PAIRS_TOGETHER, told.num_rows))
             number = len(uris)

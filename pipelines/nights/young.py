@@ -37,11 +37,6 @@ class Searched:
     votes: Sequence[str]
     order: OrderedContents | None = None
 
-    @property
-    def proposed(self) -> tuple[Workplace, Proposals]:
-        """What pairs are made of, and where."""
-        return self.place, self.proposals
-
     def numbered(self, pairs: PairNumbers) -> PairNumbers:
         """Pairs of the proposals, by number."""
         return pairs if self.order is None else self.order.numbered_pairs(pairs)

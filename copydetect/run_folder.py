@@ -1,0 +1,98 @@
+"""The folder of a run: the files of each stage, and the jobs that read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from copydetect import runs
+from copydetect.candidates.candidate_job import CandidateJob, Proposals
+from copydetect.candidates.densities import DensityOptions
+from copydetect.candidates.fusion import CandidateOptions
+from copydetect.grouping.group_job import GroupJob
+from copydetect.grouping.groups import GroupOptions
+from copydetect.options import Channel
+from copydetect.parts import RoleParts, RowCounts, part_uri
+from copydetect.settings import Settings
+from copydetect.storage.files import Storage
+from copydetect.types import Role
+from copydetect.verification.match_parts import VerifyOptions
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder in which the stages of a run write."""
+
+    storage: Storage
+    folder: str
+
+    @property
+    def index(self) -> str:
+        """The folder of the indexes."""
+        return runs.join(self.folder, "index")
+
+    def part_uri(self, table: str, part: int, suffix: str = "parquet") -> str:
+        """The file of one part of a table that has no roles."""
+        return runs.join(self.folder, table, runs.part_name(part, suffix))
+
+    def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
+        """The files of a table of described images, one per part."""
+        return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
+
+    def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
+        """The files of a role whose images are described; rows are counted once they exist."""
+        images = self.part_uris("images", role, parts)
+        by_descriptor, by_features = "descriptor" in channels, "local" in channels
+        return RoleParts(
+            image_files=images,
+            image_counts=RowCounts(self.storage, images),
+            descriptors=self.part_uris("descriptors", role, parts) if by_descriptor else (),
+            keypoints=self.part_uris("keypoints", role, parts) if by_features else (),
+            failures=self.part_uris("failures", role, parts),
+        )
+
+    def candidate_job(
+        self,
+        proposals: Proposals,
+        options: CandidateOptions,
+        density: DensityOptions,
+        scale: Mapping[str, float] | None = None,
+    ) -> CandidateJob:
+        """The merging of both channels."""
+        return CandidateJob(
+            storage=self.storage,
+            proposals=proposals,
+            options=options,
+            density=density,
+            folder=runs.join(self.folder, "candidates"),
+            pairs_folder=runs.join(self.folder, "pairs"),
+            scratch=runs.join(self.folder, "search", "candidates"),
+            scale=scale,
+        )
+
+    def match_work(self, candidates: Sequence[str]) -> list[tuple[int, str, str]]:
+        """The parts to verify: number, candidates and pair numbers of each."""
+        pairs = [self.part_uri("pairs", part, "npz") for part in range(len(candidates))]
+        return list(zip(range(len(candidates)), candidates, pairs, strict=True))
+
+    def group_job(
+        self, described: RoleParts, settings: Settings, verifying: VerifyOptions
+    ) -> GroupJob:
+        """The grouping of the matches; described: the collection; verifying: as all pairs were."""
+        parts = range(described.parts)
+        candidates, matches, failures = (
+            tuple(self.part_uri(table, part) for part in parts)
+            for table in ("candidates", "matches", "verify-failures")
+        )
+        return GroupJob(
+            storage=self.storage,
+            folder=self.folder,
+            image_files=described.image_files,
+            candidates=candidates,
+            pairs=tuple(self.part_uri("pairs", part, "npz") for part in parts),
+            matches=matches,
+            failures=(*described.failures, *failures),
+            options=GroupOptions(keep=settings.keeping, neighbors=settings.k),
+            decoding=settings.decoding,
+            verifying=verifying,
+        )
