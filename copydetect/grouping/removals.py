@@ -4,10 +4,10 @@ it shows."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from functools import cached_property
 
 from copydetect.grouping.holding import Path, Sizes, shared_area
 from copydetect.grouping.originality import Originality
