@@ -18,7 +18,7 @@ from copydetect.errors import ImageError
 from copydetect.images.decoding import DecodedImage, decode
 from copydetect.inputs.image_like import ImageLike, file_bytes, named
 from copydetect.models import DEFAULT_MODEL
-from copydetect.options import DEFAULT_PRECISION, RunOptions
+from copydetect.options import DEFAULT_PRECISION, EVEN_ODDS, RunOptions
 from copydetect.types import Candidate, Direction, Match, Relation
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
@@ -62,7 +62,9 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
     """
     wanted = RunOptions(precision=precision).precision or DEFAULT_PRECISION
     calibration = bundled_calibration(())
-    threshold = max(0.5, calibration.threshold_for(wanted))
+    threshold = calibration.threshold_for(wanted)
+    if precision is None:
+        threshold = max(EVEN_ODDS, threshold)
     options = MatchOptions(min_confidence=threshold, match_score=-math.inf)
     images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
     believe = partial(Prior(0.0).confidence, calibration=calibration)

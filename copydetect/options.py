@@ -39,6 +39,8 @@ LogFormat = Literal["text", "json"]
 """What is told on standard error: text for a person, or one JSON object a line."""
 
 DEFAULT_PRECISION = 0.97
+EVEN_ODDS = 0.5
+"""Where nobody has asked for a precision, no pair below is reported."""
 NO_CALIBRATION = "none"
 
 

@@ -19,6 +19,7 @@ from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.options import (
     DEFAULT_PRECISION,
+    EVEN_ODDS,
     NO_CALIBRATION,
     Channel,
     Count,
@@ -39,7 +40,6 @@ from copydetect.verification.calibration import (
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.matches import MatchOptions
 
-EVEN_ODDS = 0.5
 COPY_SCORE = 0.8
 """Cosine similarity of near pairs, of which crowds are made. Of the candidates of `match` on the
 benchmark of `.github/FIGURES.md` that have it, half are copies; the others are pages and garments

@@ -75,7 +75,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, EngineOptions]:
         """The arguments and the options of the engine; SystemExit after `--help` or an error."""
-        ours, flags = self._told_apart([_one_spelling(word) for word in argv])
+        ours, flags = self._split([_one_spelling(word) for word in argv])
         flags = [*self._configured(ours), *flags]
         self._refuse_unknown(flags)
         arguments = self.parse_intermixed_args(ours)
@@ -116,7 +116,7 @@ class CommandParser(argparse.ArgumentParser):
                 f"{value!r} is not one of {', '.join(choices)}{suggestion(str(value), choices)}",
             )
 
-    def _told_apart(self, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    def _split(self, argv: Sequence[str]) -> tuple[list[str], list[str]]:
         """Split the words: those of this parser, and options that it does not know, with their
         values."""
         ours: list[str] = []

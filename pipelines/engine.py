@@ -34,7 +34,7 @@ from .chains import Stage, chain, failed_stage, stage_cpu_seconds, stage_seconds
 from .dashboards import dashboard_of
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
 from .logs import JsonFormatter, line_of
-from .progress import Progress, progress_told
+from .progress import Progress, show_progress
 from .shutdown import end_if_asked, forgiving
 from .submitting import Submitted, innermost_cause, interrupt_behind
 
@@ -178,7 +178,7 @@ class Engine:
         try:
             with (
                 _muted(self.verbose) as terminal,
-                progress_told(told, self.progress, terminal, self.log_format),
+                show_progress(told, self.progress, terminal, self.log_format),
             ):
                 in_threads = any(stage.in_threads for stage in stages)
                 options = _JobOptions([*self._flags(in_threads), f"--job_name={named}"])

@@ -64,7 +64,7 @@ class _Current:
 
 
 @contextmanager
-def progress_told(
+def show_progress(
     stages: Sequence[Progress],
     wanted: bool,
     terminal: TextIO,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from copydetect.errors import CopydetectError, OptionError
+from copydetect.errors import CopydetectError, InputError, OptionError
 from copydetect.grouping.originality import SIGNS
 from copydetect.models import MODELS
 from copydetect.results import Result
@@ -27,6 +27,7 @@ from copydetect.training import (
     bundled_calibration,
     decision,
     fusion,
+    held_out,
     keypoint_quantiser,
     originality,
     relation_decision,
@@ -68,6 +69,13 @@ def _parser() -> ArgumentParser:
     one.set_defaults(run=_calibration)
     one.add_argument("folder", type=Path, help="the output of copydetect calibrate")
     one.add_argument("--models", type=Path, default=MODELS, help="folder to write to")
+    one = recipes.add_parser("look_alikes", help="a set to measure with, that nothing learns from")
+    one.set_defaults(run=_look_alikes)
+    one.add_argument("folder", type=Path, help="folder to write the set to")
+    one.add_argument("pictures", nargs="+", help="inputs without any copies")
+    one.add_argument("--each", type=int, default=4, help="pictures of every kind")
+    one.add_argument("--most", type=int, default=60, help="pictures of each input")
+    one.add_argument("--seed", type=int, default=0)
     one = recipes.add_parser("originality", help="which image of a group is the original")
     one.set_defaults(run=_originality)
     one.add_argument("runs", nargs="+", metavar="OUT TRUTH", help="runs, each with its truth")
@@ -81,6 +89,9 @@ def _add_relations(parser: ArgumentParser) -> None:
     parser.add_argument("features", type=Path, help="folder of what is collected")
     parser.add_argument("--designs", type=int, default=usual.designs, help="looks of each design")
     parser.add_argument("--chromium", default=usual.chromium, help="program that draws pages")
+    parser.add_argument(
+        "--small_designs", type=int, default=usual.small_designs, help="tens of boards, icons, …"
+    )
     parser.add_argument("--frames", type=Path, nargs="*", default=(), help="videos, or folders")
     parser.add_argument("--pictures", nargs="*", default=(), help="inputs without any copies")
     parser.add_argument(
@@ -104,6 +115,7 @@ def _relations(arguments: Namespace) -> None:
         sources = SourceOptions(
             arguments.designs,
             arguments.chromium,
+            arguments.small_designs,
             tuple(arguments.frames),
             tuple(arguments.pictures),
             tuple(arguments.one_layout),
@@ -111,14 +123,27 @@ def _relations(arguments: Namespace) -> None:
             arguments.most,
             arguments.seed,
         )
+        lost = []
         for name, pairs in relation_sources.collect(sources, arguments.features):
-            print(name, pairs, "pairs")
+            if pairs is None:
+                lost.append(name)
+            else:
+                print(name, pairs, "pairs", flush=True)
+        if lost:
+            raise InputError(f"lost, since their processes crashed: {', '.join(lost)}")
         return
     if arguments.output is None:
         raise OptionError("fit needs --output")
     made = relation_decision.fit(relation_sources.read_collected(arguments.features))
     print(json.dumps(made["unseen"], indent=1))
     _write(made, arguments.output)
+
+
+def _look_alikes(arguments: Namespace) -> None:
+    inputs = [relation_sources.read_pictures(one, arguments.most) for one in arguments.pictures]
+    pictures = [picture for some in inputs for picture in some]
+    pairs = held_out.write_look_alikes(pictures, arguments.folder, arguments.each, arguments.seed)
+    print(f"{pairs} pairs → {arguments.folder}")
 
 
 def _quantiser(arguments: Namespace) -> None:

@@ -47,7 +47,12 @@ from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.images_to_refs import PiecesToRefs
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.transforms.waiting import WaitThen
-from copydetect.verification.calibration import IDENTITY, bundled_calibration, decision_digest
+from copydetect.verification.calibration import (
+    IDENTITY,
+    Calibration,
+    bundled_calibration,
+    decision_digest,
+)
 
 from . import stages
 from .chains import Stage
@@ -58,6 +63,7 @@ from .stages import Workplace
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
 _EDITED = "edited"
+_EARLIER = ", which for this effort was made with an earlier version of the verification"
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -126,12 +132,15 @@ def _too_few(run: CheckedRun) -> str:
         readable += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
     if not readable:
         return "no image could be read"
-    if readable >= LEAST_IMAGES:
-        return ""
+    return "" if readable >= LEAST_IMAGES else too_few(readable, run.settings.calibration)
+
+
+def too_few(readable: int, calibration: Calibration) -> str:
+    """Why so few images are not checked with, and where the threshold is from."""
     counted = "there is 1 image" if readable == 1 else f"there are {readable:,} different images"
     return (
         f"{counted}, and it takes {LEAST_IMAGES} to check with; the threshold is that of the "
-        "bundled calibration"
+        f"bundled calibration{'' if calibration.is_current else _EARLIER}"
     )
 
 

@@ -17,7 +17,7 @@ from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.listing import DIGESTED, content_digest
-from copydetect.inputs.repeated_ids import tell_apart
+from copydetect.inputs.repeated_ids import make_ids_unique
 from copydetect.inputs.sources import Sources
 from copydetect.parts import (
     RoleParts,
@@ -168,7 +168,7 @@ def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]
     images = place.rows(uris)
     if not images:
         raise InputError(f"{sources.named} holds no images")
-    renamed, example = tell_apart(place.storage, list(uris))
+    renamed, example = make_ids_unique(place.storage, list(uris))
     batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
     digest = content_digest(chain.from_iterable(batches))
     return Listing(role, images, digest, tuple(uris), renamed, example)
@@ -304,7 +304,7 @@ def group(place: Workplace, sides: Sides, job: GroupJob) -> Stage[GroupJob]:
     return Stage("group", lambda start: start | transform, job, Progress("group"))
 
 
-def look_back(
+def read_histories(
     place: Workplace, refs: Sequence[ImageRef], decoding: DecodeOptions
 ) -> Stage[list[str]]:
     """Read what the files of copies say of their past; the histories tables, by part."""
@@ -316,10 +316,10 @@ def look_back(
     processes = place.started if place.engine.is_local else place.decoding(len(work))
     transform = CopiesToHistories(place.storage, folder, decoding, processes)
     return Stage(
-        "look back",
+        "file histories",
         lambda start: start | "copies" >> Elements(todo) | transform,
         uris,
-        place.progress("look back", uris, len(refs)),
+        place.progress("file histories", uris, len(refs)),
     )
 
 

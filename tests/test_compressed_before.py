@@ -145,3 +145,8 @@ def test_files_made_from_a_third_tell_nothing_of_each_other(photo: Image.Image) 
 def test_equal_steps_tell_nothing(photo: Image.Image) -> None:
     original = filed(photo, 80)
     assert file_told(original, filed(pixels_of(original), 80)) == 0
+
+
+def test_a_small_picture_is_enough(photo: Image.Image) -> None:
+    original = filed(ImageOps.fit(photo, (192, 192)), 88)
+    assert file_told(original, filed(pixels_of(original), 60)) == 1

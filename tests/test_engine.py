@@ -19,7 +19,7 @@ from copydetect.errors import OptionError
 from copydetect.options import EngineOptions
 from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import StageError, engine_of
-from copydetect.pipelines.progress import Progress, progress_told
+from copydetect.pipelines.progress import Progress, show_progress
 from copydetect.transforms.waiting import GatherThen
 
 
@@ -96,7 +96,7 @@ def at_three(total: int) -> Progress:
 @pytest.mark.parametrize(("total", "shown"), [(10, "3/10"), (0, "search: 00:00")])
 def test_a_stage_shows_how_far_it_is_or_at_least_how_long_it_takes(total: int, shown: str) -> None:
     terminal = Terminal()
-    with progress_told([at_three(total)], True, terminal):
+    with show_progress([at_three(total)], True, terminal):
         assert shown in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")
 
@@ -109,7 +109,7 @@ def test_a_pipe_gets_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     pipe = io.StringIO()
-    with progress_told([at_three(total)], True, pipe):
+    with show_progress([at_three(total)], True, pipe):
         time.sleep(0.2)
     assert re.match(told, pipe.getvalue())
 
@@ -122,7 +122,7 @@ def test_the_stage_of_a_job_is_told_that_it_is_at(monkeypatch: pytest.MonkeyPatc
         return Progress(name, lambda: done[name], 10)
 
     pipe = io.StringIO()
-    with progress_told([stage(name) for name in done], True, pipe):
+    with show_progress([stage(name) for name in done], True, pipe):
         for name, share in (("describe", 0.5), ("describe", 1.0), ("verify", 0.5)):
             time.sleep(0.1)
             done[name] = share
@@ -186,7 +186,7 @@ def test_the_stage_of_a_job_that_fails_is_named() -> None:
 def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("copydetect.pipelines.progress._LINE_SECONDS", 0.01)
     file = io.StringIO()
-    with progress_told([at_three(10)], False, file):
+    with show_progress([at_three(10)], False, file):
         time.sleep(0.1)
     assert not file.getvalue()
 

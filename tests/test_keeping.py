@@ -93,6 +93,17 @@ class TestSuggested:
         assert self.goes("edited", suggest="edited", transform=[2.0, 0, 0, 0, 2, 0, 0, 0, 1])
         assert not self.goes("edited", suggest="edited", transform=[])
 
+    def test_what_is_transparent_stays_beside_a_picture_on_a_ground(self):
+        images = images_table("ab").drop_columns("transparent")
+        row = matches_table([("a", "b", 0.99)]).to_pylist()[0]
+        row |= {"relation": "same_picture", "transform": [1.0, 0, 0, 0, 1, 0, 0, 0, 1]}
+        matches = pa.Table.from_pylist([row], schema=tables.MATCHES)
+        for see_through, goes in (([False, True], False), ([True, True], True)):
+            told = images.append_column("transparent", pa.array(see_through))
+            _, other = group_copies(told, matches, kept_by("first"))
+            assert other.suggested == goes
+            assert goes or other.reason.endswith("stays: transparent, and the kept image is not")
+
     def test_protected_files_stay(self):
         ids = ["a", "protected_b"]
         row = matches_table([("a", "protected_b", 0.99)]).to_pylist()[0]

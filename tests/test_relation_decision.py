@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from copydetect.errors import ModelError, OptionError
-from copydetect.training.relation_decision import Labelled, fit
+from copydetect.training.relation_decision import Labelled, fit, nothing_differs
 from copydetect.training.relation_pairs import differ, of_frames, scanned
 from copydetect.types import COPY_RELATIONS
 from copydetect.verification import residual
@@ -44,6 +44,17 @@ def test_what_tells_relations_is_learnt_and_read_as_written(tmp_path: Path) -> N
     assert np.allclose(shares.sum(axis=1), 1)
 
 
+def test_frames_of_which_one_was_only_recoloured_teach_nothing() -> None:
+    pairs = drawn(3, 4)
+    relations = np.array(["same_scene", "same_scene", "changed_content"])
+    shown = {"middle_p2": 0.7, "rest_peak": 40, "colour_p98": 90, "patches": 0, "blobs": 0}
+    for name, value in {**shown, "raw_ratio": 2, "moved": 0}.items():
+        pairs.values[:, NAMES.index(f"full_{name}")] = value
+    pairs.values[1, NAMES.index("full_moved")] = 0.4  # something went by
+    unseen = nothing_differs(Labelled(pairs.values, relations, pairs.sources))
+    assert unseen.tolist() == [True, False, False]
+
+
 def test_a_relation_without_pairs_is_named() -> None:
     pairs = drawn(60, 3)
     kept = pairs.relations != "same_scene"
@@ -57,11 +68,12 @@ def test_no_decision_is_named(tmp_path: Path) -> None:
         load_relations(tmp_path / "text.json")
 
 
-def left(middle_differs: float, patches: int) -> Residual:
+def left(middle_differs: float, patches: int, all_ground: float = 1.0) -> Residual:
     """A residual of these numbers, and nothing else."""
     values = np.zeros(len(residual.NAMES), np.float32)
     values[residual.NAMES.index("middle_differs")] = middle_differs
     values[residual.NAMES.index("patches")] = patches
+    values[residual.NAMES.index("all_ground")] = all_ground
     nothing = np.zeros((1, 1), np.float32)
     pair = Overlap(nothing, nothing, nothing, np.eye(3), np.eye(3), 8)
     return Residual(values, np.eye(3), pair, nothing > 0)
@@ -71,6 +83,14 @@ def left(middle_differs: float, patches: int) -> Residual:
 def test_a_page_that_differs_in_many_places_is_filled_anew(patches: int, relation: str) -> None:
     shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
     assert RelationVerdict(0.1, shares, left(0.2, patches)).relation(False, True) == relation
+
+
+@pytest.mark.parametrize(("ground", "relation"), [(0.2, "changed_content"), (0.7, "same_layout")])
+def test_a_picture_with_other_words_is_no_page_filled_anew(ground: float, relation: str) -> None:
+    """As many places differ; on a page they are ink on one ground, on a picture they are not."""
+    shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
+    verdict = RelationVerdict(0.1, shares, left(0.2, 9, ground))
+    assert verdict.relation(False, True) == relation
 
 
 @pytest.mark.parametrize("is_copy", [True, False])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import pytest
 from PIL import Image
 
 from copydetect.errors import InputError
+from copydetect.training import relation_sources
+from copydetect.training.relation_pairs import RelatedPair, copies_of
 from copydetect.training.relation_sources import SourceOptions, collect, read_collected
 from copydetect.verification.relations import NAMES
 from tests.scenes import scene
@@ -58,3 +63,21 @@ def test_too_few_frames_are_named(tmp_path: Path) -> None:
 def test_nothing_collected_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run collect first"):
         read_collected(tmp_path)
+
+
+def broken(_: np.random.Generator) -> Iterator[RelatedPair]:
+    """What a library does that breaks the memory of its process."""
+    os._exit(6)
+
+
+def test_a_source_that_ends_its_process_is_lost_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [scene(0, 200, 150), scene(1, 200, 150)]
+    whole = partial(copies_of, pictures=shown, others=shown, source="whole", count=2)
+    sources = (("broken", broken), ("whole", whole))
+    monkeypatch.setattr(relation_sources, "_sources", lambda _: iter(sources))
+    found = dict(collect(SourceOptions(), tmp_path))
+    assert found["broken"] is None
+    assert found["whole"] == len(read_collected(tmp_path).values) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.npz"]

@@ -103,7 +103,7 @@ class PairsToVerify:
         """(n,) bool: which are spare, see `types.Candidate`."""
         return _bools(self.candidates["spare"])
 
-    def told(self) -> pa.Table:
+    def rounded(self) -> pa.Table:
         """The candidates with rounded scores, as verification sees them."""
         return _told(self.candidates)
 

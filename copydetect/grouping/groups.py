@@ -174,7 +174,8 @@ class _Grouping:
         originality = Originality.of(images, originals, histories, first)
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
-        removals = Removals(pairs, sizes, originality, options.keep.suggest)
+        transparent = np.asarray(pc.fill_null(images["transparent"], False).to_numpy(), np.bool_)
+        removals = Removals(pairs, sizes, originality, transparent, options.keep.suggest)
         wanted = np.concatenate([np.flatnonzero(files > 1), pairs.first, pairs.second])
         chosen = np.flatnonzero(readable & np.isin(originals, wanted)).tolist()
         files_of: dict[int, list[int]] = {}

@@ -145,6 +145,9 @@ class Originality:
 
 
 _NUMBERS = {sign.name: number for number, sign in enumerate(SIGNS)}
+_FAR_ENLARGED = 1.2
+"""Octaves: a soft photo can be reduced as far as that without loss, and the blocks of a coarse copy
+of it count as detail."""
 _TELLING = 0.25
 """Log-odds from which a sign is mentioned."""
 
@@ -174,7 +177,7 @@ def signs_of(history: FileHistory) -> list[float]:
         float(history.resized),
         float(history.retouched),
         float(np.log2(max(history.megapixels, 1e-6))) - 2 * enlarged,
-        enlarged,
+        min(enlarged, _FAR_ENLARGED),
         history.coarseness,
         history.earlier,
         float(history.shifted),

@@ -6,6 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from copydetect.grouping.holding import Path, Sizes, shared_area
 from copydetect.grouping.originality import Originality
 from copydetect.grouping.pairs import VerifiedPairs
@@ -29,11 +32,13 @@ _ADDS = ("drawn", "pasted", "cropped or pasted")
 
 @dataclass(frozen=True)
 class Removals:
-    """Tells what may go; pairs, sizes, originality: of all files."""
+    """Tells what may go; pairs, sizes, originality, transparent: of all files, the last (n,) bool,
+    whether the ground shows through."""
 
     pairs: VerifiedPairs
     sizes: Sizes
     originality: Originality
+    transparent: npt.NDArray[np.bool_]
     suggest: Suggest
 
     def relation(self, path: Path) -> Relation:
@@ -73,6 +78,8 @@ class Removals:
 
     def _better(self, image: int, kept: int) -> str:
         """In what a member is better than the kept image, if in anything."""
+        if self.transparent[image] and not self.transparent[kept]:
+            return "transparent, and the kept image is not"
         detail, coarseness = (self.originality.sign(name) for name in ("detail", "coarseness"))
         if detail[image] > detail[kept] + _FINER_OCTAVES:
             return "shows more detail than the kept image"

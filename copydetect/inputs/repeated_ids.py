@@ -63,7 +63,7 @@ class KnownIds:
         return _is_in(self._repeated, np.fromiter(map(_hash, ids), np.uint64, len(ids)))
 
 
-def tell_apart(storage: Storage, listings: Sequence[str]) -> tuple[int, str]:
+def make_ids_unique(storage: Storage, listings: Sequence[str]) -> tuple[int, str]:
     """Give repeated image_ids names of their own, in files of `ListedImage` rows.
 
     Returns how many got one, and the first. Memory holds only the images whose ids repeat.

@@ -104,6 +104,7 @@ def patterns(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
     """Two symmetric patterns of squares, as they stand for people without a photo."""
     cells, side = int(rng.integers(5, 9)), int(rng.integers(16, 48))
     ground, one_colour = some_colour(rng) if rng.random() < 0.3 else _WHITE, some_colour(rng)
+    margin = side // 2 if rng.random() < 0.5 else 0
     made = []
     for _ in range(2):
         half = rng.integers(0, 2, (cells, (cells + 1) // 2))
@@ -111,9 +112,7 @@ def patterns(rng: np.random.Generator, pictures: list[Pixels]) -> Pair:
         dark = np.kron(whole, np.ones((side, side), np.int64))[..., None] > 0
         ink = one_colour if rng.random() < 0.5 else some_colour(rng)
         canvas = np.where(dark, ink, ground).astype(np.uint8)
-        made.append(
-            cv2.copyMakeBorder(canvas, *(side // 2,) * 4, cv2.BORDER_CONSTANT, None, ground)
-        )
+        made.append(cv2.copyMakeBorder(canvas, *(margin,) * 4, cv2.BORDER_CONSTANT, None, ground))
     return np.asarray(made[0], np.uint8), np.asarray(made[1], np.uint8)
 
 
@@ -150,6 +149,9 @@ KINDS: dict[str, Callable[[np.random.Generator, list[Pixels]], Pair]] = {
     "icons": icons,
 }
 """Each takes a generator and at least two pictures, and makes two images that are no copies."""
+
+OF_NOTHING = ("boards", "codes", "patterns", "icons")
+"""Those that take nothing from the pictures."""
 
 OVER_PICTURES = ("captions", "watermarks")
 """Those whose first image is an edited copy of the first picture."""

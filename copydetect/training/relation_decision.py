@@ -9,7 +9,7 @@ pairs. Figures are measured on sources that were left out: all pairs of one sour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from copydetect.verification.relations import NAMES, TOLD, closer_values
 
 _FOLDS = 3
 _SMALLEST_PX, _SEARCHED_PX = 16, 192
-_ALIKE = 0.75
+_ALIKE, _ALIKE_FRAMES = 0.75, 0.6
 """Correlation of the middle band in nearly all windows from which the pictures count as one."""
 
 Floats = npt.NDArray[np.float32]
@@ -90,7 +90,7 @@ def fit(pairs: Labelled) -> dict[str, Any]:
 
     OptionError where a relation has no pairs.
     """
-    pairs = _rows(pairs, ~_nothing_differs(pairs) | pairs.copies)
+    pairs = _rows(pairs, ~nothing_differs(pairs) | pairs.copies)
     missing = [one for one in TOLD if not (pairs.relations == one).any()]
     if missing:
         raise OptionError(f"no pairs that are {', '.join(missing)}: nothing to learn them from")
@@ -118,13 +118,22 @@ def fit(pairs: Labelled) -> dict[str, Any]:
     }
 
 
-def _nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
+def nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
     """(n,) where the intended difference cannot be seen: frames that stood still, digits in a
-    thumbnail."""
-    limits = {"full_rest_peak": 25.0, "full_raw_ratio": 3.0, "full_colour_p98": 12.0}
-    below = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
-    alike = pairs.values[:, NAMES.index("full_middle_p2")] > _ALIKE
-    return np.asarray(np.all([*below, alike], axis=0), np.bool_)
+    thumbnail.
+
+    In two frames something must have moved: an edit of one of them alone does not make them two.
+    """
+    unseen = {"full_rest_peak": 25.0, "full_raw_ratio": 3.0, "full_colour_p98": 12.0}
+    still = {"full_patches": 1.0, "full_blobs": 1.0, "full_moved": 0.05}
+    alike = pairs.values[:, NAMES.index("full_middle_p2")]
+    stood = (pairs.relations == "same_scene") & _below(pairs, still) & (alike > _ALIKE_FRAMES)
+    return np.asarray(stood | _below(pairs, unseen) & (alike > _ALIKE), np.bool_)
+
+
+def _below(pairs: Labelled, limits: Mapping[str, float]) -> npt.NDArray[np.bool_]:
+    columns = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
+    return np.asarray(np.all(columns, axis=0), np.bool_)
 
 
 def _fold(source: str) -> int:

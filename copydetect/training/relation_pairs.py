@@ -127,12 +127,20 @@ def of_strangers(
         yield _pair(rng, pictures[first], pictures[second], relation, source)
 
 
+def of_small_designs(rng: np.random.Generator, each: int) -> Iterator[RelatedPair]:
+    """Boards, codes, patterns and icons, beside others of their style and beside their copies."""
+    blank = [np.full((64, 64, 3), 255, np.uint8)] * 7
+    yield from of_look_alikes(rng, blank, each, drawn_alikes.OF_NOTHING)
+
+
 def of_look_alikes(
-    rng: np.random.Generator, pictures: Sequence[Pixels], each: int
-) -> Iterator[RelatedPair]:
+    rng: np.random.Generator, pictures: Sequence[Pixels], each: int,
+    names: Sequence[str] = tuple(_MADE_ALIKE),
+) -> Iterator[RelatedPair]:  # fmt: skip
     """Pairs that `look_alikes` and `drawn_alikes` make of pictures, and copies of the drawn
     ones."""
-    for name, make in {**look_alikes.KINDS, **drawn_alikes.KINDS}.items():
+    kinds = {**look_alikes.KINDS, **drawn_alikes.KINDS}
+    for name, make in ((name, kinds[name]) for name in names):
         source = f"made {name}"
         for _ in range(3 * each if name in drawn_alikes.OVER_PICTURES else each):
             drawn = [pictures[int(i)] for i in rng.choice(len(pictures), 7, replace=False)]

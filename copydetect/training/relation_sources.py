@@ -1,6 +1,7 @@
 """Videos, photos, collections and drawn pages → measurements of their pairs, one file per source.
 
     python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
+    python -m copydetect.pipelines.recipes relations collect FEATURES --small_designs 4
     python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
     python -m copydetect.pipelines.recipes relations collect FEATURES --pictures INPUT …
     python -m copydetect.pipelines.recipes relations collect FEATURES --one_layout INPUT …
@@ -9,6 +10,9 @@ Videos, and folders of photos of one scene in order, go with --frames; collectio
 pictures are copies with --pictures, or with --one_layout where their pictures share a design. Pages
 need a Chromium. The pairs of a source depend only on its name and the seed. Sources that are
 already collected stay, so run the command once for each, two at a time if there are two cores.
+
+Each source has a process of its own, since videos that break a decoder exist: such a source is lost
+and named, the others are not.
 """
 
 from __future__ import annotations
@@ -16,8 +20,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import cv2
@@ -38,9 +46,11 @@ from copydetect.training.relation_pairs import (
     of_designs,
     of_frames,
     of_look_alikes,
+    of_small_designs,
     of_strangers,
 )
 from copydetect.types import Pixels, Relation
+from copydetect.workers.threads import work_in_one_thread
 
 _READ, _FRAMES, _FRAME_PX = 600, 18, 720
 _PHOTO_PX, _PICTURE_PX = 1200, 1000
@@ -49,20 +59,24 @@ _TOGETHER = 100
 """Pictures that are drawn from, and pasted into each other, together: they are one source."""
 
 Rng = np.random.Generator
+File = tuple[str, bytes]
+"""A name, or what stands for it, and the file of that name."""
 
 
 @dataclass(frozen=True)
 class SourceOptions:
     """The sources of pairs.
 
-    designs: looks of each design of pages, which `chromium`, a program, draws; frames: videos, or
-    folders of photos of one scene; pictures: inputs of pictures of which no two are copies;
-    one_layout: such inputs whose pictures resemble each other; each: look-alikes of each kind, of
-    100 pictures; most: pictures of an input.
+    designs: looks of each design of pages, which `chromium`, a program, draws; small_designs: tens
+    of boards, codes, patterns and icons; frames: videos, or folders of photos of one scene;
+    pictures: inputs of pictures of which no two are copies; one_layout: such inputs whose pictures
+    resemble each other; each: look-alikes of each kind, of 100 pictures; most: pictures of an
+    input.
     """
 
     designs: int = 0
     chromium: str = "chromium"
+    small_designs: int = 0
     frames: tuple[Path, ...] = ()
     pictures: tuple[str, ...] = ()
     one_layout: tuple[str, ...] = ()
@@ -71,17 +85,41 @@ class SourceOptions:
     seed: int = 0
 
 
-def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int]]:
-    """Write the measurements of each source; yields its name, and how many pairs it has."""
+def collect(options: SourceOptions, features: Path) -> Iterator[tuple[str, int | None]]:
+    """Write the measurements of each source; yields its name, and how many pairs it has.
+
+    None instead where its process ended before it was done, as one does whose libraries crash.
+    """
     features.mkdir(parents=True, exist_ok=True)
     for name, pairs in _sources(options):
         path = features / f"{name}.npz"
         if path.exists():
             continue
         digest = hashlib.sha256(f"{options.seed}\0{name}".encode()).digest()
-        measured = measure_pairs(pairs(np.random.default_rng(list(digest))))
+        try:
+            with ProcessPoolExecutor(1, _alone(), work_in_one_thread) as process:
+                measured = process.submit(_measured, pairs, list(digest)).result()
+        except BrokenProcessPool:
+            yield name, None
+            continue
         np.savez(path, **vars(measured))
         yield name, len(measured.values)
+
+
+def _alone() -> BaseContext:
+    """How a source's process starts: as a fork of one that has only loaded this module, if it may.
+
+    A fork of this one could wait for ever for threads of its libraries, which it has not.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    alone = get_context("forkserver")
+    alone.set_forkserver_preload([__name__])
+    return alone
+
+
+def _measured(pairs: Callable[[Rng], Iterator[RelatedPair]], seed: list[int]) -> Labelled:
+    return measure_pairs(pairs(np.random.default_rng(seed)))
 
 
 def read_collected(folder: Path) -> Labelled:
@@ -95,12 +133,19 @@ def read_collected(folder: Path) -> Labelled:
     return Labelled(*columns)
 
 
+def read_pictures(spec: str, most: int) -> list[Pixels]:
+    """At most so many pictures of an input, those that are readable."""
+    return _decoded(_drawn(spec, most), _PICTURE_PX)
+
+
 def _sources(
     options: SourceOptions,
 ) -> Iterator[tuple[str, Callable[[Rng], Iterator[RelatedPair]]]]:
     """The name of each source, and the function that makes its pairs."""
     for look in range(options.designs):
         yield f"designs-{look}", partial(of_designs, looks=1, chromium=options.chromium)
+    for ten in range(options.small_designs):
+        yield f"small_designs-{ten}", partial(of_small_designs, each=10)
     for path in options.frames:
         yield f"frames-{path.stem}", partial(_of_frames, path=path, count=3 * options.each)
     several: tuple[tuple[tuple[str, ...], Relation], ...] = (
@@ -109,10 +154,10 @@ def _sources(
     )
     for specs, relation in several:
         for spec in specs:
-            pictures = _pictures(spec, options.most)
-            for start in range(0, len(pictures), _TOGETHER):
+            files = _drawn(spec, options.most)
+            for start in range(0, len(files), _TOGETHER):
                 name = f"{Path(spec).stem}-{start // _TOGETHER}"
-                some = pictures[start : start + _TOGETHER]
+                some = files[start : start + _TOGETHER]
                 yield name, partial(_of_pictures, some, relation, name, options.each)
 
 
@@ -124,9 +169,10 @@ def _of_frames(rng: Rng, path: Path, count: int) -> Iterator[RelatedPair]:
 
 
 def _of_pictures(
-    pictures: list[Pixels], relation: Relation, name: str, each: int, rng: Rng
+    files: list[File], relation: Relation, name: str, each: int, rng: Rng
 ) -> Iterator[RelatedPair]:
     """Copies, their nearest strangers, and look-alikes that are made of them."""
+    pictures = _decoded(files, _PICTURE_PX)
     yield from copies_of(rng, pictures, pictures, name, 4 * each)
     yield from hard_copies_of(rng, pictures, name, 8 * each)
     yield from of_strangers(rng, pictures, _nearest(pictures, 4 * each), relation, name)
@@ -165,13 +211,13 @@ def _photos(folder: Path) -> list[Pixels]:
     return _decoded(heapq.nsmallest(_MOST_PHOTOS, _images(str(folder))), _PHOTO_PX)
 
 
-def _pictures(spec: str, most: int) -> list[Pixels]:
+def _drawn(spec: str, most: int) -> list[File]:
     """At most so many pictures of an input, drawn by their names."""
     images = ((hashlib.sha256(name.encode()).hexdigest(), data) for name, data in _images(spec))
-    return _decoded(heapq.nsmallest(most, images), _PICTURE_PX)
+    return heapq.nsmallest(most, images)
 
 
-def _images(spec: str) -> Iterator[tuple[str, bytes]]:
+def _images(spec: str) -> Iterator[File]:
     storage = LocalStorage()
     for piece in find_sources(storage, spec).pieces:
         for ref, data in read_source(storage, piece):
@@ -179,7 +225,7 @@ def _images(spec: str) -> Iterator[tuple[str, bytes]]:
                 yield ref.image_id, data
 
 
-def _decoded(images: list[tuple[str, bytes]], longest_px: int) -> list[Pixels]:
+def _decoded(images: list[File], longest_px: int) -> list[Pixels]:
     """The pictures of those files that are readable, their longer side at most so long."""
     pictures = (_picture(data, longest_px) for _, data in images)
     return [picture for picture in pictures if picture is not None]

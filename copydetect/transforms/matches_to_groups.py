@@ -59,7 +59,9 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
                 look = CopiesToHistories(
                     job.storage, job.histories_folder, job.decoding, self._processes
                 )
-                done = done | "copies" >> WaitThen(copies_to_look_at, job) | "look back" >> look
+                done = (
+                    done | "copies" >> WaitThen(copies_to_look_at, job) | "file histories" >> look
+                )
         grouped: PCollection[Any] = done | "group" >> WaitThen(group_step, job)
         return grouped
 

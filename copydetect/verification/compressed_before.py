@@ -44,7 +44,7 @@ _FINER, _MUCH_FINER = 1.25, 1.8
 unless those are this many times coarser; the second where the other's steps have not rounded what
 this one has, either: both may show the comb of a third, or the coarser are multiples of the finer.
 """
-_FEWEST = 400
+_FEWEST = 150
 _SHOWS, _CLEARLY = 0.18, 0.08
 """Mean cosine of the phase, and how much less the other one's comb shows."""
 _ROUNDED, _HALF_A_STEP = 0.9, 0.55

@@ -60,8 +60,10 @@ _RAISED_MOST = 1.0
 above all, and few of the strangers that a search proposes."""
 _FILLED = 0.08
 _PLACES = 3
+_ON_GROUND = 0.5
 """How many places of a page, and which share of its texture, must differ for it to be filled
-anew."""
+anew; and which share of what differs there is ground that both have: else it is a picture, on which
+something else is written."""
 _WHOLE = 0.97
 """Share of each picture: where each shows that much of the other, nothing was cut off or added."""
 _UNMOVED = 0.02
@@ -106,9 +108,11 @@ class RelationVerdict:
         return likeliest
 
     def _is_filled_anew(self) -> bool:
-        """Whether so many places differ that only the form agrees."""
+        """Whether so many places of a page differ that only the form agrees."""
         places = max(self.residual["patches"], self.residual["blobs"])
-        return places >= _PLACES and self.residual["middle_differs"] > _FILLED
+        on_picture = self.residual["all_ground"] < _ON_GROUND
+        differs = self.residual["middle_differs"] > _FILLED
+        return places >= _PLACES and differs and not on_picture
 
 
 @dataclass(frozen=True, eq=False)

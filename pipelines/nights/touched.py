@@ -176,7 +176,7 @@ class TouchedGroups:
         place = replace(results.place, folder=runs.join(results.place.folder, "looked"))
         looked = list[str]()
         if refs:
-            looked = place.run(stages.look_back(place, refs, job.settings.decoding))
+            looked = place.run(stages.read_histories(place, refs, job.settings.decoding))
         return pa.concat_tables(
             [known, *(tables.read_table(job.storage, uri) for uri in looked)]
         ).sort_by("image_id")

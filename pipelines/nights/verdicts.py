@@ -142,7 +142,7 @@ class Verifier:
         name: of the folder for this. The pairs are first written in parts of their own.
         """
         place = replace(self.place, folder=runs.join(self.place.folder, name))
-        storage, uris, told = self.job.storage, list[str](), asked.told()
+        storage, uris, told = self.job.storage, list[str](), asked.rounded()
         for start in range(0, told.num_rows, _PAIRS_TOGETHER):
             rows = np.arange(start, min(start + _PAIRS_TOGETHER, told.num_rows))
             number = len(uris)
