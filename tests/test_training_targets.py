@@ -37,7 +37,7 @@ def test_nearest_targets_equal_brute_force() -> None:
 
 def test_pictures_that_are_all_alike_are_refused() -> None:
     targets = functional.normalize(torch.ones(40, 4) + 1e-4 * torch.randn(40, 4))
-    with pytest.raises(InputError, match="all the same"):
+    with pytest.raises(InputError, match="look the same"):
         nearest_targets(targets, np.arange(40))
 
 
