@@ -33,23 +33,27 @@ def search_and_verify(
 ) -> Manifest:
     """Describe what is listed, search, verify and group; the manifest that names all tables.
 
-    All of it is one job, but where planted copies are to set the threshold first: then what comes
-    before them is one, and what comes after.
+    On this machine all of it is one job, but where planted copies are to set the threshold first:
+    then what comes before them is one, and what comes after. So it is on an engine in any case: the
+    graph of a longer job is too deep for the stack with which Flink's servers start.
     """
     run, settings = place.engine.run_stages, job.settings
     search = _Search.of(job, place, listings)
     before, verifying = search.stages, settings.verification
     check = None
     planted = settings.check and may_be_checked(listings[-1].images)
-    if planted:
+    searched_first = planted or not place.engine.is_local
+    if searched_first:
         run("search", before)
-        before, check = [], _checked(job, place, search.sides)
+        before = []
+    if planted:
+        check = _checked(job, place, search.sides)
         verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, search.sides, search.candidates, verifying)
     lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
     uris = _tables(place, search, matches.made)
     grouped = _group(place, search.sides, settings, verifying)
-    run("verify" if planted else "search and verify", [*before, matches, *lost, *grouped])
+    run("verify" if searched_first else "search and verify", [*before, matches, *lost, *grouped])
     for stage in grouped:
         uris |= stage.made.tables()
     if settings.check and not planted:
