@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,13 @@ from copydetect.description.views import VIEW_NAMES
 from copydetect.parts import Sides
 from copydetect.search.neighbors import read_neighbors, write_neighbors
 from copydetect.search.vote_parts import read_votes, write_votes
+from copydetect.storage.files import Storage
 
 from .. import stages
 from ..stages import Workplace
 from .job import NightJob
+
+Lists = TypeVar("Lists")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,22 @@ class OrderedSearch:
         return Searched(
             self.place,
             proposals,
-            self._kept_neighbors(proposals.neighbors),
-            self._kept_votes(proposals.votes),
+            self._kept(
+                "descriptors",
+                "spill",
+                proposals.neighbors,
+                read_neighbors,
+                self.order.numbered_neighbors,
+                write_neighbors,
+            ),
+            self._kept(
+                "keypoints",
+                "npz",
+                proposals.votes,
+                read_votes,
+                self.order.numbered_votes,
+                write_votes,
+            ),
             self.order,
         )
 
@@ -89,26 +107,25 @@ class OrderedSearch:
             stages.search_keypoints(self.place, self.sides, index, options, voting)
         )
 
-    def _kept_neighbors(self, uris: Sequence[str]) -> list[str]:
-        storage, kept = self.place.storage, list[str]()
+    def _kept(
+        self,
+        channel: str,
+        suffix: str,
+        uris: Sequence[str],
+        read: Callable[[Storage, str], Lists],
+        numbered: Callable[[Sequence[Lists], npt.NDArray[np.int64]], Sequence[Lists]],
+        write: Callable[[Storage, str, Lists], None],
+    ) -> list[str]:
+        """Write the index and the lists of a search with the catalogue's numbers, in its folder;
+        nothing where there was no search."""
         if not uris:
-            return kept
-        self._keep_index("descriptors")
-        lists = [read_neighbors(storage, uri) for uri in uris]
-        for part, one in enumerate(self.order.numbered_neighbors(lists, self.starts)):
-            kept.append(self._list_uri("descriptors", part, "spill"))
-            write_neighbors(storage, kept[-1], one)
-        return kept
-
-    def _kept_votes(self, uris: Sequence[str]) -> list[str]:
-        storage, kept = self.place.storage, list[str]()
-        if not uris:
-            return kept
-        self._keep_index("keypoints")
-        lists = [read_votes(storage, uri) for uri in uris]
-        for part, one in enumerate(self.order.numbered_votes(lists, self.starts)):
-            kept.append(self._list_uri("keypoints", part, "npz"))
-            write_votes(storage, kept[-1], one)
+            return []
+        self._keep_index(channel)
+        storage = self.place.storage
+        kept = []
+        for part, one in enumerate(numbered([read(storage, uri) for uri in uris], self.starts)):
+            kept.append(self._list_uri(channel, part, suffix))
+            write(storage, kept[-1], one)
         return kept
 
     def _list_uri(self, channel: str, part: int, suffix: str) -> str:
