@@ -55,6 +55,35 @@ def parts_of_hashes(hashes: Sequence[str], parts: int) -> npt.NDArray[np.int64]:
     return parts_of_all
 
 
+PART = "part"
+"""What the names of parts begin with in tables that have no roles (see `runs.part_name`)."""
+
+
+@dataclass(frozen=True)
+class PartNames(Sequence[str]):
+    """The names of part files, each made when it is asked for: a pipeline that names all parts of
+    many tables stays small however many there are.
+
+    folder: of all; before: what their names begin with; parts: how many; suffix: of all.
+    """
+
+    folder: str
+    before: str
+    parts: int
+    suffix: str = "parquet"
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return tuple(map(self._name, range(self.parts)[number]))
+        return self._name(range(self.parts)[number])
+
+    def __len__(self) -> int:
+        return self.parts
+
+    def _name(self, number: int) -> str:
+        return runs.join(self.folder, f"{self.before}-{number:05d}.{self.suffix}")
+
+
 @dataclass(frozen=True)
 class RoleParts:
     """The described images of one role: the files of each table, one per part, in order.
@@ -63,11 +92,11 @@ class RoleParts:
     each part; descriptors, keypoints: parts of these tables, none for a channel that is off.
     """
 
-    image_files: tuple[str, ...]
+    image_files: Sequence[str]
     image_counts: Sequence[int]
-    descriptors: tuple[str, ...] = ()
-    keypoints: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
+    descriptors: Sequence[str] = ()
+    keypoints: Sequence[str] = ()
+    failures: Sequence[str] = ()
 
     @property
     def images(self) -> int:
@@ -85,7 +114,7 @@ class RoleParts:
         return np.cumsum([0, *self.image_counts]).astype(np.int64)
 
     @property
-    def tables(self) -> dict[str, tuple[str, ...]]:
+    def tables(self) -> dict[str, Sequence[str]]:
         """The files by the name of their table, of the tables that there are."""
         named = {
             "images": self.image_files,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import TypeVar
 
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
@@ -16,8 +15,7 @@ from copydetect.errors import InputError
 from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
-from copydetect.inputs.listing import DIGESTED, content_digest
-from copydetect.inputs.repeated_ids import make_ids_unique
+from copydetect.inputs.listed_files import ListingFiles, read_listed
 from copydetect.inputs.sources import Sources
 from copydetect.parts import (
     RoleParts,
@@ -36,7 +34,7 @@ from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.copies_to_histories import CopiesToHistories
 from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
-from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
+from copydetect.transforms.images_to_refs import ImagesToListing, file_count
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
@@ -74,9 +72,13 @@ class Listing:
     role: Role
     images: int
     digest: str
-    uris: tuple[str, ...]
+    uris: Sequence[str]
     renamed: int = 0
     example: str = ""
+
+
+class NoImagesError(InputError):
+    """An input in which there are no images."""
 
 
 @dataclass(frozen=True)
@@ -144,34 +146,33 @@ class Workplace(RunFolder):
 
 
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
-    """List an input and hash its images; InputError where there are none."""
+    """List an input and hash its images; NoImagesError where there are none."""
     return list_roles(place, {role: sources})[0]
 
 
 def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
-    """List inputs and hash their images, in one job; InputError where one has none."""
+    """List inputs and hash their images, in one job; NoImagesError where one has none."""
     found = [_list(place, sources, role) for role, sources in inputs.items()]
     place.engine.run_stages("list", found)
-    listed = zip(inputs.items(), found, strict=True)
-    return [_listing(place, sources, role, stage.made) for (role, sources), stage in listed]
+    listed = zip(inputs.values(), found, strict=True)
+    return [_listing(place, sources, stage.made) for sources, stage in listed]
 
 
-def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
-    uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
-    transform = ImagesToRefs(place.storage, sources, role, place.folder, place.started)
+def _list(place: Workplace, sources: Sources, role: Role) -> Stage[ListingFiles]:
+    files = ListingFiles(place.folder, role, file_count(sources))
+    transform = ImagesToListing(place.storage, sources, role, place.folder, place.started)
     name = f"list {PLURAL[role]}"
-    progress = place.progress(name, uris, sources.file_count, "files")
-    return Stage(name, lambda start: start.pipeline | transform, uris, progress)
+    progress = place.progress(name, files.first, sources.file_count, "files")
+    return Stage(name, lambda start: start.pipeline | transform, files, progress)
 
 
-def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]) -> Listing:
-    images = place.rows(uris)
-    if not images:
-        raise InputError(f"{sources.named} holds no images")
-    renamed, example = make_ids_unique(place.storage, list(uris))
-    batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
-    digest = content_digest(chain.from_iterable(batches))
-    return Listing(role, images, digest, tuple(uris), renamed, example)
+def _listing(place: Workplace, sources: Sources, files: ListingFiles) -> Listing:
+    listed = read_listed(place.storage, place.folder, files.role)
+    if not listed.images:
+        raise NoImagesError(f"{sources.named} holds no images")
+    files = replace(files, renamed=frozenset(listed.files or ()))
+    told = listed.renamed, listed.example
+    return Listing(files.role, listed.images, listed.digest, files, *told)
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage[RoleParts]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -62,16 +63,16 @@ class GroupJob:
     """The grouping of one run: its inputs, its options and its folder.
 
     folder: of the run; image_files, candidates, pairs, matches: by part, of what was verified;
-    failures: of all stages before; verifying: as all pairs were.
+    failures: of each stage before; verifying: as all pairs were.
     """
 
     storage: Storage
     folder: str
-    image_files: tuple[str, ...]
-    candidates: tuple[str, ...]
-    pairs: tuple[str, ...]
-    matches: tuple[str, ...]
-    failures: tuple[str, ...]
+    image_files: Sequence[str]
+    candidates: Sequence[str]
+    pairs: Sequence[str]
+    matches: Sequence[str]
+    failures: tuple[Sequence[str], ...]
     options: GroupOptions
     decoding: DecodeOptions
     verifying: VerifyOptions
@@ -136,7 +137,7 @@ class GroupJob:
 
     def tables(self) -> dict[str, list[str]]:
         """The files of all tables that are new or longer, once everything is done."""
-        matches, failures = self.judged(), list(self.failures)
+        matches, failures = self.judged(), list(chain.from_iterable(self.failures))
         for name in ROUNDS:
             matches += self.compared(name, "matches")
             failures += self.compared(name, "verify-failures")
@@ -268,7 +269,7 @@ class _Known:
         images, matches, spare = (
             tables.read_table(storage, job.involved_uri(name)) for name in _INVOLVED
         )
-        failures = list(job.failures)
+        failures = list(chain.from_iterable(job.failures))
         found = {one: tables.MATCHES.empty_table() for one in ROUNDS}
         for one in done:
             failures += job.compared(one, "verify-failures")
