@@ -45,15 +45,20 @@ class RunFolder:
 
     def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
         """The files of a role whose images are described; rows are counted once they exist."""
-        images = self.part_uris("images", role, parts)
+        images, noted = self.part_uris("images", role, parts), self.counts_uri(role)
         by_descriptor, by_features = "descriptor" in channels, "local" in channels
         return RoleParts(
             image_files=images,
-            image_counts=RowCounts(self.storage, images),
+            image_counts=RowCounts(self.storage, images, noted),
             descriptors=self.part_uris("descriptors", role, parts) if by_descriptor else (),
             keypoints=self.part_uris("keypoints", role, parts) if by_features else (),
             failures=self.part_uris("failures", role, parts),
+            noted=noted,
         )
+
+    def counts_uri(self, name: str) -> str:
+        """Where it is noted how many rows the parts of some tables have."""
+        return runs.join(self.folder, "search", "counts", f"{name}.json")
 
     def candidate_job(
         self,

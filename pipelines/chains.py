@@ -35,7 +35,8 @@ class Stage(Generic[Made]):
     build: from one element, None, which is there when the stage may begin, to whatever is there
     when it is done, None among it (see `transforms.waiting`); made: what it makes, such as the
     names of files, which are there once it is done; progress: how far it is; in_threads: whether
-    its work stays in this process, as on a device that processes cannot share.
+    its work stays in this process, as on a device that processes cannot share; then: called once
+    all of it is done, on one worker, before the next stage begins.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Stage(Generic[Made]):
     made: Made
     progress: Progress
     in_threads: bool = False
+    then: Callable[[], None] | None = None
 
 
 def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
@@ -50,7 +52,7 @@ def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
     start: PCollection[None] = pipeline | "start" >> beam.Create([None])
     for stage in stages:
         done = start | stage.name >> _Steps(stage.build)
-        start = done | f"after {stage.name}" >> _Barrier(stage.name)
+        start = done | f"after {stage.name}" >> _Barrier(stage)
 
 
 def stage_seconds(
@@ -104,15 +106,22 @@ class _Steps(beam.PTransform[Any, Any]):
 class _Barrier(beam.PTransform[Any, Any]):
     """The elements of a stage → one element, once all are there; notes the time."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, stage: Stage[Any]) -> None:
         super().__init__()
-        self._name = name
+        self._name, self._then = stage.name, stage.then
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
         start: PCollection[None] = (
-            done | "Done" >> WaitThen(list) | "Note" >> beam.ParDo(_NoteTime(self._name))
+            done
+            | "Done" >> WaitThen(_done, self._then)
+            | "Note" >> beam.ParDo(_NoteTime(self._name))
         )
         return start
+
+
+def _done(then: Callable[[], None] | None) -> None:
+    if then is not None:
+        then()
 
 
 class _NoteTime(beam.DoFn):

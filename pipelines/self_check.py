@@ -130,9 +130,11 @@ def _too_few(run: CheckedRun) -> str:
     for uri in run.references.image_files:
         status = tables.read_table(run.place.storage, uri, ["status"])["status"]
         readable += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
+        if readable >= LEAST_IMAGES:
+            return ""
     if not readable:
         return "no image could be read"
-    return "" if readable >= LEAST_IMAGES else too_few(readable, run.settings.calibration)
+    return too_few(readable, run.settings.calibration)
 
 
 def too_few(readable: int, calibration: Calibration) -> str:

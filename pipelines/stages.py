@@ -18,16 +18,21 @@ from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.listed_files import ListingFiles, read_listed
 from copydetect.inputs.sources import Sources
 from copydetect.parts import (
+    PART,
+    PartNames,
     RoleParts,
+    RowCounts,
     Sides,
+    note_counts,
+    note_rows,
     part_count,
     row_counts,
     unfinished,
 )
 from copydetect.run_folder import RunFolder
-from copydetect.search.neighbors import neighbors_uri
+from copydetect.search.neighbors import neighbors_uris
 from copydetect.search.queries import SearchOptions
-from copydetect.search.vote_parts import votes_uri
+from copydetect.search.vote_parts import votes_uris
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
@@ -57,6 +62,8 @@ PARTS_WORTH_PROCESSES = 64
 copydetect.verification.match_parts"`), and then loads its models, so processes are started only for
 work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
+
+_CANDIDATES = "candidates"
 
 Made = TypeVar("Made")
 
@@ -186,22 +193,26 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     failures = place.part_uris("failures", listing.role, parts)
     # Later stages use all parts as they are, so that failures are not tried again half way.
     retried = failures if not place.storage.exists(place.index) else ()
+    is_new = not place.storage.exists(place.folder)
+    done = list(zip(*made, strict=True))
+    described = place.described(listing.role, parts, setup.channels)
     transform = RefsToDescriptions(
         place.storage,
         setup.of(listing.role),
         listing.role,
         place.folder,
         parts,
-        place.unfinished(list(zip(*made, strict=True)), retried),
+        range(parts) if is_new else place.unfinished(done, retried),
         processes,
     )
     name = f"describe {PLURAL[listing.role]}"
     return Stage(
         name,
         lambda start: start | "listing" >> Elements(listing.uris) | transform,
-        place.described(listing.role, parts, setup.channels),
+        described,
         place.progress(name, uris, listing.images),
         in_threads=not on_cpu,
+        then=partial(note_counts, place.storage, described),
     )
 
 
@@ -217,7 +228,7 @@ def described_by(
 
 def search_descriptors(
     place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
     search = DescriptorSearch(
         storage=place.storage,
@@ -229,7 +240,7 @@ def search_descriptors(
         model=model,
         index_is_there=bool(place.asks),
     )
-    uris = [neighbors_uri(search.folder, part) for part in range(sides.queries.parts)]
+    uris = neighbors_uris(search.folder, sides.queries.parts)
     name = "search descriptors"
     transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
@@ -241,7 +252,7 @@ def search_keypoints(
     index: IndexOptions,
     options: SearchOptions,
     voting: VoteOptions,
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     search = KeypointSearch(
         storage=place.storage,
@@ -253,7 +264,7 @@ def search_keypoints(
         index_is_there=bool(place.asks),
         voting=voting,
     )
-    uris = [votes_uri(search.folder, part) for part in range(sides.queries.parts)]
+    uris = votes_uris(search.folder, sides.queries.parts)
     name = "search keypoints"
     transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
@@ -265,32 +276,33 @@ def propose(
     options: CandidateOptions,
     density: DensityOptions,
     scale: Mapping[str, float] | None = None,
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
     job = place.candidate_job(proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.processes(len(parts)))
-    uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
+    uris = PartNames(job.folder, PART, len(parts))
     return Stage(
-        "candidates",
+        _CANDIDATES,
         lambda start: start | "parts" >> Elements(parts) | merge,
         uris,
-        place.progress("candidates", uris),
+        place.progress(_CANDIDATES, uris),
+        then=partial(note_rows, place.storage, uris, place.counts_uri(_CANDIDATES), _CANDIDATES),
     )
 
 
 def verify(
     place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
-    parts, work = range(len(candidates)), place.match_work(candidates)
-    uris, failures = (
-        [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
-    )
-    processes = place.decoding(len(work))
+    parts = len(candidates)
+    uris, failures = (place.parts_of(table, parts) for table in ("matches", "verify-failures"))
+    work = partial(place.match_work, candidates)
+    processes = place.decoding(parts)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
-    total = partial(place.rows, candidates)
+    noted = place.counts_uri(_CANDIDATES)
+    total = partial(sum, RowCounts(place.storage, candidates, noted, _CANDIDATES))
     return Stage(
         "verify",
         lambda start: start | "candidates" >> wanted | transform,
@@ -325,10 +337,13 @@ def read_histories(
 
 
 def _unfinished(
-    storage: Storage, work: Sequence[MatchWork], uris: Sequence[str], failures: Sequence[str]
+    storage: Storage,
+    work: Callable[[], Sequence[MatchWork]],
+    uris: Sequence[str],
+    failures: Sequence[str],
 ) -> list[MatchWork]:
     wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
-    return [one for one in work if one[0] in wanted]
+    return [one for one in work() if one[0] in wanted]
 
 
 def share_written(storage: Storage, uris: Sequence[str]) -> float:

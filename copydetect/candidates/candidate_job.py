@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ class Proposals:
     the views, in their order.
     """
 
-    neighbors: tuple[str, ...]
-    votes: tuple[str, ...]
+    neighbors: Sequence[str]
+    votes: Sequence[str]
     sides: Sides
     views: tuple[str, ...]
 

@@ -30,6 +30,7 @@ from copydetect.index.spills import (
     write_arrays,
     write_spill,
 )
+from copydetect.parts import PART, PartNames
 from copydetect.search.feature_join import FeatureJoin, is_exact
 from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
@@ -210,6 +211,11 @@ def _ranks(results: Records) -> tuple[Integers, Integers]:
 def neighbors_uri(folder: str, part: int) -> str:
     """Where the neighbours of a part of queries are."""
     return f"{folder}/neighbors/part-{part:05d}.spill"
+
+
+def neighbors_uris(folder: str, parts: int) -> PartNames:
+    """Those of all parts."""
+    return PartNames(f"{folder}/neighbors", PART, parts, "spill")
 
 
 def merge_part(
