@@ -25,11 +25,13 @@ from copydetect.types import Role
 @dataclass(frozen=True)
 class RunTotals:
     """rows: of each table; failed: images of each role that could not be used; saturated: queries
-    of descriptors whose lists are full."""
+    of descriptors whose lists are full; removable_bytes: of images that are suggested for removal,
+    None where there are no groups."""
 
     rows: dict[str, int]
     failed: dict[Role, int]
     saturated: int
+    removable_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,16 @@ def count_totals(job: TotalsJob) -> None:
             role: _failed(job.storage, one, role, named) for role, one in job.described.items()
         },
         saturated=saturated_queries(job.storage, job.neighbors),
+        removable_bytes=_removable_bytes(job.group) if job.group else None,
     )
     job.storage.write(_uri(job.folder), json.dumps(asdict(totals)).encode())
+
+
+def _removable_bytes(job: GroupJob) -> int:
+    groups = tables.read_table(job.storage, job.groups_uri, ["image_id", "suggested"])
+    going = groups.filter(groups["suggested"])["image_id"].combine_chunks()
+    images = tables.read_table(job.storage, job.involved_uri("images"), ["image_id", "bytes"])
+    return pc.sum(images.filter(pc.is_in(images["image_id"], going))["bytes"]).as_py() or 0
 
 
 def read_totals(storage: Storage, folder: str) -> RunTotals:

@@ -74,6 +74,7 @@ def search_and_verify(
         seconds=dict(job.engine.seconds),
         quality=quality,
         check=check,
+        removable_bytes=totals.removable_bytes,
     )
 
 

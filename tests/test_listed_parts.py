@@ -58,7 +58,7 @@ def test_of_a_manifest_a_bounded_number_of_rows_is_held(
     monkeypatch.setattr(images_to_refs, "list_images", counted)
     (piece,) = find_sources(STORAGE, str(manifest)).pieces
     lister = images_to_refs._Lister(STORAGE, "image", str(tmp_path / "listing"))
-    uri = lister.list((0, piece))
+    uri = lister.list((0, piece)).uri
     assert alive.seen == rows
     assert alive.most <= 2 * 8_192
     assert sum(table.num_rows for table in tables.read_batches(STORAGE, uri)) == rows

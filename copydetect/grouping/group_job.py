@@ -52,6 +52,8 @@ ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
 _MOST_TOGETHER, _BATCHES = 64, 16
 """Copies whose files are read together, at most, and into how many batches few copies are spread: a
 large photo takes a tenth of a second."""
+_ROWS_TOGETHER = 65_536
+"""Rows of groups that are read at once: a part of any other table has fewer."""
 _JUDGED = "judged"
 _INVOLVED = ("images", "matches", "spare")
 
@@ -219,7 +221,8 @@ def group_step(job: GroupJob) -> None:
     """Write the groups."""
     known = _Known.before(job, "")
     members = group_copies(*known.of_kept(job.options))
-    tables.write_table(job.storage, job.groups_uri, groups_table(members, known.images))
+    groups = groups_table(members, known.images)
+    tables.write_table(job.storage, job.groups_uri, groups, _ROWS_TOGETHER)
 
 
 @dataclass(frozen=True)
