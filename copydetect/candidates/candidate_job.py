@@ -19,6 +19,9 @@ from copydetect.storage.files import Storage
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+BUNDLED, _MANY = 256, 512
+"""So many spills are merged before they are read, where there are more than `_MANY`: else each of
+12,000 blocks of 10⁸ images would open those of 24,000 parts."""
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 
 
@@ -98,6 +101,45 @@ class CandidateJob:
         """The parts of a block."""
         parts = range(self.proposals.queries.parts)
         return [part for part in parts if self.block_of(part) == block]
+
+    @property
+    def may_be_bundled(self) -> bool:
+        """Whether there are so many parts that spills are bundled; blocks are never more."""
+        return self.proposals.symmetric and self.proposals.queries.parts > _MANY
+
+    def bundles(self, kind: str) -> list[tuple[str, int]]:
+        """Spills that are bundled before they are read: of what kind, and the number of the bundle;
+        none where there are few, or a block reads only its own parts."""
+        if not self.may_be_bundled or self._sources(kind) <= _MANY:
+            return []
+        return [(kind, number) for number in range(math.ceil(self._sources(kind) / BUNDLED))]
+
+    def bundled(self, kind: str, number: int) -> list[str]:
+        """The spills of a bundle."""
+        sources = range(self._sources(kind))[number * BUNDLED : (number + 1) * BUNDLED]
+        return [self.uri(kind, source, "spill") for source in sources]
+
+    def bundle_uri(self, kind: str, number: int) -> str:
+        """Where a bundle is."""
+        return self.uri(f"{kind}-bundles", number, "spill")
+
+    def found_for(self, kind: str, block: int) -> list[str]:
+        """Where the pairs of a block are."""
+        own = self.parts_in(block)
+        return self._spills(kind, range(self._sources(kind)) if self.proposals.symmetric else own)
+
+    def kept_for(self, part: int) -> list[str]:
+        """Where the pairs of a part are that blocks have kept."""
+        own = [self.block_of(part)]
+        return self._spills("kept", range(self.blocks) if self.proposals.symmetric else own)
+
+    def _spills(self, kind: str, sources: Sequence[int]) -> list[str]:
+        bundles = [self.bundle_uri(*one) for one in self.bundles(kind)]
+        return bundles or [self.uri(kind, source, "spill") for source in sources]
+
+    def _sources(self, kind: str) -> int:
+        """How many write spills of a kind: parts what they found, blocks what they have kept."""
+        return self.blocks if kind == "kept" else self.proposals.queries.parts
 
     def side_folder(self, side: int) -> str:
         """Where the side tables are: of queries (0) or references (1)."""

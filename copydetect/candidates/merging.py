@@ -53,6 +53,7 @@ from copydetect.candidates.pair_spills import (
     FOUND,
     VOTED,
     PairRows,
+    bundle,
     ends_of,
     is_sent,
     receive,
@@ -174,11 +175,8 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     proposals = job.proposals
     queries = proposals.queries
     # From other parts come the pairs that these found.
-    sources = range(queries.parts) if proposals.symmetric else job.parts_in(block)
     received = {
-        name: receive(
-            job.storage, [job.uri(name, source, "spill") for source in sources], block, dtype
-        )
+        name: receive(job.storage, job.found_for(name, block), block, dtype)
         for name, dtype, on in (
             ("found", FOUND, proposals.described),
             ("voted", VOTED, bool(proposals.votes)),
@@ -303,11 +301,25 @@ def _kept(
     return PairRows(records, points)
 
 
+def bundle_step(job: CandidateJob, work: tuple[str, int]) -> None:
+    """Merge the spills of a bundle of parts or of blocks."""
+    bundle(job.storage, job.bundled(*work), job.bundle_uri(*work))
+
+
+def bundles_of_found(job: CandidateJob) -> list[tuple[str, int]]:
+    """The bundles of what parts found."""
+    channels = (("found", job.proposals.described), ("voted", bool(job.proposals.votes)))
+    return [one for kind, on in channels if on for one in job.bundles(kind)]
+
+
+def bundles_of_kept(job: CandidateJob) -> list[tuple[str, int]]:
+    """The bundles of what blocks have kept."""
+    return job.bundles("kept")
+
+
 def collect_step(job: CandidateJob, part: int) -> str:
     """Write the candidates of a part of the queries: the table, whose URI it returns, and pairs."""
-    blocks = range(job.blocks) if job.proposals.symmetric else [job.block_of(part)]
-    uris = [job.uri("kept", block, "spill") for block in blocks]
-    kept = receive(job.storage, uris, part, _KEPT)
+    kept = receive(job.storage, job.kept_for(part), part, _KEPT)
     records = kept.records
     # A pair may come from the blocks of both of its images, with its rank there.
     order = np.lexsort((records["rank"], records["reference"], records["query"]))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.candidates.candidate_job import CandidateJob
-from copydetect.index.spills import Records, open_spill, read_records, write_spill
+from copydetect.index.spills import Records, merge_spills, read_destination, write_spill
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -96,12 +96,15 @@ def receive(storage: Storage, uris: Sequence[str], to: int, dtype: np.dtype[np.v
     """What was sent to a destination, in the order of `uris`."""
     pieces = [PairRows(np.empty(0, dtype), np.empty((0, 4), np.float32))]
     for uri in uris:
-        records, points = (_received(storage, name, to) for name in (uri, _points_uri(uri)))
+        names = uri, _points_uri(uri)
+        records, points = (read_destination(storage, name, to) for name in names)
         if len(records):
             pieces.append(PairRows(records, points["at"]))
     return PairRows.joined(pieces)
 
 
-def _received(storage: Storage, uri: str, to: int) -> Records:
-    spill = open_spill(storage, uri)
-    return read_records(storage, spill, *spill.range_of(to))
+def bundle(storage: Storage, uris: Sequence[str], uri: str) -> None:
+    """Write what was sent by several as if one had sent it, in the order of `uris`."""
+    if not is_sent(storage, uri):
+        merge_spills(storage, list(map(_points_uri, uris)), _points_uri(uri))
+        merge_spills(storage, uris, uri)
