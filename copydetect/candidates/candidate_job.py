@@ -84,9 +84,7 @@ class CandidateJob:
         """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
         then of 8,192. More would only add files, since every block reads from every part."""
         side = self.proposals.queries
-        spread = min(side.images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
-        wanted = math.ceil(side.images / _BLOCK_IMAGES)
-        return max(1, min(side.parts, max(wanted, spread)))
+        return blocks_of(side.images, side.parts)
 
     def block_of(self, parts: Ints | int) -> Any:
         """The block of each part."""
@@ -105,12 +103,12 @@ class CandidateJob:
     @property
     def may_be_bundled(self) -> bool:
         """Whether there are so many parts that spills are bundled; blocks are never more."""
-        return self.proposals.symmetric and self.proposals.queries.parts > _MANY
+        return self.proposals.symmetric and is_bundled(self.proposals.queries.parts)
 
     def bundles(self, kind: str) -> list[tuple[str, int]]:
         """Spills that are bundled before they are read: of what kind, and the number of the bundle;
         none where there are few, or a block reads only its own parts."""
-        if not self.may_be_bundled or self._sources(kind) <= _MANY:
+        if not self.may_be_bundled or not is_bundled(self._sources(kind)):
             return []
         return [(kind, number) for number in range(math.ceil(self._sources(kind) / BUNDLED))]
 
@@ -152,3 +150,15 @@ class CandidateJob:
             return []
         sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]
         return [(number, part) for number, side in enumerate(sides) for part in range(side.parts)]
+
+
+def blocks_of(images: int, parts: int) -> int:
+    """How many blocks the pairs of so many images, in so many parts, are scored in."""
+    spread = min(images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
+    wanted = math.ceil(images / _BLOCK_IMAGES)
+    return max(1, min(parts, max(wanted, spread)))
+
+
+def is_bundled(spills: int) -> bool:
+    """Whether so many spills are bundled before they are read."""
+    return spills > _MANY

@@ -25,6 +25,7 @@ from copydetect.index.spills import (
     Records,
     open_spill,
     read_arrays,
+    read_destination,
     read_range,
     read_records,
     write_arrays,
@@ -232,12 +233,12 @@ def merge_part(
 
 def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task]) -> Records:
     """What some tasks found for the queries of a part."""
-    pieces = [np.empty(0, RESULT)]
-    for task in tasks:
-        if task[2] <= part < task[3]:
-            spill = open_spill(storage, result_uri(folder, task))
-            pieces.append(read_records(storage, spill, *spill.range_of(part)))
-    results: Records = np.concatenate(pieces)
+    found = (
+        read_destination(storage, result_uri(folder, task), part)
+        for task in tasks
+        if task[2] <= part < task[3]
+    )
+    results: Records = np.concatenate([np.empty(0, RESULT), *found])
     return results
 
 
