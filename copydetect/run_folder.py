@@ -60,6 +60,11 @@ class RunFolder:
         """Where it is noted how many rows the parts of some tables have."""
         return runs.join(self.folder, "search", "counts", f"{name}.json")
 
+    @property
+    def merging_folder(self) -> str:
+        """The scratch of the merging of both channels."""
+        return runs.join(self.folder, "search", "candidates")
+
     def candidate_job(
         self,
         proposals: Proposals,
@@ -75,7 +80,7 @@ class RunFolder:
             density=density,
             folder=runs.join(self.folder, "candidates"),
             pairs_folder=runs.join(self.folder, "pairs"),
-            scratch=runs.join(self.folder, "search", "candidates"),
+            scratch=self.merging_folder,
             scale=scale,
         )
 

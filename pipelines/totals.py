@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from loky import cpu_count
 
 from copydetect import runs, tables
+from copydetect.candidates.merging import capped_pairs
 from copydetect.grouping.group_job import GroupJob
 from copydetect.json_values import parse_as
 from copydetect.parts import RoleParts, row_counts
@@ -25,19 +26,24 @@ from copydetect.types import Role
 @dataclass(frozen=True)
 class RunTotals:
     """rows: of each table; failed: images of each role that could not be used; saturated: queries
-    of descriptors whose lists are full; removable_bytes: of images that are suggested for removal,
+    of descriptors whose lists are full; capped: pairs with images that resemble too many others to
+    be scored there, too; removable_bytes: of images that are suggested for removal,
     None where there are no groups."""
 
     rows: dict[str, int]
     failed: dict[Role, int]
     saturated: int
+    capped: int
     removable_bytes: int | None
 
 
 @dataclass(frozen=True)
 class TotalsJob:
-    """What is counted. files: of the tables before there are groups, by name; described: by role;
-    neighbors: what the search of descriptors found; group: the grouping, None where there is none.
+    """What is counted.
+
+    files: of the tables before there are groups, by name; described: by role; neighbors: what the
+    search of descriptors found; merging: the scratch of the merging; group: the grouping, None
+    where there is none.
     """
 
     storage: Storage
@@ -45,6 +51,7 @@ class TotalsJob:
     files: Mapping[str, Sequence[str]]
     described: Mapping[Role, RoleParts]
     neighbors: Sequence[str]
+    merging: str
     group: GroupJob | None
 
     def all_files(self) -> dict[str, Sequence[str]]:
@@ -64,6 +71,7 @@ def count_totals(job: TotalsJob) -> None:
             role: _failed(job.storage, one, role, named) for role, one in job.described.items()
         },
         saturated=saturated_queries(job.storage, job.neighbors),
+        capped=capped_pairs(job.storage, job.merging, len(files["candidates"])),
         removable_bytes=_removable_bytes(job.group) if job.group else None,
     )
     job.storage.write(_uri(job.folder), json.dumps(asdict(totals)).encode())

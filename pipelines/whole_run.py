@@ -63,6 +63,12 @@ def search_and_verify(
         check = _checked(job, place, search.sides)
     totals = read_totals(place.storage, place.folder)
     quality = quality_of(search.recalls, totals.saturated) | lost_copies(place, search.recalls)
+    if totals.capped:
+        quality["pairs_capped"] = float(totals.capped)
+        place.engine.tell(
+            f"some pictures resemble so many others that {totals.capped:,} pairs with them were "
+            "ranked on the side of the other one alone"
+        )
     files = counting.all_files().items()
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in files}
     return Manifest(
@@ -124,7 +130,10 @@ def _totals(
     made = {"candidates": search.candidates, "matches": matches, "histories": (), "groups": ()}
     found = search.proposals.neighbors
     group = grouped[0] if grouped else None
-    return TotalsJob(place.storage, place.folder, uris | made, search.described, found, group)
+    merging = place.merging_folder
+    return TotalsJob(
+        place.storage, place.folder, uris | made, search.described, found, merging, group
+    )
 
 
 def _group(

@@ -30,6 +30,7 @@ _MEASURED = {
     "search_recall_at_10": "ten nearest neighbours that it found",
     "search_copies_lost": "copies among them that it lost",
     "search_capped_queries": "images with more likely copies than are kept",
+    "pairs_capped": "pairs with images that resemble too many others to be ranked there, too",
     "feature_recall": "nearest local features that it found; a copy needs few",
 }
 """What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
@@ -211,7 +212,7 @@ def _measured(quality: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, meaning in _MEASURED.items():
         if name not in quality:
             continue
-        counted = name.endswith("_queries")
+        counted = name.endswith(("_queries", "_capped"))
         figure = f"{quality[name]:,.0f}" if counted else f"{quality[name]:.2%}"
         if f"{name}_high" in quality:
             low, high = quality.get(f"{name}_low", 0.0), quality[f"{name}_high"]

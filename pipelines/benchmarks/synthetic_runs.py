@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.grouping.group_job import ROUNDS, GroupJob
+from copydetect.index.spills import write_arrays
 from copydetect.inputs.listed_files import ListedFile, ListingFiles, settle_listing
 from copydetect.inputs.listing import LISTING, ListedImage, RowSum
 from copydetect.inputs.piece_files import pieces_uri, read_pieces
@@ -171,6 +172,9 @@ class _Rows:
         folder = runs.join(self.work.folder, "search", "descriptors")
         for uri in neighbors_uris(folder, part_count(self.work.images)):
             write_neighbors(self.work.storage, uri, nothing)
+        sampled = runs.join(self.work.folder, "search", "candidates", "sample")
+        for uri in PartNames(sampled, PART, part_count(self.work.images), "npz"):
+            write_arrays(self.work.storage, uri, "", capped=np.array(0))
         for channel in ("descriptors", "keypoints"):
             folder = runs.join(self.work.folder, "search", "quality", channel)
             self.work.storage.write(runs.join(folder, "recall.json"), b"[]")
