@@ -170,10 +170,10 @@ def judge_step(job: GroupJob) -> None:
 
 
 def _write_involved(job: GroupJob) -> None:
-    spare = spare_candidates(job.storage, job.candidates)
+    spare, judged = spare_candidates(job.storage, job.candidates), job.judged()
     images, matches = involved(
         lambda: (tables.read_table(job.storage, uri) for uri in job.image_files),
-        tables.read_tables(job.storage, job.judged(), tables.MATCHES),
+        lambda: (tables.read_table(job.storage, uri) for uri in judged),
         spare,
     )
     for name, table in zip(_INVOLVED, (images, matches, spare), strict=True):
