@@ -208,8 +208,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
             return None
     except InputError:
         return None  # no run, or another version's or a damaged one, which this one replaces
-    made = [[uri] for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
-    if workplace_of(job, folder).unfinished(made):
+    made = [uri for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
+    if made and workplace_of(job, folder).unfinished_of([made]):
         return None
     if some_can_be_read_now(job.storage, job.output, manifest, job.setup):
         forget_what_follows(job.storage, job.output, folder)

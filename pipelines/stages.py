@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from copydetect import runs
@@ -47,7 +49,8 @@ from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
-from copydetect.transforms.waiting import Elements, WaitThen
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import Elements, GatherThen, WaitThen
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
@@ -64,6 +67,9 @@ work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
 
 _CANDIDATES = "candidates"
+_MANY_PARTS, _LOOKED_AT_TOGETHER = 1024, 64
+"""From so many parts up a job that looks at them is worth its start; and how many one worker looks
+at in turn."""
 
 Made = TypeVar("Made")
 
@@ -106,6 +112,26 @@ class Workplace(RunFolder):
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """As `parts.unfinished`."""
         return unfinished(self.storage, parts, failures)
+
+    def unfinished_of(
+        self, tables: Sequence[Sequence[str]], failures: Sequence[str] = ()
+    ) -> set[int]:
+        """The same for the files of some tables, one per part each. Of many parts on an engine its
+        workers read the files: all bytes of a part tell whether it is whole."""
+        parts = len(tables[0])
+        if self.engine.is_local or parts < _MANY_PARTS:
+            return self.unfinished(list(zip(*tables, strict=True)), failures)
+        uri = runs.join(self.folder, "search", "unfinished.json")
+        look = OnWorkers(partial(_unfinished_among, self.storage, tables, failures), Processes())
+        note = GatherThen(_note_numbers, self.storage, uri)
+        work = range(0, parts, _LOOKED_AT_TOGETHER)
+        stage = Stage(
+            "look for what is done",
+            lambda start: start | "parts" >> Elements(work) | look | "note" >> note,
+            uri,
+            Progress("look for what is done"),
+        )
+        return set(json.loads(self.storage.read(self.run(stage))))
 
     def run(self, stage: Stage[Made]) -> Made:
         """Run one stage as a job of its own; what it makes."""
@@ -194,7 +220,6 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     # Later stages use all parts as they are, so that failures are not tried again half way.
     retried = failures if not place.storage.exists(place.index) else ()
     is_new = not place.storage.exists(place.folder)
-    done = list(zip(*made, strict=True))
     described = place.described(listing.role, parts, setup.channels)
     transform = RefsToDescriptions(
         place.storage,
@@ -202,7 +227,7 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
         listing.role,
         place.folder,
         parts,
-        range(parts) if is_new else place.unfinished(done, retried),
+        range(parts) if is_new else place.unfinished_of(made, retried),
         processes,
     )
     name = f"describe {PLURAL[listing.role]}"
@@ -334,6 +359,19 @@ def read_histories(
         uris,
         place.progress("file histories", uris, len(refs)),
     )
+
+
+def _unfinished_among(
+    storage: Storage, tables: Sequence[Sequence[str]], failures: Sequence[str], first: int
+) -> list[int]:
+    """Of some parts from `first` on, those that are to be made."""
+    some = slice(first, first + _LOOKED_AT_TOGETHER)
+    files = list(zip(*(table[some] for table in tables), strict=True))
+    return [first + number for number in unfinished(storage, files, failures[some])]
+
+
+def _note_numbers(storage: Storage, uri: str, found: Sequence[list[int]]) -> None:
+    storage.write(uri, json.dumps(sorted(chain.from_iterable(found))).encode())
 
 
 def _unfinished(

@@ -29,8 +29,8 @@ def involved(
     """The images that may be in a group, and the RAW or JPEG of their shots; the matches of them.
 
     parts: reads the parts of the `images` table, in their order; byte-identical files are in one.
-    matches: reads those of the `matches` table; spare: `candidates` that were left out, whose images
-    may come into a group yet. The images have a further column, `NUMBER`.
+    matches: reads those of the `matches` table; spare: `candidates` that were left out, whose
+    images may come into a group yet. The images have a further column, `NUMBER`.
     """
     pairs = [part.filter(part["is_copy"]).select(_ENDS) for part in matches()]
     pairs += [] if spare is None else [spare.select(_ENDS)]
