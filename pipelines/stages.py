@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
@@ -41,16 +41,16 @@ from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.copies_to_histories import CopiesToHistories
 from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
-from copydetect.transforms.images_to_refs import ImagesToListing, file_count
+from copydetect.transforms.images_to_refs import ImagesToListing, PiecesToListing, file_count
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from copydetect.transforms.on_one_worker import InTurn
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
-from copydetect.transforms.run_in_processes import OnWorkers
-from copydetect.transforms.waiting import Elements, GatherThen, WaitThen
+from copydetect.transforms.waiting import Elements, Then
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
@@ -58,6 +58,7 @@ from copydetect.workers.processes import Processes
 from .chains import Stage
 from .engine import Engine
 from .progress import Progress
+from .unfinished import MANY_PARTS, looking_for_unfinished
 
 PARTS_WORTH_PROCESSES = 64
 """Parts of a collection of about 1,000 images. A process that was not forked at the start takes
@@ -67,9 +68,11 @@ work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
 
 _CANDIDATES = "candidates"
-_MANY_PARTS, _LOOKED_AT_TOGETHER = 1024, 64
-"""From so many parts up a job that looks at them is worth its start; and how many one worker looks
-at in turn."""
+_FEW_PARTS = 128
+"""Parts of a collection of about 2,000 images: one worker searches it in some 10 s, and two of
+Flink's take as many to exchange what they find, dozens of times."""
+_LISTED_HERE, _BYTES_LISTED_HERE = 2048, 1 << 30
+"""Files, and their bytes, that are hashed sooner than an engine begins a job."""
 
 Made = TypeVar("Made")
 
@@ -116,22 +119,12 @@ class Workplace(RunFolder):
     def unfinished_of(
         self, tables: Sequence[Sequence[str]], failures: Sequence[str] = ()
     ) -> set[int]:
-        """The same for the files of some tables, one per part each. Of many parts on an engine its
-        workers read the files: all bytes of a part tell whether it is whole."""
-        parts = len(tables[0])
-        if self.engine.is_local or parts < _MANY_PARTS:
+        """The same for the files of some tables, one per part each; of many parts an engine's
+        workers tell."""
+        if self.engine.is_local or len(tables[0]) < MANY_PARTS:
             return self.unfinished(list(zip(*tables, strict=True)), failures)
-        uri = runs.join(self.folder, "search", "unfinished.json")
-        look = OnWorkers(partial(_unfinished_among, self.storage, tables, failures), Processes())
-        note = GatherThen(_note_numbers, self.storage, uri)
-        work = range(0, parts, _LOOKED_AT_TOGETHER)
-        stage = Stage(
-            "look for what is done",
-            lambda start: start | "parts" >> Elements(work) | look | "note" >> note,
-            uri,
-            Progress("look for what is done"),
-        )
-        return set(json.loads(self.storage.read(self.run(stage))))
+        looking = looking_for_unfinished(self.storage, self.folder, tables, failures)
+        return set(json.loads(self.storage.read(self.run(looking))))
 
     def run(self, stage: Stage[Made]) -> Made:
         """Run one stage as a job of its own; what it makes."""
@@ -171,6 +164,15 @@ class Workplace(RunFolder):
             return self.processes(parts)
         return Processes(of_worker=True)
 
+    def is_small(self, sides: Sides) -> bool:
+        """Whether an engine would take longer to spread the search of so few images over workers
+        than one of them takes for it."""
+        return not self.engine.is_local and max(side.parts for side in sides) <= _FEW_PARTS
+
+    def together(self, stages: Sequence[Stage[Any]], sides: Sides) -> list[Stage[Any]]:
+        """Stages of little work, which one worker does where there are few images."""
+        return [replace(stage, alone=self.is_small(sides)) for stage in stages]
+
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
         uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
@@ -184,16 +186,32 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 
 def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
-    """List inputs and hash their images, in one job; NoImagesError where one has none."""
+    """List inputs and hash their images, in one job, or here where an engine would only take
+    longer; NoImagesError where one has none."""
     found = [_list(place, sources, role) for role, sources in inputs.items()]
-    place.engine.run_stages("list", found)
+    if not place.engine.is_local and _are_few(list(inputs.values())):
+        for sources, stage in zip(inputs.values(), found, strict=True):
+            lister = PiecesToListing(place.storage, stage.made)
+            pieces = InTurn([None, *enumerate(sources.pieces)])
+            place.engine.run_here(stage, partial(operator.or_, pieces, lister))
+    else:
+        place.engine.run_stages("list", found)
     listed = zip(inputs.values(), found, strict=True)
     return [_listing(place, sources, stage.made) for sources, stage in listed]
 
 
+def _are_few(inputs: Sequence[Sources]) -> bool:
+    pieces = (piece for sources in inputs for piece in sources.pieces)
+    return (
+        sum(sources.file_count for sources in inputs) <= _LISTED_HERE
+        and sum(sources.bytes for sources in inputs) <= _BYTES_LISTED_HERE
+        and all(piece.kind == "files" for piece in pieces)
+    )
+
+
 def _list(place: Workplace, sources: Sources, role: Role) -> Stage[ListingFiles]:
     files = ListingFiles(place.folder, role, file_count(sources))
-    transform = ImagesToListing(place.storage, sources, role, place.folder, place.started)
+    transform = ImagesToListing(place.storage, sources, files, place.started)
     name = f"list {PLURAL[role]}"
     progress = place.progress(name, files.first, sources.file_count, "files")
     return Stage(name, lambda start: start.pipeline | transform, files, progress)
@@ -325,7 +343,7 @@ def verify(
     work = partial(place.match_work, candidates)
     processes = place.decoding(parts)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
+    wanted = Then(_unfinished, place.storage, work, uris, failures)
     noted = place.counts_uri(_CANDIDATES)
     total = partial(sum, RowCounts(place.storage, candidates, noted, _CANDIDATES))
     return Stage(
@@ -359,19 +377,6 @@ def read_histories(
         uris,
         place.progress("file histories", uris, len(refs)),
     )
-
-
-def _unfinished_among(
-    storage: Storage, tables: Sequence[Sequence[str]], failures: Sequence[str], first: int
-) -> list[int]:
-    """Of some parts from `first` on, those that are to be made."""
-    some = slice(first, first + _LOOKED_AT_TOGETHER)
-    files = list(zip(*(table[some] for table in tables), strict=True))
-    return [first + number for number in unfinished(storage, files, failures[some])]
-
-
-def _note_numbers(storage: Storage, uri: str, found: Sequence[list[int]]) -> None:
-    storage.write(uri, json.dumps(sorted(chain.from_iterable(found))).encode())
 
 
 def _unfinished(

@@ -8,7 +8,7 @@ import pytest
 
 from copydetect.options import EngineOptions
 from copydetect.parts import PartNames
-from copydetect.pipelines import stages
+from copydetect.pipelines import stages, unfinished
 from copydetect.pipelines.engine import Engine, engine_of
 from copydetect.pipelines.stages import Workplace
 from copydetect.storage.remote import RecordedStorage
@@ -17,8 +17,8 @@ from copydetect.storage.remote import RecordedStorage
 def test_workers_tell_which_parts_are_to_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "_MANY_PARTS", 10)
-    monkeypatch.setattr(stages, "_LOOKED_AT_TOGETHER", 4)
+    monkeypatch.setattr(stages, "MANY_PARTS", 10)
+    monkeypatch.setattr(unfinished, "_TOGETHER", 4)
     storage = RecordedStorage(str(tmp_path))
     engine = engine_of(EngineOptions(flags=("--direct_num_workers=1",)))
     place = Workplace(storage, f"{tmp_path}/run", engine)

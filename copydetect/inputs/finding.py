@@ -68,7 +68,8 @@ _CONTAINERS_CHECKED = 8
 class _Found:
     """What one input, or some images given by name, consist of; its names are in a spool.
 
-    named: the kind that its files go by; kind: the same, but for Parquet that is a manifest.
+    named: the kind that its files go by; kind: the same, but for Parquet that is a manifest; bytes:
+    of all files.
     """
 
     named: SourceKind
@@ -76,6 +77,7 @@ class _Found:
     skipped: Counter[str]
     unreadable: tuple[tuple[str, str], ...] = ()
     kind: SourceKind = "files"
+    bytes: int = 0
 
 
 def find_sources(
@@ -103,7 +105,8 @@ def find_sources(
         raise InputError(f"{', '.join(given)}: every file is excluded by {', '.join(exclude)}")
     _check_containers(storage, cut.first)
     skipped = sum((one.skipped for one in found), Counter({HARD_LINK: cut.links}))
-    return Sources(given, pieces, cut.files, dict(+skipped), cut.excluded)
+    size = sum(one.bytes for one in found)
+    return Sources(given, pieces, cut.files, dict(+skipped), cut.excluded, size)
 
 
 class _Cut:
@@ -188,7 +191,9 @@ def _find_one(storage: Storage, spec: str, spool: NameSpool) -> _Found:
     number, extensions = spool.begin(root), image_extensions()
     by_kind: dict[SourceKind | None, Counter[str]] = {}
     first: dict[SourceKind | None, str] = {}
+    size = 0
     for file in survey.files:
+        size += file.size_bytes
         name = file.uri[len(root) :].lstrip("/")
         if name.startswith(".") or "/." in name:
             continue
@@ -211,7 +216,7 @@ def _find_one(storage: Storage, spec: str, spool: NameSpool) -> _Found:
         others += by_kind[other]
     is_manifest = chosen == "parquet" and _is_manifest(storage, below(root, first[chosen]))
     cut_as: SourceKind = "manifest" if is_manifest else chosen
-    return _Found(chosen, root, others, tuple(survey.unreadable), cut_as)
+    return _Found(chosen, root, others, tuple(survey.unreadable), cut_as, size)
 
 
 def _names_beside(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

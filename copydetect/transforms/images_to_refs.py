@@ -41,10 +41,11 @@ class ImagesToRefs(beam.PTransform[Any, Any]):
         processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._list = _ImagesToFiles(storage, sources, role, folder, processes)
+        self._pieces = _Pieces(storage, sources, role, folder)
+        self._list = PiecesToRefs(storage, role, folder, processes)
 
     def expand(self, begin: PBegin) -> PCollection[str]:
-        uris: PCollection[str] = begin | self._list | "uris" >> beam.Map(_uri_of)
+        uris: PCollection[str] = begin | self._pieces | self._list
         return uris
 
 
@@ -56,17 +57,33 @@ class ImagesToListing(beam.PTransform[Any, Any]):
         self,
         storage: Storage,
         sources: Sources,
-        role: Role,
-        folder: str,
+        files: ListingFiles,
         processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._list = _ImagesToFiles(storage, sources, role, folder, processes)
-        files = ListingFiles(folder, role, file_count(sources))
-        self._settle = GatherThen(settle_listing, storage, files)
+        self._pieces = _Pieces(storage, sources, files.role, files.folder)
+        self._list = PiecesToListing(storage, files, processes)
 
     def expand(self, begin: PBegin) -> PCollection[Any]:
-        settled: PCollection[Any] = begin | self._list | "settle" >> self._settle
+        settled: PCollection[Any] = begin | self._pieces | self._list
+        return settled
+
+
+class PiecesToListing(beam.PTransform[Any, Any]):
+    """(number, piece of an input), and None → None, once all is as after `ImagesToListing`."""
+
+    def __init__(
+        self, storage: Storage, files: ListingFiles, processes: Processes | None = None
+    ) -> None:
+        super().__init__()
+        lister = _Lister(storage, files.role, files.folder)
+        self._work = RunInProcesses(lister.list, processes or Processes())
+        self._settle = GatherThen(settle_listing, storage, files)
+
+    def expand(self, pieces: PCollection[Any]) -> PCollection[Any]:
+        settled: PCollection[Any] = (
+            pieces | "list and hash" >> beam.ParDo(self._work) | "settle" >> self._settle
+        )
         return settled
 
 
@@ -91,33 +108,23 @@ def file_count(sources: Sources) -> int:
     return pieces.files if isinstance(pieces, PieceFiles) else len(pieces)
 
 
-class _ImagesToFiles(beam.PTransform[Any, Any]):
-    """The pieces of an input → `ListedFile`s, and None."""
+class _Pieces(beam.PTransform[Any, Any]):
+    """The pieces of an input, with their numbers; numbers of files of pieces, where there are many;
+    and None."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        sources: Sources,
-        role: Role,
-        folder: str,
-        processes: Processes | None,
-    ) -> None:
+    def __init__(self, storage: Storage, sources: Sources, role: Role, folder: str) -> None:
         super().__init__()
-        self._place = storage, folder, role
         self._pieces = sources.pieces
-        self._work = RunInProcesses(_Lister(storage, role, folder).list, processes or Processes())
+        self._place = storage, folder, role
 
     def expand(self, begin: PBegin) -> PCollection[Any]:
-        work: list[Any] = list(enumerate(self._pieces))
         if isinstance(self._pieces, PieceFiles):
             self._pieces.copy_to(*self._place)
-            work = [(number, None) for number in range(self._pieces.files)]
-        listed: PCollection[Any] = (
-            begin
-            | "pieces" >> beam.Create([None, *work])
-            | "list and hash" >> beam.ParDo(self._work)
-        )
-        return listed
+            work: list[Any] = [(number, None) for number in range(self._pieces.files)]
+        else:
+            work = list(enumerate(self._pieces))
+        pieces: PCollection[Any] = begin | "pieces" >> beam.Create([None, *work])
+        return pieces
 
 
 @dataclass(frozen=True)
