@@ -24,7 +24,7 @@ from .lost_copies import judging_lost, lost_copies
 from .search_stages import measuring, quality_of, recall_jobs, searching
 from .self_check import CheckedRun, may_be_checked, self_check
 from .stages import Listing, Workplace
-from .totals import TotalsJob, count_totals, read_totals
+from .totals import RunTotals, TotalsJob, count_totals, read_totals
 
 if TYPE_CHECKING:
     from .job import Job
@@ -63,13 +63,6 @@ def search_and_verify(
     if settings.check and not planted:
         check = _checked(job, place, search.sides)
     totals = read_totals(place.storage, place.folder)
-    quality = quality_of(search.recalls, totals.saturated) | lost_copies(place, search.recalls)
-    if totals.capped:
-        quality["pairs_capped"] = float(totals.capped)
-        place.engine.tell(
-            f"some pictures resemble so many others that {totals.capped:,} pairs with them were "
-            "ranked on the side of the other one alone"
-        )
     files = counting.all_files().items()
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in files}
     return Manifest(
@@ -79,7 +72,7 @@ def search_and_verify(
         tables=relative,
         counts=totals.rows,
         seconds=dict(job.engine.seconds),
-        quality=quality,
+        quality=_quality(place, search, totals),
         check=check,
         removable_bytes=totals.removable_bytes,
     )
@@ -118,6 +111,18 @@ def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
     """Plant copies in the references, search them, and set the threshold by what is found."""
     parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
     return self_check(CheckedRun(place, job.output, *parts))
+
+
+def _quality(place: Workplace, search: _Search, totals: RunTotals) -> dict[str, float]:
+    """What the run measured of its search; whom too many resemble is told as well."""
+    quality = quality_of(search.recalls, totals.saturated) | lost_copies(place, search.recalls)
+    if totals.capped:
+        quality["pairs_capped"] = float(totals.capped)
+        place.engine.tell(
+            f"some pictures resemble so many others that {totals.capped:,} pairs with them were "
+            "ranked on the side of the other one alone"
+        )
+    return quality
 
 
 def _totals(

@@ -44,6 +44,7 @@ from .synthetic_runs import ROOT, SyntheticStorage, SyntheticWork
 
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _WORKER = "copydetect.pipelines.benchmarks.synthetic_runs"
+_LEAST = 3000
 MOST_RATIO = 1.2
 """By how much the peak may differ between sizes."""
 
@@ -192,6 +193,6 @@ def _size(text: str) -> int:
         size = round(float(text))
     except ValueError as error:
         raise OptionError(f"--sizes are numbers, like 1e4,1e6: {text!r}") from error
-    if size < 2:
-        raise OptionError(f"a size must be at least 2: {text}")
+    if size < _LEAST:
+        raise OptionError(f"a size must be at least {_LEAST:,}: {text}; fewer are one small job")
     return size
