@@ -20,7 +20,8 @@ _LACKING = re.compile(r"No module named '(copydetect[\w.]*)'")
 _WORKER_GONE = re.compile(
     r"[Hh]eartbeat of TaskManager|TaskManager .* (?:no longer reachable|lost)|"
     r"Connection unexpectedly closed by remote task manager|TaskExecutor is shutting down|"
-    r"minimum required resources|UNAVAILABLE: |client cancelled|call already (?:half-)?closed"
+    r"minimum required resources|Ask timed out on |UNAVAILABLE: |client cancelled|"
+    r"call already (?:half-)?closed"
 )
 """What Flink, and gRPC between it and its workers, say of one that has gone."""
 _TRIES = 3
