@@ -17,6 +17,7 @@ from copydetect.errors import DryRun
 from .dashboards import Dashboard
 
 _LACKING = re.compile(r"No module named '(copydetect[\w.]*)'")
+_ANOTHER = re.compile(r"(?:Can't get attribute|cannot import name) .*'copydetect[.']")
 _WORKER_GONE = re.compile(
     r"[Hh]eartbeat of TaskManager|TaskManager .* (?:no longer reachable|lost)|"
     r"Connection unexpectedly closed by remote task manager|TaskExecutor is shutting down|"
@@ -126,6 +127,8 @@ def innermost_cause(error: BaseException) -> str:
             f"the workers have no module {lacking[1]}: install the same version of "
             "copydetect-images there as here"
         )
+    if _ANOTHER.search(line):
+        return f"the workers have another version of copydetect-images than is here ({line})"
     if _WORKER_GONE.search(line):
         return f"a worker was lost ({line}); the same command continues where it stopped"
     return line
