@@ -174,7 +174,7 @@ class _Elsewhere(Engine):
 
     work: _Work = field(kw_only=True)
 
-    def run_stages(self, job: str, stages: Sequence[Stage[Any]]) -> None:
+    def run_stages(self, job: str, stages: Sequence[Stage[Any]], parts: int = 0) -> None:
         self.work.do(job, stages)
 
 
