@@ -109,6 +109,8 @@ class Originality:
                 -pairs.edits_away(len(images))[originals],
             ]
         )
+        number = _NUMBERS["earlier"]
+        signs[:, number] = _among_equal_sizes(signs[:, number], images, originals, pairs)
         weights = np.array([sign.weight for sign in SIGNS])
         return cls(signs, np.asarray(signs @ weights, np.float64))
 
@@ -163,6 +165,24 @@ def _of_files(images: pa.Table, originals: Integers, histories: pa.Table) -> Flo
     table = histories.take(pc.drop_null(rows))
     found[known] = np.array([signs_of(FileHistory(**row)) for row in table.to_pylist()])
     return found
+
+
+def _among_equal_sizes(
+    earlier: Floats, images: pa.Table, originals: Integers, pairs: VerifiedPairs
+) -> Floats:
+    """(files,) the sign, the largest of a component for files whose size no other content has.
+
+    A picture that was resized has lost the comb of its JPEG. So a file that still has one is not
+    younger than pictures of other sizes.
+    """
+    component = pairs.components_of(len(images))[originals]
+    sides = np.sort([pc.fill_null(images[side], 0).to_numpy() for side in ("width", "height")], 0)
+    _, kinds = np.unique(np.column_stack([component, *sides]), axis=0, return_inverse=True)
+    kinds = kinds.reshape(-1)
+    counts = np.bincount(kinds[originals == np.arange(len(originals))], minlength=len(kinds))
+    largest = np.zeros(len(images))
+    np.maximum.at(largest, component, earlier)
+    return np.where(counts[kinds] > 1, earlier, largest[component])
 
 
 def signs_of(history: FileHistory) -> list[float]:

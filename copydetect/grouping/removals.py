@@ -20,6 +20,8 @@ _CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited", "chan
 never suggested for removal."""
 _ALL_OF_IT = 0.96
 """Of a picture: rounding and the search for the transform leave that much of a whole."""
+_LARGER = 1.05
+"""Times the px of a picture that the kept image has for it: less is rounding."""
 _FINER_OCTAVES = 0.6
 _CLEANER_OCTAVES = 1.0
 NOT_ASKED_FOR = "not asked for"
@@ -59,7 +61,11 @@ class Removals:
         shared, own, _ = shared_area(path.to_kept, self.sizes.frame(image), self.sizes.frame(kept))
         if not shared >= _ALL_OF_IT * own:
             return "shows more than the kept image"
-        return self._better(image, kept) if relation != "identical" else ""
+        if relation == "identical":
+            return ""
+        if own > _LARGER * self._px(image) and self.pairs.is_original(path.steps[-1], image):
+            return "the kept image is an enlarged copy of it"
+        return self._better(image, kept)
 
     @cached_property
     def _refused(self) -> frozenset[tuple[int, int]]:
@@ -75,6 +81,9 @@ class Removals:
     def _may_add(self, path: Path) -> bool:
         edits = [edit for row in path.steps for edit in self.pairs.edits[row]]
         return any(edit.startswith(_ADDS) for edit in edits)
+
+    def _px(self, image: int) -> float:
+        return float(self.sizes.widths[image] * self.sizes.heights[image])
 
     def _better(self, image: int, kept: int) -> str:
         """In what a member is better than the kept image, if in anything."""
