@@ -6,6 +6,7 @@ works on is decided when the stages before are done, on a worker (`transforms.wa
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
+from apache_beam.metrics.execution import MetricsEnvironment
 from apache_beam.metrics.metric import Metrics, MetricsFilter
+from apache_beam.metrics.metricbase import MetricName
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
 import copydetect
 from copydetect import __version__
-from copydetect.transforms.on_one_worker import OnOneWorker
+from copydetect.transforms.on_one_worker import InTurn, OnOneWorker
 from copydetect.transforms.run_in_processes import CPU_TIME
 from copydetect.transforms.waiting import WaitThen
 from copydetect.workers.processes import WorkerError
@@ -45,7 +48,7 @@ class Stage(Generic[Made]):
     """
 
     name: str
-    build: Callable[[PCollection[None]], PCollection[Any]]
+    build: Callable[[Any], Any]
     made: Made
     progress: Progress
     in_threads: bool = False
@@ -91,6 +94,24 @@ def stage_cpu_seconds(result: PipelineResult) -> dict[str, float]:
     return seconds
 
 
+def do_in_turn(stage: Stage[Any]) -> None:
+    """All steps of a stage, in this process."""
+    stage.build(InTurn([None]))
+    if stage.then is not None:
+        stage.then()
+
+
+@contextlib.contextmanager
+def counted_cpu_seconds(stage: str) -> Iterator[dict[str, float]]:
+    """Processor time that the parts of a stage take while the block does it in this process, by its
+    name; there once the block has ended."""
+    counter = MetricsEnvironment.process_wide_container().get_counter(MetricName(*CPU_TIME))
+    before, seconds = counter.get_cumulative(), dict[str, float]()
+    yield seconds
+    if taken := counter.get_cumulative() - before:
+        seconds[stage] = taken / 1000
+
+
 def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:
     """The name of the stage that an engine's message is about, if it says so."""
     named = {stage.name for stage in stages}
@@ -119,7 +140,10 @@ class _Steps(beam.PTransform[Any, Any]):
 
     def expand(self, start: PCollection[None]) -> PCollection[Any]:
         build = self._stage.build
-        return start | beam.ParDo(OnOneWorker(build)) if self._stage.alone else build(start)
+        done: PCollection[Any] = (
+            start | beam.ParDo(OnOneWorker(build)) if self._stage.alone else build(start)
+        )
+        return done
 
 
 class _Barrier(beam.PTransform[Any, Any]):

@@ -56,7 +56,7 @@ from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
 
 from .chains import Stage
-from .engine import Engine
+from .engine import FEW_PARTS, Engine
 from .progress import Progress
 from .unfinished import MANY_PARTS, looking_for_unfinished
 
@@ -68,11 +68,8 @@ work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
 
 _CANDIDATES = "candidates"
-_FEW_PARTS = 128
-"""Parts of a collection of about 2,000 images: one worker searches it in some 10 s, and two of
-Flink's take as many to exchange what they find, dozens of times."""
 _LISTED_HERE, _BYTES_LISTED_HERE = 2048, 1 << 30
-"""Files, and their bytes, that are hashed sooner than an engine begins a job."""
+"""Files, and their bytes, that are hashed sooner than a job begins."""
 
 Made = TypeVar("Made")
 
@@ -167,7 +164,7 @@ class Workplace(RunFolder):
     def is_small(self, sides: Sides) -> bool:
         """Whether an engine would take longer to spread the search of so few images over workers
         than one of them takes for it."""
-        return not self.engine.is_local and max(side.parts for side in sides) <= _FEW_PARTS
+        return not self.engine.is_local and max(side.parts for side in sides) <= FEW_PARTS
 
     def together(self, stages: Sequence[Stage[Any]], sides: Sides) -> list[Stage[Any]]:
         """Stages of little work, which one worker does where there are few images."""
@@ -186,10 +183,10 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 
 def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
-    """List inputs and hash their images, in one job, or here where an engine would only take
-    longer; NoImagesError where one has none."""
+    """List inputs and hash their images, in one job, or here where a job would only take longer;
+    NoImagesError where one has none."""
     found = [_list(place, sources, role) for role, sources in inputs.items()]
-    if not place.engine.is_local and _are_few(list(inputs.values())):
+    if _are_few(list(inputs.values())):
         for sources, stage in zip(inputs.values(), found, strict=True):
             lister = PiecesToListing(place.storage, stage.made)
             pieces = InTurn([None, *enumerate(sources.pieces)])
