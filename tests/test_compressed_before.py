@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from copydetect.homographies import Matrix, inverse, shift
+from copydetect.homographies import Matrix, inverse, scaling, shift
 from copydetect.images.decoding import decode
 from copydetect.verification.compressed_before import compressed_before
 from copydetect.verification.pair_images import PairImage, prepare, prepare_whole
@@ -44,6 +44,16 @@ def filed(image: Image.Image, quality: int | None) -> PairImage:
     stream = io.BytesIO()
     image.save(stream, "PNG" if quality is None else "JPEG", quality=quality or 0)
     return prepare_whole("", decode(stream.getvalue()))
+
+
+def webp(image: Image.Image) -> PairImage:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=90)
+    return prepare_whole("", decode(stream.getvalue()))
+
+
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    return image.resize((round(image.width * factor), round(image.height * factor)))
 
 
 def pixels_of(image: PairImage) -> Image.Image:
@@ -104,12 +114,51 @@ def test_two_copies_of_one_picture_tell_nothing_of_each_other(photo: Image.Image
     assert told(*copies, MIRRORED) == 0
 
 
-def test_nothing_is_told_where_pixels_do_not_lie_on_pixels(photo: Image.Image) -> None:
+@pytest.mark.parametrize("factor", [0.7, 0.9, 1.12, 1.3, 2.0])
+def test_a_resized_copy_shows_the_compression_of_its_original(
+    photo: Image.Image, factor: float
+) -> None:
+    original = saved(photo, 60)
+    copy = saved(resized(original, factor), 92)
+    assert told(original, copy, scaling(original.size, copy.size)) == 1
+
+
+def test_so_does_one_that_is_mirrored_too(photo: Image.Image) -> None:
+    original = saved(photo, 60)
+    copy = saved(ImageOps.mirror(resized(original, 1.3)), 92)
+    matrix = scaling(original.size, copy.size) @ MIRRORED
+    assert told(original, copy, matrix) == 1
+
+
+def test_a_file_that_was_saved_twice_shows_its_first_compression(photo: Image.Image) -> None:
+    original = filed(saved(photo, 60), 92)
+    thumbnail = filed(resized(pixels_of(original), 1.2), 80)
+    matrix = scaling((HEIGHT, WIDTH)[::-1], (thumbnail.width_px, thumbnail.height_px))
+    assert compressed_before(inverse(matrix), thumbnail, original) == 1
+
+
+@pytest.mark.parametrize(("factor", "quality"), [(0.5, 95), (0.7, 75), (1.3, 95), (1.3, 75)])
+def test_a_small_copy_of_a_third_is_not_the_original_of_a_large_one(
+    photo: Image.Image, factor: float, quality: int
+) -> None:
+    small, large = sorted(
+        (filed(resized(photo, factor), quality), filed(photo, 60)), key=lambda one: one.width_px
+    )
+    sizes = [(one.width_px, one.height_px) for one in (small, large)]
+    assert compressed_before(scaling(*sizes), small, large) >= 0
+
+
+def test_nothing_is_told_where_no_picture_is_the_other_resized(photo: Image.Image) -> None:
     original = saved(photo, 75)
-    small = saved(original.resize((WIDTH // 2, HEIGHT // 2)), 95)
-    half = np.diag([0.5, 0.5, 1.0])
-    assert told(original, small, half) == 0
+    part = saved(original.crop((37, 21, 421, 290)).resize((300, 210)), 95)
+    assert told(original, part, scaling((384, 269), (300, 210)) @ shift(-37, -21)) == 0
     assert told(original, saved(original.crop((0, 0, 60, 60)), 95), SAME) == 0
+
+
+def test_a_webp_comes_before_or_after_a_jpeg(photo: Image.Image) -> None:
+    original = filed(photo, 60)
+    assert file_told(original, webp(pixels_of(original))) == 1
+    assert file_told(webp(photo), filed(pixels_of(webp(photo)), 75)) == 1
 
 
 def test_nothing_is_told_of_pictures_without_compression(photo: Image.Image) -> None:

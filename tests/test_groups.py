@@ -96,6 +96,14 @@ def test_weak_paths_alone_do_not_hold():
     assert "comes first" in members[0].reason
 
 
+def test_the_preferred_image_is_kept_where_another_one_matches_more():
+    pairs = [("a", "b", 0.85), ("b", "c", 0.9), ("b", "d", 0.9)]
+    members = group_copies(images_table("abcd"), matches_table(pairs), kept_by("first"))
+    assert [m.image_id for m in members if m.keep] == ["a"]
+    assert members[2].reason.endswith("through b (confidence 0.77)")
+    assert not members[2].suggested
+
+
 def test_a_member_through_another_says_so():
     pairs = [("a", "b", 0.95), ("b", "c", 0.95)]
     members = group_copies(images_table("abc"), matches_table(pairs), kept_by("first"))

@@ -172,3 +172,18 @@ class TestOnlyWhatWasComparedMayGo:
         assert {m.image_id: m.reason.split("; stays: ")[-1] for m in members}["d"] == (
             "compared with the kept image, and not proved to be a copy of it"
         )
+
+
+@pytest.mark.parametrize(
+    ("direction", "going"),
+    [("query_is_copy", set()), ("unknown", {"b"}), ("reference_is_copy", {"b"})],
+)
+def test_what_the_kept_image_was_enlarged_from_stays(direction, going):
+    half = {"transform": [0.5, 0, -0.25, 0, 0.5, -0.25, 0, 0, 1], "direction": direction}
+    rows = [row | half for row in same_picture([("a", "b", 0.99)]).to_pylist()]
+    images = images_table("ab", sizes={"a": (200, 200, 2000)})
+    matches = pa.Table.from_pylist(rows, schema=tables.MATCHES)
+    members = group_copies(images, matches, kept_by("largest"))
+    assert [member.image_id for member in members if member.keep] == ["a"]
+    assert {member.image_id for member in members if member.suggested} == going
+    assert ("enlarged copy of it" in members[1].reason) is not bool(going)

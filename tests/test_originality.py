@@ -69,9 +69,20 @@ def test_each_sign_alone_tells_young_from_old() -> None:
         "padding_bytes": 9000,
     }
     for name, value in signs.items():
-        found = judged(history("a.jpg", **{name: value}), history("b.jpg"))
+        files = history("a.jpg", **{name: value}), history("b.jpg")
+        found = judged(*files, pairs=[{"query_id": "a.jpg", "reference_id": "b.jpg"}])
         assert found.scores[0] < found.scores[1], name
         assert found.why(1, [0]), name
+
+
+def test_an_earlier_compression_tells_nothing_beside_other_sizes() -> None:
+    """Whatever was resized has lost it."""
+    files = [history("a.jpg", earlier=3.0), history("b.jpg")]
+    pairs = [{"query_id": "a.jpg", "reference_id": "b.jpg"}]
+    images = images_table(["a.jpg", "b.jpg"], sizes={"b.jpg": (120, 120, 1000)})
+    table = tables.rows_to_table(files, tables.HISTORIES)
+    found = Originality.of(images, np.arange(2), table, pairs_of(images, pairs))
+    assert found.scores[0] == found.scores[1]
 
 
 def test_names_and_folders() -> None:

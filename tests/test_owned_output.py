@@ -121,8 +121,13 @@ def test_what_was_being_written_when_a_run_was_ended_is_removed(tmp_path: Path) 
     left = tmp_path / "run" / f".part.{'a' * 32}"
     left.write_bytes(b"half")
     (tmp_path / "run" / ".bashrc").write_bytes(b"theirs")
+    # In a folder with records of its own somebody else may be writing.
+    RecordedStorage(str(tmp_path / "upgrade")).write(str(tmp_path / "upgrade" / "part"), b"whole")
+    others = tmp_path / "upgrade" / left.name
+    others.write_bytes(b"half")
     remove_unfinished(str(tmp_path))
     assert not left.exists()
+    assert others.exists()
     assert (tmp_path / "run" / ".bashrc").exists()
     assert recorded_files(str(tmp_path), str(tmp_path / "run")) == [str(tmp_path / "run" / "part")]
 

@@ -18,6 +18,7 @@ from copydetect.catalog.generations import (
 )
 from copydetect.catalog.pointer import load_generation
 from copydetect.catalog.readable import images_of, matches_of
+from copydetect.catalog.upgrades import left_to_describe
 from copydetect.catalog.verdicts import VERDICTS, as_matches, newest
 from copydetect.errors import InputError, RunError
 from copydetect.inputs.image_like import ImageLike, file_bytes
@@ -135,11 +136,24 @@ class Catalog:
             "created": generation.created,
             "era": generation.era.number,
             "models": generation.era.models,
+            **self._upgrade_in_figures(),
             **{name: generation.counts.get(name, 0) for name in ("images", "groups", "copies")},
             "numbers": generation.numbers,
             "parts": len(generation.parts),
             "bytes": size,
             "bytes_per_image": round(size / images) if images else 0,
+        }
+
+    def _upgrade_in_figures(self) -> dict[str, Any]:
+        """How far the way to another descriptor model is, where one was begun."""
+        upgrade = self.generation.upgrade
+        if upgrade is None:
+            return {}
+        left = left_to_describe(self.storage, self.folder, self.generation, self.standing)
+        return {
+            "upgrade_to": upgrade.model,
+            "compatible": upgrade.compatible,
+            "left_to_describe": len(left),
         }
 
     @cached_property

@@ -79,7 +79,8 @@ def _runs(parts: Sequence[CatalogPart]) -> Iterator[list[CatalogPart]]:
 def _merged(writer: GenerationWriter, run: Sequence[CatalogPart]) -> CatalogPart:
     one = CatalogPart(run[0].start, sum(part.rows for part in run), {})
     entries = {}
-    for table in run[0].files:
+    # Later parts may have tables that the first has not, as those of another model.
+    for table in dict.fromkeys(name for part in run for name in part.files):
         if table not in _LISTS:
             rows = pa.concat_tables([writer.read(p.files[table]) for p in run if table in p.files])
             entries[table] = writer.write(table, _stem(one), rows)

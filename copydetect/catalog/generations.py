@@ -68,13 +68,32 @@ class Era:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """Another descriptor model that a catalogue is being described with; see `upgrades`.
+
+    era: that begins once all is described; dimension: of the other model's vectors; compatible:
+    whether vectors of both models are compared with one another.
+    """
+
+    era: Era
+    dimension: int
+    compatible: bool = False
+
+    @property
+    def model(self) -> str:
+        """The identity of the other model."""
+        return self.era.models["descriptor"]
+
+
+@dataclass(frozen=True)
 class Generation:
     """One state of a catalogue.
 
     created: UTC, never before that of the generation it came from; parent: 0 for the first;
     numbers: first image number that was never given; group_ids, events: how many were given, ever;
     parts: of the images; tables: files that are not of a part, by table; counts: of the living
-    images, groups and so on; seconds: wall time of the night's stages.
+    images, groups and so on; seconds: wall time of the night's stages; upgrade: to another
+    descriptor model, where one was begun.
     """
 
     number: int
@@ -89,6 +108,7 @@ class Generation:
     counts: dict[str, int] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    upgrade: Upgrade | None = None
     format: int = 1
 
     @property

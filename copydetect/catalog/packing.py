@@ -19,7 +19,9 @@ from copydetect.types import ImageRow
 PART_ROWS = 4096
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
-_FEATURES = ("descriptors", "keypoints")
+BESIDE = "descriptors-beside"
+"""The table of another model's descriptors, where a catalogue is on its way to that one."""
+_FEATURES = ("descriptors", BESIDE, "keypoints")
 
 
 @dataclass(frozen=True)

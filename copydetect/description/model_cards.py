@@ -11,7 +11,7 @@ from typing import Literal
 from copydetect.errors import ModelError
 from copydetect.json_values import parse_as
 
-_FOR_PEOPLE = ("name", "license", "notes")
+_WITHOUT_EFFECT = ("name", "license", "compatible_with", "notes")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -43,7 +43,8 @@ class ModelCard:
 
     input_size_px: side of the square, or the short edge where `resize` is "short_edge";
     mean, std: of the RGB channels, in 0…1; dimension: of the vectors;
-    network: None for TorchScript.
+    network: None for TorchScript; compatible_with: identity of the model whose vectors can be
+    compared with this one's, "" for none.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelCard:
     std: tuple[float, ...] = _IMAGENET_STD
     network: NetworkConfig | None = None
     license: str = ""
+    compatible_with: str = ""
     notes: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -82,10 +84,9 @@ class ModelCard:
 
     @property
     def decisive(self) -> str:
-        """The fields of the card that vectors depend on, as JSON; the notes for people are left
-        out."""
+        """The fields of the card that vectors depend on, as JSON."""
         fields = asdict(self)
-        return json.dumps({name: fields[name] for name in fields if name not in _FOR_PEOPLE})
+        return json.dumps({name: fields[name] for name in fields if name not in _WITHOUT_EFFECT})
 
 
 def _sscd_card(name: str, dimension: int, input_size_px: int) -> ModelCard:

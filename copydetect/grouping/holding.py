@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.grouping.agglomeration import Verdict, Verdicts
-from copydetect.grouping.pairs import VerifiedPairs
+from copydetect.grouping.pairs import VerifiedPairs, inverse_or_unknown
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +21,8 @@ _FAVOURITES = 16
 _NEAR, _FAR_CONFIDENCE = 2, 0.95
 """Members up to this many steps away need `min_path_confidence`; farther ones need this
 confidence."""
+_LIKELY = 0.5
+"""Of the path of a member to the kept image through the centre of their group."""
 _SHARED = 0.1
 """Share of the smaller picture: one that has less in common with the kept image is no copy of
 it."""
@@ -66,25 +68,53 @@ def hold_together(
 ) -> Iterator[tuple[int, dict[int, Path]]]:
     """Groups of `part`, each as the kept image and every member's path to it (itself included).
 
-    order: sorts images, the one to keep first. The kept image is the one that most others are
-    connected with, then the most preferred. The 16 most preferred images and the one with most
-    matches are tried. An image that is connected with no kept one is left out.
+    order: sorts images, the one to keep first. A group is built around the image that most others
+    are connected with; the 16 most preferred ones and the one with most matches are tried. The most
+    preferred member that shows something of all others is kept. An image that is connected with no
+    such centre is left out.
     """
     remaining = set(part)
     while len(remaining) > 1:
         preferred = order(sorted(remaining))
         hub = max(preferred, key=lambda image: len(_copies(image, remaining, verdicts)))
-        kept, best = hub, dict[int, Path]()
+        centre, best = hub, dict[int, Path]()
         for image in [*preferred[:_FAVOURITES], hub]:
             paths = paths_to(image, remaining, verdicts, pairs, sizes, min_path_confidence)
             if len(paths) > len(best):
-                kept, best = image, paths
+                centre, best = image, paths
             if len(best) == len(remaining):
                 break
         if len(best) < 2:
             return
-        yield kept, best
+        first = [image for image in preferred if image in best][:_FAVOURITES]
+        for image in [*first, centre]:
+            own = paths_to(image, set(best), verdicts, pairs, sizes, min_path_confidence)
+            if _reach_all(own, image, best, centre, sizes):
+                yield image, own
+                break
         remaining -= best.keys()
+
+
+def _reach_all(
+    own: dict[int, Path], kept: int, paths: dict[int, Path], centre: int, sizes: Sizes
+) -> bool:
+    """Add to the paths to `kept` those that lead to it through the centre, as long as each member
+    is likely to be a copy and shows something of it; returns whether all are."""
+    back = paths[kept]
+    for image in sorted(paths.keys() - own.keys()):
+        path = paths[image]
+        confidence = back.confidence * path.confidence
+        to_kept = inverse_or_unknown(back.to_kept) @ path.to_kept
+        if confidence < _LIKELY or not shows_some(to_kept, sizes.frame(image), sizes.frame(kept)):
+            return False
+        own[image] = Path(
+            (*back.steps[::-1], *path.steps),
+            centre if path.through is None else path.through,
+            confidence,
+            min(back.similarity, path.similarity),
+            to_kept,
+        )
+    return True
 
 
 def paths_to(

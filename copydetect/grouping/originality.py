@@ -109,6 +109,7 @@ class Originality:
                 -pairs.edits_away(len(images))[originals],
             ]
         )
+        signs[:, _NUMBERS["earlier"]] *= _has_equal_size(images, originals, pairs)
         weights = np.array([sign.weight for sign in SIGNS])
         return cls(signs, np.asarray(signs @ weights, np.float64))
 
@@ -163,6 +164,22 @@ def _of_files(images: pa.Table, originals: Integers, histories: pa.Table) -> Flo
     table = histories.take(pc.drop_null(rows))
     found[known] = np.array([signs_of(FileHistory(**row)) for row in table.to_pylist()])
     return found
+
+
+def _has_equal_size(
+    images: pa.Table, originals: Integers, pairs: VerifiedPairs
+) -> npt.NDArray[np.bool_]:
+    """(files,) whether other contents of a file's component have its size.
+
+    A picture that was resized has lost the comb of its JPEG. So a file that still has one is not
+    younger than pictures of other sizes.
+    """
+    sides = np.sort([pc.fill_null(images[side], 0).to_numpy() for side in ("width", "height")], 0)
+    alike = np.column_stack([pairs.components_of(len(images))[originals], *sides])
+    _, kinds = np.unique(alike, axis=0, return_inverse=True)
+    contents = originals == np.arange(len(originals))
+    counts = np.bincount(kinds[contents], minlength=len(kinds))
+    return np.asarray(counts[kinds] > 1)
 
 
 def signs_of(history: FileHistory) -> list[float]:

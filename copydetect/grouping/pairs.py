@@ -136,20 +136,19 @@ class VerifiedPairs:
 
     def _sizes(self, image_count: int) -> tuple[Integers, npt.NDArray[np.bool_]]:
         """(images,) of the component of each image, and whether all pairs of it were looked at."""
-        _, component = self._connected(image_count)
+        component = self.components_of(image_count)
         sizes = np.bincount(component)[component]
         return sizes, (sizes > 2) & (sizes <= _ALL_LOOKED_AT)
 
-    def _connected(self, image_count: int) -> tuple[int, npt.NDArray[np.int32]]:
-        """The number of components of the accepted pairs, and that of each image."""
+    def components_of(self, image_count: int) -> npt.NDArray[np.int32]:
+        """(images,) number of the component of the accepted pairs that each is in."""
         ends = (self.first[self.is_copy], self.second[self.is_copy])
         graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(image_count, image_count))
-        count, component = connected_components(graph, directed=False)
-        return count, component
+        return np.asarray(connected_components(graph, directed=False)[1], np.int32)
 
     def components(self, image_count: int) -> Iterator[Verdicts]:
         """The verdicts inside each connected component of the accepted pairs, one at a time."""
-        _, component = self._connected(image_count)
+        component = self.components_of(image_count)
         inside = np.flatnonzero(component[self.first] == component[self.second])
         inside = inside[np.argsort(component[self.first[inside]], kind="stable")]
         borders = np.flatnonzero(np.diff(component[self.first[inside]])) + 1
@@ -167,10 +166,14 @@ class VerifiedPairs:
                 verdicts.setdefault(b, {})[a] = verdict
             yield verdicts
 
+    def is_original(self, row: int, image: int) -> bool:
+        """Whether the other image of a pair was made from this one."""
+        return bool(self.first_is_original[row] == (1 if image == self.first[row] else -1))
+
     def transform(self, row: int, source: int) -> Floats:
         """(3, 3) px of image `source` of a pair → px of the other one; NaN where unknown."""
         matrix: Floats = self.transforms[row]
-        return matrix if source == self.first[row] else _inverses(matrix[None])[0]
+        return matrix if source == self.first[row] else inverse_or_unknown(matrix)
 
 
 def numbers_of(images: pa.Table, ids: pa.ChunkedArray) -> Integers:
@@ -180,6 +183,11 @@ def numbers_of(images: pa.Table, ids: pa.ChunkedArray) -> Integers:
         stranger = ids.filter(pc.is_null(numbers))[0].as_py()
         raise InputError(f"{stranger!r} is named by a match or a duplicate but is no image_id")
     return np.asarray(numbers.to_numpy(), np.int64)
+
+
+def inverse_or_unknown(matrix: Floats) -> Floats:
+    """(3, 3) the inverse, NaN where there is none."""
+    return np.asarray(_inverses(matrix[None])[0], np.float64)
 
 
 def _transforms(column: pa.ChunkedArray, as_they_are: npt.NDArray[np.bool_]) -> Floats:

@@ -59,7 +59,11 @@ class Removals:
         shared, own, _ = shared_area(path.to_kept, self.sizes.frame(image), self.sizes.frame(kept))
         if not shared >= _ALL_OF_IT * own:
             return "shows more than the kept image"
-        return self._better(image, kept) if relation != "identical" else ""
+        if relation == "identical":
+            return ""
+        if own > self._px(image) and self.pairs.is_original(path.steps[-1], image):
+            return "the kept image is an enlarged copy of it"
+        return self._better(image, kept)
 
     @cached_property
     def _refused(self) -> frozenset[tuple[int, int]]:
@@ -75,6 +79,9 @@ class Removals:
     def _may_add(self, path: Path) -> bool:
         edits = [edit for row in path.steps for edit in self.pairs.edits[row]]
         return any(edit.startswith(_ADDS) for edit in edits)
+
+    def _px(self, image: int) -> float:
+        return float(self.sizes.widths[image] * self.sizes.heights[image])
 
     def _better(self, image: int, kept: int) -> str:
         """In what a member is better than the kept image, if in anything."""

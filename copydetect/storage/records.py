@@ -177,11 +177,12 @@ def remove_recorded(folder: str, below: str) -> None:
 def remove_unfinished(folder: str) -> None:
     """Delete what a process that was ended was writing in a local folder of ours.
 
-    Nobody else may be writing there.
+    Nobody else may be writing there, but in a folder that has records of its own.
     """
     if not os.path.isdir(f"{folder}/{RECORDS}"):
         return
-    for place, _, names in os.walk(folder):
+    for place, below, names in os.walk(folder):
+        below[:] = [one for one in below if not os.path.isdir(f"{place}/{one}/{RECORDS}")]
         for name in names:
             if _UNFINISHED.fullmatch(name):
                 _remove_file(f"{place}/{name}")

@@ -1,12 +1,12 @@
-"""Two pictures that lie on each other, pixel on pixel → which of them was compressed first.
+"""Two pictures that lie on each other → which of them was compressed first.
 
 A copy of a JPEG keeps the errors of its compression, through edits of tone and colour, mirroring,
-turning and cropping: laid back onto the JPEG, its coefficients are at multiples of the JPEG's
-steps, up to what the copy's own compression has added. Those of the picture that the JPEG was made
-from are anywhere between: spread evenly, but all within half a step, for the JPEG has rounded
-them. So where the comb of one picture shows in the other it is the older one, and where it has
-rounded the other it is the younger (double quantisation of Lukáš and Fridrich, DFRWS 2003, between
-two files).
+turning, cropping and resizing: laid back onto the JPEG, its coefficients are at multiples of the
+JPEG's steps, up to what the copy's own compression has added. Those of the picture that the JPEG
+was made from are anywhere between: spread evenly, but all within half a step, for the JPEG has
+rounded them. So where the comb of one picture shows in the other it is the older one, and where it
+has rounded the other it is the younger (double quantisation of Lukáš and Fridrich, DFRWS 2003,
+between two files).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from copydetect.homographies import Matrix, inverse, outline, project
+from copydetect.homographies import Matrix, inverse
 from copydetect.images.compression import (
     BLOCK_PX,
     POSITIONS,
@@ -30,12 +29,8 @@ from copydetect.images.compression import (
 )
 from copydetect.types import Pixels
 from copydetect.verification.pair_images import Floats, PairImage
+from copydetect.verification.shared_window import SharedWindow, shared_window
 
-_WINDOW_PX = 384
-"""Side of the part that is looked at, at most."""
-_OFF_PX = 0.6
-"""By how much a transform may differ from one that moves whole pixels, in that part."""
-_LEAST_PX = 64
 _STRIDE = 5
 _DRAWN_OVER = 2.0
 """Times the usual difference: blocks that differ by more are looked at no further."""
@@ -45,8 +40,14 @@ unless those are this many times coarser; the second where the other's steps hav
 this one has, either: both may show the comb of a third, or the coarser are multiples of the finer.
 """
 _FEWEST = 150
-_SHOWS, _CLEARLY = 0.18, 0.08
-"""Mean cosine of the phase, and how much less the other one's comb shows."""
+_NEAR_ZERO = 4
+"""Of a resized picture, coefficients up to this many steps are looked at: what interpolation has
+changed of larger ones hides the comb."""
+_WEAKENED = math.log(1.25)
+_NEGLIGIBLE = 1e-6
+_SHOWS, _SHOWS_ENLARGED, _CLEARLY = 0.18, 0.25, 0.08
+"""Mean cosine of the phase, the same where the larger picture is said to be the copy, and how much
+less the other one's comb shows."""
 _ROUNDED, _HALF_A_STEP = 0.9, 0.55
 """Which share of coefficients has to be within half a step, and a little for what else was done.
 Noise on the older picture that hides its comb leaves .83 there at most."""
@@ -84,8 +85,8 @@ class _Trace:
     comb: −1…1, mean cosine of the phase of the other's coefficients by the steps of this one;
     rounded: 0…1, the share that these steps round to the values that this one has, 0 where there
     are too few; spread: the median difference beside that of rounding, which is 1; step: the usual
-    one; same_tone: whether the grey levels of both are the same; shares_blocks: whether the blocks
-    of both are in the same places; known: whether the steps are those of the file.
+    one; same_tone: whether the grey levels of both are the same; known: whether the steps are those
+    of the file; window: where it was looked for.
     """
 
     comb: float
@@ -93,66 +94,45 @@ class _Trace:
     spread: float
     step: float
     same_tone: bool
-    shares_blocks: bool
     known: bool
+    window: SharedWindow
 
     def shows_beside(self, other: _Trace) -> bool:
         """Whether this one is the older: the other one is nearer to it than its steps would have
         left it."""
-        if self.rounded < _NEAR or (self.shares_blocks and not self._can_be_told_from(other)):
+        shares_blocks = self.window.shares_blocks
+        if self.rounded < _NEAR or (shares_blocks and not self._can_be_told_from(other)):
             return False
-        clearly = self.comb >= max(_SHOWS, other.comb + _CLEARLY)
-        closer = self.spread <= min(_CLOSER, other.spread - _MUCH_CLOSER)
+        least = _SHOWS_ENLARGED if self._is_smaller else _SHOWS
+        clearly = self.comb >= max(least, other.comb + _CLEARLY)
+        closer = self.window.whole and self.spread <= min(_CLOSER, other.spread - _MUCH_CLOSER)
         return clearly or (closer and self.comb >= _SOME_COMB)
 
     def rounds_beside(self, other: _Trace) -> bool:
         """Whether this one is the younger; or the coarser of two copies of a third, from which the
-        finer one hardly differs."""
+        finer one hardly differs, unless that is smaller."""
+        if self.window.scale < 1:
+            return False
         without_comb = self.same_tone and self.comb < _NO_COMB
         most = self.rounded - _CLEARLY
         return without_comb and self.rounded >= _ROUNDED and other.rounded <= most
 
+    @property
+    def _is_smaller(self) -> bool:
+        """Whether the other one has more px for what both show."""
+        return self.window.scale > 1
+
     def _can_be_told_from(self, other: _Trace) -> bool:
         """Whether this comb cannot be that of the other one, in blocks that both share."""
         finer = _MUCH_FINER if other.spread < _CLOSER else _FINER
-        return self.known and other.known and self.step >= finer * other.step
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A part of one picture that begins with a block, and where it lies in another one.
-
-    left, top, width, height: in px of the first; linear, offset: (2, 2) and (2,), px of the part →
-    px of the second, whole ones.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    linear: npt.NDArray[np.float64]
-    offset: npt.NDArray[np.float64]
-
-    @property
-    def shares_blocks(self) -> bool:
-        """Whether the blocks of both are in the same places."""
-        ends = np.array([[0, 0], [BLOCK_PX - 1, BLOCK_PX - 1]]) @ self.linear.T + self.offset
-        return not (ends.min(axis=0) % BLOCK_PX).any()
-
-    def of_first(self, pixels: Pixels) -> Pixels:
-        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
-
-    def of_second(self, pixels: Pixels) -> Pixels:
-        """The second picture as it lies on the part."""
-        moves = np.column_stack([self.linear, self.offset])
-        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        size = (self.width, self.height)
-        return np.asarray(cv2.warpAffine(pixels, moves, size, flags=flags), np.uint8)
+        if not other.known:
+            finer = 1.0
+        return self.known and self.step >= finer * other.step
 
 
 def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None:
-    """The first picture's compression in the second; None where they don't lie pixel on pixel."""
-    window = _window(matrix, first.pixels, second.pixels)
+    """The first picture's compression in the second; None where they don't lie on each other."""
+    window = shared_window(matrix, first.pixels, second.pixels)
     if window is None:
         return None
     grey = _luma(window.of_first(first.pixels))
@@ -167,53 +147,48 @@ def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None
     for number, step in enumerate(steps):
         if step > 1:
             counted = usual & on_the_comb(ours[:, number], step)
-            phases.append((theirs[counted, number] - ours[counted, number]) / step)
+            found = _phases(ours[counted, number] / step, theirs[counted, number] / step, window)
+            phases.append(found)
     every = np.concatenate(phases) if phases else np.zeros(0, np.float32)
-    told = (float(np.median(steps)), same_tone, window.shares_blocks, bool(first.luma_table))
+    told = (float(np.median(steps)), same_tone, bool(first.luma_table), window)
     if len(every) < _FEWEST:
         # Without any steps nothing was rounded; of a few coefficients nothing is known.
-        return _Trace(0.0, 0.0, 0.0 if phases else math.inf, *told)
+        return None if phases else _Trace(0.0, 0.0, math.inf, *told)
     comb = float(np.cos(2 * np.pi * every).mean())
     rounded = float((np.abs(every) <= _HALF_A_STEP).mean())
     return _Trace(comb, rounded, 4 * float(np.median(np.abs(every))), *told)
 
 
+def _phases(ours: Floats, theirs: Floats, window: SharedWindow) -> Floats:
+    """By how much the coefficients of two pictures differ; all in steps of the first one.
+
+    Of a resized picture interpolation has weakened each coefficient by a factor of its own.
+    """
+    if window.whole:
+        return theirs - ours
+    small = np.abs(ours) < _NEAR_ZERO
+    ours, theirs = ours[small], theirs[small]
+    factor = np.float32(1)
+    for _ in range(2):
+        away = np.abs(ours - factor * theirs)
+        near = away <= _DRAWN_OVER * np.median(away) + _NEGLIGIBLE if len(away) else away > 0
+        weight = float(np.square(theirs[near]).sum())
+        factor = np.float32(np.vdot(ours[near], theirs[near]) / max(weight, _NEGLIGIBLE))
+    return factor * theirs - ours if abs(math.log(max(factor, 1e-3))) < _WEAKENED else ours[:0]
+
+
 def _steps(image: PairImage, found: Floats, shares_blocks: bool) -> Sequence[int]:
     """By how much the coefficients of `coefficients` were rounded at each of `POSITIONS`: what the
-    file says. Where it says nothing, or that nothing was, the pixels may show a former JPEG; this
-    is not told from the other picture in blocks that both share."""
-    steps = own_steps(image.luma_table)
-    if max(steps) > 1 or (image.luma_table and shares_blocks):
-        return steps
-    return [coarsest_step(found[:, number]) for number in range(len(POSITIONS))]
+    file says, or what the pixels show of a coarser JPEG before it; this is not told from the other
+    picture in blocks that both share."""
+    own = own_steps(image.luma_table)
+    if shares_blocks and image.luma_table:
+        return own
+    shown = [coarsest_step(found[:, number]) for number in range(len(POSITIONS))]
+    return [max(pair) for pair in zip(own, shown, strict=True)]
 
 
-def _window(matrix: Matrix, first: Pixels, second: Pixels) -> _Window | None:
-    """The middle of what both share; None where pixels don't lie on pixels."""
-    linear = np.rint(matrix[:2, :2])
-    if abs(round(float(np.linalg.det(linear)))) != 1:
-        return None
-    height, width = first.shape[:2]
-    middle = np.array([[width / 2, height / 2]])
-    offset = np.rint(project(matrix, middle)[0] - linear @ middle[0])
-    whole = np.eye(3)
-    whole[:2, :2], whole[:2, 2] = linear, offset
-    shared = project(inverse(whole), outline(second.shape[1], second.shape[0])) + 0.5
-    low = np.maximum(np.rint(shared.min(axis=0)), 0)
-    high = np.minimum(np.rint(shared.max(axis=0)), [width, height])
-    low += np.maximum(high - low - _WINDOW_PX, 0) // 2
-    low = -(-low // BLOCK_PX) * BLOCK_PX
-    size = np.minimum(high - low, _WINDOW_PX) // BLOCK_PX * BLOCK_PX
-    if size.min() < _LEAST_PX:
-        return None
-    corners = low + np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size
-    if np.abs(project(matrix, corners) - project(whole, corners)).max() > _OFF_PX:
-        return None
-    (left, top), (across, down) = low.astype(int).tolist(), size.astype(int).tolist()
-    return _Window(left, top, across, down, linear, linear @ low + offset)
-
-
-def _foretold(colours: Pixels, grey: Floats) -> Floats:
+def _foretold(colours: Floats, grey: Floats) -> Floats:
     """The grey levels that one picture should have by the colours of the other: a linear mixture
     of them, then a curve. Places that differ too much to be foretold do not count."""
     some = np.s_[::_STRIDE, ::_STRIDE]
@@ -227,7 +202,7 @@ def _foretold(colours: Pixels, grey: Floats) -> Floats:
         away = np.abs(np.polynomial.polynomial.polyval(laid, curve) - meant)
         kept = away <= _DRAWN_OVER * float(np.median(away)) + 1
     weights[3] -= 128
-    mixed = np.asarray(cv2.transform(colours.astype(np.float32), weights[None] / 128), np.float32)
+    mixed = np.asarray(cv2.transform(colours, weights[None] / 128), np.float32)
     constant, *rising = curve.astype(np.float32).tolist()
     foretold = np.full(mixed.shape[:2], np.float32(constant))
     power = np.ones_like(foretold)
@@ -243,7 +218,7 @@ def _block_means(values: Floats) -> Floats:
     return np.asarray(blocks.mean(axis=(1, 3)).ravel(), np.float32)
 
 
-def _luma(pixels: Pixels) -> Floats:
+def _luma(pixels: Pixels | Floats) -> Floats:
     """(h, w) grey levels, not rounded: the luminance that a JPEG has stored."""
     grey = cv2.transform(pixels.astype(np.float32), _LUMA)
     return np.asarray(grey, np.float32).reshape(pixels.shape[:2])

@@ -4,7 +4,8 @@ A crop is a copy of the whole: there its surroundings go on beyond what is share
 another one comes from outside of it: it breaks off where it was pasted. What was drawn over a
 picture has edges of its own. What is softer, clipped, grey or enlarged was made from what is not.
 Each sign speaks for one side; where they contradict each other the direction stays unknown. One
-needs no other beside it: the traces of one picture's compression in the other.
+needs no other beside it, unless the sizes contradict it: the traces of one picture's compression in
+the other.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ def signs_of(
 
 def direction_of(signs: Signs) -> Direction:
     """Which of the two was made from the other, or unknown."""
+    if signs.compressed * signs.resized < 0:
+        return "unknown"
     if signs.compressed:
         return "query_is_copy" if signs.compressed > 0 else "reference_is_copy"
     votes = (

@@ -9,7 +9,7 @@ from argparse import Namespace
 from copydetect.options import EngineOptions
 from copydetect.quiet_imports import quiet_imports
 
-from ..arguments import CommandParser, run_command, whole_number
+from ..arguments import TRUST_MODEL, CommandParser, run_command, share, whole_number
 
 _ACTIONS = {
     "show": "print what it holds",
@@ -17,7 +17,10 @@ _ACTIONS = {
     "decisions": "print the decisions of people on pairs, as CSV",
     "compact": "merge the small files of many nights, and write the indexes again",
     "rebuild": "like compact, but also train the indexes again: for a catalogue that has grown "
-    "several times over",
+    "several times over, or where an upgrade was begun",
+    "upgrade": "begin to go over to another descriptor --model: what comes gets its descriptors as "
+    "well; `rebuild` describes the rest, while nights go on, and ends the upgrade. The catalogue's "
+    "own model gives it up",
     "rollback": "go back to the night before",
     "prune": "remove nights older than the last --keep, and files that only they use",
 }
@@ -38,8 +41,29 @@ def main(argv: list[str]) -> int:
         metavar="D",
         help="also keep nights that are at most this many days old",
     )
+    _add_model(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return run_command(parser, argv, _catalog)
+
+
+def _add_model(parser: CommandParser) -> None:
+    """The options of upgrade and rebuild."""
+    parser.add_argument("--model", help="upgrade: name or path of the other descriptor model")
+    parser.add_argument(
+        "--background",
+        default="",
+        help="upgrade: descriptors of unrelated pictures to normalise against (the model's own)",
+    )
+    parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
+    parser.add_argument("--device", default="cpu", help="what computes descriptors (cpu)")
+    parser.add_argument(
+        "--max_failed_fraction",
+        type=share,
+        default=0.1,
+        metavar="SHARE",
+        help="rebuild: share of the images that an upgrade may leave without descriptors, as their "
+        "files are gone (0.1)",
+    )
 
 
 def _days(text: str) -> float:

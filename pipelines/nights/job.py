@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from copydetect.catalog.decisions import DECISIONS
-from copydetect.catalog.generations import Era, Generation
+from copydetect.catalog.generations import Era, Generation, Upgrade
 from copydetect.catalog.loading import era_options
 from copydetect.catalog.pointer import load_generation, refuse_unswappable
 from copydetect.errors import InputError, OptionError
@@ -21,11 +21,16 @@ from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage, RecordedStorage
-from copydetect.transforms.refs_to_descriptions import DescriberSetup
 
 from ..engine import Engine, engine_of
-from ..job import describer_setup, models_of
-from ..outputs import check_writable, output_folder, refuse_foreign, refuse_input_in_output
+from ..outputs import (
+    check_writable,
+    output_folder,
+    refuse_foreign,
+    refuse_input_in_output,
+    with_whole_paths,
+)
+from .models import NightModels
 
 _OF_THE_NIGHT = (
     "exclude",
@@ -68,15 +73,19 @@ class NightJob:
     request: NightRequest
     options: RunOptions
     settings: Settings
-    setup: DescriberSetup
-    models: dict[str, str]
+    models: NightModels
     engine: Engine
     storage: RecordedStorage
 
     def era(self, number: int) -> Era:
         """What is frozen with the options of this night."""
-        settings = json.loads(json.dumps(self.settings.for_manifest()))
-        return Era(number, frozen_options(self.options), settings, self.models)
+        return era_of(number, self.options, self.settings, self.models.identities)
+
+
+def era_of(number: int, options: RunOptions, settings: Settings, models: dict[str, str]) -> Era:
+    """The era of these options; settings: the same, resolved."""
+    resolved = json.loads(json.dumps(settings.for_manifest()))
+    return Era(number, frozen_options(options), resolved, models)
 
 
 def frozen_options(options: RunOptions) -> dict[str, Any]:
@@ -87,20 +96,28 @@ def frozen_options(options: RunOptions) -> dict[str, Any]:
 
 
 def options_in_era(
-    options: RunOptions, era: Era, catalog: str, named: Collection[str] = ()
+    options: RunOptions,
+    era: Era,
+    catalog: str,
+    named: Collection[str] = (),
+    upgrade: Upgrade | None = None,
 ) -> RunOptions:
     """The options of a night in a catalogue that has its own; OptionError where they differ.
 
     An option that has its default, and is not among those that were `named`, is that of the
-    catalogue.
+    catalogue. upgrade: that was begun; its options are right, too.
     """
     default = frozen_options(RunOptions())
     for name, value in frozen_options(options).items():
         meant = name in named or value != default[name]
-        if meant and value != era.options.get(name, value):
+        also = upgrade.era.options.get(name) if upgrade else None
+        if meant and value not in (era.options.get(name, value), also):
+            instead = "make a new catalogue"
+            if name == "model":
+                instead = f"begin with `copydetect catalog upgrade {catalog} --model {value}`"
             raise OptionError(
                 f"the catalogue {catalog} was made with {name}={era.options[name]!r}, not "
-                f"{value!r}: leave the option out, or make a new catalogue"
+                f"{value!r}: leave the option out, or {instead}"
             )
     return era_options(era, options)
 
@@ -120,6 +137,7 @@ def checked_night(
     """
     catalog = output_folder(catalog)
     refuse_unswappable(catalog)
+    options = with_whole_paths(options)
     # What it says of buckets counts from here on.
     engine = engine_of(engine_options)
     storage = RecordedStorage(catalog)
@@ -130,21 +148,34 @@ def checked_night(
         if given is None:
             raise InputError(f"{catalog} holds no catalogue: give --input to begin one")
     else:
-        options = options_in_era(options, generation.era, catalog, named)
+        options = _options_tonight(options, generation, catalog, request, named)
     settings = Settings.of(options, "dedup", BeamStorage())
-    setup = describer_setup(settings, options)
     sources = None
     if given is not None:
         specs = _checked_specs(storage, catalog, given, generation is None)
         if specs:
             sources = find_sources(storage, specs, options.exclude)
             refuse_input_in_output(sources, catalog)
-    models = models_of(setup)
-    job = NightJob(catalog, sources, request, options, settings, setup, models, engine, storage)
+    models = NightModels.of(settings, options, generation, request.upkeep == "rebuild")
+    job = NightJob(catalog, sources, request, options, settings, models, engine, storage)
     if generation is not None:
         _refuse_other_era(job, generation)
     engine.fork()
     return job
+
+
+def _options_tonight(
+    options: RunOptions,
+    generation: Generation,
+    catalog: str,
+    request: NightRequest,
+    named: Collection[str],
+) -> RunOptions:
+    """The options of the era that a night is in, or that it begins."""
+    upgrade = generation.upgrade
+    if upgrade is not None and request.upkeep == "rebuild":
+        return era_options(upgrade.era, options)
+    return options_in_era(options, generation.era, catalog, named, upgrade)
 
 
 def _checked_specs(
@@ -172,7 +203,9 @@ def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:
 
 def _refuse_other_era(job: NightJob, generation: Generation) -> None:
     """InputError where what is installed would not work as the catalogue's era does."""
-    era, now = generation.era, job.era(generation.era.number)
+    upgrade = generation.upgrade if job.request.upkeep == "rebuild" else None
+    era = upgrade.era if upgrade else generation.era
+    now = job.era(era.number)
     for name, before, after in (
         *((f"model of {key}", value, now.models.get(key)) for key, value in era.models.items()),
         *((key, value, now.settings.get(key)) for key, value in era.settings.items()),
@@ -180,5 +213,6 @@ def _refuse_other_era(job: NightJob, generation: Generation) -> None:
         if before != after:
             raise InputError(
                 f"the catalogue {job.catalog} was made with {name} {before!r}, but here it is "
-                f"{after!r}: use what it was made with, or make a new catalogue"
+                f"{after!r}: use what it was made with, or make a new catalogue. `copydetect "
+                f"catalog upgrade {job.catalog}` goes over to another descriptor model"
             )

@@ -32,14 +32,17 @@ from copydetect.catalog.generations import (
     MANIFEST,
     CatalogPart,
     Generation,
+    Upgrade,
     generation_name,
     read_part_table,
     refuse_damaged,
 )
-from copydetect.catalog.packing import GenerationWriter, gap, pack_night, rewritten
+from copydetect.catalog.packing import BESIDE, GenerationWriter, gap, pack_night, rewritten
 from copydetect.catalog.pointer import CatalogLease, Pointer, leased, load_generation, move_pointer
+from copydetect.catalog.upgrades import upgraded_parts
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure
 
 from .. import stages
@@ -56,6 +59,7 @@ _LISTING, _DESCRIBED = "listing", "described.json"
 _SCRATCH = (
     _LISTING,
     "described",
+    "described-beside",
     ORDERED,
     "search",
     "candidates",
@@ -187,6 +191,8 @@ class _Tonight:
         self._refuse_too_many(len(failed), sum(file.status != "unused" for file in added.values()))
         files = {**self._old_files(), **added}
         old = self._old_parts(files)
+        if self._upgrade_ends:
+            old = upgraded_parts(self.writer, old, self._upgrade_ends)
         if self.job.request.upkeep:
             old = merged_parts(self.writer, old)
         everything = (*old, *parts)
@@ -208,18 +214,28 @@ class _Tonight:
     def _generation(self, parts: tuple[CatalogPart, ...]) -> Generation:
         known = self.high or Pointer(0, "", "", 0, 0, 0, 0, 0)
         era = self.before.era if self.before else self.job.era(1)
-        if self.job.request.upkeep == "rebuild":
+        if self._upgrade_ends:
+            era = self._upgrade_ends.era
+        elif self.job.request.upkeep == "rebuild":
             era = replace(era, number=era.number + 1)
+        under_way = self.before.upgrade if self.before else None
         return Generation(
             number=self.number,
             parent=self.before.number if self.before else 0,
-            created=_now_after(self.before),
+            created=now_after(self.before),
             era=era,
             numbers=parts[-1].start + parts[-1].rows,
             group_ids=known.group_ids,
             events=known.events,
             parts=parts,
+            upgrade=None if self._upgrade_ends else under_way,
         )
+
+    @property
+    def _upgrade_ends(self) -> Upgrade | None:
+        """The upgrade to another model that ends tonight."""
+        rebuilds = self.job.request.upkeep == "rebuild"
+        return self.before.upgrade if self.before and rebuilds else None
 
     def _refuse_other_night(self) -> None:
         """Remove what another night has left in the folder."""
@@ -236,7 +252,16 @@ class _Tonight:
         """Describe new contents; the files of each table, by the parts of the night."""
         if not self.plan.new:
             return {}
-        place = replace(self.place, folder=runs.join(self.folder, "described"))
+        models = self.job.models
+        described = self._described_with(models.setup, "described")
+        if models.beside:
+            beside = self._described_with(models.beside, "described-beside")
+            described[BESIDE] = beside["descriptors"]
+        return described
+
+    def _described_with(self, setup: DescriberSetup, name: str) -> dict[str, list[str]]:
+        """name: of the folder for this."""
+        place = replace(self.place, folder=runs.join(self.folder, name))
         listed = [
             ListedImage(key_of(f.number), "image", f.uri, f.member, f.sha256, f.bytes)
             for f in self.plan.new
@@ -244,7 +269,7 @@ class _Tonight:
         uri = runs.join(place.folder, f"{_LISTING}.parquet")
         tables.write_rows(self.job.storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), self.plan.digest(), (uri,))
-        described = place.run(stages.describe(place, listing, self.job.setup))
+        described = place.run(stages.describe(place, listing, setup))
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
         return {name: list(uris) for name, uris in described.tables.items()}
@@ -323,7 +348,7 @@ class _Tonight:
         return read_part_table(self.job.storage, self.job.catalog, parts, name, schema)
 
 
-def _now_after(before: Generation | None) -> str:
+def now_after(before: Generation | None) -> str:
     """The time, never before that of an earlier generation: a clock may run backwards."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return max(now, before.created) if before else now

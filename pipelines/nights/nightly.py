@@ -22,6 +22,7 @@ from .job import NightJob, NightRequest, checked_night
 from .night import Night, run_night
 from .output import check_output, write_night
 from .results import entries_of
+from .upgrading import forgetting
 from .uploads import ask_about
 
 _SHOWN = 3
@@ -45,7 +46,8 @@ def run_nightly(
         output = output_folder(output)
         check_output(output, output_folder(catalog), options.overwrite)
     job = checked_night(catalog, given, request, options, engine, named)
-    night = run_night(job)
+    with forgetting(job.catalog, request.forget):
+        night = run_night(job)
     if output is not None:
         write_night(job.catalog, night.generation, output)
     if night.committed:

@@ -126,7 +126,7 @@ class NightSearch:
         if not self.sides.queries.descriptors:
             return []
         options = settings.descriptor_search(symmetric=True)
-        model = self.job.models["descriptor"]
+        model = self.job.models.identities["descriptor"]
         if self.is_whole:
             self._keep_partition("descriptors")
             index = settings.descriptor_index

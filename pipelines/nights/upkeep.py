@@ -12,13 +12,14 @@ from copydetect.api import open_catalog
 from copydetect.catalog.pointer import leased
 from copydetect.catalog.pruning import prune as prune_generations
 from copydetect.catalog.pruning import roll_back
-from copydetect.errors import RunError
+from copydetect.errors import OptionError, RunError
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.storage.remote import RecordedStorage
 
 from ..outputs import output_folder
 from .job import NightRequest
 from .nightly import run_nightly
+from .upgrading import begin_upgrade, describe_rest, end_upgrade, refuse_too_few
 
 
 def show(arguments: Namespace) -> dict[str, Any]:
@@ -57,9 +58,36 @@ def compact(arguments: Namespace) -> dict[str, Any]:
     return _upkeep(arguments, "compact")
 
 
+def upgrade(arguments: Namespace) -> dict[str, Any]:
+    """Begin to go over to another descriptor model."""
+    if not arguments.model:
+        raise OptionError("give --model, the descriptor model to go over to")
+    folder = _existing(arguments)
+    options = _options(arguments).changed(model=arguments.model, background=arguments.background)
+    begun = begin_upgrade(folder, options)
+    if begun.upgrade is None:
+        end_upgrade(folder)
+    return show(arguments)
+
+
 def rebuild(arguments: Namespace) -> dict[str, Any]:
-    """The same, with partitions that are trained anew: another era."""
-    return _upkeep(arguments, "rebuild")
+    """The same, with partitions that are trained anew: another era. Where another descriptor model
+    was begun with, all that has none of its descriptors gets them first."""
+    folder, options = _existing(arguments), _options(arguments)
+    left = describe_rest(folder, options, EngineOptions())
+    contents = open_catalog(folder).generation.counts.get("contents", 0)
+    refuse_too_few(left, contents, options.max_failed_fraction)
+    told = _upkeep(arguments, "rebuild")
+    end_upgrade(folder)
+    return told
+
+
+def _options(arguments: Namespace) -> RunOptions:
+    return RunOptions(
+        trust_model=arguments.trust_model,
+        device=arguments.device,
+        max_failed_fraction=arguments.max_failed_fraction,
+    )
 
 
 def _upkeep(arguments: Namespace, what: Literal["compact", "rebuild"]) -> dict[str, Any]:
@@ -69,7 +97,7 @@ def _upkeep(arguments: Namespace, what: Literal["compact", "rebuild"]) -> dict[s
         None,
         None,
         NightRequest(upkeep=what),
-        RunOptions(),
+        _options(arguments),
         EngineOptions(),
         arguments.keep,
     )
@@ -95,6 +123,8 @@ def in_words(told: dict[str, Any]) -> str:
 def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

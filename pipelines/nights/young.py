@@ -92,7 +92,7 @@ class OrderedSearch:
     def _neighbors(self) -> list[str]:
         if not self.order.side.descriptors:
             return []
-        settings, model = self.job.settings, self.job.models["descriptor"]
+        settings, model = self.job.settings, self.job.models.identities["descriptor"]
         index, options = settings.descriptor_index, settings.descriptor_search(symmetric=True)
         return self.place.run(
             stages.search_descriptors(self.place, self.sides, index, options, model)
