@@ -17,6 +17,7 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
+from copydetect.transforms.on_one_worker import OnOneWorker
 from copydetect.transforms.run_in_processes import CPU_TIME
 from copydetect.transforms.waiting import WaitThen
 
@@ -35,7 +36,8 @@ class Stage(Generic[Made]):
     build: from one element, None, which is there when the stage may begin, to whatever is there
     when it is done, None among it (see `transforms.waiting`); made: what it makes, such as the
     names of files, which are there once it is done; progress: how far it is; in_threads: whether
-    its work stays in this process, as on a device that processes cannot share.
+    its work stays in this process, as on a device that processes cannot share; alone: whether one
+    worker does all of it, since so little gains nothing by being spread.
     """
 
     name: str
@@ -43,14 +45,15 @@ class Stage(Generic[Made]):
     made: Made
     progress: Progress
     in_threads: bool = False
+    alone: bool = False
 
 
 def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
     """Add stages to a pipeline, one after the other."""
     start: PCollection[None] = pipeline | "start" >> beam.Create([None])
     for stage in stages:
-        done = start | stage.name >> _Steps(stage.build)
-        start = done | f"after {stage.name}" >> _Barrier(stage.name)
+        done = start | stage.name >> _Steps(stage)
+        start = done | f"after {stage.name}" >> _Barrier(stage)
 
 
 def stage_seconds(
@@ -93,25 +96,26 @@ def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:
 class _Steps(beam.PTransform[Any, Any]):
     """The steps of one stage, under its name."""
 
-    def __init__(self, build: Callable[[PCollection[None]], PCollection[Any]]) -> None:
+    def __init__(self, stage: Stage[Any]) -> None:
         super().__init__()
-        self._build = build
+        self._stage = stage
 
     def expand(self, start: PCollection[None]) -> PCollection[Any]:
-        return self._build(start)
+        build = self._stage.build
+        return start | beam.ParDo(OnOneWorker(build)) if self._stage.alone else build(start)
 
 
 class _Barrier(beam.PTransform[Any, Any]):
     """The elements of a stage → one element, once all are there; notes the time."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, stage: Stage[Any]) -> None:
         super().__init__()
-        self._name = name
+        self._stage = stage
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
-        start: PCollection[None] = (
-            done | "Done" >> WaitThen(list) | "Note" >> beam.ParDo(_NoteTime(self._name))
-        )
+        if not self._stage.alone:
+            done = done | "Done" >> WaitThen(list)
+        start: PCollection[None] = done | "Note" >> beam.ParDo(_NoteTime(self._stage.name))
         return start
 
 

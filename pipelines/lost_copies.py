@@ -27,7 +27,7 @@ from copydetect.search.recall_job import RecallJob
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.run_in_processes import RunInProcesses
-from copydetect.transforms.waiting import WaitThen
+from copydetect.transforms.waiting import Then
 from copydetect.types import Candidate
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
@@ -63,7 +63,7 @@ def judging_lost(
     processes = place.processes(len(candidates))
     judging = RunInProcesses(judge, processes)
     verify = CandidatesToMatches(place.storage, sides, alone, folder, processes)
-    nearest = WaitThen(_nearest, sides, recall)
+    nearest = Then(_nearest, sides, recall)
 
     def build(start: PCollection[Any]) -> PCollection[Any]:
         verified: PCollection[Any] = (

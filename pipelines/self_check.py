@@ -46,7 +46,7 @@ from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
 from copydetect.transforms.images_to_refs import PiecesToRefs
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
-from copydetect.transforms.waiting import WaitThen
+from copydetect.transforms.waiting import Then, WaitThen
 from copydetect.verification.calibration import (
     IDENTITY,
     Calibration,
@@ -213,7 +213,8 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
         numbers={image.image_id: number for number, image in sample.items()},
         pile=run.pile,
     )
-    chain: list[Stage[Any]] = [_edit(place, jobs), described, *searches, proposed, verified]
+    light = place.together([*searches, proposed], sides)
+    chain: list[Stage[Any]] = [_edit(place, jobs), described, *light, verified]
     chain += [_prove(run, pairs, name) for name in (KNOWN, THROUGH)]
     engine.run_stages("search", chain)
     return pairs.evidence(run.digest, sketch)
@@ -277,7 +278,7 @@ def _describe(place: Workplace, setup: DescriberSetup, copies: int) -> Stage[Rol
     """List and describe the copies, once they are there."""
     parts = part_count(max(copies, 1))
     storage, folder, processes = place.storage, place.folder, place.started
-    find = WaitThen(_pieces, storage, runs.join(folder, _EDITED))
+    find = Then(_pieces, storage, runs.join(folder, _EDITED))
     listing = PiecesToRefs(storage, "query", runs.join(folder, "listing"), processes)
     describe = RefsToDescriptions(storage, setup, "query", folder, parts, range(parts), processes)
 
@@ -302,7 +303,7 @@ def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
     both, folder = Sides(run.references, run.references), runs.join(pairs.folder, name)
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
-    plan = WaitThen(pairs_to_prove, pairs, name)
+    plan = Then(pairs_to_prove, pairs, name)
     return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))
 
 

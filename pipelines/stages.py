@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import Proposals
@@ -36,15 +37,16 @@ from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.copies_to_histories import CopiesToHistories
 from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
-from copydetect.transforms.images_to_refs import ImagesToRefs, listing_uri
+from copydetect.transforms.images_to_refs import ImagesToRefs, PiecesToRefs, listing_uri
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
+from copydetect.transforms.on_one_worker import InTurn
 from copydetect.transforms.refs_to_descriptions import (
     DescriberSetup,
     RefsToDescriptions,
 )
-from copydetect.transforms.waiting import Elements, WaitThen
+from copydetect.transforms.waiting import Elements, Then
 from copydetect.types import ImageRef, Role
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.workers.processes import Processes
@@ -59,6 +61,12 @@ PARTS_WORTH_PROCESSES = 64
 copydetect.verification.match_parts"`), and then loads its models, so processes are started only for
 work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
+
+_FEW_PARTS = 128
+"""Parts of a collection of about 2,000 images: one worker searches it in some 10 s, and two of
+Flink's take as many to exchange what they find, dozens of times."""
+_LISTED_HERE, _BYTES_LISTED_HERE = 2048, 1 << 30
+"""Files, and their bytes, that are hashed sooner than an engine begins a job."""
 
 Made = TypeVar("Made")
 
@@ -136,6 +144,15 @@ class Workplace(RunFolder):
             return self.processes(parts)
         return Processes(of_worker=True)
 
+    def is_small(self, sides: Sides) -> bool:
+        """Whether an engine would take longer to spread the search of so few images over workers
+        than one of them takes for it."""
+        return not self.engine.is_local and max(side.parts for side in sides) <= _FEW_PARTS
+
+    def together(self, stages: Sequence[Stage[Any]], sides: Sides) -> list[Stage[Any]]:
+        """Stages of little work, which one worker does where there are few images."""
+        return [replace(stage, alone=self.is_small(sides)) for stage in stages]
+
     def files(self, *folder: str) -> list[str]:
         """The files of a folder, in the order of their parts."""
         uris = (file.uri for file in self.storage.files_under(runs.join(*folder)))
@@ -149,11 +166,27 @@ def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
 
 
 def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
-    """List inputs and hash their images, in one job; InputError where one has none."""
+    """List inputs and hash their images, in one job, or here where an engine would only take
+    longer; InputError where one has none."""
     found = [_list(place, sources, role) for role, sources in inputs.items()]
-    place.engine.run_stages("list", found)
+    if not place.engine.is_local and _are_few(list(inputs.values())):
+        for (role, sources), stage in zip(inputs.items(), found, strict=True):
+            lister = PiecesToRefs(place.storage, role, place.folder)
+            pieces = InTurn(enumerate(sources.pieces))
+            place.engine.run_here(stage, partial(operator.or_, pieces, lister))
+    else:
+        place.engine.run_stages("list", found)
     listed = zip(inputs.items(), found, strict=True)
     return [_listing(place, sources, role, stage.made) for (role, sources), stage in listed]
+
+
+def _are_few(inputs: Sequence[Sources]) -> bool:
+    pieces = (piece for sources in inputs for piece in sources.pieces)
+    return (
+        all(piece.kind == "files" for piece in pieces)
+        and sum(sources.file_count for sources in inputs) <= _LISTED_HERE
+        and sum(sources.bytes for sources in inputs) <= _BYTES_LISTED_HERE
+    )
 
 
 def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
@@ -288,7 +321,7 @@ def verify(
     )
     processes = place.decoding(len(work))
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
-    wanted = WaitThen(_unfinished, place.storage, work, uris, failures)
+    wanted = Then(_unfinished, place.storage, work, uris, failures)
     total = partial(place.rows, candidates)
     return Stage(
         "verify",

@@ -33,16 +33,16 @@ def search_and_verify(
 ) -> Manifest:
     """Describe what is listed, search, verify and group; the manifest that names all tables.
 
-    On this machine all of it is one job, but where planted copies are to set the threshold first:
-    then what comes before them is one, and what comes after. So it is on an engine in any case: the
-    graph of a longer job is too deep for the stack with which Flink's servers start.
+    All of it is one job, but where planted copies are to set the threshold first: then what comes
+    before them is one, and what comes after. So it is for a large collection on an engine in any
+    case: the graph of a longer job is too deep for the stack with which Flink's servers start.
     """
     run, settings = place.engine.run_stages, job.settings
     search = _Search.of(job, place, listings)
     before, verifying = search.stages, settings.verification
     check = None
     planted = settings.check and may_be_checked(listings[-1].images)
-    searched_first = planted or not place.engine.is_local
+    searched_first = planted or not (place.engine.is_local or place.is_small(search.sides))
     if searched_first:
         run("search", before)
         before = []
@@ -53,7 +53,8 @@ def search_and_verify(
     lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
     uris = _tables(place, search, matches.made)
     grouped = _group(place, search.sides, settings, verifying)
-    run("verify" if searched_first else "search and verify", [*before, matches, *lost, *grouped])
+    last = place.together([*lost, *grouped], search.sides)
+    run("verify" if searched_first else "search and verify", [*before, matches, *last])
     for stage in grouped:
         uris |= stage.made.tables()
     if settings.check and not planted:
@@ -97,7 +98,8 @@ class _Search:
         searches, proposals = searching(place, settings, job.models, sides)
         candidates = stages.propose(place, proposals, settings.candidates, DensityOptions())
         recalls = recall_jobs(place, settings, sides)
-        chain = [*describing, *searches, *measuring(place, recalls), candidates]
+        light = [*searches, *measuring(place, recalls), candidates]
+        chain = [*describing, *place.together(light, sides)]
         return cls(chain, described, sides, proposals, recalls, candidates.made)
 
 

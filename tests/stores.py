@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 from unittest import mock
 
 import pytest
@@ -69,11 +71,20 @@ def google(refuse: Refuse = _never) -> Iterator[Bucket]:
         mock.patch.dict(os.environ),
         _numbered_batches(),
         wrapper.FakeGCSServer() as service,
+        _heard(service._process.stderr),
         counted(service.url.removeprefix("http://"), refuse) as counts,
     ):
         os.environ["STORAGE_EMULATOR_HOST"] = counts.url
         storage.Client.create_anonymous_client().create_bucket(BUCKET)
         yield Bucket(f"gs://{BUCKET}", counts)
+
+
+@contextmanager
+def _heard(log: BinaryIO) -> Iterator[None]:
+    """Reads what a server writes of each request into a pipe, which holds some hundreds: after
+    these it would wait for a reader, and answer nobody."""
+    threading.Thread(target=deque, args=(log, 0), daemon=True).start()
+    yield
 
 
 @contextmanager

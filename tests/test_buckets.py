@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,13 @@ from copydetect.inputs.sources import read_source
 from copydetect.models import MODELS
 from copydetect.options import EngineOptions
 from copydetect.pipelines.benchmarks.counting_proxy import kind_of
-from copydetect.pipelines.commands import dedup
+from copydetect.pipelines.commands import dedup, match
 from copydetect.pipelines.engine import engine_of
 from copydetect.runs import Manifest
 from copydetect.storage.clients import share_s3_clients
 from copydetect.storage.remote import BeamStorage
 from tests import stores
-from tests.conftest import BROKEN, TWIN, Planted, dedup_run
+from tests.conftest import BROKEN, TWIN, Planted, Run, dedup_run
 from tests.stores import Bucket
 
 CLOSED = "closed"
@@ -51,9 +51,9 @@ def bucket(one_for_all: Bucket) -> Bucket:
     return one_for_all
 
 
-@pytest.fixture
-def store() -> Iterator[Bucket]:
-    with stores.amazon() as one:
+@pytest.fixture(params=[stores.amazon, stores.google], ids=["amazon", "google"])
+def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    with request.param() as one:
         yield one
 
 
@@ -119,14 +119,17 @@ def test_shards_in_a_bucket_are_read_as_on_a_disk(bucket: Bucket, planted: Plant
     assert len([content for piece in pieces for content in piece]) == 4
 
 
+def _run(store: Bucket, command: Callable[[list[str]], int], *inputs: str) -> Manifest:
+    argv = [*inputs, "--output", f"{store.uri}/out", "--workers=1", "--quiet", "--no_report"]
+    assert command([*argv, "--max_failed_fraction=0.5", *FAST, *store.flags]) == 0
+    return Manifest.load(BeamStorage(), f"{store.uri}/out")
+
+
 def _dedup(store: Bucket) -> Manifest:
-    argv = [f"{store.uri}/photos", "--output", f"{store.uri}/out", "--workers=1", "--quiet"]
-    argv += [f"--model={store.uri}/models/mine.safetensors"]
+    argv = [f"{store.uri}/photos", f"--model={store.uri}/models/mine.safetensors"]
     argv += [f"--background={store.uri}/models/strangers.safetensors"]
     argv += [f"--calibration={store.uri}/models/certain.json"]
-    argv += ["--max_failed_fraction=0.5", "--no_report", *FAST, *store.flags]
-    assert dedup.main(argv) == 0
-    return Manifest.load(BeamStorage(), f"{store.uri}/out")
+    return _run(store, dedup.main, *argv)
 
 
 def _rows(store: Bucket, manifest: Manifest, name: str) -> list[dict[str, object]]:
@@ -170,7 +173,8 @@ def test_a_run_in_a_bucket_gives_the_same_tables_and_goes_on(
     for name, rows in run.results().items():
         # As text: what was not found by descriptors has no similarity, and no nan equals another.
         assert list(map(repr, _rows(store, manifest, name))) == list(map(repr, rows))
-    assert asked < 850, store.counts.kinds
+    # Beam asks Google's storage before it reads, and whether there is more to list.
+    assert asked < (850 if store.uri.startswith("s3:") else 1400), store.counts.kinds
     storage = BeamStorage()
     storage.delete(f"{store.uri}/out/manifest.json")
     storage.delete(f"{store.uri}/out/{manifest.folder}/groups")
@@ -179,6 +183,29 @@ def test_a_run_in_a_bucket_gives_the_same_tables_and_goes_on(
     assert _rows(store, again, "groups") == _rows(store, manifest, "groups")
     assert store.counts.kinds["write"] < asked / 3
     assert storage.count([f"{store.uri}/photos/{name}" for name in FEW]) == len(FEW)
+
+
+@pytest.mark.parametrize("store", [stores.google], indirect=True)
+def test_a_match_in_a_bucket_gives_the_same_tables(
+    store: Bucket, planted: Planted, tmp_path: Path
+) -> None:
+    sides = {"queries": FEW[3:], "references": FEW[:3]}
+    for side, names in sides.items():
+        for name in names:
+            data = (planted.folder / name).read_bytes()
+            store.put(f"{side}/{name}", data)
+            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / side / name).write_bytes(data)
+    inputs = [word for side in sides for word in (f"--{side}", f"{store.uri}/{side}")]
+    manifest = _run(store, match.main, *inputs)
+    here = [word for side in sides for word in (f"--{side}", str(tmp_path / side))]
+    out = str(tmp_path / "out")
+    argv = [*here, "--output", out, "--workers=1", "--quiet", "--no_report", *FAST]
+    assert match.main([*argv, "--max_failed_fraction=0.5"]) == 0
+    run = Run(tmp_path / "out", Manifest.load(BeamStorage(), out))
+    for name, rows in run.results().items():
+        assert list(map(repr, _rows(store, manifest, name))) == list(map(repr, rows))
+    assert manifest.counts["matches"]
 
 
 def test_a_model_that_is_not_in_its_bucket_is_named(bucket: Bucket) -> None:

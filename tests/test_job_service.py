@@ -23,6 +23,7 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import LISTING, list_images
 from copydetect.inputs.sources import read_source
 from copydetect.parts import part_uri
+from copydetect.pipelines import stages
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.workers.processes import Processes
@@ -75,9 +76,19 @@ def _wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
     pytest.fail("the job service did not start")
 
 
+@pytest.mark.parametrize("few", [True, False])
 def test_the_job_service_gives_the_same_tables(
-    planted: Planted, run: Run, endpoint: str, tmp_path: Path
+    planted: Planted,
+    run: Run,
+    endpoint: str,
+    few: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whether one worker lists and searches few images, or all do as they would many."""
+    if not few:
+        monkeypatch.setattr(stages, "_FEW_PARTS", 0)
+        monkeypatch.setattr(stages, "_LISTED_HERE", 0)
     flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
     other = dedup_run(planted.folder, tmp_path / "out", *flags)
     assert other.results() == run.results()

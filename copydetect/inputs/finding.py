@@ -72,6 +72,7 @@ class _Found:
     unreadable: tuple[tuple[str, str], ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bytes: int = 0
 
 
 def find_sources(
@@ -90,7 +91,7 @@ def find_sources(
     pieces: list[Source] = []
     seen: set[str] = set()
     skipped: Counter[str] = Counter()
-    count = excluded = 0
+    count = excluded = size = 0
     for found in _found(storage, [one for spec in given for one in expand_braces(spec)]):
         names = [name for name in found.names if not is_excluded(name, exclude)]
         excluded += len(found.names) - len(names)
@@ -102,10 +103,11 @@ def find_sources(
             pieces.append(Source("files", found.root, (), unreadable=found.unreadable))
         skipped += found.skipped + Counter({HARD_LINK: links})
         count += len(files)
+        size += found.bytes
     if not pieces:
         raise InputError(f"{', '.join(given)}: every file is excluded by {', '.join(exclude)}")
     _check_containers(storage, [piece for piece in pieces if piece.names])
-    return Sources(given, tuple(pieces), count, dict(skipped), excluded)
+    return Sources(given, tuple(pieces), count, dict(skipped), excluded, size)
 
 
 def _first_names(
@@ -174,7 +176,8 @@ def _find_one(storage: Storage, spec: str) -> _Found:
         file.uri[len(root) :].lstrip("/"): file.identity for file in survey.files if file.identity
     }
     beside = _names_beside(names) if kind == "files" else {}
-    return _Found(kind, root, chosen, others, tuple(survey.unreadable), identities, beside)
+    size = sum(file.size_bytes for file in survey.files)
+    return _Found(kind, root, chosen, others, tuple(survey.unreadable), identities, beside, size)
 
 
 def _names_beside(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -62,7 +62,7 @@ class Sources:
 
     specs: what the user pointed at; file_count: images or containers that were found; skipped: how
     many files were passed over, by their extension or what else they are; excluded: how many files
-    were left out by a glob.
+    were left out by a glob; bytes: no fewer than all files of folders and globs have together.
     """
 
     specs: tuple[str, ...]
@@ -70,6 +70,7 @@ class Sources:
     file_count: int
     skipped: dict[str, int]
     excluded: int = 0
+    bytes: int = 0
 
     @property
     def named(self) -> str:

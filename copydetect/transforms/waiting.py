@@ -47,16 +47,24 @@ class WaitThen(GatherThen):
         super().__init__(_without_elements, plan, arguments)
 
 
-class Elements(beam.PTransform[Any, Any]):
+class Then(beam.PTransform[Any, Any]):
+    """One element, such as a stage begins with → `None`, and what `plan(*arguments)` returns: as
+    `WaitThen`, but there is nothing to gather."""
+
+    def __init__(self, plan: Plan, *arguments: Any) -> None:
+        super().__init__()
+        self._call = plan, arguments
+
+    def expand(self, start: PCollection[Any]) -> PCollection[Any]:
+        planned: PCollection[Any] = start | "Plan" >> beam.FlatMap(_begun, *self._call)
+        return planned
+
+
+class Elements(Then):
     """One element → `None`, and the elements that are named here."""
 
     def __init__(self, elements: Iterable[Any]) -> None:
-        super().__init__()
-        self._elements = elements
-
-    def expand(self, start: PCollection[Any]) -> PCollection[Any]:
-        named: PCollection[Any] = start | "Name" >> beam.FlatMap(_named, self._elements)
-        return named
+        super().__init__(list, elements)
 
 
 def _keyed(element: Any) -> tuple[int, Any]:
@@ -74,6 +82,6 @@ def _without_elements(plan: Plan, arguments: tuple[Any, ...], _: list[Any]) -> I
     return plan(*arguments)
 
 
-def _named(_: Any, elements: Iterable[Any]) -> Iterator[Any]:
+def _begun(_: Any, plan: Plan, arguments: tuple[Any, ...]) -> Iterator[Any]:
     yield None
-    yield from elements
+    yield from plan(*arguments) or ()
