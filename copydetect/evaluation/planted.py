@@ -148,10 +148,11 @@ def judged(
 ) -> SelfCheck:
     """The threshold from which a wanted share of the reported pairs are copies.
 
-    asked: whether somebody asked for this share; least: no threshold is below it. planted_by: the calibration of the planted copies' confidences,
-    which are queries in a collection; used: that of the run's own pairs. Where these are pairs of a
-    pile, their threshold is the one for which `used` promises what `planted_by` must promise here,
-    so that what was wanted is kept; and copies that the pile holds are among what it reports.
+    asked: whether somebody asked for this share; least: no threshold is below it. planted_by: the
+    calibration of the planted copies' confidences, which are queries in a collection; used: that of
+    the run's own pairs. Where these are pairs of a pile, their threshold is the one for which
+    `used` promises what `planted_by` must promise here, so that what was wanted is kept; and copies
+    that the pile holds are among what it reports.
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
