@@ -83,7 +83,9 @@ def rows_of(result: Result, what: What) -> pa.Table:
     images, dropped = result.images, _dropped(result)
     images = images.filter(pc.not_equal(images["role"], "reference"))
     joined = images.select(_IMAGE_COLUMNS).join(dropped, "image_id", join_type="inner")
-    dropped = with_companions(result.storage, joined.sort_by("image_id"))
+    beside = images.filter(pc.is_valid(images["companions"])).select(["uri", "companions"])
+    found = {row["uri"]: row["companions"] for row in beside.to_pylist()}
+    dropped = with_companions(result.storage, joined.sort_by("image_id"), found)
     if what == "drop":
         return dropped.select([*_IMAGE_COLUMNS, *_KEPT_COLUMNS, "belongs_to"])
     stay = pc.invert(pc.is_in(images["image_id"], dropped["image_id"].combine_chunks()))

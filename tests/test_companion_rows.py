@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from copydetect import tables
 from copydetect.exporting import _IMAGE_COLUMNS, _KEPT_COLUMNS
 from copydetect.grouping.groups import group_copies
 from copydetect.inputs.companion_rows import with_companions
@@ -31,7 +32,7 @@ def listed(folder: Path, files: str, dropped: dict[str, str]) -> list[tuple[str,
         }
         for name, kept in dropped.items()
     ]
-    table = with_companions(STORAGE, pa.Table.from_pylist(rows, schema=SCHEMA))
+    table = with_companions(STORAGE, pa.Table.from_pylist(rows, schema=SCHEMA), {})
     return [(row["image_id"], row["belongs_to"]) for row in table.to_pylist()]
 
 
@@ -65,9 +66,58 @@ def test_a_film_or_a_raw_that_nothing_else_has_keeps_its_picture(
     ]
 
 
+def test_where_the_folder_is_not_there_counts_what_the_run_found(tmp_path: Path) -> None:
+    """As where relative paths are read from another folder."""
+    rows = [
+        {
+            **dict.fromkeys(SCHEMA.names),
+            "image_id": name,
+            "role": "image",
+            "uri": f"{tmp_path}/gone/{name}",
+            "member": "",
+            "kept_uri": f"{tmp_path}/there/kept.jpg",
+        }
+        for name in ("x.jpg", "y.jpg")
+    ]
+    found = {
+        f"{tmp_path}/gone/x.jpg": [f"{tmp_path}/gone/x.mov"],
+        f"{tmp_path}/gone/y.jpg": [f"{tmp_path}/gone/y.xmp"],
+    }
+    table = with_companions(STORAGE, pa.Table.from_pylist(rows, schema=SCHEMA), found)
+    assert table["image_id"].to_pylist() == ["y.jpg", "y.xmp"]
+
+
+def with_files(ids: str, **found: list[str]) -> pa.Table:
+    """Images that the run found files beside: of the image x.jpg those of `x`."""
+    rows = images_table(ids.split()).to_pylist()
+    for row in rows:
+        row["companions"] = found.get(row["image_id"].split(".")[0])
+    return pa.Table.from_pylist(rows, schema=tables.IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("films", "going"), [({"b": ["b.mov"]}, set()), ({"a": ["a.mp4"], "b": ["b.mov"]}, {"b.jpg"})]
+)
+def test_a_picture_with_a_film_is_suggested_only_beside_another(
+    films: dict[str, list[str]], going: set[str]
+) -> None:
+    # The kept image is named: what belongs to a picture decides where rules tell nothing.
+    matches = same_picture([("a.jpg", "b.jpg", 0.99)])
+    members = group_copies(with_files("a.jpg b.jpg", **films), matches, kept_by("first"))
+    assert {member.image_id for member in members if member.suggested} == going
+    assert members[1].reason.endswith("; stays: b.mov belongs to it") is not bool(going)
+
+
+def test_of_files_alike_the_one_with_a_sidecar_is_kept() -> None:
+    images = with_files("a.jpg b.jpg", b=["b.xmp"])
+    matches = same_picture([("a.jpg", "b.jpg", 0.99)])
+    assert group_copies(images, matches)[0].image_id == "b.jpg"
+    assert group_copies(images, matches, kept_by("first"))[0].image_id == "a.jpg"
+
+
 def test_pictures_inside_shards_have_no_companions() -> None:
     row = {**dict.fromkeys(SCHEMA.names), "image_id": "x.jpg", "uri": "a.tar", "member": "512:9"}
-    table = with_companions(STORAGE, pa.Table.from_pylist([row], schema=SCHEMA))
+    table = with_companions(STORAGE, pa.Table.from_pylist([row], schema=SCHEMA), {})
     assert table["image_id"].to_pylist() == ["x.jpg"]
 
 

@@ -191,6 +191,15 @@ def test_files_made_from_a_third_tell_nothing_of_each_other(photo: Image.Image) 
     assert file_told(filed(photo, 90), filed(photo, 85)) == 0
 
 
+@pytest.mark.parametrize(("first", "coarse"), [(75, 86), (70, 85)])
+def test_what_kept_the_comb_of_a_third_is_no_copy_of_a_coarse_one(
+    photo: Image.Image, first: int, coarse: int
+) -> None:
+    """The steps of the third are near multiples of those of the coarse one."""
+    third = pixels_of(filed(photo, first))
+    assert file_told(filed(third, coarse), filed(third, 95)) <= 0
+
+
 def test_equal_steps_tell_nothing(photo: Image.Image) -> None:
     original = filed(photo, 80)
     assert file_told(original, filed(pixels_of(original), 80)) == 0

@@ -1,11 +1,13 @@
 """RAW and JPEG of one shot, listed as two images: both are kept, or both may be removed.
 
 They are copies of each other by their pixels, and yet neither is spare. So one may go only where
-the other goes too, as where a whole folder was copied.
+the other goes too, as where a whole folder was copied. A picture with a film, or with a RAW that is
+no image of the run, may go only where one like it belongs to the kept image.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +28,8 @@ def going_together(members: Sequence[GroupMember], images: pa.Table) -> list[Gro
     beside = {
         ids[uri]: [ids[other.name] for other in others] for uri, others in companions(ids).items()
     }
-    going = {member.image_id for member in members if member.suggested}
+    needed = _needed(members, images)
+    going = {member.image_id for member in members if member.suggested} - needed.keys()
     # A shot can have three files, of which the second holds back the third.
     while held := {
         one for one in going if any(other not in going for other in beside.get(one, ()))
@@ -40,7 +43,26 @@ def going_together(members: Sequence[GroupMember], images: pa.Table) -> list[Gro
             member,
             suggested=False,
             kept_id=kept[member.group_id],
-            reason=f"{member.reason}; stays: belongs to {beside[member.image_id][0]}",
+            reason=f"{member.reason}; stays: "
+            + needed.get(member.image_id, f"belongs to {beside.get(member.image_id, [''])[0]}"),
         )
         for member in members
     ]
+
+
+def _needed(members: Sequence[GroupMember], images: pa.Table) -> dict[str, str]:
+    """Images with a film, or with a RAW that is no image of the run, of which the kept image has
+    none: by image_id, what is said of it."""
+    uris = set(images["uri"].to_pylist())
+    alone: dict[str, dict[str, str]] = {}
+    for row in images.filter(pc.is_valid(images["companions"])).to_pylist():
+        others = companions([row["uri"], *row["companions"]]).get(row["uri"], ())
+        alone[row["image_id"]] = {
+            one.kind: one.name for one in others if one.kind != "sidecar" and one.name not in uris
+        }
+    found = {}
+    for member in members:
+        here, there = (alone.get(one, {}) for one in (member.image_id, member.kept_id))
+        for kind in sorted(here.keys() - there.keys()):
+            found[member.image_id] = f"{posixpath.basename(here[kind])} belongs to it"
+    return found

@@ -21,7 +21,7 @@ from copydetect.options import KeepRule, Suggest
 Integers = npt.NDArray[np.int64]
 
 _BY_DEFAULT: tuple[KeepRule, ...] = ("original", "largest", "first")
-"""What settles ties, whatever the rules."""
+"""What settles ties, whatever the rules; before these, how many files belong to a picture."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ class Preference:
             _matching(images, patterns) for patterns in (options.prefer, options.protect)
         )
         keys: list[npt.NDArray[Any]] = [~preferred]
-        for rule in dict.fromkeys((*options.rules, *_BY_DEFAULT)):
+        for rule in options.rules:
+            keys += _keys(rule, images, originality)
+        keys.append(-np.asarray(pc.fill_null(pc.list_value_length(images["companions"]), 0)))
+        for rule in _BY_DEFAULT:
             keys += _keys(rule, images, originality)
         order = np.lexsort(keys[::-1])
         ranks = np.empty(len(order), np.int64)

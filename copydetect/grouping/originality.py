@@ -109,7 +109,8 @@ class Originality:
                 -pairs.edits_away(len(images))[originals],
             ]
         )
-        signs[:, _NUMBERS["earlier"]] *= _has_equal_size(images, originals, pairs)
+        number = _NUMBERS["earlier"]
+        signs[:, number] = _among_equal_sizes(signs[:, number], images, originals, pairs)
         weights = np.array([sign.weight for sign in SIGNS])
         return cls(signs, np.asarray(signs @ weights, np.float64))
 
@@ -166,20 +167,22 @@ def _of_files(images: pa.Table, originals: Integers, histories: pa.Table) -> Flo
     return found
 
 
-def _has_equal_size(
-    images: pa.Table, originals: Integers, pairs: VerifiedPairs
-) -> npt.NDArray[np.bool_]:
-    """(files,) whether other contents of a file's component have its size.
+def _among_equal_sizes(
+    earlier: Floats, images: pa.Table, originals: Integers, pairs: VerifiedPairs
+) -> Floats:
+    """(files,) the sign, the largest of a component for files whose size no other content has.
 
     A picture that was resized has lost the comb of its JPEG. So a file that still has one is not
     younger than pictures of other sizes.
     """
+    component = pairs.components_of(len(images))[originals]
     sides = np.sort([pc.fill_null(images[side], 0).to_numpy() for side in ("width", "height")], 0)
-    alike = np.column_stack([pairs.components_of(len(images))[originals], *sides])
-    _, kinds = np.unique(alike, axis=0, return_inverse=True)
-    contents = originals == np.arange(len(originals))
-    counts = np.bincount(kinds[contents], minlength=len(kinds))
-    return np.asarray(counts[kinds] > 1)
+    _, kinds = np.unique(np.column_stack([component, *sides]), axis=0, return_inverse=True)
+    kinds = kinds.reshape(-1)
+    counts = np.bincount(kinds[originals == np.arange(len(originals))], minlength=len(kinds))
+    largest = np.zeros(len(images))
+    np.maximum.at(largest, component, earlier)
+    return np.where(counts[kinds] > 1, earlier, largest[component])
 
 
 def signs_of(history: FileHistory) -> list[float]:

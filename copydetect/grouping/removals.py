@@ -20,6 +20,8 @@ _CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited", "chan
 never suggested for removal."""
 _ALL_OF_IT = 0.96
 """Of a picture: rounding and the search for the transform leave that much of a whole."""
+_LARGER = 1.05
+"""Times the px of a picture that the kept image has for it: less is rounding."""
 _FINER_OCTAVES = 0.6
 _CLEANER_OCTAVES = 1.0
 NOT_ASKED_FOR = "not asked for"
@@ -61,7 +63,7 @@ class Removals:
             return "shows more than the kept image"
         if relation == "identical":
             return ""
-        if own > self._px(image) and self.pairs.is_original(path.steps[-1], image):
+        if own > _LARGER * self._px(image) and self.pairs.is_original(path.steps[-1], image):
             return "the kept image is an enlarged copy of it"
         return self._better(image, kept)
 

@@ -85,14 +85,16 @@ class _Trace:
     comb: −1…1, mean cosine of the phase of the other's coefficients by the steps of this one;
     rounded: 0…1, the share that these steps round to the values that this one has, 0 where there
     are too few; spread: the median difference beside that of rounding, which is 1; step: the usual
-    one; same_tone: whether the grey levels of both are the same; known: whether the steps are those
-    of the file; window: where it was looked for.
+    one; of_third: whether its pixels show an earlier JPEG that is not the other one; same_tone:
+    whether the grey levels of both are the same; known: whether the steps are those of the file;
+    window: where it was looked for.
     """
 
     comb: float
     rounded: float
     spread: float
     step: float
+    of_third: bool
     same_tone: bool
     known: bool
     window: SharedWindow
@@ -125,9 +127,8 @@ class _Trace:
     def _can_be_told_from(self, other: _Trace) -> bool:
         """Whether this comb cannot be that of the other one, in blocks that both share."""
         finer = _MUCH_FINER if other.spread < _CLOSER else _FINER
-        if not other.known:
-            finer = 1.0
-        return self.known and self.step >= finer * other.step
+        finer_file = not other.known or self.step >= finer * other.step
+        return self.known and finer_file and not other.of_third
 
 
 def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None:
@@ -142,7 +143,8 @@ def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None
     away = _block_means(np.abs(grey - foretold))
     usual = away <= _DRAWN_OVER * float(np.median(away))
     ours, theirs = coefficients(grey), coefficients(foretold)
-    steps = _steps(first, ours, window.shares_blocks)
+    shown = [coarsest_step(ours[:, number]) for number in range(len(POSITIONS))]
+    steps = _steps(first, shown, window.shares_blocks)
     phases = []
     for number, step in enumerate(steps):
         if step > 1:
@@ -150,7 +152,8 @@ def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None
             found = _phases(ours[counted, number] / step, theirs[counted, number] / step, window)
             phases.append(found)
     every = np.concatenate(phases) if phases else np.zeros(0, np.float32)
-    told = (float(np.median(steps)), same_tone, bool(first.luma_table), window)
+    of_third = _shows_another(shown, own_steps(first.luma_table), own_steps(second.luma_table))
+    told = (float(np.median(steps)), of_third, same_tone, bool(first.luma_table), window)
     if len(every) < _FEWEST:
         # Without any steps nothing was rounded; of a few coefficients nothing is known.
         return None if phases else _Trace(0.0, 0.0, math.inf, *told)
@@ -177,14 +180,20 @@ def _phases(ours: Floats, theirs: Floats, window: SharedWindow) -> Floats:
     return factor * theirs - ours if abs(math.log(max(factor, 1e-3))) < _WEAKENED else ours[:0]
 
 
-def _steps(image: PairImage, found: Floats, shares_blocks: bool) -> Sequence[int]:
-    """By how much the coefficients of `coefficients` were rounded at each of `POSITIONS`: what the
-    file says, or what the pixels show of a coarser JPEG before it; this is not told from the other
-    picture in blocks that both share."""
+def _shows_another(shown: Sequence[int], own: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether most coefficients have steps that are neither a file's own ones nor nearly the
+    other's: with more contrast they have become larger."""
+    earlier = [pair for *pair, step in zip(shown, other, own, strict=True) if pair[0] > step]
+    return sum(max(pair) > _FINER * min(pair) for pair in earlier) > len(shown) / 2
+
+
+def _steps(image: PairImage, shown: Sequence[int], shares_blocks: bool) -> Sequence[int]:
+    """By how much the coefficients were rounded at each of `POSITIONS`: what the file says, or what
+    the pixels show of a coarser JPEG before it; this is not told from the other picture in blocks
+    that both share."""
     own = own_steps(image.luma_table)
     if shares_blocks and image.luma_table:
         return own
-    shown = [coarsest_step(found[:, number]) for number in range(len(POSITIONS))]
     return [max(pair) for pair in zip(own, shown, strict=True)]
 
 
