@@ -17,9 +17,12 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
+import copydetect
+from copydetect import __version__
 from copydetect.transforms.on_one_worker import OnOneWorker
 from copydetect.transforms.run_in_processes import CPU_TIME
 from copydetect.transforms.waiting import WaitThen
+from copydetect.workers.processes import WorkerError
 
 from .progress import Progress
 
@@ -50,7 +53,9 @@ class Stage(Generic[Made]):
 
 def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
     """Add stages to a pipeline, one after the other."""
-    start: PCollection[None] = pipeline | "start" >> beam.Create([None])
+    start: PCollection[None] = (
+        pipeline | "start" >> beam.Create([None]) | "version" >> beam.Map(_same, __version__)
+    )
     for stage in stages:
         done = start | stage.name >> _Steps(stage)
         start = done | f"after {stage.name}" >> _Barrier(stage)
@@ -91,6 +96,16 @@ def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:
         if name in named:
             return str(name)
     return stages[0].name if len(stages) == 1 else None
+
+
+def _same(element: None, version: str) -> None:
+    """WorkerError where a worker has another version of the package than what submitted the job."""
+    if version != copydetect.__version__:
+        raise WorkerError(
+            f"the workers have copydetect-images {copydetect.__version__}, and the job was "
+            f"submitted by {version}: install this version there"
+        )
+    return element
 
 
 class _Steps(beam.PTransform[Any, Any]):

@@ -128,14 +128,14 @@ class Engine:
             with _muted(self.verbose):  # its workers complain that it has gone
                 self.server.stop()
 
-    def _flags(self, threads: bool) -> list[str]:
-        """Beam's options of one stage.
+    def _flags(self, threads: bool, parts: int = 0) -> list[str]:
+        """Beam's options of one job, on no more workers than it has parts, where that is known.
 
         Where processes do the work, one thread that hands it over is quickest: more would talk to
         it through sockets. Otherwise there is one thread per processor.
         """
         if not self.workers:
-            return self.flags
+            return [_at_most(flag, parts) if parts else flag for flag in self.flags]
         if self.workers == 1 or (self.processes.started and not threads):
             return [*self.flags, "--direct_running_mode=in_memory", "--direct_num_workers=1"]
         number = f"--direct_num_workers={self.workers}"
@@ -173,10 +173,10 @@ class Engine:
             work()
         self._count({stage.name: time.monotonic() - started})
 
-    def run_stages(self, job: str, stages: Sequence[Stage[Any]]) -> None:
+    def run_stages(self, job: str, stages: Sequence[Stage[Any]], parts: int = 0) -> None:
         """Run stages, each once all before it is done, as one job; StageError where it fails.
 
-        job: a name for it.
+        job: a name for it; parts: into how many its work is cut, 0 where that is not known.
         """
         label = f"{self.under}: {job}" if self.under else job
         named = job_name(self.name, label)
@@ -188,7 +188,7 @@ class Engine:
                 show_progress(told, self.progress, terminal, self.log_format),
             ):
                 in_threads = any(stage.in_threads for stage in stages)
-                options = _JobOptions([*self._flags(in_threads), f"--job_name={named}"])
+                options = _JobOptions([*self._flags(in_threads, parts), f"--job_name={named}"])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
                 chain(pipeline, stages)
@@ -229,6 +229,12 @@ def _built(build: Callable[[beam.Pipeline], Any], one: PCollection[None]) -> PCo
     """Build on the pipeline itself: the only stage of a job need not wait."""
     built = build(one.pipeline)
     return built if isinstance(built, PCollection) else one
+
+
+def _at_most(flag: str, parts: int) -> str:
+    name, _, value = flag.partition("=")
+    known = name == "--parallelism" and value.isdecimal()
+    return f"{name}={min(int(value), parts)}" if known else flag
 
 
 def engine_of(options: EngineOptions) -> Engine:

@@ -17,10 +17,12 @@ from copydetect.errors import DryRun
 from .dashboards import Dashboard
 
 _LACKING = re.compile(r"No module named '(copydetect[\w.]*)'")
+_ANOTHER = re.compile(r"(?:Can't get attribute|cannot import name) .*'copydetect[.']")
 _WORKER_GONE = re.compile(
     r"[Hh]eartbeat of TaskManager|TaskManager .* (?:no longer reachable|lost)|"
     r"Connection unexpectedly closed by remote task manager|TaskExecutor is shutting down|"
-    r"minimum required resources|UNAVAILABLE: |client cancelled|call already (?:half-)?closed"
+    r"minimum required resources|Ask timed out on |UNAVAILABLE: |client cancelled|"
+    r"call already (?:half-)?closed"
 )
 """What Flink, and gRPC between it and its workers, say of one that has gone."""
 _TRIES = 3
@@ -125,6 +127,8 @@ def innermost_cause(error: BaseException) -> str:
             f"the workers have no module {lacking[1]}: install the same version of "
             "copydetect-images there as here"
         )
+    if _ANOTHER.search(line):
+        return f"the workers have another version of copydetect-images than is here ({line})"
     if _WORKER_GONE.search(line):
         return f"a worker was lost ({line}); the same command continues where it stopped"
     return line

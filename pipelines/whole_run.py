@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from copydetect.candidates.candidate_job import Proposals
@@ -37,8 +38,8 @@ def search_and_verify(
     before them is one, and what comes after. So it is for a large collection on an engine in any
     case: the graph of a longer job is too deep for the stack with which Flink's servers start.
     """
-    run, settings = place.engine.run_stages, job.settings
-    search = _Search.of(job, place, listings)
+    settings, search = job.settings, _Search.of(job, place, listings)
+    run = partial(place.engine.run_stages, parts=max(side.parts for side in search.sides))
     before, verifying = search.stages, settings.verification
     check = None
     planted = settings.check and may_be_checked(listings[-1].images)

@@ -6,14 +6,19 @@ import os
 import socket
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from copydetect.errors import OptionError, TransientError
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.pipelines import engine as engines
-from copydetect.pipelines.engine import Engine, engine_of, job_name
+from copydetect.pipelines.chains import Stage
+from copydetect.pipelines.engine import Engine, StageError, engine_of, job_name
 from copydetect.pipelines.job_servers import Server
 from copydetect.pipelines.outputs import whole_path, with_whole_paths
+from copydetect.pipelines.progress import Progress
+from copydetect.pipelines.submitting import Submitted
 
 ENDPOINT = "localhost:8099"
 
@@ -49,6 +54,23 @@ def test_what_a_small_cluster_does_best_with_is_set_unless_it_is_given(server: N
     assert "--environment_cache_millis=60000" in flags
     flags = portable("--environment_cache_millis=7").flags
     assert [flag for flag in flags if "cache_millis" in flag] == ["--environment_cache_millis=7"]
+
+
+def test_no_more_workers_are_asked_for_than_there_are_parts(
+    server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def submit(_: Submitted, pipeline: beam.Pipeline, name: str) -> None:
+        asked.append(pipeline.options.view_as(FlinkRunnerOptions).parallelism)
+        raise ValueError(name)
+
+    monkeypatch.setattr(Submitted, "run", submit)
+    stage = Stage("idle", lambda one: one, None, Progress("idle"))
+    for parts in (6, 16, 0):
+        with pytest.raises(StageError):
+            portable("--parallelism=8").run_stages("idle", [stage], parts)
+    assert asked == [6, 8, 8]
 
 
 def test_a_job_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,11 @@ ValueError: no such number: 7 [while running 'verify/work']
             "copydetect-images there as here",
         ),
         (
+            "AttributeError: Can't get attribute 'New' on <module 'copydetect.new' from 'new.py'>",
+            "the workers have another version of copydetect-images than is here (AttributeError: "
+            "Can't get attribute 'New' on <module 'copydetect.new' from 'new.py'>)",
+        ),
+        (
             "org.apache.beam.StatusRuntimeException: CANCELLED: client cancelled",
             "a worker was lost (CANCELLED: client cancelled); the same command continues where "
             "it stopped",

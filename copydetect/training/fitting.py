@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from copydetect.description.descriptors import Embedder
 from copydetect.description.model_cards import ModelCard
 from copydetect.description.normalization import unit_rows
 from copydetect.description.trunks import DescriptorModel, build
@@ -31,7 +32,7 @@ from copydetect.training.losses import (
 )
 from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import Pictures
-from copydetect.training.start import Start, model_and_targets, model_of
+from copydetect.training.start import Start, anchors_of, model_and_targets, model_of
 from copydetect.training.student import (
     Student,
     for_inference,
@@ -48,8 +49,10 @@ from copydetect.training.targets import (
 )
 from copydetect.training.validation import (
     POWERS,
+    Floats,
     ValidationSet,
     best_whitening,
+    found_among,
     together,
     validation_set,
 )
@@ -99,12 +102,21 @@ class _Run:
     held_out: Numbers
     validation: ValidationSet
     own_targets: bool
+    older: Embedder | None
+    anchors: Tensor | None
     state: Checkpoint
     reports: list[Report] = field(default_factory=list)
 
     def averaged(self) -> DescriptorModel:
         """The network with averaged weights, ready to embed."""
         return for_inference(self.network(self.state.average), self.options, self.device)
+
+    @property
+    def older_references(self) -> Floats | None:
+        """The older model's vectors of the pictures held out."""
+        if self.anchors is None:
+            return None
+        return self.anchors.cpu().numpy()[self.held_out]
 
     def network(self, weights: Weights) -> DescriptorModel:
         """A network of the student's form that carries these weights."""
@@ -117,12 +129,14 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     device = checked_device(options.device)
     torch.manual_seed(options.seed)
     numbers, held_out = split(len(pictures), options.validation_images, options.seed)
+    older = start.older()
+    anchors = None if older is None else anchors_of(older, pictures).to(device)
     path = folder / CHECKPOINT
     saved = checkpoints.load(path) if path.exists() else None
     if saved:
         model, targets = model_of(saved, start, options), saved.targets
     else:
-        model, targets = model_and_targets(pictures, options, start, numbers, device)
+        model, targets = model_and_targets(pictures, options, start, numbers, device, anchors)
     options = replace(options, dimension=targets.shape[1], pooled_stages=tuple(model.pooled_stages))
     fast = multiplies_bfloat16(device.type)
     student = Student(model, options.frozen_stages, fast=fast).to(device)
@@ -138,7 +152,8 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     history.rewrite(folder / LOG, reports)
     return _Run(
         pictures, options, folder, device, student, optimizer, numbers, held_out,
-        validation_set(pictures, held_out, options), start.teacher is None, state, reports,
+        validation_set(pictures, held_out, options), start.teacher is None, older, anchors,
+        state, reports,
     )  # fmt: skip
 
 
@@ -239,6 +254,16 @@ def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
 
 
 def _loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
+    """The model's own, and the anchor term: a view's picture is to be found among the older model's
+    vectors (backward-compatible training, arXiv 2003.11942)."""
+    loss, options = _own_loss(run, vectors, labels), run.options
+    if run.anchors is None:
+        return loss
+    similarities = (vectors @ run.anchors.T).float()
+    return loss + options.anchor_weight * target_softmax(similarities, labels, options.temperature)
+
+
+def _own_loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
     options, bank = run.options, run.state.bank
     if options.loss == "targets":
         similarities = (vectors @ run.state.targets.T).float()
@@ -296,8 +321,12 @@ def _refuse_divergence(state: Checkpoint) -> None:
 def _report(run: _Run, losses: list[float], speed: float, tell: Callable[[str], None]) -> None:
     """Validate the averaged weights, keep them if they are the best, write everything down."""
     state = run.state
-    judged, familiar = run.validation.measure(run.averaged(), run.device)
-    if (score := together(judged, familiar)) > state.best:
+    vectors = run.validation.embed(run.averaged(), run.device)
+    judged, familiar = found_among(vectors[0], vectors)
+    score = together(judged, familiar)
+    if run.older_references is not None:
+        score = (score + together(*found_among(run.older_references, vectors))) / 2
+    if score > state.best:
         state.best, state.best_weights = score, _copy(state.average)
     mean = sum(losses) / len(losses) if losses else 0.0
     rate = learning_rate(run.options, state.step)
@@ -322,8 +351,9 @@ def _finish(run: _Run, start: Start) -> Path:
     views = (np.stack([square(run.pictures[i], options.search_px) for i in b]) for b in blocks)
     embedded = [embed_views(network, block, run.device).cpu().numpy() for block in views]
     background = np.concatenate(embedded)
-    powers = POWERS if start.teacher is None else POWERS[:1]  # a teacher's space is not turned
-    chosen = best_whitening(run.validation.embed(network, run.device), background, powers)
+    powers = POWERS if start.turns else POWERS[:1]
+    vectors = run.validation.embed(network, run.device)
+    chosen = best_whitening(vectors, background, powers)
     turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
     best = max(run.reports, key=lambda report: together(report.validation, report.familiar))
     card = ModelCard(
@@ -331,15 +361,24 @@ def _finish(run: _Run, start: Start) -> Path:
         options.search_px,
         options.dimension,
         network=network_of(model, options),
+        compatible_with=run.older.identity if run.older else "",
         notes=(
             f"{start.notes} Trained with {options}; whitened to the power {chosen.power:g}. "
             f"Validation at step {best.step} by edits held out: {chosen.validation}; by others: "
-            f"{chosen.familiar}"
+            f"{chosen.familiar}{_among_older(run, vectors)}"
         ).strip(),
     )
     (run.folder / DRAWING).write_bytes(history.draw(run.reports))
     turned = torch.from_numpy(unit_rows(background @ chosen.matrix))
     return save_model(model.state_dict(), card, turned, run.folder)
+
+
+def _among_older(run: _Run, vectors: tuple[Floats, Floats, Floats]) -> str:
+    """What is found where the originals have vectors of the older model."""
+    if run.older is None or run.older_references is None:
+        return ""
+    judged, familiar = found_among(run.older_references, vectors)
+    return f". Among vectors of {run.older.identity}: {judged}; by others: {familiar}"
 
 
 def _copy(weights: Weights) -> Weights:

@@ -22,7 +22,8 @@ class TrainingOptions:
     "targets" gives every image a fixed target vector, and needs far fewer steps; "infonce" sets two
     views of an image against the rest of the batch and `bank_size` vectors of earlier batches, and
     needs millions of pairs. entropy_weight: of the entropy term of "infonce". threshold_weight: of
-    the term of "targets" that asks for one threshold for all views. target_power: how far targets
+    the term of "targets" that asks for one threshold for all views. anchor_weight: of the term that
+    keeps to the vectors of an older model, where one is given. target_power: how far targets
     are whitened, ½ fully; target_spread: how far they move away from look-alikes; renewals: how
     often they are made anew by the student, evenly over the run. pages: how many drawn pages are
     added, as a share of the pictures. frozen_stages: how many groups of the trunk stay as they are,
@@ -53,6 +54,7 @@ class TrainingOptions:
     entropy_weight: float = 10.0
     bank_size: int = 4096
     threshold_weight: float = 0.3
+    anchor_weight: float = 1.0
     target_power: float = 0.1
     target_spread: float = 0.3
     renewals: int = 1
@@ -89,6 +91,7 @@ class TrainingOptions:
         for name in (
             "entropy_weight",
             "threshold_weight",
+            "anchor_weight",
             "bank_size",
             "renewals",
             "warmup_steps",

@@ -128,6 +128,19 @@ def spread_targets(targets: Tensor, share: float) -> Tensor:
     return functional.normalize(torch.cat(moved))
 
 
+def turn_towards(model: DescriptorModel, targets: Tensor, anchors: Tensor) -> Tensor:
+    """Turn a model and its targets (N, d) so that they are as near to an older model's vectors
+    (N, e) as a turn can bring them; the targets, turned.
+
+    The turn solves the orthogonal Procrustes problem (Schönemann, 1966). Where e is d or more it
+    changes no distance between targets; else the e directions that fit best are left.
+    """
+    left, _, right = torch.linalg.svd(targets.T.double() @ anchors.double(), full_matrices=False)
+    turn = (left @ right).float()
+    turn_projection(model, turn.cpu(), torch.zeros(turn.shape[1]))
+    return functional.normalize(targets @ turn)
+
+
 def regress_projection(
     model: DescriptorModel,
     pictures: Sequence[Pixels],

@@ -59,12 +59,14 @@ class ValidationSet:
         first, second, third = (embed_views(embed, v, device).cpu().numpy() for v in views)
         return first, second, third
 
-    def measure(
-        self, embed: Callable[[Tensor], Tensor], device: torch.device
-    ) -> tuple[ValidationFigures, ValidationFigures]:
-        """Search the originals of all queries, then of all familiar copies."""
-        references, queries, familiar = self.embed(embed, device)
-        return figures(queries @ references.T), figures(familiar @ references.T)
+
+def found_among(
+    references: Floats, vectors: tuple[Floats, Floats, Floats]
+) -> tuple[ValidationFigures, ValidationFigures]:
+    """Search the originals of all queries, then of all familiar copies. vectors: what
+    `ValidationSet.embed` returns; references: those of the originals, of another model perhaps."""
+    _, queries, familiar = vectors
+    return figures(queries @ references.T), figures(familiar @ references.T)
 
 
 def validation_set(
@@ -105,9 +107,8 @@ def best_whitening(
         matrix = np.eye(width, dtype=np.float32)
         if power and len(fitted) >= ENOUGH * width:
             matrix = fit_whitening(fitted, width, power).matrix
-        references, queries, familiar = (unit_rows(values @ matrix) for values in vectors)
-        found = (figures(queries @ references.T), figures(familiar @ references.T))
-        tried.append(TriedWhitening(power, matrix, *found))
+        first, second, third = (unit_rows(values @ matrix) for values in vectors)
+        tried.append(TriedWhitening(power, matrix, *found_among(first, (first, second, third))))
     return max(tried, key=lambda whitening: together(whitening.validation, whitening.familiar))
 
 

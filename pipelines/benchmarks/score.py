@@ -83,12 +83,31 @@ however far copies raise it; that under the line of its tail; and the last with 
 
 
 @dataclass(frozen=True)
-class _Described:
-    """image_ids and unit vectors (n, d) of an input, and the CPU seconds that they took."""
+class Described:
+    """image_ids and unit vectors (n, d) of an input, the background (b, d) of their model, and the
+    CPU seconds that they took."""
 
     image_ids: list[str]
     vectors: Floats
+    background: Floats
     seconds: float
+
+    @classmethod
+    def of(cls, spec: str, model: Embedder) -> Described:
+        """Describe an input."""
+        start = time.process_time()
+        image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
+        pictures = decoded(_STORAGE, find_sources(_STORAGE, spec))
+        while batch := list(islice(pictures, _TOGETHER)):
+            image_ids += [ref.image_id for ref, _ in batch]
+            vectors.append(model.embed([pixels for _, pixels in batch]))
+        seconds = time.process_time() - start
+        return cls(image_ids, np.concatenate(vectors), model.background(), seconds)
+
+    def weighed(self, form: BackgroundOptions) -> Floats:
+        """Normalised vectors (n, d) as long as their weights: their inner products are scores."""
+        vectors, weights = normalize_vectors(self.vectors, self.background, form)
+        return vectors * weights[:, None]
 
 
 def run(arguments: Namespace, engine: EngineOptions) -> None:
@@ -98,39 +117,23 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     if isinstance(truth, GroupTruth) != (arguments.references is None):
         raise InputError("--references goes with a truth of pairs, and only with that")
     model = load_model(arguments.model, trust_model=arguments.trust_model)
-    queries = _describe(arguments.queries, model)
-    references = _describe(arguments.references, model) if arguments.references else None
-    figures = {
-        str(form): _figures(form, queries, references, truth, model.background()) for form in forms
-    }
+    queries = Described.of(arguments.queries, model)
+    references = Described.of(arguments.references, model) if arguments.references else None
+    figures = {str(form): figures_of(form, queries, references, truth) for form in forms}
     print(_table(figures))
     print(json.dumps(figures, indent=1))
 
 
-def _describe(spec: str, model: Embedder) -> _Described:
-    start = time.process_time()
-    image_ids, vectors = [], [np.empty((0, model.dimension), np.float32)]
-    pictures = decoded(_STORAGE, find_sources(_STORAGE, spec))
-    while batch := list(islice(pictures, _TOGETHER)):
-        image_ids += [ref.image_id for ref, _ in batch]
-        vectors.append(model.embed([pixels for _, pixels in batch]))
-    return _Described(image_ids, np.concatenate(vectors), time.process_time() - start)
-
-
-def _figures(
-    form: Form,
-    queries: _Described,
-    references: _Described | None,
-    truth: PairTruth | GroupTruth,
-    background: Floats,
+def figures_of(
+    form: Form, queries: Described, references: Described | None, truth: PairTruth | GroupTruth
 ) -> dict[str, Any]:
     """Figures of one form, with the best 10 candidates of a query, and what it costs."""
     symmetric = references is None
     others = references or queries
     start = time.process_time()
-    left = right = _weighed(normalize_vectors(queries.vectors, background, form.background))
+    left = right = queries.weighed(form.background)
     if references is not None:
-        right = _weighed(normalize_vectors(references.vectors, background, form.background))
+        right = references.weighed(form.background)
     seconds = time.process_time() - start
     pairs = _neighbors(left @ right.T, symmetric)
     start = time.process_time()
@@ -147,12 +150,6 @@ def _figures(
     described = queries.seconds + (references.seconds if references else 0)
     cost = {"seconds": seconds, "share_of_describe": seconds / described}
     return {"normalization": cost, **ranking_figures(ranking)}
-
-
-def _weighed(normalized: tuple[Floats, Floats]) -> Floats:
-    """Vectors (n, d) as long as their weights: their inner products are scores."""
-    vectors, weights = normalized
-    return vectors * weights[:, None]
 
 
 def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:

@@ -78,6 +78,15 @@ def _score(parser: CommandParser) -> None:
     )
 
 
+def _compatible(parser: CommandParser) -> None:
+    parser.add_argument("--truth", required=True, help="ground truth of pairs")
+    parser.add_argument("--queries", required=True, help="any input that match takes")
+    parser.add_argument("--references", required=True, help="any input that match takes")
+    parser.add_argument("--old", default=DEFAULT_MODEL, help="the model that old vectors are of")
+    parser.add_argument("--model", required=True, help="the model that takes its place")
+    parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
+
+
 def _verify(parser: CommandParser) -> None:
     parser.add_argument("--queries", required=True, help="any input; for groups, all images")
     parser.add_argument("--references", help="any input; not for groups")
@@ -193,6 +202,11 @@ BENCHMARKS = {
         _score,
         runs=False,
     ),
+    "compatible": Benchmark(
+        "a model whose vectors are compared with an older one's, beside describing all again",
+        _compatible,
+        runs=False,
+    ),
     "verify": Benchmark(
         "pairs per second, accuracy, and what each part of the evidence is worth", _verify
     ),
@@ -221,7 +235,7 @@ BENCHMARKS = {
 def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        lines = [f"  {name:<8} {one.purpose}" for name, one in BENCHMARKS.items()]
+        lines = [f"  {name:<10} {one.purpose}" for name, one in BENCHMARKS.items()]
         print("\n".join(["usage: copydetect benchmark NAME ...", "", *lines]))
         return DONE if argv else BAD_ARGUMENTS
     name = argv[0]

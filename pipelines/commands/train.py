@@ -23,6 +23,7 @@ _HELP = {
     "dimension": "dimension of the vectors, unless a teacher or an initial model sets it",
     "frozen_stages": "how many stages of the trunk, from the input on, are not trained",
     "loss": "targets: vectors fixed beforehand, for a CPU; infonce: pairs of views, for a GPU",
+    "anchor_weight": "with --compatible_with: weight of the loss term that keeps to old vectors",
     "target_power": "how strongly the targets are whitened; 0.5 is complete whitening",
     "target_spread": "how far the targets are moved away from look-alikes",
     "threshold_weight": "weight of the loss term that wants one threshold for all views",
@@ -65,6 +66,13 @@ def main(argv: list[str]) -> int:
         help="bundled, imagenet, random, or the path of a .safetensors model",
     )
     parser.add_argument("--teacher", help="a TorchScript model to distil: its vectors are learnt")
+    parser.add_argument(
+        "--compatible_with",
+        default="",
+        metavar="OLD",
+        help="name or path of an older model: its vectors can be compared with those of the new "
+        "one, so that a catalogue need not be described again at once",
+    )
     parser.add_argument(
         "--trust_model",
         action="store_true",
@@ -109,7 +117,14 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
     )
     teacher = Path(arguments.teacher) if arguments.teacher else None
     trusted = arguments.trust_model
-    start = Start(arguments.init, teacher, arguments.name, arguments.notes, trust_model=trusted)
+    start = Start(
+        arguments.init,
+        teacher,
+        arguments.name,
+        arguments.notes,
+        trust_model=trusted,
+        compatible_with=arguments.compatible_with,
+    )
     model = train(pictures, options, output, start)
     print(f"{model} and {model.with_suffix('.json')}")
     print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")
