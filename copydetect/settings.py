@@ -84,12 +84,12 @@ class Effort:
 _BOTH: tuple[Channel, ...] = ("descriptor", "local")
 _ALL_VIEWS = "whole,crops,frames"
 
-# On the benchmarks of `.github/FIGURES.md`, verify_score −7.2 leaves 3,296 of 9,200 candidates of
-# `match`, which hold 543 of 545 copies, and 1,902 of 7,598 of the pile, which hold 1,083 of 1,166.
-# match_score −4 leaves 564 and 993, with 526 and 951 of the copies.
+# On the benchmarks of `.github/FIGURES.md`, verify_score −6.9 leaves 1,715 of 9,200 candidates of
+# `match`, which hold 541 of 544 copies, and 1,632 of 7,456 of the pile, which hold 1,106 of 1,172.
+# match_score −4 leaves 567 and 1,084, with 527 and 1,016 of the copies.
 EFFORTS: dict[EffortName, Effort] = {
     "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.5, -4.0),
-    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -7.2, -4.0),
+    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -6.9, -4.0),
     "thorough": Effort(_BOTH, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH, -9.0, -math.inf),
 }
 

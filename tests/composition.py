@@ -82,7 +82,7 @@ class StageOptions:
         """At the threshold that is to be 0.97 precise, but no odds below even."""
         calibration = bundled_calibration(("descriptor", "local"), self.task, "standard")
         return VerifyOptions(
-            min_score=-7.2,
+            min_score=-6.9,
             matching=MatchOptions(
                 min_confidence=max(0.5, calibration.threshold_for(0.97)),
                 match_score=-4.0,

@@ -82,7 +82,7 @@ def test_dedup_by_hand():
     np.testing.assert_allclose(found.votes, [4, 1])
     np.testing.assert_allclose(
         found.local_score,
-        [(np.log(4) + np.log(2)) / 2 - 0.2, np.log(2) / 2 - 0.3],
+        [(np.log(4) + np.log(2)) / 2 - 0.0, np.log(2) / 2 - 0.2],
         rtol=1e-5,
     )
 
@@ -111,7 +111,8 @@ def slow_scores(descriptor, local, sides):
             directions.setdefault((min(a, b), max(a, b)), []).append(np.log1p(votes))
     scores = {}
     for a, b in best.keys() | directions.keys():
-        crowding = [(side.values[a] + side.values[b]) / 2 for side in sides]
+        ends = [(side.values[a], side.values[b]) for side in sides]
+        crowding = sum(ends[0]) / 2, min(ends[1])
         similarity = best.get((a, b), min(sides[0].floors[a], sides[0].floors[b]))
         evidence = sum(directions.get((a, b), [0])) / 2
         scores[a, b] = fused(similarity - crowding[0], evidence - crowding[1])

@@ -124,6 +124,17 @@ class Densities:
         evidence: Floats = np.log1p(np.asarray(scores, np.float32) / np.float32(self.unit))
         return evidence
 
+    def of_pairs(self, query: Ints, reference: Ints) -> Floats:
+        """(n,) float32: what the densities of both images take off a pair's evidence.
+
+        Of similarities it is their mean, as in CSLS. Of votes it is the smaller one: screenshots of
+        one program get votes from each other, by the features of its window, but not from the photo
+        that only one of them shows.
+        """
+        ours, theirs = self.values[query], self.values[reference]
+        taken = (ours + theirs) / 2 if self.unit == 0 else np.minimum(ours, theirs)
+        return np.asarray(taken, np.float32)
+
 
 def similarity_densities(
     queries: Ints,

@@ -158,8 +158,9 @@ def merge_duplicates(
 ) -> CandidatePairs:
     """Candidates of `dedup`: each unordered pair once, smaller image_no first, and no self-pairs.
 
-    Both sides' densities count half; the votes of both directions are added. A pair is kept when
-    it is among the best of either image, and its rank is the better of the two.
+    The densities of both images count (`Densities.of_pairs`); the votes of both directions are
+    added. A pair is kept when it is among the best of either image, and its rank is the better of
+    the two.
     """
     columns = _joined(descriptor, local, densities, symmetric=True)
     return _best(columns, fusion or Fusion(), densities, options or CandidateOptions(), True)
@@ -258,7 +259,7 @@ def _descriptor_channel(
     if pairs is None or densities is None:
         return _silent()
     query, reference = _ends(pairs.query, pairs.reference, symmetric)
-    taken = _densities_of(densities.values, query, reference, symmetric)
+    taken = _densities_of(densities, query, reference, symmetric)
     scores = np.asarray(pairs.score - taken, np.float32)
     keys = query * width + reference
     order = np.lexsort((pairs.reference, pairs.query, -pairs.similarity, -scores, keys))
@@ -293,7 +294,7 @@ def _local_channel(
         evidence = np.where(in_family, best, evidence)
     else:
         votes, evidence = votes[firsts], evidence[firsts]
-    taken = _densities_of(densities.values, query[rows], reference[rows], symmetric)
+    taken = _densities_of(densities, query[rows], reference[rows], symmetric)
     return _Channel(keys[rows], votes, np.asarray(evidence - taken, np.float32), rows)
 
 
@@ -308,10 +309,11 @@ def _ends(query: Ints, reference: Ints, symmetric: bool) -> tuple[Ints, Ints]:
     return np.minimum(query, reference), np.maximum(query, reference)
 
 
-def _densities_of(values: Floats, query: Ints, reference: Ints, symmetric: bool) -> Floats:
+def _densities_of(densities: Densities, query: Ints, reference: Ints, symmetric: bool) -> Floats:
     """What the images' densities take off their pairs: (n,) float32."""
-    taken = (values[query] + values[reference]) / 2 if symmetric else values[query]
-    return np.asarray(taken, np.float32)
+    if symmetric:
+        return densities.of_pairs(query, reference)
+    return np.asarray(densities.values[query], np.float32)
 
 
 def _aligned(channel: _Channel, keys: Ints) -> tuple[Floats, Floats, Ints]:
@@ -333,7 +335,7 @@ def _bounded(
     bounds = densities.floors[query]
     if symmetric:
         bounds = np.minimum(bounds, densities.floors[reference])
-    bounds = bounds - _densities_of(densities.values, query, reference, symmetric)
+    bounds = bounds - _densities_of(densities, query, reference, symmetric)
     return np.where(np.isnan(scores), bounds, scores).astype(np.float32)
 
 

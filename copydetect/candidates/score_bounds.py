@@ -61,8 +61,7 @@ class _Channel:
         return self._weighed(most, other.query, other.reference)
 
     def _weighed(self, scores: Floats, query: Ints, reference: Ints) -> Floats:
-        values = self.densities.values
-        surplus = (scores - (values[query] + values[reference]) / 2) / self.densities.spread
+        surplus = (scores - self.densities.of_pairs(query, reference)) / self.densities.spread
         return np.asarray(self.weight * np.logaddexp(0, surplus), np.float32)
 
 

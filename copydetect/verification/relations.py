@@ -64,6 +64,12 @@ _ON_GROUND = 0.5
 """How many places of a page, and which share of its texture, must differ for it to be filled
 anew; and which share of what differs there is ground that both have: else it is a picture, on which
 something else is written."""
+_BORDERED, _PLAIN = 0.7, 0.45
+"""How much of the sides of what differs must be borders that both pictures have, and which share of
+each must be plain ground, for it to be the slot of a window or page. Of the pairs of a pile that
+the trees take for copies 24 of 36 strangers have both, and 2 of 130 copies."""
+_OF_FILLED_SLOT = -2.0
+"""Log-odds, at most, that two such are copies."""
 _UNIT_FRAME = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
 _UNMOVED, _UNMOVED_PX = 0.03, 1.5
 """Share of a side, or pixels of the smaller picture, by which a corner may miss: scanners turn."""
@@ -187,8 +193,17 @@ def look_closely(
     values, residual = closer
     (found,), (shares,) = load_relations().judge(values[None])
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
+    if _shows_a_filled_slot(residual):
+        odds = min(odds, _OF_FILLED_SLOT)
+        shares = np.eye(len(TOLD))[TOLD.index("same_layout")]
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
+
+
+def _shows_a_filled_slot(residual: Residual) -> bool:
+    """Whether a window or page that both pictures show has another picture in its slot."""
+    plain = min(residual["plain"], residual["plain_reference"])
+    return residual["slot"] >= _BORDERED and plain >= _PLAIN
 
 
 def closer_values(

@@ -26,6 +26,7 @@ from copydetect.verification.fine_alignment import (
     with_one_tone,
 )
 from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
+from copydetect.verification.slots import slot_borders
 
 _OTHER_LEVELS = 28.0
 """A difference in grey levels that is no noise."""
@@ -48,7 +49,7 @@ _OF_FLOW = ("flow_1", "flow_2", "flow_p50", "flow_p75", "flow_p90", "flow_p97", 
             "block_p75", "block_p90", "block_p97", "moved")  # fmt: skip
 _OF_ALL = ("explained", "blur", "frame", "plain", "plain_reference", "textured", "grain",
            "grain_query", "grain_reference", "colour_mean", "colour_p98", "colour_correlation",
-           "steep")  # fmt: skip
+           "steep", "slot")  # fmt: skip
 
 NAMES = (
     *bands.NAMES,
@@ -104,6 +105,7 @@ def measure_residual(
     values |= patches | blobs | _of_flow(pair, np.minimum(*steep), valid)
     values |= {"explained": explained, "blur": blur, **_of_all(sharp, steep, middle, valid)}
     values |= _of_colour(matrix, query, reference)
+    values["slot"] = slot_borders(pair, middle, valid)
     vector = np.array([values[name] for name in NAMES], np.float32)
     return Residual(vector, matrix, pair, patched | blobbed)
 

@@ -60,7 +60,8 @@ class SharedWindow:
         if self.whole:
             return self._laid(pixels, cv2.INTER_NEAREST, 1)
         finer = max(1, round(self.scale))
-        laid = self._laid(pixels, cv2.INTER_LANCZOS4, finer)
+        kernel = cv2.INTER_LANCZOS4 if finer == 1 else cv2.INTER_LINEAR  # then means of several
+        laid = self._laid(pixels, kernel, finer)
         size = self.width, self.height
         return np.asarray(cv2.resize(laid, size, interpolation=cv2.INTER_AREA), np.float32)
 

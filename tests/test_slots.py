@@ -1,0 +1,71 @@
+"""A window with another picture in it is no copy; a picture with something pasted over it is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from copydetect.types import Pixels
+from tests.scenes import scene
+from tests.test_relations import resized, verify
+from tests.test_residual import residual
+
+SLOT = (150, 80, 200, 130)
+"""left, top, width, height in px."""
+
+
+def window(picture: Pixels) -> Pixels:
+    """A program's window, with portraits and words of its own, that shows a picture."""
+    shown = np.full((260, 420, 3), 255, np.uint8)
+    cv2.rectangle(shown, (0, 0), (419, 24), (236, 238, 242), -1)
+    cv2.putText(shown, "Friends and news", (12, 18), 0, 0.5, (60, 60, 60), 1, cv2.LINE_AA)
+    for row, words in enumerate(("Timeline", "Messages", "Photos", "Groups", "Saved", "Events")):
+        at = 50 + 32 * row
+        shown[at - 12 : at + 8, 12:32] = scene(200 + row, 20, 20)
+        cv2.putText(shown, words, (42, at), 0, 0.45, (80, 80, 80), 1, cv2.LINE_AA)
+    for number in range(5):
+        shown[36:66, 150 + 42 * number : 180 + 42 * number] = scene(300 + number, 30, 30)
+    left, top, width, height = SLOT
+    shown[top : top + height, left : left + width] = resized(picture, width, height)
+    cv2.putText(
+        shown, "What do you think of it?", (150, 235), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA
+    )
+    return shown
+
+
+def with_pasted(pixels: Pixels) -> Pixels:
+    """The same with a picture pasted over a part of it."""
+    edited = pixels.copy()
+    edited[90:170, 190:290] = scene(77, 100, 80)
+    return edited
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_slot_of_a_window_has_borders_in_both(seed: int) -> None:
+    found = residual(window(scene(seed, 320, 240)), window(scene(seed + 50, 320, 240)))
+    assert found["slot"] > 0.8
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_pasted_over_a_picture_has_borders_in_one(seed: int) -> None:
+    picture = scene(seed, 420, 260)
+    assert residual(with_pasted(picture), picture)["slot"] < 0.7
+
+
+def test_equal_pictures_have_no_slot() -> None:
+    picture = window(scene(1, 320, 240))
+    assert residual(picture, picture)["slot"] == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_windows_that_show_different_pictures_are_one_layout(seed: int) -> None:
+    match = verify(window(scene(seed, 320, 240)), window(scene(seed + 50, 320, 240)))
+    assert not match.is_copy
+    assert match.relation == "same_layout"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_window_and_its_crop_are_copies(seed: int) -> None:
+    picture = window(scene(seed, 320, 240))
+    assert verify(np.ascontiguousarray(picture[20:240, 100:400]), picture).is_copy
