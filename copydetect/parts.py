@@ -8,6 +8,7 @@ not on the number of parts, workers or the order of the input.
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from copydetect.types import ImageRow, Role
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
 _HASH_DIGITS = 16
+_FEATURES = "features"
 
 
 def part_count(images: int) -> int:
@@ -55,19 +57,50 @@ def parts_of_hashes(hashes: Sequence[str], parts: int) -> npt.NDArray[np.int64]:
     return parts_of_all
 
 
+PART = "part"
+"""What the names of parts begin with in tables that have no roles (see `runs.part_name`)."""
+
+
+@dataclass(frozen=True)
+class PartNames(Sequence[str]):
+    """The names of part files, each made when it is asked for: a pipeline that names all parts of
+    many tables stays small however many there are.
+
+    folder: of all; before: what their names begin with; parts: how many; suffix: of all.
+    """
+
+    folder: str
+    before: str
+    parts: int
+    suffix: str = "parquet"
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return tuple(map(self._name, range(self.parts)[number]))
+        return self._name(range(self.parts)[number])
+
+    def __len__(self) -> int:
+        return self.parts
+
+    def _name(self, number: int) -> str:
+        return runs.join(self.folder, f"{self.before}-{number:05d}.{self.suffix}")
+
+
 @dataclass(frozen=True)
 class RoleParts:
     """The described images of one role: the files of each table, one per part, in order.
 
     image_files, failures: parts of `images` and of `failures`; image_counts: rows of `images` in
-    each part; descriptors, keypoints: parts of these tables, none for a channel that is off.
+    each part; descriptors, keypoints: parts of these tables, none for a channel that is off; noted:
+    where `note_counts` has noted what they hold, "" for nowhere.
     """
 
-    image_files: tuple[str, ...]
+    image_files: Sequence[str]
     image_counts: Sequence[int]
-    descriptors: tuple[str, ...] = ()
-    keypoints: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
+    descriptors: Sequence[str] = ()
+    keypoints: Sequence[str] = ()
+    failures: Sequence[str] = ()
+    noted: str = ""
 
     @property
     def images(self) -> int:
@@ -85,7 +118,7 @@ class RoleParts:
         return np.cumsum([0, *self.image_counts]).astype(np.int64)
 
     @property
-    def tables(self) -> dict[str, tuple[str, ...]]:
+    def tables(self) -> dict[str, Sequence[str]]:
         """The files by the name of their table, of the tables that there are."""
         named = {
             "images": self.image_files,
@@ -124,25 +157,38 @@ def part_uri(folder: str, table: str, role: Role, part: int) -> str:
 @dataclass(frozen=True)
 class _Parts:
     """Part files that are counted once in each process, however often a description of them is
-    sent to it. token: of this description alone; what was there before may have had other rows."""
+    sent to it. token: of this description alone; what was there before may have had other rows;
+    noted, name: where they may be counted already, and as what."""
 
     token: str
     storage: Any = field(compare=False)
-    uris: tuple[str, ...] = field(compare=False)
+    uris: Sequence[str] = field(compare=False)
+    noted: str = field(compare=False)
+    name: str = field(compare=False)
 
     @classmethod
-    def of(cls, storage: Storage, uris: Sequence[str]) -> _Parts:
-        return cls(uuid.uuid4().hex, storage, tuple(uris))
+    def of(cls, storage: Storage, uris: Sequence[str], noted: str, name: str) -> _Parts:
+        return cls(uuid.uuid4().hex, storage, uris, noted, name)
+
+    def known(self) -> Any:
+        """What is noted of them, None where nothing is, or of other parts."""
+        if not self.noted or not self.storage.exists(self.noted):
+            return None
+        noted = json.loads(self.storage.read(self.noted))
+        return noted.get(self.name) if noted["parts"] == len(self.uris) else None
 
 
 class RowCounts(Sequence[int]):
     """How many rows each part of a table has, read from its files when it is first asked for.
 
-    So a pipeline can be built before the parts are there.
+    So a pipeline can be built before the parts are there. noted, name: where one worker may have
+    noted it for all others, and as what (see `note_counts`).
     """
 
-    def __init__(self, storage: Storage, uris: Sequence[str]) -> None:
-        self._parts = _Parts.of(storage, uris)
+    def __init__(
+        self, storage: Storage, uris: Sequence[str], noted: str = "", name: str = "images"
+    ) -> None:
+        self._parts = _Parts.of(storage, uris, noted, name)
 
     def __getitem__(self, part: Any) -> Any:
         return _row_counts(self._parts)[part]
@@ -161,23 +207,48 @@ class RowCounts(Sequence[int]):
 
 
 class FeatureCount:
-    """How many local features parts of `keypoints` hold, read from them when it is first asked."""
+    """How many local features parts of `keypoints` hold, read from them when it is first asked.
 
-    def __init__(self, storage: Storage, uris: Sequence[str]) -> None:
-        self._parts = _Parts.of(storage, uris)
+    noted: as of `RowCounts`."""
+
+    def __init__(self, storage: Storage, uris: Sequence[str], noted: str = "") -> None:
+        self._parts = _Parts.of(storage, uris, noted, _FEATURES)
 
     def __call__(self) -> int:
         return _feature_count(self._parts)
 
 
+def note_counts(storage: Storage, files: RoleParts) -> None:
+    """Note what described images hold, once they are there: else each process of each worker would
+    read the footers of all parts."""
+    tables_of = {"images": files.image_files, "descriptors": files.descriptors}
+    counts: dict[str, Any] = {"parts": files.parts}
+    counts |= {name: row_counts(storage, uris) for name, uris in tables_of.items() if uris}
+    if files.keypoints:
+        counts[_FEATURES] = _features_in(storage, files.keypoints)
+    storage.write(files.noted, json.dumps(counts).encode())
+
+
+def note_rows(storage: Storage, uris: Sequence[str], noted: str, name: str) -> None:
+    """Note how many rows each part of one table has."""
+    storage.write(noted, json.dumps({"parts": len(uris), name: row_counts(storage, uris)}).encode())
+
+
 @lru_cache(maxsize=64)
 def _row_counts(parts: _Parts) -> tuple[int, ...]:
-    return tuple(row_counts(parts.storage, parts.uris))
+    known = parts.known()
+    return tuple(row_counts(parts.storage, parts.uris) if known is None else known)
 
 
 @lru_cache(maxsize=64)
 def _feature_count(parts: _Parts) -> int:
-    return sum(tables.count_leaves(parts.storage, uri, "x") for uri in parts.uris)
+    known = parts.known()
+    return _features_in(parts.storage, parts.uris) if known is None else int(known)
+
+
+def _features_in(storage: Storage, uris: Sequence[str]) -> int:
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return sum(pool.map(lambda uri: tables.count_leaves(storage, uri, "x"), uris))
 
 
 def unfinished(

@@ -12,7 +12,7 @@ from copydetect.candidates.fusion import CandidateOptions
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.options import Channel
-from copydetect.parts import RoleParts, RowCounts, part_uri
+from copydetect.parts import PART, PartNames, RoleParts, RowCounts
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.types import Role
@@ -35,21 +35,35 @@ class RunFolder:
         """The file of one part of a table that has no roles."""
         return runs.join(self.folder, table, runs.part_name(part, suffix))
 
-    def part_uris(self, table: str, role: Role, parts: int) -> tuple[str, ...]:
+    def part_uris(self, table: str, role: Role, parts: int) -> PartNames:
         """The files of a table of described images, one per part."""
-        return tuple(part_uri(self.folder, table, role, part) for part in range(parts))
+        return PartNames(runs.join(self.folder, table), role, parts)
+
+    def parts_of(self, table: str, parts: int, suffix: str = "parquet") -> PartNames:
+        """The files of a table that has no roles, one per part."""
+        return PartNames(runs.join(self.folder, table), PART, parts, suffix)
 
     def described(self, role: Role, parts: int, channels: Sequence[Channel]) -> RoleParts:
         """The files of a role whose images are described; rows are counted once they exist."""
-        images = self.part_uris("images", role, parts)
+        images, noted = self.part_uris("images", role, parts), self.counts_uri(role)
         by_descriptor, by_features = "descriptor" in channels, "local" in channels
         return RoleParts(
             image_files=images,
-            image_counts=RowCounts(self.storage, images),
+            image_counts=RowCounts(self.storage, images, noted),
             descriptors=self.part_uris("descriptors", role, parts) if by_descriptor else (),
             keypoints=self.part_uris("keypoints", role, parts) if by_features else (),
             failures=self.part_uris("failures", role, parts),
+            noted=noted,
         )
+
+    def counts_uri(self, name: str) -> str:
+        """Where it is noted how many rows the parts of some tables have."""
+        return runs.join(self.folder, "search", "counts", f"{name}.json")
+
+    @property
+    def merging_folder(self) -> str:
+        """The scratch of the merging of both channels."""
+        return runs.join(self.folder, "search", "candidates")
 
     def candidate_job(
         self,
@@ -66,7 +80,7 @@ class RunFolder:
             density=density,
             folder=runs.join(self.folder, "candidates"),
             pairs_folder=runs.join(self.folder, "pairs"),
-            scratch=runs.join(self.folder, "search", "candidates"),
+            scratch=self.merging_folder,
             scale=scale,
         )
 
@@ -79,9 +93,8 @@ class RunFolder:
         self, described: RoleParts, settings: Settings, verifying: VerifyOptions
     ) -> GroupJob:
         """The grouping of the matches; described: the collection; verifying: as all pairs were."""
-        parts = range(described.parts)
         candidates, matches, failures = (
-            tuple(self.part_uri(table, part) for part in parts)
+            self.parts_of(table, described.parts)
             for table in ("candidates", "matches", "verify-failures")
         )
         return GroupJob(
@@ -89,9 +102,9 @@ class RunFolder:
             folder=self.folder,
             image_files=described.image_files,
             candidates=candidates,
-            pairs=tuple(self.part_uri("pairs", part, "npz") for part in parts),
+            pairs=self.parts_of("pairs", described.parts, "npz"),
             matches=matches,
-            failures=(*described.failures, *failures),
+            failures=(described.failures, failures),
             options=GroupOptions(keep=settings.keeping, neighbors=settings.k),
             decoding=settings.decoding,
             verifying=verifying,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,8 @@ class Manifest:
     counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
     such as the recall of the search against exact search; inputs: what was read, by role; accepted:
     whether no more of it failed than was allowed; check: what the run measured on itself, None
-    where it was told not to.
+    where it was told not to; removable_bytes: of all images that are suggested for removal, None
+    where that was not counted.
     """
 
     command: str
@@ -85,6 +86,7 @@ class Manifest:
     inputs: dict[Role, RoleInput] = field(default_factory=dict)
     accepted: bool = True
     check: SelfCheck | None = None
+    removable_bytes: int | None = None
     version: str = __version__
 
     @staticmethod
@@ -113,6 +115,21 @@ class Manifest:
         """The part files of one table; none where the run has no such table."""
         return [join(output, uri) for uri in self.tables.get(name, [])]
 
+    def batches(
+        self, storage: Storage, output: str, name: str, columns: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows of one table, some at a time, in their order; RunError where a file is missing,
+        or in the end where rows have been lost."""
+        rows = 0
+        try:
+            for uri in self.table_uris(output, name):
+                for table in tables.read_batches(storage, uri, columns):
+                    rows += table.num_rows
+                    yield table.select(columns) if columns else table
+        except InputError as error:
+            raise RunError(f"the run in {output} is damaged: {error}") from error
+        self._refuse_other_count(output, name, rows)
+
     def table(
         self, storage: Storage, output: str, name: str, columns: list[str] | None = None
     ) -> pa.Table:
@@ -122,9 +139,11 @@ class Manifest:
             table = tables.read_tables(storage, self.table_uris(output, name), schema, columns)
         except InputError as error:
             raise RunError(f"the run in {output} is damaged: {error}") from error
-        if table.num_rows != self.counts[name]:
-            raise RunError(
-                f"{output}: table {name} has {table.num_rows} rows, its manifest says "
-                f"{self.counts[name]}"
-            )
+        self._refuse_other_count(output, name, table.num_rows)
         return table
+
+    def _refuse_other_count(self, output: str, name: str, rows: int) -> None:
+        if rows != self.counts[name]:
+            raise RunError(
+                f"{output}: table {name} has {rows} rows, its manifest says {self.counts[name]}"
+            )

@@ -4,8 +4,9 @@ end."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from copydetect.self_check import SelfCheck
 from copydetect.storage.files import Storage
 from copydetect.types import Role
 
+_Rows = Callable[[str, list[str]], Iterable[pa.Table]]
 _FAILURES_SHOWN = 3
 _KINDS_SHOWN = 5
 
@@ -95,21 +97,26 @@ class Summary:
 def summary_of(
     storage: Storage, output: str, manifest: Manifest, report: str | None, made_before: bool
 ) -> Summary:
-    """Read what a summary needs from the tables of a finished run; RunError where they are not."""
-    images = manifest.table(storage, output, "images", ["image_id", "status", "bytes"])
-    failures = manifest.table(storage, output, "failures", ["image_id", "message"])
+    """Read what a summary needs from the tables of a finished run, some rows at a time; RunError
+    where they are not."""
+    tables = partial(manifest.batches, storage, output)
+    images = sum(map(len, tables("images", ["status"])))
+    first: list[dict[str, str]] = []
+    failed = 0
+    for rows in tables("failures", ["image_id", "message"]):
+        first += rows.slice(0, max(0, _FAILURES_SHOWN - failed)).to_pylist()
+        failed += len(rows)
     by_role = [one.failed for one in manifest.inputs.values()]
-    first = failures.slice(0, _FAILURES_SHOWN).to_pylist()
-    of_pile = _groups(storage, output, manifest, images) if manifest.tables.get("groups") else None
-    of_queries = None if of_pile else _pairs(storage, output, manifest)
+    of_pile = _groups(manifest, tables) if manifest.tables.get("groups") else None
+    of_queries = None if of_pile else _pairs(tables)
     groups, spare, removable, removable_bytes = of_pile or (None, None, None, None)
     copied_queries, pairs = of_queries or (None, None)
     return Summary(
         command=manifest.command,
-        images=len(images),
+        images=images,
         seconds=sum(manifest.seconds.values()),
         made_before=made_before,
-        failed=sum(by_role) if by_role else len(failures),
+        failed=sum(by_role) if by_role else failed,
         first_failures=tuple((row["image_id"], row["message"]) for row in first),
         inputs=manifest.inputs,
         groups=groups,
@@ -124,23 +131,41 @@ def summary_of(
     )
 
 
-def _groups(
-    storage: Storage, output: str, manifest: Manifest, images: pa.Table
-) -> tuple[int, int, int, int]:
+def _groups(manifest: Manifest, tables: _Rows) -> tuple[int, int, int, int]:
     """Groups, images in them that are not kept, those suggested for removal, and their bytes."""
-    columns = ["group_id", "image_id", "suggested"]
-    groups = manifest.table(storage, output, "groups", columns)
-    spare = groups.filter(groups["suggested"])["image_id"]
-    size = pc.sum(images.filter(pc.is_in(images["image_id"], spare))["bytes"]).as_py() or 0
-    count = pc.count_distinct(groups["group_id"]).as_py()
-    return count, len(groups) - count, len(spare), size
+    members = suggested = kept = 0
+    for rows in tables("groups", ["keep", "suggested"]):
+        members += len(rows)
+        kept += pc.sum(rows["keep"]).as_py() or 0
+        suggested += pc.sum(rows["suggested"]).as_py() or 0
+    size = manifest.removable_bytes
+    return kept, members - kept, suggested, _removable(tables) if size is None else size
 
 
-def _pairs(storage: Storage, output: str, manifest: Manifest) -> tuple[int, int]:
+def _removable(tables: _Rows) -> int:
+    """Bytes of the images that are suggested for removal, where a run has not counted them."""
+    groups = tables("groups", ["image_id", "suggested"])
+    spare = pa.chunked_array(
+        [chunk for rows in groups for chunk in rows.filter(rows["suggested"])["image_id"].chunks],
+        pa.string(),
+    ).combine_chunks()
+    return sum(
+        pc.sum(part.filter(pc.is_in(part["image_id"], spare))["bytes"]).as_py() or 0
+        for part in tables("images", ["image_id", "bytes"])
+    )
+
+
+def _pairs(tables: _Rows) -> tuple[int, int]:
     """Queries that are copies, and pairs."""
-    matches = manifest.table(storage, output, "matches", ["query_id", "is_copy"])
-    copies = matches.filter(matches["is_copy"])
-    return pc.count_distinct(copies["query_id"]).as_py(), len(copies)
+    pairs, queries = 0, 0
+    last = None
+    for rows in tables("matches", ["query_id", "is_copy"]):
+        copies = rows.filter(rows["is_copy"])["query_id"]
+        pairs += len(copies)
+        if len(copies):
+            queries += pc.count_distinct(copies).as_py() - (copies[0].as_py() == last)
+            last = copies[-1].as_py()
+    return queries, pairs
 
 
 def notes_on_inputs(inputs: Mapping[Role, RoleInput]) -> list[str]:

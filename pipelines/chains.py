@@ -40,7 +40,8 @@ class Stage(Generic[Made]):
     when it is done, None among it (see `transforms.waiting`); made: what it makes, such as the
     names of files, which are there once it is done; progress: how far it is; in_threads: whether
     its work stays in this process, as on a device that processes cannot share; alone: whether one
-    worker does all of it, since so little gains nothing by being spread.
+    worker does all of it, since so little gains nothing by being spread; then: called once all of
+    it is done, on one worker, before the next stage begins.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage(Generic[Made]):
     progress: Progress
     in_threads: bool = False
     alone: bool = False
+    then: Callable[[], None] | None = None
 
 
 def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
@@ -128,16 +130,21 @@ class _Barrier(beam.PTransform[Any, Any]):
         self._stage = stage
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
-        if not self._stage.alone:
+        stage = self._stage
+        if not stage.alone:
             done = done | "Done" >> WaitThen(list)
-        start: PCollection[None] = done | "Note" >> beam.ParDo(_NoteTime(self._stage.name))
+        note = _NoteTime(stage.name, stage.then)
+        start: PCollection[None] = done | "Note" >> beam.ParDo(note)
         return start
 
 
 class _NoteTime(beam.DoFn):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, then: Callable[[], None] | None) -> None:
         self._ended = Metrics.distribution(_NAMESPACE, name)
+        self._then = then
 
     def process(self, _: None) -> Iterator[None]:
+        if self._then is not None:
+            self._then()
         self._ended.update(int(time.time() * 1000))
         yield None

@@ -8,23 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
-import pyarrow.compute as pc
-from loky import cpu_count
-
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.input_specs import INPUTS, Inputs, specs_of
 from copydetect.inputs.sources import Sources
 from copydetect.options import EngineOptions, RunOptions
-from copydetect.parts import RoleParts
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.settings import Settings
-from copydetect.storage.files import Storage
 from copydetect.storage.leases import BucketLease
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 from copydetect.storage.swaps import swaps_for
@@ -48,6 +44,7 @@ from .report import write_report
 from .retries import forget_what_follows, only_failures_have_gone, some_can_be_read_now
 from .self_check import SCRATCH
 from .stages import Listing, Workplace
+from .totals import read_totals
 from .whole_run import search_and_verify
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
@@ -189,7 +186,7 @@ def _refuse_other_run(
     elif folder is None or folder == earlier.folder or not earlier.accepted:
         return
     else:
-        uris = [uri for listing in listings for uri in listing.uris]
+        uris = chain.from_iterable(listing.uris for listing in listings)
         if only_failures_have_gone(job.storage, job.output, earlier, uris):
             return
         why = "over other pictures"
@@ -211,8 +208,8 @@ def _finished(job: Job, folder: str) -> Manifest | None:
             return None
     except InputError:
         return None  # no run, or another version's or a damaged one, which this one replaces
-    made = [[uri] for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
-    if workplace_of(job, folder).unfinished(made):
+    made = [uri for name in manifest.tables for uri in manifest.table_uris(job.output, name)]
+    if made and workplace_of(job, folder).unfinished_of([made]):
         return None
     if some_can_be_read_now(job.storage, job.output, manifest, job.setup):
         forget_what_follows(job.storage, job.output, folder)
@@ -223,32 +220,15 @@ def _finished(job: Job, folder: str) -> Manifest | None:
 def _work(job: Job, folder: str, listings: list[Listing]) -> Manifest:
     """Describe, search, verify and group; the manifest, not yet committed."""
     place = workplace_of(job, folder)
-    described = stages.described_by(place, listings, job.setup)
     manifest = search_and_verify(job, place, folder, listings)
-    known = {uri for one in described.values() for uri in one.failures}
-    later = [uri for uri in manifest.table_uris(job.output, "failures") if uri not in known]
-    inputs = {}
-    for listing in listings:
-        failed = _failed(job.storage, described[listing.role], listing.role, later)
-        inputs[listing.role] = _role_input(listing, job.inputs[listing.role], failed)
+    totals = read_totals(job.storage, place.folder)
+    inputs = {
+        listing.role: _role_input(listing, job.inputs[listing.role], totals.failed[listing.role])
+        for listing in listings
+    }
     allowed = job.options.max_failed_fraction
     accepted = all(one.failed <= allowed * one.images for one in inputs.values())
     return replace(manifest, inputs=inputs, accepted=accepted)
-
-
-def _failed(storage: Storage, described: RoleParts, role: Role, later: Sequence[str]) -> int:
-    """How many images of a role could not be used. later: the tables of failures after it was
-    described."""
-    table = tables.read_tables(storage, later, tables.FAILURES, ["role", "image_id"])
-    named = table.filter(pc.equal(table["role"], role))["image_id"]
-
-    def unused(uri: str) -> int:
-        part = tables.read_table(storage, uri, ["image_id", "status"])
-        failed = pc.or_(pc.equal(part["status"], "failed"), pc.is_in(part["image_id"], named))
-        return pc.sum(failed).as_py() or 0
-
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return sum(pool.map(unused, described.image_files))
 
 
 def _role_input(listing: Listing, sources: Sources, failed: int) -> RoleInput:
@@ -347,7 +327,9 @@ def _remove_earlier(job: Job, folder: str) -> None:
     for other in sorted(others - {folder}):
         if _RUN_FOLDER.fullmatch(other):
             job.storage.delete(runs.join(job.output, other))
-    read = {uri for one in job.inputs.values() for piece in one.pieces for uri in piece.uris()}
+    given = runs.join(job.output, INPUTS, "")
+    pieces = chain.from_iterable(one.pieces for one in job.inputs.values())
+    read = {uri for piece in pieces for uri in piece.uris() if uri.startswith(given)}
     for uri in files:
-        if uri.startswith(runs.join(job.output, INPUTS, "")) and uri not in read:
+        if uri.startswith(given) and uri not in read:
             job.storage.delete(uri)

@@ -57,7 +57,7 @@ def judging_lost(
     if recall is None:
         return []
     folder = recall.folder
-    judge = _JudgePart(place.storage, place.folder, folder, sides, tuple(candidates))
+    judge = _JudgePart(place.storage, place.folder, folder, sides, candidates)
     # Its score is unknown, so that a lost pair is judged by what its pixels show.
     alone = replace(options, min_score=-math.inf, calibration=bundled_calibration(()))
     processes = place.processes(len(candidates))
@@ -126,7 +126,7 @@ class _JudgePart:
     run_folder: str
     folder: str
     sides: Sides
-    candidates: tuple[str, ...]
+    candidates: Sequence[str]
 
     def __call__(self, work: tuple[int, list[tuple[int, int, bool]]]) -> MatchWork:
         part, pairs = work

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from copydetect.errors import ImageError
 from copydetect.images import decoding
 from copydetect.inputs.sources import read_refs
-from copydetect.report import RunTables, Thumbnails, render_report, thumbnail_jpeg
+from copydetect.report import RunTables, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
 from copydetect.storage.places import storage_for
@@ -24,8 +26,9 @@ def write_report(storage: Storage, output: str) -> str:
     Pages of an earlier report are replaced. InputError where there is no finished run.
     """
     manifest = Manifest.load(storage, output)
-    names = ("images", "matches", "groups", "failures")
-    run = RunTables(*(manifest.table(storage, output, name) for name in names))
+    rows = partial(partial, manifest.batches, storage, output)
+    size = manifest.removable_bytes
+    run = RunTables(rows("images"), rows("matches"), rows("groups"), rows("failures"), size)
     plots = {
         title: storage.read(join(output, name))
         for title, name in _PLOTS.items()
@@ -33,7 +36,7 @@ def write_report(storage: Storage, output: str) -> str:
     }
     folder = join(output, "report")
     written = []
-    for name, page in render_report(manifest, run, _thumbnails_of(run), plots):
+    for name, page in render_report(manifest, run, _thumbnail, plots):
         written.append(join(folder, name))
         storage.write(written[-1], page)
     for file in storage.files_under(folder):
@@ -42,21 +45,12 @@ def write_report(storage: Storage, output: str) -> str:
     return written[-1]
 
 
-def _thumbnails_of(run: RunTables) -> Thumbnails:
-    """Decodes an image of the run, where it is now, down to a thumbnail."""
-    table = run.images
-    keys = zip(table["role"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    rows = {key: row for row, key in enumerate(keys)}
-
-    def thumbnail(image_id: str, role: str) -> bytes | None:
-        row = table.slice(rows[role, image_id], 1).to_pylist()[0]
-        ref = ImageRef(image_id, row["uri"], row["member"], row["role"])
-        ((_, data),) = read_refs(storage_for(ref.uri), [ref])
-        if isinstance(data, Failure):
-            return None
-        try:
-            return thumbnail_jpeg(decoding.decode(data, _THUMBNAIL_PX).pixels)
-        except ImageError:
-            return None
-
-    return thumbnail
+def _thumbnail(ref: ImageRef) -> bytes | None:
+    """An image, where it is now, decoded down to a thumbnail; None where that cannot be."""
+    ((_, data),) = read_refs(storage_for(ref.uri), [ref])
+    if isinstance(data, Failure):
+        return None
+    try:
+        return thumbnail_jpeg(decoding.decode(data, _THUMBNAIL_PX).pixels)
+    except ImageError:
+        return None

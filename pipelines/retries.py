@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.inputs.listing import DIGESTED, ListedImage, RowSum
 from copydetect.runs import Manifest
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, can_be_described
@@ -53,24 +55,34 @@ def forget_what_follows(storage: Storage, output: str, folder: str) -> None:
 
 
 def only_failures_have_gone(
-    storage: Storage, output: str, manifest: Manifest, listings: Sequence[str]
+    storage: Storage, output: str, manifest: Manifest, listings: Iterable[str]
 ) -> bool:
     """Whether the input is what it was in a run, apart from images that could not be read then.
 
-    listings: files of the new listing, of all roles.
+    listings: files of the new listing, of all roles. Holds no more than those images.
     """
-    before = manifest.table(storage, output, "images", ["role", "image_id", "sha256"]).to_pylist()
-    names = ["role", "image_id", "sha256", "error_type"]
-    now = tables.read_tables(storage, listings, LISTING, names)
-    read = now.filter(pc.equal(now["error_type"], "")).to_pylist()
-    known = {(row["role"], row["image_id"]): row["sha256"] for row in before}
-    found = {(row["role"], row["image_id"]): row["sha256"] for row in read}
-    same = {key for key, sha256 in known.items() if sha256 is not None}
-    return (
-        same <= found.keys() <= known.keys()
-        and all(found[key] == known[key] for key in same)
-        and len(found) > len(same)
-    )
+    failed: set[tuple[str, str]] = set()
+    before = now = RowSum()
+    for table in manifest.batches(storage, output, "images", ["role", "image_id", "sha256"]):
+        unread = table.filter(pc.is_null(table["sha256"])).to_pylist()
+        failed.update((row["role"], row["image_id"]) for row in unread)
+        before += _sum_of(table.filter(pc.is_valid(table["sha256"])))
+    gone = 0
+    for uri in listings:
+        for listed in tables.read_batches(storage, uri, DIGESTED):
+            read = listed.filter(pc.equal(listed["error_type"], ""))
+            keys = zip(read["role"].to_pylist(), read["image_id"].to_pylist(), strict=True)
+            again = np.fromiter((key in failed for key in keys), np.bool_, len(read))
+            gone += int(again.sum())
+            now += _sum_of(read.filter(pa.array(~again)))
+    return gone > 0 and now == before
+
+
+def _sum_of(images: pa.Table) -> RowSum:
+    """Of images that could be read."""
+    nothing = pa.array([""] * len(images), pa.string())
+    readable = images.select(["role", "image_id", "sha256"]).append_column("error_type", nothing)
+    return RowSum.of_tables([readable])
 
 
 def _listed_images(storage: Storage, output: str, manifest: Manifest) -> Iterator[ListedImage]:

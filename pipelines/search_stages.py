@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,6 @@ from copydetect.candidates.candidate_job import Proposals
 from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.parts import FeatureCount, RowCounts, Sides
-from copydetect.search.neighbors import saturated_queries
 from copydetect.search.recall import Recall
 from copydetect.search.recall_job import RecallJob, read_recalls
 from copydetect.settings import Settings
@@ -33,7 +32,7 @@ def searching(
 
     models: identities of what described the images.
     """
-    found: dict[str, Stage[list[str]]] = {}
+    found: dict[str, Stage[Sequence[str]]] = {}
     if "descriptor" in settings.channels:
         options = settings.descriptor_search(sides.symmetric)
         index, model = settings.descriptor_index, models["descriptor"]
@@ -43,7 +42,7 @@ def searching(
         voting = settings.voting(sides.symmetric)
         index = settings.feature_index
         found["votes"] = stages.search_keypoints(place, sides, index, options, voting)
-    made = {name: tuple(stage.made) for name, stage in found.items()}
+    made = {name: stage.made for name, stage in found.items()}
     proposals = Proposals(
         neighbors=made.get("neighbors", ()),
         votes=made.get("votes", ()),
@@ -73,7 +72,9 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             storage,
             images,
             others,
-            queries=partial(sum, RowCounts(storage, images.uris)),
+            queries=partial(
+                sum, RowCounts(storage, images.uris, images.files.noted, "descriptors")
+            ),
             searched=runs.join(place.folder, "search", DESCRIPTORS),
             index_folder=runs.join(place.index, DESCRIPTORS),
             options=settings.descriptor_search(symmetric),
@@ -87,7 +88,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             storage,
             asked,
             sought,
-            queries=FeatureCount(storage, asked.uris),
+            queries=FeatureCount(storage, asked.uris, asked.files.noted),
             searched=runs.join(place.folder, "search", KEYPOINTS, "upright"),
             index_folder=runs.join(place.index, KEYPOINTS),
             options=options,
@@ -98,10 +99,9 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
     return jobs
 
 
-def quality_of(
-    place: Workplace, proposals: Proposals, jobs: Mapping[str, RecallJob]
-) -> dict[str, float]:
-    """The recall of both searches and what they lose, for the manifest."""
+def quality_of(jobs: Mapping[str, RecallJob], saturated: int) -> dict[str, float]:
+    """The recall of both searches and what they lose, for the manifest. saturated: how many queries
+    of descriptors have a full list."""
     quality: dict[str, float] = {}
     if DESCRIPTORS in jobs:
         recalls = read_recalls(jobs[DESCRIPTORS])
@@ -112,8 +112,7 @@ def quality_of(
             quality |= _figures(f"search_recall_at_{k}", recall)
         # An image whose list is full of likely copies may have more, which only other images' lists
         # show.
-        capped = saturated_queries(place.storage, proposals.neighbors)
-        quality["search_capped_queries"] = float(capped)
+        quality["search_capped_queries"] = float(saturated)
     if KEYPOINTS in jobs:
         for recall in read_recalls(jobs[KEYPOINTS]).values():
             quality |= _figures("feature_recall", recall)

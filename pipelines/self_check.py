@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +64,8 @@ from .stages import Workplace
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
 _EDITED = "edited"
+_PARTS_HELD = 8
+_SAMPLED = ["image_id", "role", "uri", "member", "sha256"]
 _EARLIER = ", which for this effort was made with an earlier version of the verification"
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
@@ -132,9 +135,11 @@ def _too_few(run: CheckedRun) -> str:
     for uri in run.references.image_files:
         status = tables.read_table(run.place.storage, uri, ["status"])["status"]
         readable += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
+        if readable >= LEAST_IMAGES:
+            return ""
     if not readable:
         return "no image could be read"
-    return "" if readable >= LEAST_IMAGES else too_few(readable, run.settings.calibration)
+    return too_few(readable, run.settings.calibration)
 
 
 def too_few(readable: int, calibration: Calibration) -> str:
@@ -225,21 +230,23 @@ def _sample(run: CheckedRun) -> dict[int, ListedImage]:
     side, storage = run.references, run.place.storage
     starts = side.starts
     wanted = copies_to_plant(side.images)
-    held: dict[int, pa.Table] = {}
     sample: dict[int, ListedImage] = {}
+
+    @lru_cache(maxsize=_PARTS_HELD)
+    def rows_of(number: int) -> pa.Table:
+        return tables.read_table(storage, side.image_files[number], [*_SAMPLED, "bytes", "status"])
+
     for point in sampling_points(wanted):
         part = part_of(point, side.parts)
         for number in (*range(part, side.parts), *range(part)):
-            if number not in held:
-                held[number] = tables.read_table(storage, side.image_files[number])
-            rows = held[number]
+            rows = rows_of(number)
             fits = pc.equal(rows["status"], "ok")
             if number == part:
                 fits = pc.and_(fits, pc.greater_equal(rows["sha256"], point))
             at = pc.index(fits, True).as_py()
             if at >= 0:
                 row = rows.slice(at, 1).to_pylist()[0]
-                kept = {name: row[name] for name in ("image_id", "role", "uri", "member", "sha256")}
+                kept = {name: row[name] for name in _SAMPLED}
                 sample[int(starts[number]) + at] = ListedImage(**kept, bytes=row["bytes"] or 0)
                 break
         if len(sample) == wanted:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
-from copydetect import runs, tables
+from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
@@ -17,27 +17,31 @@ from copydetect.errors import InputError
 from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
 from copydetect.index.partitions import IndexOptions
-from copydetect.inputs.listing import DIGESTED, content_digest
-from copydetect.inputs.repeated_ids import make_ids_unique
+from copydetect.inputs.listed_files import ListingFiles, read_listed
 from copydetect.inputs.sources import Sources
 from copydetect.parts import (
+    PART,
+    PartNames,
     RoleParts,
+    RowCounts,
     Sides,
+    note_counts,
+    note_rows,
     part_count,
     row_counts,
     unfinished,
 )
 from copydetect.run_folder import RunFolder
-from copydetect.search.neighbors import neighbors_uri
+from copydetect.search.neighbors import neighbors_uris
 from copydetect.search.queries import SearchOptions
-from copydetect.search.vote_parts import votes_uri
+from copydetect.search.vote_parts import votes_uris
 from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.copies_to_histories import CopiesToHistories
 from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch, DescriptorsToNeighbors
-from copydetect.transforms.images_to_refs import ImagesToRefs, PiecesToRefs, listing_uri
+from copydetect.transforms.images_to_refs import ImagesToListing, PiecesToListing, file_count
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.matches_to_groups import MatchesToGroups
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
@@ -54,6 +58,7 @@ from copydetect.workers.processes import Processes
 from .chains import Stage
 from .engine import Engine
 from .progress import Progress
+from .unfinished import MANY_PARTS, looking_for_unfinished
 
 PARTS_WORTH_PROCESSES = 64
 """Parts of a collection of about 1,000 images. A process that was not forked at the start takes
@@ -62,6 +67,7 @@ copydetect.verification.match_parts"`), and then loads its models, so processes 
 work of many seconds. One image is described in 27 ms, one pair verified in 9
 (`.github/FIGURES.md`)."""
 
+_CANDIDATES = "candidates"
 _FEW_PARTS = 128
 """Parts of a collection of about 2,000 images: one worker searches it in some 10 s, and two of
 Flink's take as many to exchange what they find, dozens of times."""
@@ -82,9 +88,13 @@ class Listing:
     role: Role
     images: int
     digest: str
-    uris: tuple[str, ...]
+    uris: Sequence[str]
     renamed: int = 0
     example: str = ""
+
+
+class NoImagesError(InputError):
+    """An input in which there are no images."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,16 @@ class Workplace(RunFolder):
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """As `parts.unfinished`."""
         return unfinished(self.storage, parts, failures)
+
+    def unfinished_of(
+        self, tables: Sequence[Sequence[str]], failures: Sequence[str] = ()
+    ) -> set[int]:
+        """The same for the files of some tables, one per part each; of many parts an engine's
+        workers tell."""
+        if self.engine.is_local or len(tables[0]) < MANY_PARTS:
+            return self.unfinished(list(zip(*tables, strict=True)), failures)
+        looking = looking_for_unfinished(self.storage, self.folder, tables, failures)
+        return set(json.loads(self.storage.read(self.run(looking))))
 
     def run(self, stage: Stage[Made]) -> Made:
         """Run one stage as a job of its own; what it makes."""
@@ -161,50 +181,49 @@ class Workplace(RunFolder):
 
 
 def list_images(place: Workplace, sources: Sources, role: Role) -> Listing:
-    """List an input and hash its images; InputError where there are none."""
+    """List an input and hash its images; NoImagesError where there are none."""
     return list_roles(place, {role: sources})[0]
 
 
 def list_roles(place: Workplace, inputs: Mapping[Role, Sources]) -> list[Listing]:
     """List inputs and hash their images, in one job, or here where an engine would only take
-    longer; InputError where one has none."""
+    longer; NoImagesError where one has none."""
     found = [_list(place, sources, role) for role, sources in inputs.items()]
     if not place.engine.is_local and _are_few(list(inputs.values())):
-        for (role, sources), stage in zip(inputs.items(), found, strict=True):
-            lister = PiecesToRefs(place.storage, role, place.folder)
-            pieces = InTurn(enumerate(sources.pieces))
+        for sources, stage in zip(inputs.values(), found, strict=True):
+            lister = PiecesToListing(place.storage, stage.made)
+            pieces = InTurn([None, *enumerate(sources.pieces)])
             place.engine.run_here(stage, partial(operator.or_, pieces, lister))
     else:
         place.engine.run_stages("list", found)
-    listed = zip(inputs.items(), found, strict=True)
-    return [_listing(place, sources, role, stage.made) for (role, sources), stage in listed]
+    listed = zip(inputs.values(), found, strict=True)
+    return [_listing(place, sources, stage.made) for sources, stage in listed]
 
 
 def _are_few(inputs: Sequence[Sources]) -> bool:
     pieces = (piece for sources in inputs for piece in sources.pieces)
     return (
-        all(piece.kind == "files" for piece in pieces)
-        and sum(sources.file_count for sources in inputs) <= _LISTED_HERE
+        sum(sources.file_count for sources in inputs) <= _LISTED_HERE
         and sum(sources.bytes for sources in inputs) <= _BYTES_LISTED_HERE
+        and all(piece.kind == "files" for piece in pieces)
     )
 
 
-def _list(place: Workplace, sources: Sources, role: Role) -> Stage[list[str]]:
-    uris = [listing_uri(place.folder, role, piece) for piece in range(len(sources.pieces))]
-    transform = ImagesToRefs(place.storage, sources, role, place.folder, place.started)
+def _list(place: Workplace, sources: Sources, role: Role) -> Stage[ListingFiles]:
+    files = ListingFiles(place.folder, role, file_count(sources))
+    transform = ImagesToListing(place.storage, sources, files, place.started)
     name = f"list {PLURAL[role]}"
-    progress = place.progress(name, uris, sources.file_count, "files")
-    return Stage(name, lambda start: start.pipeline | transform, uris, progress)
+    progress = place.progress(name, files.first, sources.file_count, "files")
+    return Stage(name, lambda start: start.pipeline | transform, files, progress)
 
 
-def _listing(place: Workplace, sources: Sources, role: Role, uris: Sequence[str]) -> Listing:
-    images = place.rows(uris)
-    if not images:
-        raise InputError(f"{sources.named} holds no images")
-    renamed, example = make_ids_unique(place.storage, list(uris))
-    batches = (tables.read_batches(place.storage, uri, DIGESTED) for uri in uris)
-    digest = content_digest(chain.from_iterable(batches))
-    return Listing(role, images, digest, tuple(uris), renamed, example)
+def _listing(place: Workplace, sources: Sources, files: ListingFiles) -> Listing:
+    listed = read_listed(place.storage, place.folder, files.role)
+    if not listed.images:
+        raise NoImagesError(f"{sources.named} holds no images")
+    files = replace(files, renamed=frozenset(listed.files or ()))
+    told = listed.renamed, listed.example
+    return Listing(files.role, listed.images, listed.digest, files, *told)
 
 
 def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage[RoleParts]:
@@ -218,22 +237,25 @@ def describe(place: Workplace, listing: Listing, setup: DescriberSetup) -> Stage
     failures = place.part_uris("failures", listing.role, parts)
     # Later stages use all parts as they are, so that failures are not tried again half way.
     retried = failures if not place.storage.exists(place.index) else ()
+    is_new = not place.storage.exists(place.folder)
+    described = place.described(listing.role, parts, setup.channels)
     transform = RefsToDescriptions(
         place.storage,
         setup.of(listing.role),
         listing.role,
         place.folder,
         parts,
-        place.unfinished(list(zip(*made, strict=True)), retried),
+        range(parts) if is_new else place.unfinished_of(made, retried),
         processes,
     )
     name = f"describe {PLURAL[listing.role]}"
     return Stage(
         name,
         lambda start: start | "listing" >> Elements(listing.uris) | transform,
-        place.described(listing.role, parts, setup.channels),
+        described,
         place.progress(name, uris, listing.images),
         in_threads=not on_cpu,
+        then=partial(note_counts, place.storage, described),
     )
 
 
@@ -249,7 +271,7 @@ def described_by(
 
 def search_descriptors(
     place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
     search = DescriptorSearch(
         storage=place.storage,
@@ -261,7 +283,7 @@ def search_descriptors(
         model=model,
         index_is_there=bool(place.asks),
     )
-    uris = [neighbors_uri(search.folder, part) for part in range(sides.queries.parts)]
+    uris = neighbors_uris(search.folder, sides.queries.parts)
     name = "search descriptors"
     transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
@@ -273,7 +295,7 @@ def search_keypoints(
     index: IndexOptions,
     options: SearchOptions,
     voting: VoteOptions,
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Index the local features of the references, search them and vote; votes files, by part."""
     search = KeypointSearch(
         storage=place.storage,
@@ -285,7 +307,7 @@ def search_keypoints(
         index_is_there=bool(place.asks),
         voting=voting,
     )
-    uris = [votes_uri(search.folder, part) for part in range(sides.queries.parts)]
+    uris = votes_uris(search.folder, sides.queries.parts)
     name = "search keypoints"
     transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
@@ -297,32 +319,33 @@ def propose(
     options: CandidateOptions,
     density: DensityOptions,
     scale: Mapping[str, float] | None = None,
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
     job = place.candidate_job(proposals, options, density, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.processes(len(parts)))
-    uris = [runs.join(job.folder, runs.part_name(part)) for part in parts]
+    uris = PartNames(job.folder, PART, len(parts))
     return Stage(
-        "candidates",
+        _CANDIDATES,
         lambda start: start | "parts" >> Elements(parts) | merge,
         uris,
-        place.progress("candidates", uris),
+        place.progress(_CANDIDATES, uris),
+        then=partial(note_rows, place.storage, uris, place.counts_uri(_CANDIDATES), _CANDIDATES),
     )
 
 
 def verify(
     place: Workplace, sides: Sides, candidates: Sequence[str], options: VerifyOptions
-) -> Stage[list[str]]:
+) -> Stage[Sequence[str]]:
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
-    parts, work = range(len(candidates)), place.match_work(candidates)
-    uris, failures = (
-        [place.part_uri(table, part) for part in parts] for table in ("matches", "verify-failures")
-    )
-    processes = place.decoding(len(work))
+    parts = len(candidates)
+    uris, failures = (place.parts_of(table, parts) for table in ("matches", "verify-failures"))
+    work = partial(place.match_work, candidates)
+    processes = place.decoding(parts)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Then(_unfinished, place.storage, work, uris, failures)
-    total = partial(place.rows, candidates)
+    noted = place.counts_uri(_CANDIDATES)
+    total = partial(sum, RowCounts(place.storage, candidates, noted, _CANDIDATES))
     return Stage(
         "verify",
         lambda start: start | "candidates" >> wanted | transform,
@@ -357,10 +380,13 @@ def read_histories(
 
 
 def _unfinished(
-    storage: Storage, work: Sequence[MatchWork], uris: Sequence[str], failures: Sequence[str]
+    storage: Storage,
+    work: Callable[[], Sequence[MatchWork]],
+    uris: Sequence[str],
+    failures: Sequence[str],
 ) -> list[MatchWork]:
     wanted = unfinished(storage, list(zip(uris, failures, strict=True)), failures)
-    return [one for one in work if one[0] in wanted]
+    return [one for one in work() if one[0] in wanted]
 
 
 def share_written(storage: Storage, uris: Sequence[str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from .lost_copies import judging_lost, lost_copies
 from .search_stages import measuring, quality_of, recall_jobs, searching
 from .self_check import CheckedRun, may_be_checked, self_check
 from .stages import Listing, Workplace
+from .totals import RunTotals, TotalsJob, count_totals, read_totals
 
 if TYPE_CHECKING:
     from .job import Job
@@ -52,26 +53,28 @@ def search_and_verify(
         verifying = verifying.reporting_from(check.threshold)
     matches = stages.verify(place, search.sides, search.candidates, verifying)
     lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
-    uris = _tables(place, search, matches.made)
     grouped = _group(place, search.sides, settings, verifying)
-    last = place.together([*lost, *grouped], search.sides)
-    run("verify" if searched_first else "search and verify", [*before, matches, *last])
-    for stage in grouped:
-        uris |= stage.made.tables()
+    counting = _totals(place, search, matches.made, [stage.made for stage in grouped])
+    light = place.together([*lost, *grouped], search.sides)
+    verified: list[Stage[Any]] = [*before, matches, *light]
+    *first, last = verified
+    last = replace(last, then=partial(count_totals, counting))
+    run("verify" if searched_first else "search and verify", [*first, last])
     if settings.check and not planted:
         check = _checked(job, place, search.sides)
-    quality = quality_of(place, search.proposals, search.recalls)
-    quality |= lost_copies(place, search.recalls)
-    relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in uris.items()}
+    totals = read_totals(place.storage, place.folder)
+    files = counting.all_files().items()
+    relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in files}
     return Manifest(
         command=job.command,
         folder=folder,
         settings=job.decisive,
         tables=relative,
-        counts={name: place.rows(found) for name, found in uris.items()},
+        counts=totals.rows,
         seconds=dict(job.engine.seconds),
-        quality=quality,
+        quality=_quality(place, search, totals),
         check=check,
+        removable_bytes=totals.removable_bytes,
     )
 
 
@@ -87,7 +90,7 @@ class _Search:
     sides: Sides
     proposals: Proposals
     recalls: dict[str, RecallJob]
-    candidates: list[str]
+    candidates: Sequence[str]
 
     @classmethod
     def of(cls, job: Job, place: Workplace, listings: Sequence[Listing]) -> _Search:
@@ -110,16 +113,34 @@ def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
     return self_check(CheckedRun(place, job.output, *parts))
 
 
-def _tables(place: Workplace, search: _Search, matches: list[str]) -> dict[str, list[str]]:
-    """The files of all tables that there are before groups, by name."""
+def _quality(place: Workplace, search: _Search, totals: RunTotals) -> dict[str, float]:
+    """What the run measured of its search; whom too many resemble is told as well."""
+    quality = quality_of(search.recalls, totals.saturated) | lost_copies(place, search.recalls)
+    if totals.capped:
+        quality["pairs_capped"] = float(totals.capped)
+        place.engine.tell(
+            f"some pictures resemble so many others that {totals.capped:,} pairs with them were "
+            "ranked on the side of the other one alone"
+        )
+    return quality
+
+
+def _totals(
+    place: Workplace, search: _Search, matches: Sequence[str], grouped: Sequence[GroupJob]
+) -> TotalsJob:
+    """What is counted once all is done; the files of all tables before there are groups."""
     uris: dict[str, list[str]] = {}
     for one in search.described.values():
         for name, files in one.tables.items():
             uris[name] = [*uris.get(name, ()), *files]
-    parts = range(len(matches))
-    uris["failures"] += [place.part_uri("verify-failures", part) for part in parts]
-    made = {"candidates": search.candidates, "matches": matches}
-    return uris | made | {"histories": [], "groups": []}
+    uris["failures"] += place.parts_of("verify-failures", len(matches))
+    made = {"candidates": search.candidates, "matches": matches, "histories": (), "groups": ()}
+    found = search.proposals.neighbors
+    group = grouped[0] if grouped else None
+    merging = place.merging_folder
+    return TotalsJob(
+        place.storage, place.folder, uris | made, search.described, found, merging, group
+    )
 
 
 def _group(

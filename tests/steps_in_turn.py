@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.density_steps import crowd_step, densities_step, scale_step
 from copydetect.candidates.merging import (
+    bundle_step,
+    bundles_of_found,
+    bundles_of_kept,
     collect_step,
     described_step,
     found_step,
@@ -63,10 +66,14 @@ def write_candidates(job: CandidateJob) -> list[str]:
     parts = range(job.proposals.queries.parts)
     for part in parts:
         found_step(job, part)
+    for one in bundles_of_found(job):
+        bundle_step(job, one)
     scale = scale_step(job)
     for part in parts:
         crowd_step(job, part, scale)
     densities_step(job)
     for block in range(job.blocks):
         score_step(job, block, scale)
+    for one in bundles_of_kept(job):
+        bundle_step(job, one)
     return [collect_step(job, part) for part in parts]

@@ -14,7 +14,7 @@ from copydetect.inputs import listed_parts, repeated_ids
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listed_parts import PartSorter, unpacked
 from copydetect.inputs.listing import LISTING, ListedImage
-from copydetect.inputs.repeated_ids import FoundImage, KnownIds, make_ids_unique
+from copydetect.inputs.repeated_ids import FoundImage, KnownIds, Renamed, make_ids_unique
 from copydetect.parts import part_of, parts_of_hashes
 from copydetect.transforms import images_to_refs
 from tests.conftest import STORAGE
@@ -58,7 +58,7 @@ def test_of_a_manifest_a_bounded_number_of_rows_is_held(
     monkeypatch.setattr(images_to_refs, "list_images", counted)
     (piece,) = find_sources(STORAGE, str(manifest)).pieces
     lister = images_to_refs._Lister(STORAGE, "image", str(tmp_path / "listing"))
-    uri = lister.list((0, piece))
+    uri = lister.list((0, piece)).uri
     assert alive.seen == rows
     assert alive.most <= 2 * 8_192
     assert sum(table.num_rows for table in tables.read_batches(STORAGE, uri)) == rows
@@ -121,9 +121,9 @@ def ids_in(uris: list[str]) -> list[str]:
 
 
 def test_repeated_ids_are_told_apart_in_their_files(listings: list[str]) -> None:
-    assert make_ids_unique(STORAGE, listings) == (4, "a/1.jpg")
+    assert make_ids_unique(STORAGE, listings) == Renamed(4, "a/1.jpg", (0, 1))
     assert ids_in(listings) == ["0.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "3.jpg"]
-    assert make_ids_unique(STORAGE, listings) == (0, "")
+    assert make_ids_unique(STORAGE, listings) == Renamed()
 
 
 def test_only_rows_whose_ids_repeat_are_looked_at(
@@ -148,5 +148,5 @@ def test_a_new_name_is_not_that_of_an_image_whose_id_does_not_repeat(tmp_path: P
     ]
     uri = str(tmp_path / "x.parquet")
     tables.write_rows(STORAGE, uri, images, LISTING)
-    assert make_ids_unique(STORAGE, [uri]) == (2, "a/1.jpg#2")
+    assert make_ids_unique(STORAGE, [uri]) == Renamed(2, "a/1.jpg#2", (0,))
     assert ids_in([uri]) == ["a/1.jpg#2", "b/1.jpg", "a/1.jpg"]

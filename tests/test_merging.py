@@ -187,6 +187,25 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
     )
 
 
+def test_bundles_of_spills_give_what_the_spills_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCKS", 5)
+    monkeypatch.setattr(candidate_job, "_LEAST_BLOCK_IMAGES", 1)
+    found = Found.with_a_family(20)
+    plain = job_of(tmp_path / "plain", found, 6, True)
+    wanted = together(plain, write_candidates(plain))
+    monkeypatch.setattr(candidate_job, "_MANY", 3)
+    monkeypatch.setattr(candidate_job, "BUNDLED", 2)
+    job = job_of(tmp_path / "bundled", found, 6, True)
+    made = together(job, write_candidates(job))
+    assert job.found_for("found", 0) == [job.bundle_uri("found", number) for number in range(4)]
+    assert job.kept_for(0) == [job.bundle_uri("kept", number) for number in range(3)]
+    assert made[0].equals(wanted[0])
+    for one, other in zip(made[1], wanted[1], strict=True):
+        assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_any_number_of_parts_gives_what_all_pairs_at_once_give(
     tmp_path: Path, symmetric: bool, monkeypatch: pytest.MonkeyPatch

@@ -77,5 +77,7 @@ def test_an_unreadable_folder_is_a_failure(tmp_path: Path) -> None:
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(PICTURE)
     (tmp_path / "private").mkdir(mode=0)
-    ((folder, why),) = STORAGE.survey(str(tmp_path)).unreadable
+    survey = STORAGE.survey(str(tmp_path))
+    assert len(list(survey.files)) == 1
+    ((folder, why),) = survey.unreadable
     assert (folder, why) == (f"{tmp_path}/private", "Permission denied")

@@ -88,7 +88,9 @@ def test_what_vanishes_is_left_out_and_what_is_forbidden_is_told(storage, tmp_pa
     monkeypatch.setattr(os, "stat", vanishing)
     monkeypatch.setattr(os, "scandir", guarded)
     assert below(storage, tmp_path) == ["a.jpg"]
-    unreadable = storage.survey(str(tmp_path)).unreadable
+    survey = storage.survey(str(tmp_path))
+    assert len(list(survey.files)) == 1
+    unreadable = survey.unreadable
     assert unreadable == [(str(tmp_path / "locked"), "Permission denied")]
     with pytest.raises(InputError, match=r"cannot list .*locked: Permission denied"):
         storage.files_under(str(tmp_path / "locked"))

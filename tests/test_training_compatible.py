@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from copydetect.description.descriptors import load_model
 from copydetect.description.trunks import DescriptorModel, Trunk
-from copydetect.errors import OptionError
+from copydetect.errors import InputError, OptionError
 from copydetect.storage.files import LocalStorage
 from copydetect.training import fitting
 from copydetect.training.fitting import train
@@ -80,9 +80,12 @@ def test_own_vectors_are_turned_towards_the_old_ones() -> None:
     turn = torch.linalg.qr(torch.randn(8, 8))[0]
     targets = functional.normalize(torch.randn(40, 8))
     model = DescriptorModel(Trunk(0.25, last_stage=2), 8, 3.0, (1, 2), attends=False)
-    turned = turn_towards(model, targets, targets @ turn)
+    numbers = np.arange(0, 40, 2)
+    turned = turn_towards(model, targets, targets @ turn, numbers)
     torch.testing.assert_close(turned, targets @ turn, atol=1e-4, rtol=0)
-    assert turn_towards(model, targets, torch.randn(40, 12)).shape == (40, 12)
+    assert turn_towards(model, targets, torch.randn(40, 12), numbers).shape == (40, 12)
+    with pytest.raises(InputError, match="20 training images do not tell"):
+        turn_towards(model, targets, torch.randn(40, 24), numbers)
     assert model.projection.out_features == 12
     with pytest.raises(OptionError, match="not both"):
         Start("random", Path("teacher.pt"), compatible_with="descriptor-lite0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from copydetect.storage.files import Storage
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+BUNDLED, _MANY = 256, 512
+"""So many spills are merged before they are read, where there are more than `_MANY`: else each of
+12,000 blocks of 10⁸ images would open those of 24,000 parts."""
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 
 
@@ -30,8 +33,8 @@ class Proposals:
     the views, in their order.
     """
 
-    neighbors: tuple[str, ...]
-    votes: tuple[str, ...]
+    neighbors: Sequence[str]
+    votes: Sequence[str]
     sides: Sides
     views: tuple[str, ...]
 
@@ -81,9 +84,7 @@ class CandidateJob:
         """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
         then of 8,192. More would only add files, since every block reads from every part."""
         side = self.proposals.queries
-        spread = min(side.images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
-        wanted = math.ceil(side.images / _BLOCK_IMAGES)
-        return max(1, min(side.parts, max(wanted, spread)))
+        return blocks_of(side.images, side.parts)
 
     def block_of(self, parts: Ints | int) -> Any:
         """The block of each part."""
@@ -99,6 +100,45 @@ class CandidateJob:
         parts = range(self.proposals.queries.parts)
         return [part for part in parts if self.block_of(part) == block]
 
+    @property
+    def may_be_bundled(self) -> bool:
+        """Whether there are so many parts that spills are bundled; blocks are never more."""
+        return self.proposals.symmetric and is_bundled(self.proposals.queries.parts)
+
+    def bundles(self, kind: str) -> list[tuple[str, int]]:
+        """Spills that are bundled before they are read: of what kind, and the number of the bundle;
+        none where there are few, or a block reads only its own parts."""
+        if not self.may_be_bundled or not is_bundled(self._sources(kind)):
+            return []
+        return [(kind, number) for number in range(math.ceil(self._sources(kind) / BUNDLED))]
+
+    def bundled(self, kind: str, number: int) -> list[str]:
+        """The spills of a bundle."""
+        sources = range(self._sources(kind))[number * BUNDLED : (number + 1) * BUNDLED]
+        return [self.uri(kind, source, "spill") for source in sources]
+
+    def bundle_uri(self, kind: str, number: int) -> str:
+        """Where a bundle is."""
+        return self.uri(f"{kind}-bundles", number, "spill")
+
+    def found_for(self, kind: str, block: int) -> list[str]:
+        """Where the pairs of a block are."""
+        own = self.parts_in(block)
+        return self._spills(kind, range(self._sources(kind)) if self.proposals.symmetric else own)
+
+    def kept_for(self, part: int) -> list[str]:
+        """Where the pairs of a part are that blocks have kept."""
+        own = [self.block_of(part)]
+        return self._spills("kept", range(self.blocks) if self.proposals.symmetric else own)
+
+    def _spills(self, kind: str, sources: Sequence[int]) -> list[str]:
+        bundles = [self.bundle_uri(*one) for one in self.bundles(kind)]
+        return bundles or [self.uri(kind, source, "spill") for source in sources]
+
+    def _sources(self, kind: str) -> int:
+        """How many write spills of a kind: parts what they found, blocks what they have kept."""
+        return self.blocks if kind == "kept" else self.proposals.queries.parts
+
     def side_folder(self, side: int) -> str:
         """Where the side tables are: of queries (0) or references (1)."""
         name = "queries" if side == 0 or self.proposals.symmetric else "references"
@@ -110,3 +150,15 @@ class CandidateJob:
             return []
         sides = self.proposals.sides[: 1 if self.proposals.symmetric else 2]
         return [(number, part) for number, side in enumerate(sides) for part in range(side.parts)]
+
+
+def blocks_of(images: int, parts: int) -> int:
+    """How many blocks the pairs of so many images, in so many parts, are scored in."""
+    spread = min(images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
+    wanted = math.ceil(images / _BLOCK_IMAGES)
+    return max(1, min(parts, max(wanted, spread)))
+
+
+def is_bundled(spills: int) -> bool:
+    """Whether so many spills are bundled before they are read."""
+    return spills > _MANY

@@ -53,6 +53,7 @@ from copydetect.candidates.pair_spills import (
     FOUND,
     VOTED,
     PairRows,
+    bundle,
     ends_of,
     is_sent,
     receive,
@@ -60,10 +61,12 @@ from copydetect.candidates.pair_spills import (
 )
 from copydetect.candidates.ranks import ranks_of
 from copydetect.candidates.score_bounds import may_reach_least_score
-from copydetect.index.spills import Records, write_arrays
+from copydetect.index.spills import Records, read_arrays, write_arrays
+from copydetect.parts import PART, PartNames
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.vote_parts import read_votes
 from copydetect.search.votes import Votes
+from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -120,18 +123,28 @@ def found_step(job: CandidateJob, part: int) -> None:
         return
     votes = read_votes(job.storage, proposals.votes[part]) if proposals.votes else None
     columns: dict[str, Ints | Floats] = {}
+    capped = 0
     if proposals.described:
         found = PairRows(_described_pairs(job, part, votes), np.empty((0, 4), np.float32))
-        to = ends_of(job, found.records)
-        send(job.storage, job.uri("found", part, "spill"), found, to)
+        to = ends_of(job, found.records, "score")
+        send(job.storage, job.uri("found", part, "spill"), found, to[:2])
+        capped += to.capped
         searched = found.records[found.records["searched"]]
         columns |= sampled_lists(job, "found", searched["query"], searched["score"])
     if votes is not None:
         voted = _voted(votes)
-        to = ends_of(job, voted.records)
-        send(job.storage, job.uri("voted", part, "spill"), voted, to)
+        to = ends_of(job, voted.records, "votes")
+        send(job.storage, job.uri("voted", part, "spill"), voted, to[:2])
+        capped += to.capped
         columns |= sampled_lists(job, "voted", votes.query, votes.votes)
-    write_arrays(job.storage, sample, part, **columns)
+    write_arrays(job.storage, sample, part, **columns, capped=np.array(capped))
+
+
+def capped_pairs(storage: Storage, scratch: str, parts: int) -> int:
+    """How many pairs were not scored where their reference is: it resembles too many. scratch: of
+    the merging."""
+    samples = PartNames(runs.join(scratch, "sample"), PART, parts, "npz")
+    return sum(int(read_arrays(storage, uri)[1].get("capped", 0)) for uri in samples)
 
 
 def _sides(job: CandidateJob) -> tuple[DescribedSide, DescribedSide]:
@@ -174,11 +187,8 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     proposals = job.proposals
     queries = proposals.queries
     # From other parts come the pairs that these found.
-    sources = range(queries.parts) if proposals.symmetric else job.parts_in(block)
     received = {
-        name: receive(
-            job.storage, [job.uri(name, source, "spill") for source in sources], block, dtype
-        )
+        name: receive(job.storage, job.found_for(name, block), block, dtype)
         for name, dtype, on in (
             ("found", FOUND, proposals.described),
             ("voted", VOTED, bool(proposals.votes)),
@@ -303,11 +313,25 @@ def _kept(
     return PairRows(records, points)
 
 
+def bundle_step(job: CandidateJob, work: tuple[str, int]) -> None:
+    """Merge the spills of a bundle of parts or of blocks."""
+    bundle(job.storage, job.bundled(*work), job.bundle_uri(*work))
+
+
+def bundles_of_found(job: CandidateJob) -> list[tuple[str, int]]:
+    """The bundles of what parts found."""
+    channels = (("found", job.proposals.described), ("voted", bool(job.proposals.votes)))
+    return [one for kind, on in channels if on for one in job.bundles(kind)]
+
+
+def bundles_of_kept(job: CandidateJob) -> list[tuple[str, int]]:
+    """The bundles of what blocks have kept."""
+    return job.bundles("kept")
+
+
 def collect_step(job: CandidateJob, part: int) -> str:
     """Write the candidates of a part of the queries: the table, whose URI it returns, and pairs."""
-    blocks = range(job.blocks) if job.proposals.symmetric else [job.block_of(part)]
-    uris = [job.uri("kept", block, "spill") for block in blocks]
-    kept = receive(job.storage, uris, part, _KEPT)
+    kept = receive(job.storage, job.kept_for(part), part, _KEPT)
     records = kept.records
     # A pair may come from the blocks of both of its images, with its rank there.
     order = np.lexsort((records["rank"], records["reference"], records["query"]))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.candidates.candidate_job import CandidateJob
-from copydetect.index.spills import Records, open_spill, read_records, write_spill
+from copydetect.candidates.ranks import ranks_of
+from copydetect.index.spills import Records, merge_spills, read_destination, write_spill
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -28,6 +30,8 @@ FOUND = np.dtype(
     ]
 )
 VOTED = np.dtype([("query", "<i8"), ("reference", "<i8"), ("votes", "<f4"), ("points", "<i4")])
+MOST_AWAY = 128
+"""Below 32,768 images no part has more, so that none of their pairs is left out."""
 _POINT = np.dtype([("at", "<f4", (4,))])
 
 
@@ -60,20 +64,38 @@ def ranges(starts: Ints, counts: Ints) -> Ints:
     return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
-def ends_of(job: CandidateJob, records: Records) -> tuple[Ints, Ints]:
-    """Which records go to which block: (rows, blocks). In a collection searched for itself each
-    pair goes to the blocks of both of its images."""
+class Ends(NamedTuple):
+    """Which records go to which block: rows and blocks, each pair of both belongs together; capped:
+    how many do not go to the block of their reference."""
+
+    rows: Ints
+    blocks: Ints
+    capped: int = 0
+
+
+def ends_of(job: CandidateJob, records: Records, value: str) -> Ends:
+    """Where the records of a part go. In a collection searched for itself each pair goes to the
+    blocks of both of its images.
+
+    An image that everything resembles, such as a blank page, would have its block hold a pair of
+    every image. So of the pairs that a part has with one image elsewhere, only the best
+    `MOST_AWAY` go there; all are scored where their query is. value: the column that tells.
+    """
     rows = np.arange(len(records))
     own = job.blocks_of(records["query"])
     if not job.proposals.symmetric:
-        return rows, own
+        return Ends(rows, own)
     other = job.blocks_of(records["reference"])
     away = np.flatnonzero(other != own)
-    return np.concatenate([rows, away]), np.concatenate([own, other[away]])
+    columns = (records[name][away] for name in ("reference", "query", value))
+    ranks = ranks_of(*columns)
+    sent = away[ranks <= MOST_AWAY]
+    ends = np.concatenate([rows, sent]), np.concatenate([own, other[sent]])
+    return Ends(*ends, len(away) - len(sent))
 
 
 def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> None:
-    """Write pairs sorted by where they go; `to`: rows and destinations, as `ends_of` returns."""
+    """Write pairs sorted by where they go; `to`: rows and destinations, as of `Ends`."""
     rows, destinations = to
     sent = pairs.take(rows)
     counts = sent.records["points"].astype(np.int64)
@@ -96,12 +118,15 @@ def receive(storage: Storage, uris: Sequence[str], to: int, dtype: np.dtype[np.v
     """What was sent to a destination, in the order of `uris`."""
     pieces = [PairRows(np.empty(0, dtype), np.empty((0, 4), np.float32))]
     for uri in uris:
-        records, points = (_received(storage, name, to) for name in (uri, _points_uri(uri)))
+        names = uri, _points_uri(uri)
+        records, points = (read_destination(storage, name, to) for name in names)
         if len(records):
             pieces.append(PairRows(records, points["at"]))
     return PairRows.joined(pieces)
 
 
-def _received(storage: Storage, uri: str, to: int) -> Records:
-    spill = open_spill(storage, uri)
-    return read_records(storage, spill, *spill.range_of(to))
+def bundle(storage: Storage, uris: Sequence[str], uri: str) -> None:
+    """Write what was sent by several as if one had sent it, in the order of `uris`."""
+    if not is_sent(storage, uri):
+        merge_spills(storage, list(map(_points_uri, uris)), _points_uri(uri))
+        merge_spills(storage, uris, uri)

@@ -60,8 +60,8 @@ class OrderedContents:
             rows = images if name == "images" else tables.read_tables(storage, uris, tables.IMAGES)
             written[name] = _in_parts(storage, runs.join(folder, name), rows, numbers, bounds)
         counts = tuple(np.diff(bounds).tolist())
-        features = (written.get(name, ()) for name in ("descriptors", "keypoints"))
-        return cls(RoleParts(written["images"], counts, *features), numbers)
+        descriptors, keypoints = (written.get(name, ()) for name in ("descriptors", "keypoints"))
+        return cls(RoleParts(written["images"], counts, descriptors, keypoints), numbers)
 
     def numbered_neighbors(self, lists: Sequence[Neighbors], starts: Ints) -> list[Neighbors]:
         """The lists of all parts, by number, for the parts of the catalogue; starts: (parts + 1,)

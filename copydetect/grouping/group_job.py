@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -51,6 +52,8 @@ ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
 _MOST_TOGETHER, _BATCHES = 64, 16
 """Copies whose files are read together, at most, and into how many batches few copies are spread: a
 large photo takes a tenth of a second."""
+_ROWS_TOGETHER = 65_536
+"""Rows of groups that are read at once: a part of any other table has fewer."""
 _JUDGED = "judged"
 _INVOLVED = ("images", "matches", "spare")
 
@@ -62,16 +65,16 @@ class GroupJob:
     """The grouping of one run: its inputs, its options and its folder.
 
     folder: of the run; image_files, candidates, pairs, matches: by part, of what was verified;
-    failures: of all stages before; verifying: as all pairs were.
+    failures: of each stage before; verifying: as all pairs were.
     """
 
     storage: Storage
     folder: str
-    image_files: tuple[str, ...]
-    candidates: tuple[str, ...]
-    pairs: tuple[str, ...]
-    matches: tuple[str, ...]
-    failures: tuple[str, ...]
+    image_files: Sequence[str]
+    candidates: Sequence[str]
+    pairs: Sequence[str]
+    matches: Sequence[str]
+    failures: tuple[Sequence[str], ...]
     options: GroupOptions
     decoding: DecodeOptions
     verifying: VerifyOptions
@@ -136,7 +139,7 @@ class GroupJob:
 
     def tables(self) -> dict[str, list[str]]:
         """The files of all tables that are new or longer, once everything is done."""
-        matches, failures = self.judged(), list(self.failures)
+        matches, failures = self.judged(), list(chain.from_iterable(self.failures))
         for name in ROUNDS:
             matches += self.compared(name, "matches")
             failures += self.compared(name, "verify-failures")
@@ -167,10 +170,10 @@ def judge_step(job: GroupJob) -> None:
 
 
 def _write_involved(job: GroupJob) -> None:
-    spare = spare_candidates(job.storage, job.candidates)
+    spare, judged = spare_candidates(job.storage, job.candidates), job.judged()
     images, matches = involved(
         lambda: (tables.read_table(job.storage, uri) for uri in job.image_files),
-        tables.read_tables(job.storage, job.judged(), tables.MATCHES),
+        lambda: (tables.read_table(job.storage, uri) for uri in judged),
         spare,
     )
     for name, table in zip(_INVOLVED, (images, matches, spare), strict=True):
@@ -218,7 +221,8 @@ def group_step(job: GroupJob) -> None:
     """Write the groups."""
     known = _Known.before(job, "")
     members = group_copies(*known.of_kept(job.options))
-    tables.write_table(job.storage, job.groups_uri, groups_table(members, known.images))
+    groups = groups_table(members, known.images)
+    tables.write_table(job.storage, job.groups_uri, groups, _ROWS_TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,7 @@ class _Known:
         images, matches, spare = (
             tables.read_table(storage, job.involved_uri(name)) for name in _INVOLVED
         )
-        failures = list(job.failures)
+        failures = list(chain.from_iterable(job.failures))
         found = {one: tables.MATCHES.empty_table() for one in ROUNDS}
         for one in done:
             failures += job.compared(one, "verify-failures")

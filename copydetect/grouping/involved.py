@@ -1,7 +1,7 @@
 """All images and matches → those that grouping needs. Images without any copy are left out.
 
-Of a large pile most images are copies of nothing. They are looked at part by part, and none of them
-is held.
+Of a large pile most images are copies of nothing. They and their matches are looked at part by
+part, and none of them is held: one worker groups as many copies as it has memory for.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from copydetect.images.raw import is_named_raw
 NUMBER = "image_no"
 """Column of an involved image: the number of its row in the whole `images` table."""
 
-_ENDS = ("query_id", "reference_id")
+_ENDS = ["query_id", "reference_id"]
 _EXTENSION = r"\.[^./]*$"
 
 
 def involved(
-    parts: Callable[[], Iterable[pa.Table]], matches: pa.Table, spare: pa.Table | None = None
+    parts: Callable[[], Iterable[pa.Table]],
+    matches: Callable[[], Iterable[pa.Table]],
+    spare: pa.Table | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The images that may be in a group, and the RAW or JPEG of their shots; the matches of them.
 
     parts: reads the parts of the `images` table, in their order; byte-identical files are in one.
-    matches: the `matches` table; spare: `candidates` that were left out, whose images may come into
-    a group yet. The images have a further column, `NUMBER`.
+    matches: reads those of the `matches` table; spare: `candidates` that were left out, whose
+    images may come into a group yet. The images have a further column, `NUMBER`.
     """
-    copies = matches.filter(matches["is_copy"])
-    pairs = [copies] if spare is None else [copies, spare]
+    pairs = [part.filter(part["is_copy"]).select(_ENDS) for part in matches()]
+    pairs += [] if spare is None else [spare.select(_ENDS)]
     named = [chunk for table in pairs for end in _ENDS for chunk in table[end].chunks]
     ids = pc.unique(pa.chunked_array(named, pa.string()))
     found, raw = [], False
@@ -45,8 +47,11 @@ def involved(
             beside = pc.is_in(_shots(part), shots)
             found.append(part.filter(pc.and_not(beside, _may_be_in_group(part, ids))))
         images = pa.concat_tables(found)
-    among = (pc.is_in(matches[name], images["image_id"]) for name in _ENDS)
-    return images, matches.filter(pc.and_(*among))
+    ids = images["image_id"].combine_chunks()
+    between = [
+        part.filter(pc.and_(*(pc.is_in(part[name], ids) for name in _ENDS))) for part in matches()
+    ]
+    return images, pa.concat_tables(between)
 
 
 def _numbered(parts: Iterable[pa.Table]) -> Iterable[pa.Table]:

@@ -48,7 +48,7 @@ class DescriptorReader:
     files: RoleParts
 
     @property
-    def uris(self) -> tuple[str, ...]:
+    def uris(self) -> Sequence[str]:
         """The parts that can be read."""
         return self.files.descriptors
 
@@ -84,7 +84,7 @@ class KeypointReader:
     mirrored: bool = False
 
     @property
-    def uris(self) -> tuple[str, ...]:
+    def uris(self) -> Sequence[str]:
         """The parts that can be read."""
         return self.files.keypoints
 

@@ -11,12 +11,14 @@ the records, packed. The header says how many there are, so a truncated spill is
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from copydetect.errors import IndexFileError, InputError
 from copydetect.json_values import parse_as, parse_json
 from copydetect.storage.files import Storage
+from copydetect.storage.scratch import scratch_folder
 
 _MAGIC = b"CDSPILL1"
 
@@ -83,9 +86,8 @@ def write_spill(
     keys, counts = np.unique(destinations, return_counts=True)
     fields = [list(field) for field in records.dtype.descr]
     described = _Header(fields, keys.tolist(), counts.tolist(), dict(notes or {}))
-    header = json.dumps(vars(described)).encode()
     content = np.ascontiguousarray(records).view(np.uint8)
-    data = b"".join([_MAGIC, struct.pack("<I", len(header)), header, content.data])
+    data = b"".join([_begin(described), content.data])
     storage.write(uri, data)
     return len(data)
 
@@ -94,17 +96,62 @@ def open_spill(storage: Storage, uri: str) -> Spill:
     """Read a spill's header and check its size; IndexFileError where it is missing or damaged."""
     try:
         with storage.open(uri) as file:
-            magic = file.read(len(_MAGIC))
-            if magic != _MAGIC:
-                raise IndexFileError(f"{uri} is not a spill: it begins with {magic!r}")
-            (length,) = struct.unpack("<I", file.read(4))
-            header = parse_as(_Header, file.read(length))
-            size = file.seek(0, 2)
+            return _header_of(file, uri)
+    except InputError as error:
+        raise IndexFileError(f"missing spill: {error}") from error
+
+
+def read_destination(storage: Storage, uri: str, key: int) -> Records:
+    """The records of one destination, for which the file is opened once; errors as `open_spill`."""
+    try:
+        with storage.open(uri) as file:
+            spill = _header_of(file, uri)
+            start, stop = spill.range_of(key)
+            file.seek(spill.offset_bytes + start * spill.dtype.itemsize)
+            return np.frombuffer(file.read((stop - start) * spill.dtype.itemsize), spill.dtype)
+    except InputError as error:
+        raise IndexFileError(f"missing spill: {error}") from error
+
+
+def merge_spills(storage: Storage, uris: Sequence[str], uri: str) -> None:
+    """Write the records of several spills as one: those of a destination in the order of `uris`.
+
+    Of each no more than one destination is held. Notes are left out.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(storage.open(one)) for one in uris]
+        spills = [_header_of(file, one) for file, one in zip(files, uris, strict=True)]
+        counts: dict[int, int] = {}
+        for file, spill in zip(files, spills, strict=True):
+            file.seek(spill.offset_bytes)
+            for key, count in zip(spill.keys.tolist(), np.diff(spill.starts).tolist(), strict=True):
+                counts[key] = counts.get(key, 0) + count
+        keys = sorted(counts)
+        fields = [list(field) for field in spills[0].dtype.descr]
+        header = _Header(fields, keys, [counts[key] for key in keys], {})
+        folder = stack.enter_context(scratch_folder())
+        local = os.path.join(folder, "merged.spill")
+        with open(local, "wb") as merged:
+            merged.write(_begin(header))
+            for key in keys:
+                for file, spill in zip(files, spills, strict=True):
+                    start, stop = spill.range_of(key)
+                    merged.write(file.read((stop - start) * spill.dtype.itemsize))
+        storage.upload(local, uri)
+
+
+def _header_of(file: BinaryIO, uri: str) -> Spill:
+    """The header of an open spill."""
+    try:
+        magic = file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            raise IndexFileError(f"{uri} is not a spill: it begins with {magic!r}")
+        (length,) = struct.unpack("<I", file.read(4))
+        header = parse_as(_Header, file.read(length))
+        size = file.seek(0, 2)
         dtype = dtype_of(header.dtype)
         keys = np.array(header.keys, np.int64)
         starts = np.cumsum([0, *header.counts], dtype=np.int64)
-    except InputError as error:
-        raise IndexFileError(f"missing spill: {error}") from error
     except (struct.error, ValueError, TypeError, OverflowError) as error:
         raise IndexFileError(f"{uri} is truncated or damaged: its header is not whole") from error
     if len(keys) + 1 != len(starts) or np.any(np.diff(starts) < 1) or np.any(np.diff(keys) < 1):
@@ -114,6 +161,12 @@ def open_spill(storage: Storage, uri: str) -> Spill:
     if size != wanted:
         raise IndexFileError(f"{uri} is truncated: {size} bytes instead of {wanted}")
     return Spill(uri, dtype, keys, starts, offset, header.notes)
+
+
+def _begin(header: _Header) -> bytes:
+    """What a spill begins with."""
+    described = json.dumps(vars(header)).encode()
+    return b"".join([_MAGIC, struct.pack("<I", len(described)), described])
 
 
 def read_records(storage: Storage, spill: Spill, start: int, stop: int) -> Records:

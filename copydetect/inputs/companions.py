@@ -30,6 +30,9 @@ _GOOGLE_NAME = 46
 _GOOGLE_NUMBER = re.compile(r"^(.*)(\.[^.()]+)(\(\d+\))$")
 _GOOGLE_SUFFIX = "supplemental-metadata"
 _APPLE_EDITED = re.compile(r"^(img_)[eo](\d+)$")
+_NUMBER_BEHIND = re.compile(r"\(\d+\)$")
+_SHORTENED = 40
+"""Letters of a name that no program shortens."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,18 @@ def companions(names: Iterable[str]) -> dict[str, tuple[Companion, ...]]:
     for name in sorted(names):
         folders.setdefault(posixpath.dirname(name), []).append(name)
     return dict(chain.from_iterable(map(_in_folder, folders.values())))
+
+
+def family_of(name: str) -> str:
+    """What a name has in common with all that may be its companions, and with some that are not.
+
+    The folder, and the beginning of the name without what programs put into it.
+    """
+    stem = posixpath.basename(name).lower().split(".")[0]
+    stem = _NUMBER_BEHIND.sub("", stem).removesuffix("-edited")
+    apple = _APPLE_EDITED.match(stem)
+    stem = apple[1] + apple[2] if apple else stem
+    return posixpath.join(posixpath.dirname(name), stem[:_SHORTENED])
 
 
 def _in_folder(names: list[str]) -> Iterator[tuple[str, tuple[Companion, ...]]]:

@@ -101,17 +101,46 @@ DIGESTED = ["role", "image_id", "sha256", "error_type"]
 """The columns of a listing that tell which images are there and what they hold."""
 
 
+@dataclass(frozen=True)
+class RowSum:
+    """Of some rows of a listing: how many, and the sum of their hashes, which knows no order. Those
+    of pieces add up to that of all."""
+
+    rows: int = 0
+    total: int = 0
+
+    @classmethod
+    def of(cls, image: ListedImage) -> RowSum:
+        """That of one row."""
+        return cls(1, _hash(image.role, image.image_id, image.sha256, image.error_type))
+
+    @classmethod
+    def of_tables(cls, listing: Iterable[pa.Table]) -> RowSum:
+        """The sum over rows of tables, of which the columns `DIGESTED` count."""
+        rows = total = 0
+        for table in listing:
+            rows += table.num_rows
+            columns = (table[name].to_pylist() for name in DIGESTED)
+            total += sum(_hash(*key) for key in zip(*columns, strict=True))
+        return cls(rows, total)
+
+    def __add__(self, other: RowSum) -> RowSum:
+        return RowSum(self.rows + other.rows, self.total + other.total)
+
+    @property
+    def digest(self) -> str:
+        """Of which images there are and what they hold."""
+        return hashlib.sha256(f"{self.rows} {self.total}".encode()).hexdigest()
+
+
+def _hash(*key: str) -> int:
+    digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest, "big")
+
+
 def content_digest(listing: Iterable[pa.Table]) -> str:
     """A digest of the rows of some tables, of which the columns `DIGESTED` count, in any order."""
-    # A sum knows no order, so that no more than a table is held.
-    total = count = 0
-    for table in listing:
-        count += table.num_rows
-        columns = (table[name].to_pylist() for name in DIGESTED)
-        for key in zip(*columns, strict=True):
-            digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
-            total += int.from_bytes(digest, "big")
-    return hashlib.sha256(f"{count} {total}".encode()).hexdigest()
+    return RowSum.of_tables(listing).digest
 
 
 def byte_identical(listed: Iterable[ListedImage]) -> list[list[ListedImage]]:

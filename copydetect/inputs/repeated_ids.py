@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -22,6 +22,8 @@ from copydetect import tables
 from copydetect.errors import InputError
 from copydetect.inputs.listing import LISTING
 from copydetect.storage.files import Storage
+
+Hashes = npt.NDArray[np.uint64]
 
 _CONTAINERS = (".tar", ".parquet", ".csv")
 
@@ -45,9 +47,10 @@ class KnownIds:
     comes of it is that an id is looked at twice, or gets a number behind it that it did not need.
     """
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        hashes, counts = np.unique(np.fromiter(map(_hash, ids), np.uint64), return_counts=True)
-        self._single, self._repeated = hashes[counts == 1], hashes[counts > 1]
+    def __init__(self, hashes: Hashes) -> None:
+        """hashes: of all ids, as `hashes_of` gives them."""
+        found, counts = np.unique(hashes, return_counts=True)
+        self._single, self._repeated = found[counts == 1], found[counts > 1]
 
     @property
     def any_repeats(self) -> bool:
@@ -56,37 +59,60 @@ class KnownIds:
 
     def __contains__(self, image_id: object) -> bool:
         """Whether exactly one image has this id."""
-        return bool(_is_in(self._single, np.array([_hash(str(image_id))], np.uint64))[0])
+        return bool(_is_in(self._single, hashes_of([str(image_id)]))[0])
 
     def repeats(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(n,) bool: which of some ids there are several times."""
-        return _is_in(self._repeated, np.fromiter(map(_hash, ids), np.uint64, len(ids)))
+        return self.repeated(hashes_of(ids))
+
+    def repeated(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """The same by the hashes of ids."""
+        return _is_in(self._repeated, hashes)
 
 
-def make_ids_unique(storage: Storage, listings: Sequence[str]) -> tuple[int, str]:
+@dataclass(frozen=True)
+class Renamed:
+    """What came of ids that repeat. images: how many got another one; example: the first of these,
+    "" where there is none; files: the numbers of the listing files that were written again."""
+
+    images: int = 0
+    example: str = ""
+    files: tuple[int, ...] = ()
+
+
+def make_ids_unique(
+    storage: Storage,
+    listings: Sequence[str],
+    hashes: Sequence[Hashes] | None = None,
+    written: Sequence[str] | None = None,
+) -> Renamed:
     """Give repeated image_ids names of their own, in files of `ListedImage` rows.
 
-    Returns how many got one, and the first. Memory holds only the images whose ids repeat.
+    hashes: of the ids in each file, where they are known; written: where each file goes that
+    changes, None to replace it. Memory holds only the images whose ids repeat.
     """
-    known = KnownIds(_ids_in(storage, listings))
+    if hashes is None:
+        hashes = [hashes_of(list(_ids_in(storage, uri))) for uri in listings]
+    known = KnownIds(np.concatenate([hashes_of(()), *hashes]))
     if not known.any_repeats:
-        return 0, ""
+        return Renamed()
+    again = [number for number, one in enumerate(hashes) if known.repeated(one).any()]
     columns = ["image_id", "origin", "member", "uri"]
     found = [
         FoundImage(row["image_id"], row["origin"], row["member"] or row["uri"])
-        for uri in listings
-        for table in tables.read_batches(storage, uri, columns)
+        for number in again
+        for table in tables.read_batches(storage, listings[number], columns)
         for row in table.filter(known.repeats(table["image_id"].to_pylist())).to_pylist()
     ]
     new_ids = distinct_ids(found, known)
     renamed = [new for new, one in zip(new_ids, found, strict=True) if new != one.image_id]
     remaining = iter(new_ids)
-    for uri in listings:
-        if any(known.repeats(list(_ids_in(storage, [uri])))):
-            # The file is read while its successor is made, which replaces it at the end.
-            batches = (_renamed(t, known, remaining) for t in tables.read_batches(storage, uri))
-            tables.write_batches(storage, uri, batches, LISTING)
-    return len(renamed), renamed[0] if renamed else ""
+    for number in again:
+        # The file is read while its successor is made, which is written at the end.
+        read = tables.read_batches(storage, listings[number])
+        batches = (_renamed(table, known, remaining) for table in read)
+        tables.write_batches(storage, (written or listings)[number], batches, LISTING)
+    return Renamed(len(renamed), renamed[0] if renamed else "", tuple(again))
 
 
 def _renamed(table: pa.Table, known: KnownIds, new_ids: Iterator[str]) -> pa.Table:
@@ -98,10 +124,14 @@ def _renamed(table: pa.Table, known: KnownIds, new_ids: Iterator[str]) -> pa.Tab
     return table.set_column(at, table.schema.field(at), pa.array(own, pa.string()))
 
 
-def _ids_in(storage: Storage, listings: Sequence[str]) -> Iterator[str]:
-    for uri in listings:
-        for table in tables.read_batches(storage, uri, ["image_id"]):
-            yield from table["image_id"].to_pylist()
+def _ids_in(storage: Storage, uri: str) -> Iterator[str]:
+    for table in tables.read_batches(storage, uri, ["image_id"]):
+        yield from table["image_id"].to_pylist()
+
+
+def hashes_of(ids: Sequence[str]) -> Hashes:
+    """(n,) what ids are known by."""
+    return np.fromiter(map(_hash, ids), np.uint64, len(ids))
 
 
 def _hash(image_id: str) -> int:
@@ -109,7 +139,7 @@ def _hash(image_id: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _is_in(known: npt.NDArray[np.uint64], asked: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+def _is_in(known: Hashes, asked: Hashes) -> npt.NDArray[np.bool_]:
     """(n,) bool: which hashes are among those known, which are sorted."""
     at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
     return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)

@@ -60,13 +60,14 @@ class Source:
 class Sources:
     """One or several inputs, cut into pieces.
 
-    specs: what the user pointed at; file_count: images or containers that were found; skipped: how
+    specs: what the user pointed at; pieces: a tuple, or `PieceFiles` where there are many;
+    file_count: images or containers that were found; skipped: how
     many files were passed over, by their extension or what else they are; excluded: how many files
     were left out by a glob; bytes: no fewer than all files of folders and globs have together.
     """
 
     specs: tuple[str, ...]
-    pieces: tuple[Source, ...]
+    pieces: Sequence[Source]
     file_count: int
     skipped: dict[str, int]
     excluded: int = 0

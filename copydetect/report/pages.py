@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from copydetect import tables
 from copydetect.report.evidence import PairEvidence
 from copydetect.report.run_view import (
     Group,
@@ -30,6 +30,7 @@ _MEASURED = {
     "search_recall_at_10": "ten nearest neighbours that it found",
     "search_copies_lost": "copies among them that it lost",
     "search_capped_queries": "images with more likely copies than are kept",
+    "pairs_capped": "pairs with images that resemble too many others to be ranked there, too",
     "feature_recall": "nearest local features that it found; a copy needs few",
 }
 """What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
@@ -67,6 +68,7 @@ if (field && list) {
 class _Pictures:
     """The thumbnails of one page, each embedded once and drawn wherever it is named."""
 
+    view: RunView
     thumbnails: Thumbnails
     symbols: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     missing: set[tuple[str, str]] = field(default_factory=set)
@@ -78,7 +80,7 @@ class _Pictures:
         if key in self.missing:
             return None
         if key not in self.symbols:
-            data = self.thumbnails(image_id, role)
+            data = self.thumbnails(self.view.facts(image_id, role).ref)
             if data is None:
                 self.missing.add(key)
                 return None
@@ -99,7 +101,7 @@ def render_report(
     plots: SVG figures by title, such as a reliability diagram.
     """
     view = RunView(run)
-    pages = list(_paged(view.groups(), thumbnails))
+    pages = list(_paged(view, thumbnails))
     count = max(1, len(pages))
     names = ["index.html", *(f"groups-{number}.html" for number in range(2, count + 1))]
     template = _environment().get_template("page.html")
@@ -116,27 +118,25 @@ def render_report(
         groups, pictures = pages[number]
         text = template.render(**common, page=number, groups=groups, pictures=pictures, front=None)
         yield names[number], text.encode("utf-8", "replace")
-    groups, pictures = pages[0] if pages else ([], _Pictures(thumbnails))
+    groups, pictures = pages[0] if pages else ([], _Pictures(view, thumbnails))
     front = _front(manifest, run, view, plots or {})
     _draw_all(pictures, front["near_misses"])
     text = template.render(**common, page=0, groups=groups, pictures=pictures, front=front)
     yield names[0], text.encode("utf-8", "replace")
 
 
-def _paged(
-    groups: Iterable[Group], thumbnails: Thumbnails
-) -> Iterator[tuple[list[Group], _Pictures]]:
+def _paged(view: RunView, thumbnails: Thumbnails) -> Iterator[tuple[list[Group], _Pictures]]:
     """Groups in pages whose thumbnails stay below the size of a page."""
     page: list[Group] = []
-    pictures = _Pictures(thumbnails)
-    for group in groups:
+    pictures = _Pictures(view, thumbnails)
+    for group in view.groups():
         page.append(group)
         for member in group.members:
             pictures.symbol(member.facts.image_id, member.facts.role)
             _draw_all(pictures, [member.evidence] if member.evidence else [])
         if pictures.size_bytes > _PAGE_BYTES:
             yield page, pictures
-            page, pictures = [], _Pictures(thumbnails)
+            page, pictures = [], _Pictures(view, thumbnails)
     if page:
         yield page, pictures
 
@@ -152,14 +152,14 @@ def _front(
     manifest: Manifest, run: RunTables, view: RunView, plots: Mapping[str, bytes]
 ) -> dict[str, Any]:
     """The content of the first page alone: totals, near misses, failures, plots and settings."""
-    failures = run.failures.slice(0, _MAX_FAILURES).to_pylist()
+    failures, failure_count = _failures(run)
     longest = max(manifest.seconds.values(), default=0.0)
     return {
-        "tiles": _tiles(run, view),
+        "tiles": _tiles(view, failure_count),
         "checked": manifest.check.sentences() if manifest.check else [],
         "near_misses": view.near_misses(),
         "failures": failures,
-        "failure_count": len(run.failures),
+        "failure_count": failure_count,
         "notes": notes_on_inputs(manifest.inputs),
         "plots": {
             title: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
@@ -174,29 +174,36 @@ def _front(
     }
 
 
-def _tiles(run: RunTables, view: RunView) -> list[tuple[str, str]]:
+def _failures(run: RunTables) -> tuple[list[dict[str, Any]], int]:
+    """The first failures, and how many there are."""
+    shown: list[dict[str, Any]] = []
+    count = 0
+    for rows in run.failures(tables.FAILURES.names):
+        shown += rows.slice(0, max(0, _MAX_FAILURES - count)).to_pylist()
+        count += len(rows)
+    return shown, count
+
+
+def _tiles(view: RunView, failures: int) -> list[tuple[str, str]]:
     """(figure, meaning) of the summary."""
-    images = len(run.images)
-    repeats = images - run.images["duplicate_of"].null_count
     if view.one_pile:
         kept = view.group_count
         found = [
             (f"{kept:,}", "groups of copies" if kept != 1 else "group of copies"),
-            (f"{len(run.groups) - kept:,}", "copies of these"),
-            (f"{view.suggested_count():,}", "could go"),
+            (f"{view.members - kept:,}", "copies of these"),
+            (f"{view.suggested:,}", "could go"),
             (readable_bytes(view.saved_bytes()), "to save"),
         ]
     else:
-        accepted = int(pc.sum(run.matches["is_copy"]).as_py() or 0)
         found = [
             (f"{view.group_count:,}", "queries that are copies"),
-            (f"{accepted:,}", "pairs found"),
+            (f"{view.accepted:,}", "pairs found"),
         ]
     return [
-        (f"{images:,}", "images"),
+        (f"{view.images:,}", "images"),
         *found,
-        (f"{repeats:,}", "byte-identical files"),
-        (f"{len(run.failures):,}", "could not be read"),
+        (f"{view.repeats:,}", "byte-identical files"),
+        (f"{failures:,}", "could not be read"),
     ]
 
 
@@ -205,7 +212,7 @@ def _measured(quality: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, meaning in _MEASURED.items():
         if name not in quality:
             continue
-        counted = name.endswith("_queries")
+        counted = name.endswith(("_queries", "_capped"))
         figure = f"{quality[name]:,.0f}" if counted else f"{quality[name]:.2%}"
         if f"{name}_high" in quality:
             low, high = quality.get(f"{name}_low", 0.0), quality[f"{name}_high"]

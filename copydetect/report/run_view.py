@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import math
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from copydetect import tables
 from copydetect.report.evidence import PairEvidence, pair_evidence
 from copydetect.summary import readable_bytes
-from copydetect.types import Match, Pixels
+from copydetect.types import ImageRef, Match, Pixels, Role
 
-Thumbnails = Callable[[str, str], bytes | None]
-"""(image_id, role) → a small JPEG, PNG or WebP of the upright image; None where there is none."""
+Thumbnails = Callable[[ImageRef], bytes | None]
+"""An image → a small JPEG, PNG or WebP of it, upright; None where there is none."""
+
+Rows = Callable[[list[str]], Iterable[pa.Table]]
+"""Columns → the rows of a table with these, some at a time, in their order."""
 
 _NEAR_MISSES = 24
+_NEAREST = 20 * _NEAR_MISSES
+_SUREST = [
+    ("confidence", "descending"),
+    ("query_id", "ascending"),
+    ("reference_id", "ascending"),
+]
+_MEMBER = ["group_id", "image_id", "keep", "suggested", "reason"]
+_FACTS = [
+    *("image_id", "role", "uri", "member"),
+    *("width", "height", "bytes", "format", "companions"),
+]
 _MEMBERS_SHOWN = 60
 _HIDDEN = (*range(32), *range(127, 160), 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F))
 _ISOLATES = (*range(0x2060, 0x206A), 0xFEFF)
@@ -30,18 +45,23 @@ _SPELLED_OUT = {code: f"⟨U+{code:04X}⟩" for code in (*_HIDDEN, *_ISOLATES)}
 
 @dataclass(frozen=True)
 class RunTables:
-    """The tables that the pages are made of; schemas as in `tables`, groups may be empty."""
+    """The tables that the pages are made of; schemas as in `tables`, groups may be empty.
 
-    images: pa.Table
-    matches: pa.Table
-    groups: pa.Table
-    failures: pa.Table
+    removable_bytes: of all images that are suggested for removal, None where that is not known.
+    """
+
+    images: Rows
+    matches: Rows
+    groups: Rows
+    failures: Rows
+    removable_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image, in words; beside: names of the files that belong to it."""
+    """One image, in words; ref: where it is; beside: names of the files that belong to it."""
 
+    ref: ImageRef
     image_id: str
     role: str
     width: int
@@ -98,25 +118,24 @@ def visible(text: str) -> str:
 
 
 class RunView:
-    """Looks up what the pages show in the tables of one run.
+    """Looks up what the pages show in the tables of one run, which are read some rows at a time.
 
-    Only rows of the `most_groups` largest groups and of the near misses are turned into Python
-    values; totals are computed on the tables as they are.
+    Only rows of the `most_groups` largest groups and of the near misses are held, and for each
+    group its size.
     """
 
     def __init__(self, run: RunTables, most_groups: int = 1_000) -> None:
         self._run = run
-        self.one_pile = not pc.any(pc.equal(run.images["role"], "query")).as_py()
-        self.roles = ("image", "image") if self.one_pile else ("query", "reference")
-        accepted = run.matches.filter(run.matches["is_copy"])
-        grouped, by = (run.groups, "group_id") if self.one_pile else (accepted, "query_id")
-        sizes = grouped.group_by(by).aggregate([([], "count_all")])
-        largest = sizes.sort_by([("count_all", "descending"), (by, "ascending")])
-        self.group_count = len(sizes)
-        self._names = largest[by].slice(0, most_groups)
-        self._rows = _rows_by(_among(grouped, by, self._names), by)
-        self._near = self._nearest_refused()
-        self._matches = self._matches_shown(accepted)
+        self._most = most_groups
+        self.images = self.repeats = self.accepted = self.members = self.suggested = 0
+        self.one_pile = True
+        self._count_images()
+        self.roles: tuple[Role, Role] = (
+            ("image", "image") if self.one_pile else ("query", "reference")
+        )
+        nearest = self._read_pairs()
+        self._rows = self._rows_shown()
+        self._near, self._matches = self._pairs_shown(nearest)
         self._facts = self._facts_shown()
 
     def facts(self, image_id: str, role: str) -> ImageFacts:
@@ -125,12 +144,17 @@ class RunView:
 
     def saved_bytes(self) -> int:
         """Bytes of all images that are suggested for removal."""
-        going = self._run.groups.filter(self._run.groups["suggested"])["image_id"]
-        return int(pc.sum(_among(self._run.images, "image_id", going)["bytes"]).as_py() or 0)
-
-    def suggested_count(self) -> int:
-        """How many images are suggested for removal."""
-        return int(pc.sum(self._run.groups["suggested"]).as_py() or 0)
+        if self._run.removable_bytes is not None:
+            return self._run.removable_bytes
+        groups = self._run.groups(["image_id", "suggested"])
+        going = _joined([rows.filter(rows["suggested"]) for rows in groups])
+        if going is None:
+            return 0
+        parts = self._run.images(["image_id", "bytes"])
+        return sum(
+            pc.sum(_among(part, "image_id", going["image_id"])["bytes"]).as_py() or 0
+            for part in parts
+        )
 
     def groups(self) -> Iterator[Group]:
         """The groups, those with most members first; for `match` a query with what it copies."""
@@ -145,42 +169,91 @@ class RunView:
         """
         return [self._evidence(match) for match in self._near]
 
-    def _nearest_refused(self) -> list[Match]:
-        refused = self._run.matches.filter(pc.invert(self._run.matches["is_copy"]))
-        keys = [
-            ("confidence", "descending"),
-            ("query_id", "ascending"),
-            ("reference_id", "ascending"),
-        ]
-        nearest = refused.sort_by(keys).slice(0, _NEAR_MISSES * 20)
-        ids = pa.chunked_array([*nearest["query_id"].chunks, *nearest["reference_id"].chunks])
-        members = _among(self._run.groups, "image_id", ids)
-        pairs = zip(members["image_id"].to_pylist(), members["group_id"].to_pylist(), strict=True)
-        group_of = dict(pairs)
-        found = (_match(row) for row in nearest.to_pylist())
+    def _count_images(self) -> None:
+        for part in self._run.images(["role", "duplicate_of"]):
+            self.images += len(part)
+            self.repeats += len(part) - part["duplicate_of"].null_count
+            self.one_pile = self.one_pile and not pc.any(pc.equal(part["role"], "query")).as_py()
+
+    def _read_pairs(self) -> pa.Table | None:
+        """Count pairs and groups; the refused pairs that were closest to being accepted."""
+        nearest, sizes = None, _Sizes("group_id" if self.one_pile else "query_id")
+        for rows in self._run.matches(["query_id", "reference_id", "confidence", "is_copy"]):
+            self.accepted += pc.sum(rows["is_copy"]).as_py() or 0
+            refused = rows.filter(pc.invert(rows["is_copy"])).sort_by(_SUREST)
+            best = [refused.slice(0, _NEAREST), *([nearest] if nearest is not None else [])]
+            nearest = pa.concat_tables(best).sort_by(_SUREST).slice(0, _NEAREST)
+            if not self.one_pile:
+                sizes.add(rows.filter(rows["is_copy"]))
+        for rows in self._run.groups(["group_id", "suggested"]):
+            self.members += len(rows)
+            self.suggested += pc.sum(rows["suggested"]).as_py() or 0
+            if self.one_pile:
+                sizes.add(rows)
+        self.group_count, self._names = sizes.largest(self._most)
+        return nearest
+
+    def _rows_shown(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of the groups that are shown, or accepted pairs of the queries, by name."""
+        if self.one_pile:
+            wanted = (_among(rows, "group_id", self._names) for rows in self._run.groups(_MEMBER))
+            return _rows_by(wanted, "group_id")
+        pairs = self._run.matches(["query_id", "reference_id", "confidence", "is_copy"])
+        accepted = (_among(rows.filter(rows["is_copy"]), "query_id", self._names) for rows in pairs)
+        return _rows_by(accepted, "query_id")
+
+    def _pairs_shown(
+        self, nearest: pa.Table | None
+    ) -> tuple[list[Match], dict[tuple[str, str], Match]]:
+        """The near misses, best first, and the accepted pairs of images that are shown."""
+        near = self._apart(nearest)
+        close = {pair: place for place, pair in enumerate(near)}
+        ids = pa.array(sorted({str(row["image_id"]) for row in self._members()}), pa.string())
+        missed: dict[int, Match] = {}
+        shown: dict[tuple[str, str], Match] = {}
+        queries = pa.array(sorted({query for query, _ in near}), pa.string())
+        for rows in self._run.matches(tables.MATCHES.names):
+            refused = _among(rows.filter(pc.invert(rows["is_copy"])), "query_id", queries)
+            for row in refused.to_pylist():
+                place = close.get((row["query_id"], row["reference_id"]))
+                if place is not None:
+                    missed[place] = _match(row)
+            accepted = rows.filter(rows["is_copy"])
+            if self.one_pile:
+                accepted = _among(_among(accepted, "query_id", ids), "reference_id", ids)
+            else:
+                accepted = _among(accepted, "query_id", self._names)
+            found = map(_match, accepted.to_pylist())
+            shown |= {(match.query_id, match.reference_id): match for match in found}
+        return [missed[place] for place in sorted(missed)], shown
+
+    def _apart(self, nearest: pa.Table | None) -> list[tuple[str, str]]:
+        """Pairs whose images are not in one group, as many as are shown."""
+        if nearest is None:
+            return []
+        ends = (nearest["query_id"], nearest["reference_id"])
+        ids = pa.chunked_array([chunk for end in ends for chunk in end.chunks], pa.string())
+        group_of: dict[str, str] = {}
+        for rows in self._run.groups(["image_id", "group_id"]):
+            members = _among(rows, "image_id", ids).to_pylist()
+            group_of |= {row["image_id"]: row["group_id"] for row in members}
+        pairs = zip(*(end.to_pylist() for end in ends), strict=True)
         return [
-            match
-            for match in found
-            if match.query_id not in group_of
-            or group_of[match.query_id] != group_of.get(match.reference_id)
+            (query, reference)
+            for query, reference in pairs
+            if query not in group_of or group_of[query] != group_of.get(reference)
         ][:_NEAR_MISSES]
 
-    def _matches_shown(self, accepted: pa.Table) -> dict[tuple[str, str], Match]:
-        ids = pa.array(sorted({str(r["image_id"]) for r in self._all_rows()}), pa.string())
-        if self.one_pile:
-            accepted = _among(_among(accepted, "query_id", ids), "reference_id", ids)
-        else:
-            accepted = _among(accepted, "query_id", self._names)
-        found = (_match(row) for row in accepted.to_pylist())
-        return {(match.query_id, match.reference_id): match for match in found}
-
     def _facts_shown(self) -> dict[tuple[str, str], ImageFacts]:
-        ids = {str(row["image_id"]) for row in self._all_rows()}
+        ids = {str(row["image_id"]) for row in self._members()}
         for match in (*self._near, *self._matches.values()):
             ids |= {match.query_id, match.reference_id}
-        rows = _among(self._run.images, "image_id", pa.array(sorted(ids), pa.string())).to_pylist()
+        wanted = pa.array(sorted(ids), pa.string())
+        parts = (_among(part, "image_id", wanted) for part in self._run.images(_FACTS))
+        rows = (row for part in parts for row in part.to_pylist())
         return {
             (row["role"], row["image_id"]): ImageFacts(
+                ImageRef(row["image_id"], row["uri"], row["member"], row["role"]),
                 row["image_id"],
                 row["role"],
                 row["width"] or 0,
@@ -192,7 +265,7 @@ class RunView:
             for row in rows
         }
 
-    def _all_rows(self) -> Iterator[dict[str, Any]]:
+    def _members(self) -> Iterator[dict[str, Any]]:
         if self.one_pile:
             for rows in self._rows.values():
                 yield from rows
@@ -249,8 +322,39 @@ def _among(table: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) -> 
     return table.filter(pc.is_in(table[column], value_set=values))
 
 
-def _rows_by(table: pa.Table, column: str) -> dict[str, list[dict[str, Any]]]:
+def _rows_by(parts: Iterable[pa.Table], column: str) -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
-        rows.setdefault(row[column], []).append(row)
+    for part in parts:
+        for row in part.to_pylist():
+            rows.setdefault(row[column], []).append(row)
     return rows
+
+
+def _joined(parts: Sequence[pa.Table]) -> pa.Table | None:
+    return pa.concat_tables(parts) if parts else None
+
+
+class _Sizes:
+    """How many rows there are of each value of a column: a name and a number each are held."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._counted: pa.Table | None = None
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows."""
+        counted = rows.group_by(self._column).aggregate([([], "count_all")])
+        if self._counted is not None:
+            both = pa.concat_tables([self._counted, counted.select(self._counted.column_names)])
+            sums = both.group_by(self._column).aggregate([("count_all", "sum")])
+            counted = sums.rename_columns(
+                ["count_all" if name == "count_all_sum" else name for name in sums.column_names]
+            )
+        self._counted = counted
+
+    def largest(self, most: int) -> tuple[int, pa.ChunkedArray]:
+        """How many values there are, and those with most rows, ties by name."""
+        if self._counted is None:
+            return 0, pa.chunked_array([], pa.string())
+        order = [("count_all", "descending"), (self._column, "ascending")]
+        return len(self._counted), self._counted.sort_by(order)[self._column].slice(0, most)

@@ -25,11 +25,13 @@ from copydetect.index.spills import (
     Records,
     open_spill,
     read_arrays,
+    read_destination,
     read_range,
     read_records,
     write_arrays,
     write_spill,
 )
+from copydetect.parts import PART, PartNames
 from copydetect.search.feature_join import FeatureJoin, is_exact
 from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.queries import SearchOptions, SearchPlan, Task
@@ -212,6 +214,11 @@ def neighbors_uri(folder: str, part: int) -> str:
     return f"{folder}/neighbors/part-{part:05d}.spill"
 
 
+def neighbors_uris(folder: str, parts: int) -> PartNames:
+    """Those of all parts."""
+    return PartNames(f"{folder}/neighbors", PART, parts, "spill")
+
+
 def merge_part(
     storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
 ) -> str:
@@ -226,12 +233,12 @@ def merge_part(
 
 def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task]) -> Records:
     """What some tasks found for the queries of a part."""
-    pieces = [np.empty(0, RESULT)]
-    for task in tasks:
-        if task[2] <= part < task[3]:
-            spill = open_spill(storage, result_uri(folder, task))
-            pieces.append(read_records(storage, spill, *spill.range_of(part)))
-    results: Records = np.concatenate(pieces)
+    found = (
+        read_destination(storage, result_uri(folder, task), part)
+        for task in tasks
+        if task[2] <= part < task[3]
+    )
+    results: Records = np.concatenate([np.empty(0, RESULT), *found])
     return results
 
 

@@ -9,7 +9,7 @@ from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
 from copydetect.index.channels import feature_ids, image_numbers, read_keypoints
 from copydetect.index.spills import read_arrays, write_arrays
-from copydetect.parts import RoleParts
+from copydetect.parts import PART, PartNames, RoleParts
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.votes import VoteOptions, Votes, query_features, vote
 from copydetect.storage.files import Storage
@@ -82,6 +82,11 @@ def hit_rows(neighbors: Neighbors, queries: Integers, width: int) -> tuple[Integ
 def votes_uri(folder: str, part: int) -> str:
     """Where the votes of a part are, in the folder of a search."""
     return runs.join(folder, "votes", runs.part_name(part, "npz"))
+
+
+def votes_uris(folder: str, parts: int) -> PartNames:
+    """Those of all parts."""
+    return PartNames(runs.join(folder, "votes"), PART, parts, "npz")
 
 
 def write_votes(storage: Storage, uri: str, votes: Votes) -> None:

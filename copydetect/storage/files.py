@@ -10,8 +10,8 @@ import shutil
 import stat
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -40,11 +40,14 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """The files of a folder, and what was left out. unreadable: (folder, why) for those below it
-    that cannot be listed; passed_over: how many entries of other kinds there are, by what they
-    are."""
+    """The files of a folder, and what is left out: that is known once all files were taken.
 
-    files: list[StoredFile]
+    files: in any order; on a disk they are found as they are taken, so that not all are held.
+    unreadable: (folder, why) for those below it that cannot be listed; passed_over: how many
+    entries of other kinds there are, by what they are.
+    """
+
+    files: Iterable[StoredFile]
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
@@ -157,25 +160,23 @@ class LocalStorage:
         return self.exists(uri)
 
     def files_under(self, uri: str) -> list[StoredFile]:
+        return sorted(self.survey(uri).files, key=lambda file: file.uri)
+
+    def survey(self, uri: str) -> Survey:
         """Hidden files and folders are left out, and what vanishes meanwhile or cannot be read.
 
         Each folder is listed once, by its real place where there is a choice, so that links which
         lead back or aside neither loop nor show a file twice. InputError where `uri` itself may
         not be listed.
         """
-        return self.survey(uri).files
-
-    def survey(self, uri: str) -> Survey:
         if not os.path.isdir(uri):
             return Survey([])
         try:
             os.scandir(uri).close()
         except OSError as error:
             raise InputError(f"cannot list {uri}: {_reason(error)}") from error
-        found = Survey([])
-        found.files.extend(_walk(uri.rstrip("/") or "/", found))
-        found.files.sort(key=lambda file: file.uri)
-        return found
+        left_out = Survey([])
+        return replace(left_out, files=_walk(uri.rstrip("/") or "/", left_out))
 
     def matching(self, pattern: str) -> list[StoredFile]:
         paths = _crossing(pattern) if "**" in pattern else glob.glob(pattern)
@@ -195,14 +196,18 @@ def _walk(root: str, left_out: Survey) -> Iterator[StoredFile]:
     folders, linked = [root], deque[str]()
     while folders or linked:
         folder = folders.pop() if folders else linked.popleft()
+        others = []
         for entry in _entries(folder, seen, left_out):
+            if not entry.is_file(follow_symlinks=False):
+                others.append(entry)
+            elif file := _stored(entry.path):
+                yield file
+        for entry in sorted(others, key=lambda entry: entry.name):
             if not entry.is_symlink():
                 if entry.is_dir():
                     folders.append(entry.path)
-                elif not entry.is_file():
+                else:
                     left_out.passed_over[SPECIAL] += 1
-                elif file := _stored(entry.path):
-                    yield file
             elif os.path.isdir(entry.path):  # unlike the entry's own, no error on a circle
                 linked.append(entry.path)
             elif _is_visible_below(real_root, os.path.realpath(entry.path)):
@@ -213,22 +218,23 @@ def _walk(root: str, left_out: Survey) -> Iterator[StoredFile]:
                 left_out.passed_over[BROKEN_LINK] += 1
 
 
-def _entries(folder: str, seen: set[tuple[int, int]], left_out: Survey) -> list[os.DirEntry[str]]:
-    """The visible entries of a folder by name; none where it has been seen or cannot be read."""
+def _entries(
+    folder: str, seen: set[tuple[int, int]], left_out: Survey
+) -> Iterator[os.DirEntry[str]]:
+    """The visible entries of a folder; none where it has been seen or cannot be read."""
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
-            return []
+            return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            everything = list(entries)
+            for entry in entries:
+                if entry.name.startswith("."):
+                    left_out.passed_over[HIDDEN] += 1
+                else:
+                    yield entry
     except OSError as error:
         left_out.unreadable.append((folder, _reason(error)))
-        return []
-    visible = [entry for entry in everything if not entry.name.startswith(".")]
-    if len(visible) < len(everything):
-        left_out.passed_over[HIDDEN] += len(everything) - len(visible)
-    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _stored(path: str) -> StoredFile | None:

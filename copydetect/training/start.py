@@ -109,7 +109,7 @@ def model_and_targets(
         views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
         targets = whiten_targets(model, targets, views, options.target_power)
         if anchors is not None:
-            targets = turn_towards(model, targets, anchors)
+            targets = turn_towards(model, targets, anchors, numbers)
         return model, spread_targets(targets, options.target_spread)
     teacher = load_torchscript(start.teacher, device, start.trust_model)
     targets = teacher_targets(teacher, pictures, side, device)

@@ -128,14 +128,23 @@ def spread_targets(targets: Tensor, share: float) -> Tensor:
     return functional.normalize(torch.cat(moved))
 
 
-def turn_towards(model: DescriptorModel, targets: Tensor, anchors: Tensor) -> Tensor:
+def turn_towards(
+    model: DescriptorModel, targets: Tensor, anchors: Tensor, numbers: Numbers
+) -> Tensor:
     """Turn a model and its targets (N, d) so that they are as near to an older model's vectors
     (N, e) as a turn can bring them; the targets, turned.
 
     The turn solves the orthogonal Procrustes problem (Schönemann, 1966). Where e is d or more it
-    changes no distance between targets; else the e directions that fit best are left.
+    changes no distance between targets; else the e directions that fit best are left. It is fitted
+    to the pictures `numbers`; InputError where they are fewer than the dimensions.
     """
-    left, _, right = torch.linalg.svd(targets.T.double() @ anchors.double(), full_matrices=False)
+    if len(numbers) < max(targets.shape[1], anchors.shape[1]):
+        raise InputError(
+            f"{len(numbers)} training images do not tell how {targets.shape[1]} dimensions lie to "
+            f"{anchors.shape[1]} of the older model: bring more"
+        )
+    ours, theirs = (rows[torch.from_numpy(numbers)].double() for rows in (targets, anchors))
+    left, _, right = torch.linalg.svd(ours.T @ theirs, full_matrices=False)
     turn = (left @ right).float()
     turn_projection(model, turn.cpu(), torch.zeros(turn.shape[1]))
     return functional.normalize(targets @ turn)

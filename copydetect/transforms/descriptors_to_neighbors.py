@@ -41,7 +41,8 @@ class DescriptorSearch:
     def index_job(self) -> IndexJob:
         """How the index is built."""
         references = self.sides.references
-        vectors = partial(sum, RowCounts(self.storage, references.descriptors))
+        counted = references.descriptors, references.noted, "descriptors"
+        vectors = partial(sum, RowCounts(self.storage, *counted))
         read = DescriptorReader(self.storage, references)
         return IndexJob(self.storage, self.index_folder, read, vectors, self.index, self.model)
 

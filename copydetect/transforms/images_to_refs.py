@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.inputs.listing import LISTING, list_images
+from copydetect.inputs.listed_files import ListedFile, ListingFiles, settle_listing
+from copydetect.inputs.listing import LISTING, ListedImage, RowSum, list_images
+from copydetect.inputs.piece_files import PieceFiles, pieces_uri, read_pieces
+from copydetect.inputs.repeated_ids import hashes_of
 from copydetect.inputs.sources import Source, Sources, read_source
 from copydetect.storage.files import Storage
 from copydetect.transforms.run_in_processes import RunInProcesses
+from copydetect.transforms.waiting import GatherThen
 from copydetect.types import Role
 from copydetect.workers.processes import Processes
 
@@ -23,8 +29,8 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
 
 
 class ImagesToRefs(beam.PTransform[Any, Any]):
-    """The pieces of an input → the URIs of listing files, one per piece, with rows of
-    `ListedImage`; and None, see `waiting`."""
+    """The pieces of an input → the URIs of listing files, with rows of `ListedImage`; and None, see
+    `waiting`."""
 
     def __init__(
         self,
@@ -35,12 +41,50 @@ class ImagesToRefs(beam.PTransform[Any, Any]):
         processes: Processes | None = None,
     ) -> None:
         super().__init__()
-        self._pieces = list(enumerate(sources.pieces))
+        self._pieces = _Pieces(storage, sources, role, folder)
         self._list = PiecesToRefs(storage, role, folder, processes)
 
     def expand(self, begin: PBegin) -> PCollection[str]:
-        uris: PCollection[str] = begin | "pieces" >> beam.Create([None, *self._pieces]) | self._list
+        uris: PCollection[str] = begin | self._pieces | self._list
         return uris
+
+
+class ImagesToListing(beam.PTransform[Any, Any]):
+    """The pieces of an input → None, once listing files are written and `read_listed` tells what is
+    known of them."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        sources: Sources,
+        files: ListingFiles,
+        processes: Processes | None = None,
+    ) -> None:
+        super().__init__()
+        self._pieces = _Pieces(storage, sources, files.role, files.folder)
+        self._list = PiecesToListing(storage, files, processes)
+
+    def expand(self, begin: PBegin) -> PCollection[Any]:
+        settled: PCollection[Any] = begin | self._pieces | self._list
+        return settled
+
+
+class PiecesToListing(beam.PTransform[Any, Any]):
+    """(number, piece of an input), and None → None, once all is as after `ImagesToListing`."""
+
+    def __init__(
+        self, storage: Storage, files: ListingFiles, processes: Processes | None = None
+    ) -> None:
+        super().__init__()
+        lister = _Lister(storage, files.role, files.folder)
+        self._work = RunInProcesses(lister.list, processes or Processes())
+        self._settle = GatherThen(settle_listing, storage, files)
+
+    def expand(self, pieces: PCollection[Any]) -> PCollection[Any]:
+        settled: PCollection[Any] = (
+            pieces | "list and hash" >> beam.ParDo(self._work) | "settle" >> self._settle
+        )
+        return settled
 
 
 class PiecesToRefs(beam.PTransform[Any, Any]):
@@ -50,13 +94,37 @@ class PiecesToRefs(beam.PTransform[Any, Any]):
         self, storage: Storage, role: Role, folder: str, processes: Processes | None = None
     ) -> None:
         super().__init__()
-        self._lister = _Lister(storage, role, folder)
-        self._processes = processes or Processes()
+        self._work = RunInProcesses(_Lister(storage, role, folder).list, processes or Processes())
 
     def expand(self, pieces: PCollection[tuple[int, Source]]) -> PCollection[str]:
-        work = RunInProcesses(self._lister.list, self._processes)
-        uris: PCollection[str] = pieces | "list and hash" >> beam.ParDo(work)
+        listed = pieces | "list and hash" >> beam.ParDo(self._work)
+        uris: PCollection[str] = listed | "uris" >> beam.Map(_uri_of)
         return uris
+
+
+def file_count(sources: Sources) -> int:
+    """How many listing files an input gets: one per piece, or per file of pieces."""
+    pieces = sources.pieces
+    return pieces.files if isinstance(pieces, PieceFiles) else len(pieces)
+
+
+class _Pieces(beam.PTransform[Any, Any]):
+    """The pieces of an input, with their numbers; numbers of files of pieces, where there are many;
+    and None."""
+
+    def __init__(self, storage: Storage, sources: Sources, role: Role, folder: str) -> None:
+        super().__init__()
+        self._pieces = sources.pieces
+        self._place = storage, folder, role
+
+    def expand(self, begin: PBegin) -> PCollection[Any]:
+        if isinstance(self._pieces, PieceFiles):
+            self._pieces.copy_to(*self._place)
+            work: list[Any] = [(number, None) for number in range(self._pieces.files)]
+        else:
+            work = list(enumerate(self._pieces))
+        pieces: PCollection[Any] = begin | "pieces" >> beam.Create([None, *work])
+        return pieces
 
 
 @dataclass(frozen=True)
@@ -67,10 +135,31 @@ class _Lister:
     role: Role
     folder: str
 
-    def list(self, piece: tuple[int, Source]) -> str:
-        number, source = piece
-        contents = read_source(self.storage, source, self.role)
-        listed = list_images(contents, source.origin, source.uris_beside())
+    def list(self, work: tuple[int, Source | None]) -> ListedFile:
+        """List one piece, or where it is None, those of the file of that number."""
+        number, source = work
+        pieces = (
+            [source]
+            if source is not None
+            else read_pieces(self.storage, pieces_uri(self.folder, self.role, number))
+        )
+        rows, ids = RowSum(), bytearray()
+
+        def images() -> Iterator[ListedImage]:
+            nonlocal rows, ids
+            for image in chain.from_iterable(map(self._images_of, pieces)):
+                rows += RowSum.of(image)
+                ids += hashes_of([image.image_id]).tobytes()
+                yield image
+
         uri = listing_uri(self.folder, self.role, number)
-        tables.write_rows(self.storage, uri, listed, LISTING)
-        return uri
+        tables.write_rows(self.storage, uri, images(), LISTING)
+        return ListedFile(number, uri, rows, bytes(ids))
+
+    def _images_of(self, source: Source) -> Iterator[ListedImage]:
+        contents = read_source(self.storage, source, self.role)
+        return list_images(contents, source.origin, source.uris_beside())
+
+
+def _uri_of(listed: ListedFile | None) -> str | None:
+    return None if listed is None else listed.uri

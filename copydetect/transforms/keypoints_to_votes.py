@@ -53,7 +53,7 @@ class KeypointSearch:
             storage=self.storage,
             folder=self.index_folder,
             read=KeypointReader(self.storage, references),
-            vectors=FeatureCount(self.storage, references.keypoints),
+            vectors=FeatureCount(self.storage, references.keypoints, references.noted),
             options=self.index,
             model=quantiser.identity,
             codebook=quantiser.centroids,

@@ -12,6 +12,9 @@ from apache_beam.pvalue import PCollection
 from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.density_steps import DensityScale, crowd_step, densities_step, scale_step
 from copydetect.candidates.merging import (
+    bundle_step,
+    bundles_of_found,
+    bundles_of_kept,
     collect_step,
     described_step,
     found_step,
@@ -36,20 +39,43 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
         job = self._job
-        uris: PCollection[str] = (
+        found: PCollection[Any] = (
             parts
             | "Parts" >> WaitThen(job.described_parts)
             | "Describe" >> self._on_workers(_describe)
             | "Sides" >> GatherThen(_sides, job)
             | "Find" >> self._on_workers(found_step)
+        )
+        scored: PCollection[Any] = (
+            self._bundled(found, "Found", bundles_of_found)
             | "DensityScale" >> WaitThen(_with_scale, job)
             | "Crowd" >> self._on_workers(_crowd)
             | "Densities" >> WaitThen(_blocks, job)
             | "Score" >> self._on_workers(_score)
+        )
+        uris: PCollection[str] = (
+            self._bundled(scored, "Kept", bundles_of_kept)
             | "Scored" >> WaitThen(_parts, job)
             | "Collect" >> self._on_workers(collect_step)
         )
         return uris
+
+    def _bundled(
+        self,
+        sent: PCollection[Any],
+        name: str,
+        bundles: Callable[[CandidateJob], list[tuple[str, int]]],
+    ) -> PCollection[Any]:
+        """Pairs that were sent, bundled where they lie in many files."""
+        job = self._job
+        if not job.may_be_bundled:
+            return sent
+        merged: PCollection[Any] = (
+            sent
+            | f"{name}Bundles" >> WaitThen(bundles, job)
+            | f"Bundle{name}" >> self._on_workers(bundle_step)
+        )
+        return merged
 
     def _on_workers(self, step: Callable[[CandidateJob, Any], Any]) -> OnWorkers:
         return OnWorkers(partial(step, self._job), self._processes)

@@ -14,6 +14,8 @@ from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions, lists_for
 from copydetect.options import EngineOptions
 
+from .exchanges import exchanges
+
 _RESULT_BYTES = 20
 _ID_BYTES = 12
 _SECONDS_PER_HOUR = 3600.0
@@ -146,11 +148,14 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     work = work_of(vectors, arguments.dim, probes, copies, options, arguments.k)
     head = f"{vectors:,} descriptors of {arguments.dim} components, codes {arguments.codes}"
     print(head, plan_text(work, rates, probes, arguments.cores), sep="\n")
+    shards = [("descriptors", work.shards, 1)]
     for one in measured.get("features", []):
         features = round(images * one["features"] / one["images"])
         work = feature_work(one, features, copies)
         head = f"{features:,} local features of {one['dimension']} components, upright and mirrored"
         print(head, plan_text(work, feature_rates(one), one["probes"], arguments.cores), sep="\n")
+        shards.append(("keypoints", work.shards, 2))
+    print(files_text(images, shards))
 
 
 def _count(text: str) -> int:
@@ -217,6 +222,15 @@ def plan_text(work: Work, rates: Rates, probes: int, cores: int) -> str:
         for name, seconds in sorted(drivers.items(), key=lambda item: -item[1])
     ]
     return "\n".join(lines)
+
+
+def files_text(images: int, shards: Sequence[tuple[str, int, int]]) -> str:
+    """How many files the steps of a run read and write, the most first."""
+    steps = exchanges(images, shards)
+    total = sum(one.files for one in steps)
+    head = f"{total:,} files are read or written, those of the input aside"
+    steps = sorted(steps, key=lambda one: -one.files)
+    return "\n".join([head, *(f"  {one.files / total:5.0%}  {one.step}" for one in steps)])
 
 
 def _bytes(size: float) -> str:

@@ -171,6 +171,12 @@ def _nightly(parser: CommandParser) -> None:
     )
 
 
+def _scale(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--sizes", type=names, default=("1e4", "1e5"), help="images, such as 1e4,1e6 (1e4,1e5)"
+    )
+
+
 def _engines(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
     parser.add_argument(
@@ -215,6 +221,11 @@ BENCHMARKS = {
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
+    ),
+    "scale": Benchmark(
+        "what a run takes where it is started, as collections grow: memory, pipelines, requests",
+        _scale,
+        runs=False,
     ),
     "engines": Benchmark(
         "a run on an engine beside one on this machine: time, jobs, equal tables, lost workers",

@@ -17,7 +17,7 @@ from copydetect.inputs.sources import Source
 from copydetect.types import ImageRef
 
 from .. import stages
-from ..stages import Workplace
+from ..stages import NoImagesError, Workplace
 from .job import NightJob
 
 LISTED = "listing"
@@ -49,9 +49,7 @@ def listed_images(job: NightJob, ledger: Ledger) -> tuple[list[ListedImage], dic
     )
     try:
         listing = stages.list_images(place, sources, "image")
-    except InputError:
-        if place.rows(place.files(place.folder)):
-            raise
+    except NoImagesError:
         return [], stamps  # containers without images
     rows = tables.read_tables(job.storage, listing.uris, LISTING)
     job.storage.delete(folder)

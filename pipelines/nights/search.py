@@ -120,7 +120,7 @@ class NightSearch:
         order = OrderedContents.write(place.storage, place.folder, side, self.living)
         return OrderedSearch(self.job, order, place, self.place, side.starts)
 
-    def _neighbors(self) -> list[str]:
+    def _neighbors(self) -> Sequence[str]:
         """The neighbours of all descriptors, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.descriptors:
@@ -134,7 +134,7 @@ class NightSearch:
             return self.place.run(search)
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
-    def _votes(self) -> list[str]:
+    def _votes(self) -> Sequence[str]:
         """The votes of all local features, one file per part; none where the channel is off."""
         settings = self.job.settings
         if not self.sides.queries.keypoints:

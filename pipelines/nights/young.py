@@ -89,7 +89,7 @@ class OrderedSearch:
         """All images, as they are searched in themselves."""
         return Sides(self.order.side, self.order.side)
 
-    def _neighbors(self) -> list[str]:
+    def _neighbors(self) -> Sequence[str]:
         if not self.order.side.descriptors:
             return []
         settings, model = self.job.settings, self.job.models.identities["descriptor"]
@@ -98,7 +98,7 @@ class OrderedSearch:
             stages.search_descriptors(self.place, self.sides, index, options, model)
         )
 
-    def _votes(self) -> list[str]:
+    def _votes(self) -> Sequence[str]:
         if not self.order.side.keypoints:
             return []
         settings, voting = self.job.settings, self.job.settings.voting(symmetric=True)
