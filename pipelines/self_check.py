@@ -123,7 +123,9 @@ def self_check(run: CheckedRun) -> SelfCheck:
         return SelfCheck(wanted, settings.min_confidence, unchecked=why)
     planted_by = bundled_calibration(settings.channels, "match", settings.effort)
     least = settings.least_confidence
-    found = judged(evidence, wanted, least, planted_by, settings.calibration, run.pile)
+    # Even odds are the least where nobody asked for a precision; see `Settings`.
+    asked = least == 0
+    found = judged(evidence, wanted, least, planted_by, settings.calibration, run.pile, asked)
     return replace(found, reused=reused)
 
 

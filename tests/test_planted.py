@@ -59,6 +59,16 @@ def test_the_threshold_moves_where_so_many_look_alikes_are_met_that_it_is_no_cha
     assert crowded.reached
 
 
+def test_a_precision_that_is_asked_for_is_aimed_at_from_both_sides() -> None:
+    bundled = CALIBRATION.threshold_for(0.97)
+    easy, hard = evidence_of([0.99] * 100, [0.1] * 50), evidence_of([0.99] * 100, [0.8] * 4)
+    lower, higher = (
+        judged(one, 0.97, 0.0, CALIBRATION, CALIBRATION, asked=True) for one in (easy, hard)
+    )
+    assert lower.threshold < bundled == check(hard).threshold < higher.threshold
+    assert min(lower.expected, higher.expected) >= 0.97 > check(hard).expected
+
+
 def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_back() -> None:
     found = check(evidence_of([0.99] * 100, [0.995] * 20))
     assert not found.reached

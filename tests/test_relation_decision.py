@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,15 @@ from copydetect.training.relation_pairs import differ, of_frames, scanned
 from copydetect.types import COPY_RELATIONS
 from copydetect.verification import residual
 from copydetect.verification.agreement import Overlap
-from copydetect.verification.relations import NAMES, TOLD, RelationVerdict, load_relations
+from copydetect.verification.matches import prepare_image
+from copydetect.verification.relations import (
+    NAMES,
+    TOLD,
+    RelationVerdict,
+    is_resize,
+    load_relations,
+    odds_told,
+)
 from copydetect.verification.residual import Residual
 from tests.scenes import scene
 
@@ -42,6 +51,40 @@ def test_what_tells_relations_is_learnt_and_read_as_written(tmp_path: Path) -> N
     assert (said == others.relations).mean() > 0.9
     assert ((odds > 0) == others.copies).mean() > 0.95
     assert np.allclose(shares.sum(axis=1), 1)
+
+
+def test_relations_that_are_copies_speak_for_a_copy() -> None:
+    shares = np.eye(len(TOLD))
+    odds = dict(zip(TOLD, odds_told(shares).tolist(), strict=True))
+    assert {one for one in TOLD if odds[one] > 0} == {"same_picture", "edited"}
+    decision, values = load_relations(), drawn(60, 5).values
+    told = decision.judge(values)[1]
+    alone = replace(decision, told_slope=0.0).judge(values)[0]
+    both = decision.judge(values)[0]
+    assert np.array_equal(np.sign(both - alone), np.sign(odds_told(told)))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "size", "resized"),
+    [
+        ([2, 0, 0.5, 0, 2, 0.5, 0, 0, 1], (600, 400), True),
+        ([2.08, 0.02, 0, 0.02, 2.07, -0.4, 0.001, 0, 1], (64, 64), True),  # an icon, to a pixel
+        ([1, -0.02, 3, 0.02, 1, -3, 0, 0, 1], (300, 200), True),  # a sheet on another scanner
+        ([1, -0.07, 7, 0.07, 1, -10, 0, 0, 1], (300, 200), False),
+        ([-1, 0, 299, 0, 1, 0, 0, 0, 1], (300, 200), False),
+        ([1, 0, -20, 0, 1, 0, 0, 0, 1], (280, 200), False),
+    ],
+    ids=["twice as large", "icon", "scan", "turned", "mirrored", "cropped"],
+)
+def test_a_resize_lays_corners_on_corners(
+    matrix: list[float], size: tuple[int, int], resized: bool
+) -> None:
+    first = (32, 32) if size == (64, 64) else (300, 200)
+    images = [
+        prepare_image(name, scene(1, *one), full_size_px=one)
+        for name, one in (("a", first), ("b", size))
+    ]
+    assert is_resize(np.reshape(matrix, (3, 3)).astype(np.float64), *images) == resized
 
 
 def test_frames_of_which_one_was_only_recoloured_teach_nothing() -> None:

@@ -9,9 +9,10 @@ the two are nearly certain copies without any edit, and the pair counts for noth
 Some hundred copies say little about a few per cent. So they are weighed with what the bundled
 calibration measured: at each threshold its precision counts like `_WEIGHT` pairs more (the mean of
 the posterior of a binomial share whose prior is a beta distribution; Gelman et al., Bayesian Data
-Analysis, section 2.4). The threshold of the bundled calibration stays as long as what was wanted is
-within the 95 % interval there: so few copies cannot tell .96 from .97. Where many look-alikes are
-met, it moves.
+Analysis, section 2.4). A precision that was asked for is taken at its word: the threshold is where
+that mean reaches it, above the bundled calibration's or below. Where nobody asked for one, the
+threshold of the bundled calibration stays as long as what is wanted by default is within the 95 %
+interval there: so few copies cannot tell .96 from .97. Where many look-alikes are met, it moves.
 """
 
 from __future__ import annotations
@@ -143,13 +144,15 @@ def judged(
     planted_by: Calibration,
     used: Calibration,
     pile: bool = False,
+    asked: bool = False,
 ) -> SelfCheck:
     """The threshold from which a wanted share of the reported pairs are copies.
 
-    least: no threshold is below it. planted_by: the calibration of the planted copies' confidences,
-    which are queries in a collection; used: that of the run's own pairs. Where these are pairs of a
-    pile, their threshold is the one for which `used` promises what `planted_by` must promise here,
-    so that what was wanted is kept; and copies that the pile holds are among what it reports.
+    asked: whether somebody asked for this share; least: no threshold is below it. planted_by: the
+    calibration of the planted copies' confidences, which are queries in a collection; used: that of
+    the run's own pairs. Where these are pairs of a pile, their threshold is the one for which
+    `used` promises what `planted_by` must promise here, so that what was wanted is kept; and copies
+    that the pile holds are among what it reports.
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
@@ -163,7 +166,7 @@ def judged(
     means = np.where(right >= _REPORTED_LEAST * right[0], means, 0.0)
     enough = np.flatnonzero(means >= wanted)
     kept = _row_of(planted_by, wanted, least, thresholds)
-    if kept is not None and lows[kept] <= wanted <= highs[kept]:
+    if not asked and kept is not None and lows[kept] <= wanted <= highs[kept]:
         at, own = kept, _bundled(used, wanted, least)
     else:
         at, own = int(enough[0]) if len(enough) else int(means.argmax()), None

@@ -32,7 +32,7 @@ from copydetect.types import COPY_RELATIONS, Pixels
 from copydetect.verification.decisions import load_decision
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.regions import joint_confidence
-from copydetect.verification.relations import NAMES, TOLD, closer_values
+from copydetect.verification.relations import NAMES, TOLD, closer_values, odds_told
 
 _FOLDS = 3
 _SMALLEST_PX, _SEARCHED_PX = 16, 192
@@ -102,19 +102,21 @@ def fit(pairs: Labelled) -> dict[str, Any]:
         if rows.any() and len(set(pairs.copies[others])) == 2:
             unseen[rows] = _copies(_rows(pairs, others)).decision_function(pairs.values[rows])
             shares[rows] = _shares(_rows(pairs, others), pairs.values[rows])
-    calibration = LogisticRegression(C=1e4).fit(unseen[:, None], pairs.copies)
+    asked = np.stack([unseen, odds_told(shares)], axis=1)
+    calibration = LogisticRegression(C=1e4).fit(asked, pairs.copies)
     told = np.isin(pairs.relations, TOLD)
     every = _relations(_rows(pairs, told))
     of_class = [list(every.classes_).index(one) for one in TOLD]
     return {
         "inputs": list(NAMES),
         "slope": float(calibration.coef_[0, 0]),
+        "told_slope": float(calibration.coef_[0, 1]),
         "intercept": float(calibration.intercept_[0]),
         "copy": plain_trees(_copies(pairs)),
         "relations": {
             one: plain_trees(every, number) for one, number in zip(TOLD, of_class, strict=True)
         },
-        "unseen": _figures(pairs, unseen, shares),
+        "unseen": _figures(pairs, calibration.decision_function(asked), shares),
     }
 
 

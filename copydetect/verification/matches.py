@@ -56,6 +56,9 @@ _ALIKE, _VOTED = 0.2, 0.1
 two benchmarks 5 have less of both."""
 _LIKELY, _MUCH_ALIKE = -4.0, 0.5
 """Score of a pair whose query is stretched as well; similarity, where scores mean nothing."""
+_SURE_OF_SEARCH = 0.0
+"""Score of a pair that is compared at full size even though small copies speak against it: it is
+hardly a stranger, so what is it?"""
 _UNEXPLAINED = 0.02
 """The query is stretched where no alignment makes the pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
@@ -76,13 +79,14 @@ class MatchOptions:
 
     min_confidence: pairs of at least this probability, 0…1, count as copies; counted: relations
     that count as copies too, whatever the probability; doubt: pairs that are at least this likely
-    at small size are also compared at full size; decided: from this confidence on no further
-    alignment is tried, since the full size settles the rest; match_score: candidates whose score,
-    in log-odds, is not far below are matched in full where some of the search's features agree, and
-    laid over each other; -inf does both in any case; scored: whether the collection is large enough
-    for scores to mean something; else similarity and votes decide this; working_px: longest side at
-    which pixels are compared; features: that full matching compares; max_regions: transforms of one
-    pair, 1 for its best alone; limit_msec: after which a pair is decided by what is known so far.
+    at small size, or that the search takes for copies, are also compared at full size; decided:
+    from this confidence on no further alignment is tried, since the full size settles the rest;
+    match_score: candidates whose score, in log-odds, is not far below are matched in full where
+    some of the search's features agree and laid over each other; -inf does both in any case;
+    scored: whether the collection is large enough for scores to mean something; else similarity and
+    votes decide this; working_px: longest side at which pixels are compared; features: that full
+    matching compares; max_regions: transforms of one pair, 1 for its best alone; limit_msec: after
+    which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
@@ -172,7 +176,8 @@ def _judged(
     """The verdict on a pair that some alignment speaks for; best: the one of highest confidence."""
     proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
-    if proof >= options.doubt and query.seen is None and reference.seen is None:
+    doubted = proof >= options.doubt or (options.scored and candidate.score >= _SURE_OF_SEARCH)
+    if doubted and query.seen is None and reference.seen is None:
         verdict = look_closely(best, proof, query, reference)
     if verdict is not None:
         proof, other_content = verdict.confidence, verdict.other_content
@@ -193,7 +198,7 @@ def _judged(
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
-    match = _related(match, best, verdict, query, reference)
+    match = _related(match, verdict, query, reference)
     if match.relation in options.counted and not match.is_copy:
         counted = replace(match, is_copy=True)
         match = _described(counted, best, evidence, verdict, query, reference, options, believe)
@@ -234,13 +239,12 @@ def _described(
 
 def _related(
     match: Match,
-    best: Evidence,
     verdict: RelationVerdict | None,
     query: PairImage,
     reference: PairImage,
 ) -> Match:
     """The same with the relation, and with what differs and why where a closer look told it."""
-    resize = is_resize(np.reshape(match.transform, (3, 3)), best)
+    resize = is_resize(np.reshape(match.transform, (3, 3)), query, reference)
     if verdict is None:
         return replace(match, relation="edited" if match.is_copy else "none")
     relation = verdict.relation(match.is_copy, resize)

@@ -3,7 +3,7 @@
 What small copies show leaves look-alikes in doubt: other digits, leaves or people need the full
 size. There the pair is aligned to well under a pixel, and what is left of it decides, by trees over
 the residual beside all evidence: one sum says whether it is a copy, one sum for each relation which
-of them it is.
+of them it is. Relations that are copies speak for a copy too: the two ways to ask err apart.
 """
 
 from __future__ import annotations
@@ -70,10 +70,9 @@ each must be plain ground, for it to be the slot of a window or page. Of the pai
 the trees take for copies 24 of 36 strangers have both, and 2 of 130 copies."""
 _OF_FILLED_SLOT = -2.0
 """Log-odds, at most, that two such are copies."""
-_WHOLE = 0.97
-"""Share of each picture: where each shows that much of the other, nothing was cut off or added."""
-_UNMOVED = 0.02
-"""What rounding to whole pixels and refining leave of a plain resize, in its linear part."""
+_UNIT_FRAME = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
+_UNMOVED, _UNMOVED_PX = 0.03, 1.5
+"""Share of a side, or pixels of the smaller picture, by which a corner may miss: scanners turn."""
 _MOST_REGIONS = 12
 _JOINED_PX = 9
 _MOVED_ALL_OVER = 0.15
@@ -123,12 +122,13 @@ class RelationVerdict:
 
 @dataclass(frozen=True, eq=False)
 class RelationDecision:
-    """P(copy) = σ(slope · sum of `copy` + intercept); `relations`: a sum for each of TOLD, of which
-    the softmax is taken."""
+    """Shares of TOLD: the softmax of the sums of `relations`, one for each. P(copy) = σ(slope · sum
+    of `copy` + told_slope · log-odds of the shares that are copies + intercept)."""
 
     copy: BoostedTrees
     relations: Sequence[BoostedTrees]
     slope: float
+    told_slope: float
     intercept: float
 
     @lazy
@@ -144,9 +144,21 @@ class RelationDecision:
         starts = np.cumsum([0, *(len(trees.feature) for trees in several[:-1])])
         sums = np.add.reduceat(self._every_tree.leaves(values), starts, axis=1)
         sums += [trees.bias for trees in several]
-        odds = np.clip(self.slope * sums[:, 0] + self.intercept, -_SUREST, _SUREST)
         powers = np.exp(sums[:, 1:] - sums[:, 1:].max(axis=1, keepdims=True))
-        return odds, powers / powers.sum(axis=1, keepdims=True)
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        odds = self.slope * sums[:, 0] + self.told_slope * odds_told(shares) + self.intercept
+        return np.clip(odds, -_SUREST, _SUREST), shares
+
+
+def odds_told(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) log-odds of being copies, of the shares (n, len(TOLD)) of relations."""
+    copies = [TOLD.index(one) for one in TOLD if one in COPY_RELATIONS]
+    return _log_odds(shares[:, copies].sum(axis=1))
+
+
+def _log_odds(shares: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    said = np.clip(np.asarray(shares, np.float64), _CLIP, 1 - _CLIP)
+    return np.asarray(np.log(said / (1 - said)), np.float64)
 
 
 @lru_cache(maxsize=4)
@@ -161,6 +173,7 @@ def load_relations(path: Path = BUNDLED_RELATIONS) -> RelationDecision:
                 BoostedTrees.parse(shared | stored["relations"][one], NAMES) for one in TOLD
             ],
             slope=float(stored["slope"]),
+            told_slope=float(stored["told_slope"]),
             intercept=float(stored["intercept"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -204,27 +217,21 @@ def closer_values(
     residual = measure_residual(np.asarray(matrix / matrix[2, 2], np.float64), *large)
     if residual is None:
         return None
-    said = np.clip([best.confidence, joint_confidence], _CLIP, 1 - _CLIP)
-    log_odds = np.log(said / (1 - said)).astype(np.float32)
+    log_odds = _log_odds([best.confidence, joint_confidence]).astype(np.float32)
     return np.concatenate([log_odds, best.values, residual.values]), residual
 
 
-def is_resize(matrix: Matrix, evidence: Evidence) -> bool:
-    """Whether both pictures show all of each other, upright and scaled by one factor.
+def is_resize(matrix: Matrix, query: PairImage, reference: PairImage) -> bool:
+    """Whether the frame of one picture comes to lie on the frame of the other, corner on corner.
 
-    matrix: query px → reference px at full size.
+    matrix: query px → reference px at full size. Icons are aligned to a pixel of the smaller one.
     """
-    across, down = float(matrix[0, 0]), float(matrix[1, 1])
-    if min(across, down) <= 0:
-        return False
-    turned = max(abs(float(matrix[0, 1])), abs(float(matrix[1, 0])))
-    whole = min(evidence["query_overlap"], evidence["reference_overlap"]) >= _WHOLE
-    return (
-        whole
-        and turned <= _UNMOVED * min(across, down)
-        and abs(across / down - 1) <= 2 * _UNMOVED
-        and evidence["perspective"] <= _UNMOVED
-    )
+    sizes = [(one.full_width_px, one.full_height_px) for one in (query, reference)]
+    ours, theirs = (_UNIT_FRAME * size - 0.5 for size in sizes)
+    apart = np.abs(project(matrix, ours) - theirs)
+    px_of_smaller = max(1.0, math.sqrt(math.prod(sizes[1]) / math.prod(sizes[0])))
+    limits = np.maximum(_UNMOVED * np.array(sizes[1]), _UNMOVED_PX * px_of_smaller)
+    return bool((apart <= limits).all())
 
 
 def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]:
