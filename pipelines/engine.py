@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TextIO
@@ -16,10 +14,7 @@ from typing import Any, TextIO
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
-from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.runner import create_runner
-from apache_beam.runners.worker import statesampler
-from apache_beam.transforms import userstate
 from loky import cpu_count
 
 from copydetect.errors import CopydetectError, DryRun, OptionError
@@ -30,6 +25,7 @@ from copydetect.workers.processes import Processes, begin_with
 from copydetect.workers.threads import startable_threads
 
 from .arguments import refuse_unknown_flags
+from .beam_tuning import tune_beam
 from .chains import (
     Stage,
     chain,
@@ -41,9 +37,9 @@ from .chains import (
 )
 from .dashboards import dashboard_of
 from .job_servers import FLINK, PORTABLE, Server, job_server_of
-from .logs import JsonFormatter, line_of
+from .logs import line_of, muted, set_up_logging
 from .progress import Progress, show_progress
-from .shutdown import end_if_asked, forgiving
+from .shutdown import end_if_asked
 from .submitting import Submitted, innermost_cause, interrupt_behind
 
 FEW_PARTS = 128
@@ -57,8 +53,6 @@ _KEPT_WORKERS = ("--environment_cache_millis", "60000")
 """Workers that are kept between jobs spare each job the seconds in which new ones start."""
 _STEP_BY_STEP = ("--execution_mode_for_batch", "BATCH_FORCED")
 """Else Flink starts all steps of a job at once, for which a small cluster has too few buffers."""
-_NEVER_MSEC = 10**9
-_SAMPLING_MSEC = 5
 _THREADS = 64
 """How many threads Beam's runner and gRPC start on this machine, with some to spare."""
 
@@ -137,7 +131,7 @@ class Engine:
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""
         if self.server is not None:
-            with _muted(self.verbose):  # its workers complain that it has gone
+            with muted(self.verbose):  # its workers complain that it has gone
                 self.server.stop()
 
     def _flags(self, threads: bool, parts: int = 0) -> list[str]:
@@ -165,7 +159,7 @@ class Engine:
                     f"this process may start only {started} threads, {_THREADS} are needed: raise "
                     "the limit (`ulimit -u`, or that of the container)"
                 )
-        with _muted(self.verbose):
+        with muted(self.verbose):
             self.processes.fork()
 
     def run(
@@ -182,7 +176,7 @@ class Engine:
         """Do the work of a stage in this process, which is sooner done than a job begins."""
         started, told = time.monotonic(), [self._told(stage.progress)]
         with (
-            _muted(self.verbose) as terminal,
+            muted(self.verbose) as terminal,
             show_progress(told, self.progress, terminal, self.log_format),
             counted_cpu_seconds(stage.name) as cpu_seconds,
         ):
@@ -211,7 +205,7 @@ class Engine:
         started, began = time.monotonic(), time.time()
         try:
             with (
-                _muted(self.verbose) as terminal,
+                muted(self.verbose) as terminal,
                 show_progress(told, self.progress, terminal, self.log_format),
             ):
                 in_threads = any(stage.in_threads for stage in stages)
@@ -286,7 +280,7 @@ def engine_of(options: EngineOptions) -> Engine:
 
     Without a runner the job runs here, in Beam's in-process runner.
     """
-    _set_up_logging(options.verbose, options.log_format)
+    set_up_logging(options.verbose, options.log_format)
     remove_abandoned()
     given = dict(flag.partition("=")[::2] for flag in options.flags)
     runner = _runner_named(given.pop("--runner", _LOCAL_RUNNER))
@@ -308,7 +302,7 @@ def engine_of(options: EngineOptions) -> Engine:
     workers = 0
     if runner == _LOCAL_RUNNER and "--direct_running_mode" not in given:
         workers = options.workers or _number(given.pop("--direct_num_workers", cpu_count()))
-    _tune_beam()
+    tune_beam()
     job = given.pop("--job_name", "copydetect")
     flags += [f"{name}={value}" if value else name for name, value in given.items()]
     engine = Engine(
@@ -371,24 +365,6 @@ def _slots(engine: Engine) -> int:
     return dashboard.slots() if dashboard else 0
 
 
-def _tune_beam() -> None:
-    """Make Beam's in-process runner safe, and quick for small jobs."""
-    # Every second it sends what its buffers hold, even half an element, which cannot be read. Full
-    # and finished buffers are sent between elements, and are all it takes.
-    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MSEC
-    # After each step it waits for the next sample of what the step has spent its time on.
-    statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
-    # It asks each step seven times for its states and timers, by the signatures of all its methods.
-    # Steps of ours have none.
-    userstate.get_dofn_specs = _no_states
-
-
-def _no_states(
-    dofn: beam.DoFn,
-) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
-    return set(), set()
-
-
 def _number(text: str | int) -> int:
     try:
         return max(1, int(text))
@@ -409,33 +385,3 @@ def _runner_named(name: str) -> str:
 
 def _short(runner: str) -> str:
     return runner.lower().removesuffix("runner")
-
-
-def _set_up_logging(verbose: bool, log_format: LogFormat) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    if log_format == "json":
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonFormatter())
-    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
-    # A failed stage raises; Beam's own report of it is a page of frames.
-    logging.getLogger("apache_beam").setLevel(logging.INFO if verbose else logging.CRITICAL)
-
-
-@contextlib.contextmanager
-def _muted(verbose: bool) -> Iterator[TextIO]:
-    """Keep what Beam's workers and decoders print off standard error; gives a way to write there.
-
-    Beam prints tracebacks whatever the logging level, and libraries in C warn of damaged images.
-    """
-    if verbose:
-        yield sys.stderr
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with forgiving(kept, close=True) as terminal, open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            with contextlib.redirect_stderr(nowhere):
-                yield terminal
-        finally:
-            os.dup2(kept, 2)
