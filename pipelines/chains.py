@@ -6,7 +6,6 @@ works on is decided when the stages before are done, on a worker (`transforms.wa
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
-from apache_beam.metrics.execution import MetricsEnvironment
 from apache_beam.metrics.metric import Metrics, MetricsFilter
-from apache_beam.metrics.metricbase import MetricName
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
@@ -94,22 +91,12 @@ def stage_cpu_seconds(result: PipelineResult) -> dict[str, float]:
     return seconds
 
 
-def do_in_turn(stage: Stage[Any]) -> None:
+def do_in_turn(stage: Stage[Any]) -> InTurn:
     """All steps of a stage, in this process."""
-    stage.build(InTurn([None]))
+    done: InTurn = stage.build(InTurn([None]))
     if stage.then is not None:
         stage.then()
-
-
-@contextlib.contextmanager
-def counted_cpu_seconds(stage: str) -> Iterator[dict[str, float]]:
-    """Processor time that the parts of a stage take while the block does it in this process, by its
-    name; there once the block has ended."""
-    counter = MetricsEnvironment.process_wide_container().get_counter(MetricName(*CPU_TIME))
-    before, seconds = counter.get_cumulative(), dict[str, float]()
-    yield seconds
-    if taken := counter.get_cumulative() - before:
-        seconds[stage] = taken / 1000
+    return done
 
 
 def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:

@@ -21,6 +21,7 @@ from copydetect.errors import CopydetectError, DryRun, OptionError
 from copydetect.options import EngineOptions, LogFormat
 from copydetect.storage.clients import reach_with
 from copydetect.storage.scratch import adopt, remove_abandoned
+from copydetect.transforms.on_one_worker import InTurn
 from copydetect.workers.processes import Processes, begin_with
 from copydetect.workers.threads import startable_threads
 
@@ -29,7 +30,6 @@ from .beam_tuning import tune_beam
 from .chains import (
     Stage,
     chain,
-    counted_cpu_seconds,
     do_in_turn,
     failed_stage,
     stage_cpu_seconds,
@@ -172,17 +172,17 @@ class Engine:
         progress = progress or Progress(stage)
         self.run_stages(stage, [Stage(stage, lambda one: _built(build, one), None, progress)])
 
-    def run_here(self, stage: Stage[Any], work: Callable[[], Any]) -> None:
+    def run_here(self, stage: Stage[Any], work: Callable[[], InTurn]) -> None:
         """Do the work of a stage in this process, which is sooner done than a job begins."""
         started, told = time.monotonic(), [self._told(stage.progress)]
         with (
             muted(self.verbose) as terminal,
             show_progress(told, self.progress, terminal, self.log_format),
-            counted_cpu_seconds(stage.name) as cpu_seconds,
         ):
-            work()
+            done = work()
         self._count({stage.name: time.monotonic() - started})
-        self._count_cpu(cpu_seconds)
+        if done.cpu_msec:
+            self._count_cpu({stage.name: done.cpu_msec / 1000})
 
     def begins_slower_than(self, parts: int) -> bool:
         """Whether the job of a runner would take longer to begin than this process, with the

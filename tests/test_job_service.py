@@ -87,7 +87,7 @@ def test_the_job_service_gives_the_same_tables(
 ) -> None:
     """Whether one worker lists and searches few images, or all do as they would many."""
     if not few:
-        monkeypatch.setattr(stages, "_FEW_PARTS", 0)
+        monkeypatch.setattr(stages, "FEW_PARTS", 0)
         monkeypatch.setattr(stages, "_LISTED_HERE", 0)
     flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
     other = dedup_run(planted.folder, tmp_path / "out", *flags)

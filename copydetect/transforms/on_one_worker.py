@@ -14,6 +14,8 @@ import apache_beam as beam
 from apache_beam.transforms.ptransform import _NamedPTransform
 from apache_beam.utils.windowed_value import WindowedValue
 
+from copydetect.transforms.run_in_processes import RunInProcesses
+
 Build = Callable[[Any], Any]
 """From the elements that a stage begins with to those that it ends with: a collection of Beam's, or
 `InTurn`."""
@@ -32,18 +34,24 @@ class OnOneWorker(beam.DoFn):
 
 class InTurn:
     """Elements that are here. As with a collection of Beam's, `|` gives those of the next step,
-    which is done at once: a `ParDo`, a grouping, or a transform that is made of these."""
+    which is done at once: a `ParDo`, a grouping, or a transform that is made of these.
 
-    def __init__(self, elements: Iterable[Any]) -> None:
+    cpu_msec: processor time that the parts have taken so far.
+    """
+
+    def __init__(self, elements: Iterable[Any], cpu_msec: int = 0) -> None:
         self.elements = list(elements)
+        self.cpu_msec = cpu_msec
 
     def __or__(self, step: beam.PTransform[Any, Any]) -> InTurn:
         if isinstance(step, _NamedPTransform):
             step = step.transform
         if isinstance(step, beam.ParDo):
-            return InTurn(_done(step, self.elements))
+            done = list(_done(step, self.elements))
+            taken = step.fn.cpu_msec if isinstance(step.fn, RunInProcesses) else 0
+            return InTurn(done, self.cpu_msec + taken)
         if isinstance(step, beam.GroupByKey):
-            return InTurn(_grouped(self.elements))
+            return InTurn(_grouped(self.elements), self.cpu_msec)
         if isinstance(step, beam.Reshuffle):
             return self
         after: InTurn = step.expand(self)
