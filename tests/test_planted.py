@@ -141,3 +141,16 @@ def test_the_sample_grows_with_the_collection_and_has_a_bound() -> None:
     points = list(sampling_points(20))
     assert len(set(points)) == 60
     assert points == list(sampling_points(20))
+
+
+def test_a_collection_without_look_alikes_needs_no_higher_threshold_than_the_bundled_one() -> None:
+    def promising(*points: tuple[float, float]) -> Calibration:
+        made = (OperatingPoint(at, share, share - 0.02, share, 0.9, 2000) for at, share in points)
+        return Calibration(ProbabilityMap(), tuple(made), f"{points}")
+
+    planted_by = promising((0.2, 0.9), (0.5, 0.985), (0.9, 0.995))
+    own = promising((0.3, 0.9), (0.6, 0.97), (0.8, 0.985), (0.95, 0.995))
+    easy = evidence_of([0.99] * 800, [])
+    found = judged(easy, 0.97, 0.5, planted_by, own, pile=True)
+    assert found.expected_low > 0.97
+    assert found.threshold == 0.6

@@ -173,6 +173,9 @@ def judged(
     threshold = float(thresholds[at])
     if own is None:
         own = _of_own_pairs(threshold, float(promised[at]), planted_by, used, least)
+        if kept is not None and lows[kept] > wanted:
+            # What is easier than the pictures of the bundled calibration needs no higher threshold.
+            own = min(own, _bundled(used, wanted, least) or own)
     return _described(
         evidence,
         threshold,
