@@ -151,8 +151,9 @@ def judged(
     asked: whether somebody asked for this share; least: no threshold is below it. planted_by: the
     calibration of the planted copies' confidences, which are queries in a collection; used: that of
     the run's own pairs. Where these are pairs of a pile, their threshold is the one for which
-    `used` promises what `planted_by` must promise here, so that what was wanted is kept; and copies
-    that the pile holds are among what it reports.
+    `used` promises what `planted_by` must promise here, so that what was wanted is kept: but no
+    more than was wanted, where these pictures are easier than those of the bundled calibration.
+    Copies that the pile holds are among what it reports.
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
@@ -162,8 +163,6 @@ def judged(
     thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
     right, wrong = _at_least(counted, thresholds), _at_least(strangers, thresholds)
     means, lows, highs = _posterior(right, wrong, promised)
-    # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
-    means = np.where(right >= _REPORTED_LEAST * right[0], means, 0.0)
     enough = np.flatnonzero(means >= wanted)
     kept = _row_of(planted_by, wanted, least, thresholds)
     if not asked and kept is not None and lows[kept] <= wanted <= highs[kept]:
@@ -172,10 +171,8 @@ def judged(
         at, own = int(enough[0]) if len(enough) else int(means.argmax()), None
     threshold = float(thresholds[at])
     if own is None:
-        own = _of_own_pairs(threshold, float(promised[at]), planted_by, used, least)
-        if kept is not None and lows[kept] > wanted:
-            # What is easier than the pictures of the bundled calibration needs no higher threshold.
-            own = min(own, _bundled(used, wanted, least) or own)
+        most = wanted if kept is not None and lows[kept] > wanted else 1.0
+        own = _of_own_pairs(threshold, min(float(promised[at]), most), planted_by, used, least)
     return _described(
         evidence,
         threshold,
@@ -255,7 +252,9 @@ def _at_least(values: Floats, thresholds: Floats) -> Floats:
 def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, Floats, Floats]:
     a, b = right + _WEIGHT * promised, wrong + _WEIGHT * (1 - promised)
     low, high = (np.asarray(betaincinv(a, b, share), np.float64) for share in _INTERVAL)
-    return a / (a + b), low, high
+    # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
+    means = np.where(right >= _REPORTED_LEAST * right[0], a / (a + b), 0.0)
+    return means, low, high
 
 
 def _of_own_pairs(

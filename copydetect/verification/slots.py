@@ -26,6 +26,9 @@ _REACH_PX = 14
 _EDGE_PX, _EDGE_LEVELS = 2, 16.0
 """An edge is a step of so many grey levels within so many px on both sides."""
 _LEAST_SIDE_PX = 6
+_AROUND_PX = 40
+
+_Size = tuple[int, int]
 
 
 def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.bool_]) -> float:
@@ -38,18 +41,36 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
     apart = (middle.both & (middle.correlation < DIFFERS)) | middle.one_query | middle.one_reference
     near = np.ones((_JOINED, _JOINED), np.uint8)
     joined = cv2.morphologyEx((apart & at).astype(np.uint8), cv2.MORPH_CLOSE, near)
-    number, _, sizes, _ = cv2.connectedComponentsWithStats(joined)
+    number, labels, sizes, _ = cv2.connectedComponentsWithStats(joined)
     if number < 2:
         return 0.0
-    x, y, width, height, area = (int(n) for n in max(sizes[1:], key=lambda one: one[4]))
-    if area < _SMALLEST * np.count_nonzero(at):
+    largest = 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))
+    if sizes[largest, cv2.CC_STAT_AREA] < _SMALLEST * np.count_nonzero(at):
         return 0.0
-    left, top, right, bottom = (n * STRIDE for n in (x, y, x + width, y + height))
-    both = pair.query, pair.reference
-    turned = pair.query.T, pair.reference.T
-    sides = [_shared_edge(both, at_px, top, bottom) for at_px in (left, right)]
-    sides += [_shared_edge(turned, at_px, left, right) for at_px in (top, bottom)]
+    rows, columns = np.nonzero(labels == largest)
+    box = cv2.minAreaRect(np.column_stack([columns, rows]).astype(np.float32) * STRIDE)
+    both, (width, height) = _upright(pair, box)
+    turned = both[0].T, both[1].T
+    ends = _AROUND_PX, _AROUND_PX + width, _AROUND_PX + height
+    sides = [_shared_edge(both, at_px, ends[0], ends[2]) for at_px in ends[:2]]
+    sides += [_shared_edge(turned, at_px, ends[0], ends[1]) for at_px in (ends[0], ends[2])]
     return sorted(sides)[1]
+
+
+def _upright(pair: Overlap, box: cv2.typing.RotatedRect) -> tuple[tuple[Floats, Floats], _Size]:
+    """What both pictures show in a turned box and around it, and its width and height in px."""
+    middle, (width, height), angle = box
+    if angle > 45:
+        width, height, angle = height, width, angle - 90
+    size = int(width), int(height)
+    there = np.asarray(cv2.getRotationMatrix2D(middle, angle, 1.0), np.float64)
+    there[:, 2] += np.array([width, height]) / 2 + _AROUND_PX - middle
+    shown = size[0] + 2 * _AROUND_PX, size[1] + 2 * _AROUND_PX
+    query, reference = (
+        np.asarray(cv2.warpAffine(grey, there, shown, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        for grey in (pair.query, pair.reference)
+    )
+    return (query, reference), size
 
 
 def _shared_edge(both: tuple[Floats, Floats], at_px: int, first: int, last: int) -> float:
