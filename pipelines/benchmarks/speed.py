@@ -96,7 +96,7 @@ def _figures(job: Job, workers: int) -> dict[str, Any]:
         **_rates(job, workers, manifest, whole),
         "seconds": {name: round(value, 2) for name, value in manifest.seconds.items()},
         "cpu_seconds": {
-            **{name: round(value, 2) for name, value in job.engine.cpu_seconds.items()},
+            **{name: round(value, 3) for name, value in job.engine.cpu_seconds.items()},
             "launcher": round(own_cpu, 2),
         },
         "whole_seconds": round(whole, 2),
