@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from copydetect.candidates.candidate_job import CandidateJob
-from copydetect.candidates.density_steps import crowd_step, densities_step, scale_step
+from copydetect.candidates.density_steps import (
+    DensityScale,
+    crowd_step,
+    densities_step,
+    scale_step,
+)
 from copydetect.candidates.merging import (
     bundle_step,
     bundles_of_found,
@@ -62,18 +67,32 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
 
 def write_candidates(job: CandidateJob) -> list[str]:
     """All steps, one after the other, in this process; the URIs of the tables, by part."""
+    send_found(job)
+    return collect_candidates(job, find_densities(job))
+
+
+def send_found(job: CandidateJob) -> None:
+    """The steps that send what was found to the blocks that score it."""
     sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
-    parts = range(job.proposals.queries.parts)
-    for part in parts:
+    for part in range(job.proposals.queries.parts):
         found_step(job, part)
     for one in bundles_of_found(job):
         bundle_step(job, one)
+
+
+def find_densities(job: CandidateJob) -> DensityScale:
+    """The steps that tell how crowded it is around images."""
     scale = scale_step(job)
-    for part in parts:
+    for part in range(job.proposals.queries.parts):
         crowd_step(job, part, scale)
     densities_step(job)
+    return scale
+
+
+def collect_candidates(job: CandidateJob, scale: DensityScale) -> list[str]:
+    """The steps that score pairs and write the tables."""
     for block in range(job.blocks):
         score_step(job, block, scale)
     for one in bundles_of_kept(job):
         bundle_step(job, one)
-    return [collect_step(job, part) for part in parts]
+    return [collect_step(job, part) for part in range(job.proposals.queries.parts)]

@@ -9,21 +9,11 @@ from typing import Any
 import pytest
 
 from copydetect.candidates import candidate_job
-from copydetect.candidates.density_steps import crowd_step, densities_step, scale_step
-from copydetect.candidates.merging import (
-    bundle_step,
-    bundles_of_found,
-    bundles_of_kept,
-    collect_step,
-    described_step,
-    found_step,
-    score_step,
-    sides_step,
-)
 from copydetect.parts import part_count
 from copydetect.pipelines.benchmarks import exchanges, plan
 from copydetect.pipelines.benchmarks.exchanges import pair_files
 from copydetect.storage.files import LocalStorage
+from tests.steps_in_turn import collect_candidates, find_densities, send_found
 from tests.test_merging import IMAGES, Found, job_of
 
 
@@ -61,27 +51,15 @@ def test_files_of_pairs_are_as_many_as_planned(
         monkeypatch.setattr(module, "BUNDLED", 2)
     storage = Counting()
     job = replace(job_of(tmp_path, Found.random(), 6, True), storage=storage)
-    parts = range(job.proposals.queries.parts)
-    sides_step(job, [(one, described_step(job, one)) for one in job.described_parts()])
-    for part in parts:
-        found_step(job, part)
-    for one in bundles_of_found(job):
-        bundle_step(job, one)
+    send_found(job)
     sent = len(storage.files)
-    scale = scale_step(job)
-    for part in parts:
-        crowd_step(job, part, scale)
-    densities_step(job)
+    scale = find_densities(job)
+    parts = job.proposals.queries.parts
     # How crowded it is around images is found with what their own part has sent.
-    assert len(storage.files) == sent + 2 * len(parts)
+    assert len(storage.files) == sent + 2 * parts
     del storage.files[sent:]
-    for block in range(job.blocks):
-        score_step(job, block, scale)
-    for one in bundles_of_kept(job):
-        bundle_step(job, one)
-    for part in parts:
-        collect_step(job, part)
-    assert len(storage.files) == pair_files(IMAGES, len(parts))
+    collect_candidates(job, scale)
+    assert len(storage.files) == pair_files(IMAGES, parts)
 
 
 def test_files_of_pairs_grow_with_the_parts() -> None:
