@@ -37,7 +37,8 @@ class LocalCorrelation:
     """Normalised correlation in windows, at every `stride`-th place.
 
     correlation: −1…1; query_std, reference_std: contrast in grey levels; both, one_query,
-    one_reference: where both have texture, and where only one has.
+    one_reference: where both have texture, and where only one has; apart: where they show other
+    content, or only one shows any.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class LocalCorrelation:
         self.both = in_query & in_reference
         self.one_query = in_query & (self.reference_std < least / 2)
         self.one_reference = in_reference & (self.query_std < least / 2)
+        unlike = self.both & (self.correlation < DIFFERS)
+        self.apart = unlike | self.one_query | self.one_reference
         self.cross = cross
         self.energy = np.sqrt(var_q * var_r)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from copydetect.homographies import Matrix
 from copydetect.verification import bands
 from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
-from copydetect.verification.bands import DIFFERS, STRIDE, LocalCorrelation, blurred
+from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
 from copydetect.verification.counting import number_of, percentiles_of, share_of
 from copydetect.verification.fine_alignment import (
     align_finely,
@@ -115,7 +115,7 @@ def _patches(
 ) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
     """Connected places that differ: how large, on which side something stands, on what ground."""
     at = valid[::STRIDE, ::STRIDE]
-    apart = (local.both & (local.correlation < DIFFERS)) | local.one_query | local.one_reference
+    apart = local.apart
     number, labels, sizes, _ = cv2.connectedComponentsWithStats((apart & at).astype(np.uint8))
     total = max(number_of(at), 1)
     found = dict.fromkeys(_OF_PATCHES, 0.0)

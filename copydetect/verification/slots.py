@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.verification.agreement import Overlap
-from copydetect.verification.bands import DIFFERS, STRIDE, LocalCorrelation
+from copydetect.verification.bands import STRIDE, LocalCorrelation
 from copydetect.verification.pair_images import Floats
 
 _SMALLEST = 0.02
@@ -27,6 +27,7 @@ _EDGE_PX, _EDGE_LEVELS = 2, 16.0
 """An edge is a step of so many grey levels within so many px on both sides."""
 _LEAST_SIDE_PX = 6
 _AROUND_PX = 40
+"""What is shown around the box, so that its borders can be looked for."""
 
 _Size = tuple[int, int]
 
@@ -38,9 +39,8 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
     (h, w) where the frame shows both. 0 where no place of some size differs.
     """
     at = valid[::STRIDE, ::STRIDE]
-    apart = (middle.both & (middle.correlation < DIFFERS)) | middle.one_query | middle.one_reference
     near = np.ones((_JOINED, _JOINED), np.uint8)
-    joined = cv2.morphologyEx((apart & at).astype(np.uint8), cv2.MORPH_CLOSE, near)
+    joined = cv2.morphologyEx((middle.apart & at).astype(np.uint8), cv2.MORPH_CLOSE, near)
     number, labels, sizes, _ = cv2.connectedComponentsWithStats(joined)
     if number < 2:
         return 0.0
