@@ -49,9 +49,8 @@ def coefficients(luma: Floats) -> Floats:
 def _cosines(frequency: int) -> Floats:
     """(8,) one row of the orthonormal DCT."""
     angles = (2 * np.arange(BLOCK_PX) + 1) * frequency * math.pi / 16
-    return np.float32(math.sqrt((1 if frequency == 0 else 2) / 8)) * np.cos(
-        angles, dtype=np.float32
-    )
+    size = math.sqrt((1 if frequency == 0 else 2) / BLOCK_PX)
+    return np.asarray(size * np.cos(angles), np.float32)
 
 
 _FREQUENCIES = np.stack([_cosines(number) for number in range(1 + max(map(max, POSITIONS)))])

@@ -31,8 +31,11 @@ def clipped(query: Floats, reference: Floats, inside: npt.NDArray[np.bool_]) -> 
 
     query, reference: (h, w) grey levels 0…255 in one frame; inside: (h, w) where both have pixels.
     """
-    smooth = [cv2.GaussianBlur(grey, (0, 0), _BLUR_PX) for grey in (query, reference)]
-    of_query, of_reference = _lost(*smooth, inside), _lost(*smooth[::-1], inside)
+    query, reference = (
+        np.asarray(cv2.GaussianBlur(grey, (0, 0), _BLUR_PX), np.float32)
+        for grey in (query, reference)
+    )
+    of_query, of_reference = _lost(query, reference, inside), _lost(reference, query, inside)
     if max(of_query, of_reference) <= max(_SHARE, _CLEARLY * min(of_query, of_reference)):
         return 0.0
     return 1.0 if of_query > of_reference else -1.0
