@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from copydetect.candidates import candidate_job
+from copydetect.index import spills
 from copydetect.parts import part_count
 from copydetect.pipelines.benchmarks import exchanges, plan
 from copydetect.pipelines.benchmarks.exchanges import pair_files
@@ -45,8 +46,9 @@ class Counting(LocalStorage):
 def test_files_of_pairs_are_as_many_as_planned(
     many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("_LEAST_BLOCKS", 5), ("_LEAST_BLOCK_IMAGES", 1), ("_MANY", many)):
+    for name, value in (("_LEAST_BLOCKS", 5), ("_LEAST_BLOCK_IMAGES", 1)):
         monkeypatch.setattr(candidate_job, name, value)
+    monkeypatch.setattr(spills, "_MANY", many)
     for module in (candidate_job, exchanges):
         monkeypatch.setattr(module, "BUNDLED", 2)
     storage = Counting()

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from copydetect.errors import InputError, OptionError
+from copydetect.index import spills
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import load_index
+from copydetect.search import search_plans, searching
 from copydetect.search.neighbors import RESULT, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import LocalStorage
@@ -51,6 +53,30 @@ def test_neither_shards_nor_parts_nor_tasks_change_the_answer(
     other = replace(OPTIONS, shards=shards)
     search = replace(SELF, task_queries=task_queries, threads=2)
     assert_same(joined(tmp_path / "b", collection(parts=parts), other, search), expected)
+
+
+@pytest.mark.parametrize(
+    ("shards", "parts", "task_queries"), [(7, 5, 100), (3, 6, 1), (9, 4, 9999)]
+)
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_neither_bundles_nor_rounds_change_the_answer(
+    tmp_path: Path,
+    shards: int,
+    parts: int,
+    task_queries: int,
+    rounds: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = replace(SELF, task_queries=task_queries)
+    options = replace(OPTIONS, shards=shards)
+    expected = joined(tmp_path, collection(parts=parts), options, search)
+    assert not list(tmp_path.glob("search-0/*-bundles"))
+    monkeypatch.setattr(spills, "_MANY", 2)
+    for module in (searching, search_plans):
+        monkeypatch.setattr(module, "BUNDLED", 2)
+    found = searched(tmp_path, collection(parts=parts), search, rounds)
+    assert_same(found, expected)
+    assert len(list(tmp_path.glob("search-1/*-bundles"))) == 1 + rounds
 
 
 def test_order_of_input_does_not_change_the_answer(tmp_path: Path) -> None:

@@ -13,15 +13,13 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
+from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-BUNDLED, _MANY = 256, 512
-"""So many spills are merged before they are read, where there are more than `_MANY`: else each of
-12,000 blocks of 10⁸ images would open those of 24,000 parts."""
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 
 
@@ -157,8 +155,3 @@ def blocks_of(images: int, parts: int) -> int:
     spread = min(images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
     wanted = math.ceil(images / _BLOCK_IMAGES)
     return max(1, min(parts, max(wanted, spread)))
-
-
-def is_bundled(spills: int) -> bool:
-    """Whether so many spills are bundled before they are read."""
-    return spills > _MANY

@@ -48,8 +48,9 @@ class DescriptorSearch:
 
     def search_job(self) -> SearchJob:
         """How the index is searched."""
-        read = DescriptorReader(self.storage, self.sides.queries)
-        return SearchJob(self.storage, self.folder, read, self.index_folder, self.options)
+        read, parts = DescriptorReader(self.storage, self.sides.queries), self.sides.queries.parts
+        place = self.folder, read, self.index_folder
+        return SearchJob(self.storage, *place, self.options, parts=parts)
 
 
 class DescriptorsToNeighbors(beam.PTransform[Any, Any]):

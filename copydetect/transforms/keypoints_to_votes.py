@@ -82,6 +82,8 @@ class KeypointSearch:
             self.options,
             # An index that is there already was not made of these parts alone.
             same_parts=self.symmetric and not mirrored and not self.index_is_there,
+            parts=self.sides.queries.parts,
+            rounds=1,
         )
 
 

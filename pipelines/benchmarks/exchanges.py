@@ -17,7 +17,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copydetect.candidates.candidate_job import BUNDLED, blocks_of, is_bundled
+from copydetect.candidates.candidate_job import blocks_of
+from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import part_count
 
 _LISTED_TOGETHER = 4096
