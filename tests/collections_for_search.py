@@ -58,16 +58,15 @@ def index_job(folder: Path, collection: Collection, **settings: object) -> Index
     """A job with the given `IndexOptions`."""
     options = IndexOptions(**settings)
     count = len(collection.ids)
-    return IndexJob(LocalStorage(), str(folder), collection.reader(), count, options, "m1")
+    place = LocalStorage(), str(folder), collection.reader()
+    return IndexJob(*place, count, options, "m1", parts=collection.parts)
 
 
 def joined(
     folder: Path, collection: Collection, options: IndexOptions, search: SearchOptions
 ) -> Neighbors:
     """The neighbours of a collection in itself, through the sharded index."""
-    storage, reader = LocalStorage(), collection.reader()
-    job = IndexJob(storage, str(folder), reader, len(collection.ids), options, "m1")
-    build_index(job, collection.numbered())
+    build_index(replace(index_job(folder, collection), options=options), collection.numbered())
     return searched(folder, collection, search)
 
 

@@ -24,7 +24,15 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
-from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
+from copydetect.index.building import (
+    IndexJob,
+    bundle_vectors,
+    commit_step,
+    route_step,
+    sample_step,
+    train_step,
+    vector_bundles,
+)
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import plan_shards, save_plan
 from copydetect.index.shards import Index, ShardReader, build_shard
@@ -44,6 +52,8 @@ def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
     """Build an index of the parts, or finish one that was begun."""
     partition = train_step(job, [sample_step(job, part) for part in parts])
     spills = [route_step(job, partition, part) for part in parts]
+    if job.bundled:
+        spills = [bundle_vectors(job, bundle) for bundle in vector_bundles(job, partition)]
     plan = plan_shards(job.storage, spills, partition)
     save_plan(job.storage, job.folder, plan)
     shards = [

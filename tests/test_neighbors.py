@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from copydetect.errors import InputError, OptionError
-from copydetect.index import spills
+from copydetect.index import building, spills
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import load_index
 from copydetect.search import search_plans, searching
@@ -21,10 +21,12 @@ from tests.collections_for_search import (
     Collection,
     assert_same,
     flat_neighbors,
+    index_job,
     joined,
     searched,
     unit_vectors,
 )
+from tests.steps_in_turn import build_index
 
 OPTIONS = IndexOptions(lists=24, shards=3, probes=4)
 SELF = SearchOptions(k=5, exclude="self")
@@ -72,11 +74,15 @@ def test_neither_bundles_nor_rounds_change_the_answer(
     expected = joined(tmp_path, collection(parts=parts), options, search)
     assert not list(tmp_path.glob("search-0/*-bundles"))
     monkeypatch.setattr(spills, "_MANY", 2)
-    for module in (searching, search_plans):
+    monkeypatch.setattr(building, "SECTION_LISTS", 5)
+    for module in (building, searching, search_plans):
         monkeypatch.setattr(module, "BUNDLED", 2)
-    found = searched(tmp_path, collection(parts=parts), search, rounds)
+    bundled = tmp_path / "bundled"
+    many = collection(parts=parts)
+    build_index(replace(index_job(bundled, many), options=options), many.numbered())
+    found = searched(bundled, many, search, rounds)
     assert_same(found, expected)
-    assert len(list(tmp_path.glob("search-1/*-bundles"))) == 1 + rounds
+    assert len(list(bundled.glob("search-0/*-bundles"))) == 1 + rounds
 
 
 def test_order_of_input_does_not_change_the_answer(tmp_path: Path) -> None:

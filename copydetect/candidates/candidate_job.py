@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
+_MANY_BLOCKS, _LARGE_BLOCK_IMAGES = 4096, 20_480
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class CandidateJob:
     @property
     def blocks(self) -> int:
         """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
-        then of 8,192. More would only add files, since every block reads from every part."""
+        then of 8,192, and above 33 million of up to 20,480. More would only add files, since every
+        block reads from every part."""
         side = self.proposals.queries
         return blocks_of(side.images, side.parts)
 
@@ -153,5 +155,6 @@ class CandidateJob:
 def blocks_of(images: int, parts: int) -> int:
     """How many blocks the pairs of so many images, in so many parts, are scored in."""
     spread = min(images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
-    wanted = math.ceil(images / _BLOCK_IMAGES)
+    large = max(_MANY_BLOCKS, math.ceil(images / _LARGE_BLOCK_IMAGES))
+    wanted = min(math.ceil(images / _BLOCK_IMAGES), large)
     return max(1, min(parts, max(wanted, spread)))

@@ -16,7 +16,7 @@ import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -122,12 +122,16 @@ def is_bundled(spills: int) -> bool:
 
 
 def merge_spills(
-    storage: Storage, uris: Sequence[str], uri: str, wanted: range | None = None
+    storage: Storage,
+    uris: Sequence[str],
+    uri: str,
+    wanted: range | None = None,
+    note: Callable[[Sequence[Spill]], dict[str, Any]] = lambda _: {},
 ) -> None:
     """Write the records of several spills as one: those of a destination in the order of `uris`.
 
-    wanted: destinations that are taken; all without. Of each spill no more than one destination is
-    held. Notes are left out.
+    wanted: destinations that are taken; all without; note: the notes, from the merged spills. Of
+    each spill no more than one destination is held.
     """
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(storage.open(one)) for one in uris]
@@ -143,7 +147,7 @@ def merge_spills(
                 counts[key] = counts.get(key, 0) + count
         keys = sorted(counts)
         fields = [list(field) for field in spills[0].dtype.descr]
-        header = _Header(fields, keys, [counts[key] for key in keys], {})
+        header = _Header(fields, keys, [counts[key] for key in keys], note(spills))
         folder = stack.enter_context(scratch_folder())
         local = os.path.join(folder, "merged.spill")
         with open(local, "wb") as merged:

@@ -43,8 +43,15 @@ class DescriptorSearch:
         references = self.sides.references
         counted = references.descriptors, references.noted, "descriptors"
         vectors = partial(sum, RowCounts(self.storage, *counted))
-        read = DescriptorReader(self.storage, references)
-        return IndexJob(self.storage, self.index_folder, read, vectors, self.index, self.model)
+        return IndexJob(
+            self.storage,
+            self.index_folder,
+            DescriptorReader(self.storage, references),
+            vectors,
+            self.index,
+            self.model,
+            parts=references.parts,
+        )
 
     def search_job(self) -> SearchJob:
         """How the index is searched."""

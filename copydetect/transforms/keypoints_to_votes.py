@@ -58,6 +58,7 @@ class KeypointSearch:
             model=quantiser.identity,
             codebook=quantiser.centroids,
             self_probes=self.index.probes if self.symmetric else 0,
+            parts=references.parts,
         )
 
     def vote_job(self) -> VoteJob:
