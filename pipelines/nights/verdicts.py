@@ -95,7 +95,9 @@ def verified_pairs(
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
     merging = searched.proposals, merged, DensityOptions(), search.known_scale
-    candidates = place.run(stages.propose(searched.place, *merging))
+    candidates = place.run(
+        stages.propose(searched.place, *merging), searched.proposals.queries.parts
+    )
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
@@ -157,7 +159,7 @@ class Verifier:
         # They are all to be looked at, those too whose score is rounded to less than that asks.
         # Families are told of all pairs of the catalogue, and not of those of one part.
         options = replace(self.options, min_score=-math.inf, family=False)
-        matches = place.run(stages.verify(place, self.sides, uris, options))
+        matches = place.run(stages.verify(place, self.sides, uris, options), len(uris))
         failed = place.files(place.folder, "verify-failures")
         return (
             asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),
