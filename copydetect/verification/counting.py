@@ -22,3 +22,9 @@ def number_of(marked: npt.NDArray[np.bool_]) -> int:
 def share_of(marked: npt.NDArray[np.bool_]) -> float:
     """The part of the places that are marked."""
     return number_of(marked) / max(marked.size, 1)
+
+
+def share_of_mode(levels: npt.NDArray[np.float32]) -> float:
+    """The part of the pixels that have the commonest level, or one beside it."""
+    counts = np.bincount(np.clip(levels, 0, 255).astype(np.int64) // 6, minlength=43)
+    return float(np.convolve(counts, [1, 1, 1], "same").max() / max(len(levels), 1))

@@ -70,6 +70,8 @@ each must be plain ground, for it to be the slot of a window or page. Of the pai
 the trees take for copies 26 of 36 strangers have both, and 2 of 130 copies."""
 _OF_FILLED_SLOT = -2.0
 """Log-odds, at most, that two such are copies."""
+_PLAIN_OF_PHOTO, _TEXTURED = 0.3, 0.35
+"""Less plain ground and more texture than this have photos, not what is drawn."""
 _UNIT_FRAME = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
 _UNMOVED, _UNMOVED_PX = 0.03, 1.5
 """Share of a side, or pixels of the smaller picture, by which a corner may miss: scanners turn."""
@@ -110,7 +112,15 @@ class RelationVerdict:
         likeliest = max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
         if likeliest == "changed_content" and self._is_filled_anew():
             return "same_layout"
+        if likeliest == "same_layout" and self._are_photos():
+            scene, none = (float(self.shares[TOLD.index(one)]) for one in ("same_scene", "none"))
+            return "same_scene" if scene > none else "none"
         return likeliest
+
+    def _are_photos(self) -> bool:
+        """Whether texture is nearly everywhere: pages and designs have a ground of their own."""
+        plain = min(self.residual["plain"], self.residual["plain_reference"])
+        return plain < _PLAIN_OF_PHOTO and self.residual["textured"] > _TEXTURED
 
     def _is_filled_anew(self) -> bool:
         """Whether so many places of a page differ that only the form agrees."""
@@ -241,9 +251,16 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
     """
     near = np.ones((_JOINED_PX, _JOINED_PX), np.uint8)
     joined = cv2.morphologyEx(residual.differs.astype(np.uint8), cv2.MORPH_CLOSE, near)
-    outlines, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return outlined(joined, query.to_full @ inverse(residual.pair.to_frame))
+
+
+def outlined(marked: npt.NDArray[np.uint8], to_full: Matrix) -> list[list[float]]:
+    """Polygons around the largest places of a mask, the largest first.
+
+    to_full: px of the mask → full-size px of an image, in which the polygons are.
+    """
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(outlines, key=cv2.contourArea, reverse=True)[:_MOST_REGIONS]
-    back = query.to_full @ inverse(residual.pair.to_frame)
     polygons = []
     for outline in largest:
         x, y, width, height = cv2.boundingRect(outline)
@@ -251,7 +268,7 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
         else:
             corners = cv2.convexHull(outline).reshape(-1, 2)
-        flat: list[float] = project(back, corners.astype(np.float64)).ravel().tolist()
+        flat: list[float] = project(to_full, corners.astype(np.float64)).ravel().tolist()
         polygons.append(flat)
     return polygons
 

@@ -18,7 +18,7 @@ from copydetect.homographies import Matrix
 from copydetect.verification import bands
 from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
 from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
-from copydetect.verification.counting import number_of, percentiles_of, share_of
+from copydetect.verification.counting import number_of, percentiles_of, share_of, share_of_mode
 from copydetect.verification.fine_alignment import (
     align_finely,
     flow_between,
@@ -272,17 +272,11 @@ def _of_all(
     return {
         **found,
         "frame": float(np.log2(max(valid.shape))),
-        "plain": _share_of_mode(sharp.query[::2, ::2][valid[::2, ::2]]),
-        "plain_reference": _share_of_mode(sharp.reference[::2, ::2][valid[::2, ::2]]),
+        "plain": share_of_mode(sharp.query[::2, ::2][valid[::2, ::2]]),
+        "plain_reference": share_of_mode(sharp.reference[::2, ::2][valid[::2, ::2]]),
         "textured": share_of(local.both | local.one_query | local.one_reference),
         "steep": share_of(np.minimum(*steep) > 20),
     }
-
-
-def _share_of_mode(levels: Floats) -> float:
-    """The part of the pixels that have the commonest level, or one beside it."""
-    counts = np.bincount(np.clip(levels, 0, 255).astype(np.int64) // 6, minlength=43)
-    return float(np.convolve(counts, [1, 1, 1], "same").max() / max(len(levels), 1))
 
 
 def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[str, float]:
