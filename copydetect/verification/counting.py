@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+_LEVELS_PER_BIN = 6
+
 
 def percentiles_of(values: npt.ArrayLike, *wanted: float) -> list[float]:
     """As `np.percentile`, by sorting, which takes a third of the time."""
@@ -24,7 +26,9 @@ def share_of(marked: npt.NDArray[np.bool_]) -> float:
     return number_of(marked) / max(marked.size, 1)
 
 
-def share_of_mode(levels: npt.NDArray[np.float32]) -> float:
-    """The part of the pixels that have the commonest level, or one beside it."""
-    counts = np.bincount(np.clip(levels, 0, 255).astype(np.int64) // 6, minlength=43)
-    return float(np.convolve(counts, [1, 1, 1], "same").max() / max(len(levels), 1))
+def mode_of(levels: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """The commonest grey level, and the part of the pixels that have it or one beside it."""
+    counts = np.bincount(np.clip(levels, 0, 255).astype(np.int64) // _LEVELS_PER_BIN, minlength=43)
+    with_next = np.convolve(counts, [1, 1, 1], "same")
+    level = (float(with_next.argmax()) + 0.5) * _LEVELS_PER_BIN
+    return level, float(with_next.max()) / max(len(levels), 1)

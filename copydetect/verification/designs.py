@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.types import Match, Relation
-from copydetect.verification.counting import number_of, share_of, share_of_mode
+from copydetect.verification.counting import mode_of, number_of, share_of
 from copydetect.verification.pair_images import Floats, PairImage, resizing
 from copydetect.verification.relations import outlined
 
@@ -46,7 +46,7 @@ def as_one_design(match: Match, query: PairImage, reference: PairImage) -> Match
     same = np.abs(ours - theirs).max(axis=2) < _ALIKE_LEVELS
     if not _agree_on_more_than_ground(ours, theirs, same):
         return match
-    plain = min(share_of_mode(one.mean(axis=2).ravel()) for one in (ours, theirs))
+    plain = min(mode_of(one.mean(axis=2).ravel())[1] for one in (ours, theirs))
     relation: Relation = "same_layout" if plain >= _DRAWN else "same_scene"
     if relation == match.relation:
         return match

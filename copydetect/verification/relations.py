@@ -68,7 +68,13 @@ _BORDERED, _PLAIN = 0.6, 0.45
 """How much of the sides of what differs must be borders that both pictures have, and which share of
 each must be plain ground, for it to be the slot of a window or page. Of the pairs of a pile that
 the trees take for copies 26 of 36 strangers have both, and 2 of 130 copies."""
-_OF_FILLED_SLOT = -2.0
+_MANY_PLACES, _OF_EACH = 15, 0.01
+"""How many places of two plain pages must differ, and what share of them must be content of each
+alone, for one form that is filled twice: none of 630 copies on a plain ground."""
+_MARKED, _MARKED_OF_ALL, _BLANK = 0.01, 0.05, 0.65
+"""Which share of two pages, and of their marks, each must have for itself where the other shows the
+ground, and how much must be ground: none of 670 copies on a plain ground."""
+_OF_ANOTHER_FILLING = -2.0
 """Log-odds, at most, that two such are copies."""
 _PLAIN_OF_PHOTO, _TEXTURED = 0.3, 0.35
 """Less plain ground and more texture than this have photos, not what is drawn."""
@@ -203,17 +209,22 @@ def look_closely(
     values, residual = closer
     (found,), (shares,) = load_relations().judge(values[None])
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
-    if _shows_a_filled_slot(residual):
-        odds = min(odds, _OF_FILLED_SLOT)
+    if _only_frame_is_shared(residual):
+        odds = min(odds, _OF_ANOTHER_FILLING)
         shares = np.eye(len(TOLD))[TOLD.index("same_layout")]
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
 
 
-def _shows_a_filled_slot(residual: Residual) -> bool:
-    """Whether a window or page that both pictures show has another picture in its slot."""
+def _only_frame_is_shared(residual: Residual) -> bool:
+    """Whether both pictures show one window, page or form, each with content of its own."""
     plain = min(residual["plain"], residual["plain_reference"])
-    return residual["slot"] >= _BORDERED and plain >= _PLAIN
+    in_slot = residual["slot"] >= _BORDERED
+    of_each = min(residual["middle_query"], residual["middle_reference"])
+    in_places = residual["patches"] >= _MANY_PLACES and of_each >= _OF_EACH
+    own, shared = residual["own_marks"], residual["shared_marks"]
+    marked = own > _MARKED and own > _MARKED_OF_ALL * (own + shared) and plain >= _BLANK
+    return marked or (plain >= _PLAIN and (in_slot or in_places))
 
 
 def closer_values(
@@ -251,7 +262,7 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
     """
     near = np.ones((_JOINED_PX, _JOINED_PX), np.uint8)
     joined = cv2.morphologyEx(residual.differs.astype(np.uint8), cv2.MORPH_CLOSE, near)
-    return outlined(joined, query.to_full @ inverse(residual.pair.to_frame))
+    return outlined(np.asarray(joined, np.uint8), query.to_full @ inverse(residual.pair.to_frame))
 
 
 def outlined(marked: npt.NDArray[np.uint8], to_full: Matrix) -> list[list[float]]:
