@@ -74,6 +74,9 @@ alone, for one form that is filled twice: none of 630 copies on a plain ground."
 _MARKED, _MARKED_OF_ALL, _BLANK = 0.01, 0.05, 0.65
 """Which share of two pages, and of their marks, each must have for itself where the other shows the
 ground, and how much must be ground: none of 670 copies on a plain ground."""
+_APART_LEVELS = 40.0
+"""By how much, in grey levels, half of the texture of two plain pictures must be apart even where
+each may move by a px: none of 500 copies on a plain ground, some icons of one set."""
 _OF_ANOTHER_FILLING = -2.0
 """Log-odds, at most, that two such are copies."""
 _PLAIN_OF_PHOTO, _TEXTURED = 0.3, 0.35
@@ -212,6 +215,8 @@ def look_closely(
     if _only_frame_is_shared(residual):
         odds = min(odds, _OF_ANOTHER_FILLING)
         shares = np.eye(len(TOLD))[TOLD.index("same_layout")]
+    elif _hardly_agrees(residual):
+        odds = min(odds, _OF_ANOTHER_FILLING)
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
 
@@ -225,6 +230,12 @@ def _only_frame_is_shared(residual: Residual) -> bool:
     own, shared = residual["own_marks"], residual["shared_marks"]
     marked = own > _MARKED and own > _MARKED_OF_ALL * (own + shared) and plain >= _BLANK
     return marked or (plain >= _PLAIN and (in_slot or in_places))
+
+
+def _hardly_agrees(residual: Residual) -> bool:
+    """Whether two drawings agree in their grounds alone."""
+    plain = min(residual["plain"], residual["plain_reference"])
+    return plain >= _PLAIN and residual["rest_p50"] > _APART_LEVELS
 
 
 def closer_values(
