@@ -144,7 +144,9 @@ def _box_on_box(query: PairImage, reference: PairImage) -> list[Matrix]:
     if not (across and down):
         return []
     scale_x, scale_y = to_across / across, to_down / down
-    return [np.array([[scale_x, 0, to_x - scale_x * x], [0, scale_y, to_y - scale_y * y], [0, 0, 1]])]
+    return [
+        np.array([[scale_x, 0, to_x - scale_x * x], [0, scale_y, to_y - scale_y * y], [0, 0, 1]])
+    ]
 
 
 def _drawn_alone(image: PairImage) -> PairImage:
