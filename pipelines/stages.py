@@ -121,11 +121,11 @@ class Workplace(RunFolder):
         if self.engine.is_local or len(tables[0]) < MANY_PARTS:
             return self.unfinished(list(zip(*tables, strict=True)), failures)
         looking = looking_for_unfinished(self.storage, self.folder, tables, failures)
-        return set(json.loads(self.storage.read(self.run(looking))))
+        return set(json.loads(self.storage.read(self.run(looking, len(tables[0])))))
 
-    def run(self, stage: Stage[Made]) -> Made:
-        """Run one stage as a job of its own; what it makes."""
-        self.engine.run_stages(stage.name, [stage])
+    def run(self, stage: Stage[Made], parts: int) -> Made:
+        """Run one stage, of so many parts, as a job of its own; what it makes."""
+        self.engine.run_stages(stage.name, [stage], parts)
         return stage.made
 
     def rows(self, uris: Sequence[str]) -> int:

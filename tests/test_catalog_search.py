@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_search_finds_a_picture_by_its_file_and_by_its_pixels(
     assert {one["reference_id"] for one in found} == {"1.jpg", "copies/mirrored and bright.jpg"}
     assert all(one["is_copy"] and one["transform"] for one in found)
     assert "nothing.jpg" in printed.err
+
+
+def test_one_picture_is_searched_without_beam(nights: Nights) -> None:
+    """It takes a second of the two in which a picture is to be found."""
+    words = ["--catalog", str(nights.catalog), str(nights.photos / "2.jpg")]
+    code = (
+        "import sys; from copydetect.pipelines.commands.search import main; "
+        f"assert main({words!r}) == 0; assert 'apache_beam' not in sys.modules"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    assert len(printed.splitlines()) == 2
 
 
 def test_uploads_are_asked_about_and_not_added(nights: Nights, tmp_path: Path) -> None:

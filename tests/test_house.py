@@ -56,7 +56,6 @@ CALLED_LATER = {("api", "pipelines")}
 BEAM = (
     "copydetect/transforms/",
     "copydetect/storage/clients.py",
-    "copydetect/storage/remote.py",
     "copydetect/storage/swaps.py",
     "pipelines/",
 )

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
-
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from typing import TYPE_CHECKING, Any
 
 from copydetect.errors import InputError
+from copydetect.quiet_imports import quiet_imports
+
+if TYPE_CHECKING:
+    from apache_beam.io.filesystems import FileSystems
 
 _NO_CLIENT = (ValueError, ImportError, AttributeError, TypeError)
 _NOT_ALLOWED = (401, 403)
@@ -29,20 +29,32 @@ _OF_THREAD = threading.local()
 """Clients of Google's storage, likewise."""
 
 
+@lru_cache(maxsize=1)
+def file_systems() -> type[FileSystems]:
+    """Beam's file systems, loaded when a bucket is first asked for: that takes a second."""
+    with quiet_imports():
+        from apache_beam.io.filesystems import FileSystems
+    return FileSystems
+
+
 def reach_with(flags: Sequence[str]) -> None:
     """Tell Beam's file systems its options, such as the address of a bucket, in this process."""
-    FileSystems.set_options(PipelineOptions(list(flags)))
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    file_systems().set_options(PipelineOptions(list(flags)))
 
 
 def as_told_here() -> Callable[[], None]:
     """What has another process reach buckets as this one does, which Beam has told its options."""
-    options = getattr(FileSystems, "_pipeline_options", None)
+    options = getattr(file_systems(), "_pipeline_options", None)
     told = options.get_all_options(drop_default=True) if options is not None else {}
     return partial(_reach_as, told)
 
 
 def _reach_as(told: Mapping[str, Any]) -> None:
-    FileSystems.set_options(PipelineOptions.from_dictionary(dict(told)))
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    file_systems().set_options(PipelineOptions.from_dictionary(dict(told)))
 
 
 @contextlib.contextmanager
@@ -92,8 +104,8 @@ def status_of(error: BaseException) -> int:
 def _said(error: Exception) -> str:
     """What a store has answered, out of what Beam's file systems wrap it in."""
     cause: Any = error
-    while isinstance(cause, BeamIOError) and cause.exception_details:
-        cause = next(iter(cause.exception_details.values()))
+    while details := getattr(cause, "exception_details", None):
+        cause = next(iter(details.values()))
     text = " ".join(str(getattr(cause, "message", "") or cause).split())
     if status_of(cause) in _NOT_ALLOWED:
         return f"{text} (these credentials may not do that, or there are none)"
@@ -116,7 +128,7 @@ def _has_s3_credentials() -> bool:
         import boto3
     except ImportError:
         return True  # that it is missing is told when it is asked for
-    options = getattr(FileSystems, "_pipeline_options", None)
+    options = getattr(file_systems(), "_pipeline_options", None)
     given = options is not None and options.get_all_options().get("s3_access_key_id")
     return bool(given) or boto3.Session().get_credentials() is not None
 

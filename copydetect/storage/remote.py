@@ -12,11 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from copydetect.errors import InputError
-from copydetect.storage.clients import remote_errors
+from copydetect.storage.clients import file_systems, remote_errors
 from copydetect.storage.downloads import cached_download
 from copydetect.storage.files import LocalStorage, StoredFile, Survey
 from copydetect.storage.globs import glob_expression
@@ -37,6 +34,8 @@ from copydetect.storage.swaps import swaps_for
 
 _REMOTE_BUFFER = 1 << 20
 _SENT_AT_ONCE = 8 << 20
+_UNCOMPRESSED = "uncompressed"
+"""Beam's name for bytes as they are, whatever a file is called."""
 
 
 class BeamStorage:
@@ -55,7 +54,7 @@ class BeamStorage:
         if _is_local(uri):
             return self._local.open(uri)
         with remote_errors("read", uri):
-            stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+            stream = file_systems().open(uri, compression_type=_UNCOMPRESSED)
         return io.BufferedReader(_RemoteStream(stream, uri), _REMOTE_BUFFER)
 
     def read(self, uri: str) -> bytes:
@@ -106,7 +105,7 @@ class BeamStorage:
         if _is_local(uri):
             return self._local.exists(uri)
         with remote_errors("look for", uri):
-            return bool(FileSystems.exists(uri)) or bool(self.files_under(uri))
+            return bool(file_systems().exists(uri)) or bool(self.files_under(uri))
 
     def count(self, uris: Sequence[str]) -> int:
         """How many of these files there are; a folder of a bucket is listed once."""
@@ -132,7 +131,7 @@ class BeamStorage:
             return self._local.matching(pattern)
         # Beam's `**/` wants a folder, and its `?` takes a slash: it may list more, never less.
         with remote_errors("list", pattern):
-            found = FileSystems.match([pattern.replace("**/", "**")])[0].metadata_list
+            found = file_systems().match([pattern.replace("**/", "**")])[0].metadata_list
         matches = re.compile(glob_expression(pattern), re.DOTALL).fullmatch
         files = [
             StoredFile(one.path, one.size_in_bytes, changed=one.last_updated_in_seconds or 0.0)
@@ -147,12 +146,12 @@ class BeamStorage:
             return
         with remote_errors("delete", uri):
             found = [file.uri for file in self.files_under(uri)]
-            FileSystems.delete(found or [path for path in [uri] if FileSystems.exists(path)])
+            file_systems().delete(found or [path for path in [uri] if file_systems().exists(path)])
 
     def _send(self, source: BinaryIO, uri: str) -> None:
         with (
             remote_errors("write", uri),
-            FileSystems.create(uri, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+            file_systems().create(uri, compression_type=_UNCOMPRESSED) as target,
         ):
             shutil.copyfileobj(source, target, _REMOTE_BUFFER)
 
@@ -161,8 +160,8 @@ class BeamStorage:
         if not files:
             raise InputError(f"cannot read {uri}: there is no such file")
         try:
-            content = FileSystems.checksum(uri)
-        except (BeamIOError, OSError, NotImplementedError):
+            content = file_systems().checksum(uri)
+        except (OSError, NotImplementedError):
             content = ""
         size = files[0].size_bytes
         key = hashlib.sha256(f"{uri}:{size}:{content}".encode()).hexdigest()
@@ -270,12 +269,12 @@ class RecordedStorage(BeamStorage):
         records = self._records(uri)
         noted = self._noted(records)
         there = {file.uri for file in self.files_under(uri)}
-        there |= {one for one in noted & {uri} if FileSystems.exists(one)}
+        there |= {one for one in noted & {uri} if file_systems().exists(one)}
         with remote_errors("delete", uri):
             # Records go last: what has none would stay for ever.
             for some in (sorted(noted & there), records):
                 if some:
-                    FileSystems.delete(some)
+                    file_systems().delete(some)
 
     def recorded(self, uri: str) -> list[str]:
         """A file that has a record, or all such files of a folder, in order."""

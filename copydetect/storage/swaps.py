@@ -11,9 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from apache_beam.io.filesystems import FileSystems
-
-from copydetect.storage.clients import remote_errors, status_of
+from copydetect.storage.clients import file_systems, remote_errors, status_of
 
 _GONE, _CONFLICTS = 404, (409, 412)
 """HTTP: no such object; and one that is not what was expected, or will not be in a moment."""
@@ -129,7 +127,7 @@ def _s3_client(uri: str) -> Any:
     """The client of boto3 that Beam's file system asks."""
     from apache_beam.io.aws.s3io import S3IO
 
-    files: Any = FileSystems.get_filesystem(uri)
+    files: Any = file_systems().get_filesystem(uri)
     return S3IO(options=files._options).client.client
 
 
@@ -143,6 +141,6 @@ def _blob(uri: str) -> tuple[Any, Any]:
     asked again."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     with remote_errors("open", uri):
-        files: Any = FileSystems.get_filesystem(uri)
+        files: Any = file_systems().get_filesystem(uri)
         asked = files._gcsIO()
         return asked.client.bucket(bucket).blob(name), asked._storage_client_retry

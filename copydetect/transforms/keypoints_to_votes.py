@@ -58,6 +58,7 @@ class KeypointSearch:
             model=quantiser.identity,
             codebook=quantiser.centroids,
             self_probes=self.index.probes if self.symmetric else 0,
+            parts=references.parts,
         )
 
     def vote_job(self) -> VoteJob:
@@ -82,6 +83,8 @@ class KeypointSearch:
             self.options,
             # An index that is there already was not made of these parts alone.
             same_parts=self.symmetric and not mirrored and not self.index_is_there,
+            parts=self.sides.queries.parts,
+            rounds=1,
         )
 
 

@@ -42,6 +42,7 @@ from copydetect.catalog.pointer import CatalogLease, Pointer, leased, load_gener
 from copydetect.catalog.upgrades import upgraded_parts
 from copydetect.errors import InputError, TooManyFailuresError
 from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.parts import part_count
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Failure
 
@@ -269,7 +270,8 @@ class _Tonight:
         uri = runs.join(place.folder, f"{_LISTING}.parquet")
         tables.write_rows(self.job.storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), self.plan.digest(), (uri,))
-        described = place.run(stages.describe(place, listing, setup))
+        describing = stages.describe(place, listing, setup)
+        described = place.run(describing, part_count(len(listed)))
         # What comes later is made of these: a night that continues does not try failures again.
         self.job.storage.write(runs.join(place.index, _DESCRIBED), b"{}")
         return {name: list(uris) for name, uris in described.tables.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -43,8 +44,11 @@ from copydetect.search.votes import VoteOptions, Votes
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.transforms.waiting import Elements
 
 from .. import stages
+from ..chains import Stage
+from ..progress import Progress
 from ..stages import Workplace
 from .job import NightJob
 from .sides import LaterParts, side_of
@@ -131,7 +135,7 @@ class NightSearch:
             self._keep_partition("descriptors")
             index = settings.descriptor_index
             search = stages.search_descriptors(self.place, self.sides, index, options, model)
-            return self.place.run(search)
+            return self.place.run(search, self.sides.queries.parts)
         return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
 
     def _votes(self) -> Sequence[str]:
@@ -143,9 +147,8 @@ class NightSearch:
         if self.is_whole:
             self._keep_partition("keypoints")
             index, voting = settings.feature_index, settings.voting(symmetric=True)
-            return self.place.run(
-                stages.search_keypoints(self.place, self.sides, index, options, voting)
-            )
+            search = stages.search_keypoints(self.place, self.sides, index, options, voting)
+            return self.place.run(search, self.sides.queries.parts)
         return _GrownFeatures(self, settings.feature_index, options).files()
 
     def _keep_partition(self, channel: str) -> None:
@@ -219,22 +222,23 @@ class _Grown:
         if job is not None:
             copy_partition(storage, self.folder, self.new_folder)
             build = DescriptorsToShards(job, processes=self.place.started)
-            self.place.engine.run(
-                f"index {self.channel}", lambda pipeline: pipeline | beam.Create(parts) | build
-            )
+            self.run(f"index {self.channel}", parts, build)
             new = load_index(storage, self.new_folder)
         grown_index(storage, load_index(storage, self.before_folder), new, self.folder)
         merged_index(storage, self.folder)
         return new
 
-    def run(self, name: str, job: SearchJob, parts: Sequence[tuple[int, str]]) -> list[str]:
-        """Search; the neighbours files, one per part."""
-        search = ShardsToNeighbors(job, processes=self.place.started)
-        self.place.engine.run(
-            f"search {name} {self.channel}",
-            lambda pipeline: pipeline | beam.Create(parts) | search,
+    def run(
+        self, name: str, parts: Sequence[tuple[int, str]], transform: beam.PTransform[Any, Any]
+    ) -> None:
+        """A stage of some parts."""
+        stage = Stage(
+            name,
+            lambda start: start | "parts" >> Elements(parts) | transform,
+            None,
+            Progress(name),
         )
-        return self.place.files(job.folder, "neighbors")
+        self.place.run(stage, len(parts))
 
 
 class _GrownDescriptors(_Grown):
@@ -299,7 +303,9 @@ class _GrownDescriptors(_Grown):
         job = SearchJob(
             self.place.storage, runs.join(self.found, name), read or reader, index, options
         )
-        return self.run(name, job, reader.numbered())
+        search = ShardsToNeighbors(job, processes=self.place.started)
+        self.run(f"search {name} {self.channel}", reader.numbered(), search)
+        return self.place.files(job.folder, "neighbors")
 
 
 class _GrownFeatures(_Grown):
@@ -325,7 +331,8 @@ class _GrownFeatures(_Grown):
         self.grow(job.index_job() if features else None, parts)
         of_new = [no_votes() for _ in parts]
         if features:
-            self._vote(replace(job, index_folder=self.folder, index_is_there=True))
+            in_all = replace(job, index_folder=self.folder, index_is_there=True)
+            self.run("search new keypoints", parts, KeypointsToVotes(in_all, self.place.started))
             of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]
         keep = VoteOptions().keep
         lists = [
@@ -343,13 +350,6 @@ class _GrownFeatures(_Grown):
     def _turned(self, of_new: Sequence[Votes], part: int) -> list[Votes]:
         one = self.search.parts[part]
         return [turned_votes(votes, one.start, one.start + one.rows) for votes in of_new]
-
-    def _vote(self, job: KeypointSearch) -> None:
-        """Search the features of what is new in everything, and vote."""
-        search = KeypointsToVotes(job, self.place.started)
-        self.place.engine.run(
-            "search new keypoints", lambda pipeline: pipeline | beam.Create([None]) | search
-        )
 
 
 def _some(reader: DescriptorReader, images: Ints, uri: str) -> tuple[Vectors, Ints]:

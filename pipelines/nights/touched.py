@@ -176,7 +176,8 @@ class TouchedGroups:
         place = replace(results.place, folder=runs.join(results.place.folder, "looked"))
         looked = list[str]()
         if refs:
-            looked = place.run(stages.read_histories(place, refs, job.settings.decoding))
+            looking = stages.read_histories(place, refs, job.settings.decoding)
+            looked = place.run(looking, len(looking.made))
         return pa.concat_tables(
             [known, *(tables.read_table(job.storage, uri) for uri in looked)]
         ).sort_by("image_id")

@@ -35,6 +35,7 @@ from copydetect.errors import CatalogBusyError, InputError, TooManyFailuresError
 from copydetect.index.shards import INDEX, load_index
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.options import EngineOptions, RunOptions
+from copydetect.parts import part_count
 from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage, RecordedStorage
 
@@ -170,7 +171,8 @@ class _Rest:
         uri = runs.join(place.folder, "listing.parquet")
         tables.write_rows(self._storage, uri, listed, LISTING)
         listing = Listing("image", len(listed), digest, (uri,))
-        made = place.run(stages.describe(place, listing, self._setup))
+        describing = stages.describe(place, listing, self._setup)
+        made = place.run(describing, part_count(len(listed)))
         schema = tables.descriptors(self._upgrade.dimension)
         rows = tables.read_tables(self._storage, made.descriptors, schema)
         first, last = files[0].content, files[-1].content

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-import apache_beam as beam
 import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
@@ -21,10 +20,12 @@ from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
-from copydetect.transforms.run_in_processes import RunInProcesses
+from copydetect.transforms.run_in_processes import OnWorkers
+from copydetect.transforms.waiting import Elements
 from copydetect.types import Failure, ImageRow, Match
 
 from .. import stages
+from ..chains import Stage
 from ..outputs import alone_in
 from ..stages import Workplace
 from .job import NightJob
@@ -81,12 +82,14 @@ def _asked(
     search = _UploadSearch(
         job.storage, job.catalog, catalog.generation.number, place.storage, place.folder
     )
-    work = RunInProcesses(search.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
-    place.engine.run(
+    work = OnWorkers(search.ask, place.processes(len(todo), _PARTS_WORTH_PROCESSES))
+    asking = Stage(
         "ask",
-        lambda pipeline: pipeline | beam.Create(todo) | beam.ParDo(work),
+        lambda start: start | "parts" >> Elements(todo) | work,
+        None,
         place.progress("ask", uris["matches"], len(listed)),
     )
+    place.run(asking, len(todo))
     counts = {name: place.rows(files) for name, files in uris.items()}
     return Manifest("match", "", {}, uris, counts, dict(job.engine.seconds))
 

@@ -95,16 +95,16 @@ def verified_pairs(
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
     merging = searched.proposals, merged, DensityOptions(), search.known_scale
-    candidates = place.run(stages.propose(searched.place, *merging))
+    proposing = stages.propose(searched.place, *merging)
+    candidates = place.run(proposing, searched.proposals.queries.parts)
     anew = night_before is None or bool(night_before.counts.get("small")) != small
     strictly = search.is_young or job.request.upkeep == "rebuild"
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
     asked = catalog.asked(candidates, searched, options)
     judge = _Judge(verifier, asked, without(remembered, gone))
     found = judge.found()
-    parts = catalog.with_verdicts(with_proposed(judge.verdicts, found))
     return Found(
-        merged_tail(writer, parts),
+        merged_tail(writer, catalog.with_verdicts(with_proposed(judge.verdicts, found))),
         found.select(tables.MATCHES.names),
         as_matches(remembered),
         judge.failures,
@@ -157,7 +157,7 @@ class Verifier:
         # They are all to be looked at, those too whose score is rounded to less than that asks.
         # Families are told of all pairs of the catalogue, and not of those of one part.
         options = replace(self.options, min_score=-math.inf, family=False)
-        matches = place.run(stages.verify(place, self.sides, uris, options))
+        matches = place.run(stages.verify(place, self.sides, uris, options), len(uris))
         failed = place.files(place.folder, "verify-failures")
         return (
             asked.verdicts(tables.read_tables(storage, matches, tables.MATCHES)),

@@ -94,18 +94,16 @@ class OrderedSearch:
             return []
         settings, model = self.job.settings, self.job.models.identities["descriptor"]
         index, options = settings.descriptor_index, settings.descriptor_search(symmetric=True)
-        return self.place.run(
-            stages.search_descriptors(self.place, self.sides, index, options, model)
-        )
+        search = stages.search_descriptors(self.place, self.sides, index, options, model)
+        return self.place.run(search, self.sides.queries.parts)
 
     def _votes(self) -> Sequence[str]:
         if not self.order.side.keypoints:
             return []
         settings, voting = self.job.settings, self.job.settings.voting(symmetric=True)
         index, options = settings.feature_index, settings.feature_search(symmetric=True)
-        return self.place.run(
-            stages.search_keypoints(self.place, self.sides, index, options, voting)
-        )
+        search = stages.search_keypoints(self.place, self.sides, index, options, voting)
+        return self.place.run(search, self.sides.queries.parts)
 
     def _kept(
         self,
