@@ -22,7 +22,8 @@ Task: TypeAlias = tuple[int, int, int, int]
 """One task of a search: its round, a shard, and the first and past-the-last part of queries.
 
 In round 0 a shard answers the queries whose nearest list it holds. So in round 1, which is for all
-other queries that visit it, these know how good a neighbour must be to count.
+other queries that visit it, these know how good a neighbour must be to count. Local features are
+all answered in round 0: to decode a list once more takes longer than that saves.
 """
 
 ROUNDS = 2
@@ -98,20 +99,23 @@ def route_queries(
         probes = read_arrays(storage, known_lists)[1]["lists"].astype(np.int64)
     else:
         probes = partition.nearest_lists(vectors, options.probes_in(partition))
-    rows, destinations = _destinations(probes, index)
+    rows, destinations = _destinations(probes, index, partition.options.of_features)
     records = np.empty(len(rows), dtype=_query_type(vectors, probes.shape[1]))
     records["query"], records["lists"], records["vector"] = ids[rows], probes[rows], vectors[rows]
     write_spill(storage, uri, destinations, records, {"queries": len(ids)})
     return uri
 
 
-def _destinations(probes: Integers, index: Index) -> tuple[Integers, Integers]:
-    """Which queries go where, as `route_queries` says: (rows, destinations), in their order."""
+def _destinations(probes: Integers, index: Index, at_once: bool) -> tuple[Integers, Integers]:
+    """Which queries go where, as `route_queries` says: (rows, destinations), in their order.
+
+    at_once: whether all are answered in round 0.
+    """
     visits = index.shards_of(probes)
     rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in visits)])
     counts = [len(rows) for _, rows in visits]
     shards = np.repeat(np.array([shard for shard, _ in visits], dtype=np.int64), counts)
-    away = (index.homes_of(probes)[rows] != shards).astype(np.int64)
+    away = (index.homes_of(probes)[rows] != shards) & (not at_once)
     destinations = away * len(index.shards) + shards
     order = np.argsort(destinations, kind="stable")
     return rows[order], destinations[order]

@@ -125,5 +125,4 @@ def _parts(job: SearchJob) -> list[int]:
 
 def _parts_with_floors(job: SearchJob) -> list[int]:
     """The parts of queries, where other shards are to be searched, too."""
-    shards = load_index(job.storage, job.index_folder).shards
-    return _parts(job) if len(shards) > 1 else []
+    return _parts(job) if _tasks_of_round(job, 1) else []
