@@ -219,11 +219,11 @@ class ShardReader:
                 f"made with {self.index.partition}"
             )
         self._open: dict[int, Any] = {}
-        self._opening = Lock()
+        self._opening = [Lock() for _ in self.index.shards]
 
     def shard(self, number: int) -> Any:
         """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
-        with self._opening:
+        with self._opening[number]:
             if number not in self._open:
                 self._open[number] = self._verified(self.index.shards[number])
             return self._open[number]
