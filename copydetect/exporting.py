@@ -26,12 +26,14 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from copydetect import tables
 from copydetect.errors import InputError, OptionError
 from copydetect.inputs.companion_rows import with_companions
 from copydetect.inputs.containers import DAMAGED_TAR
@@ -59,32 +61,48 @@ def export_run(result: Result, what: What, file_format: Format, to: str | None =
         raise OptionError(f"format {file_format} needs --output, the file or folder to write")
     if file_format == "shards":
         return _write_shards(result, str(to))
-    table = rows_of(result, what)
-    if file_format == "parquet":
-        _make_folder(str(to))
-        parquet.write_table(table, str(to))
-        return str(to)
-    text = "".join(_lines(table, what, file_format))
+    rows = _batches_of(result, what)
     if to is None:
-        return text
+        return "".join(_lines(rows, what, file_format))
     _make_folder(to)
-    with open(to, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(text)
+    if file_format == "parquet":
+        first = next(rows)
+        with parquet.ParquetWriter(to, first.schema) as file:
+            for batch in chain([first], rows):
+                file.write_table(batch)
+    else:
+        with open(to, "w", encoding="utf-8", errors="surrogateescape", newline="") as text:
+            text.writelines(_lines(rows, what, file_format))
     return to
 
 
-def rows_of(result: Result, what: What) -> pa.Table:
-    """The rows that `what` names, with columns that need no join."""
-    if what in ("images", "failures", "groups"):
-        return result.table(what)
-    if what == "pairs":
-        matches = result.matches
-        return matches.filter(matches["is_copy"])
-    images, dropped = result.images, _dropped(result)
-    images = images.filter(pc.not_equal(images["role"], "reference"))
+def _batches_of(result: Result, what: What) -> Iterator[pa.Table]:
+    """The rows that `what` names, one table at least. Those of a table of the run are held some at
+    a time; of images, all that are named are held, about 230 bytes each."""
+    if what in ("drop", "keep"):
+        yield _images_of(result, what)
+        return
+    name = "matches" if what == "pairs" else what
+    batches = result.batches(name)
+    for batch in chain([next(batches, tables.SCHEMAS[name].empty_table())], batches):
+        yield batch.filter(batch["is_copy"]) if what == "pairs" else batch
+
+
+def _images_of(result: Result, what: What) -> pa.Table:
+    """Images that are suggested for removal, or all others that could be read."""
+    dropped = _dropped(result)
+    names, found = dropped["image_id"].combine_chunks(), dict[str, Any]()
+    pieces = []
+    for batch in result.batches("images"):
+        ours = batch.filter(pc.not_equal(batch["role"], "reference"))
+        beside = ours.filter(pc.is_valid(ours["companions"])).select(["uri", "companions"])
+        found |= {row["uri"]: row["companions"] for row in beside.to_pylist()}
+        wanted = pc.is_in(ours["image_id"], names)
+        readable = pc.not_equal(ours["status"], "failed")
+        named = ours.filter(pc.or_(wanted, readable) if what == "keep" else wanted)
+        pieces.append(named.select([*_IMAGE_COLUMNS, "status"]))
+    images = pa.concat_tables(pieces)
     joined = images.select(_IMAGE_COLUMNS).join(dropped, "image_id", join_type="inner")
-    beside = images.filter(pc.is_valid(images["companions"])).select(["uri", "companions"])
-    found = {row["uri"]: row["companions"] for row in beside.to_pylist()}
     dropped = with_companions(result.storage, joined.sort_by("image_id"), found)
     if what == "drop":
         return dropped.select([*_IMAGE_COLUMNS, *_KEPT_COLUMNS, "belongs_to"])
@@ -97,10 +115,12 @@ def _dropped(result: Result) -> pa.Table:
     """The image_ids of images that could be removed, each with the image that stays in its
     place."""
     if result.manifest.command != "match":
-        groups = result.groups
-        return groups.filter(groups["suggested"]).select(["image_id", *_KEPT_COLUMNS])
-    matches = result.matches
-    copies = matches.filter(matches["is_copy"]).sort_by([("confidence", "descending")])
+        wanted = ["image_id", *_KEPT_COLUMNS, "suggested"]
+        members = [one.filter(one["suggested"]) for one in result.batches("groups", wanted)]
+        members = members or [tables.SCHEMAS["groups"].empty_table().select(wanted)]
+        return pa.concat_tables(members).drop_columns("suggested")
+    copies = pa.concat_tables(_batches_of(result, "pairs"))
+    copies = copies.sort_by([("confidence", "descending")])
     names = {"query_id": "image_id", "reference_id": "kept_id", "reference_uri": "kept_uri"}
     rows: dict[str, dict[str, Any]] = {}
     for row in copies.select([*names, "reason"]).to_pylist():
@@ -110,10 +130,14 @@ def _dropped(result: Result) -> pa.Table:
     return pa.Table.from_pylist(list(rows.values()), schema=schema)
 
 
-def _lines(table: pa.Table, what: What, file_format: Format) -> Iterator[str]:
+def _lines(rows: Iterator[pa.Table], what: What, file_format: Format) -> Iterator[str]:
+    first = next(rows)
     if file_format == "csv":
-        yield _csv_row(table.column_names)
-    for batch in table.to_batches(_ROWS_TOGETHER):
+        yield _csv_row(first.column_names)
+    batches = (
+        batch for table in chain([first], rows) for batch in table.to_batches(_ROWS_TOGETHER)
+    )
+    for batch in batches:
         for row in batch.to_pylist():
             if file_format == "jsonl":
                 yield json.dumps(row, default=str, ensure_ascii=False) + "\n"
@@ -142,12 +166,15 @@ def _cell(value: Any) -> Any:
 
 def _write_shards(result: Result, folder: str) -> str:
     """The shards of the input, by their names, without the samples of dropped images."""
-    dropped = rows_of(result, "drop")
+    dropped = _images_of(result, "drop")
     gone: dict[str, set[str]] = {}
     for uri, member in zip(dropped["uri"].to_pylist(), dropped["member"].to_pylist(), strict=True):
         gone.setdefault(uri, set()).add(member)
-    inside = result.images.filter(pc.not_equal(result.images["member"], ""))
-    shards = sorted(set(inside["uri"].to_pylist()))
+    inside = (
+        batch.filter(pc.not_equal(batch["member"], "")).column("uri").unique().to_pylist()
+        for batch in result.batches("images", ["uri", "member"])
+    )
+    shards = sorted({uri for uris in inside for uri in uris})
     if not shards:
         raise InputError(f"{result.output}: the input of this run was not in shards")
     os.makedirs(folder, exist_ok=True)

@@ -17,12 +17,10 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 
-import copydetect
 from copydetect import __version__
 from copydetect.transforms.on_one_worker import InTurn, OnOneWorker
 from copydetect.transforms.run_in_processes import CPU_TIME
 from copydetect.transforms.waiting import WaitThen
-from copydetect.workers.processes import WorkerError
 
 from .progress import Progress
 
@@ -53,11 +51,13 @@ class Stage(Generic[Made]):
     then: Callable[[], None] | None = None
 
 
-def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]]) -> None:
-    """Add stages to a pipeline, one after the other."""
-    start: PCollection[None] = (
-        pipeline | "start" >> beam.Create([None]) | "version" >> beam.Map(_same, __version__)
-    )
+def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]], check: bool = False) -> None:
+    """Add stages to a pipeline, one after the other. check: whether workers are asked for this
+    package first, before they are sent anything that is of it."""
+    start: PCollection[None] = pipeline | "start" >> beam.Create([None])
+    if check:
+        checked = start | "check workers" >> beam.ParDo(package_check(__version__))
+        start = checked | "after check" >> beam.Reshuffle()
     for stage in stages:
         done = start | stage.name >> _Steps(stage)
         start = done | f"after {stage.name}" >> _Barrier(stage)
@@ -108,14 +108,31 @@ def failed_stage(error: str, stages: Sequence[Stage[Any]]) -> str | None:
     return stages[0].name if len(stages) == 1 else None
 
 
-def _same(element: None, version: str) -> None:
-    """WorkerError where a worker has another version of the package than what submitted the job."""
-    if version != copydetect.__version__:
-        raise WorkerError(
-            f"the workers have copydetect-images {copydetect.__version__}, and the job was "
-            f"submitted by {version}: install this version there"
-        )
-    return element
+def package_check(version: str) -> beam.DoFn:
+    """A step that fails on a worker without this package, or with another version of it.
+
+    A worker that cannot load a step says so before it has opened its channel for data, and Flink's
+    runner waits for that channel, for minutes (seen with Beam 2.70). So the class is local: its
+    code is sent, and nothing is imported. A bundle starts on each slot, with elements or without.
+    """
+
+    class PackageCheck(beam.DoFn):
+        def start_bundle(self) -> None:
+            try:
+                from copydetect import __version__ as found
+            except ImportError:
+                found = ""
+            if found != version:
+                what = f"copydetect-images {found}" if found else "no copydetect-images"
+                raise RuntimeError(
+                    f"the workers have {what}, and the job was submitted by {version}: install "
+                    "this version there"
+                )
+
+        def process(self, element: None) -> Iterator[None]:
+            yield element
+
+    return PackageCheck()  # type: ignore[no-untyped-call]
 
 
 class _Steps(beam.PTransform[Any, Any]):

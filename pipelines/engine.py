@@ -84,7 +84,8 @@ class Engine:
     was told how to; progress: whether it is told; server: of an engine that takes its jobs from
     one; name: what the names of its jobs begin with; seconds, cpu_seconds: wall time by stage, and
     the processor time of all workers that its parts took; under: a name for all stages together, ""
-    for each its own; log_format: how anything is told.
+    for each its own; log_format: how anything is told; workers_checked: whether a job has asked
+    workers elsewhere for this package.
     """
 
     flags: list[str]
@@ -97,6 +98,7 @@ class Engine:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     under: str = ""
     log_format: LogFormat = "text"
+    workers_checked: bool = False
 
     @property
     def processes(self) -> Processes:
@@ -212,7 +214,7 @@ class Engine:
                 options = _JobOptions([*self._flags(in_threads, parts), f"--job_name={named}"])
                 pipeline = beam.Pipeline(options=options)
                 pipeline.local_tempdir = adopt(pipeline.local_tempdir)
-                chain(pipeline, stages)
+                chain(pipeline, stages, not (self.is_local or self.workers_checked))
                 result, state = self.submitted(terminal).run(pipeline, named)
         except DryRun:
             raise
@@ -225,6 +227,7 @@ class Engine:
         end_if_asked()
         if state not in ("DONE", None):
             raise StageError(f"{label} ended as {state}")
+        self.workers_checked = True
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
         self._count(counted or {stages[0].name: time.monotonic() - started})
         self._count_cpu(stage_cpu_seconds(result))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect.errors import InputError
 from copydetect.evaluation import ground_truth, plots
@@ -20,6 +22,7 @@ from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
 from copydetect.storage.places import storage_for
 
+_REPEATED = ["role", "image_id", "duplicate_of"]
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
 
 
@@ -80,11 +83,13 @@ def evaluate_run(
         truth = GroupTruth.of_pairs(truth)
     if not one_pile and isinstance(truth, GroupTruth):
         raise InputError(f"{output} matched queries with references; groups are of one pile")
-    repeats = _repeats(manifest.table(storage, output, "images"))
+    repeats = _repeats(manifest.batches(storage, output, "images", _REPEATED))
     result = _Evaluation({"rule": str(rule)}, {})
     for name, column in _LEVELS:
         if manifest.tables.get(name):
-            table = manifest.table(storage, output, name)
+            more = ["is_copy", "relation"] if name == "matches" else []
+            wanted = ["query_id", "reference_id", column, *more]
+            table = manifest.table(storage, output, name, wanted)
             _add_level(result, name, _scored_pairs(table, column, repeats, one_pile), truth, rule)
             if name == "matches":
                 _add_verdicts(result, table, truth)
@@ -102,8 +107,8 @@ def evaluate_run(
 def candidate_ranking(storage: Storage, output: str, truth: PairTruth | GroupTruth) -> Ranking:
     """The candidates of a finished run of `match`, judged."""
     manifest = Manifest.load(storage, output)
-    repeats = _repeats(manifest.table(storage, output, "images"))
-    table = manifest.table(storage, output, "candidates")
+    repeats = _repeats(manifest.batches(storage, output, "images", _REPEATED))
+    table = manifest.table(storage, output, "candidates", ["query_id", "reference_id", "score"])
     scored = _scored_pairs(table, "score", repeats, False)
     return evaluation.rank_pairs(scored.queries, scored.references, scored.scores, truth)
 
@@ -145,12 +150,13 @@ def _add_verdicts(result: _Evaluation, matches: pa.Table, truth: PairTruth | Gro
     result.reliability_svg = plots.reliability_svg(diagram)
 
 
-def _repeats(images: pa.Table) -> dict[str, dict[str, list[str]]]:
+def _repeats(images: Iterable[pa.Table]) -> dict[str, dict[str, list[str]]]:
     """By role: for each image that has byte-identical repeats, itself and them."""
     repeats: dict[str, dict[str, list[str]]] = {}
-    columns = (images[name].to_pylist() for name in ("role", "image_id", "duplicate_of"))
-    for role, image_id, original in zip(*columns, strict=True):
-        if original is not None:
+    for batch in images:
+        copies = batch.filter(pc.is_valid(batch["duplicate_of"]))
+        columns = (copies[name].to_pylist() for name in _REPEATED)
+        for role, image_id, original in zip(*columns, strict=True):
             repeats.setdefault(role, {}).setdefault(original, [original]).append(image_id)
     return repeats
 

@@ -49,7 +49,7 @@ from .whole_run import search_and_verify
 
 _RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
-_INDEX_SPILLS = ("sample", "vectors")
+_INDEX_SPILLS = ("sample", "vectors", "vectors-bundles")
 _SCRATCH = (
     "search",
     "pairs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
@@ -58,23 +58,30 @@ def index_job(folder: Path, collection: Collection, **settings: object) -> Index
     """A job with the given `IndexOptions`."""
     options = IndexOptions(**settings)
     count = len(collection.ids)
-    return IndexJob(LocalStorage(), str(folder), collection.reader(), count, options, "m1")
+    place = LocalStorage(), str(folder), collection.reader()
+    return IndexJob(*place, count, options, "m1", parts=collection.parts)
 
 
 def joined(
     folder: Path, collection: Collection, options: IndexOptions, search: SearchOptions
 ) -> Neighbors:
     """The neighbours of a collection in itself, through the sharded index."""
-    storage, reader = LocalStorage(), collection.reader()
-    job = IndexJob(storage, str(folder), reader, len(collection.ids), options, "m1")
-    build_index(job, collection.numbered())
+    build_index(replace(index_job(folder, collection), options=options), collection.numbered())
     return searched(folder, collection, search)
 
 
-def searched(folder: Path, queries: Collection, search: SearchOptions) -> Neighbors:
-    """The neighbours of queries in the index at `folder`."""
+def search_job(folder: Path, queries: Collection, search: SearchOptions) -> SearchJob:
+    """A search of the index at `folder`, in a folder of its own."""
     place = f"{folder}/search-{len(list(folder.glob('search-*')))}"
-    job = SearchJob(LocalStorage(), place, queries.reader(), str(folder), search)
+    storage, parts = LocalStorage(), queries.parts
+    return SearchJob(storage, place, queries.reader(), str(folder), search, parts=parts)
+
+
+def searched(
+    folder: Path, queries: Collection, search: SearchOptions, rounds: int = 2
+) -> Neighbors:
+    """The neighbours of queries in the index at `folder`."""
+    job = replace(search_job(folder, queries, search), rounds=rounds)
     found = [read_neighbors(LocalStorage(), uri) for uri in search_index(job, queries.numbered())]
     rows = np.lexsort((np.arange(sum(len(f.queries) for f in found)),))
     queries_, ids, scores = (

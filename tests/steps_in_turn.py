@@ -24,12 +24,27 @@ from copydetect.candidates.merging import (
     score_step,
     sides_step,
 )
-from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
+from copydetect.index.building import (
+    IndexJob,
+    bundle_vectors,
+    commit_step,
+    route_step,
+    sample_step,
+    train_step,
+    vector_bundles,
+)
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import plan_shards, save_plan
 from copydetect.index.shards import Index, ShardReader, build_shard
 from copydetect.search.neighbors import merge_part, search_task, write_floors
-from copydetect.search.queries import ROUNDS, plan_search, save_search_plan
+from copydetect.search.search_plans import (
+    bundle_queries,
+    bundle_results,
+    plan_search,
+    query_bundles,
+    result_bundles,
+    save_search_plan,
+)
 from copydetect.search.searching import SearchJob, query_step
 
 
@@ -37,6 +52,8 @@ def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
     """Build an index of the parts, or finish one that was begun."""
     partition = train_step(job, [sample_step(job, part) for part in parts])
     spills = [route_step(job, partition, part) for part in parts]
+    if job.bundled:
+        spills = [bundle_vectors(job, bundle) for bundle in vector_bundles(job, partition)]
     plan = plan_shards(job.storage, spills, partition)
     save_plan(job.storage, job.folder, plan)
     shards = [
@@ -52,17 +69,20 @@ def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:
     Parts are numbered 0, 1, 2, …
     """
     reader = ShardReader(job.storage, job.index_folder)
-    spills = [query_step(job, reader, part) for part in parts]
-    plan = plan_search(job.storage, spills, reader.index)
+    spills, shards = [query_step(job, reader, part) for part in parts], len(reader.index.shards)
+    for bundle in query_bundles(job, shards) if job.bundled else ():
+        bundle_queries(job, bundle)
+    plan = plan_search(job, shards, spills)
     save_search_plan(job.storage, job.folder, plan)
-    tasks = plan.tasks(job.options)
-    for wanted in range(ROUNDS):
-        for task in tasks:
+    for wanted in range(job.rounds):
+        for task in plan.tasks:
             if task[0] == wanted:
-                search_task(job.storage, job.folder, reader, plan, task, job.options)
-        for number, _ in parts:
-            write_floors(job.storage, job.folder, number, tasks, job.options)
-    return [merge_part(job.storage, job.folder, number, tasks, job.options) for number, _ in parts]
+                search_task(job, reader, task)
+        for work in result_bundles(plan, wanted) if job.bundled else ():
+            bundle_results(job, plan, work)
+        for group in plan.groups if job.rounds > 1 else ():
+            write_floors(job, plan, group)
+    return [merge_part(job, plan, number) for number, _ in parts]
 
 
 def write_candidates(job: CandidateJob) -> list[str]:

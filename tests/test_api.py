@@ -24,6 +24,7 @@ from copydetect.index.channels import read_vectors
 from copydetect.options import EngineOptions, RunChanges, RunOptions
 from copydetect.pipelines.commands import dedup as command
 from copydetect.pipelines.commands import export as export_command
+from copydetect.runs import Manifest
 from copydetect.types import Pixels
 from tests.conftest import BROKEN, EMPTY, ONE_WORKER, TWIN, Planted, Run, encoded
 from tests.scenes import scene
@@ -187,6 +188,18 @@ def test_lists_for_scripts_agree_with_the_tables(
         run.output, "groups", "parquet", tmp_path / "new" / "groups.parquet"
     )
     assert parquet.read_table(written).equals(copydetect.open(run.output).groups)
+
+
+def test_lists_for_scripts_hold_no_table(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {name: copydetect.open(run.output).table(name) for name in ("images", "matches")}
+    monkeypatch.setattr(Manifest, "table", None)
+    for what, name in (("images", "images"), ("pairs", "matches")):
+        written = copydetect.export(run.output, what, "parquet", tmp_path / what)
+        rows = wanted[name].filter(wanted[name]["is_copy"]) if what == "pairs" else wanted[name]
+        assert parquet.read_table(written).equals(rows)
+    assert copydetect.export(run.output, "drop").count("\n") == 1
 
 
 def test_parquet_shards_are_written_without_what_could_go(tmp_path: Path) -> None:

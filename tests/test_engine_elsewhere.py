@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
+from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
+from copydetect import __version__
 from copydetect.errors import OptionError, TransientError
 from copydetect.options import EngineOptions, RunOptions
 from copydetect.pipelines import engine as engines
-from copydetect.pipelines.chains import Stage
+from copydetect.pipelines.chains import Stage, package_check
 from copydetect.pipelines.engine import Engine, StageError, engine_of, job_name
 from copydetect.pipelines.job_servers import Server
 from copydetect.pipelines.outputs import whole_path, with_whole_paths
@@ -108,3 +113,50 @@ def test_paths_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mon
     options = with_whole_paths(RunOptions(model="mine.safetensors"))
     assert options.model == str(tmp_path / "mine.safetensors")
     assert with_whole_paths(RunOptions()) == RunOptions()
+
+
+WITHOUT_THE_PACKAGE = """
+import sys
+sys.modules["copydetect"] = None
+from apache_beam.internal import pickler
+try:
+    pickler.loads(open(sys.argv[1], "rb").read()).start_bundle()
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_workers_without_the_package_or_with_another_version_are_told(tmp_path: Path) -> None:
+    """What asks for it must be loaded where it is not: Flink would wait for minutes."""
+    sent = tmp_path / "check"
+    sent.write_bytes(pickler.dumps(package_check("9.8.7")))
+    code = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(sent)]
+    said = subprocess.run(code, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("the workers have no copydetect-images, and the job was submitted by 9")
+    with pytest.raises(
+        RuntimeError, match=f"the workers have copydetect-images {__version__}, and"
+    ):
+        pickler.loads(sent.read_bytes()).start_bundle()
+    package_check(__version__).start_bundle()
+
+
+def test_workers_elsewhere_are_asked_for_the_package_by_the_first_job(
+    server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def submit(_: Submitted, pipeline: beam.Pipeline, name: str) -> tuple[object, str]:
+        steps = [step.full_label for step in pipeline.transforms_stack[0].parts]
+        asked.append("check workers" in steps)
+        nothing = SimpleNamespace(query=lambda _: {"counters": []})
+        return SimpleNamespace(metrics=lambda: nothing), "DONE"
+
+    monkeypatch.setattr(Submitted, "run", submit)
+    stage = Stage("idle", lambda one: one, None, Progress("idle"))
+    engine = portable()
+    for job in ("first", "second"):
+        engine.run_stages(job, [stage])
+    assert asked == [True, False]
+    monkeypatch.setattr(engines, "job_server_of", lambda runner, flags: None)
+    engine_of(EngineOptions(workers=2)).run_stages("here", [stage])
+    assert asked == [True, False, False]

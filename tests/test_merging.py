@@ -25,6 +25,7 @@ from copydetect.candidates.fusion import (
 )
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
 from copydetect.candidates.pair_spills import PairRows, ranges
+from copydetect.index import spills
 from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import write_votes
@@ -195,7 +196,7 @@ def test_bundles_of_spills_give_what_the_spills_give(
     found = Found.with_a_family(20)
     plain = job_of(tmp_path / "plain", found, 6, True)
     wanted = together(plain, write_candidates(plain))
-    monkeypatch.setattr(candidate_job, "_MANY", 3)
+    monkeypatch.setattr(spills, "_MANY", 3)
     monkeypatch.setattr(candidate_job, "BUNDLED", 2)
     job = job_of(tmp_path / "bundled", found, 6, True)
     made = together(job, write_candidates(job))

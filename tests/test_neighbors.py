@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from copydetect.errors import InputError, OptionError
+from copydetect.index import building, spills
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import load_index
+from copydetect.search import search_plans, searching
 from copydetect.search.neighbors import RESULT, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import LocalStorage
@@ -19,10 +21,12 @@ from tests.collections_for_search import (
     Collection,
     assert_same,
     flat_neighbors,
+    index_job,
     joined,
     searched,
     unit_vectors,
 )
+from tests.steps_in_turn import build_index
 
 OPTIONS = IndexOptions(lists=24, shards=3, probes=4)
 SELF = SearchOptions(k=5, exclude="self")
@@ -51,6 +55,34 @@ def test_neither_shards_nor_parts_nor_tasks_change_the_answer(
     other = replace(OPTIONS, shards=shards)
     search = replace(SELF, task_queries=task_queries, threads=2)
     assert_same(joined(tmp_path / "b", collection(parts=parts), other, search), expected)
+
+
+@pytest.mark.parametrize(
+    ("shards", "parts", "task_queries"), [(7, 5, 100), (3, 6, 1), (9, 4, 9999)]
+)
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_neither_bundles_nor_rounds_change_the_answer(
+    tmp_path: Path,
+    shards: int,
+    parts: int,
+    task_queries: int,
+    rounds: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = replace(SELF, task_queries=task_queries)
+    options = replace(OPTIONS, shards=shards)
+    expected = joined(tmp_path, collection(parts=parts), options, search)
+    assert not list(tmp_path.glob("search-0/*-bundles"))
+    monkeypatch.setattr(spills, "_MANY", 2)
+    monkeypatch.setattr(building, "SECTION_LISTS", 5)
+    for module in (building, searching, search_plans):
+        monkeypatch.setattr(module, "BUNDLED", 2)
+    bundled = tmp_path / "bundled"
+    many = collection(parts=parts)
+    build_index(replace(index_job(bundled, many), options=options), many.numbered())
+    found = searched(bundled, many, search, rounds)
+    assert_same(found, expected)
+    assert len(list(bundled.glob("search-0/*-bundles"))) == 1 + rounds
 
 
 def test_order_of_input_does_not_change_the_answer(tmp_path: Path) -> None:

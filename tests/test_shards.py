@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from copydetect.errors import IndexFileError, InputError
+from copydetect.index import shards
 from copydetect.index.building import route_step, sample_step, train_step
 from copydetect.index.shard_plans import plan_shards
 from copydetect.index.shards import ShardReader, load_index
@@ -173,3 +175,18 @@ def test_threads_share_one_open_shard(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         opened = list(threads.map(reader.shard, [1] * 8))
     assert all(shard is opened[0] for shard in opened)
+
+
+def test_only_the_shards_that_were_used_last_stay_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = built(tmp_path)
+    monkeypatch.setattr(shards, "_MOST_OPEN", 2)
+    digests: list[str] = []
+    plain = shards._sha256
+    monkeypatch.setattr(shards, "_sha256", lambda path: digests.append(path) or plain(path))
+    wanted = [reader.index.shards[number].vectors for number in (0, 1, 0, 2, 0, 1)]
+    found = [weakref.ref(reader.shard(number)) for number in (0, 1, 0, 2)]
+    assert [one() is not None for one in found] == [True, False, True, True]
+    again = [reader.shard(number).ntotal for number in (0, 1, 0, 2, 0, 1)]
+    assert (again, len(digests)) == (wanted, 3)

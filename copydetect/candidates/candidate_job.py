@@ -13,16 +13,15 @@ import numpy.typing as npt
 from copydetect import runs
 from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
+from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-BUNDLED, _MANY = 256, 512
-"""So many spills are merged before they are read, where there are more than `_MANY`: else each of
-12,000 blocks of 10⁸ images would open those of 24,000 parts."""
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
+_MANY_BLOCKS, _LARGE_BLOCK_IMAGES = 4096, 20_480
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ class CandidateJob:
     @property
     def blocks(self) -> int:
         """How many blocks, runs of parts, are scored: of 1,024 images or more up to 16 of them,
-        then of 8,192. More would only add files, since every block reads from every part."""
+        then of 8,192, and above 33 million of up to 20,480. More would only add files, since every
+        block reads from every part."""
         side = self.proposals.queries
         return blocks_of(side.images, side.parts)
 
@@ -155,10 +155,6 @@ class CandidateJob:
 def blocks_of(images: int, parts: int) -> int:
     """How many blocks the pairs of so many images, in so many parts, are scored in."""
     spread = min(images // _LEAST_BLOCK_IMAGES, _LEAST_BLOCKS)
-    wanted = math.ceil(images / _BLOCK_IMAGES)
+    large = max(_MANY_BLOCKS, math.ceil(images / _LARGE_BLOCK_IMAGES))
+    wanted = min(math.ceil(images / _BLOCK_IMAGES), large)
     return max(1, min(parts, max(wanted, spread)))
-
-
-def is_bundled(spills: int) -> bool:
-    """Whether so many spills are bundled before they are read."""
-    return spills > _MANY

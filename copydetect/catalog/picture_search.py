@@ -126,11 +126,7 @@ class PictureSearch:
 
     @cached_property
     def _features(self) -> BankIndex | None:
-        features = self._index("keypoints", "local")
-        if features is not None:
-            # A picture's hundreds of features visit all shards, and each is read to be checked.
-            list(self._pool.map(features.reader.shard, range(len(features.reader.index.shards))))
-        return features
+        return self._index("keypoints", "local")
 
     def _index(self, name: str, channel: Channel) -> BankIndex | None:
         catalog = self.catalog

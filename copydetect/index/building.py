@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from loky import cpu_count
 
 from copydetect.index.partitions import (
@@ -16,17 +18,28 @@ from copydetect.index.partitions import (
     train_partition,
     training_size,
 )
-from copydetect.index.routing import Part, Read, read_sample, route_part, write_sample
+from copydetect.index.routing import (
+    Part,
+    Read,
+    read_sample,
+    route_part,
+    spill_uri,
+    write_sample,
+)
+from copydetect.index.shard_plans import bundle_notes
 from copydetect.index.shards import (
     PARTITION,
     Index,
     Shard,
     commit_index,
 )
+from copydetect.index.spills import BUNDLED, is_bundled, merge_spills
 from copydetect.storage.files import Storage
 from copydetect.workers.threads import limit_threads
 
 _LARGE_SAMPLE = 1 << 20
+SECTION_LISTS = 1 << 16
+"""Lists whose vectors are merged together, where there are many parts."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class IndexJob:
     counts them once they are there: the number of lists comes from it; model: identity of what made
     the vectors; codebook: (m, 256, d / m) float32 where the vectors are codes; self_probes: lists
     that the search of the collection for itself will visit, 0 where there will be none or where its
-    queries are other vectors.
+    queries are other vectors; parts: where there may be many.
     """
 
     storage: Storage
@@ -48,6 +61,12 @@ class IndexJob:
     model: str = ""
     codebook: Floats | None = None
     self_probes: int = 0
+    parts: int = 0
+
+    @property
+    def bundled(self) -> bool:
+        """Whether there are so many parts that their spills are merged: each shard reads all."""
+        return is_bundled(self.parts)
 
     @property
     def sample_share(self) -> float:
@@ -92,6 +111,24 @@ def route_step(job: IndexJob, partition: Partition, part: Part) -> str:
     limit_threads(job.options.threads)
     probes = max(1, min(job.self_probes, partition.lists))
     return route_part(job.storage, job.folder, job.read, part, partition, probes)
+
+
+def vector_bundles(job: IndexJob, partition: Partition) -> list[tuple[int, int]]:
+    """The bundles of routed vectors: groups of parts, and sections of lists."""
+    return list(np.ndindex(-(-job.parts // BUNDLED), -(-partition.lists // SECTION_LISTS)))
+
+
+def bundle_vectors(job: IndexJob, bundle: tuple[int, int]) -> str:
+    """Merge what the parts of a group have for a section of lists; returns the spill's URI."""
+    group, section = bundle
+    uri = f"{job.folder}/vectors-bundles/group-{group:05d}-section-{section:05d}.spill"
+    if not job.storage.is_whole(uri):
+        parts = range(job.parts)[group * BUNDLED : (group + 1) * BUNDLED]
+        uris = [spill_uri(job.folder, part) for part in parts]
+        lists = range(section * SECTION_LISTS, (section + 1) * SECTION_LISTS)
+        note = partial(bundle_notes, job.storage, section == 0)
+        merge_spills(job.storage, uris, uri, lists, note)
+    return uri
 
 
 def commit_step(job: IndexJob, partition: Partition, shards: Sequence[Shard]) -> Index:

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def plan_shards(storage: Storage, spills: Sequence[str], partition: Partition) -
     totals = np.zeros(partition.lists, dtype=np.int64)
     for header in headers:
         totals[header.keys] += np.diff(header.starts)
-    _refuse_shared_ids(storage, [h for h in headers if len(h)])
+    _refuse_shared_ids(storage, headers)
     cuts = _cuts(totals, partition)
     positions = np.array([_positions(headers, totals, cut) for cut in cuts], dtype=np.int64)
     offsets = np.array([header.offset_bytes for header in headers], dtype=np.int64)
@@ -91,9 +92,25 @@ def _positions(headers: Sequence[Spill], totals: Integers, cut: int) -> list[int
     return positions
 
 
+def bundle_notes(storage: Storage, is_first: bool, spills: Sequence[Spill]) -> dict[str, Any]:
+    """The notes of the spill that some are merged into: as they have, together.
+
+    is_first: of the bundles of the same parts; it stands for all of their ids.
+    """
+    contents = "".join(spill.notes["content"] for spill in spills)
+    notes: dict[str, Any] = {"content": hashlib.sha256(contents.encode()).hexdigest()}
+    held = [spill for spill in spills if "lowest" in spill.notes]
+    if is_first and held:
+        _refuse_shared_ids(storage, held)
+        notes["lowest"] = min(spill.notes["lowest"] for spill in held)
+        notes["highest"] = max(spill.notes["highest"] for spill in held)
+    return notes
+
+
 def _refuse_shared_ids(storage: Storage, spills: Sequence[Spill]) -> None:
     """InputError where an id is in two parts. Only parts whose ranges of ids overlap are read."""
-    ordered = sorted(spills, key=lambda spill: spill.notes["lowest"])
+    held = [spill for spill in spills if "lowest" in spill.notes]
+    ordered = sorted(held, key=lambda spill: spill.notes["lowest"])
     together: list[Spill] = []
     highest = -1
     for spill in [*ordered, None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from threading import Lock
@@ -30,6 +31,8 @@ from copydetect.storage.scratch import scratch_folder
 
 INDEX = "index.json"
 PARTITION = "partition.npz"
+_MOST_OPEN = 64
+"""Of shards, 8 GB that are mapped; each holds a file, and the centres of all lists."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,8 @@ def shard_uri(folder: str, name: str) -> str:
 
 
 class ShardReader:
-    """Opens the shards of an index, memory-mapped; each is verified once and kept open.
+    """Opens the shards of an index, memory-mapped; each is verified once, and those that were used
+    last are kept open.
 
     `index`, `partition`: of the folder. One per process is enough: its methods only read.
     """
@@ -218,14 +222,18 @@ class ShardReader:
                 f"{folder}/{PARTITION} is partition {self.partition.identity}; the index was "
                 f"made with {self.index.partition}"
             )
-        self._open: dict[int, Any] = {}
-        self._opening = [Lock() for _ in self.index.shards]
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._checked: set[tuple[str, int]] = set()
+        self._opening = Lock()
 
     def shard(self, number: int) -> Any:
         """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
-        with self._opening[number]:
+        with self._opening:
             if number not in self._open:
                 self._open[number] = self._verified(self.index.shards[number])
+            self._open.move_to_end(number)
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
             return self._open[number]
 
     def _path(self, name: str, size: int, sha256: str) -> str:
@@ -233,13 +241,16 @@ class ShardReader:
         uri = shard_uri(self.index.folder, name)
         try:
             path = self._storage.local_path(uri)
-            found = os.path.getsize(path)
+            found = os.stat(path)
         except (InputError, OSError) as error:
             raise IndexFileError(f"missing shard {uri}") from error
-        if found != size:
-            raise IndexFileError(f"shard {uri} is truncated: {found} bytes, not {size}")
-        if _sha256(path) != sha256:
+        if found.st_size != size:
+            raise IndexFileError(f"shard {uri} is truncated: {found.st_size} bytes, not {size}")
+        # A download that was made room for is another file.
+        file = path, found.st_ino
+        if file not in self._checked and _sha256(path) != sha256:
             raise IndexFileError(f"shard {uri} is damaged or foreign: its SHA-256 is another")
+        self._checked.add(file)
         return path
 
     def _verified(self, shard: Shard) -> Any:

@@ -16,7 +16,7 @@ import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -28,6 +28,9 @@ from copydetect.json_values import parse_as, parse_json
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
 
+BUNDLED, _MANY = 256, 512
+"""So many spills are merged before they are read, where there are more than `_MANY`: else each of
+12,000 readers, at 10⁸ images, would open those of 24,000 parts."""
 _MAGIC = b"CDSPILL1"
 
 Records = npt.NDArray[np.void]
@@ -113,22 +116,38 @@ def read_destination(storage: Storage, uri: str, key: int) -> Records:
         raise IndexFileError(f"missing spill: {error}") from error
 
 
-def merge_spills(storage: Storage, uris: Sequence[str], uri: str) -> None:
+def is_bundled(spills: int) -> bool:
+    """Whether so many spills are bundled before they are read."""
+    return spills > _MANY
+
+
+def merge_spills(
+    storage: Storage,
+    uris: Sequence[str],
+    uri: str,
+    wanted: range | None = None,
+    note: Callable[[Sequence[Spill]], dict[str, Any]] = lambda _: {},
+) -> None:
     """Write the records of several spills as one: those of a destination in the order of `uris`.
 
-    Of each no more than one destination is held. Notes are left out.
+    wanted: destinations that are taken; all without; note: the notes, from the merged spills. Of
+    each spill no more than one destination is held.
     """
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(storage.open(one)) for one in uris]
         spills = [_header_of(file, one) for file, one in zip(files, uris, strict=True)]
         counts: dict[int, int] = {}
         for file, spill in zip(files, spills, strict=True):
-            file.seek(spill.offset_bytes)
-            for key, count in zip(spill.keys.tolist(), np.diff(spill.starts).tolist(), strict=True):
+            bounds = [wanted.start, wanted.stop] if wanted else [0, np.iinfo(np.int64).max]
+            first, stop = np.searchsorted(spill.keys, bounds)
+            file.seek(spill.offset_bytes + int(spill.starts[first]) * spill.dtype.itemsize)
+            keys_here = spill.keys[first:stop].tolist()
+            sizes = np.diff(spill.starts[first : stop + 1]).tolist()
+            for key, count in zip(keys_here, sizes, strict=True):
                 counts[key] = counts.get(key, 0) + count
         keys = sorted(counts)
         fields = [list(field) for field in spills[0].dtype.descr]
-        header = _Header(fields, keys, [counts[key] for key in keys], {})
+        header = _Header(fields, keys, [counts[key] for key in keys], note(spills))
         folder = stack.enter_context(scratch_folder())
         local = os.path.join(folder, "merged.spill")
         with open(local, "wb") as merged:

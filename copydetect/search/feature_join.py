@@ -51,17 +51,15 @@ class FeatureJoin:
         vectors: Floats,
         probes: npt.NDArray[np.int32],
         options: SearchOptions,
-        floors: Floats | None = None,
     ) -> None:
-        """floors: (queries,) float32, below which nothing is wanted, where that is known."""
         # FAISS's lists are only as long in memory as their index.
         self._index, self._lists = index, index.invlists
         self._queries, self._probes, self._options = queries, probes, options
         self._squares = np.einsum("ij,ij->i", vectors, vectors)
         # 2 q·r − |r|² ranks as the negative squared distance does.
         self._doubled = 2 * vectors
-        wanted = np.full(len(queries), max(options.min_score, np.finfo(np.float32).min), np.float32)
-        self._floor = self._squares + (wanted if floors is None else np.maximum(wanted, floors))
+        lowest = np.float32(max(options.min_score, np.finfo(np.float32).min))
+        self._floor = self._squares + lowest
 
     def run(self) -> Found:
         """Rows, ids and negative squared distances, ordered by row and rank."""

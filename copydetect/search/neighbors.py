@@ -1,9 +1,9 @@
 """Neighbours: what each query finds in the lists that it visits, shard by shard, then merged.
 
-    parts of queries → one spill per part, by shard → tasks → results, by part → neighbours
+    queries, by shard → tasks → results, by part → neighbours
 
-Each query first visits the shard with its nearest list; what it finds there tells the other shards
-what is worth a look.
+A query of descriptors first visits the shard with its nearest list; what it finds there tells the
+other shards what is worth a look.
 
 A query is answered as if one inverted file held everything: the same vectors are compared, and
 equal scores are ordered by id. So the answer does not depend on shards, parts, tasks or order.
@@ -11,7 +11,7 @@ equal scores are ordered by id. So the answer does not depend on shards, parts, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import faiss
@@ -26,7 +26,6 @@ from copydetect.index.spills import (
     open_spill,
     read_arrays,
     read_destination,
-    read_range,
     read_records,
     write_arrays,
     write_spill,
@@ -34,7 +33,9 @@ from copydetect.index.spills import (
 from copydetect.parts import PART, PartNames
 from copydetect.search.feature_join import FeatureJoin, is_exact
 from copydetect.search.list_join import ListJoin, best_of
-from copydetect.search.queries import SearchOptions, SearchPlan, Task
+from copydetect.search.queries import SearchOptions
+from copydetect.search.search_plans import SearchPlan, Task, result_uri, results_for
+from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
@@ -54,40 +55,22 @@ class Neighbors:
     saturated: int = 0
 
 
-def result_uri(folder: str, task: Task) -> str:
-    """Where the results of a task are."""
-    round_, shard, first, _ = task
-    return f"{folder}/results/round-{round_}-shard-{shard:05d}-{first:05d}.spill"
-
-
-def search_task(
-    storage: Storage,
-    folder: str,
-    reader: ShardReader,
-    plan: SearchPlan,
-    task: Task,
-    options: SearchOptions,
-) -> str:
-    """Search one shard for the queries of some parts; results are sorted by part."""
-    uri = result_uri(folder, task)
+def search_task(job: SearchJob, reader: ShardReader, task: Task) -> str:
+    """Search one shard for the queries of some groups of parts; results are sorted by part."""
+    storage, options = job.storage, job.options
+    uri = result_uri(job.folder, task)
     if storage.is_whole(uri):
         return uri
     faiss.omp_set_num_threads(options.threads)
     threadpool_limits(options.threads)
     round_, shard, first, stop = task
-    pieces, counts = [], []
-    for part in range(first, stop):
-        begin, end = (int(bound) for bound in plan.ranges[round_, shard, part])
-        offset = int(plan.offsets[part])
-        pieces.append(read_range(storage, plan.uris[part], plan.dtype, offset, begin, end))
-        counts.append(end - begin)
-    records = np.concatenate(pieces)
-    parts = np.repeat(np.arange(first, stop), counts)
-    floors = None
-    if round_:
-        floors = _floors_of(storage, folder, range(first, stop), records["query"])
+    to, groups = round_ * len(reader.index.shards) + shard, range(first, stop)
+    records: Records = np.concatenate(
+        [read_destination(storage, job.queries_for(group, to), to) for group in groups]
+    )
+    floors = _floors_of(job, groups, records["query"]) if round_ else None
     rows, results = search_shard(reader, shard, records, options, floors)
-    write_spill(storage, uri, parts[rows], results)
+    write_spill(storage, uri, records["part"][rows].astype(np.int64), results)
     return uri
 
 
@@ -133,26 +116,32 @@ def _probes_inside(
     return kept
 
 
-def write_floors(
-    storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
-) -> int:
-    """Write the least score that still counts for each query of a part in round 1; returns the
-    part. A query that has found k neighbours needs none that is worse than the last of them.
+def write_floors(job: SearchJob, plan: SearchPlan, group: int) -> int:
+    """Write the least score that still counts for each query of a group in round 1; returns the
+    group. A query that has found k neighbours needs none that is worse than the last of them.
     """
-    uri = _floors_uri(folder, part)
-    if not storage.is_whole(uri):
-        results = _results_of(storage, folder, part, [task for task in tasks if task[0] == 0])
-        best = merge_results(results, replace(options, connect_score=np.inf))
-        queries, counts = np.unique(best.queries, return_counts=True)
-        full = counts == options.k
-        last = np.cumsum(counts) - 1
-        write_arrays(storage, uri, part, queries=queries[full], floors=best.scores[last[full]])
-    return part
+    uri = _floors_uri(job.folder, group)
+    if not job.storage.is_whole(uri):
+        found = [_floors_in(job, plan, part) for part in job.parts_of(group)]
+        queries, floors = (np.concatenate(column) for column in zip(*found, strict=True))
+        write_arrays(job.storage, uri, group, queries=queries, floors=floors)
+    return group
 
 
-def _floors_of(storage: Storage, folder: str, parts: Sequence[int], queries: Integers) -> Floats:
-    """(n,) float32 floors of queries of some parts, −inf where there is none."""
-    found = [read_arrays(storage, _floors_uri(folder, part))[1] for part in parts]
+def _floors_in(job: SearchJob, plan: SearchPlan, part: int) -> tuple[Integers, Floats]:
+    """Queries of a part that found k neighbours in round 0, and the score of their last."""
+    results = _results_of(job, plan, part, [0])
+    best = merge_results(results, replace(job.options, connect_score=np.inf))
+    queries, counts = np.unique(best.queries, return_counts=True)
+    full = counts == job.options.k
+    last = np.cumsum(counts) - 1
+    return queries[full], best.scores[last[full]]
+
+
+def _floors_of(job: SearchJob, groups: Sequence[int], queries: Integers) -> Floats:
+    """(n,) float32 floors of queries of some groups, −inf where there is none."""
+    uris = [_floors_uri(job.folder, group) for group in groups]
+    found = [read_arrays(job.storage, uri)[1] for uri in uris]
     known = np.concatenate([one["queries"] for one in found])
     values = np.concatenate([one["floors"] for one in found])
     order = np.argsort(known)
@@ -164,8 +153,8 @@ def _floors_of(storage: Storage, folder: str, parts: Sequence[int], queries: Int
     return floors
 
 
-def _floors_uri(folder: str, part: int) -> str:
-    return f"{folder}/floors/part-{part:05d}.npz"
+def _floors_uri(folder: str, group: int) -> str:
+    return f"{folder}/floors/group-{group:05d}.npz"
 
 
 def merge_results(results: Records, options: SearchOptions) -> Neighbors:
@@ -219,25 +208,19 @@ def neighbors_uris(folder: str, parts: int) -> PartNames:
     return PartNames(f"{folder}/neighbors", PART, parts, "spill")
 
 
-def merge_part(
-    storage: Storage, folder: str, part: int, tasks: Sequence[Task], options: SearchOptions
-) -> str:
+def merge_part(job: SearchJob, plan: SearchPlan, part: int) -> str:
     """Merge the results of one part of queries into its neighbours file; returns the URI."""
-    uri = neighbors_uri(folder, part)
-    if storage.is_whole(uri):
-        return uri
-    merged = merge_results(_results_of(storage, folder, part, tasks), options)
-    write_neighbors(storage, uri, merged)
+    uri = neighbors_uri(job.folder, part)
+    if not job.storage.is_whole(uri):
+        results = _results_of(job, plan, part, range(job.rounds))
+        write_neighbors(job.storage, uri, merge_results(results, job.options))
     return uri
 
 
-def _results_of(storage: Storage, folder: str, part: int, tasks: Sequence[Task]) -> Records:
-    """What some tasks found for the queries of a part."""
-    found = (
-        read_destination(storage, result_uri(folder, task), part)
-        for task in tasks
-        if task[2] <= part < task[3]
-    )
+def _results_of(job: SearchJob, plan: SearchPlan, part: int, rounds: Iterable[int]) -> Records:
+    """What was found for the queries of a part in some rounds."""
+    uris = [uri for one in rounds for uri in results_for(job, plan, part, one)]
+    found = (read_destination(job.storage, uri, part) for uri in uris)
     results: Records = np.concatenate([np.empty(0, RESULT), *found])
     return results
 

@@ -43,13 +43,21 @@ class DescriptorSearch:
         references = self.sides.references
         counted = references.descriptors, references.noted, "descriptors"
         vectors = partial(sum, RowCounts(self.storage, *counted))
-        read = DescriptorReader(self.storage, references)
-        return IndexJob(self.storage, self.index_folder, read, vectors, self.index, self.model)
+        return IndexJob(
+            self.storage,
+            self.index_folder,
+            DescriptorReader(self.storage, references),
+            vectors,
+            self.index,
+            self.model,
+            parts=references.parts,
+        )
 
     def search_job(self) -> SearchJob:
         """How the index is searched."""
-        read = DescriptorReader(self.storage, self.sides.queries)
-        return SearchJob(self.storage, self.folder, read, self.index_folder, self.options)
+        read, parts = DescriptorReader(self.storage, self.sides.queries), self.sides.queries.parts
+        place = self.folder, read, self.index_folder
+        return SearchJob(self.storage, *place, self.options, parts=parts)
 
 
 class DescriptorsToNeighbors(beam.PTransform[Any, Any]):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
-from copydetect.index.building import IndexJob, commit_step, route_step, sample_step, train_step
+from copydetect.index.building import (
+    IndexJob,
+    bundle_vectors,
+    commit_step,
+    route_step,
+    sample_step,
+    train_step,
+    vector_bundles,
+)
 from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
 from copydetect.index.shards import Shard, build_shard
 from copydetect.transforms.run_in_processes import OnWorkers
-from copydetect.transforms.waiting import GatherThen
+from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
@@ -33,11 +42,20 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
         job, processes = self._job, self._processes
-        folder: PCollection[str] = (
+        routed: PCollection[Any] = (
             parts
             | "Sample" >> OnWorkers(_Sampler(job).sample, processes)
             | "Train" >> GatherThen(_train, job)
             | "Route" >> OnWorkers(_Router(job).route, processes)
+        )
+        if job.bundled:
+            routed = (
+                routed
+                | "Routed" >> WaitThen(_bundles, job)
+                | "Bundle" >> OnWorkers(partial(bundle_vectors, job), processes)
+            )
+        folder: PCollection[str] = (
+            routed
             | "Plan" >> GatherThen(_plan, job)
             | "Build" >> OnWorkers(_Builder(job).build, processes)
             | "Commit" >> GatherThen(_commit, job)
@@ -101,6 +119,10 @@ def _train(job: IndexJob, samples: list[tuple[Part, str]]) -> list[Part]:
     """Train the partition on the samples of all parts, which are then routed."""
     train_step(job, [uri for _, uri in samples])
     return [part for part, _ in samples]
+
+
+def _bundles(job: IndexJob) -> list[tuple[int, int]]:
+    return vector_bundles(job, load_partition(job.storage, job.partition_uri))
 
 
 def _plan(job: IndexJob, spills: list[str]) -> list[tuple[str, int]]:

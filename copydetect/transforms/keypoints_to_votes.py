@@ -60,6 +60,7 @@ class KeypointSearch:
             model=quantiser.identity,
             codebook=quantiser.centroids,
             self_probes=self.index.probes if self.symmetric else 0,
+            parts=references.parts,
         )
 
     def vote_job(self) -> VoteJob:
@@ -85,6 +86,8 @@ class KeypointSearch:
             self.index_folder,
             self.options,
             "" if mirrored else routed,
+            parts=self.sides.queries.parts,
+            rounds=1,
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -12,11 +14,16 @@ from apache_beam.utils.shared import Shared
 from copydetect.index.routing import Part
 from copydetect.index.shards import ShardReader, load_index
 from copydetect.search.neighbors import merge_part, read_neighbors, search_task, write_floors
-from copydetect.search.queries import (
+from copydetect.search.search_plans import (
+    Bundle,
     SearchPlan,
     Task,
+    bundle_queries,
+    bundle_results,
     load_search_plan,
     plan_search,
+    query_bundles,
+    result_bundles,
     save_search_plan,
 )
 from copydetect.search.searching import SearchJob, query_step
@@ -39,20 +46,52 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
     def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
         searcher, processes = self._searcher, self._processes
         job = searcher.job
+        routed: PCollection[Any] = parts | "Route" >> OnWorkers(searcher.route, processes)
+        if job.bundled:
+            routed = (
+                routed
+                | "Routed" >> WaitThen(_query_bundles, job)
+                | "BundleQueries" >> OnWorkers(partial(bundle_queries, job), processes)
+            )
+        found = routed | "Plan" >> GatherThen(_plan, job) | self._searched("Search", 0)
+        if job.rounds > 1:
+            found = (
+                found
+                | "Searched" >> WaitThen(_groups_with_floors, job)
+                | "Floors" >> OnWorkers(searcher.floors, processes)
+                | "OtherShards" >> WaitThen(_tasks_of_round, job, 1)
+                | self._searched("SearchOthers", 1)
+            )
         merged: PCollection[Part] = (
-            parts
-            | "Route" >> OnWorkers(searcher.route, processes)
-            | "Plan" >> GatherThen(_plan, job)
-            | "Search" >> OnWorkers(searcher.search, processes)
-            | "Searched" >> WaitThen(_parts_with_floors, job)
-            | "Floors" >> OnWorkers(searcher.floors, processes)
-            | "OtherShards" >> WaitThen(_tasks_of_round, job, 1)
-            | "SearchOthers" >> OnWorkers(searcher.search, processes)
+            found
             | "SearchedAll" >> WaitThen(_parts, job)
             | "Merge" >> OnWorkers(searcher.merge, processes)
             | "Count" >> beam.ParDo(Count("search", "neighbors", "saturated_queries"))
         )
         return merged
+
+    def _searched(self, label: str, round_: int) -> Any:
+        return label >> _Round(self._searcher, round_, self._processes)
+
+
+class _Round(beam.PTransform[Any, Any]):
+    """Tasks of one round → anything, once their results are there, bundled where parts are many."""
+
+    def __init__(self, searcher: _Searcher, round_: int, processes: Processes) -> None:
+        super().__init__()
+        self._searcher, self._round, self._processes = searcher, round_, processes
+
+    def expand(self, tasks: PCollection[Task]) -> PCollection[Any]:
+        searcher, processes = self._searcher, self._processes
+        found: PCollection[Any] = tasks | "Tasks" >> OnWorkers(searcher.search, processes)
+        if not searcher.job.bundled:
+            return found
+        bundled: PCollection[Any] = (
+            found
+            | "Found" >> WaitThen(_result_bundles, searcher.job, self._round)
+            | "BundleResults" >> OnWorkers(searcher.bundle, processes)
+        )
+        return bundled
 
 
 @dataclass(frozen=True)
@@ -79,19 +118,18 @@ class _Searcher:
         return query_step(self.job, reader, part)
 
     def search(self, task: Task) -> Task:
-        job, loaded = self.job, self._loaded()
-        search_task(job.storage, job.folder, loaded.reader, loaded.plan, task, job.options)
+        search_task(self.job, self._loaded().reader, task)
         return task
 
-    def floors(self, part: int) -> int:
-        job, tasks = self.job, self._loaded().plan.tasks(self.job.options)
-        write_floors(job.storage, job.folder, part, tasks, job.options)
-        return part
+    def bundle(self, work: tuple[int, Bundle]) -> None:
+        bundle_results(self.job, self._loaded().plan, work)
+
+    def floors(self, group: int) -> int:
+        return write_floors(self.job, self._loaded().plan, group)
 
     def merge(self, part: int) -> Merged:
-        job, tasks = self.job, self._loaded().plan.tasks(self.job.options)
-        uri = merge_part(job.storage, job.folder, part, tasks, job.options)
-        neighbors = read_neighbors(job.storage, uri)
+        uri = merge_part(self.job, self._loaded().plan, part)
+        neighbors = read_neighbors(self.job.storage, uri)
         return part, uri, len(neighbors.queries), neighbors.saturated
 
     def _loaded(self) -> _LoadedSearch:
@@ -107,22 +145,33 @@ class _Searcher:
         )
 
 
+def _query_bundles(job: SearchJob) -> list[Bundle]:
+    return query_bundles(job, _shards(job))
+
+
 def _plan(job: SearchJob, spills: list[str]) -> list[Task]:
     """Plan the search of routed parts; the tasks of the first round."""
-    index = load_index(job.storage, job.index_folder)
-    save_search_plan(job.storage, job.folder, plan_search(job.storage, spills, index))
+    save_search_plan(job.storage, job.folder, plan_search(job, _shards(job), spills))
     return _tasks_of_round(job, 0)
 
 
+def _result_bundles(job: SearchJob, round_: int) -> list[tuple[int, Bundle]]:
+    return result_bundles(load_search_plan(job.storage, job.folder), round_)
+
+
 def _tasks_of_round(job: SearchJob, wanted: int) -> list[Task]:
-    tasks = load_search_plan(job.storage, job.folder).tasks(job.options)
+    tasks = load_search_plan(job.storage, job.folder).tasks
     return [task for task in tasks if task[0] == wanted]
 
 
-def _parts(job: SearchJob) -> list[int]:
-    return list(range(len(load_search_plan(job.storage, job.folder).uris)))
+def _parts(job: SearchJob) -> range:
+    return range(load_search_plan(job.storage, job.folder).parts)
 
 
-def _parts_with_floors(job: SearchJob) -> list[int]:
-    """The parts of queries, where other shards are to be searched, too."""
-    return _parts(job) if _tasks_of_round(job, 1) else []
+def _groups_with_floors(job: SearchJob) -> Sequence[int]:
+    """The groups of queries, where other shards are to be searched, too."""
+    return load_search_plan(job.storage, job.folder).groups if _shards(job) > 1 else ()
+
+
+def _shards(job: SearchJob) -> int:
+    return len(load_index(job.storage, job.index_folder).shards)

@@ -6,9 +6,12 @@ input. P parts, B blocks of pairs, S shards of an index:
 
 | step | files |
 |---|---|
-| build an index | P · 6 + S · P |
-| search it | P · 6 + S · P · 6: in two rounds each part's queries, floors and results by shard |
-| pairs to blocks, and back | B · P · 6; above 512 parts, by bundles of 256, B · P / 256 · 6 |
+| build an index | P · 7 + S · P |
+| search it | P · 6 + S · P · 3, or · 8 in two rounds: queries, floors and results |
+| pairs to blocks, and back | B · P · 6 |
+
+Above 512 parts what P and S, or P and B, exchange goes through bundles of 256, so that `S · P`
+becomes `(S · P + P · S) / 256`, and `B · P` becomes `B · P / 256`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copydetect.candidates.candidate_job import BUNDLED, blocks_of, is_bundled
+from copydetect.candidates.candidate_job import blocks_of
+from copydetect.index.building import SECTION_LISTS
+from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import part_count
 
 _LISTED_TOGETHER = 4096
@@ -34,21 +39,61 @@ class Exchange:
     files: int
 
 
-def exchanges(images: int, shards: Sequence[tuple[str, int, int]]) -> list[Exchange]:
-    """The steps of a dedup. shards: of each index its name, shards, and how often it is searched.
+@dataclass(frozen=True)
+class SearchedIndex:
+    """An index. lists, shards: how many; searches: how often it is searched; rounds: of each."""
+
+    name: str
+    lists: int
+    shards: int
+    searches: int = 1
+    rounds: int = 2
+
+
+FEATURES = SearchedIndex("keypoints", 0, 0, searches=2, rounds=1)
+
+
+def exchanges(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
+    """The steps of a dedup.
 
     A shard is taken to be visited by queries of every part, as in a large collection.
     """
     parts = part_count(images)
     listed = math.ceil(images / _LISTED_TOGETHER)
     found = [Exchange("list", 3 * listed), Exchange("describe", listed + 5 * parts)]
-    for name, count, searches in shards:
-        found.append(Exchange(f"index {name}", 6 * parts + count * parts + 2 * count))
-        found.append(Exchange(f"search {name}", searches * (6 * parts + 6 * count * parts)))
+    for one in indexes:
+        built = 5 * parts + vector_files(parts, one.lists, one.shards)
+        found.append(Exchange(f"index {one.name}", built))
+        searched = one.searches * (3 * parts + search_files(parts, one.shards, one.rounds))
+        found.append(Exchange(f"search {one.name}", searched))
     found.append(Exchange("candidates", pair_files(images, parts)))
     found.append(Exchange("verify and group", 16 * parts))
     found.append(Exchange("totals and report", 24 * parts))
     return found
+
+
+def vector_files(parts: int, lists: int, shards: int) -> int:
+    """The files through which routed vectors go to shards, and those of the shards."""
+    if not is_bundled(parts):
+        return 2 * parts + shards * parts + 2 * shards
+    groups, sections = math.ceil(parts / BUNDLED), math.ceil(lists / SECTION_LISTS)
+    # A shard is of few sections, mostly of one.
+    read = groups * (shards + sections)
+    return parts + sections * parts + 2 * groups * sections + read + 2 * shards
+
+
+def search_files(parts: int, shards: int, rounds: int) -> int:
+    """The files through which queries go to shards, and results back to parts."""
+    told = rounds - 1
+    if not is_bundled(parts):
+        sent, searched = 2 * parts, (3 * rounds + told) * shards * parts
+        return sent + searched + told * (parts + shards * parts) + parts
+    groups, sections = math.ceil(parts / BUNDLED), math.ceil(shards / BUNDLED)
+    to = math.ceil(rounds * shards / BUNDLED)
+    sent = parts + to * parts + 2 * groups * to
+    searched = groups * shards * (3 * rounds + told)
+    back = groups * sections * rounds + sections * parts * rounds
+    return sent + searched + back + told * (sections * parts + groups) + parts
 
 
 def pair_files(images: int, parts: int) -> int:

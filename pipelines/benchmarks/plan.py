@@ -6,7 +6,7 @@ import json
 import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions, lists_for
 from copydetect.options import EngineOptions
 
-from .exchanges import exchanges
+from .exchanges import FEATURES, SearchedIndex, exchanges
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12
@@ -148,14 +148,14 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     work = work_of(vectors, arguments.dim, probes, copies, options, arguments.k)
     head = f"{vectors:,} descriptors of {arguments.dim} components, codes {arguments.codes}"
     print(head, plan_text(work, rates, probes, arguments.cores), sep="\n")
-    shards = [("descriptors", work.shards, 1)]
+    indexes = [SearchedIndex("descriptors", work.lists, work.shards)]
     for one in measured.get("features", []):
         features = round(images * one["features"] / one["images"])
         work = feature_work(one, features, copies)
         head = f"{features:,} local features of {one['dimension']} components, upright and mirrored"
         print(head, plan_text(work, feature_rates(one), one["probes"], arguments.cores), sep="\n")
-        shards.append(("keypoints", work.shards, 2))
-    print(files_text(images, shards))
+        indexes.append(replace(FEATURES, lists=work.lists, shards=work.shards))
+    print(files_text(images, indexes))
 
 
 def _count(text: str) -> int:
@@ -224,9 +224,9 @@ def plan_text(work: Work, rates: Rates, probes: int, cores: int) -> str:
     return "\n".join(lines)
 
 
-def files_text(images: int, shards: Sequence[tuple[str, int, int]]) -> str:
+def files_text(images: int, indexes: Sequence[SearchedIndex]) -> str:
     """How many files the steps of a run read and write, the most first."""
-    steps = exchanges(images, shards)
+    steps = exchanges(images, indexes)
     total = sum(one.files for one in steps)
     head = f"{total:,} files are read or written, those of the input aside"
     steps = sorted(steps, key=lambda one: -one.files)
