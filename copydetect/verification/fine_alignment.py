@@ -8,6 +8,7 @@ what moved or was drawn over does not count.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,7 @@ def align_finely(
     matrix: query working px → reference working px of these images; frame_px: the longest side at
     which they are compared.
     """
+    before = math.inf
     for _ in range(_STEPS):
         pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
         step = _motion(pair) if pair else None
@@ -64,8 +66,10 @@ def align_finely(
         if not is_plausible(moved, query, reference):
             break
         matrix = moved
-        if _largest_step(step, pair) < _DONE_PX:
-            break
+        length = _largest_step(step, pair)
+        if length < _DONE_PX or length > before:
+            break  # steps that do not get shorter lead nowhere: what moved is no plane
+        before = length
     pair = overlap(matrix, query, reference, frame_px)
     return None if pair is None else (matrix, pair)
 

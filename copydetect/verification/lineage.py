@@ -20,6 +20,7 @@ import numpy.typing as npt
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
 from copydetect.verification.agreement import Overlap, overlap
+from copydetect.verification.clipping import clipped
 from copydetect.verification.compressed_before import compressed_before
 from copydetect.verification.evidence import Evidence, frame
 from copydetect.verification.pair_images import Floats, PairImage
@@ -54,8 +55,8 @@ class Signs:
     in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
     out of it. drawn, softer, greyer, resized: 1 where the query has something drawn over it, is
     blurred, has lost its colour, or has lost px that show something or gained some that show
-    nothing; −1 for the reference. compressed: 1 where the query shows the compression of the
-    reference, −1 the other way round.
+    nothing; −1 for the reference. clipped: as of `clipping`. compressed: 1 where the query shows
+    the compression of the reference, −1 the other way round.
     gain, offset: what brings the query's grey levels to the reference's; saturation: log2 of the
     reference's over the query's; hue: correlation of the colours of both, NaN without colours.
     """
@@ -66,6 +67,7 @@ class Signs:
     softer: float
     greyer: float
     resized: float
+    clipped: float
     compressed: float
     gain: float
     offset: float
@@ -101,6 +103,7 @@ def signs_of(
         softer=_softer(pair, agree, gain, evidence["blur_px"]) if enough else 0.0,
         greyer=greyer,
         resized=_resized(evidence, query, reference),
+        clipped=clipped(pair.query, pair.reference, pair.inside > 0),
         compressed=_compressed(closer, query, reference),
         gain=gain if enough else 1.0,
         offset=offset if enough else 0.0,
@@ -121,6 +124,7 @@ def direction_of(signs: Signs) -> Direction:
         0.6 * signs.softer,
         0.5 * signs.greyer,
         0.5 * signs.resized,
+        0.6 * signs.clipped,
     )
     score = sum(votes)
     against = -min(votes) if score > 0 else max(votes)
