@@ -69,8 +69,8 @@ class Effort:
 
     channels; views: of the images of a pile; query_views: where queries meet references, of these,
     and of queries, which are fewer and more often copies; keypoints: the local features;
-    verify_score: candidates are verified from this score up, in log-odds; match_score: they are
-    matched in full from this score up.
+    verify_score, query_verify_score: candidates are verified from this score up, in log-odds;
+    match_score: they are matched in full from this score up.
     """
 
     channels: tuple[Channel, ...]
@@ -78,6 +78,7 @@ class Effort:
     query_views: str
     keypoints: KeypointOptions
     verify_score: float
+    query_verify_score: float
     match_score: float
 
 
@@ -86,11 +87,12 @@ _ALL_VIEWS = "whole,crops,frames"
 
 # On the benchmarks of `.github/FIGURES.md`, verify_score −6.9 leaves 1,715 of 9,200 candidates of
 # `match`, which hold 541 of 544 copies, and 1,632 of 7,456 of the pile, which hold 1,106 of 1,172.
-# match_score −4 leaves 567 and 1,084, with 527 and 1,016 of the copies.
+# match_score −4 leaves 567 and 1,084, with 527 and 1,016 of the copies. With fast, −6.2 instead of
+# −6.5 loses 5 of 518 copies of `match`, and of a third of the pile 2 of 267.
 EFFORTS: dict[EffortName, Effort] = {
-    "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.5, -4.0),
-    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -6.9, -4.0),
-    "thorough": Effort(_BOTH, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH, -9.0, -math.inf),
+    "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.2, -6.5, -4.0),
+    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -6.9, -6.9, -4.0),
+    "thorough": Effort(_BOTH, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH, -9.0, -9.0, -math.inf),
 }
 
 
@@ -135,13 +137,14 @@ class Settings:
         channels = options.channels or effort.channels
         calibration = _calibration(storage, options, channels, task)
         precision, min_confidence = _threshold(options, calibration)
-        score = options.verify_score
+        asked = task == "match"
+        score = effort.query_verify_score if asked else effort.verify_score
         given = {field.name for field in dataclasses.fields(cls)}
         kept = {name: value for name, value in vars(options).items() if name in given}
         resolved = {
             "channels": channels,
-            "views": options.views or (effort.query_views if task == "match" else effort.views),
-            "verify_score": effort.verify_score if score is None else score,
+            "views": options.views or (effort.query_views if asked else effort.views),
+            "verify_score": score if options.verify_score is None else options.verify_score,
             "calibration": calibration,
             "precision": precision,
             "min_confidence": min_confidence,
