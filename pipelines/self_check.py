@@ -50,7 +50,6 @@ from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDes
 from copydetect.transforms.waiting import Then, WaitThen
 from copydetect.verification.calibration import (
     IDENTITY,
-    Calibration,
     bundled_calibration,
     decision_digest,
 )
@@ -66,7 +65,6 @@ _MIXES = ("mild", "default", "severe")
 _EDITED = "edited"
 _PARTS_HELD = 8
 _SAMPLED = ["image_id", "role", "uri", "member", "sha256"]
-_EARLIER = ", which for this effort was made with an earlier version of the verification"
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -139,15 +137,10 @@ def _too_few(run: CheckedRun) -> str:
             return ""
     if not readable:
         return "no image could be read"
-    return too_few(readable, run.settings.calibration)
-
-
-def too_few(readable: int, calibration: Calibration) -> str:
-    """Why so few images are not checked with, and where the threshold is from."""
     counted = "there is 1 image" if readable == 1 else f"there are {readable:,} different images"
     return (
         f"{counted}, and it takes {LEAST_IMAGES} to check with; the threshold is that of the "
-        f"bundled calibration{'' if calibration.is_current else _EARLIER}"
+        "bundled calibration"
     )
 
 

@@ -207,11 +207,12 @@ def test_a_calibration_is_saved_as_plain_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["dedup", "match"])
+@pytest.mark.parametrize("effort", ["standard", "thorough"])
 @pytest.mark.parametrize("channels", [("descriptor", "local"), ("local",), ("descriptor",)])
 def test_the_bundled_calibration_fits_the_bundled_decision(
-    channels: tuple[str, ...], task: Task
+    channels: tuple[str, ...], effort: str, task: Task
 ) -> None:
-    bundled = bundled_calibration(channels, task)
+    bundled = bundled_calibration(channels, task, effort)
     assert bundled.decision == decision_digest()
     assert bundled.channels in ((), channels)
     assert 0 < bundled.threshold_for(0.9) <= bundled.threshold_for(0.95) < 1

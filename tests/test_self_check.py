@@ -15,7 +15,6 @@ from copydetect.pipelines import self_check
 from copydetect.pipelines.commands import match
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
-from copydetect.verification.calibration import bundled_calibration
 from tests.conftest import ONE_WORKER, STORAGE, Run, dedup_run, encoded
 from tests.scenes import scene
 
@@ -131,15 +130,6 @@ def test_few_images_are_not_checked_and_the_run_says_so(
         "precision not checked: there are 6 different images, and it takes 300 to check with; "
         "the threshold is that of the bundled calibration" in said
     )
-
-
-@pytest.mark.parametrize("effort", ["standard", "thorough"])
-def test_an_older_bundled_calibration_is_called_so(effort: str) -> None:
-    found = bundled_calibration(("descriptor", "local"), "dedup", effort)
-    said = self_check.too_few(6, found)
-    assert "there are 6 different images" in said
-    assert ("made with an earlier version" in said) == (not found.is_current)
-    assert found.is_current or effort == "thorough"
 
 
 def self_check_of(arguments: list[str]) -> int:

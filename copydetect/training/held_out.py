@@ -29,6 +29,8 @@ from copydetect.types import Pixels, Relation
 _FEWEST = 12
 _WIDTH, _HEIGHT = 640, 480
 _INK, _PAPER = (40.0, 40.0, 48.0), (250.0, 250.0, 246.0)
+_NOISE_LEVELS = 3.0
+"""Standard deviation of a camera's noise in a room, in grey levels."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 Rng = np.random.Generator
@@ -138,7 +140,11 @@ def rooms(rng: Rng, pictures: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
 
 
 def passers(rng: Rng, pictures: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
-    """A picture before which something has moved on, and something else has come."""
+    """A picture before which something has moved on, and something else has come, at two moments.
+
+    Each moment is an exposure of its own, with its own noise: two pictures that are equal but for
+    what is pasted over them would be edits of one picture.
+    """
     ground, *passing = (pictures[int(i)] for i in rng.choice(len(pictures), 4, replace=False))
     ground = resized(ground, _WIDTH, _HEIGHT)
 
@@ -154,7 +160,7 @@ def passers(rng: Rng, pictures: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
                         (1.0,), -1)  # fmt: skip
             there = view[top : top + tall, left : left + tall // 2]
             there[:] = np.where(mask > 0, cut, there)
-        return view
+        return np.clip(view + rng.normal(0, _NOISE_LEVELS, view.shape), 0, 255).astype(np.uint8)
 
     return moment(passing[:2]), [("later", "same_scene", moment(passing[1:]))]
 

@@ -17,6 +17,7 @@ from copydetect.images.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels, Relation
 from copydetect.verification.calibration import log_odds
 from copydetect.verification.decisions import Decision, explain, load_decision
+from copydetect.verification.designs import as_one_design
 from copydetect.verification.evidence import Evidence, measure
 from copydetect.verification.geometry import some_agree
 from copydetect.verification.lineage import direction_of, signs_of
@@ -160,7 +161,8 @@ def verify_pair(
     )
     best = max(evidence, key=lambda found: found.confidence, default=None)
     if best is None:
-        return replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+        strangers = replace(_strangers(candidate), confidence=believe(0.0, 0.0))
+        return as_one_design(strangers, query, reference)
     return _judged(candidate, best, evidence, query, reference, options, believe)
 
 
@@ -198,7 +200,7 @@ def _judged(
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
-    match = _related(match, verdict, query, reference)
+    match = as_one_design(_related(match, verdict, query, reference), query, reference)
     if match.relation in options.counted and not match.is_copy:
         counted = replace(match, is_copy=True)
         match = _described(counted, best, evidence, verdict, query, reference, options, believe)

@@ -42,6 +42,7 @@ _SMALLEST_LEVEL_PX = 24
 _RENDERINGS = 3
 """Of an image, kept at once: each takes as much memory as the image."""
 _CHROMA_PX = 64
+_SKETCH_PX = 24
 _GROUND_SHARE = 0.85
 _GROUND_TOLERANCE = 24
 
@@ -146,7 +147,7 @@ class PairImage:
     @lazy
     def to_full(self) -> npt.NDArray[np.float64]:
         """(3, 3): working px → full-size px, a pixel's centre at whole numbers in both."""
-        return _resizing(
+        return resizing(
             self.full_width_px / self.width_px,
             self.full_height_px / self.height_px,
         )
@@ -165,7 +166,7 @@ class PairImage:
     def from_level(self, level: int) -> npt.NDArray[np.float64]:
         """(3, 3): px of `levels[level]` → working px."""
         height, width = self.levels[level].shape
-        return _resizing(self.width_px / width, self.height_px / height)
+        return resizing(self.width_px / width, self.height_px / height)
 
     @lazy
     def chroma(self) -> Floats:
@@ -176,11 +177,18 @@ class PairImage:
         red, green, blue = small[..., 0], small[..., 1], small[..., 2]
         return np.stack([red - green, (red + green) / 2 - blue], axis=-1)
 
+    @lazy
+    def sketch(self) -> Floats:
+        """(24, 24, 3) RGB: the whole image, whatever its shape."""
+        size = (_SKETCH_PX, _SKETCH_PX)
+        small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32)
+
     @property
     def from_chroma(self) -> npt.NDArray[np.float64]:
         """(3, 3): px of `chroma` → working px."""
         height, width = self.chroma.shape[:2]
-        return _resizing(self.width_px / width, self.height_px / height)
+        return resizing(self.width_px / width, self.height_px / height)
 
     @lazy
     def ground(self) -> Colour | None:
@@ -300,6 +308,6 @@ def _no_features() -> LocalFeatures:
     return LocalFeatures(np.zeros((0, 2), np.float32), none, none, none[:, None], none[:, None])
 
 
-def _resizing(across: float, down: float) -> npt.NDArray[np.float64]:
+def resizing(across: float, down: float) -> npt.NDArray[np.float64]:
     """The matrix of a resize by these factors; pixel centres are at whole numbers."""
     return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])

@@ -68,8 +68,19 @@ _BORDERED, _PLAIN = 0.6, 0.45
 """How much of the sides of what differs must be borders that both pictures have, and which share of
 each must be plain ground, for it to be the slot of a window or page. Of the pairs of a pile that
 the trees take for copies 26 of 36 strangers have both, and 2 of 130 copies."""
-_OF_FILLED_SLOT = -2.0
+_MANY_PLACES, _OF_EACH = 15, 0.01
+"""How many places of two plain pages must differ, and what share of them must be content of each
+alone, for one form that is filled twice: none of 630 copies on a plain ground."""
+_MARKED, _MARKED_OF_ALL, _BLANK = 0.01, 0.05, 0.65
+"""Which share of two pages, and of their marks, each must have for itself where the other shows the
+ground, and how much must be ground: none of 670 copies on a plain ground."""
+_APART_LEVELS = 40.0
+"""By how much, in grey levels, half of the texture of two plain pictures must be apart even where
+each may move by a px: none of 500 copies on a plain ground, some icons of one set."""
+_OF_ANOTHER_FILLING = -2.0
 """Log-odds, at most, that two such are copies."""
+_PLAIN_OF_PHOTO, _TEXTURED = 0.3, 0.35
+"""Less plain ground and more texture than this have photos, not what is drawn."""
 _UNIT_FRAME = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
 _UNMOVED, _UNMOVED_PX = 0.03, 1.5
 """Share of a side, or pixels of the smaller picture, by which a corner may miss: scanners turn."""
@@ -110,7 +121,15 @@ class RelationVerdict:
         likeliest = max(among, key=lambda one: float(self.shares[TOLD.index(one)]))
         if likeliest == "changed_content" and self._is_filled_anew():
             return "same_layout"
+        if likeliest == "same_layout" and self._are_photos():
+            scene, none = (float(self.shares[TOLD.index(one)]) for one in ("same_scene", "none"))
+            return "same_scene" if scene > none else "none"
         return likeliest
+
+    def _are_photos(self) -> bool:
+        """Whether texture is nearly everywhere: pages and designs have a ground of their own."""
+        plain = min(self.residual["plain"], self.residual["plain_reference"])
+        return plain < _PLAIN_OF_PHOTO and self.residual["textured"] > _TEXTURED
 
     def _is_filled_anew(self) -> bool:
         """Whether so many places of a page differ that only the form agrees."""
@@ -193,17 +212,30 @@ def look_closely(
     values, residual = closer
     (found,), (shares,) = load_relations().judge(values[None])
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
-    if _shows_a_filled_slot(residual):
-        odds = min(odds, _OF_FILLED_SLOT)
+    if _only_frame_is_shared(residual):
+        odds = min(odds, _OF_ANOTHER_FILLING)
         shares = np.eye(len(TOLD))[TOLD.index("same_layout")]
+    elif _hardly_agrees(residual):
+        odds = min(odds, _OF_ANOTHER_FILLING)
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
 
 
-def _shows_a_filled_slot(residual: Residual) -> bool:
-    """Whether a window or page that both pictures show has another picture in its slot."""
+def _only_frame_is_shared(residual: Residual) -> bool:
+    """Whether both pictures show one window, page or form, each with content of its own."""
     plain = min(residual["plain"], residual["plain_reference"])
-    return residual["slot"] >= _BORDERED and plain >= _PLAIN
+    in_slot = residual["slot"] >= _BORDERED
+    of_each = min(residual["middle_query"], residual["middle_reference"])
+    in_places = residual["patches"] >= _MANY_PLACES and of_each >= _OF_EACH
+    own, shared = residual["own_marks"], residual["shared_marks"]
+    marked = own > _MARKED and own > _MARKED_OF_ALL * (own + shared) and plain >= _BLANK
+    return marked or (plain >= _PLAIN and (in_slot or in_places))
+
+
+def _hardly_agrees(residual: Residual) -> bool:
+    """Whether two drawings agree in their grounds alone."""
+    plain = min(residual["plain"], residual["plain_reference"])
+    return plain >= _PLAIN and residual["rest_p50"] > _APART_LEVELS
 
 
 def closer_values(
@@ -241,9 +273,16 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
     """
     near = np.ones((_JOINED_PX, _JOINED_PX), np.uint8)
     joined = cv2.morphologyEx(residual.differs.astype(np.uint8), cv2.MORPH_CLOSE, near)
-    outlines, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return outlined(np.asarray(joined, np.uint8), query.to_full @ inverse(residual.pair.to_frame))
+
+
+def outlined(marked: npt.NDArray[np.uint8], to_full: Matrix) -> list[list[float]]:
+    """Polygons around the largest places of a mask, the largest first.
+
+    to_full: px of the mask → full-size px of an image, in which the polygons are.
+    """
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(outlines, key=cv2.contourArea, reverse=True)[:_MOST_REGIONS]
-    back = query.to_full @ inverse(residual.pair.to_frame)
     polygons = []
     for outline in largest:
         x, y, width, height = cv2.boundingRect(outline)
@@ -251,7 +290,7 @@ def differing_regions(residual: Residual, query: PairImage) -> list[list[float]]
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
         else:
             corners = cv2.convexHull(outline).reshape(-1, 2)
-        flat: list[float] = project(back, corners.astype(np.float64)).ravel().tolist()
+        flat: list[float] = project(to_full, corners.astype(np.float64)).ravel().tolist()
         polygons.append(flat)
     return polygons
 

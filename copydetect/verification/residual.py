@@ -18,13 +18,14 @@ from copydetect.homographies import Matrix
 from copydetect.verification import bands
 from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
 from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
-from copydetect.verification.counting import number_of, percentiles_of, share_of
+from copydetect.verification.counting import mode_of, number_of, percentiles_of, share_of
 from copydetect.verification.fine_alignment import (
     align_finely,
     flow_between,
     steepness,
     with_one_tone,
 )
+from copydetect.verification.marks import own_marks
 from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
 from copydetect.verification.slots import slot_borders
 
@@ -49,7 +50,7 @@ _OF_FLOW = ("flow_1", "flow_2", "flow_p50", "flow_p75", "flow_p90", "flow_p97", 
             "block_p75", "block_p90", "block_p97", "moved")  # fmt: skip
 _OF_ALL = ("explained", "blur", "frame", "plain", "plain_reference", "textured", "grain",
            "grain_query", "grain_reference", "colour_mean", "colour_p98", "colour_correlation",
-           "steep", "slot")  # fmt: skip
+           "steep", "slot", "own_marks", "shared_marks")  # fmt: skip
 
 NAMES = (
     *bands.NAMES,
@@ -101,11 +102,14 @@ def measure_residual(
     middle = correlated["middle"]
     steep = steepness(pair.query), steepness(pair.reference)
     patched, patches = _patches(pair, middle, valid)
-    blobbed, blobs = _blobs(pair, np.maximum(*steep), valid)
+    rest = _rest(pair.query, pair.reference) * valid
+    smooth = np.asarray(cv2.blur(rest, (3, 3)), np.float32)
+    blobbed, blobs = _blobs(pair, (rest, smooth), np.maximum(*steep), valid)
     values |= patches | blobs | _of_flow(pair, np.minimum(*steep), valid)
     values |= {"explained": explained, "blur": blur, **_of_all(sharp, steep, middle, valid)}
     values |= _of_colour(matrix, query, reference)
     values["slot"] = slot_borders(pair, middle, valid)
+    values |= dict(zip(_OF_ALL[-2:], own_marks(pair, smooth, valid), strict=True))
     vector = np.array([values[name] for name in NAMES], np.float32)
     return Residual(vector, matrix, pair, patched | blobbed)
 
@@ -154,10 +158,13 @@ def _patches(
 
 
 def _blobs(
-    pair: Overlap, steep: Floats, valid: npt.NDArray[np.bool_]
+    pair: Overlap, left: tuple[Floats, Floats], steep: Floats, valid: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
-    """What is left where each picture may move by a px: strokes that the other one has not."""
-    rest = _rest(pair.query, pair.reference) * valid
+    """What is left where each picture may move by a px: strokes that the other one has not.
+
+    left: that, and the same smoothed.
+    """
+    rest, smooth = left
     telling = valid & (cv2.dilate(steep, np.ones((5, 5), np.uint8)) > 8)
     found = dict.fromkeys(_OF_REST, 0.0)
     seen = rest[telling]
@@ -167,7 +174,6 @@ def _blobs(
         return np.zeros(valid.shape, bool), found | dict.fromkeys(_OF_REST[:10], np.nan)
     percentiles = percentiles_of(seen, 50, 90, 99, 99.9)
     found |= dict(zip(_OF_REST[5:9], percentiles, strict=True))
-    smooth = cv2.blur(rest, (3, 3))
     found["rest_peak"] = float(smooth.max())
     found["rest_ratio"] = found["rest_peak"] / (found["rest_p99"] + 4)
     raw = cv2.blur(cv2.absdiff(pair.query, pair.reference) * valid, (5, 5))
@@ -272,17 +278,11 @@ def _of_all(
     return {
         **found,
         "frame": float(np.log2(max(valid.shape))),
-        "plain": _share_of_mode(sharp.query[::2, ::2][valid[::2, ::2]]),
-        "plain_reference": _share_of_mode(sharp.reference[::2, ::2][valid[::2, ::2]]),
+        "plain": mode_of(sharp.query[::2, ::2][valid[::2, ::2]])[1],
+        "plain_reference": mode_of(sharp.reference[::2, ::2][valid[::2, ::2]])[1],
         "textured": share_of(local.both | local.one_query | local.one_reference),
         "steep": share_of(np.minimum(*steep) > 20),
     }
-
-
-def _share_of_mode(levels: Floats) -> float:
-    """The part of the pixels that have the commonest level, or one beside it."""
-    counts = np.bincount(np.clip(levels, 0, 255).astype(np.int64) // 6, minlength=43)
-    return float(np.convolve(counts, [1, 1, 1], "same").max() / max(len(levels), 1))
 
 
 def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[str, float]:
