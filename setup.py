@@ -61,6 +61,7 @@ setup(
             "mypy>=1.13",
             "pandas>=2",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.8",
             "setuptools>=68",
         ],

@@ -26,7 +26,7 @@ def test_the_pipeline_equals_the_direct_composition(tmp_path: Path) -> None:
     vectors = Collection(unit_vectors(600), np.arange(600), 5)
     job = replace(index_job(tmp_path / "beam", vectors, lists=12, shards=3), self_probes=3)
     work = f"{tmp_path}/beam/search"
-    search = SearchJob(job.storage, work, job.read, job.folder, SEARCH, same_parts=True)
+    search = SearchJob(job.storage, work, job.read, job.folder, SEARCH, routed=job.folder)
     expected = [
         (number, f"{work}/neighbors/part-{number:05d}.spill") for number, _ in vectors.numbered()
     ]

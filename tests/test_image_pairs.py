@@ -11,6 +11,8 @@ from PIL import Image
 from copydetect.images.decoding import decode
 from copydetect.types import Candidate, Match
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
+from copydetect.verification.pair_images import PairImage
+from copydetect.verification.transparent_pairs import verify_relaid
 from tests.media import animated, drawing, encode, flattened, pan, symbol, title_card
 from tests.scenes import scene
 
@@ -56,6 +58,32 @@ def test_a_picture_flattened_twice_is_found_on_its_other_ground() -> None:
     match = verdict(one, other)
     assert match.is_copy
     assert match.direction == "unknown"
+
+
+def test_a_picture_on_another_ground_is_found_with_other_margins() -> None:
+    picture = drawing(12)
+    wide = Image.new("RGB", (picture.width + 60, picture.height + 60), BLACK)
+    wide.paste(flattened(picture, BLACK), (30, 25))
+    one = encode(flattened(picture, WHITE), "JPEG", quality=90)
+    assert verdict(one, encode(wide, "JPEG", quality=90)).is_copy
+
+
+def test_drawings_of_other_outlines_are_not_compared_on_each_others_grounds() -> None:
+    one, other = (
+        prepare_decoded(name, decode(encode(picture, "PNG"), 896))
+        for name, picture in (
+            ("q", flattened(drawing(13), WHITE)),
+            ("r", flattened(symbol(WHITE), BLACK)),
+        )
+    )
+    refused = verify_images(one, other, CANDIDATE)
+
+    def compared(query: PairImage, reference: PairImage) -> Match:
+        raise AssertionError("compared again")
+
+    assert verify_relaid(one, other, [], refused, compared) is refused
+    with pytest.raises(AssertionError, match="compared again"):
+        verify_relaid(one, one, [], refused, compared)
 
 
 def test_another_drawing_is_no_copy_on_any_ground() -> None:

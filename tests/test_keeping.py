@@ -148,7 +148,10 @@ class TestOnlyWhatWasComparedMayGo:
         assert self.to_compare([*compared, ("a", "d", 0.9)]) == []
 
     def test_what_was_compared_does_not_change_which_image_is_kept(self):
-        """Whatever these pairs say of directions: nothing was compared with another one."""
+        """Whatever these pairs say of directions: nothing was compared with another one.
+
+        The most like all others is b, so that it may be the original as well.
+        """
 
         def told(pairs, direction):
             rows = [row | {"direction": direction} for row in same_picture(pairs).to_pylist()]
@@ -160,7 +163,7 @@ class TestOnlyWhatWasComparedMayGo:
         compared = told([("a", "c", 0.99), ("a", "d", 0.99)], "query_is_copy")
         members = group_copies(images_table(self.IDS), matches, compared=compared)
         assert [member.image_id for member in members if member.keep] == ["a"]
-        assert {member.image_id for member in members if member.suggested} == {"b", "c", "d"}
+        assert {member.image_id for member in members if member.suggested} == {"c", "d"}
 
     def test_what_is_no_copy_of_the_kept_image_after_all_stays(self):
         assert self.suggested([*self.STAR, ("a", "d", 0.1)]) == {"b"}
@@ -187,3 +190,24 @@ def test_what_the_kept_image_was_enlarged_from_stays(direction, going):
     assert [member.image_id for member in members if member.keep] == ["a"]
     assert {member.image_id for member in members if member.suggested} == going
     assert ("enlarged copy of it" in members[1].reason) is not bool(going)
+
+
+@pytest.mark.parametrize(
+    ("relation", "direction", "rule", "goes"),
+    [
+        ("same_picture", "unknown", "original", False),
+        ("same_picture", "reference_is_copy", "original", True),
+        ("identical", "unknown", "original", True),
+        ("same_picture", "unknown", "largest", True),
+    ],
+)
+def test_what_may_be_the_original_as_well_stays(relation, direction, rule, goes):
+    """Unless another rule is asked for than to keep originals."""
+    told = {"relation": relation, "direction": direction}
+    rows = [row | told for row in same_picture([("a", "b", 0.99)]).to_pylist()]
+    matches = pa.Table.from_pylist(rows, schema=tables.MATCHES)
+    kept, other = group_copies(images_table("ab"), matches, kept_by(rule))
+    assert (kept.image_id, other.suggested) == ("a", goes)
+    assert other.reason.endswith("stays: may be the original as well") is not goes
+    preferred = group_copies(images_table("ab"), matches, kept_by(rule, prefer=["a"]))
+    assert preferred[1].suggested

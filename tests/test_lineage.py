@@ -63,6 +63,21 @@ def test_a_tone_curve_tells_no_direction() -> None:
     assert match.edits == ["brightness or contrast changed"]
 
 
+@pytest.mark.parametrize(("gain", "offset"), [(1.8, 0), (1.2, -110)])
+def test_what_has_lost_its_lights_or_shadows_is_the_copy(gain: float, offset: float) -> None:
+    copy = np.clip(PICTURE * gain + offset, 0, 255).astype(np.uint8)
+    assert verify(copy, PICTURE).direction == "query_is_copy"
+    assert verify(PICTURE, copy).direction == "reference_is_copy"
+
+
+def test_what_has_a_see_through_stripe_is_the_copy() -> None:
+    copy = PICTURE.astype(np.float32)
+    copy[:, 120:180] = 0.5 * copy[:, 120:180] + 0.5 * np.array([40, 220, 60])
+    copy = copy.astype(np.uint8)
+    assert verify(copy, PICTURE).direction == "query_is_copy"
+    assert verify(PICTURE, copy).direction == "reference_is_copy"
+
+
 @pytest.mark.parametrize(
     ("name", "edit"),
     [

@@ -35,7 +35,7 @@ def history(image: Image.Image):
 def octaves(image: Image.Image) -> float:
     """By how much an earlier JPEG was coarser than the file itself."""
     table = getattr(image, "quantization", {}).get(0)
-    return earlier_steps(history(image).steps, own_steps(table or ()))
+    return earlier_steps(history(image), own_steps(table or ()))
 
 
 def test_a_photo_has_no_history(photo: Image.Image) -> None:
@@ -64,6 +64,17 @@ def test_an_earlier_compression_shows_in_a_finer_one(photo: Image.Image, quality
     stream = io.BytesIO()
     once.save(stream, "PNG")
     assert octaves(Image.open(stream)) > 1
+
+
+def test_blocks_show_below_noise_that_hides_the_comb(photo: Image.Image) -> None:
+    def noisy(image: Image.Image) -> Image.Image:
+        noise = np.random.default_rng(1).normal(0, 4, (image.height, image.width, 3))
+        return Image.fromarray(np.clip(np.array(image) + noise, 0, 255).astype(np.uint8))
+
+    copy = saved(noisy(saved(photo, 50)), 96)
+    assert np.median(history(copy).steps) == 1
+    assert octaves(copy) > 1
+    assert octaves(saved(noisy(photo), 96)) == 0
 
 
 def test_what_was_cut_out_or_mirrored_has_its_blocks_elsewhere(photo: Image.Image) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -164,15 +164,18 @@ class Catalog:
     @cached_property
     def standing_files(self) -> StandingFiles:
         """The same as `standing`, for who asks for a few of them."""
-        return StandingFiles(self._part_table("files", FILES))
+        return StandingFiles(partial(self._part_table, "files", FILES))
 
     @cached_property
     def standing(self) -> dict[int, CatalogFile]:
         """The file that stands for each content."""
         return self.ledger.names()
 
-    def _part_table(self, name: str, schema: pa.Schema) -> pa.Table:
-        return read_part_table(self.storage, self.folder, self.generation.parts, name, schema)
+    def _part_table(
+        self, name: str, schema: pa.Schema, columns: list[str] | None = None
+    ) -> pa.Table:
+        parts = self.generation.parts
+        return read_part_table(self.storage, self.folder, parts, name, schema, columns)
 
     def _table(self, name: str) -> pa.Table:
         (entry,) = self.generation.tables[name]

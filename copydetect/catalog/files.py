@@ -12,8 +12,9 @@ import hashlib
 import os
 import posixpath
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, count
 from typing import Literal
 
@@ -169,14 +170,16 @@ class Ledger:
 
 
 class StandingFiles:
-    """The same as `Ledger.names`, from rows of `FILES` that are made objects only where wanted."""
+    """The same as `Ledger.names`; names are read, and files made, only where one is wanted."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, read: Callable[[list[str] | None], pa.Table]) -> None:
+        """read: reads some columns of the rows of `FILES`, or all."""
+        table = read(["status", "content", "number"])
         rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
         contents, numbers = (table[name].to_numpy()[rows] for name in ("content", "number"))
         order = np.lexsort((numbers, contents))
         self.contents, first = np.unique(contents[order], return_index=True)
-        self._rows, self._table = rows[order[first]], table
+        self._rows, self._read = rows[order[first]], read
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -184,8 +187,12 @@ class StandingFiles:
     def of(self, content: int) -> CatalogFile:
         """The file that stands for a content that is there."""
         row = int(self._rows[np.searchsorted(self.contents, content)])
-        (values,) = self._table.slice(row, 1).to_pylist()
+        (values,) = self._all.slice(row, 1).to_pylist()
         return CatalogFile(**values)
+
+    @cached_property
+    def _all(self) -> pa.Table:
+        return self._read(None)
 
 
 @dataclass(frozen=True)

@@ -207,15 +207,25 @@ def with_files(part: CatalogPart, files: Mapping[str, FileEntry]) -> CatalogPart
 
 
 def read_part_table(
-    storage: Storage, folder: str, parts: Sequence[CatalogPart], table: str, schema: pa.Schema
+    storage: Storage,
+    folder: str,
+    parts: Sequence[CatalogPart],
+    table: str,
+    schema: pa.Schema,
+    columns: list[str] | None = None,
 ) -> pa.Table:
-    """The rows of a table of all parts, by number; RunError where one is damaged."""
-    read = [read_entry(storage, folder, entry) for entry in part_entries(parts, table)]
-    return pa.concat_tables(read) if read else schema.empty_table()
+    """The rows of a table of all parts, by number, or some of its columns; RunError where one is
+    damaged."""
+    read = [read_entry(storage, folder, entry, columns) for entry in part_entries(parts, table)]
+    empty = schema.empty_table()
+    return pa.concat_tables(read) if read else empty.select(columns) if columns else empty
 
 
-def read_entry(storage: Storage, folder: str, entry: FileEntry) -> pa.Table:
-    """A table of a catalogue; RunError where its file is missing or not what was written."""
+def read_entry(
+    storage: Storage, folder: str, entry: FileEntry, columns: list[str] | None = None
+) -> pa.Table:
+    """A table of a catalogue, or some of its columns; RunError where its file is missing or not
+    what was written."""
     try:
         data = storage.read(runs.join(folder, entry.path))
     except InputError:
@@ -223,4 +233,4 @@ def read_entry(storage: Storage, folder: str, entry: FileEntry) -> pa.Table:
     damage = _difference(entry, None if data is None else _record(data))
     if data is None or damage:
         raise RunError(f"the catalogue {folder} is damaged: {damage}")
-    return tables.parsed(data)
+    return tables.parsed(data, columns)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -190,10 +190,8 @@ class PictureSearch:
         vectors = mirror_vectors(reconstruct(stored.codes, quantiser), quantiser)
         options = self.settings.feature_search(symmetric=False)
         asked = [feature_ids(0, stored, mirrored) for mirrored in (False, True)]
-        found = [
-            self._features.nearest(stored.codes, asked[0], options),
-            self._features.nearest(vectors, asked[1], options),
-        ]
+        nearest = partial(self._features.nearest, options=options)
+        found = list(self._pool.map(nearest, (stored.codes, vectors), asked))
         width = max(1, *map(most_neighbors, found))
         rows = [hit_rows(one, ids, width) for one, ids in zip(found, asked, strict=True)]
         ids, distances = (np.concatenate(column) for column in zip(*rows, strict=True))

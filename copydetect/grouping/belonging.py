@@ -55,7 +55,8 @@ def _needed(members: Sequence[GroupMember], images: pa.Table) -> dict[str, str]:
     none: by image_id, what is said of it."""
     uris = set(images["uri"].to_pylist())
     alone: dict[str, dict[str, str]] = {}
-    for row in images.filter(pc.is_valid(images["companions"])).to_pylist():
+    beside = pc.greater(pc.list_value_length(images["companions"]), 0)
+    for row in images.filter(beside).to_pylist():
         others = companions([row["uri"], *row["companions"]]).get(row["uri"], ())
         alone[row["image_id"]] = {
             one.kind: one.name for one in others if one.kind != "sidecar" and one.name not in uris

@@ -87,7 +87,7 @@ def read_history(image_id: str, data: bytes, options: DecodeOptions | None = Non
         megapixels=stored.width * stored.height / 1e6,
         detail_factor=pixels.detail_factor,
         coarseness=pixels.coarseness,
-        earlier=earlier_steps(pixels.steps, own),
+        earlier=earlier_steps(pixels, own),
         shifted=pixels.shifted,
         padding_bytes=len(data) - len(data.rstrip(b"\0")),
     )

@@ -37,7 +37,7 @@ from copydetect.grouping.places import groups_table
 from copydetect.images.decoding import DecodeOptions
 from copydetect.parts import RowCounts, unfinished
 from copydetect.storage.files import Storage
-from copydetect.types import ImageRef
+from copydetect.types import Candidate, ImageRef
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.whole_families import (
     PartFiles,
@@ -181,21 +181,34 @@ def _write_involved(job: GroupJob) -> None:
 
 
 def pairs_of_round(job: GroupJob, name: str) -> list[_Work]:
-    """Write the pairs of a round; those parts of them that have no verdicts yet."""
-    known = _Known.before(job, name)
-    if name == CONNECTED:
-        arguments = known.images, known.matches, known.spare, job.options, known.unreadable
-        pairs = pairs_to_connect(*arguments) if len(known.spare) else []
-    else:
-        pairs = pairs_to_compare(*known.of_kept(job.options))
+    """Write the pairs of a round; those parts of them that have no verdicts yet.
+
+    Once a round of comparisons has nothing to ask, neither have those after it.
+    """
     folder = job.asked_folder(name)
     batches = _Batches(job.storage, folder)
-    work = write_comparisons(job.storage, folder, pairs, known.images)
+    pairs: list[Candidate] = []
+    work: list[_Work] = []
+    if name not in ROUNDS[2:] or _Batches(job.storage, job.asked_folder(_before(name))).count:
+        known = _Known.before(job, name)
+        pairs = _pairs_of(known, job.options, name)
+        work = write_comparisons(job.storage, folder, pairs, known.images)
     batches.note(len(work), comparisons_name(pairs), job.round_folder(name))
     names = "matches", "verify-failures"
     matches, failures = (job.compared(name, table) for table in names)
     wanted = unfinished(job.storage, list(zip(matches, failures, strict=True)), failures)
     return [one for one in work if one[0] in wanted]
+
+
+def _before(name: str) -> str:
+    return ROUNDS[ROUNDS.index(name) - 1]
+
+
+def _pairs_of(known: _Known, options: GroupOptions, name: str) -> list[Candidate]:
+    if name != CONNECTED:
+        return pairs_to_compare(*known.of_kept(options))
+    arguments = known.images, known.matches, known.spare, options, known.unreadable
+    return pairs_to_connect(*arguments) if len(known.spare) else []
 
 
 def copies_to_look_at(job: GroupJob) -> list[tuple[int, list[ImageRef]]]:

@@ -175,7 +175,7 @@ class _Grouping:
         preference = Preference.of(images, options.keep, originality)
         sizes = Sizes(preference.widths, preference.heights)
         transparent = np.asarray(pc.fill_null(images["transparent"], False).to_numpy(), np.bool_)
-        removals = Removals(pairs, sizes, originality, transparent, options.keep.suggest)
+        removals = Removals(pairs, sizes, preference, transparent)
         wanted = np.concatenate([np.flatnonzero(files > 1), pairs.first, pairs.second])
         chosen = np.flatnonzero(readable & np.isin(originals, wanted)).tolist()
         files_of: dict[int, list[int]] = {}

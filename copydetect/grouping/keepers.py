@@ -22,6 +22,9 @@ Integers = npt.NDArray[np.int64]
 
 _BY_DEFAULT: tuple[KeepRule, ...] = ("original", "largest", "first")
 """What settles ties, whatever the rules; before these, how many files belong to a picture."""
+_LESS_LIKELY = 1.5
+"""Log-odds: in 800 groups with known originals, the kept image was never less than this ahead of
+an original that was not kept; no original goes for it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,14 @@ class Preference:
         """Whether the kept file is surely the original of a group; contents: one file of each
         content."""
         return self.originality.chance(kept, contents) >= CERTAIN
+
+    def may_be_original(self, file: int, kept: int) -> bool:
+        """Whether a file is hardly less likely the original than the kept one, where originals are
+        what is kept."""
+        if self.options.rules[0] != "original" or self.preferred[kept] > self.preferred[file]:
+            return False
+        best = self.originality.best
+        return bool(best[kept] - best[file] < _LESS_LIKELY)
 
     def why(self, kept: int, contents: Sequence[int]) -> str:
         """Why file `kept` is kept among files of different contents (itself included)."""

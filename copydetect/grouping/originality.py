@@ -88,10 +88,12 @@ SIGNS = (
 
 @dataclass(frozen=True)
 class Originality:
-    """signs: (files, signs) numbers; scores: (files,) log-odds up to a constant of each group."""
+    """signs: (files, signs) numbers; scores: (files,) log-odds up to a constant of each group;
+    best: (files,) that of the best file with the same bytes."""
 
     signs: Floats
     scores: Floats
+    best: Floats
 
     @classmethod
     def of(
@@ -112,7 +114,10 @@ class Originality:
         number = _NUMBERS["earlier"]
         signs[:, number] = _among_equal_sizes(signs[:, number], images, originals, pairs)
         weights = np.array([sign.weight for sign in SIGNS])
-        return cls(signs, np.asarray(signs @ weights, np.float64))
+        scores = np.asarray(signs @ weights, np.float64)
+        best = np.full(len(scores), -np.inf)
+        np.maximum.at(best, originals, scores)
+        return cls(signs, scores, best[originals])
 
     def sign(self, name: str) -> Floats:
         """(files,) one of the signs."""

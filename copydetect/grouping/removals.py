@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.grouping.holding import Path, Sizes, shared_area
-from copydetect.grouping.originality import Originality
+from copydetect.grouping.keepers import Preference
 from copydetect.grouping.pairs import VerifiedPairs
-from copydetect.options import Suggest
 from copydetect.types import Relation
 
 _CLOSENESS: tuple[Relation, ...] = ("identical", "same_picture", "edited", "changed_content")
@@ -34,14 +33,13 @@ _ADDS = ("drawn", "pasted", "cropped or pasted")
 
 @dataclass(frozen=True)
 class Removals:
-    """Tells what may go; pairs, sizes, originality, transparent: of all files, the last (n,) bool,
+    """Tells what may go; pairs, sizes, preference, transparent: of all files, the last (n,) bool,
     whether the ground shows through."""
 
     pairs: VerifiedPairs
     sizes: Sizes
-    originality: Originality
+    preference: Preference
     transparent: npt.NDArray[np.bool_]
-    suggest: Suggest
 
     def relation(self, path: Path) -> Relation:
         """What a member is to the kept image: the least close of the pairs on the way."""
@@ -53,6 +51,8 @@ class Removals:
         relation = self.relation(path)
         if _CLOSENESS.index(relation) > self._least_close:
             return NOT_ASKED_FOR
+        if relation != "identical" and self.preference.may_be_original(image, kept):
+            return "may be the original as well"
         if len(path.steps) > 1:
             pair = min(image, kept), max(image, kept)
             return NOT_PROVED if pair in self._refused else NOT_COMPARED
@@ -76,7 +76,8 @@ class Removals:
 
     @property
     def _least_close(self) -> int:
-        return -1 if self.suggest == "nothing" else _CLOSENESS.index(self.suggest)
+        suggest = self.preference.options.suggest
+        return -1 if suggest == "nothing" else _CLOSENESS.index(suggest)
 
     def _may_add(self, path: Path) -> bool:
         edits = [edit for row in path.steps for edit in self.pairs.edits[row]]
@@ -89,7 +90,8 @@ class Removals:
         """In what a member is better than the kept image, if in anything."""
         if self.transparent[image] and not self.transparent[kept]:
             return "transparent, and the kept image is not"
-        detail, coarseness = (self.originality.sign(name) for name in ("detail", "coarseness"))
+        originality = self.preference.originality
+        detail, coarseness = (originality.sign(name) for name in ("detail", "coarseness"))
         if detail[image] > detail[kept] + _FINER_OCTAVES:
             return "shows more detail than the kept image"
         same_size = (self.sizes.frame(image) == self.sizes.frame(kept)).all()

@@ -28,12 +28,7 @@ _COMB = 0.4
 
 def wave(position: tuple[int, int]) -> Floats:
     """(8, 8) the basis picture of a coefficient of the orthonormal DCT."""
-    places = np.arange(BLOCK_PX)
-    waves = [
-        np.cos((2 * places + 1) * at * math.pi / 16) * math.sqrt((1 if at == 0 else 2) / 8)
-        for at in position
-    ]
-    return np.outer(*waves).astype(np.float32)
+    return np.outer(*(_cosines(frequency) for frequency in position))
 
 
 def coefficients(luma: Floats) -> Floats:
@@ -43,11 +38,22 @@ def coefficients(luma: Floats) -> Floats:
     """
     height, width = (side // BLOCK_PX for side in luma.shape)
     whole = luma[: height * BLOCK_PX, : width * BLOCK_PX] - np.float32(128)
-    blocks = whole.reshape(height, BLOCK_PX, width, BLOCK_PX).transpose(0, 2, 1, 3)
-    return np.asarray(blocks.reshape(-1, BLOCK_PX**2) @ _WAVES, np.float32)
+    # Along the rows, then along the columns: the transform is separable.
+    count = len(_FREQUENCIES)
+    across = whole.reshape(height * BLOCK_PX * width, BLOCK_PX) @ _FREQUENCIES.T
+    both = _FREQUENCIES @ across.reshape(height, BLOCK_PX, width * count)
+    every = both.reshape(height, count, width, count)
+    return np.stack([every[:, down, :, right].ravel() for down, right in POSITIONS], axis=1)
 
 
-_WAVES = np.stack([wave(position).ravel() for position in POSITIONS], axis=1)
+def _cosines(frequency: int) -> Floats:
+    """(8,) one row of the orthonormal DCT."""
+    angles = (2 * np.arange(BLOCK_PX) + 1) * frequency * math.pi / 16
+    size = math.sqrt((1 if frequency == 0 else 2) / BLOCK_PX)
+    return np.asarray(size * np.cos(angles), np.float32)
+
+
+_FREQUENCIES = np.stack([_cosines(number) for number in range(1 + max(map(max, POSITIONS)))])
 
 
 def own_steps(table: Sequence[int]) -> tuple[int, ...]:
@@ -57,20 +63,23 @@ def own_steps(table: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(1, int(table[BLOCK_PX * row + column])) for row, column in POSITIONS)
 
 
-def coarsest_step(values: Floats) -> int:
-    """The largest quantisation step that the coefficients are multiples of; 1 where there is none.
+def coarsest_steps(values: Floats) -> tuple[int, ...]:
+    """The largest quantisation step that each column is multiples of; 1 where there is none.
 
-    values: one coefficient of many blocks.
+    values: (blocks, coefficients).
     """
-    steps = STEPS[combs(values) > _COMB]
-    return int(steps.max()) if len(steps) else 1
+    found = combs(values.T) > _COMB
+    return tuple(int(STEPS[row].max(initial=1)) for row in found)
 
 
 def combs(values: Floats) -> npt.NDArray[np.float64]:
-    """(len(STEPS),) mean cosine of the phase of coefficients, without those around 0; NaN where
-    these are too few to tell."""
-    histogram = _histogram(values)
-    counts, cosines = (_SUMMED @ histogram.astype(np.float64)).reshape(2, -1)
+    """(n, len(STEPS)) mean cosine of the phase of coefficients, without those around 0; NaN where
+    these are too few to tell.
+
+    values: (n, blocks).
+    """
+    histograms = _histograms(values).astype(np.float64)
+    counts, cosines = (histograms @ _SUMMED.T).reshape(len(values), 2, -1).swapaxes(0, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts >= _FEWEST_BLOCKS, cosines / counts, np.nan)
 
@@ -81,9 +90,12 @@ def on_the_comb(values: Floats, step: int) -> npt.NDArray[np.bool_]:
     return np.asarray((sizes > step / 2) & (sizes < _PERIODS * step), np.bool_)
 
 
-def _histogram(values: Floats) -> npt.NDArray[np.int64]:
-    rounded = np.clip(np.rint(values), -_LARGEST, _LARGEST).astype(np.int64).ravel()
-    return np.bincount(rounded + _LARGEST, minlength=2 * _LARGEST + 1)
+def _histograms(values: Floats) -> npt.NDArray[np.int64]:
+    """(n, 2 · _LARGEST + 1) of the rounded values of each row."""
+    places = np.clip(np.rint(values), -_LARGEST, _LARGEST).astype(np.int64) + _LARGEST
+    kinds = 2 * _LARGEST + 1
+    places += kinds * np.arange(len(values))[:, None]
+    return np.bincount(places.ravel(), minlength=kinds * len(values)).reshape(-1, kinds)
 
 
 _VALUES = np.arange(-_LARGEST, _LARGEST + 1)

@@ -25,6 +25,7 @@ Integers = npt.NDArray[np.int64]
 _LARGEST = 127
 _LARGEST_SUM = 1 << 24
 _BLOCK_SCORES = 1 << 20
+_CACHED_SCORES = 1 << 17
 _LEAST_ROWS = 64
 _RUNS_PER_RESULT = 8
 _TINY = 1e-20
@@ -47,7 +48,7 @@ class CoarseQuantiser:
         whole = np.rint(centred * self._steps)
         # |q − c|² ranks as q·c − |c|² / 2 does.
         self._halves = np.einsum("ij,ij->i", whole, whole) / (2 * self._steps)
-        self._times_whole = _product_with(np.ascontiguousarray(whole.T, np.float32))
+        self._products = _products_with(np.ascontiguousarray(whole, np.float32))
         self._block = max(_LEAST_ROWS, _BLOCK_SCORES // lists)
 
     def nearest(self, vectors: Floats, count: int, workers: int = 1) -> Integers:
@@ -66,51 +67,57 @@ class CoarseQuantiser:
         return np.concatenate(found)
 
     def _scores(self, vectors: Floats) -> Floats:
-        """(n, lists) float32, higher is nearer; each row has its own unit."""
+        """(lists, n) float32, higher is nearer; each column has its own unit."""
         centred = vectors - self._mean
         steps = self._levels / np.maximum(np.abs(centred).max(axis=1), _TINY)
-        scores = self._times_whole(np.rint(centred * steps[:, None]))
-        scores -= steps[:, None] * self._halves
+        whole = np.ascontiguousarray(np.rint(centred * steps[:, None]).T)
+        scores = np.empty((len(self._halves), len(vectors)), np.float32)
+        together = max(1, _CACHED_SCORES // max(len(vectors), 1))
+        for start in range(0, len(scores), together):
+            some = slice(start, start + together)
+            products = self._products(some, whole)
+            products -= self._halves[some, None] * steps
+            scores[some] = products
         return scores
 
 
-def _product_with(whole: Floats) -> Callable[[Floats], Floats]:
-    """Products of whole numbers of a byte with `whole`, (d, lists), without any rounding."""
+def _products_with(whole: Floats) -> Callable[[slice, Floats], Floats]:
+    """Products of some rows of `whole`, (lists, d), with whole numbers of a byte, (d, n), without
+    any rounding."""
     if not multiplies_int8():
-        return lambda vectors: np.asarray(vectors @ whole, np.float32)
+        return lambda some, vectors: np.asarray(whole[some] @ vectors, np.float32)
     import torch
 
     small = torch.from_numpy(whole).to(torch.int8)
 
-    def multiply(vectors: Floats) -> Floats:
-        products = torch._int_mm(torch.from_numpy(vectors).to(torch.int8), small)
+    def multiply(some: slice, vectors: Floats) -> Floats:
+        products = torch._int_mm(small[some], torch.from_numpy(vectors).to(torch.int8))
         return np.asarray(products.numpy(), np.float32)
 
     return multiply
 
 
 def largest(scores: Floats, count: int) -> Integers:
-    """Columns of the `count` largest of each row, largest first, ties by column: (n, count) int64.
+    """Rows of the `count` largest of each column, largest first, ties by row: (n, count) int64.
 
-    The largest of each run of columns give a bound, so that few columns are left to be sorted.
+    scores: (lists, n). The largest of each run of rows give a bound, so that few rows are left to
+    be sorted.
     """
-    if count == 1:
-        return np.asarray(scores.argmax(axis=1)[:, None])
     rows, columns = scores.shape
-    length = columns // (_RUNS_PER_RESULT * count)
+    length = rows // (_RUNS_PER_RESULT * count)
     if length < 2:
-        return np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    runs = columns // length
-    tops = scores[:, :runs].copy()
-    for start in range(runs, runs * length, runs):
-        np.maximum(tops, scores[:, start : start + runs], out=tops)
-    least = np.partition(tops, runs - count, axis=1)[:, runs - count]
-    row, column = np.divmod(np.flatnonzero(scores >= least[:, None]), columns)
-    found = np.bincount(row, minlength=rows)
+        return np.argsort(-scores.T, axis=1, kind="stable")[:, :count]
+    runs = rows // length
+    tops = scores[: runs * length].reshape(runs, length, columns).max(axis=1)
+    least = np.partition(tops, runs - count, axis=0)[runs - count]
+    row, column = np.divmod(np.flatnonzero(scores >= least), max(columns, 1))
+    order = np.argsort(column, kind="stable")
+    row, column = row[order], column[order]
+    found = np.bincount(column, minlength=columns)
     place = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
-    kept = np.full((rows, int(found.max(initial=count))), -np.inf, np.float32)
+    kept = np.full((columns, int(found.max(initial=count))), -np.inf, np.float32)
     at = np.zeros(kept.shape, np.int64)
-    kept[row, place], at[row, place] = scores[row, column], column
-    order = np.argsort(-kept, axis=1, kind="stable")[:, :count]
-    found_at: Integers = np.take_along_axis(at, order, axis=1)
+    kept[column, place], at[column, place] = scores[row, column], row
+    best = np.argsort(-kept, axis=1, kind="stable")[:, :count]
+    found_at: Integers = np.take_along_axis(at, best, axis=1)
     return found_at

@@ -9,7 +9,7 @@ nearest one only what beats a query's k-th best so far is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import faiss
 import numpy as np
@@ -24,6 +24,7 @@ _BLOCK_SCORES = 1 << 21
 _LIST_BLOCK = 8192
 _LONGEST_LIST = 1 << 18
 _CROWDED = 8
+_Held: TypeAlias = tuple[Integers, Floats, Floats]
 _NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -55,8 +56,8 @@ class FeatureJoin:
         self._index, self._lists = index, index.invlists
         self._queries, self._probes, self._options = queries, probes, options
         self._squares = np.einsum("ij,ij->i", vectors, vectors)
-        # 2 q·r − |r|² as one product; it ranks as the negative squared distance does.
-        self._sides = np.column_stack([2 * vectors, np.full(len(vectors), -1, np.float32)])
+        # 2 q·r − |r|² ranks as the negative squared distance does.
+        self._doubled = 2 * vectors
         lowest = np.float32(max(options.min_score, np.finfo(np.float32).min))
         self._floor = self._squares + lowest
 
@@ -77,22 +78,24 @@ class FeatureJoin:
         for number, begin, end in visits:
             size = min(int(self._lists.list_size(number)), _LONGEST_LIST)
             for first in range(0, size, _LIST_BLOCK):
-                ids, sides = self._list(number, size, slice(first, first + _LIST_BLOCK))
-                step = max(1, _BLOCK_SCORES // len(ids))
+                held = self._list(number, size, slice(first, first + _LIST_BLOCK))
+                step = max(1, _BLOCK_SCORES // len(held[0]))
                 for at in range(begin, end, step):
-                    yield self._block(rows[at : min(at + step, end)], ids, sides, start == 0)
+                    yield self._block(rows[at : min(at + step, end)], held, start == 0)
 
-    def _list(self, number: int, size: int, block: slice) -> tuple[Integers, Floats]:
-        """Ids of a part of a list, and its vectors with their squares, as columns."""
+    def _list(self, number: int, size: int, block: slice) -> _Held:
+        """Ids of a part of a list, its vectors and their squares."""
         ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
         width = self._lists.code_size
         codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
         vectors = self._index.pq.decode(codes.reshape(size, width)[block])
-        return ids, np.column_stack([vectors, np.einsum("ij,ij->i", vectors, vectors)]).T
+        return ids, vectors, np.einsum("ij,ij->i", vectors, vectors)
 
-    def _block(self, rows: Integers, ids: Integers, sides: Floats, nearest: bool) -> Found:
+    def _block(self, rows: Integers, held: _Held, nearest: bool) -> Found:
         """What of some queries × some features may be among the best."""
-        scores = self._sides[rows] @ sides
+        ids, vectors, squares = held
+        scores = self._doubled[rows] @ vectors.T
+        scores -= squares
         if self._options.exclude != "none":
             scores[excluded(self._queries[rows, None], ids, self._options)] = -np.inf
         k = self._options.k

@@ -17,10 +17,11 @@ from copydetect.workers.threads import limit_threads
 class SearchJob:
     """One search of an index: its queries, its options and its folder.
 
-    folder: of the search; same_parts: the parts are those of the index and were routed into it
-    with `self_probes`, so that the lists to visit are known; parts: of the queries, where there may
-    be many; rounds: 2 where what a query finds in the shard of its nearest list tells the others
-    what is worth a look, which costs a step, 1 where they would make nothing of it.
+    folder: of the search; routed: the folder of an index of the same partition, into which the
+    parts were routed with `self_probes`, so that the lists to visit are known, "" for none; parts:
+    of the queries, where there may be many; rounds: 2 where what a query finds in the shard of its
+    nearest list tells the others what is worth a look, which costs a step, 1 where they would make
+    nothing of it.
     """
 
     storage: Storage
@@ -28,7 +29,7 @@ class SearchJob:
     read: Read
     index_folder: str
     options: SearchOptions
-    same_parts: bool = False
+    routed: str = ""
     parts: int = 0
     rounds: int = 2
 
@@ -62,8 +63,7 @@ def query_step(job: SearchJob, reader: ShardReader, part: Part) -> str:
     """Route one part of queries."""
     limit_threads(job.options.threads)
     # Routing into a single list leaves nothing to know.
-    same_lists = job.same_parts and reader.partition.lists > 1
-    known = probes_uri(job.index_folder, part[0]) if same_lists else ""
+    known = probes_uri(job.routed, part[0]) if job.routed and reader.partition.lists > 1 else ""
     return route_queries(
         job.storage,
         job.folder,

@@ -29,7 +29,8 @@ from copydetect.workers.processes import Processes
 @dataclass(frozen=True)
 class KeypointSearch:
     """A search of local features. index_folder, folder: of the index, and of the results;
-    index_is_there: whether it is finished already.
+    index_is_there: whether it is finished already; routed: then that of another one, of the same
+    partition, which was made of the queries; "" for none.
     """
 
     storage: Storage
@@ -39,6 +40,7 @@ class KeypointSearch:
     index: IndexOptions
     options: SearchOptions
     index_is_there: bool = False
+    routed: str = ""
     voting: VoteOptions = field(default_factory=VoteOptions)
 
     @property
@@ -75,14 +77,15 @@ class KeypointSearch:
 
     def search_job(self, mirrored: bool) -> SearchJob:
         """How the index is searched."""
+        made_here = self.symmetric and not self.index_is_there
+        routed = self.index_folder if made_here else self.routed
         return SearchJob(
             self.storage,
             runs.join(self.folder, "mirrored" if mirrored else "upright"),
             KeypointReader(self.storage, self.sides.queries, mirrored),
             self.index_folder,
             self.options,
-            # An index that is there already was not made of these parts alone.
-            same_parts=self.symmetric and not mirrored and not self.index_is_there,
+            "" if mirrored else routed,
             parts=self.sides.queries.parts,
             rounds=1,
         )

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from copydetect.homographies import Matrix, inverse
 from copydetect.images.compression import (
     BLOCK_PX,
-    POSITIONS,
-    coarsest_step,
+    coarsest_steps,
     coefficients,
     on_the_comb,
     own_steps,
@@ -31,7 +31,10 @@ from copydetect.types import Pixels
 from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.shared_window import SharedWindow, shared_window
 
+Doubles = npt.NDArray[np.float64]
+
 _STRIDE = 5
+_SAME_COLUMN = 1e-9
 _DRAWN_OVER = 2.0
 """Times the usual difference: blocks that differ by more are looked at no further."""
 _FINER, _MUCH_FINER = 1.25, 1.8
@@ -143,7 +146,7 @@ def _trace(matrix: Matrix, first: PairImage, second: PairImage) -> _Trace | None
     away = _block_means(np.abs(grey - foretold))
     usual = away <= _DRAWN_OVER * float(np.median(away))
     ours, theirs = coefficients(grey), coefficients(foretold)
-    shown = [coarsest_step(ours[:, number]) for number in range(len(POSITIONS))]
+    shown = coarsest_steps(ours)
     steps = _steps(first, shown, window.shares_blocks)
     phases = []
     for number, step in enumerate(steps):
@@ -201,14 +204,15 @@ def _foretold(colours: Floats, grey: Floats) -> Floats:
     """The grey levels that one picture should have by the colours of the other: a linear mixture
     of them, then a curve. Places that differ too much to be foretold do not count."""
     some = np.s_[::_STRIDE, ::_STRIDE]
-    known, meant = colours[some].reshape(-1, 3).astype(np.float64), grey[some].ravel()
+    known, meant = (each[some].astype(np.float64) for each in (colours, grey))
+    known, meant = known.reshape(-1, 3), meant.ravel()
     known = np.column_stack([known, np.ones(len(known))])
     kept = np.ones(len(meant), np.bool_)
     for _ in range(2):
-        weights, *_ = np.linalg.lstsq(known[kept], meant[kept], rcond=None)
-        laid = known @ weights / 128 - 1
-        curve = np.polynomial.polynomial.polyfit(laid[kept], meant[kept], 3)
-        away = np.abs(np.polynomial.polynomial.polyval(laid, curve) - meant)
+        weights = _least_squares(known[kept], meant[kept])
+        powers = np.vander(known @ weights / 128 - 1, 4, increasing=True)
+        curve = _least_squares(powers[kept], meant[kept])
+        away = np.abs(powers @ curve - meant)
         kept = away <= _DRAWN_OVER * float(np.median(away)) + 1
     weights[3] -= 128
     mixed = np.asarray(cv2.transform(colours, weights[None] / 128), np.float32)
@@ -219,6 +223,12 @@ def _foretold(colours: Floats, grey: Floats) -> Floats:
         power *= mixed.reshape(foretold.shape)
         foretold += np.float32(weight) * power
     return foretold
+
+
+def _least_squares(columns: Doubles, values: Doubles) -> Doubles:
+    """Weights of a few columns, the smallest where several do, as where all colours are grey."""
+    products = columns.T @ columns, columns.T @ values
+    return np.asarray(np.linalg.lstsq(*products, rcond=_SAME_COLUMN)[0], np.float64)
 
 
 def _block_means(values: Floats) -> Floats:

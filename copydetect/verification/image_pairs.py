@@ -95,7 +95,8 @@ def verify_images(
         match = verify_closely(one, other) if moving else verify_stills(one, other)
         if match.is_copy or not on_other_grounds(one, other):
             return match
-        return verify_relaid(one, other, match, verify_closely)
+        placements = _placements(one, other, correspondences, options)
+        return verify_relaid(one, other, placements, match, verify_closely)
 
     moving = bool(query.later or reference.later)
     if moving:

@@ -20,9 +20,11 @@ import numpy.typing as npt
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
 from copydetect.verification.agreement import Overlap, overlap
+from copydetect.verification.clipping import clipped
 from copydetect.verification.compressed_before import compressed_before
 from copydetect.verification.evidence import Evidence, frame
 from copydetect.verification.pair_images import Floats, PairImage
+from copydetect.verification.veils import veiled
 
 _WHOLE = 0.93
 _DECIDED = 0.5
@@ -54,8 +56,8 @@ class Signs:
     in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
     out of it. drawn, softer, greyer, resized: 1 where the query has something drawn over it, is
     blurred, has lost its colour, or has lost px that show something or gained some that show
-    nothing; −1 for the reference. compressed: 1 where the query shows the compression of the
-    reference, −1 the other way round.
+    nothing; −1 for the reference. veiled, clipped: of the modules of these names. compressed: 1
+    where the query shows the compression of the reference, −1 the other way round.
     gain, offset: what brings the query's grey levels to the reference's; saturation: log2 of the
     reference's over the query's; hue: correlation of the colours of both, NaN without colours.
     """
@@ -63,9 +65,11 @@ class Signs:
     in_query: float
     in_reference: float
     drawn: float
+    veiled: float
     softer: float
     greyer: float
     resized: float
+    clipped: float
     compressed: float
     gain: float
     offset: float
@@ -94,13 +98,16 @@ def signs_of(
         to_frame = evidence.pair.reference_to_frame
         in_reference = pasted(region, reference, _Agreement(evidence, to_frame))
     enough = int(agree.sum()) >= _LEAST_AGREEING_PX
+    drawn, veil = _drawn(pair, agree, gain, offset) if enough else (0.0, 0.0)
     return Signs(
         in_query=in_query,
         in_reference=in_reference,
-        drawn=_drawn(pair, agree, gain, offset) if enough else 0.0,
+        drawn=drawn,
+        veiled=veil,
         softer=_softer(pair, agree, gain, evidence["blur_px"]) if enough else 0.0,
         greyer=greyer,
         resized=_resized(evidence, query, reference),
+        clipped=clipped(pair.query, pair.reference, pair.inside > 0),
         compressed=_compressed(closer, query, reference),
         gain=gain if enough else 1.0,
         offset=offset if enough else 0.0,
@@ -118,9 +125,11 @@ def direction_of(signs: Signs) -> Direction:
     votes = (
         signs.in_query - signs.in_reference,
         0.7 * signs.drawn,
+        0.6 * signs.veiled,
         0.6 * signs.softer,
         0.5 * signs.greyer,
         0.5 * signs.resized,
+        0.6 * signs.clipped,
     )
     score = sum(votes)
     against = -min(votes) if score > 0 else max(votes)
@@ -220,18 +229,26 @@ def _side_sign(levels: Floats) -> int:
     return -1 if across < _GOES_ON * usual else 0
 
 
-def _drawn(pair: Overlap, agree: npt.NDArray[np.bool_], gain: float, offset: float) -> float:
-    """1 where something was drawn over the query, −1 over the reference: it has edges there."""
+def _drawn(
+    pair: Overlap, agree: npt.NDArray[np.bool_], gain: float, offset: float
+) -> tuple[float, float]:
+    """What was drawn, and what see-through was laid, over the query, or −1 the reference."""
     foretold = np.clip(gain * pair.query + offset, 0, 255)
     clipped = ((pair.query > 250) & (pair.reference > foretold)) | (
         (pair.query < 5) & (pair.reference < foretold)
     )
     difference = np.abs(pair.reference - foretold) * pair.inside * ~clipped
     limit = max(25.0, 4 * float(np.median(difference[agree])))
-    drawn = cv2.medianBlur((difference > limit).astype(np.uint8), 3)
-    share = float(drawn.sum()) / max(float(pair.inside.sum()), 1.0)
+    drawn = cv2.medianBlur((difference > limit).astype(np.uint8), 3).astype(bool)
+    return _edged(pair, drawn, gain), veiled(foretold, pair.reference, drawn, agree)
+
+
+def _edged(pair: Overlap, where: npt.NDArray[np.bool_], gain: float) -> float:
+    """1 where something was drawn over the query, −1 over the reference: it has edges there."""
+    share = float(where.sum()) / max(float(pair.inside.sum()), 1.0)
     if not 0.002 < share < 0.5:
         return 0.0
+    drawn = where.astype(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
     outline = (cv2.dilate(drawn, kernel) - cv2.erode(drawn, kernel)).astype(bool)
     query, reference = abs(gain) * _steepness(pair.query), _steepness(pair.reference)
@@ -239,7 +256,6 @@ def _drawn(pair: Overlap, agree: npt.NDArray[np.bool_], gain: float, offset: flo
     if max(ratio, 1 / ratio) < _DRAWN:
         return 0.0
     drawing, under = (pair.query, pair.reference) if ratio > 1 else (pair.reference, pair.query)
-    where = drawn.astype(bool)
     plain = float(drawing[where].std()) < 0.6 * float(under[where].std())
     if max(ratio, 1 / ratio) < _DRAWN_PLAINLY and not plain and _alike_from_afar(pair, where):
         return 0.0  # the other one may be pixelated or blurred there

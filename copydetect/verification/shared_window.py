@@ -23,6 +23,8 @@ _OFF_RESIZE_PX = 1.5
 _MOST_RESIZED = 3.0
 """Beyond this a block of one is too few pixels of the other to keep its coefficients."""
 _LEAST_PX = 64
+_KERNEL_PX = 6
+"""What interpolation reads beside a place, at most."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,15 @@ class SharedWindow:
         """With `finer` px for each of the part."""
         middle = (1 / finer - 1) / 2
         to_part = np.array([[1 / finer, 0, middle], [0, 1 / finer, middle], [0, 0, 1]])
-        moves = (self.matrix @ to_part)[:2]
-        flags = interpolation | cv2.WARP_INVERSE_MAP
+        moves = self.matrix @ to_part
         size = (self.width * finer, self.height * finer)
-        border = cv2.BORDER_REPLICATE
-        laid = cv2.warpAffine(
-            pixels.astype(np.float32), moves, size, flags=flags, borderMode=border
-        )
+        ends = project(moves, outline(*size))
+        left, top = np.maximum(np.floor(ends.min(axis=0)) - _KERNEL_PX, 0).astype(int)
+        right, bottom = (np.ceil(ends.max(axis=0)) + _KERNEL_PX).astype(int)
+        moves[:2, 2] -= left, top
+        flags = interpolation | cv2.WARP_INVERSE_MAP
+        part = pixels[top:bottom, left:right].astype(np.float32)
+        laid = cv2.warpAffine(part, moves[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(laid, np.float32)
 
 

@@ -9,12 +9,13 @@ Where the ground is no plain one, such as a photo, only what is opaque is compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from copydetect.homographies import Matrix
 from copydetect.images.transparency import (
     BLACK,
     WHITE,
@@ -36,6 +37,7 @@ _SAME_COLOUR = 24
 _OTHER_GROUND = 40
 _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
+_DRAWN_ABOUT_ALIKE = 0.5
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -87,14 +89,27 @@ def on_other_grounds(query: PairImage, reference: PairImage) -> bool:
     )
 
 
-def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify: Verify) -> Match:
+def verify_relaid(
+    query: PairImage,
+    reference: PairImage,
+    placements: Sequence[Matrix],
+    refused: Match,
+    verify: Verify,
+) -> Match:
     """The verdict on two opaque pictures on plain grounds, apart from these grounds; `refused`, the
     verdict on them as they are, where they are no copies either way.
 
-    First by what is drawn alone, which must be at the same places; then, for what is drawn may be
-    of one colour and have nothing but its outline, with one of them laid on the other's ground.
+    placements: where the one may lie in the other, in working px. What is drawn in the one must lie
+    about on what is drawn in the other by one of them, or by their bounding boxes. Then they are
+    compared: first by what is drawn alone, which must be at the same places; then, for what is
+    drawn may be of one colour and have nothing but its outline, with one of them laid on the
+    other's ground.
     """
     if query.ground is None or reference.ground is None:
+        return refused
+    placements = [*_box_on_box(query, reference), *placements]
+    shared = (_drawn_in_both(matrix, query, reference) for matrix in placements)
+    if not any(share > _DRAWN_ABOUT_ALIKE for share in shared):
         return refused
     for one, other in (
         (_drawn_alone(query), _drawn_alone(reference)),
@@ -111,10 +126,27 @@ def verify_relaid(query: PairImage, reference: PairImage, refused: Match, verify
 def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
     """Whether what is drawn in one picture lies on what is drawn in the other."""
     matrix = np.linalg.inv(reference.to_full) @ np.reshape(match.transform, (3, 3)) @ query.to_full
+    return _drawn_in_both(matrix, query, reference) > _DRAWN_ALIKE
+
+
+def _drawn_in_both(matrix: Matrix, query: PairImage, reference: PairImage) -> float:
+    """Of what is drawn in either picture, the part that is drawn in both, 0…1."""
     size = (reference.width_px, reference.height_px)
     moved = cv2.warpPerspective(query.drawn.astype(np.float32), matrix, size) > 0.5
-    both = float((moved & reference.drawn).sum())
-    return both > _DRAWN_ALIKE * float((moved | reference.drawn).sum())
+    either = float((moved | reference.drawn).sum())
+    return float((moved & reference.drawn).sum()) / either if either else 0.0
+
+
+def _box_on_box(query: PairImage, reference: PairImage) -> list[Matrix]:
+    """The box around what is drawn in the one, stretched over that in the other."""
+    boxes = [cv2.boundingRect(image.drawn.astype(np.uint8)) for image in (query, reference)]
+    (x, y, across, down), (to_x, to_y, to_across, to_down) = boxes
+    if not (across and down):
+        return []
+    scale_x, scale_y = to_across / across, to_down / down
+    return [
+        np.array([[scale_x, 0, to_x - scale_x * x], [0, scale_y, to_y - scale_y * y], [0, 0, 1]])
+    ]
 
 
 def _drawn_alone(image: PairImage) -> PairImage:

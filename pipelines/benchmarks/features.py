@@ -129,7 +129,8 @@ def join_features(work: str, files: FeatureFiles) -> dict[str, Any]:
     for mirrored in (False, True):
         asked = replace(files, mirrored=mirrored)
         place = f"{work}/search-{mirrored:d}"
-        search = SearchJob(_STORAGE, place, asked, folder, SEARCH, same_parts=not mirrored)
+        routed = "" if mirrored else folder
+        search = SearchJob(_STORAGE, place, asked, folder, SEARCH, routed)
         engine.run("search", partial(_search, parts, search))
     index = load_index(_STORAGE, folder)
     partition = load_partition(_STORAGE, job.partition_uri)

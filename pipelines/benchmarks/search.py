@@ -207,8 +207,8 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
     job = IndexJob(
         _STORAGE, job.folder, files, files.vectors, options, self_probes=partition.probes
     )
-    options_of_search = SearchOptions(k=_NEIGHBORS, exclude="self")
-    search = SearchJob(_STORAGE, f"{work}/search", files, job.folder, options_of_search, True)
+    wanted = SearchOptions(k=_NEIGHBORS, exclude="self")
+    search = SearchJob(_STORAGE, f"{work}/search", files, job.folder, wanted, job.folder)
     parts = files.parts()
     engine.run("index", lambda p: p | beam.Create(parts) | DescriptorsToShards(job))
     before = time.process_time()

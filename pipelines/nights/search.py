@@ -331,7 +331,9 @@ class _GrownFeatures(_Grown):
         self.grow(job.index_job() if features else None, parts)
         of_new = [no_votes() for _ in parts]
         if features:
-            in_all = replace(job, index_folder=self.folder, index_is_there=True)
+            in_all = replace(
+                job, index_folder=self.folder, index_is_there=True, routed=self.new_folder
+            )
             self.run("search new keypoints", parts, KeypointsToVotes(in_all, self.place.started))
             of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]
         keep = VoteOptions().keep
