@@ -8,7 +8,6 @@ what moved or was drawn over does not count.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +54,6 @@ def align_finely(
     matrix: query working px → reference working px of these images; frame_px: the longest side at
     which they are compared.
     """
-    before = math.inf
     for _ in range(_STEPS):
         pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
         step = _motion(pair) if pair else None
@@ -66,10 +64,8 @@ def align_finely(
         if not is_plausible(moved, query, reference):
             break
         matrix = moved
-        length = _largest_step(step, pair)
-        if length < _DONE_PX or length > before:
-            break  # steps that do not get shorter lead nowhere: what moved is no plane
-        before = length
+        if _largest_step(step, pair) < _DONE_PX:
+            break
     pair = overlap(matrix, query, reference, frame_px)
     return None if pair is None else (matrix, pair)
 
