@@ -22,9 +22,13 @@ _WORKER_GONE = re.compile(
     r"[Hh]eartbeat of TaskManager|TaskManager .* (?:no longer reachable|lost)|"
     r"Connection unexpectedly closed by remote task manager|TaskExecutor is shutting down|"
     r"minimum required resources|Ask timed out on |UNAVAILABLE: |client cancelled|"
-    r"call already (?:half-)?closed"
+    r"recipient is unreachable|call already (?:half-)?(?:closed|cancelled)"
 )
 """What Flink, and gRPC between it and its workers, say of one that has gone."""
+_BY_THE_ENGINE = "failed in state "
+_OF_A_STEP = re.compile(
+    r"Error received from SDK harness|Traceback \(most recent|\[while running '"
+)
 _TRIES = 3
 _OF_JAVA = re.compile(r"^(?:[\w$]+\.)+[\w$]*(?:Exception|Error): ")
 _OF_BEAM = re.compile(r"^Pipeline \S+ failed in state [A-Z]+: ")
@@ -46,8 +50,9 @@ class Submitted:
     ) -> tuple[Any, str | None]:
         """Submit a job and wait for its end; its result and state.
 
-        A job that has lost a worker is run again: Flink's runner lets batch jobs fail at once,
-        whatever `--number_of_execution_retries` says (measured with Beam 2.70). DryRun where the
+        A job that has lost a worker, or that failed without an error of one of its steps, is run
+        again: Flink's runner lets batch jobs fail at once, whatever `--number_of_execution_retries`
+        says (measured with Beam 2.70), and has many words for what it has lost. DryRun where the
         engine was only to translate it.
         """
         try:
@@ -55,7 +60,7 @@ class Submitted:
         except Exception as error:
             if not self.server or tries < 2 or not _has_lost_a_worker(error):
                 raise
-        self.tell(f"job {name} has lost a worker and is run again")
+        self.tell(f"job {name} failed in the engine, as when a worker is lost, and is run again")
         return self.run(pipeline, name, tries - 1)
 
     def _run_once(self, pipeline: beam.Pipeline, name: str) -> tuple[Any, str | None]:
@@ -116,7 +121,11 @@ def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
 
 
 def _has_lost_a_worker(error: Exception) -> bool:
-    return interrupt_behind(error) is None and bool(_WORKER_GONE.search(_last_line(error)))
+    if interrupt_behind(error) is not None:
+        return False
+    text = str(error)
+    failed_itself = _BY_THE_ENGINE in text and not _OF_A_STEP.search(text)
+    return failed_itself or bool(_WORKER_GONE.search(_last_line(error)))
 
 
 def innermost_cause(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -189,12 +190,23 @@ def test_a_job_that_fails_is_not_cancelled(
     assert not Cluster.asked
 
 
+LOST = [
+    "java.util.concurrent.ExecutionException: CANCELLED: client cancelled",
+    "Pipeline 1_2 failed in state FAILED: CANCELLED: call already cancelled. Use "
+    "ServerCallStreamObserver.setOnCancelHandler() to disable this exception",
+    "Pipeline 1_2 failed in state FAILED: org.apache.flink.runtime.rpc.exceptions."
+    "RecipientUnreachableException: Could not send message, because the recipient is unreachable",
+    "Pipeline 1_2 failed in state FAILED: java.io.IOException: words that nobody has seen yet",
+]
+
+
 @pytest.mark.parametrize(("losses", "ends"), [(2, True), (3, False)])
+@pytest.mark.parametrize("text", LOST)
 def test_a_job_that_has_lost_a_worker_is_run_again(
-    losses: int, ends: bool, monkeypatch: pytest.MonkeyPatch
+    losses: int, ends: bool, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    lost = RuntimeError("java.util.concurrent.ExecutionException: CANCELLED: client cancelled")
+    lost = RuntimeError(text)
     results = iter([*(Remote(lost) for _ in range(losses)), Remote()])
     pipeline = _pipeline(None, monkeypatch)
     monkeypatch.setattr(pipeline, "run", lambda: next(results))
@@ -202,9 +214,19 @@ def test_a_job_that_has_lost_a_worker_is_run_again(
     if ends:
         assert submitted.run(pipeline, NAME)[1] == "DONE"
     else:
-        with pytest.raises(RuntimeError, match="client cancelled"):
+        with pytest.raises(RuntimeError, match=re.escape(text)):
             submitted.run(pipeline, NAME)
-    assert said.count(f"job {NAME} has lost a worker and is run again") == 2
+    again = f"job {NAME} failed in the engine, as when a worker is lost, and is run again"
+    assert said.count(again) == 2
+
+
+def test_a_job_with_an_error_of_a_step_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with pytest.raises(RuntimeError, match="no such number"):
+        Submitted(said.append, server="flink:8099").run(
+            _pipeline(Remote(RuntimeError(JAVA)), monkeypatch), NAME
+        )
+    assert not [line for line in said if "again" in line]
 
 
 def test_a_job_here_is_not_pointed_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,14 @@ _PLAIN = 0.4
 
 def own_marks(pair: Overlap, rest: Floats, valid: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Of the shared area: the smaller of both pictures' shares of marks that the other has not, and
-    the share of marks that both have; 0 where one has no plain ground.
+    the share of marks that both have; 0 where nothing differs or one has no plain ground.
 
     rest: (h, w) by how many levels the pictures differ where each may move by a px; valid: where
     the frame shows both.
     """
+    differs = valid & (rest > _MARK_LEVELS)
+    if not differs.any():
+        return 0.0, 0.0
     both = pair.query, pair.reference
     seen = valid[::2, ::2]
     (level, plain), (other_level, other_plain) = (mode_of(one[::2, ::2][seen]) for one in both)
@@ -34,7 +37,6 @@ def own_marks(pair: Overlap, rest: Floats, valid: npt.NDArray[np.bool_]) -> tupl
     away = np.abs(pair.query - level), np.abs(pair.reference - other_level)
     marks = [one > _MARK_LEVELS for one in away]
     ground = [one < _GROUND_LEVELS for one in away]
-    differs = valid & (rest > _MARK_LEVELS)
     of_query = number_of(differs & marks[0] & ground[1])
     of_reference = number_of(differs & marks[1] & ground[0])
     shared = number_of(valid & ~differs & marks[0] & marks[1])

@@ -61,6 +61,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
             figures["kills"] = kills = _killed(arguments, engine.flags, managers, there, wanted)
             equal = sum(bool(one["equal"]) for one in kills)
             print(f"\n{equal} of {len(kills)} killed runs: equal tables")
+            print(f"the managers are now {','.join(map(str, managers))}")
         print(json.dumps(figures, indent=1))
 
 

@@ -135,9 +135,10 @@ def describe_rest(folder: str, options: RunOptions, engine_options: EngineOption
         return 0
     engine = engine_of(engine_options)
     rest = _Rest(folder, upgrade, options, engine)
+    # Later, forks would hold the lock too, and for a second after this process is killed.
+    engine.fork()
     with alone_in(upgrade_folder(folder)):
         left = left_to_describe(catalog.storage, folder, catalog.generation, catalog.standing)
-        engine.fork()
         for start in range(0, len(left), PART_ROWS):
             rest.describe(left[start : start + PART_ROWS])
         engine.processes.stop()
