@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import copydetect
 from copydetect.catalog.pointer import Pointer, leased, move_pointer
 from copydetect.errors import CatalogBusyError
 from copydetect.pipelines.commands import catalog as catalog_command
+from copydetect.pipelines.commands import nightly as nightly_command
+from copydetect.settings import EFFORTS
 from copydetect.storage.files import LocalStorage
 from tests.planted_nights import (
     Nights,
@@ -79,3 +82,28 @@ def test_upkeep_changes_no_result(nights: Nights, tmp_path: Path, what: str) -> 
     }
     assert not opened.verify()
     assert not one_night(catalog, nights.photos).committed
+
+
+def test_a_version_that_decides_otherwise_goes_on_and_says_so(
+    nights: Nights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    catalog = nights.copied(tmp_path)
+    arguments = ["--catalog", str(catalog), "--input", str(nights.photos), "--workers=1"]
+
+    def tonight() -> tuple[int, bool]:
+        code = nightly_command.main([*arguments, "--max_failed_fraction=0.5"])
+        return code, "pairs that have a verdict keep it" in capfd.readouterr().err
+
+    fast = EFFORTS["fast"]
+    monkeypatch.setitem(EFFORTS, "fast", replace(fast, verify_score=-5.0))
+    assert tonight() == (0, True)
+    assert catalog_command.main(["rebuild", str(catalog)]) == 0
+    era = copydetect.open_catalog(catalog).generation.era
+    assert (era.number, era.settings["verify_score"]) == (2, -5.0)
+    capfd.readouterr()
+    assert tonight() == (0, False)
+    monkeypatch.setitem(EFFORTS, "fast", replace(fast, views="whole,frames"))
+    assert tonight() == (2, False)

@@ -42,6 +42,13 @@ _OF_THE_NIGHT = (
     "trust_model",
 )
 """Options that may differ from night to night."""
+_OF_THE_VERSION = {
+    "calibration": "calibration",
+    "min_confidence": "calibration",
+    "verify_score": "verify_score",
+}
+"""Settings that only decide what counts as a copy, and the option without which they are those of
+the version that is installed."""
 
 
 @dataclass(frozen=True)
@@ -202,17 +209,38 @@ def _is_empty_folder(storage: RecordedStorage, spec: str) -> bool:
 
 
 def _refuse_other_era(job: NightJob, generation: Generation) -> None:
-    """InputError where what is installed would not work as the catalogue's era does."""
+    """InputError where what is installed would not describe and search as the catalogue's era does.
+
+    A new version may decide in another way: then old verdicts stay beside new ones, which is said.
+    """
     upgrade = generation.upgrade if job.request.upkeep == "rebuild" else None
     era = upgrade.era if upgrade else generation.era
+    decides = decides_otherwise(job, era)
     now = job.era(era.number)
     for name, before, after in (
         *((f"model of {key}", value, now.models.get(key)) for key, value in era.models.items()),
         *((key, value, now.settings.get(key)) for key, value in era.settings.items()),
     ):
-        if before != after:
+        if before != after and name not in decides:
             raise InputError(
                 f"the catalogue {job.catalog} was made with {name} {before!r}, but here it is "
                 f"{after!r}: use what it was made with, or make a new catalogue. `copydetect "
                 f"catalog upgrade {job.catalog}` goes over to another descriptor model"
             )
+    if decides and job.request.upkeep != "rebuild":
+        job.engine.tell(
+            f"this version has another {decides[0]} than the one that began the catalogue's era: "
+            "it is used for new pairs, and pairs that have a verdict keep it. `copydetect catalog "
+            f"rebuild {job.catalog}` verifies all pairs again"
+        )
+
+
+def decides_otherwise(job: NightJob, era: Era) -> list[str]:
+    """The settings by which the installed version decides otherwise than the era, where no option
+    of the catalogue says how."""
+    now = job.era(era.number).settings
+    return [
+        name
+        for name, option in _OF_THE_VERSION.items()
+        if getattr(job.options, option) in (None, "") and era.settings.get(name) != now[name]
+    ]

@@ -215,10 +215,8 @@ class _Tonight:
     def _generation(self, parts: tuple[CatalogPart, ...]) -> Generation:
         known = self.high or Pointer(0, "", "", 0, 0, 0, 0, 0)
         era = self.before.era if self.before else self.job.era(1)
-        if self._upgrade_ends:
-            era = self._upgrade_ends.era
-        elif self.job.request.upkeep == "rebuild":
-            era = replace(era, number=era.number + 1)
+        if self.job.request.upkeep == "rebuild":
+            era = self.job.era(era.number + 1)
         under_way = self.before.upgrade if self.before else None
         return Generation(
             number=self.number,

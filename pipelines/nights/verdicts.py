@@ -38,7 +38,7 @@ from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
 from ..stages import Workplace
-from .job import NightJob
+from .job import NightJob, decides_otherwise
 from .search import NightSearch
 from .sides import side_of
 from .young import Searched
@@ -97,8 +97,10 @@ def verified_pairs(
     merging = searched.proposals, merged, DensityOptions(), search.known_scale
     proposing = stages.propose(searched.place, *merging)
     candidates = place.run(proposing, searched.proposals.queries.parts)
+    rebuilds = job.request.upkeep == "rebuild"
     anew = night_before is None or bool(night_before.counts.get("small")) != small
-    strictly = search.is_young or job.request.upkeep == "rebuild"
+    anew |= rebuilds and bool(night_before and decides_otherwise(job, night_before.era))
+    strictly = search.is_young or rebuilds
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
     asked = catalog.asked(candidates, searched, options)
     judge = _Judge(verifier, asked, without(remembered, gone))
