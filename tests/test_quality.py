@@ -70,7 +70,7 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     sides = Sides(files, files)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"))
+    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"), PARTS)
     reader = DescriptorReader(place.storage, files)
     recalls = measured(place, "descriptors", reader, options, (1, 10))
     if probes == 12:
@@ -151,7 +151,7 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     sides = Sides(files, files)
     options = SearchOptions(k=9)
     index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
-    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()))
+    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()), PARTS)
     reader = KeypointReader(place.storage, files)
     recalls = measured(place, "keypoints", reader, options, (9,))
     found = [
