@@ -57,7 +57,7 @@ def chain(pipeline: beam.Pipeline, stages: Sequence[Stage[Any]], check: bool = F
     start: PCollection[None] = pipeline | "start" >> beam.Create([None])
     if check:
         checked = start | "check workers" >> beam.ParDo(package_check(__version__))
-        start = checked | "after check" >> beam.Reshuffle()
+        start = checked | "after workers" >> beam.Reshuffle()
     for stage in stages:
         done = start | stage.name >> _Steps(stage)
         start = done | f"after {stage.name}" >> _Barrier(stage)

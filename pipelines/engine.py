@@ -50,7 +50,9 @@ _LOCAL_RUNNER, _DATAFLOW = "FnApiRunner", "DataflowRunner"
 _HERE = {"[local]", "LOOPBACK", "EMBEDDED"}
 """Masters of Flink, and environments, whose workers see the same files as this process."""
 _KEPT_WORKERS = ("--environment_cache_millis", "60000")
-"""Workers that are kept between jobs spare each job the seconds in which new ones start."""
+"""Else Flink starts workers anew for each of a job's steps, in seconds. Its runner knows workers by
+the job that they are of (`ReferenceCountingExecutableStageContextFactory`), so that no setting
+keeps them for the next job: a run is to be one job."""
 _STEP_BY_STEP = ("--execution_mode_for_batch", "BATCH_FORCED")
 """Else Flink starts all steps of a job at once, for which a small cluster has too few buffers."""
 _THREADS = 64
@@ -129,6 +131,10 @@ class Engine:
             dashboard_of(self.flags),
             self.server.endpoint if self.server else "",
         )
+
+    def of_a_worker(self) -> Engine:
+        """For stages that one worker of this engine does in turn."""
+        return Engine([f"--runner={_LOCAL_RUNNER}"], workers=1, verbose=True)
 
     def stop_server(self) -> None:
         """End the job server, if it was started for this job."""

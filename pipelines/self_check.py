@@ -5,6 +5,9 @@
 They ask the indexes that the run has built for its own images, and are in none of them: no image's
 neighbours, density or group knows of them. Their files are below RUN/check. The result is
 RUN/check.json, which a later run over nearly the same collection takes over.
+
+Of a small collection on an engine, one worker does all of it, as a stage of the run's only job: a
+job of its own would start all workers anew.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +40,7 @@ from copydetect.evaluation.planted_pairs import KNOWN, THROUGH, PlantedPairs, pa
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.inputs.sources import Source
+from copydetect.json_values import parse_as
 from copydetect.options import DEFAULT_PRECISION
 from copydetect.parts import RoleParts, Sides, part_count, part_of
 from copydetect.runs import Manifest
@@ -74,10 +78,9 @@ _OF_THE_RESULT = (
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """The run that checks itself: its place, settings and models, and its described references.
+    """The run that checks itself: its place, settings and models, and its described images.
 
-    output: where an earlier run may have left what it found; pile: whether the references are
-    searched for themselves.
+    output: where an earlier run may have left what it found.
     """
 
     place: Workplace
@@ -85,8 +88,7 @@ class CheckedRun:
     settings: Settings
     setup: DescriberSetup
     models: dict[str, str]
-    references: RoleParts
-    pile: bool
+    sides: Sides
 
     @property
     def digest(self) -> str:
@@ -123,14 +125,38 @@ def self_check(run: CheckedRun) -> SelfCheck:
     least = settings.least_confidence
     # Even odds are the least where nobody asked for a precision; see `Settings`.
     asked = least == 0
-    found = judged(evidence, wanted, least, planted_by, settings.calibration, run.pile, asked)
+    found = judged(
+        evidence, wanted, least, planted_by, settings.calibration, run.sides.symmetric, asked
+    )
     return replace(found, reused=reused)
+
+
+def checking(run: CheckedRun) -> Stage[str]:
+    """The check as a stage that one worker does; where it notes what it has found."""
+    noted = run.place.counts_uri("check")
+    there = replace(run.place, engine=run.place.engine.of_a_worker())
+    check = Then(_note, replace(run, place=there), noted)
+    return Stage("check", lambda start: start | check, noted, Progress("check"), alone=True)
+
+
+def _note(run: CheckedRun, uri: str) -> None:
+    run.place.storage.write(uri, json.dumps(asdict(self_check(run))).encode())
+
+
+def read_noted(storage: Storage, uri: str) -> SelfCheck:
+    """What the stage has noted."""
+    return parse_as(SelfCheck, storage.read(uri))
+
+
+def noted_threshold(storage: Storage, uri: str) -> float:
+    """The threshold that it has set."""
+    return read_noted(storage, uri).threshold
 
 
 def _too_few(run: CheckedRun) -> str:
     """Why no copies are planted; nothing where they are."""
     readable = 0
-    for uri in run.references.image_files:
+    for uri in run.sides.references.image_files:
         status = tables.read_table(run.place.storage, uri, ["status"])["status"]
         readable += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
         if readable >= LEAST_IMAGES:
@@ -147,7 +173,7 @@ def _too_few(run: CheckedRun) -> str:
 def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:
     """The evidence of planted copies, and whether an earlier run planted them."""
     storage = run.place.storage
-    sketch = sketch_of(_hashes(storage, run.references))
+    sketch = sketch_of(_hashes(storage, run.sides.references))
     uri = runs.join(run.place.folder, RESULT)
     for known, earlier in ((uri, False), (_earlier_result(run), True)):
         evidence = _stored(storage, known)
@@ -186,7 +212,7 @@ def _hashes(storage: Storage, side: RoleParts) -> Iterator[str]:
 
 
 def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
-    """Make copies, search them in the run's references, and see what is found, in one job."""
+    """Make copies, search them in the run's references, and see what is found."""
     engine = replace(run.place.engine, under="check")
     folder = runs.join(run.place.folder, SCRATCH)
     place = Workplace(run.place.storage, folder, engine, asks=run.place.index)
@@ -195,7 +221,7 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     sample = _sample(run)
     jobs = _edits(place, list(sample.values()))
     described = _describe(place, run.setup, len(sample))
-    sides = Sides(described.made, run.references)
+    sides = Sides(described.made, run.sides.references)
     searches, found = searching(place, run.settings, run.models, sides)
     proposed = stages.propose(place, found, run.settings.candidates, DensityOptions())
     # Planted copies are queries, whatever the run's own pairs are.
@@ -209,18 +235,18 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
         candidates=tuple(proposed.made),
         matches=tuple(verified.made),
         numbers={image.image_id: number for number, image in sample.items()},
-        pile=run.pile,
+        pile=run.sides.symmetric,
     )
     light = place.together([*searches, proposed], sides)
     chain: list[Stage[Any]] = [_edit(place, jobs), described, *light, verified]
     chain += [_prove(run, pairs, name) for name in (KNOWN, THROUGH)]
-    engine.run_stages("search", chain)
+    engine.run_stages("search", chain, max(side.parts for side in sides))
     return pairs.evidence(run.digest, sketch)
 
 
 def _sample(run: CheckedRun) -> dict[int, ListedImage]:
     """The images that copies are made of, by their number: the same whatever the input's order."""
-    side, storage = run.references, run.place.storage
+    side, storage = run.sides.references, run.place.storage
     starts = side.starts
     wanted = copies_to_plant(side.images)
     sample: dict[int, ListedImage] = {}
@@ -301,7 +327,7 @@ def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     """Compare images of the collection, unedited: what pixels show decides alone, since the search
     may know nothing of them."""
     options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
-    both, folder = Sides(run.references, run.references), runs.join(pairs.folder, name)
+    both, folder = Sides(run.sides.references, run.sides.references), runs.join(pairs.folder, name)
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
     plan = Then(pairs_to_prove, pairs, name)
     return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))

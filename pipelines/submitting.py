@@ -29,6 +29,12 @@ _BY_THE_ENGINE = "failed in state "
 _OF_A_STEP = re.compile(
     r"Error received from SDK harness|Traceback \(most recent|\[while running '"
 )
+_IN_VAIN = re.compile(
+    r"Insufficient number of network buffers|ClassNotFoundException|NoSuchMethodError|"
+    r"UnsupportedClassVersionError|InvalidProgramException|UnsupportedOperationException|"
+    r"StackOverflowError"
+)
+"""What Flink says where it would fail again: a setting or a library is wrong, or too little."""
 _TRIES = 3
 _OF_JAVA = re.compile(r"^(?:[\w$]+\.)+[\w$]*(?:Exception|Error): ")
 _OF_BEAM = re.compile(r"^Pipeline \S+ failed in state [A-Z]+: ")
@@ -51,9 +57,9 @@ class Submitted:
         """Submit a job and wait for its end; its result and state.
 
         A job that has lost a worker, or that failed without an error of one of its steps, is run
-        again: Flink's runner lets batch jobs fail at once, whatever `--number_of_execution_retries`
-        says (measured with Beam 2.70), and has many words for what it has lost. DryRun where the
-        engine was only to translate it.
+        again, unless it could not but fail again: Flink's runner lets batch jobs fail at once,
+        whatever `--number_of_execution_retries` says (measured with Beam 2.70), and has many words
+        for what it has lost. DryRun where the engine was only to translate it.
         """
         try:
             return self._run_once(pipeline, name)
@@ -124,7 +130,8 @@ def _has_lost_a_worker(error: Exception) -> bool:
     if interrupt_behind(error) is not None:
         return False
     text = str(error)
-    failed_itself = _BY_THE_ENGINE in text and not _OF_A_STEP.search(text)
+    mended = not (_OF_A_STEP.search(text) or _IN_VAIN.search(text))
+    failed_itself = _BY_THE_ENGINE in text and mended
     return failed_itself or bool(_WORKER_GONE.search(_last_line(error)))
 
 

@@ -13,7 +13,6 @@ from copydetect.grouping.group_job import GroupJob
 from copydetect.parts import RoleParts, Sides
 from copydetect.runs import Manifest
 from copydetect.search.recall_job import RecallJob
-from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.types import Role
 from copydetect.verification.match_parts import VerifyOptions
@@ -22,7 +21,14 @@ from . import stages
 from .chains import Stage
 from .lost_copies import judging_lost, lost_copies
 from .search_stages import measuring, quality_of, recall_jobs, searching
-from .self_check import CheckedRun, may_be_checked, self_check
+from .self_check import (
+    CheckedRun,
+    checking,
+    may_be_checked,
+    noted_threshold,
+    read_noted,
+    self_check,
+)
 from .stages import Listing, Workplace
 from .totals import RunTotals, TotalsJob, count_totals, read_totals
 
@@ -35,34 +41,35 @@ def search_and_verify(
 ) -> Manifest:
     """Describe what is listed, search, verify and group; the manifest that names all tables.
 
-    All of it is one job, but where planted copies are to set the threshold first: then what comes
-    before them is one, and what comes after. So it is for a large collection on an engine in any
-    case: the graph of a longer job is too deep for the stack with which Flink's servers start.
+    All of it is one job. But where planted copies set the threshold, and one worker would take too
+    long for them, they are a job of their own, between two others. A large collection on an engine
+    is two jobs even without them: the graph of a longer one is too deep for the stack with which
+    Flink's servers start.
     """
-    settings, search = job.settings, _Search.of(job, place, listings)
-    run = partial(place.engine.run_stages, parts=max(side.parts for side in search.sides))
-    before, verifying = search.stages, settings.verification
-    check = None
-    planted = settings.check and may_be_checked(listings[-1].images)
-    searched_first = planted or not (place.engine.is_local or place.is_small(search.sides))
-    if searched_first:
+    search, storage = _Search.of(job, place, listings), place.storage
+    sides = search.sides
+    small = place.is_small(sides)
+    run = partial(place.engine.run_stages, parts=max(side.parts for side in sides))
+    before, verifying, check = search.stages, job.settings.verification, None
+    checked = CheckedRun(place, job.output, job.settings, job.setup, job.models, sides)
+    planted = job.settings.check and may_be_checked(listings[-1].images)
+    noted = checking(checked) if planted and small else None
+    if noted:
+        before = [*before, noted]
+        verifying = replace(verifying, threshold=partial(noted_threshold, storage, noted.made))
+    elif planted or not (place.engine.is_local or small):
         run("search", before)
         before = []
-    if planted:
-        check = _checked(job, place, search.sides)
+    if planted and not noted:
+        check = self_check(checked)
         verifying = verifying.reporting_from(check.threshold)
-    matches = stages.verify(place, search.sides, search.candidates, verifying)
-    lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
-    grouped = _group(place, search.sides, settings, verifying)
-    counting = _totals(place, search, matches.made, [stage.made for stage in grouped])
-    light = place.together([*lost, *grouped], search.sides)
-    verified: list[Stage[Any]] = [*before, matches, *light]
-    *first, last = verified
-    last = replace(last, then=partial(count_totals, counting))
-    run("verify" if searched_first else "search and verify", [*first, last])
-    if settings.check and not planted:
-        check = _checked(job, place, search.sides)
-    totals = read_totals(place.storage, place.folder)
+    after, counting = _verified(job, place, search, verifying)
+    run("search and verify" if before else "verify", [*before, *after])
+    if noted:
+        check = read_noted(storage, noted.made)
+    elif job.settings.check and not planted:
+        check = self_check(checked)
+    totals = read_totals(storage, place.folder)
     files = counting.all_files().items()
     relative = {name: [uri[len(job.output) + 1 :] for uri in found] for name, found in files}
     return Manifest(
@@ -76,6 +83,19 @@ def search_and_verify(
         check=check,
         removable_bytes=totals.removable_bytes,
     )
+
+
+def _verified(
+    job: Job, place: Workplace, search: _Search, verifying: VerifyOptions
+) -> tuple[list[Stage[Any]], TotalsJob]:
+    """The stages that verify and group, and what is counted once they are done."""
+    matches = stages.verify(place, search.sides, search.candidates, verifying)
+    lost = judging_lost(place, search.sides, search.candidates, search.recalls, verifying)
+    grouped = _group(place, search.sides, job.settings, verifying)
+    counting = _totals(place, search, matches.made, [stage.made for stage in grouped])
+    verified: list[Stage[Any]] = [matches, *place.together([*lost, *grouped], search.sides)]
+    *first, last = verified
+    return [*first, replace(last, then=partial(count_totals, counting))], counting
 
 
 @dataclass(frozen=True)
@@ -105,12 +125,6 @@ class _Search:
         light = [*searches, *measuring(place, recalls), candidates]
         chain = [*describing, *place.together(light, sides)]
         return cls(chain, described, sides, proposals, recalls, candidates.made)
-
-
-def _checked(job: Job, place: Workplace, sides: Sides) -> SelfCheck:
-    """Plant copies in the references, search them, and set the threshold by what is found."""
-    parts = job.settings, job.setup, job.models, sides.references, sides.symmetric
-    return self_check(CheckedRun(place, job.output, *parts))
 
 
 def _quality(place: Workplace, search: _Search, totals: RunTotals) -> dict[str, float]:

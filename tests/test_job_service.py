@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import pytest
@@ -23,7 +24,8 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import LISTING, list_images
 from copydetect.inputs.sources import read_source
 from copydetect.parts import part_uri
-from copydetect.pipelines import stages
+from copydetect.pipelines import self_check, stages
+from copydetect.pipelines.submitting import Submitted
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.workers.processes import Processes
@@ -94,6 +96,37 @@ def test_the_job_service_gives_the_same_tables(
     assert other.results() == run.results()
     for name in ("images", "failures"):
         assert other.table(name).equals(run.table(name))
+
+
+def test_planted_copies_set_the_threshold_within_the_only_job(
+    planted: Planted, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[str] = []
+    submit, judge = Submitted.run, self_check.judged
+
+    def noted(submitted: Submitted, pipeline: beam.Pipeline, name: str) -> Any:
+        jobs.append(name)
+        return submit(submitted, pipeline, name)
+
+    monkeypatch.setattr(Submitted, "run", noted)
+    monkeypatch.setattr(self_check, "LEAST_IMAGES", 4)
+    monkeypatch.setattr(self_check, "copies_to_plant", lambda _: 3)
+    monkeypatch.setattr(
+        self_check, "judged", lambda *found: replace(judge(*found), threshold=0.9876)
+    )
+    here = dedup_run(planted.folder, tmp_path / "here", "--effort=fast")
+    jobs.clear()
+    flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+    there = dedup_run(planted.folder, tmp_path / "there", "--effort=fast", *flags)
+    assert len(jobs) == 1
+    assert repr(there.results()) == repr(here.results())  # as NaN is not itself
+    assert there.manifest.check == here.manifest.check
+    assert there.manifest.check is not None
+    assert there.manifest.check.planted == 3
+    verdicts = {bool(row["is_copy"]) for row in there.rows("matches")}
+    assert verdicts == {True, False}
+    for row in there.rows("matches"):
+        assert row["is_copy"] == (row["confidence"] >= 0.9876)  # type: ignore[operator]
 
 
 def test_a_picture_that_breaks_its_decoder_is_a_failure_on_a_worker_elsewhere(

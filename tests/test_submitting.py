@@ -220,11 +220,24 @@ def test_a_job_that_has_lost_a_worker_is_run_again(
     assert said.count(again) == 2
 
 
-def test_a_job_with_an_error_of_a_step_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+FAILED = "Pipeline 1_2 failed in state FAILED: "
+FLINK_SAYS_NO = [
+    "java.io.IOException: Insufficient number of network buffers: required 512, but only 363 "
+    "available.",
+    "java.lang.ClassNotFoundException: org.apache.beam.runners.flink.Gone",
+    "java.lang.StackOverflowError",
+]
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_a_job_that_would_fail_again_is_not_run_again(
+    index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = [JAVA, *(f"{FAILED}{one}" for one in FLINK_SAYS_NO)][index]
     said: list[str] = []
-    with pytest.raises(RuntimeError, match="no such number"):
+    with pytest.raises(RuntimeError, match=re.escape(text.splitlines()[0])):
         Submitted(said.append, server="flink:8099").run(
-            _pipeline(Remote(RuntimeError(JAVA)), monkeypatch), NAME
+            _pipeline(Remote(RuntimeError(text)), monkeypatch), NAME
         )
     assert not [line for line in said if "again" in line]
 

@@ -44,7 +44,8 @@ class VerifyOptions:
     strangers and are not verified; matching, decoding: of the pairs that are looked at; enough:
     proved copies of an image after which its spare candidates need no look, where groups are not
     made with them (as in nights); family: whether the crowded pairs are of proved families, None
-    where the part itself tells.
+    where the part itself tells; threshold: tells the confidence from which pairs count as copies,
+    where that is found out on a worker, before any pair is verified.
     """
 
     min_score: float = -7.0
@@ -53,17 +54,22 @@ class VerifyOptions:
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
+    threshold: Callable[[], float] | None = None
 
     def reporting_from(self, min_confidence: float) -> VerifyOptions:
         """The same with another confidence from which pairs count as copies."""
-        return replace(self, matching=replace(self.matching, min_confidence=min_confidence))
+        matching = replace(self.matching, min_confidence=min_confidence)
+        return replace(self, matching=matching, threshold=None)
 
     def for_collection(self, references: int) -> VerifyOptions:
-        """The same options, adapted to the number of images that were searched.
+        """The same options, adapted to the number of images that were searched and, on a worker,
+        to the threshold that was found.
 
         Among few images nothing tells how crowded it is around one, so that scores mean nothing:
         all may be copies of each other. There all candidates are verified.
         """
+        if self.threshold is not None:
+            return self.reporting_from(self.threshold()).for_collection(references)
         if references >= _CROWD:
             return self
         by_confidence = bundled_calibration(()) if self.calibration.channels else self.calibration
