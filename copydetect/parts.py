@@ -313,19 +313,28 @@ class ImageNumbers:
         """The row of `images` with this number."""
         if not 0 <= number < len(self):
             raise IndexError(f"image_no {number} is not in 0 … {len(self) - 1}")
-        part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        (row,) = self._table(part).slice(number - self.start_of(part), 1).to_pylist()
+        table, at = self._place(number)
+        (row,) = table.slice(at, 1).to_pylist()
         return ImageRow(**row)
 
     def twins(self, number: int) -> list[ImageRow]:
         """The row with this number, and those of files that it stands for, byte for byte."""
         rows = [self.row(number)]
         while number + len(rows) < len(self):
+            # A row has many columns: to read one of them is much less work.
+            table, at = self._place(number + len(rows))
+            if table["duplicate_of"][at].as_py() != rows[0].image_id:
+                break
             twin = self.row(number + len(rows))
-            if twin.duplicate_of != rows[0].image_id or twin.sha256 != rows[0].sha256:
+            if twin.sha256 != rows[0].sha256:
                 break
             rows.append(twin)
         return rows
+
+    def _place(self, number: int) -> tuple[pa.Table, int]:
+        """The table that holds a row, and where."""
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self._table(part), number - self.start_of(part)
 
     def _table(self, part: int) -> pa.Table:
         table = self._held.pop(part, None)

@@ -59,8 +59,6 @@ _FEATURE_PROBES = 4
 fifth more time."""
 _FEATURES_PER_LIST = 20
 """Features per list that the lists are trained on."""
-_FEATURE_QUERIES = 65_536
-"""About how many features one task of the search asks for."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class Settings:
     def feature_search(self, symmetric: bool) -> SearchOptions:
         """The search of local features; symmetric: of a collection in itself."""
         # In a collection, a feature finds itself; what repeats in its own picture says little.
-        return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric, task_queries=_FEATURE_QUERIES)
+        return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric)
 
     def voting(self, symmetric: bool) -> VoteOptions:
         """How hits become votes; symmetric: whether a collection is searched in itself. Large

@@ -89,7 +89,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             asked,
             sought,
             queries=FeatureCount(storage, asked.uris, asked.files.noted),
-            searched=runs.join(place.folder, "search", KEYPOINTS, "upright"),
+            searched=runs.join(place.folder, "search", KEYPOINTS),
             index_folder=runs.join(place.index, KEYPOINTS),
             options=options,
             # A copy has many features, and is found by a few: of as many as vote.

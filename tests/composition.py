@@ -165,14 +165,11 @@ class Composition:
             IndexJob(STORAGE, folder, read, count, index, quantiser.identity, quantiser.centroids),
             read.numbered(),
         )
-        found = []
-        for mirrored in (False, True):
-            asked = KeypointReader(STORAGE, self.queries.files(), mirrored)
-            place = str(self.folder / f"hits-{mirrored}")
-            job = SearchJob(STORAGE, place, asked, folder, options.feature_search)
-            found += search_index(job, asked.numbered())
+        asked = KeypointReader(STORAGE, self.queries.files(), both=True)
+        job = SearchJob(STORAGE, str(self.folder / "hits"), asked, folder, options.feature_search)
+        (found,) = search_index(job, asked.numbered())
         uri = str(self.folder / "votes.npz")
-        votes = vote_part(STORAGE, self.queries.files(), 0, *found, VoteOptions(), self.symmetric)
+        votes = vote_part(STORAGE, self.queries.files(), 0, found, VoteOptions(), self.symmetric)
         write_votes(STORAGE, uri, votes)
         return uri
 

@@ -10,7 +10,7 @@ import pytest
 
 from copydetect.description.keypoints import load_quantiser, mirror_vectors, reconstruct
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import feature_ids
+from copydetect.index.channels import MIRRORED, feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
 from copydetect.search import feature_join
@@ -75,21 +75,28 @@ def features(count: int, seed: int = 0, parts: int = 3) -> Collection:
 
 
 @pytest.mark.parametrize("exclude", ["none", "image"])
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_all_lists_together_equal_brute_force(tmp_path: Path, exclude: str, mirrored: bool) -> None:
+def test_all_lists_together_equal_brute_force(tmp_path: Path, exclude: str) -> None:
     held = features(900)
     build(tmp_path, held, IndexOptions(codes="PQ16", metric="l2", lists=12, shards=3, probes=12))
-    vectors = reconstruct(held.vectors, QUANTISER)
-    asked = held
-    if mirrored:
-        vectors = mirror_vectors(vectors, QUANTISER)
-        asked = Collection(vectors, held.ids, 2)
-    found = search(tmp_path, asked, SearchOptions(k=5, exclude=exclude))
-    ids, scores = brute_force(held, vectors, held.ids, 5, exclude)
+    found = search(tmp_path, held, SearchOptions(k=5, exclude=exclude))
+    ids, scores = brute_force(held, reconstruct(held.vectors, QUANTISER), held.ids, 5, exclude)
     order = np.argsort(held.ids)
     np.testing.assert_array_equal(found.ids.reshape(-1, 5), ids[order])
     # Not about equal: the grid of the codebook makes every sum exact.
     np.testing.assert_array_equal(found.scores.reshape(-1, 5), scores[order])
+
+
+def test_features_of_mirror_images_are_turned(tmp_path: Path) -> None:
+    held = features(900)
+    build(tmp_path, held, IndexOptions(codes="PQ16", metric="l2", lists=12, shards=3, probes=4))
+    turned = mirror_vectors(reconstruct(held.vectors, QUANTISER), QUANTISER)
+    apart = [search(tmp_path, held, SearchOptions(k=5))]
+    apart.append(search(tmp_path, Collection(turned, held.ids, 2), SearchOptions(k=5)))
+    both = Collection(np.tile(held.vectors, (2, 1)), np.r_[held.ids, held.ids | MIRRORED], 3)
+    together = search(tmp_path, both, SearchOptions(k=5))
+    for name in ("ids", "scores"):
+        expected = np.concatenate([getattr(one, name) for one in apart])
+        np.testing.assert_array_equal(getattr(together, name), expected)
 
 
 @pytest.mark.parametrize(("shards", "parts", "task_queries"), [(1, 1, 10_000), (7, 5, 50)])

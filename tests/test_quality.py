@@ -12,6 +12,7 @@ from apache_beam import Create
 from copydetect import runs, tables
 from copydetect.description.keypoints import load_quantiser, reconstruct
 from copydetect.index.channels import (
+    MIRRORED,
     DescriptorReader,
     KeypointReader,
     feature_ids,
@@ -23,7 +24,7 @@ from copydetect.parts import Sides
 from copydetect.pipelines import stages
 from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.stages import Workplace
-from copydetect.search.neighbors import read_neighbors
+from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall
 from copydetect.search.recall_job import RecallJob, read_recalls
@@ -69,7 +70,7 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     sides = Sides(files, files)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"))
+    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"), PARTS)
     reader = DescriptorReader(place.storage, files)
     recalls = measured(place, "descriptors", reader, options, (1, 10))
     if probes == 12:
@@ -98,7 +99,6 @@ def measured(
     reader: DescriptorReader | KeypointReader,
     options: SearchOptions,
     ranks: tuple[int, ...],
-    found: str = "",
 ) -> dict[int, Recall]:
     """What the search of a collection for itself finds of what there is, by k."""
     job = RecallJob(
@@ -106,7 +106,7 @@ def measured(
         reader,
         reader,
         queries=lambda: IMAGES if isinstance(reader, DescriptorReader) else FEATURED * EACH,
-        searched=runs.join(place.folder, "search", index, *filter(None, [found])),
+        searched=runs.join(place.folder, "search", index),
         index_folder=runs.join(place.index, index),
         options=options,
         ranks=ranks,
@@ -151,13 +151,14 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     sides = Sides(files, files)
     options = SearchOptions(k=9)
     index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
-    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()))
+    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()), PARTS)
     reader = KeypointReader(place.storage, files)
-    recalls = measured(place, "keypoints", reader, options, (9,), "upright")
+    recalls = measured(place, "keypoints", reader, options, (9,))
     found = [
         read_neighbors(place.storage, uri)
-        for uri in place.files(place.folder, "search", "keypoints", "upright", "neighbors")
+        for uri in place.files(place.folder, "search", "keypoints", "neighbors")
     ]
+    found = [upright_of(one) for one in found]
     held = sum(len(one.queries) for one in found)
     flat = vectors.reshape(FEATURED * EACH, -1)
     scores = 2 * flat @ flat.T - np.einsum("nd,nd->n", flat, flat)
@@ -171,6 +172,12 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     assert held <= 9 * len(flat)
     assert 0.2 < expected < 0.95
     assert recalls[9].value == pytest.approx(expected, abs=0.06)
+
+
+def upright_of(found: Neighbors) -> Neighbors:
+    """Without what features of mirror images have found."""
+    kept = found.queries < MIRRORED
+    return Neighbors(found.queries[kept], found.ids[kept], found.scores[kept])
 
 
 def _ids(place: Workplace, row: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from copydetect import tables
 from copydetect.description.keypoints import extract, load_quantiser, quantise, reconstruct
 from copydetect.errors import IndexFileError
-from copydetect.index.channels import feature_ids
+from copydetect.index.channels import feature_ids, query_ids
 from copydetect.parts import RoleParts
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import (
@@ -93,20 +93,13 @@ def test_votes_of_a_part_are_those_of_flat_search(tmp_path: Path) -> None:
     distances, rows = flat.search(vectors, 6)
     ids = known[rows]
 
-    found = []
-    for mirrored, half in enumerate(np.split(np.arange(len(vectors)), 2)):
-        asked = [feature_ids(number, points[number], bool(mirrored)) for number in numbers]
-        uri = str(tmp_path / f"neighbors-{mirrored}")
-        queries = np.repeat(np.concatenate(asked), 6)
-        order = np.argsort(queries, kind="stable")
-        found.append(uri)
-        write_neighbors(
-            STORAGE,
-            uri,
-            Neighbors(queries[order], ids[half].ravel()[order], -distances[half].ravel()[order]),
-        )
+    found = str(tmp_path / "neighbors")
+    queries = np.repeat(query_ids(numbers, points), 6)
+    order = np.argsort(queries, kind="stable")
+    hits = Neighbors(queries[order], ids.ravel()[order], -distances.ravel()[order])
+    write_neighbors(STORAGE, found, hits)
     files = RoleParts((uris[0],), (len(points),), keypoints=(uris[1],))
-    votes = vote_part(STORAGE, files, 0, found[0], found[1], VoteOptions(), exclude_self=True)
+    votes = vote_part(STORAGE, files, 0, found, VoteOptions(), exclude_self=True)
     expected = vote(features, ids, distances, VoteOptions(), exclude_self=True)
     best = {int(q): int(r) for q, r in zip(votes.query[::-1], votes.reference[::-1], strict=True)}
     assert (best[0], best[2]) == (2, 0)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, count
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -124,6 +125,15 @@ def _stamp_of(uri: str) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
+def standing_files(files: Iterable[CatalogFile]) -> dict[int, CatalogFile]:
+    """The file that stands for each content: the living one of the lowest number."""
+    living = [file for file in files if file.status == "ok"]
+    standing: dict[int, CatalogFile] = {}
+    for file in sorted(living, key=attrgetter("number")):
+        standing.setdefault(file.content, file)
+    return standing
+
+
 class Ledger:
     """All files of a catalogue, by number, by name and by place."""
 
@@ -149,14 +159,11 @@ class Ledger:
 
     def living(self) -> list[CatalogFile]:
         """The images that are there, by number."""
-        return sorted(self.by_id.values(), key=lambda file: file.number)
+        return sorted(self.by_id.values(), key=attrgetter("number"))
 
     def names(self) -> dict[int, CatalogFile]:
-        """The file that stands for each content: the living one of the lowest number."""
-        standing: dict[int, CatalogFile] = {}
-        for file in self.living():
-            standing.setdefault(file.content, file)
-        return standing
+        """As `standing_files`."""
+        return standing_files(self.by_id.values())
 
     def is_known(self, uri: str, stamp: str) -> bool:
         """Whether a file need not be read again: its size and time of change are the same.

@@ -25,18 +25,17 @@ from copydetect.description.keypoints import (
     load_quantiser,
     mirror_geometry,
     mirror_vectors,
-    reconstruct,
 )
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError
+from copydetect.index.partitions import Floats, Integers, Partition, Vectors
 from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
 from copydetect.types import Keypoints
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
-
 IMAGE_SHIFT = 32
+MIRRORED = 1 << 62
+"""In the id of a query: it is a feature of the mirror image, whose code is that of the image."""
 _PARTS_OPEN, _GROUPS_HELD = 64, 256
 
 
@@ -76,12 +75,13 @@ class DescriptorReader:
 class KeypointReader:
     """Reads a part of local features for an index: (n, m) uint8 codes, (n,) int64 ids.
 
-    mirrored: features of the left-right mirrored images instead, as (n, d) float32 vectors.
+    both: once more behind all of them, as those of the left-right mirrored images: see
+    `query_ids`.
     """
 
     storage: Storage
     files: RoleParts
-    mirrored: bool = False
+    both: bool = False
 
     @property
     def uris(self) -> Sequence[str]:
@@ -92,22 +92,15 @@ class KeypointReader:
         """(number, URI) of each part."""
         return list(enumerate(self.uris))
 
-    def __call__(
-        self, uri: str
-    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], Integers]:
+    def __call__(self, uri: str) -> tuple[npt.NDArray[np.uint8], Integers]:
         table = tables.read_table(self.storage, uri)
         part, image_ids = self.uris.index(uri), table["image_id"].to_pylist()
         numbers = image_numbers(self.storage, self.files, part, image_ids)
-        quantiser = load_quantiser()
-        codes = [np.empty((0, quantiser.code_bytes), np.uint8)]
-        ids = [np.empty(0, np.int64)]
-        for number, keypoints in zip(numbers, read_keypoints(table), strict=True):
-            codes.append(keypoints.codes)
-            ids.append(feature_ids(int(number), keypoints, self.mirrored))
-        together = np.concatenate(codes)
-        if not self.mirrored:
-            return together, np.concatenate(ids)
-        return mirror_vectors(reconstruct(together, quantiser), quantiser), np.concatenate(ids)
+        features = read_keypoints(table)
+        nothing = np.empty((0, load_quantiser().code_bytes), np.uint8)
+        codes = np.concatenate([nothing, *(one.codes for one in features)])
+        ids = query_ids(numbers.tolist(), features)
+        return (np.tile(codes, (2, 1)), ids) if self.both else (codes, ids[: len(codes)])
 
 
 def stored_keypoints(storage: Storage, files: RoleParts) -> StoredKeypoints | None:
@@ -200,6 +193,25 @@ def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> 
         geometry = mirror_geometry(keypoints)
     x, y, scale, angle = (values.astype(np.int64) for values in geometry)
     return image_no << IMAGE_SHIFT | x << 24 | y << 16 | scale << 8 | angle
+
+
+def query_ids(numbers: Sequence[int], features: Sequence[Keypoints]) -> Integers:
+    """(2 n,) int64 ids of the features of images, then those of their mirror images, `MIRRORED`."""
+    upright, turned = (
+        [feature_ids(number, one, mirrored) for number, one in zip(numbers, features, strict=True)]
+        for mirrored in (False, True)
+    )
+    nothing = np.empty(0, np.int64)
+    return np.concatenate([nothing, *upright, *(ids | MIRRORED for ids in turned)])
+
+
+def query_vectors(partition: Partition, vectors: Vectors, ids: Integers) -> Floats:
+    """(n, d) float32 of queries, as they are compared; those of mirror images are turned."""
+    floats = partition.decode(vectors)
+    turned = ids >= MIRRORED
+    if turned.any():
+        floats[turned] = mirror_vectors(floats[turned], load_quantiser())
+    return floats
 
 
 def image_numbers(

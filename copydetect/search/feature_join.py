@@ -85,7 +85,7 @@ class FeatureJoin:
 
     def _list(self, number: int, size: int, block: slice) -> _Held:
         """Ids of a part of a list, its vectors and their squares."""
-        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
+        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block]
         width = self._lists.code_size
         codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
         vectors = self._index.pq.decode(codes.reshape(size, width)[block])

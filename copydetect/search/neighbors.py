@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from copydetect.index.channels import query_vectors
 from copydetect.index.partitions import Floats, Integers
 from copydetect.index.shards import ShardReader
 from copydetect.index.spills import (
@@ -91,7 +92,7 @@ def search_shard(
     queries, vectors, whole = records["query"], records["vector"], is_exact(held)
     # A join widens float16 as it goes: queries take half the memory.
     if whole or vectors.dtype != np.float16:
-        vectors = partition.decode(vectors)
+        vectors = query_vectors(partition, vectors, queries)
     arguments = (held, queries, vectors, probes, options)
     search = FeatureJoin(*arguments) if whole else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from copydetect.errors import OptionError
+from copydetect.index.channels import query_vectors
 from copydetect.index.partitions import Integers, Partition, Vectors
 from copydetect.index.routing import Part, Read, check_vectors
 from copydetect.index.shards import Index
@@ -76,7 +77,8 @@ def route_queries(
     first is for the shard with a query's nearest list.
 
     Vectors travel as float16 (float32 for codes "Flat"), codes as they are. known_lists: the file
-    of the lists to visit, where routing the same part into the index has left it.
+    of the lists to visit, where routing the same part into the index has left it; those of queries
+    behind them, of mirror images, are found here.
     """
     uri = queries_uri(folder, part[0])
     if storage.is_whole(uri):
@@ -84,10 +86,11 @@ def route_queries(
     vectors, ids = read(part[1])
     check_vectors(partition.decode(vectors), ids, part[1], partition.dimension)
     vectors = _travelling(vectors, partition)
+    probes = np.empty((0, options.probes_in(partition)), np.int64)
     if known_lists:
         probes = read_arrays(storage, known_lists)[1]["lists"].astype(np.int64)
-    else:
-        probes = partition.nearest_lists(vectors, options.probes_in(partition))
+    left = query_vectors(partition, vectors[len(probes) :], ids[len(probes) :])
+    probes = np.concatenate([probes, partition.nearest_lists(left, options.probes_in(partition))])
     rows, destinations = _destinations(probes, index, rounds)
     records = np.empty(len(rows), dtype=_query_type(vectors, probes.shape[1]))
     records["query"], records["lists"], records["vector"] = ids[rows], probes[rows], vectors[rows]

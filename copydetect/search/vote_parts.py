@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
-from copydetect.index.channels import feature_ids, image_numbers, read_keypoints
+from copydetect.index.channels import image_numbers, query_ids, read_keypoints
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import PART, PartNames, RoleParts
 from copydetect.search.neighbors import Neighbors, read_neighbors
@@ -18,37 +18,25 @@ from copydetect.tables import read_table
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-_NO_IDS = np.empty(0, np.int64)
-
 
 def vote_part(
     storage: Storage,
     files: RoleParts,
     part: int,
-    upright_uri: str,
-    mirrored_uri: str,
+    neighbors: str,
     options: VoteOptions,
     exclude_self: bool,
 ) -> Votes:
     """The votes of the query images of one part, from the neighbours of their features.
 
-    upright_uri, mirrored_uri: neighbours files of the features and of those of the mirror images.
+    neighbors: the neighbours file of the features and of those of the mirror images.
     """
     uri = files.keypoints[part]
     keypoints = read_keypoints(read_table(storage, uri))
     numbers = image_numbers(storage, files, part, [one.image_id for one in keypoints])
     features, _ = query_features(numbers.tolist(), keypoints, load_quantiser())
-    found = read_neighbors(storage, upright_uri), read_neighbors(storage, mirrored_uri)
-    width = max(1, *map(most_neighbors, found))
-    rows = []
-    for neighbors, mirrored in zip(found, (False, True), strict=True):
-        queries = [
-            feature_ids(int(number), one, mirrored)
-            for number, one in zip(numbers, keypoints, strict=True)
-        ]
-        rows.append(hit_rows(neighbors, np.concatenate([_NO_IDS, *queries]), width))
-    ids = np.concatenate([row[0] for row in rows])
-    distances = np.concatenate([row[1] for row in rows])
+    found, queries = read_neighbors(storage, neighbors), query_ids(numbers.tolist(), keypoints)
+    ids, distances = hit_rows(found, queries, max(1, most_neighbors(found)))
     return vote(features, ids, distances, options, exclude_self)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import KeypointReader
@@ -68,24 +67,22 @@ class KeypointSearch:
         return VoteJob(
             storage=self.storage,
             files=self.sides.queries,
-            upright=runs.join(self.folder, "upright"),
-            mirrored=runs.join(self.folder, "mirrored"),
             options=self.voting,
             exclude_self=self.symmetric,
             folder=self.folder,
         )
 
-    def search_job(self, mirrored: bool) -> SearchJob:
-        """How the index is searched."""
+    def search_job(self) -> SearchJob:
+        """How the index is searched: for features and those of mirror images at once, so that each
+        list is decoded once for both."""
         made_here = self.symmetric and not self.index_is_there
-        routed = self.index_folder if made_here else self.routed
         return SearchJob(
             self.storage,
-            runs.join(self.folder, "mirrored" if mirrored else "upright"),
-            KeypointReader(self.storage, self.sides.queries, mirrored),
+            self.folder,
+            KeypointReader(self.storage, self.sides.queries, both=True),
             self.index_folder,
             self.options,
-            "" if mirrored else routed,
+            self.index_folder if made_here else self.routed,
             parts=self.sides.queries.parts,
             rounds=1,
         )
@@ -108,14 +105,10 @@ class KeypointsToVotes(beam.PTransform[Any, Any]):
                 | "index" >> DescriptorsToShards(search.index_job(), processes)
             )
         queries = search.sides.queries
-        for name, flipped in (("upright", False), ("mirrored", True)):
-            start = (
-                start
-                | f"{name} queries" >> WaitThen(enumerate, queries.keypoints)
-                | name >> ShardsToNeighbors(search.search_job(flipped), processes)
-            )
         votes: PCollection[str] = (
             start
+            | "queries" >> WaitThen(enumerate, queries.keypoints)
+            | "search" >> ShardsToNeighbors(search.search_job(), processes)
             | "parts" >> WaitThen(range, queries.parts)
             | "vote" >> NeighborsToVotes(search.vote_job(), processes)
         )

@@ -19,15 +19,13 @@ from copydetect.workers.processes import Processes
 
 @dataclass(frozen=True)
 class VoteJob:
-    """The voting of local features. files: of the queries; upright, mirrored: folders of finished
-    searches, of their features and of those of their mirror images; exclude_self: whether an image
-    does not vote for itself; folder: the votes are below it.
+    """The voting of local features. files: of the queries; exclude_self: whether an image does not
+    vote for itself; folder: of the finished search of their features and of those of their mirror
+    images; the votes are below it.
     """
 
     storage: Storage
     files: RoleParts
-    upright: str
-    mirrored: str
     options: VoteOptions
     exclude_self: bool
     folder: str
@@ -40,8 +38,7 @@ class VoteJob:
                 self.storage,
                 self.files,
                 part,
-                neighbors_uri(self.upright, part),
-                neighbors_uri(self.mirrored, part),
+                neighbors_uri(self.folder, part),
                 self.options,
                 self.exclude_self,
             )
@@ -50,7 +47,7 @@ class VoteJob:
 
 
 class NeighborsToVotes(beam.PTransform[Any, Any]):
-    """Numbers of parts, once both searches are done → URIs of votes files. None is passed on."""
+    """Numbers of parts, once the search is done → URIs of votes files. None is passed on."""
 
     def __init__(self, job: VoteJob, processes: Processes | None = None) -> None:
         super().__init__()

@@ -41,16 +41,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class SearchedIndex:
-    """An index. lists, shards: how many; searches: how often it is searched; rounds: of each."""
+    """An index. lists, shards: how many; rounds: of its search."""
 
     name: str
     lists: int
     shards: int
-    searches: int = 1
     rounds: int = 2
 
 
-FEATURES = SearchedIndex("keypoints", 0, 0, searches=2, rounds=1)
+FEATURES = SearchedIndex("keypoints", 0, 0, rounds=1)
 
 
 def exchanges(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
@@ -64,7 +63,7 @@ def exchanges(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
     for one in indexes:
         built = 5 * parts + vector_files(parts, one.lists, one.shards)
         found.append(Exchange(f"index {one.name}", built))
-        searched = one.searches * (3 * parts + search_files(parts, one.shards, one.rounds))
+        searched = 3 * parts + search_files(parts, one.shards, one.rounds)
         found.append(Exchange(f"search {one.name}", searched))
     found.append(Exchange("candidates", pair_files(images, parts)))
     found.append(Exchange("verify and group", 16 * parts))

@@ -18,12 +18,10 @@ from copydetect.description.keypoints import (
     STANDARD,
     extract,
     load_quantiser,
-    mirror_vectors,
     quantise,
-    reconstruct,
 )
 from copydetect.index.building import IndexJob
-from copydetect.index.channels import feature_ids
+from copydetect.index.channels import query_ids
 from copydetect.index.partitions import IndexOptions, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shards import load_index
@@ -41,7 +39,7 @@ PART_IMAGES = 256
 
 # As `dedup` searches them.
 INDEX = IndexOptions(codes="PQ16", metric="l2", probes=4, training_per_list=20)
-SEARCH = SearchOptions(k=9, task_queries=65_536)
+SEARCH = SearchOptions(k=9)
 
 _STORAGE = LocalStorage()
 
@@ -64,12 +62,15 @@ class FeatureFigures:
 
 @dataclass(frozen=True)
 class FeatureFiles:
-    """Features in files of `PART_IMAGES` images; reads a part: codes, or mirrored vectors; ids."""
+    """Features in files of `PART_IMAGES` images; reads a part: codes, ids.
+
+    both: as of `KeypointReader`.
+    """
 
     folder: str
     images: int
     features: int
-    mirrored: bool = False
+    both: bool = False
 
     def parts(self) -> list[tuple[int, str]]:
         """(number, path) of each part."""
@@ -78,11 +79,8 @@ class FeatureFiles:
 
     def __call__(self, path: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         with np.load(path) as part:
-            codes, ids, mirrored_ids = (part[name] for name in ("codes", "ids", "mirrored_ids"))
-        if not self.mirrored:
-            return codes, ids
-        quantiser = load_quantiser()
-        return mirror_vectors(reconstruct(codes, quantiser), quantiser), mirrored_ids
+            codes, ids = part["codes"], part["ids"]
+        return (np.tile(codes, (2, 1)), ids) if self.both else (codes, ids[: len(codes)])
 
 
 def write_features(folder: str, pictures: Iterator[Pixels]) -> FeatureFiles:
@@ -97,14 +95,9 @@ def write_features(folder: str, pictures: Iterator[Pixels]) -> FeatureFiles:
         ]
         if not found:
             break
-        numbered = list(enumerate(found, images))
         codes = np.concatenate([one.codes for one in found])
-        upright, turned = (
-            np.concatenate([feature_ids(no, one, mirrored) for no, one in numbered])
-            for mirrored in (False, True)
-        )
-        path = f"{folder}/part-{number:05d}.npz"
-        np.savez(path, codes=codes, ids=upright, mirrored_ids=turned)
+        ids = query_ids(range(images, images + len(found)), found)
+        np.savez(f"{folder}/part-{number:05d}.npz", codes=codes, ids=ids)
         images, features = images + len(found), features + len(codes)
     return FeatureFiles(folder, images, features)
 
@@ -126,12 +119,9 @@ def join_features(work: str, files: FeatureFiles) -> dict[str, Any]:
     started = time.process_time()
     engine.run("index", lambda p: p | beam.Create(parts) | DescriptorsToShards(job))
     indexed = time.process_time()
-    for mirrored in (False, True):
-        asked = replace(files, mirrored=mirrored)
-        place = f"{work}/search-{mirrored:d}"
-        routed = "" if mirrored else folder
-        search = SearchJob(_STORAGE, place, asked, folder, SEARCH, routed)
-        engine.run("search", partial(_search, parts, search))
+    asked = replace(files, both=True)
+    search = SearchJob(_STORAGE, f"{work}/search", asked, folder, SEARCH, folder)
+    engine.run("search", partial(_search, parts, search))
     index = load_index(_STORAGE, folder)
     partition = load_partition(_STORAGE, job.partition_uri)
     return {

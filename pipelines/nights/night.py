@@ -27,6 +27,7 @@ from copydetect.catalog.files import (
     forgotten,
     key_of,
     plan_night,
+    standing_files,
 )
 from copydetect.catalog.generations import (
     MANIFEST,
@@ -302,7 +303,7 @@ class _Tonight:
 
     def _old_parts(self, files: dict[int, CatalogFile]) -> list[CatalogPart]:
         """The parts that were there: those with files that are gone or moved written anew."""
-        standing = Ledger(files.values()).names()
+        standing = standing_files(files.values())
         numbers = [
             *self.plan.removed,
             *self.to_forget,

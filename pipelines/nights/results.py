@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from copydetect import runs, tables
 from copydetect.catalog.decisions import decided
 from copydetect.catalog.drift import crowding, list_sizes
-from copydetect.catalog.files import FILES, CatalogFile, Ledger, NightPlan, key_of
+from copydetect.catalog.files import FILES, CatalogFile, NightPlan, key_of, standing_files
 from copydetect.catalog.generations import FileEntry, Generation, read_part_table
 from copydetect.catalog.grown_index import index_files
 from copydetect.catalog.lasting_groups import Event
@@ -33,7 +33,7 @@ def results_of(
     results: Results, generation: Generation, found: Found, files: Mapping[int, CatalogFile]
 ) -> Generation:
     """The generation with its groups, events and tables of the night."""
-    standing = Ledger(files.values()).names()
+    standing = standing_files(files.values())
     found = replace(
         found,
         matches=decided(found.matches, results.decided, standing),

@@ -16,7 +16,7 @@ from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.catalog.compaction import merged_tail
-from copydetect.catalog.files import CatalogFile, Ledger, key_of
+from copydetect.catalog.files import CatalogFile, key_of, standing_files
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
 from copydetect.catalog.packing import GenerationWriter, part_stem
 from copydetect.catalog.readable import numbers_of
@@ -83,7 +83,7 @@ def verified_pairs(
     """Search what is new, and verify the pairs that are to be looked at. parts: all, the new ones
     too."""
     catalog = _Catalog(job, place, writer, tuple(parts), files)
-    standing = Ledger(files.values()).names()
+    standing = standing_files(files.values())
     options, small = for_size(job.settings.verification, len(standing))
     remembered = read_part_table(job.storage, job.catalog, tuple(parts), "matches", VERDICTS)
     gone = {key_of(number) for number in range(catalog.numbers) if number not in standing}
@@ -97,10 +97,8 @@ def verified_pairs(
     merging = searched.proposals, merged, DensityOptions(), search.known_scale
     proposing = stages.propose(searched.place, *merging)
     candidates = place.run(proposing, searched.proposals.queries.parts)
-    rebuilds = job.request.upkeep == "rebuild"
-    anew = night_before is None or bool(night_before.counts.get("small")) != small
-    anew |= rebuilds and bool(night_before and decides_otherwise(job, night_before.era))
-    strictly = search.is_young or rebuilds
+    strictly = search.is_young or job.request.upkeep == "rebuild"
+    anew = _verifies_all(job, night_before, small)
     verifier = Verifier(catalog.job, place, catalog.sides, files, options, strictly, anew)
     asked = catalog.asked(candidates, searched, options)
     judge = _Judge(verifier, asked, without(remembered, gone))
@@ -116,6 +114,13 @@ def verified_pairs(
         search.is_whole and search.trains,
         verifier,
     )
+
+
+def _verifies_all(job: NightJob, before: Generation | None, small: bool) -> bool:
+    """Whether nothing that was said before stands."""
+    if before is None or bool(before.counts.get("small")) != small:
+        return True
+    return job.request.upkeep == "rebuild" and bool(decides_otherwise(job, before.era))
 
 
 @dataclass(frozen=True)
