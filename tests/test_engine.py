@@ -17,7 +17,6 @@ from apache_beam.transforms import userstate
 
 from copydetect.errors import OptionError
 from copydetect.options import EngineOptions
-from copydetect.pipelines import chains
 from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import StageError, engine_of
 from copydetect.pipelines.progress import Progress, show_progress
@@ -182,13 +181,6 @@ def test_the_stage_of_a_job_that_fails_is_named() -> None:
     ]
     with pytest.raises(StageError, match=r"^stage unlucky failed: .*no luck$"):
         engine_of(EngineOptions()).run_stages("both", stages)
-
-
-def test_workers_of_another_version_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "__version__", "9.9")
-    stage = Stage("fine", lambda one: one | beam.Map(print), 0, Progress("fine"))
-    with pytest.raises(StageError, match=r"was submitted by 9\.9: install this version there$"):
-        engine_of(EngineOptions()).run_stages("fine", [stage])
 
 
 def test_nothing_is_told_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def figures(place: Workplace, side: RoleParts, recall: RecallJob) -> dict[str, f
     candidates = place.files(place.folder, "candidates")
     recalls = {DESCRIPTORS: recall}
     (judging,) = judging_lost(place, Sides(side, side), candidates, recalls, VerifyOptions())
-    place.run(judging)
+    place.run(judging, side.parts)
     return lost_copies(place, recalls)
 
 
