@@ -21,7 +21,8 @@ _INSIDE = 8.0
 _BEYOND = 16.0
 """Levels: at 12 a change of hue may look like one of light."""
 _SHARE, _CLEARLY = 0.001, 4.0
-_FEWEST_PX = 400
+_TONE_STRIDE = 3
+_FEWEST_PX = 50
 _LEAST_GAIN = 0.2
 _OUTLIERS = 2.0
 
@@ -42,14 +43,19 @@ def clipped(query: Floats, reference: Floats, inside: npt.NDArray[np.bool_]) -> 
 
 
 def _lost(first: Floats, second: Floats, inside: npt.NDArray[np.bool_]) -> float:
-    """0…1, where the first picture is white or black, and would be beyond by the second one."""
-    ends = (first >= _WHITE) | (first <= _BLACK)
-    if not (ends & inside).any():
+    """0…1, where the first picture is white or black, and would be beyond by the second one.
+
+    0 where it is white or black in too few places to count.
+    """
+    area = max(np.count_nonzero(inside), 1)
+    ends = ((first >= _WHITE) | (first <= _BLACK)) & inside
+    if np.count_nonzero(ends) <= _SHARE / _CLEARLY * area:
         return 0.0
-    told = inside.copy()
-    for grey in (first, second):
+    some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
+    told = inside[some].copy()
+    for grey in (first[some], second[some]):
         told &= (grey > _INSIDE) & (grey < 255 - _INSIDE)
-    known, meant = second[told], first[told]
+    known, meant = second[some][told], first[some][told]
     gain, offset = 0.0, 0.0
     for _ in range(2):
         if len(known) < _FEWEST_PX:
@@ -63,4 +69,4 @@ def _lost(first: Floats, second: Floats, inside: npt.NDArray[np.bool_]) -> float
     foretold = gain * second + offset
     white = (first >= _WHITE) & (foretold > 255 + _BEYOND)
     black = (first <= _BLACK) & (foretold < -_BEYOND)
-    return float(((white | black) & inside).sum() / max(inside.sum(), 1))
+    return np.count_nonzero((white | black) & inside) / area
