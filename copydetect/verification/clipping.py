@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.counting import number_of
 from copydetect.verification.pair_images import Floats
 
 _BLUR_PX = 1.0
@@ -47,9 +48,9 @@ def _lost(first: Floats, second: Floats, inside: npt.NDArray[np.bool_]) -> float
 
     0 where it is white or black in too few places to count.
     """
-    area = max(np.count_nonzero(inside), 1)
+    area = max(number_of(inside), 1)
     ends = ((first >= _WHITE) | (first <= _BLACK)) & inside
-    if np.count_nonzero(ends) <= _SHARE / _CLEARLY * area:
+    if number_of(ends) <= _SHARE / _CLEARLY * area:
         return 0.0
     some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
     told = inside[some].copy()
@@ -69,4 +70,4 @@ def _lost(first: Floats, second: Floats, inside: npt.NDArray[np.bool_]) -> float
     foretold = gain * second + offset
     white = (first >= _WHITE) & (foretold > 255 + _BEYOND)
     black = (first <= _BLACK) & (foretold < -_BEYOND)
-    return np.count_nonzero((white | black) & inside) / area
+    return number_of((white | black) & inside) / area
