@@ -337,7 +337,8 @@ def verify(
     """Verify candidates, part by part; the matches tables. Parts that are done stay."""
     parts = len(candidates)
     uris, failures = (place.parts_of(table, parts) for table in ("matches", "verify-failures"))
-    work = partial(place.match_work, candidates)
+    # Workers get the folder alone: what the engine holds stays where the run was started.
+    work = partial(RunFolder(place.storage, place.folder).match_work, candidates)
     processes = place.decoding(parts)
     transform = CandidatesToMatches(place.storage, sides, options, place.folder, processes)
     wanted = Then(_unfinished, place.storage, work, uris, failures)

@@ -16,9 +16,7 @@ def test_the_peak_where_a_run_is_started_stays_flat() -> None:
     small, large = measured(4_000), measured(60_000)
     assert large.peak_bytes < MOST_RATIO * small.peak_bytes
     assert large.parts < 1.1 * small.parts
-    # Jobs of a large run have some more steps; a name or a number of each image would take more.
-    assert large.pipeline_bytes - small.pipeline_bytes < 4 * (large.images - small.images)
-    assert large.pipeline_bytes < 1_000_000
+    assert large.pipeline_bytes < 1.1 * small.pipeline_bytes
     assert large.jobs == small.jobs == 3
     # Footers of parts are read on workers; what is left are rows for the report.
     assert sum(large.asked.values()) / large.parts < 1.2 * sum(small.asked.values()) / small.parts
