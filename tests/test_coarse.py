@@ -16,6 +16,7 @@ def bytes_are_native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.param and not coarse.multiplies_int8():
         pytest.skip("this processor has no products of bytes")
     monkeypatch.setattr(coarse, "multiplies_int8", lambda: request.param)
+    monkeypatch.setattr(coarse, "_LEAST_FOR_BYTES", 1)
     return bool(request.param)
 
 
@@ -36,6 +37,7 @@ def test_the_nearest_are_those_of_exact_distances_to_a_percent(
 
 
 def test_any_processor_block_and_thread_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coarse, "_LEAST_FOR_BYTES", 1)
     centroids, vectors = unit_vectors(700), unit_vectors(2000, seed=1)
     whole = CoarseQuantiser(centroids).nearest(vectors, 9)
     np.testing.assert_array_equal(CoarseQuantiser(centroids).nearest(vectors, 9, 3), whole)
