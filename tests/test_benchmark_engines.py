@@ -71,12 +71,14 @@ def _wait_for(folder: Path, files: int) -> None:
 
 
 def test_the_table_has_ratios() -> None:
-    here, there = RunCost(10.0, 20.0, 0, 84), RunCost(25.0, 28.0, 2, 84)
-    table = engines._table(here, there, equal=True, counted=True)
-    assert "| seconds | 10.0 | 25.0 | 2.50 |" in table
-    assert "| CPU seconds | 20.0 | 28.0 | 1.40 |" in table
-    assert "| tables equal | | yes | |" in table
-    assert "CPU" not in engines._table(here, there, equal=False, counted=False)
+    here, first = RunCost(10.0, 20.0, 0, 84), RunCost(25.0, 28.0, 2, 84)
+    costs = {"here": here, "first": first, "there": RunCost(15.0, 24.0, 1, 84)}
+    table = engines._table(costs, equal=True, counted=True)
+    assert "| seconds | 10.0 | 25.0 | 2.50 | 15.0 | 1.50 |" in table
+    assert "| CPU seconds | 20.0 | 28.0 | 1.40 | 24.0 | 1.20 |" in table
+    assert "| jobs | | 2 | | 1 | |" in table
+    assert "| tables equal | | yes | | | |" in table
+    assert "CPU" not in engines._table(costs, equal=False, counted=False)
 
 
 def test_rows_are_compared_without_where_files_are(run: Run) -> None:

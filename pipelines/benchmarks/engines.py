@@ -1,6 +1,7 @@
 """`copydetect benchmark engines`: a run on an engine beside one on this machine.
 
-Both are runs of the command line, each in a process of its own. Processor time of the engine is
+All are runs of the command line, each in a process of its own. There are two on the engine: servers
+that have just been started compile their own code during the first. Processor time of the engine is
 counted where its workers descend from processes of this machine, whose ids are given; with them,
 workers and their managers can be killed at random moments, and managers are started again as a
 supervisor would do.
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,19 +49,26 @@ class RunCost:
 
 
 def run(arguments: Namespace, engine: EngineOptions) -> None:
-    """Run both, compare, kill; print a table and JSON."""
+    """Run here, and there twice, compare, kill; print a table and JSON."""
     if not any(flag.startswith("--runner") for flag in engine.flags):
         raise OptionError("give the engine that is to be compared: --runner and its options")
     managers = [int(one) for one in arguments.managers]
     with scratch_folder() as folder:
         here, wanted = _measured(arguments.photos, f"{folder}/here", (), [])
-        there, found = _measured(arguments.photos, f"{folder}/there", engine.flags, managers)
-        figures = {"here": asdict(here), "there": asdict(there), "equal": found == wanted}
-        print(_table(here, there, found == wanted, bool(managers)))
+        first, there = (
+            _measured(arguments.photos, f"{folder}/{name}", engine.flags, managers)
+            for name in ("first", "there")
+        )
+        equal = first[1] == there[1] == wanted
+        costs = {"here": here, "first": first[0], "there": there[0]}
+        print(_table(costs, equal, bool(managers)))
+        figures = {**{name: asdict(cost) for name, cost in costs.items()}, "equal": equal}
         if arguments.kills:
-            figures["kills"] = kills = _killed(arguments, engine.flags, managers, there, wanted)
-            equal = sum(bool(one["equal"]) for one in kills)
-            print(f"\n{equal} of {len(kills)} killed runs: equal tables")
+            figures["kills"] = kills = _killed(
+                arguments, engine.flags, managers, there[0].seconds, wanted
+            )
+            survived = sum(bool(one["equal"]) for one in kills)
+            print(f"\n{survived} of {len(kills)} killed runs: equal tables")
             print(f"the managers are now {','.join(map(str, managers))}")
         print(json.dumps(figures, indent=1))
 
@@ -112,14 +120,16 @@ def _killed(
     arguments: Namespace,
     flags: Sequence[str],
     managers: list[int],
-    there: RunCost,
+    expected: float,
     wanted: dict[str, list[str]],
 ) -> list[dict[str, object]]:
-    """Runs of which a process is killed at a random moment, a worker or a manager in turn."""
+    """Runs of which a process is killed at a random moment, a worker or a manager in turn.
+
+    expected: seconds that an undisturbed run takes.
+    """
     if not managers:
         raise OptionError("give --managers: nothing else says what may be killed")
     chance, found = random.Random(arguments.seed), list[dict[str, object]]()
-    expected = there.seconds
     for number in range(arguments.kills):
         kind = "manager" if number % 2 else "worker"
         moment = chance.uniform(0.05, 0.95) * expected
@@ -136,8 +146,6 @@ def _killed(
                     arguments.photos, runs.join(folder, "out"), flags, managers, disturb
                 )
                 one |= {"seconds": cost.seconds, "equal": rows == wanted}
-                # The first run has found servers that had just started.
-                expected = min(expected, cost.seconds)
             except RunError as error:
                 one |= {"equal": False, "said": str(error)}
         one["killed"] = "".join(told)
@@ -163,12 +171,17 @@ def _kill(kind: str, managers: list[int], chance: random.Random) -> str:
     return "a manager"
 
 
-def _table(here: RunCost, there: RunCost, equal: bool, counted: bool) -> str:
-    lines = ["| | here | there | there over here |", "|" + "---|" * 4]
-    rows = [("seconds", here.seconds, there.seconds)]
+def _table(costs: Mapping[str, RunCost], equal: bool, counted: bool) -> str:
+    """costs: of the runs "here", "first" (the first one there) and "there" (the second one)."""
+    here, first, there = costs["here"], costs["first"], costs["there"]
+    rows = [("seconds", here.seconds, first.seconds, there.seconds)]
     if counted:
-        rows.append(("CPU seconds", here.cpu_seconds, there.cpu_seconds))
-    lines += [f"| {name} | {a:.1f} | {b:.1f} | {b / a:.2f} |" for name, a, b in rows]
-    lines.append(f"| jobs | | {there.jobs} | |")
-    lines.append(f"| tables equal | | {'yes' if equal else 'no'} | |")
+        rows.append(("CPU seconds", here.cpu_seconds, first.cpu_seconds, there.cpu_seconds))
+    lines = ["| | here | there, first | over here | again | over here |", "|" + "---|" * 6]
+    lines += [
+        f"| {name} | {a:.1f} | {b:.1f} | {b / a:.2f} | {c:.1f} | {c / a:.2f} |"
+        for name, a, b, c in rows
+    ]
+    lines.append(f"| jobs | | {first.jobs} | | {there.jobs} | |")
+    lines.append(f"| tables equal | | {'yes' if equal else 'no'} | | | |")
     return "\n".join([f"{here.images:,} images", "", *lines])
