@@ -103,6 +103,7 @@ def test_values_reach_the_options() -> None:
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
+        (["--out", "x"], "there is no option --out; did you mean --output?"),
         (["--efort", "fast"], "there is no option --efort; did you mean --effort?"),
         (["--effort", "fsat"], "did you mean fast?"),
         (["--precision", "much"], "'much' is not a share, such as 0.97 or 97%"),
