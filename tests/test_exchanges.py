@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,15 @@ from tests.test_merging import IMAGES, Found, job_of
 
 
 class Counting(LocalStorage):
-    """Counts files of pairs that are read or written."""
+    """Names files that are read or written. wanted: tells of a URI whether it counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
         super().__init__()
+        self._wanted = wanted
         self.files: list[str] = []
 
     def _count(self, uri: str) -> None:
-        if ".spill" in uri and "/scratch/" in uri:
+        if self._wanted(uri):
             self.files.append(uri)
 
     def open(self, uri: str) -> Any:
@@ -54,6 +56,18 @@ class Counting(LocalStorage):
         super().upload(local_path, uri, settled)
 
 
+def is_of_pairs(uri: str) -> bool:
+    return ".spill" in uri and "/scratch/" in uri
+
+
+def is_of_search(uri: str) -> bool:
+    return "/search-0/" in uri and "plan" not in uri
+
+
+def is_of_index(uri: str) -> bool:
+    return "/shards/" in uri or ("/vectors" in uri and "probes" not in uri)
+
+
 @pytest.mark.parametrize("many", [2, 3, 100])
 def test_files_of_pairs_are_as_many_as_planned(
     many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -63,7 +77,7 @@ def test_files_of_pairs_are_as_many_as_planned(
     monkeypatch.setattr(spills, "_MANY", many)
     for module in (candidate_job, exchanges):
         monkeypatch.setattr(module, "BUNDLED", 2)
-    storage = Counting()
+    storage = Counting(is_of_pairs)
     job = replace(job_of(tmp_path, Found.random(), 6, True), storage=storage)
     send_found(job)
     sent = len(storage.files)
@@ -83,33 +97,6 @@ def test_files_of_pairs_grow_with_the_parts() -> None:
     assert one < 2 * 10**5
 
 
-class CountingSearch(LocalStorage):
-    """Counts files of an index and of its search that are read or written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: Counter[str] = Counter()
-
-    def _count(self, uri: str) -> None:
-        searched = "/search-0/" in uri
-        if searched and "plan" not in uri:
-            self.files["search"] += 1
-        elif "/shards/" in uri or ("/vectors" in uri and "probes" not in uri):
-            self.files["index"] += 1
-
-    def open(self, uri: str) -> Any:
-        self._count(uri)
-        return super().open(uri)
-
-    def write(self, uri: str, data: bytes, settled: Any = lambda: None) -> None:
-        self._count(uri)
-        super().write(uri, data, settled)
-
-    def upload(self, local_path: str, uri: str, settled: Any = lambda: None) -> None:
-        self._count(uri)
-        super().upload(local_path, uri, settled)
-
-
 @pytest.mark.parametrize("bundled", [True, False])
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_files_of_a_search_are_no_more_than_planned(
@@ -121,7 +108,7 @@ def test_files_of_a_search_are_no_more_than_planned(
         monkeypatch.setattr(module, "BUNDLED", 4)
     for module in (building, exchanges):
         monkeypatch.setattr(module, "SECTION_LISTS", 8)
-    storage = CountingSearch()
+    storage = Counting(lambda uri: is_of_search(uri) or is_of_index(uri))
     vectors = unit_vectors(2400)
     many = Collection(vectors, np.arange(len(vectors)), parts)
     options = IndexOptions(lists=lists, shards=shards, probes=lists)
@@ -132,10 +119,11 @@ def test_files_of_a_search_are_no_more_than_planned(
     asked = SearchOptions(k=3, task_queries=1)
     search = replace(search_job(tmp_path, many, asked), storage=storage, rounds=rounds)
     search_index(search, many.numbered())
+    searched = Counter(map(is_of_search, storage.files))
     planned = exchanges.search_files(parts, shards, rounds)
-    assert planned * 0.85 <= storage.files["search"] <= planned
+    assert planned * 0.85 <= searched[True] <= planned
     planned = exchanges.vector_files(parts, lists, shards)
-    assert planned * 0.85 <= storage.files["index"] <= planned
+    assert planned * 0.85 <= searched[False] <= planned
 
 
 def test_files_of_a_search_grow_with_the_parts() -> None:
