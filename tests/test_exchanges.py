@@ -2,92 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from copydetect.candidates import candidate_job
 from copydetect.index import building, spills
-from copydetect.index.partitions import IndexOptions
 from copydetect.parts import part_count
-from copydetect.pipelines.benchmarks import exchanges, plan
+from copydetect.pipelines.benchmarks import exchanges, files, plan
 from copydetect.pipelines.benchmarks.exchanges import pair_files
 from copydetect.search import search_plans, searching
-from copydetect.search.queries import SearchOptions
-from copydetect.storage.files import LocalStorage
-from tests.collections_for_search import Collection, index_job, search_job, unit_vectors
-from tests.steps_in_turn import (
-    build_index,
-    collect_candidates,
-    find_densities,
-    search_index,
-    send_found,
-)
-from tests.test_merging import IMAGES, Found, job_of
-
-
-class Counting(LocalStorage):
-    """Names files that are read or written. wanted: tells of a URI whether it counts."""
-
-    def __init__(self, wanted: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._wanted = wanted
-        self.files: list[str] = []
-
-    def _count(self, uri: str) -> None:
-        if self._wanted(uri):
-            self.files.append(uri)
-
-    def open(self, uri: str) -> Any:
-        self._count(uri)
-        return super().open(uri)
-
-    def write(self, uri: str, data: bytes, settled: Any = lambda: None) -> None:
-        self._count(uri)
-        super().write(uri, data, settled)
-
-    def upload(self, local_path: str, uri: str, settled: Any = lambda: None) -> None:
-        self._count(uri)
-        super().upload(local_path, uri, settled)
-
-
-def is_of_pairs(uri: str) -> bool:
-    return ".spill" in uri and "/scratch/" in uri
-
-
-def is_of_search(uri: str) -> bool:
-    return "/search-0/" in uri and "plan" not in uri
-
-
-def is_of_index(uri: str) -> bool:
-    return "/shards/" in uri or ("/vectors" in uri and "probes" not in uri)
 
 
 @pytest.mark.parametrize("many", [2, 3, 100])
-def test_files_of_pairs_are_as_many_as_planned(
-    many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_files_are_as_many_as_planned(
+    many: int, rounds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("_LEAST_BLOCKS", 5), ("_LEAST_BLOCK_IMAGES", 1)):
         monkeypatch.setattr(candidate_job, name, value)
     monkeypatch.setattr(spills, "_MANY", many)
-    for module in (candidate_job, exchanges):
-        monkeypatch.setattr(module, "BUNDLED", 2)
-    storage = Counting(is_of_pairs)
-    job = replace(job_of(tmp_path, Found.random(), 6, True), storage=storage)
-    send_found(job)
-    sent = len(storage.files)
-    scale = find_densities(job)
-    parts = job.proposals.queries.parts
-    # How crowded it is around images is found with what their own part has sent.
-    assert len(storage.files) == sent + 2 * parts
-    del storage.files[sent:]
-    collect_candidates(job, scale)
-    assert len(storage.files) == pair_files(IMAGES, parts)
+    for module in (building, candidate_job, searching, search_plans, exchanges):
+        monkeypatch.setattr(module, "BUNDLED", 4)
+    for module in (building, exchanges):
+        monkeypatch.setattr(module, "SECTION_LISTS", 8)
+    found = files.counted(str(tmp_path), files.MadeUp(2400, 12), 8, 24, rounds)
+    by_step = {one.step: one for one in found}
+    assert by_step["candidates"].counted == by_step["candidates"].planned
+    for step in ("index", "search"):
+        assert 0.85 * by_step[step].planned <= by_step[step].counted <= by_step[step].planned
 
 
 def test_files_of_pairs_grow_with_the_parts() -> None:
@@ -95,35 +39,6 @@ def test_files_of_pairs_grow_with_the_parts() -> None:
     one, other = (pair_files(images, part_count(images)) for images in sizes)
     assert other < 10**7
     assert one < 2 * 10**5
-
-
-@pytest.mark.parametrize("bundled", [True, False])
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_files_of_a_search_are_no_more_than_planned(
-    bundled: bool, rounds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts, shards, lists = 12, 8, 24
-    monkeypatch.setattr(spills, "_MANY", 5 if bundled else 100)
-    for module in (building, searching, search_plans, exchanges):
-        monkeypatch.setattr(module, "BUNDLED", 4)
-    for module in (building, exchanges):
-        monkeypatch.setattr(module, "SECTION_LISTS", 8)
-    storage = Counting(lambda uri: is_of_search(uri) or is_of_index(uri))
-    vectors = unit_vectors(2400)
-    many = Collection(vectors, np.arange(len(vectors)), parts)
-    options = IndexOptions(lists=lists, shards=shards, probes=lists)
-    job = replace(index_job(tmp_path, many), storage=storage, options=options)
-    index = build_index(job, many.numbered())
-    assert (len(index.shards), index.lists) == (shards, lists)
-    # Every query visits every shard, and no two groups are searched together.
-    asked = SearchOptions(k=3, task_queries=1)
-    search = replace(search_job(tmp_path, many, asked), storage=storage, rounds=rounds)
-    search_index(search, many.numbered())
-    searched = Counter(map(is_of_search, storage.files))
-    planned = exchanges.search_files(parts, shards, rounds)
-    assert planned * 0.85 <= searched[True] <= planned
-    planned = exchanges.vector_files(parts, lists, shards)
-    assert planned * 0.85 <= searched[False] <= planned
 
 
 def test_files_of_a_search_grow_with_the_parts() -> None:

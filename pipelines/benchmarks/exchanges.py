@@ -63,8 +63,7 @@ def exchanges(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
     for one in indexes:
         built = 5 * parts + vector_files(parts, one.lists, one.shards)
         found.append(Exchange(f"index {one.name}", built))
-        searched = 3 * parts + search_files(parts, one.shards, one.rounds)
-        found.append(Exchange(f"search {one.name}", searched))
+        found.append(Exchange(f"search {one.name}", search_files(parts, one.shards, one.rounds)))
     found.append(Exchange("candidates", pair_files(images, parts)))
     found.append(Exchange("verify and group", 16 * parts))
     found.append(Exchange("totals and report", 24 * parts))
@@ -82,24 +81,26 @@ def vector_files(parts: int, lists: int, shards: int) -> int:
 
 
 def search_files(parts: int, shards: int, rounds: int) -> int:
-    """The files through which queries go to shards, and results back to parts."""
-    told = rounds - 1
+    """The files through which queries go to shards, and results back to parts, and those of what
+    each part has found, which are written, counted and read."""
+    told, found = rounds - 1, 4 * parts
     if not is_bundled(parts):
         sent, searched = 2 * parts, (3 * rounds + told) * shards * parts
-        return sent + searched + told * (parts + shards * parts) + parts
+        return sent + searched + told * (parts + shards * parts) + found
     groups, sections = math.ceil(parts / BUNDLED), math.ceil(shards / BUNDLED)
     to = math.ceil(rounds * shards / BUNDLED)
     sent = parts + to * parts + 2 * groups * to
     searched = groups * shards * (3 * rounds + told)
     back = groups * sections * rounds + sections * parts * rounds
-    return sent + searched + back + told * (sections * parts + groups) + parts
+    return sent + searched + back + told * (sections * parts + groups) + found
 
 
 def pair_files(images: int, parts: int) -> int:
-    """The files through which pairs go to blocks, and back to parts."""
+    """The files through which pairs go to blocks, and back to parts; a part reads its own to tell
+    how crowded it is around its images."""
     blocks = blocks_of(images, parts)
     kinds = _CHANNELS * _SPILL
-    sent = kinds * parts + _SPILL * blocks
+    sent = kinds * parts + _SPILL * blocks + _CHANNELS * parts
     found, kept = parts, blocks
     if is_bundled(parts):
         found = math.ceil(parts / BUNDLED)

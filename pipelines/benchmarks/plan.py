@@ -138,7 +138,7 @@ def _measured_work(run: Mapping[str, Any], dimension: int) -> Work:
 def run(arguments: Namespace, engine: EngineOptions) -> None:
     """Print the plan, and how well the rates explain the measured runs."""
     measured = _read_measured(Path(arguments.measured))
-    images = _count(arguments.images)
+    images = image_count(arguments.images)
     options = IndexOptions(codes=arguments.codes, lists=arguments.lists)
     runs, copies = measured["curve"], arguments.copies
     rates = fit_rates(runs, arguments.measured_dim)
@@ -158,7 +158,8 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     print(files_text(images, indexes))
 
 
-def _count(text: str) -> int:
+def image_count(text: str) -> int:
+    """The number behind `--images`, which may be 1e9; OptionError where it is none."""
     try:
         count = round(float(text))
     except ValueError as error:

@@ -143,6 +143,11 @@ def _plan(parser: CommandParser) -> None:
     )
 
 
+def _files(parser: CommandParser) -> None:
+    parser.add_argument("--images", default="1e5", help="number of images (1e5)")
+    parser.add_argument("--shards", type=whole_number, default=4, help="of the index (4)")
+
+
 def _faults(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=f"{INPUTS}; the first six")
     parser.add_argument("--faults", type=whole_number, default=200, help="number of faults (200)")
@@ -221,6 +226,11 @@ BENCHMARKS = {
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
+    ),
+    "files": Benchmark(
+        "the files that search and candidates exchange, counted and as `plan` has them",
+        _files,
+        runs=False,
     ),
     "scale": Benchmark(
         "what a run takes where it is started, as collections grow: memory, pipelines, requests",
