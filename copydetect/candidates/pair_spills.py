@@ -26,6 +26,7 @@ FOUND = np.dtype(
         ("views", "<i4", (2,)),
         ("searched", "?"),
         ("crowd", "?"),
+        ("little", "?"),
         ("points", "<i4"),
     ]
 )
