@@ -35,10 +35,10 @@ def window(picture: Pixels) -> Pixels:
 
 
 def with_bars(picture: Pixels, share: float) -> Pixels:
-    """The same size, with the middle of a picture between two black bars."""
+    """The same size, with the middle of a picture between two dark bars."""
     width = picture.shape[1]
     side = round(width * (1 - share) / 2)
-    shown = np.zeros_like(picture)
+    shown = np.full_like(picture, 60)
     shown[:, side : width - side] = picture[:, side : width - side]
     return np.asarray(shown, np.uint8)
 

@@ -3,12 +3,14 @@
 An overlay covers part of a picture: where it ends, the picture itself goes on without an edge. A
 window, a page or a template has a slot with borders of its own, and whatever fills it ends there.
 So where two copies of a frame differ, and both have an edge along the sides of what differs, the
-frame is all that they share. A slot that is wider or higher than its picture has bars beside it:
-there the border is behind the bar. Photos may differ in a box with borders by chance; what frames
-have besides is much plain ground.
+frame is all that they share. A slot that is wider or higher than its picture has bars beside it, of
+another level than the page: there the border is behind the bar. Photos may differ in a box with
+borders by chance; what frames have besides is much plain ground.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from copydetect.verification.agreement import Overlap
 from copydetect.verification.bands import STRIDE, LocalCorrelation
+from copydetect.verification.counting import mode_of
 from copydetect.verification.pair_images import Floats
 
 _SMALLEST = 0.02
@@ -32,6 +35,8 @@ _BAR, _WIDEST_BAR_PX = 0.6, 320
 _BORDER, _IN_A_BAR = 0.6, 0.2
 """How much of a side must be an edge in both pictures to be a border behind a bar; and how much of
 one column of a bar may be an edge, or outside of a picture, at most."""
+_OTHER_LEVEL = 14.0
+"""By how many grey levels a bar is not the ground of the page."""
 _AHEAD_PX = 5
 """Width of an edge in which both pictures' may be, with what sharpening leaves beside it."""
 
@@ -57,10 +62,13 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
     box = cv2.minAreaRect(np.column_stack([columns, rows]).astype(np.float32) * STRIDE)
     around = _REACH_PX + _EDGE_PX + round(min(_BAR * max(box[1]), _WIDEST_BAR_PX))
     both, (width, height) = _upright(pair, valid, box, around)
-    turned = both[0].T, both[1].T
-    right, below = around + width, around + height
-    sides = [_shared_edge(both, at, on, around, below) for at, on in ((around, -1), (right, 1))]
-    sides += [_shared_edge(turned, at, on, around, right) for at, on in ((around, -1), (below, 1))]
+    some = np.s_[::STRIDE, ::STRIDE]
+    grounds = [mode_of(grey[some][at])[0] for grey in (pair.query, pair.reference)]
+    sides = []
+    for shown, across, along in ((both, width, height), ([one.T for one in both], height, width)):
+        for at_px, outwards in ((around, -1), (around + across, 1)):
+            rows = around, around + along
+            sides.append(_shared_edge(shown, grounds, (at_px, outwards), rows))
     return sorted(sides)[1]
 
 
@@ -89,10 +97,15 @@ def _upright(
 
 
 def _shared_edge(
-    both: tuple[Floats, Floats], at_px: int, outwards: int, first: int, last: int
+    both: Sequence[Floats], grounds: Sequence[float], side: tuple[int, int], ends: tuple[int, int]
 ) -> float:
-    """The share of rows first…last that have an edge in both at one place, near a column or behind
-    the bar that begins there. outwards: −1 or 1, the direction to what is around the box."""
+    """The share of rows that have an edge in both at one place, near a column or behind the bar
+    that begins there.
+
+    grounds: grey levels of both pages; side: the column, and −1 or 1, the direction to what is
+    around the box; ends: the first row, and that after the last.
+    """
+    (at_px, outwards), (first, last) = side, ends
     margin = (last - first) // 8
     rows = slice(first + margin, last - margin)
     if rows.stop - rows.start < _LEAST_SIDE_PX:
@@ -101,12 +114,15 @@ def _shared_edge(
     one_px, ahead = np.ones((1, 3), np.uint8), np.ones((1, _AHEAD_PX), np.uint8)
     shared = cv2.dilate(edges, one_px).min(axis=0)
     near = float(shared[at_px - _REACH_PX : at_px + _REACH_PX + 1].max())
-    end = shared.size if outwards > 0 else -1
-    bar = np.arange(at_px + outwards * _REACH_PX, end, outwards)
+    last_px = shared.size if outwards > 0 else -1
+    bar = np.arange(at_px + outwards * _REACH_PX, last_px, outwards)
     border = cv2.dilate(shared[None], ahead)[0, bar]
     unknown = np.isnan(both[0][rows]).mean(axis=0)
-    ends = (border >= _BORDER) | (np.maximum(edges.max(axis=0), unknown)[bar] > _IN_A_BAR)
-    return max(near, float(border[ends.argmax()])) if ends.any() else near
+    over = (border >= _BORDER) | (np.maximum(edges.max(axis=0), unknown)[bar] > _IN_A_BAR)
+    found = int(over.argmax())
+    levels = [np.median(grey[rows][:, bar[: found + 1]]) for grey in both]
+    is_bar = all(abs(one - page) > _OTHER_LEVEL for one, page in zip(levels, grounds, strict=True))
+    return max(near, float(border[found])) if over.any() and is_bar else near
 
 
 def _edges(grey: Floats) -> Floats:
