@@ -16,6 +16,8 @@ def bytes_are_native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.param and not coarse.multiplies_int8():
         pytest.skip("this processor has no products of bytes")
     monkeypatch.setattr(coarse, "multiplies_int8", lambda: request.param)
+    monkeypatch.setattr(coarse, "_LEAST_FOR_BYTES", 1)
+    monkeypatch.setattr(coarse, "_FEW_VECTORS", 0)
     return bool(request.param)
 
 
@@ -36,6 +38,8 @@ def test_the_nearest_are_those_of_exact_distances_to_a_percent(
 
 
 def test_any_processor_block_and_thread_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coarse, "_LEAST_FOR_BYTES", 1)
+    monkeypatch.setattr(coarse, "_FEW_VECTORS", 0)
     centroids, vectors = unit_vectors(700), unit_vectors(2000, seed=1)
     whole = CoarseQuantiser(centroids).nearest(vectors, 9)
     np.testing.assert_array_equal(CoarseQuantiser(centroids).nearest(vectors, 9, 3), whole)
@@ -65,3 +69,14 @@ def test_the_largest_are_those_of_sorting(count: int) -> None:
     wanted = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(largest(scores.T, count), wanted)
     assert largest(scores[:0].T, count).shape == (0, count)
+
+
+def test_for_the_features_of_a_picture_pytorch_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked() -> bool:
+        raise AssertionError("to ask PyTorch loads it")
+
+    monkeypatch.setattr(coarse, "multiplies_int8", asked)
+    found = CoarseQuantiser(unit_vectors(3000)).nearest(unit_vectors(340, seed=1), 4)
+    assert found.shape == (340, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -14,6 +15,8 @@ from copydetect.index.channels import MIRRORED, feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
 from copydetect.search import feature_join
+from copydetect.search.feature_join import FeatureJoin
+from copydetect.search.list_join import excluded
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -84,6 +87,29 @@ def test_all_lists_together_equal_brute_force(tmp_path: Path, exclude: str) -> N
     np.testing.assert_array_equal(found.ids.reshape(-1, 5), ids[order])
     # Not about equal: the grid of the codebook makes every sum exact.
     np.testing.assert_array_equal(found.scores.reshape(-1, 5), scores[order])
+
+
+@pytest.mark.parametrize("exclude", ["none", "self", "image"])
+def test_what_a_query_may_not_find_is_told_by_the_order_of_ids(exclude: str) -> None:
+    random = np.random.default_rng(2)
+    ids = np.unique(random.integers(0, 9, 200) << 32 | random.integers(0, 40, 200))
+    queries = np.concatenate([random.permutation(ids)[:30], [0, 20 << 32]])
+    options = SearchOptions(exclude=exclude)
+    nothing = np.zeros((len(queries), 16), np.float32)
+    join = FeatureJoin(SimpleNamespace(invlists=None), queries, nothing, np.zeros((0, 1)), options)
+    rows = random.permutation(len(queries))
+    found = np.zeros((len(rows), len(ids)), bool)
+    found[join._excluded(rows, ids)] = True
+    np.testing.assert_array_equal(found, excluded(queries[rows, None], ids, options))
+
+
+@pytest.mark.parametrize("columns", [6, 39, 40, 41, 79, 80, 81, 1650])
+def test_the_first_floor_loses_none_of_the_best_and_keeps_few_others(columns: int) -> None:
+    scores = np.random.default_rng(columns).random((50, columns), np.float32)
+    floors = feature_join._at_most_kth(scores, 5)
+    above = (scores >= floors[:, None]).sum(axis=1)
+    assert above.min() == 5
+    assert above.mean() < 6
 
 
 def test_features_of_mirror_images_are_turned(tmp_path: Path) -> None:

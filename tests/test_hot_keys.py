@@ -11,9 +11,11 @@ from copydetect import tables
 from copydetect.candidates import candidate_job, pair_spills
 from copydetect.candidates.merging import capped_pairs
 from copydetect.candidates.pair_spills import FOUND, receive
+from copydetect.candidates.ranks import ranks_of
 from copydetect.description import describing
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.keypoints import load_quantiser
+from copydetect.index.spills import stable_order
 from copydetect.inputs.listed_parts import PartSorter, unpacked
 from copydetect.inputs.listing import LISTING, ListedImage, list_images
 from copydetect.search.neighbors import Neighbors
@@ -108,3 +110,26 @@ def test_an_image_that_everything_resembles_is_sent_the_best_of_each_part(
     assert np.count_nonzero(outside & (sent["reference"] == 0)) == 20 * len(away)
     left_out = sum(job.proposals.queries.image_counts[part] - 20 for part in away)
     assert capped_pairs(STORAGE, job.scratch, PARTS + 1) == left_out
+
+
+def test_only_what_has_many_pairs_is_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    reference = np.where(random.random(900) < 0.3, 7, random.integers(10, 80, 900))
+    query, values = random.permutation(900), random.random(900, np.float32).round(1)
+    monkeypatch.setattr(pair_spills, "MOST_AWAY", 12)
+    expected = ranks_of(reference, query, values) <= 12
+    asked = list[int]()
+    monkeypatch.setattr(
+        pair_spills,
+        "ranks_of",
+        lambda *columns: asked.append(len(columns[0])) or ranks_of(*columns),
+    )
+    np.testing.assert_array_equal(pair_spills._best_of_each(reference, query, values), expected)
+    assert (reference == 7).sum() <= asked[0] < 900
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(-1, 9), (0, 1 << 15), (-5, 1 << 17)])
+def test_numbers_of_any_size_are_ordered_and_equal_ones_stay(lowest: int, highest: int) -> None:
+    numbers = np.random.default_rng(4).integers(lowest, highest, 5000)
+    order = np.argsort(numbers, kind="stable")
+    np.testing.assert_array_equal(stable_order(numbers), order)

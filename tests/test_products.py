@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from copydetect.search import products
 from copydetect.search.products import Products
 
 
-@pytest.fixture(params=[False, True], ids=["float32", "bfloat16"])
-def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Both ways to multiply; emulated bfloat16 is slow, but gives the same."""
-    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: request.param)
-    return bool(request.param)
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
-def test_the_error_is_within_its_bound(fast: bool, scale: float) -> None:
+def test_the_error_is_within_its_bound(scale: float) -> None:
     rng = np.random.default_rng(2)
     vectors = (rng.normal(size=(301, 37)) * scale).astype(np.float32)
     others = (rng.normal(size=(77, 37)) * rng.random((77, 1))).astype(np.float32)
@@ -34,7 +26,7 @@ def test_the_error_is_within_its_bound(fast: bool, scale: float) -> None:
     assert (errors <= 0.012 * max(sizes, 1)).all()
 
 
-def test_nothing_times_anything(fast: bool) -> None:
+def test_nothing_times_anything() -> None:
     vectors = np.ones((3, 4), np.float32)
     found, errors = Products(vectors).of(np.array([0, 2]), np.empty((0, 4), np.float32))
     assert found.shape == (2, 0)

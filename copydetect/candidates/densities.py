@@ -300,11 +300,19 @@ def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, F
 
 def _ranked(queries: Ints, scores: Floats, images: int) -> tuple[Ints, Ints, Ints]:
     """Rows ordered by image, then by descending score; first row and number of rows by image."""
-    order = np.lexsort((-scores, queries))
+    order = np.arange(len(queries))
+    if not _is_ranked(queries, scores):
+        order = np.lexsort((-scores, queries))
     sizes = np.bincount(queries, minlength=images).astype(np.int64)
     if len(sizes) > images:
         raise ValueError(f"a query has image_no {len(sizes) - 1}, there are {images} images")
     return order, np.cumsum(sizes) - sizes, sizes
+
+
+def _is_ranked(queries: Ints, scores: Floats) -> bool:
+    """Whether rows have that order already, as searches write them."""
+    falls = (queries[1:] == queries[:-1]) & (scores[1:] <= scores[:-1])
+    return bool(np.all(falls | (queries[1:] > queries[:-1])))
 
 
 def _matrix(

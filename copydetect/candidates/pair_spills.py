@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.ranks import ranks_of
-from copydetect.index.spills import Records, merge_spills, read_destination, write_spill
+from copydetect.index.spills import (
+    Records,
+    merge_spills,
+    read_destination,
+    stable_order,
+    write_spill,
+)
 from copydetect.storage.files import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -88,20 +94,28 @@ def ends_of(job: CandidateJob, records: Records, value: str) -> Ends:
         return Ends(rows, own)
     other = job.blocks_of(records["reference"])
     away = np.flatnonzero(other != own)
-    columns = (records[name][away] for name in ("reference", "query", value))
-    ranks = ranks_of(*columns)
-    sent = away[ranks <= MOST_AWAY]
+    sent = away[_best_of_each(*(records[name][away] for name in ("reference", "query", value)))]
     ends = np.concatenate([rows, sent]), np.concatenate([own, other[sent]])
     return Ends(*ends, len(away) - len(sent))
+
+
+def _best_of_each(reference: Ints, query: Ints, values: Floats) -> npt.NDArray[np.bool_]:
+    """(n,) bool: which are among the best `MOST_AWAY` of their reference. Few have more."""
+    ordered = np.sort(reference)
+    many = ordered[MOST_AWAY:][ordered[MOST_AWAY:] == ordered[:-MOST_AWAY]]
+    rows = np.flatnonzero(np.isin(reference, many))
+    best = np.ones(len(reference), np.bool_)
+    best[rows] = ranks_of(reference[rows], query[rows], values[rows]) <= MOST_AWAY
+    return best
 
 
 def send(storage: Storage, uri: str, pairs: PairRows, to: tuple[Ints, Ints]) -> None:
     """Write pairs sorted by where they go; `to`: rows and destinations, as of `Ends`."""
     rows, destinations = to
-    sent = pairs.take(rows)
+    order = stable_order(destinations)
+    destinations, sent = destinations[order], pairs.take(rows[order])
     counts = sent.records["points"].astype(np.int64)
-    points = np.zeros(len(sent.points), _POINT)
-    points["at"] = sent.points
+    points = np.ascontiguousarray(sent.points, np.float32).view(_POINT)[:, 0]
     write_spill(storage, _points_uri(uri), np.repeat(destinations, counts), points)
     write_spill(storage, uri, destinations, sent.records)
 

@@ -47,7 +47,7 @@ class GenerationWriter:
             return before
         uri = runs.join(self.folder, table, name)
         self.storage.write(uri, data)
-        return entry_of(self.storage, self.catalog, uri)
+        return FileEntry(uri[len(self.catalog.rstrip("/")) + 1 :], found.size_bytes, found.sha256)
 
     def read(self, entry: FileEntry) -> pa.Table:
         """A table of this or an earlier generation."""

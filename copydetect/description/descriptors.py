@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -28,14 +28,12 @@ from copydetect.description.model_cards import ModelCard, card_of
 from copydetect.description.model_files import local_model
 from copydetect.description.normalization import unit_rows
 from copydetect.description.onnx_network import OnnxNetwork, graph_path
-from copydetect.errors import ModelError, OptionError
+from copydetect.errors import ModelError
 from copydetect.models import DEFAULT_MODEL, MODELS
 from copydetect.types import Pixels
-from copydetect.workers.devices import multiplies_bfloat16
 
 BUNDLED_MODELS = MODELS
 Vectors = npt.NDArray[np.float32]
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Network(Protocol):
@@ -127,15 +125,13 @@ def scaled(image: Pixels, width: int, height: int) -> Pixels:
 def load_model(
     path_or_name: str = DEFAULT_MODEL,
     device: str = "cpu",
-    precision: Precision = "auto",
     trust_model: bool = False,
 ) -> Embedder:
     """Load a bundled model by name, or a safetensors or TorchScript file by path or URI.
 
-    device: "cpu", "cuda", "cuda:1", "mps"; precision: of the trunk, "auto" takes bfloat16 where
-    the processor computes with it; trust_model: allows TorchScript, as `load_torchscript` says.
-    Nothing is unpickled. ModelError where the file is no model or has no card; OptionError where
-    the device is not there.
+    device: "cpu", "cuda", "cuda:1", "mps"; trust_model: allows TorchScript, as `load_torchscript`
+    says. Nothing is unpickled. ModelError where the file is no model or has no card; OptionError
+    where the device is not there.
     """
     path = _model_path(path_or_name)
     card = card_of(path)
@@ -145,24 +141,19 @@ def load_model(
     return Embedder(
         card,
         f"{card.name}-{digest.hexdigest()[:12]}",
-        _network(path, content, card, device, precision, trust_model),
+        _network(path, content, card, device, trust_model),
         background if background.exists() else None,
     )
 
 
-def _network(
-    path: Path, content: bytes, card: ModelCard, device: str, precision: Precision, trust: bool
-) -> Network:
-    """In ONNX Runtime where it can be: PyTorch takes seconds to load, and twice as long on a
-    processor that does not compute in bfloat16."""
-    if precision not in get_args(Precision):
-        raise OptionError(f"precision must be auto, float32 or bfloat16, not {precision!r}")
-    halves = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16())
-    if device == "cpu" and card.network and not halves and graph_path(path).is_file():
+def _network(path: Path, content: bytes, card: ModelCard, device: str, trust: bool) -> Network:
+    """In ONNX Runtime on a processor: PyTorch takes seconds to load, and twice as long per picture
+    (a tenth less where it can multiply bfloat16)."""
+    if device == "cpu" and card.network and graph_path(path).is_file():
         return OnnxNetwork(path, content, card)
     from copydetect.description.torch_network import torch_network
 
-    return torch_network(path, content, card, device, precision, trust)
+    return torch_network(path, content, card, device, trust)
 
 
 def _model_path(path_or_name: str) -> Path:

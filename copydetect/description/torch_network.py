@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,19 +57,17 @@ class TorchNetwork:
 
 
 def torch_network(
-    path: Path,
-    content: bytes,
-    card: ModelCard,
-    device: str,
-    precision: Literal["auto", "float32", "bfloat16"],
-    trust_model: bool,
+    path: Path, content: bytes, card: ModelCard, device: str, trust_model: bool
 ) -> TorchNetwork:
-    """The network of a model file, whose bytes are `content`; errors as of `load_model`."""
+    """The network of a model file, whose bytes are `content`; errors as of `load_model`.
+
+    Its trunk computes in bfloat16 where the device does.
+    """
     chosen = checked_device(device)
     if card.network is None:
         module: nn.Module = load_torchscript(path, chosen, trust_model)
         return TorchNetwork(module, card, chosen, torch.float32)
-    dtype = _trunk_dtype(precision, chosen)
+    dtype = torch.bfloat16 if multiplies_bfloat16(chosen.type) else torch.float32
     network = _descriptor_network(content, card, path).to(chosen)
     network.trunk.to(dtype)
     return TorchNetwork(network, card, chosen, dtype)
@@ -132,9 +129,3 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     """Shapes by name, without batch norm's counters of batches, which only training needs."""
     names = [name for name in weights if not name.endswith("num_batches_tracked")]
     return {name: weights[name].shape for name in names}
-
-
-def _trunk_dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.bfloat16 if multiplies_bfloat16(device.type) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32

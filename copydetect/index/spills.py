@@ -85,7 +85,7 @@ def write_spill(
     destinations: (n,) int64, one per record; notes: anything JSON that readers should know.
     """
     if np.any(destinations[1:] < destinations[:-1]):
-        records = records[np.argsort(destinations, kind="stable")]
+        records = records[stable_order(destinations)]
     keys, counts = np.unique(destinations, return_counts=True)
     fields = [list(field) for field in records.dtype.descr]
     described = _Header(fields, keys.tolist(), counts.tolist(), dict(notes or {}))
@@ -93,6 +93,15 @@ def write_spill(
     data = b"".join([_begin(described), content.data])
     storage.write(uri, data)
     return len(data)
+
+
+def stable_order(numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The order of (n,) whole numbers, equal ones in theirs."""
+    lowest = int(numbers.min(initial=0))
+    # Two bytes are sorted by their digits, several times as fast.
+    small = int(numbers.max(initial=0)) - lowest < 1 << 16
+    keys = (numbers - lowest).astype(np.uint16) if small else numbers
+    return np.argsort(keys, kind="stable")
 
 
 def open_spill(storage: Storage, uri: str) -> Spill:

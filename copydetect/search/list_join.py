@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Floats, Integers
+from copydetect.index.spills import stable_order
 from copydetect.search.products import Halves, Products, widened
 from copydetect.search.queries import SearchOptions
 
@@ -55,11 +56,7 @@ def visits_of(lists: npt.NDArray[np.int32]) -> tuple[Integers, list[tuple[int, i
     """
     width = lists.shape[1]
     lists = np.ravel(lists)
-    lowest = int(lists.min(initial=0))
-    # Two bytes are sorted by their digits, several times as fast.
-    small = int(lists.max(initial=0)) - lowest < 1 << 16
-    keys = (lists - lowest).astype(np.uint16) if small else lists
-    order = np.argsort(keys, kind="stable")
+    order = stable_order(lists)
     numbers, starts = np.unique(lists[order], return_index=True)
     ends = [*starts[1:], len(lists)]
     visits = [
