@@ -275,7 +275,7 @@ def collect_evidence(
 ) -> list[Evidence]:
     """The evidence for a pair: one `Evidence` for each alignment that was tried.
 
-    First the search's own correspondences, then the features that it compared, then frame on frame,
+    First frame on frame, then the search's own correspondences, then the features that it compared,
     then full matching, then direct alignment, then full matching of the stretched query; each only
     while the pair is undecided and in time. Without a decision everything is tried. short: by how
     much, in log-odds, the candidate falls short of being matched in full whatever the search's
@@ -285,7 +285,7 @@ def collect_evidence(
     started = time.thread_time()
     collected: list[Evidence] = []
     for propose in (
-        *(of_search, of_searched_features, of_frames),
+        *(of_frames, of_search, of_searched_features),
         *(of_features, of_pixels, of_stretched),
     ):
         # More features cost most by far, and those of the search have been compared by now.

@@ -31,6 +31,20 @@ Proposal = tuple[Alignment, int, int]
 or direct alignment found; 0 for the search's own."""
 
 
+def of_frames(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """The frame of one picture on that of the other, where little is in them and sketches agree.
+
+    A small icon has too few features to be aligned by, or by which to be aligned exactly.
+    """
+    alike = np.abs(query.sketch - reference.sketch).max(axis=2) < _ALIKE_LEVELS
+    if share_of(alike) < _ALIKE or not any(map(_has_few_features, (query, reference))):
+        return []
+    sizes = reference.width_px / query.width_px, reference.height_px / query.height_px
+    return [(_direct(resizing(*sizes), False), 0, 1)]
+
+
 def of_search(
     query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
 ) -> list[Proposal]:
@@ -53,23 +67,6 @@ def of_searched_features(
     )
 
 
-def of_frames(
-    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
-) -> list[Proposal]:
-    """The frame of one picture on that of the other, where little is in them and sketches agree.
-
-    A small icon has too few features to be aligned by, or by which to be aligned exactly.
-    """
-    searched = query.searched_features, reference.searched_features
-    if min(map(len, searched)) >= FEW_FEATURES:
-        return []
-    alike = np.abs(query.sketch - reference.sketch).max(axis=2) < _ALIKE_LEVELS
-    if share_of(alike) < _ALIKE:
-        return []
-    sizes = reference.width_px / query.width_px, reference.height_px / query.height_px
-    return [(_direct(resizing(*sizes), False), 0, 1)]
-
-
 def of_features(
     query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
 ) -> list[Proposal]:
@@ -83,6 +80,11 @@ def of_pixels(
     """Alignments without features, of thumbnails."""
     direct = align_directly(query, reference)
     return [(_direct(found.matrix, found.mirrored), 0, len(direct)) for found in direct]
+
+
+def _has_few_features(image: PairImage) -> bool:
+    known = image.features if image.keypoints is None else image.searched_features
+    return len(known) < FEW_FEATURES
 
 
 def _direct(matrix: Matrix, mirrored: bool) -> Alignment:

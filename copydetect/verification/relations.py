@@ -251,7 +251,7 @@ def _only_frame_is_shared(residual: Residual) -> bool:
 
 
 def _certainly(relation: Relation) -> npt.NDArray[np.float64]:
-    return np.eye(len(TOLD))[TOLD.index(relation)]
+    return np.asarray(np.eye(len(TOLD))[TOLD.index(relation)], np.float64)
 
 
 def _has_other_glyphs(residual: Residual) -> bool:

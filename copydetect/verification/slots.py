@@ -66,9 +66,8 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
     grounds = [mode_of(grey[some][at])[0] for grey in (pair.query, pair.reference)]
     sides = []
     for shown, across, along in ((both, width, height), ([one.T for one in both], height, width)):
-        for at_px, outwards in ((around, -1), (around + across, 1)):
-            rows = around, around + along
-            sides.append(_shared_edge(shown, grounds, (at_px, outwards), rows))
+        for side in ((around, -1), (around + across, 1)):
+            sides.append(_shared_edge(shown, grounds, side, (around, around + along)))
     return sorted(sides)[1]
 
 
