@@ -66,8 +66,9 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
     grounds = [mode_of(grey[some][at])[0] for grey in (pair.query, pair.reference)]
     sides = []
     for shown, across, along in ((both, width, height), ([one.T for one in both], height, width)):
-        for side in ((around, -1), (around + across, 1)):
-            sides.append(_shared_edge(shown, grounds, side, (around, around + along)))
+        ends = around, around + along
+        opposite = ((around, -1), (around + across, 1))
+        sides += [_shared_edge(shown, grounds, side, ends) for side in opposite]
     return sorted(sides)[1]
 
 
