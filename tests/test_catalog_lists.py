@@ -184,6 +184,22 @@ def test_the_best_votes_of_living_images_are_kept() -> None:
     assert len(merged_votes([old], np.zeros(5, np.bool_), 2).query) == 0
 
 
+def test_lists_that_nothing_was_added_to_stay_as_they_are() -> None:
+    random = np.random.default_rng(6)
+    references, votes = random.permutation(600).tolist(), random.random(600).round(1).tolist()
+    rows = list(zip(random.integers(0, 40, 600).tolist(), references, votes, strict=True))
+    ranked = sorted(rows, key=lambda row: (row[0], -np.float32(row[2]), row[1]))
+    old = _votes([row for row in ranked if row[1] < 500])
+    new = _votes([row for row in rows if row[1] >= 500 and row[0] < 20][::-1])
+    living = np.ones(600, np.bool_)
+    living[[3, 7, 520]] = False
+    merged = merged_votes([old, new], living, 9)
+    there = [(q, r) for q, r, _ in ranked if living[q] and living[r] and (r < 500 or q < 20)]
+    before = [[q for q, _ in there[:row]].count(query) for row, (query, _) in enumerate(there)]
+    expected = [pair for pair, rank in zip(there, before, strict=True) if rank < 9]
+    assert list(zip(merged.query, merged.reference, strict=True)) == expected
+
+
 def test_images_without_features_have_empty_lists() -> None:
     living = np.ones(5, np.bool_)
     assert not len(merged_votes([no_votes()], living, 2).query)

@@ -80,6 +80,15 @@ def test_no_transform_is_needed_to_see_one_design() -> None:
     assert found.relation == "same_layout"
 
 
+@pytest.mark.parametrize("sides", [(128, 64), (128, 32), (64, 32)])
+@pytest.mark.parametrize("glyph", GLYPHS)
+def test_one_icon_in_two_sizes_is_one_picture(glyph: str, sides: tuple[int, int]) -> None:
+    query, reference = (icon(glyph, side) for side in sides)
+    found = verify(query, reference)
+    assert found.relation == "same_picture"
+    assert found.confidence > 0.95
+
+
 def test_a_page_is_no_other_photo_of_a_scene() -> None:
     assert judged(icon("bolt", 128), icon("house", 128), "same_scene").relation == "same_layout"
 

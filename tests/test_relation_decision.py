@@ -111,12 +111,12 @@ def test_no_decision_is_named(tmp_path: Path) -> None:
         load_relations(tmp_path / "text.json")
 
 
-def left(middle_differs: float, patches: int, all_ground: float = 1.0) -> Residual:
+def left(middle_differs: float, patches: int, all_ground: float = 1.0, **others: float) -> Residual:
     """A residual of these numbers, and nothing else."""
     values = np.zeros(len(residual.NAMES), np.float32)
-    values[residual.NAMES.index("middle_differs")] = middle_differs
-    values[residual.NAMES.index("patches")] = patches
-    values[residual.NAMES.index("all_ground")] = all_ground
+    numbers = {"middle_differs": middle_differs, "patches": patches, "all_ground": all_ground}
+    for name, value in (numbers | others).items():
+        values[residual.NAMES.index(name)] = value
     nothing = np.zeros((1, 1), np.float32)
     pair = Overlap(nothing, nothing, nothing, np.eye(3), np.eye(3), 8)
     return Residual(values, np.eye(3), pair, nothing > 0)
@@ -134,6 +134,27 @@ def test_a_picture_with_other_words_is_no_page_filled_anew(ground: float, relati
     shares = np.eye(len(TOLD))[TOLD.index("changed_content")]
     verdict = RelationVerdict(0.1, shares, left(0.2, 9, ground))
     assert verdict.relation(False, True) == relation
+
+
+@pytest.mark.parametrize(
+    ("grain", "textured", "likeliest", "relation"),
+    [
+        (0.2, 0.2, "same_scene", "changed_content"),
+        (0.9, 0.2, "same_scene", "same_scene"),
+        (np.nan, 0.2, "same_scene", "same_scene"),
+        (0.2, 0.5, "same_layout", "same_layout"),
+        (0.9, 0.5, "same_layout", "same_scene"),
+    ],
+)
+def test_what_is_drawn_is_no_scene_and_a_photo_no_layout(
+    grain: float, textured: float, likeliest: str, relation: str
+) -> None:
+    """What is drawn has no grain, not even on a gradient."""
+    shares = np.array([0, 0, 0.2, 0.3, 0, 0])
+    shares[TOLD.index(likeliest)] = 0.5
+    grains = {"grain_query": grain, "grain_reference": grain}
+    seen = left(0.01, 1, textured=textured, **grains)
+    assert RelationVerdict(0.1, shares, seen).relation(False, True) == relation
 
 
 @pytest.mark.parametrize("is_copy", [True, False])

@@ -67,6 +67,25 @@ def test_too_little_content_is_said_and_proves_nothing(plain: str, other: str) -
     assert "too little" in match.reason
 
 
+def card(number: str) -> Pixels:
+    """A card with a photo, lines on its ground, and words."""
+    shown = np.full((300, 480, 3), (222, 232, 240), np.uint8)
+    for radius in range(40, 400, 30):
+        cv2.circle(shown, (300, 160), radius, (200, 214, 226), 1, cv2.LINE_AA)
+    shown[60:200, 24:130] = scene(1, 106, 140)
+    for row, words in enumerate(("MARTIN", "KESTREL", "46951930", number)):
+        cv2.putText(shown, words, (160, 84 + 40 * row), 0, 0.6, (30, 30, 40), 2, cv2.LINE_AA)
+    return as_jpeg(shown, 92)
+
+
+@pytest.mark.parametrize("other", ["10558278", "10563278", "70553278"])
+def test_another_digit_is_no_copy_where_all_else_is_equal(other: str) -> None:
+    found = verify(card("10553278"), card(other))
+    assert (found.relation, found.is_copy) == ("changed_content", False)
+    assert len(found.differs_region) == 1
+    assert verify(as_jpeg(card("10553278"), 70), card("10553278")).relation == "same_picture"
+
+
 def statement(lines: list[str]) -> Pixels:
     page = np.full((900, 700, 3), 250, np.uint8)
     cv2.rectangle(page, (0, 0), (700, 70), (60, 90, 150), -1)

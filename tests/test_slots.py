@@ -34,6 +34,15 @@ def window(picture: Pixels) -> Pixels:
     return shown
 
 
+def with_bars(picture: Pixels, share: float) -> Pixels:
+    """The same size, with the middle of a picture between two dark bars."""
+    width = picture.shape[1]
+    side = round(width * (1 - share) / 2)
+    shown = np.full_like(picture, 60)
+    shown[:, side : width - side] = picture[:, side : width - side]
+    return np.asarray(shown, np.uint8)
+
+
 def with_pasted(pixels: Pixels) -> Pixels:
     """The same with a picture pasted over a part of it."""
     edited = pixels.copy()
@@ -56,6 +65,20 @@ def test_the_slot_of_a_window_has_borders_in_both(seed: int, degrees: float) -> 
     assert residual(query, reference)["slot"] > 0.6
 
 
+@pytest.mark.parametrize("degrees", [0, 20])
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_a_slot_may_have_bars_beside_its_picture(seed: int, degrees: float) -> None:
+    pictures = (with_bars(scene(seed, 320, 240), 0.6), with_bars(scene(seed + 50, 320, 240), 0.35))
+    query, reference = (turned(window(one), degrees) for one in pictures)
+    assert residual(query, reference)["slot"] > 0.6
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_pasted_between_bars_has_borders_in_one(seed: int) -> None:
+    picture = with_bars(scene(seed, 420, 260), 0.6)
+    assert residual(with_pasted(picture), picture)["slot"] < 0.6
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_is_pasted_over_a_picture_has_borders_in_one(seed: int) -> None:
     picture = scene(seed, 420, 260)
@@ -72,6 +95,12 @@ def test_windows_that_show_different_pictures_are_one_layout(seed: int) -> None:
     match = verify(window(scene(seed, 320, 240)), window(scene(seed + 50, 320, 240)))
     assert not match.is_copy
     assert match.relation == "same_layout"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_windows_with_bars_beside_different_pictures_are_one_layout(seed: int) -> None:
+    pictures = (with_bars(scene(seed, 320, 240), 0.6), with_bars(scene(seed + 50, 320, 240), 0.35))
+    assert verify(*map(window, pictures)).relation == "same_layout"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

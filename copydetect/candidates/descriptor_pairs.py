@@ -25,6 +25,8 @@ _VIEW_MASK = (1 << IMAGE_SHIFT) - 1
 _BLOCK_PAIRS = 65_536
 _LIKELY_COPY = 0.7
 _FEWEST_IN_FULL_LIST = 30
+_ALIKE = 0.3
+"""Cosine of icons of one set, in any size; nine in ten of their pairs have it."""
 
 
 def neighbor_pairs(
@@ -58,6 +60,21 @@ def of_full_lists(pairs: DescriptorPairs, searched: int) -> npt.NDArray[np.bool_
     strangers = np.bincount(number, similarity < _LIKELY_COPY, minlength=len(sizes))
     full = (strangers == 0) & (sizes >= _FEWEST_IN_FULL_LIST)
     return np.asarray(full[number], np.bool_)
+
+
+def of_little_content(
+    found: tuple[DescriptorPairs, Views], queries: DescribedSide, references: DescribedSide
+) -> npt.NDArray[np.bool_]:
+    """(n,) bool: which pairs are alike, and of two pictures with few local features.
+
+    Icons of one set crowd around each other, so that no pair of them scores well; and features that
+    would tell their pairs from others are too few.
+    """
+    pairs, views = found
+    sides = ((queries, pairs.query), (references, pairs.reference))
+    ids = [images << IMAGE_SHIFT | views[:, number] for number, (_, images) in enumerate(sides)]
+    little = [side.little[side.rows(one)] for (side, _), one in zip(sides, ids, strict=True)]
+    return np.asarray(little[0] & little[1] & (pairs.similarity >= _ALIKE), np.bool_)
 
 
 def proposed_pairs(

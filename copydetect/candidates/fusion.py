@@ -56,7 +56,8 @@ class CandidateOptions:
     def keeps(self, ranks: Ints, scores: Floats, crowded: Bools | None = None) -> Bools:
         """(n,) bool: which pairs are kept, by their rank among those of an image, or by score.
 
-        crowded: (n,) bool, pairs whose score cannot tell; see `types.Candidate`.
+        crowded: (n,) bool, pairs whose score cannot tell: of a crowd (see `types.Candidate`), or of
+        pictures with little content.
         """
         likely = scores >= _EVEN_ODDS
         likely = (ranks <= self.family) & (likely if crowded is None else likely | crowded)

@@ -10,7 +10,7 @@ workers of a machine share, and only the pages that are touched are read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.index.channels import DescriptorReader
+from copydetect.description.keypoints import FEW_FEATURES
+from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader, image_numbers
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
@@ -28,8 +30,14 @@ from copydetect.storage.scratch import scratch_folder
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 _PARTS_MAPPED = 256
+_GATHERED: Mapping[str, npt.DTypeLike] = {
+    "ids": np.int64,
+    "weights": np.float32,
+    "little": np.bool_,
+}
 
 
 def write_rows(
@@ -62,14 +70,16 @@ def mapped_rows(storage: Storage, uri: str) -> npt.NDArray[Any]:
 class DescribedSide:
     """The descriptors of one side, by id: image_no << 32 | number of the view.
 
-    ids: (n,) int64, ascending; weights: (n,) float32, of their scores; both mapped. folder: of the
-    files of vectors, one per part; starts: (parts + 1,) row of the first vector of each part.
+    ids: (n,) int64, ascending; weights: (n,) float32, of their scores; little: (n,) bool, whether
+    their picture has few local features; all mapped. folder: of the files of vectors, one per part;
+    starts: (parts + 1,) row of the first vector of each part.
     """
 
     storage: Storage
     folder: str
     ids: Ints
     weights: Floats
+    little: Bools
     starts: Ints
 
     def rows(self, ids: Ints) -> Ints:
@@ -104,17 +114,31 @@ def write_described_part(storage: Storage, files: RoleParts, part: int, folder: 
         order = np.argsort(ids)
         halves = vectors.astype(np.float16)[order]
         write_rows(storage, _vectors_uri(folder, part), halves.shape, np.float16, [halves])
-        write_arrays(storage, described, uri, ids=ids[order], weights=weights[order])
+        ids = ids[order]
+        little = _of_little_content(storage, files, part, ids)
+        write_arrays(storage, described, uri, ids=ids, weights=weights[order], little=little)
     return len(read_arrays(storage, described)[1]["ids"])
 
 
+def _of_little_content(storage: Storage, files: RoleParts, part: int, ids: Ints) -> Bools:
+    """(n,) bool: which vectors are of pictures with few local features, as far as these are
+    known."""
+    if not files.keypoints:
+        return np.zeros(len(ids), np.bool_)
+    table = tables.read_table(storage, files.keypoints[part], ["image_id", "x"])
+    numbers = image_numbers(storage, files, part, table["image_id"].to_pylist())
+    few = pc.list_value_length(table["x"]).to_numpy() < FEW_FEATURES
+    return np.isin(ids >> IMAGE_SHIFT, numbers[few])
+
+
 def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -> None:
-    """Gather ids and weights of all parts; counts: what `write_described_part` returned."""
-    made = ("starts.npz", "ids.npy", "weights.npy")
+    """Gather what there is for each vector of all parts; counts: what `write_described_part`
+    returned."""
+    made = ("starts.npz", *(f"{name}.npy" for name in _GATHERED))
     if all(storage.is_whole(runs.join(folder, name)) for name in made):
         return
     starts = np.cumsum([0, *counts]).astype(np.int64)
-    for name, dtype in (("ids", np.int64), ("weights", np.float32)):
+    for name, dtype in _GATHERED.items():
         pieces = (
             read_arrays(storage, runs.join(folder, "ids", runs.part_name(part, "npz")))[1][name]
             for part in range(len(counts))
@@ -126,9 +150,9 @@ def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -
 
 def load_described_side(storage: Storage, folder: str) -> DescribedSide:
     """Map what `write_described_side` wrote."""
-    ids, weights = (mapped_rows(storage, runs.join(folder, f"{n}.npy")) for n in ("ids", "weights"))
+    gathered = {name: mapped_rows(storage, runs.join(folder, f"{name}.npy")) for name in _GATHERED}
     starts = read_arrays(storage, runs.join(folder, "starts.npz"))[1]["starts"]
-    return DescribedSide(storage, folder, ids, weights, starts)
+    return DescribedSide(storage, folder, **gathered, starts=starts)
 
 
 def _mapped_vectors(storage: Storage, uri: str) -> npt.NDArray[np.float16]:

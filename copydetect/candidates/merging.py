@@ -32,6 +32,7 @@ from copydetect.candidates.descriptor_pairs import (
     joined,
     neighbor_pairs,
     of_full_lists,
+    of_little_content,
     proposed_pairs,
 )
 from copydetect.candidates.fusion import (
@@ -78,6 +79,9 @@ _NEAREST, _CENTRAL = 1, 1
 """So many of its best pairs, and of those with the middle of its family, are verified for an image
 of a large family. The others are spare: they are looked at only where these do not hold it.
 """
+_LOOKED_AT, _OF_SIMILARITY = -6.8, 0.1
+"""The least score of a pair of pictures with little content that are alike, the more the better. It
+is verified by default: laid on each other, such pictures show what they share."""
 _NO_VIEW = -1
 _SHOWN = ("similarity", "descriptor_score", "votes", "local_score", "score")
 _KEPT = np.dtype(
@@ -169,6 +173,7 @@ def _described_pairs(job: CandidateJob, part: int, votes: Votes | None) -> Recor
     # Only what the search returned tells how crowded it is around an image.
     records["crowd"][:searched] = of_full_lists(found[0], searched)
     records["searched"][:searched] = ~records["crowd"][:searched]
+    records["little"] = of_little_content(found, *sides)
     return records
 
 
@@ -204,10 +209,12 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     pairs = merge(
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
+    little = _of_little_content(pairs, found)
+    least = _LOOKED_AT + _OF_SIMILARITY * (pairs.similarity[little] - 1)
+    pairs.score[little] = np.maximum(pairs.score[little], least)
     ranks = _ranks_inside(job, block, pairs.query, pairs.reference, (pairs.score, pairs.score))
     ends = _crowded_ends(job, densities[0] or densities[1], pairs)
-    either: Bools = np.asarray(ends.any(axis=0))
-    wanted = job.options.keeps(ranks, pairs.score, either)
+    wanted = job.options.keeps(ranks, pairs.score, np.asarray(ends.any(axis=0) | little))
     spare = _in_large_families(job, densities[0] or densities[1], pairs)
     spare[ranks <= _NEAREST] = False
     for held in (_connecting(job, block, pairs), _to_the_middle(job, block, pairs, spare)):
@@ -217,6 +224,15 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
     kept.records["spare"] = spare[rows]
     send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
+
+
+def _of_little_content(pairs: CandidatePairs, found: PairRows | None) -> Bools:
+    """(n,) bool: which pairs are alike, of pictures with little content."""
+    little = np.zeros(len(pairs.query), np.bool_)
+    if found is not None:
+        described = np.flatnonzero(pairs.descriptor_row >= 0)
+        little[described] = found.records["little"][pairs.descriptor_row[described]]
+    return little
 
 
 def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: CandidatePairs) -> Bools:

@@ -32,6 +32,7 @@ FOUND = np.dtype(
         ("views", "<i4", (2,)),
         ("searched", "?"),
         ("crowd", "?"),
+        ("little", "?"),
         ("points", "<i4"),
     ]
 )

@@ -74,7 +74,8 @@ def may_reach_least_score(
     """The rows of pairs of a collection searched for itself that may score `options.least_score`.
 
     found, voted: of the descriptor and the local channel, None for one that is off. Pairs of large
-    families stay, as do those that hold crowds together: what is kept of them depends on all.
+    families stay, as do those that hold crowds together: what is kept of them depends on all. So do
+    pairs of pictures with little content, which are looked at whatever their score.
     """
     fusion = Fusion()
     channels: dict[int, _Channel] = {}
@@ -97,6 +98,7 @@ def may_reach_least_score(
         kept |= _in_large_family(channel, densities[0] or densities[1], options)
         if number == 0 and found is not None:
             kept |= found.records["similarity"] >= options.connect_similarity
+            kept |= found.records["little"]
         wanted[places[number][kept]] = True
     rows = {number: np.flatnonzero(wanted[places[number]]) for number in channels}
     return (

@@ -142,9 +142,9 @@ class IndexedSide(DescribedSide):
         at = np.minimum(at, max(len(known) - 1, 0))
         there = known[at] == ids if len(known) else np.zeros(len(ids), np.bool_)
         kept = np.flatnonzero(there)
-        return cls(
-            storage, "", ids[kept], weights[at[kept]], np.zeros(1, np.int64), reader, places[kept]
-        )
+        unasked, start = np.zeros(len(kept), np.bool_), np.zeros(1, np.int64)
+        described = ids[kept], weights[at[kept]], unasked
+        return cls(storage, "", *described, start, reader, places[kept])
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, d) float32 of some rows, as they are coded."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.spills import stable_order
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import Votes
@@ -93,10 +94,18 @@ def no_votes() -> Votes:
 
 
 def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
-    """The `keep` best votes of each image of several lists, without images that are gone."""
+    """The `keep` best votes of each image of several lists, without images that are gone.
+
+    The first list, which is the longest, is ordered as `Votes` are.
+    """
     joined = _joined(lists)
-    alive = np.flatnonzero(living[joined.query] & living[joined.reference])
-    order = alive[np.lexsort((joined.reference[alive], -joined.votes[alive], joined.query[alive]))]
+    alive = living[joined.query] & living[joined.reference]
+    # What nothing was added to is in order.
+    changed = np.isin(joined.query, joined.query[len(lists[0].query) :])
+    rows = np.flatnonzero(alive & changed)
+    rows = rows[np.lexsort((joined.reference[rows], -joined.votes[rows], joined.query[rows]))]
+    rows = np.concatenate([np.flatnonzero(alive & ~changed), rows])
+    order = rows[stable_order(joined.query[rows])]
     queries = joined.query[order]
     firsts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]][: len(queries)])
     ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))

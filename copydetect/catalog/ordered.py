@@ -20,7 +20,7 @@ from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import key_of
 from copydetect.catalog.grown_index import renumbered_index
-from copydetect.catalog.lists import joined_neighbors, merged_votes, votes_of
+from copydetect.catalog.lists import joined_neighbors, merged_votes, no_votes, votes_of
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.parts import RoleParts, part_count
 from copydetect.search.neighbors import Neighbors
@@ -85,7 +85,8 @@ class OrderedContents:
             for votes in lists
         ]
         everywhere = np.ones(int(starts[-1]), np.bool_)
-        votes = merged_votes(numbered, everywhere, max(1, sum(len(one.query) for one in lists)))
+        most = max(1, sum(len(one.query) for one in lists))
+        votes = merged_votes([no_votes(), *numbered], everywhere, most)
         return [votes_of(votes, int(a), int(b)) for a, b in _between(starts)]
 
     def numbered_pairs(self, pairs: PairNumbers) -> PairNumbers:

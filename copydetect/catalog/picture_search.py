@@ -245,7 +245,8 @@ class _QuerySide(DescribedSide):
     """The descriptors of one picture, in memory."""
 
     def __init__(self, held: Floats, ids: Ints, weights: Floats) -> None:
-        super().__init__(LocalStorage(), "", ids, weights, np.zeros(1, np.int64))
+        unasked, start = np.zeros(len(ids), np.bool_), np.zeros(1, np.int64)
+        super().__init__(LocalStorage(), "", ids, weights, unasked, start)
         object.__setattr__(self, "_held", held.astype(np.float16).astype(np.float32))
 
     def vectors(self, rows: Ints) -> Floats:

@@ -84,6 +84,8 @@ STANDARD = KeypointOptions(thumbnail_px=224, max_keypoints=200)
 THOROUGH = KeypointOptions(thumbnail_px=288, max_keypoints=400)
 MATCHED = KeypointOptions(thumbnail_px=256, max_keypoints=300)
 """What verification compares where those that were searched leave a doubt."""
+FEW_FEATURES = 100
+"""Pictures with fewer at `STANDARD` have little content: icons, signs, a word on a plain ground."""
 
 
 @dataclass(frozen=True)

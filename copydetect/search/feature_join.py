@@ -2,8 +2,8 @@
 
 Their codebook is on a grid of 2⁻¹¹, so that squared distances, below 4, are multiples of 2⁻²² and
 their sums exact in float32, in any order: a matrix product gives a pair one score, whatever block
-it is computed in, and equal features have equal scores. Lists are visited nearest first; after the
-nearest one only what beats a query's k-th best so far is kept.
+it is computed in, and equal features have equal scores. Lists are visited nearest first; of the
+others only what reaches about the k-th best of the nearest one is kept.
 """
 
 from __future__ import annotations
@@ -65,13 +65,11 @@ class FeatureJoin:
 
     def run(self) -> Found:
         """Rows, ids and negative squared distances, ordered by row and rank."""
-        best, widest = _NOTHING, self._probes.shape[1]
+        pieces, widest = [_NOTHING], self._probes.shape[1]
         for start, stop in [(0, 1), (1, widest)] if widest > 1 else [(0, 1)]:
-            pieces = [best, *self._round(start, stop)]
-            rows, ids, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
-            best = best_of((rows, ids, scores), self._options.k)
-            self._raise_floor(best)
-        rows, ids, scores = best
+            pieces += self._round(start, stop)
+        rows, ids, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        rows, ids, scores = best_of((rows, ids, scores), self._options.k)
         return rows, ids, scores - self._squares[rows]
 
     def _round(self, start: int, stop: int) -> Iterator[Found]:
@@ -120,14 +118,6 @@ class FeatureJoin:
         own = np.flatnonzero(end > begin)
         columns = [_NOTHING[1], *map(np.arange, begin[own], end[own])]
         return np.repeat(own, (end - begin)[own]), np.concatenate(columns)
-
-    def _raise_floor(self, best: Found) -> None:
-        """From now on, only what is as good as a query's k-th counts."""
-        rows, _, scores = best
-        counts = np.bincount(rows, minlength=len(self._floor))
-        full = np.flatnonzero(counts >= self._options.k)
-        last = np.cumsum(counts)[full] - 1
-        self._floor[full] = np.maximum(self._floor[full], scores[last])
 
 
 def _at_most_kth(scores: Floats, k: int) -> Floats:

@@ -25,6 +25,7 @@ from copydetect.verification.pair_images import PairImage, prepare
 from copydetect.verification.probable_edits import probable_edits
 from copydetect.verification.proposals import (
     of_features,
+    of_frames,
     of_pixels,
     of_search,
     of_searched_features,
@@ -40,6 +41,7 @@ from copydetect.verification.relations import (
     RelationVerdict,
     differing_regions,
     is_resize,
+    lies_on_whole,
     look_closely,
     why,
 )
@@ -246,9 +248,10 @@ def _related(
     reference: PairImage,
 ) -> Match:
     """The same with the relation, and with what differs and why where a closer look told it."""
-    resize = is_resize(np.reshape(match.transform, (3, 3)), query, reference)
     if verdict is None:
         return replace(match, relation="edited" if match.is_copy else "none")
+    resize = is_resize(np.reshape(match.transform, (3, 3)), query, reference)
+    resize = resize or lies_on_whole(verdict.residual, query, reference)
     relation = verdict.relation(match.is_copy, resize)
     if relation in ("same_picture", "none"):
         regions: list[list[float]] = []
@@ -272,16 +275,19 @@ def collect_evidence(
 ) -> list[Evidence]:
     """The evidence for a pair: one `Evidence` for each alignment that was tried.
 
-    First the search's own correspondences, then the features that it compared, then full matching,
-    then direct alignment, then full matching of the stretched query; each only while the pair is
-    undecided and in time. Without a decision everything is tried. short: by how much, in log-odds,
-    the candidate falls short of being matched in full whatever the search's features show; likely:
-    whether the query is stretched where nothing else explains the pair.
+    First frame on frame, then the search's own correspondences, then the features that it compared,
+    then full matching, then direct alignment, then full matching of the stretched query; each only
+    while the pair is undecided and in time. Without a decision everything is tried. short: by how
+    much, in log-odds, the candidate falls short of being matched in full whatever the search's
+    features show; likely: whether the query is stretched where nothing else explains the pair.
     """
     # The time that this thread worked, so that what a pair gets does not depend on other work.
     started = time.thread_time()
     collected: list[Evidence] = []
-    for propose in (of_search, of_searched_features, of_features, of_pixels, of_stretched):
+    for propose in (
+        *(of_frames, of_search, of_searched_features),
+        *(of_features, of_pixels, of_stretched),
+    ):
         # More features cost most by far, and those of the search have been compared by now.
         if propose is of_features and not _promises(collected, query, reference, short):
             continue

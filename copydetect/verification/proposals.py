@@ -10,21 +10,39 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.homographies import inverse, project
+from copydetect.description.keypoints import FEW_FEATURES
+from copydetect.homographies import Matrix, inverse, project
 from copydetect.images.resizing import resized
 from copydetect.verification.correspondences import match_features
+from copydetect.verification.counting import share_of
 from copydetect.verification.direct import align_directly
 from copydetect.verification.geometry import Alignment, align_regions, is_plausible
-from copydetect.verification.pair_images import LocalFeatures, PairImage
+from copydetect.verification.pair_images import LocalFeatures, PairImage, resizing
 
 SearchPoints = npt.NDArray[np.float32] | None
 """(n, 4) query x, y, reference x, y in fractions of each image's longer side, if searched for."""
 
 _STRETCH = 3.0
+_ALIKE_LEVELS, _ALIKE = 16.0, 0.9
+"""By how many grey levels, and in which share of their places, sketches of copies agree."""
 
 Proposal = tuple[Alignment, int, int]
 """An alignment, the inliers of the best one in the other orientation, and how many full matching
 or direct alignment found; 0 for the search's own."""
+
+
+def of_frames(
+    query: PairImage, reference: PairImage, correspondences: SearchPoints, max_regions: int
+) -> list[Proposal]:
+    """The frame of one picture on that of the other, where little is in them and sketches agree.
+
+    A small icon has too few features to be aligned by, or by which to be aligned exactly.
+    """
+    alike = np.abs(query.sketch - reference.sketch).max(axis=2) < _ALIKE_LEVELS
+    if share_of(alike) < _ALIKE or not any(map(_has_few_features, (query, reference))):
+        return []
+    sizes = reference.width_px / query.width_px, reference.height_px / query.height_px
+    return [(_direct(resizing(*sizes), False), 0, 1)]
 
 
 def of_search(
@@ -61,11 +79,17 @@ def of_pixels(
 ) -> list[Proposal]:
     """Alignments without features, of thumbnails."""
     direct = align_directly(query, reference)
+    return [(_direct(found.matrix, found.mirrored), 0, len(direct)) for found in direct]
+
+
+def _has_few_features(image: PairImage) -> bool:
+    known = image.features if image.keypoints is None else image.searched_features
+    return len(known) < FEW_FEATURES
+
+
+def _direct(matrix: Matrix, mirrored: bool) -> Alignment:
     nowhere = np.zeros((0, 2), np.float32)
-    return [
-        (Alignment(found.matrix, "direct", found.mirrored, 0, 0, 0.0, nowhere), 0, len(direct))
-        for found in direct
-    ]
+    return Alignment(matrix, "direct", mirrored, 0, 0, 0.0, nowhere)
 
 
 def of_stretched(

@@ -3,11 +3,14 @@
 An overlay covers part of a picture: where it ends, the picture itself goes on without an edge. A
 window, a page or a template has a slot with borders of its own, and whatever fills it ends there.
 So where two copies of a frame differ, and both have an edge along the sides of what differs, the
-frame is all that they share. Photos may differ in a box with borders by chance; what frames have
-besides is much plain ground.
+frame is all that they share. A slot that is wider or higher than its picture has bars beside it, of
+another level than the page: there the border is behind the bar. Photos may differ in a box with
+borders by chance; what frames have besides is much plain ground.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ import numpy.typing as npt
 
 from copydetect.verification.agreement import Overlap
 from copydetect.verification.bands import STRIDE, LocalCorrelation
+from copydetect.verification.counting import mode_of
 from copydetect.verification.pair_images import Floats
 
 _SMALLEST = 0.02
@@ -26,8 +30,15 @@ _REACH_PX = 14
 _EDGE_PX, _EDGE_LEVELS = 2, 16.0
 """An edge is a step of so many grey levels within so many px on both sides."""
 _LEAST_SIDE_PX = 6
-_AROUND_PX = 40
-"""What is shown around the box, so that its borders can be looked for."""
+_BAR, _WIDEST_BAR_PX = 0.6, 320
+"""The widest bar beside a picture: of the longer side of its box, and in px."""
+_BORDER, _IN_A_BAR = 0.6, 0.2
+"""How much of a side must be an edge in both pictures to be a border behind a bar; and how much of
+one column of a bar may be an edge, or outside of a picture, at most."""
+_OTHER_LEVEL = 14.0
+"""By how many grey levels a bar is not the ground of the page."""
+_AHEAD_PX = 5
+"""Width of an edge in which both pictures' may be, with what sharpening leaves beside it."""
 
 _Size = tuple[int, int]
 
@@ -49,46 +60,74 @@ def slot_borders(pair: Overlap, middle: LocalCorrelation, valid: npt.NDArray[np.
         return 0.0
     rows, columns = np.nonzero(labels == largest)
     box = cv2.minAreaRect(np.column_stack([columns, rows]).astype(np.float32) * STRIDE)
-    both, (width, height) = _upright(pair, box)
-    turned = both[0].T, both[1].T
-    ends = _AROUND_PX, _AROUND_PX + width, _AROUND_PX + height
-    sides = [_shared_edge(both, at_px, ends[0], ends[2]) for at_px in ends[:2]]
-    sides += [_shared_edge(turned, at_px, ends[0], ends[1]) for at_px in (ends[0], ends[2])]
+    around = _REACH_PX + _EDGE_PX + round(min(_BAR * max(box[1]), _WIDEST_BAR_PX))
+    both, (width, height) = _upright(pair, valid, box, around)
+    some = np.s_[::STRIDE, ::STRIDE]
+    grounds = [mode_of(grey[some][at])[0] for grey in (pair.query, pair.reference)]
+    sides = []
+    for shown, across, along in ((both, width, height), ([one.T for one in both], height, width)):
+        ends = around, around + along
+        opposite = ((around, -1), (around + across, 1))
+        sides += [_shared_edge(shown, grounds, side, ends) for side in opposite]
     return sorted(sides)[1]
 
 
-def _upright(pair: Overlap, box: cv2.typing.RotatedRect) -> tuple[tuple[Floats, Floats], _Size]:
-    """What both pictures show in a turned box and around it, and its width and height in px."""
+def _upright(
+    pair: Overlap, valid: npt.NDArray[np.bool_], box: cv2.typing.RotatedRect, around: int
+) -> tuple[tuple[Floats, Floats], _Size]:
+    """What both pictures show in a turned box and `around` px about it, NaN where they do not; and
+    the width and height of the box in px."""
     middle, (width, height), angle = box
     if angle > 45:
         width, height, angle = height, width, angle - 90
     size = int(width), int(height)
     there = np.asarray(cv2.getRotationMatrix2D(middle, angle, 1.0), np.float64)
-    there[:, 2] += np.array([width, height]) / 2 + _AROUND_PX - middle
-    shown = size[0] + 2 * _AROUND_PX, size[1] + 2 * _AROUND_PX
+    there[:, 2] += np.array([width, height]) / 2 + around - middle
+    shown = size[0] + 2 * around, size[1] + 2 * around
     query, reference = (
-        np.asarray(cv2.warpAffine(grey, there, shown, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        np.asarray(
+            cv2.warpAffine(
+                np.where(valid, grey, np.float32(np.nan)), there, shown, borderValue=(np.nan,)
+            ),
+            np.float32,
+        )
         for grey in (pair.query, pair.reference)
     )
     return (query, reference), size
 
 
-def _shared_edge(both: tuple[Floats, Floats], at_px: int, first: int, last: int) -> float:
-    """The share of rows first…last that have an edge near a column, in both at one place."""
+def _shared_edge(
+    both: Sequence[Floats], grounds: Sequence[float], side: tuple[int, int], ends: tuple[int, int]
+) -> float:
+    """The share of rows that have an edge in both at one place, near a column or behind the bar
+    that begins there.
+
+    grounds: grey levels of both pages; side: the column, and −1 or 1, the direction to what is
+    around the box; ends: the first row, and that after the last.
+    """
+    (at_px, outwards), (first, last) = side, ends
     margin = (last - first) // 8
     rows = slice(first + margin, last - margin)
     if rows.stop - rows.start < _LEAST_SIDE_PX:
         return 0.0
-    columns = np.arange(at_px - _REACH_PX, at_px + _REACH_PX + 1)
-    width = both[0].shape[1]
-    columns = columns[(columns >= _EDGE_PX) & (columns < width - _EDGE_PX)]
-    if not len(columns):
-        return 0.0
-    query, reference = (
-        (np.abs(grey[rows, columns + _EDGE_PX] - grey[rows, columns - _EDGE_PX]) > _EDGE_LEVELS)
-        .mean(axis=0)
-        .astype(np.float32)[None]
-        for grey in both
-    )
-    one_px = np.ones((1, 3), np.uint8)
-    return float(np.minimum(cv2.dilate(query, one_px), cv2.dilate(reference, one_px)).max())
+    edges = np.stack([_edges(grey[rows]) for grey in both])
+    one_px, ahead = np.ones((1, 3), np.uint8), np.ones((1, _AHEAD_PX), np.uint8)
+    shared = cv2.dilate(edges, one_px).min(axis=0)
+    near = float(shared[at_px - _REACH_PX : at_px + _REACH_PX + 1].max())
+    last_px = shared.size if outwards > 0 else -1
+    bar = np.arange(at_px + outwards * _REACH_PX, last_px, outwards)
+    border = cv2.dilate(shared[None], ahead)[0, bar]
+    unknown = np.isnan(both[0][rows]).mean(axis=0)
+    over = (border >= _BORDER) | (np.maximum(edges.max(axis=0), unknown)[bar] > _IN_A_BAR)
+    found = int(over.argmax())
+    levels = [np.median(grey[rows][:, bar[: found + 1]]) for grey in both]
+    is_bar = all(abs(one - page) > _OTHER_LEVEL for one, page in zip(levels, grounds, strict=True))
+    return max(near, float(border[found])) if over.any() and is_bar else near
+
+
+def _edges(grey: Floats) -> Floats:
+    """(columns,) the share of rows (rows, columns) that have an edge at each column."""
+    steps = np.abs(grey[:, 2 * _EDGE_PX :] - grey[:, : -2 * _EDGE_PX]) > _EDGE_LEVELS
+    found = np.zeros(grey.shape[1], np.float32)
+    found[_EDGE_PX:-_EDGE_PX] = steps.mean(axis=0)
+    return found
