@@ -34,22 +34,31 @@ def pairs(images: str, crowded: bool = True) -> list[Candidate]:
 def test_most_pairs_of_a_family_are_proved(share: float, proved: bool) -> None:
     family = pairs("abcdef")
     copies = np.arange(len(family)) < share * len(family)
-    assert in_proved_families(family, copies.tolist()).tolist() == [proved] * len(family)
+    found = in_proved_families(family, copies.astype(np.float64), 0.6)
+    assert found.tolist() == [proved] * len(family)
+
+
+def test_pairs_that_are_nearly_proved_count_for_a_part() -> None:
+    family = pairs("abcdef")
+    sure = np.where(np.arange(len(family)) % 2, 0.55, 0.95)
+    assert in_proved_families(family, sure, 0.6).all()
+    assert not in_proved_families(family, sure, 0.99).any()
+    assert not in_proved_families(family, np.where(sure > 0.6, 0.8, 0.2), 0.6).any()
 
 
 def test_crowds_are_judged_apart_and_ordinary_pairs_not_at_all() -> None:
     family, forms, others = pairs("abcd"), pairs("wxyz"), pairs("mn", crowded=False)
     proved = [True] * 6 + [True] + [False] * 5 + [True]
-    found = in_proved_families([*family, *forms, *others], proved)
+    found = in_proved_families([*family, *forms, *others], np.array(proved, np.float64), 0.6)
     assert found.tolist() == [True] * 6 + [False] * 7
-    assert in_proved_families([], []).shape == (0,)
+    assert in_proved_families([], np.empty(0), 0.6).shape == (0,)
 
 
 def test_two_families_that_crowd_each_other_are_apart() -> None:
     """A refused pair between them is inside neither."""
     between = pairs("ax") + pairs("by")
     found = in_proved_families(
-        [*pairs("abcd"), *pairs("wxyz"), *between], [True] * 12 + [False] * 2
+        [*pairs("abcd"), *pairs("wxyz"), *between], np.array([1.0] * 12 + [0.0] * 2), 0.6
     )
     assert found.tolist() == [True] * 12 + [False] * 2
 
@@ -57,7 +66,7 @@ def test_two_families_that_crowd_each_other_are_apart() -> None:
 def test_a_few_look_alikes_that_were_proved_by_mistake_are_no_family() -> None:
     crowd = pairs("abcdefgh")
     proved = [{one.query_id, one.reference_id} <= set("abc") for one in crowd]
-    assert not in_proved_families(crowd, proved).any()
+    assert not in_proved_families(crowd, np.array(proved, np.float64), 0.6).any()
 
 
 def test_the_score_of_a_crowded_pair_counts_once_its_family_is_proved() -> None:

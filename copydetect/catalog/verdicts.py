@@ -238,7 +238,7 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     )
     least, calibration = options.matching.min_confidence, options.calibration
     sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
-    families = _families(candidates, crowded, sure >= least)
+    families = _families(candidates, crowded, sure, least)
     sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     families |= _between_members(candidates, families, sure >= least)
     sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
@@ -255,12 +255,12 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     return Judged(_with(verdicts, columns, VERDICTS), np.asarray(copies != before, np.bool_))
 
 
-def _families(candidates: pa.Table, crowded: Bools, copies: Bools) -> Bools:
+def _families(candidates: pa.Table, crowded: Bools, confidences: Floats, least: float) -> Bools:
     """(n,) bool: which pairs belong to proved families."""
     rows = np.flatnonzero(crowded)
     found = np.zeros(len(crowded), np.bool_)
     some = [Candidate(**row) for row in candidates.take(pa.array(rows)).to_pylist()]
-    found[rows] = in_proved_families(some, copies[rows].tolist())
+    found[rows] = in_proved_families(some, confidences[rows], least)
     return found
 
 

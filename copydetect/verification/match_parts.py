@@ -240,8 +240,9 @@ def verify_part(
             prior = Prior.of(candidate, bool(options.family))
             verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
-    copies = [verdict.match.is_copy for verdict in verdicts.values()]
-    families = in_proved_families(list(candidates.values()), copies)
+    sure = np.array([verdict.match.confidence for verdict in verdicts.values()], np.float64)
+    least = options.matching.min_confidence
+    families = in_proved_families(list(candidates.values()), sure, least)
     told = options.family is not None
     for row in () if told else np.array(list(verdicts))[families].tolist():
         verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)

@@ -3,8 +3,9 @@
 An image with a dozen near neighbours has copies, or look-alikes: pages of one form, frames of one
 camera. The search's score is the same for both, so at first it counts for nothing, and a pair must
 be proved by its pixels alone. In a family most pairs are; in a crowd of look-alikes few. So where
-most pairs of a crowd are proved, its score counts again, and so do they, for the heavier edits in
-it: those that are not crowded themselves and match most of the family are its members, too.
+most pairs of a crowd should be copies, by their confidence, its score counts again, and so do they,
+for the heavier edits in it: those that are not crowded themselves and match most of the family are
+its members, too.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from copydetect.verification.calibration import Calibration, ProbabilityMap
 _DOUBTED = -7.0
 """Log-odds of a pair that the search knows nothing of; see `candidates.fusion.Fusion`."""
 _MOST = 2 / 3
-"""Of the pairs of a crowd. Measured at the scores of strangers: .88 to 1 of the pairs of families,
-.02 of pages, forms and windows of one layout, .52 of the frames of a still camera."""
+"""Of the pairs of a crowd: their mean confidence at the scores of strangers. It is .72 to .88 in
+families of edits and of clips, .06 to .1 among pages, forms and windows of one layout, and .19
+among the frames of a still camera."""
 _MEMBER, _FEWEST_MATCHED = 0.5, 3
 """Which share of the pairs with a family, and how many of them, make an image a member."""
 
@@ -109,14 +111,15 @@ class Priors:
 
 
 def in_proved_families(
-    candidates: Sequence[Candidate], proved: Sequence[bool]
+    candidates: Sequence[Candidate], confidences: npt.NDArray[np.float64], least: float
 ) -> npt.NDArray[np.bool_]:
-    """(n,) bool: which pairs are inside a family: a crowd of which most pairs are proved.
+    """(n,) bool: which pairs are inside a family: a crowd of which most pairs should be copies.
 
-    candidates: n pairs; proved: whether each is a copy by `Prior.before_proof`. A family is what
-    proved crowded pairs connect, where of all crowded pairs of its images, those with others too,
-    two in three are proved: two families of one pile are apart, and a few look-alikes that were
-    proved by mistake are none.
+    candidates: n pairs; confidences: (n,) of each by `Prior.before_proof`; least: from which on it
+    is proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
+    images, those with others too, two in three should be copies inside it: two families of one pile
+    are apart, and a few look-alikes that were proved by mistake are none. Confidences are added up,
+    and not proved pairs counted, since a family may have many pairs just below `least`.
     """
     found = np.zeros(len(candidates), np.bool_)
     rows = np.array([row for row, one in enumerate(candidates) if one.crowded], np.int64)
@@ -125,13 +128,15 @@ def in_proved_families(
     ids = [(candidates[row].query_id, candidates[row].reference_id) for row in rows.tolist()]
     ends = numbered(ids)
     images = int(ends.max()) + 1
-    copies = np.asarray(proved, np.bool_)[rows]
-    linked = np.ones(int(copies.sum()), bool), tuple(ends[:, copies])
+    sure = np.asarray(confidences, np.float64)[rows]
+    proved = sure >= least
+    linked = np.ones(int(proved.sum()), bool), tuple(ends[:, proved])
     graph = coo_array(linked, shape=(images,) * 2)
     crowds = connected_components(graph, directed=False)[1][ends]
     inside = crowds[0] == crowds[1]
     pairs = np.bincount(np.concatenate([crowds[0], crowds[1][~inside]]), minlength=images)
-    shares = np.bincount(crowds[0][copies], minlength=images) / np.maximum(pairs, 1)
+    expected = np.bincount(crowds[0][inside], sure[inside], minlength=images)
+    shares = expected / np.maximum(pairs, 1)
     found[rows] = inside & (shares[crowds[0]] >= _MOST)
     return found
 

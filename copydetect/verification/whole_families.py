@@ -141,7 +141,7 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
     )
     least, calibration = options.matching.min_confidence, options.calibration
     sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
-    family = in_proved_families(candidates, (sure >= least).tolist())
+    family = in_proved_families(candidates, sure, least)
     sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
     ids = [(pair.candidate.query_id, pair.candidate.reference_id) for pair in pairs]
     family |= between_members(numbered(ids), family, sure >= least)
