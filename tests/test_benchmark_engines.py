@@ -12,12 +12,12 @@ import pytest
 
 from copydetect.pipelines.benchmarks import engines
 from copydetect.pipelines.benchmarks.engines import RunCost
-from copydetect.pipelines.benchmarks.processes import Program, below, cpu_seconds, end
+from copydetect.pipelines.benchmarks.processes import CpuMeter, Program, below, end
 from copydetect.pipelines.commands import benchmark
 from copydetect.pipelines.exit_codes import BAD_ARGUMENTS
 from tests.conftest import Run
 
-CHILD = "sum(range(20_000_000)); print(1, flush=True); input()"
+CHILD = "input(); sum(range(20_000_000)); print(1, flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
 SEEN = """
 import os, time
@@ -35,17 +35,26 @@ def parent() -> subprocess.Popen[bytes]:
     )
 
 
-def test_processor_time_of_what_a_process_has_started_counts(
+def test_processor_time_of_what_a_process_has_started_counts_though_both_are_killed(
     parent: subprocess.Popen[bytes],
 ) -> None:
+    assert parent.stdin is not None
     assert parent.stdout is not None
-    parent.stdout.readline()
-    assert len(below([parent.pid])) == 2
-    assert below([parent.pid])[0] == parent.pid
-    before = cpu_seconds([parent.pid])
-    assert before > 0.1
-    parent.communicate(b"\n")
-    assert cpu_seconds([parent.pid]) == 0
+    with CpuMeter([parent.pid]) as meter:
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        parent.stdout.readline()
+        processes = below([parent.pid])
+        assert len(processes) == 2
+        assert processes[0] == parent.pid
+        time.sleep(0.6)
+        for process in processes:
+            end(process)
+        parent.wait()
+    assert meter.seconds > 0.1
+    with CpuMeter([parent.pid]) as meter:
+        pass
+    assert meter.seconds == 0
 
 
 def test_a_process_is_started_again_as_it_was(tmp_path: Path) -> None:

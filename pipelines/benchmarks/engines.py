@@ -30,7 +30,7 @@ from copydetect.storage.files import LocalStorage
 from copydetect.storage.scratch import scratch_folder
 
 from ..exit_codes import DONE
-from .processes import Program, below, cpu_seconds, end
+from .processes import CpuMeter, Program, below, end
 
 _JOB = re.compile(r"^copydetect: job (\S+): ", re.MULTILINE)
 _RESTARTED_AFTER_SEC = 3.0
@@ -84,8 +84,8 @@ def _measured(
     command = [sys.executable, "-m", "copydetect", "dedup", *photos, "--output", output]
     command += ["--no_report", "--max_failed_fraction=1", *flags]
     said = Path(f"{output}.said")
-    before, started = cpu_seconds(managers), time.monotonic()
-    with said.open("wb") as stream:
+    started = time.monotonic()
+    with said.open("wb") as stream, CpuMeter(managers) as meter:
         process = subprocess.Popen(command, stdout=stream, stderr=stream)
         if disturb is not None:
             threading.Thread(target=disturb, daemon=True).start()
@@ -96,7 +96,7 @@ def _measured(
     if code != DONE:
         raise RunError(f"a run ended with {code}: {text.strip()[-2000:]}")
     manifest = Manifest.load(_STORAGE, output)
-    worked = used.ru_utime + used.ru_stime + cpu_seconds(managers) - before
+    worked = used.ru_utime + used.ru_stime + meter.seconds
     cost = RunCost(
         round(seconds, 1), round(worked, 1), len(_JOB.findall(text)), manifest.counts["images"]
     )

@@ -6,14 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-_PARENT, _TIMES = 1, slice(11, 15)
-"""Fields of /proc/PID/stat behind the name: the parent; user and system time of the process, and of
-its children that have ended and were waited for."""
+_PARENT, _TIMES = 1, slice(11, 13)
+"""Fields of /proc/PID/stat behind the name: the parent; user and system time of the process."""
+_LOOK_EVERY_SEC = 0.25
 
 
 def below(roots: Iterable[int]) -> list[int]:
@@ -29,14 +30,48 @@ def below(roots: Iterable[int]) -> list[int]:
     return found
 
 
-def cpu_seconds(roots: Iterable[int]) -> float:
-    """Processor time of these processes and all below them, with what those took that have ended
-    and were waited for."""
-    wanted = set(below(roots))
-    ticks = sum(
-        sum(map(int, fields[_TIMES])) for process, fields in _all_stats() if process in wanted
-    )
-    return ticks / _TICKS
+class CpuMeter:
+    """Processor time that processes and all below them take while it is entered.
+
+    It looks at them several times a second: nobody waits for the children of a killed process, so
+    that nothing would tell afterwards what they have taken. roots: may change meanwhile.
+    """
+
+    def __init__(self, roots: Sequence[int]) -> None:
+        self._roots = roots
+        self._first: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._ended = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CpuMeter:
+        self._first = self._ticks()
+        self._last = dict(self._first)
+        self._watching.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watching.join()
+        self._last |= self._ticks()
+
+    @property
+    def seconds(self) -> float:
+        """What they have taken."""
+        return (sum(self._last.values()) - sum(self._first.values())) / _TICKS
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_SEC):
+            self._last |= self._ticks()
+
+    def _ticks(self) -> dict[int, int]:
+        """Of each process that is there now."""
+        wanted = set(below(self._roots))
+        return {
+            process: sum(map(int, fields[_TIMES]))
+            for process, fields in _all_stats()
+            if process in wanted
+        }
 
 
 def _all_stats() -> Iterator[tuple[int, list[str]]]:
