@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,13 +43,16 @@ def _never(number: int, method: str, path: str) -> int:
 
 @contextmanager
 def amazon(refuse: Refuse = _never) -> Iterator[Bucket]:
-    """A bucket of S3, by moto. refuse: as of `Counted`."""
+    """An empty bucket of S3, by moto, whose servers of one process share what they hold.
+    refuse: as of `Counted`."""
     boto3 = pytest.importorskip("boto3")
     server = pytest.importorskip("moto.server")
     service = server.ThreadedMotoServer(port=0, verbose=False)
     service.start()
+    address = f"127.0.0.1:{service.get_host_and_port()[1]}"
     try:
-        with counted(f"127.0.0.1:{service.get_host_and_port()[1]}", refuse) as counts:
+        urllib.request.urlopen(f"http://{address}/moto-api/reset", data=b"").close()
+        with counted(address, refuse) as counts:
             client = boto3.client("s3", endpoint_url=counts.url, region_name="us-east-1", **KEYS)
             client.create_bucket(Bucket=BUCKET)
             keys = (f"--s3_{name.removeprefix('aws_')}={value}" for name, value in KEYS.items())
