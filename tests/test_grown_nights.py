@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import copydetect
+from copydetect.catalog.generations import CatalogPart
+from copydetect.catalog.packing import pack_night
 from copydetect.index.shards import load_index
 from copydetect.storage.files import LocalStorage
 from tests.conftest import BROKEN, EMPTY, Planted
@@ -40,6 +43,30 @@ def test_a_catalogue_that_is_too_large_to_be_searched_as_a_whole(
     left = planted.groups - {group for group in planted.groups if "1.jpg" in group}
     assert frozenset(groups_of(catalog).values()) == left
     assert all("1.jpg" not in pair for pair in verdicts_of(catalog))
+    assert not copydetect.open_catalog(catalog).verify()
+
+
+def test_what_is_new_is_shared_among_workers_and_kept_in_one_part(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, catalog = tmp_path / "photos", tmp_path / "cat"
+    bring(planted, FIRST, photos)
+    one_night(catalog, photos)
+    monkeypatch.setattr("copydetect.parts._SMALLEST_PART", 2)
+    monkeypatch.setattr("copydetect.catalog.packing._SHARED_ROWS", 2)
+    packed: list[int] = []
+
+    def counted(*arguments: Any) -> list[CatalogPart]:
+        parts = pack_night(*arguments)
+        packed.append(len(parts))
+        return parts
+
+    monkeypatch.setattr("copydetect.pipelines.nights.night.pack_night", counted)
+    bring(planted, planted.names, photos)
+    one_night(catalog, photos)
+    assert packed[0] > 2
+    assert len(copydetect.open_catalog(catalog).generation.parts) <= 2
+    assert frozenset(groups_of(catalog).values()) == planted.groups
     assert not copydetect.open_catalog(catalog).verify()
 
 

@@ -40,13 +40,15 @@ def pasted(picture: Pixels) -> tuple[Pixels, float]:
     return canvas, scale
 
 
-def verify(query: Pixels, reference: Pixels, similarity: float = 0.6) -> Match:
-    options = MatchOptions(scored=False)
+def verify(
+    query: Pixels, reference: Pixels, similarity: float = 0.6, score: float = math.nan
+) -> Match:
+    options = MatchOptions(scored=not math.isnan(score))
     silent = math.nan
     return verify_pair(
         prepare_image("q", query, options),
         prepare_image("r", reference, options),
-        Candidate("q", "r", similarity, silent, silent, silent, silent, "whole", "whole", 1),
+        Candidate("q", "r", similarity, silent, 0.2, silent, score, "whole", "whole", 1),
         None,
         options,
     )
@@ -93,5 +95,7 @@ def test_another_picture_on_the_same_screen_is_no_copy(along: str) -> None:
 def test_a_query_is_stretched_only_where_the_descriptor_speaks_for_the_pair() -> None:
     picture = photo("astronaut")
     screen, _ = pasted(stretched(picture, ALONG["down"]))
-    assert verify(screen, picture, similarity=0.6).is_copy
-    assert not verify(screen, picture, similarity=0.3).is_copy
+    for score in (math.nan, -2.0):
+        assert verify(screen, picture, similarity=0.6, score=score).is_copy
+        assert not verify(screen, picture, similarity=0.3, score=score).is_copy
+        assert not verify(screen, picture, similarity=math.nan, score=score).is_copy

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from copydetect.workers.threads import startable_threads
+
+_PRODUCTS_OF_BYTES = """
+import numpy as np
+from copydetect.index.coarse import CoarseQuantiser
+from copydetect.workers.threads import limit_threads
+limit_threads(1)
+import torch
+torch.set_num_threads(2)  # as it begins on two processors
+vectors = np.eye(8, dtype=np.float32)
+CoarseQuantiser(vectors)._in_bytes(slice(0, 8), vectors)
+print(torch.get_num_threads())
+"""
+
+
+def test_what_is_loaded_later_is_limited_too() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _PRODUCTS_OF_BYTES], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["1"]
 
 
 def test_as_many_as_are_wanted() -> None:

@@ -137,7 +137,7 @@ def write_described_side(storage: Storage, folder: str, counts: Sequence[int]) -
     made = ("starts.npz", *(f"{name}.npy" for name in _GATHERED))
     if all(storage.is_whole(runs.join(folder, name)) for name in made):
         return
-    starts = np.cumsum([0, *counts]).astype(np.int64)
+    starts = np.r_[0, np.cumsum(counts)].astype(np.int64)
     for name, dtype in _GATHERED.items():
         pieces = (
             read_arrays(storage, runs.join(folder, "ids", runs.part_name(part, "npz")))[1][name]

@@ -363,7 +363,7 @@ def collect_step(job: CandidateJob, part: int) -> str:
     best = records[order]
     order = order[np.lexsort((best["reference"], -best["score"], best["query"]))]
     kept = kept.take(order)
-    starts = np.cumsum([0, *kept.records["points"]]).astype(np.int64)
+    starts = np.r_[0, np.cumsum(kept.records["points"])].astype(np.int64)
     query, reference = (np.ascontiguousarray(kept.records[n]) for n in ("query", "reference"))
     pairs = PairNumbers(query, reference, starts, kept.points)
     write_pairs(job.storage, runs.join(job.pairs_folder, runs.part_name(part, "npz")), pairs)

@@ -35,7 +35,7 @@ class PairNumbers:
     def take(self, rows: Ints) -> PairNumbers:
         """Some of the candidates, in the order of `rows`."""
         counts = np.diff(self.starts)[rows]
-        starts = np.cumsum([0, *counts]).astype(np.int64)
+        starts = np.r_[0, np.cumsum(counts)].astype(np.int64)
         points = [self.correspondences(row) for row in rows.tolist()]
         found = np.concatenate([self.points[:0], *points])
         return PairNumbers(self.query[rows], self.reference[rows], starts, found)

@@ -126,7 +126,7 @@ def _joined(lists: Sequence[Votes]) -> Votes:
         name: np.concatenate([getattr(one, name) for one in lists])
         for name in ("query", "reference", "votes", "mirrored", "hits", "points")
     }
-    return Votes(**columns, starts=np.cumsum([0, *counts]).astype(np.int64))
+    return Votes(**columns, starts=np.r_[0, np.cumsum(counts)].astype(np.int64))
 
 
 def _taken(votes: Votes, rows: Ints) -> Votes:
@@ -140,6 +140,6 @@ def _taken(votes: Votes, rows: Ints) -> Votes:
         votes.votes[rows],
         votes.mirrored[rows],
         votes.hits[rows],
-        np.cumsum([0, *counts]).astype(np.int64),
+        np.r_[0, np.cumsum(counts)].astype(np.int64),
         votes.points[at],
     )

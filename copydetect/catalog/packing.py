@@ -17,6 +17,9 @@ from copydetect.storage.records import Record
 from copydetect.types import ImageRow
 
 PART_ROWS = 4096
+_SHARED_ROWS, _SHARED_PARTS = 256, 16
+"""So many rows a part of a night has at least, and so many parts a large night, so that there is
+work for all workers."""
 _ROWS_TOGETHER = {"keypoints": 128}
 """Verification reads the features of single images."""
 BESIDE = "descriptors-beside"
@@ -75,7 +78,7 @@ def pack_night(
     retryable: Collection[str],
     like: CatalogPart | None = None,
 ) -> list[CatalogPart]:
-    """Write the parts of what a night has described, few and large.
+    """Write the parts of what a night has described: enough for all workers, see `merged_tail`.
 
     described: files of each table, by the parts of the night; files: that get a number from
     `start` on, in their order: what was described first; retryable: keys of images that failed and
@@ -84,10 +87,11 @@ def pack_night(
     """
     parts: list[CatalogPart] = []
     pack, at = _Pack(), 0
+    rows_of_part = min(max(len(files) // _SHARED_PARTS, _SHARED_ROWS), PART_ROWS)
     for named in _described(writer.storage, described):
         # Parquet has no seconds: times come back in milliseconds.
         pack.add({**named, "images": named["images"].cast(tables.IMAGES)})
-        if pack.rows >= PART_ROWS:
+        if pack.rows >= rows_of_part:
             some = files[at : at + pack.rows]
             like = _flush(writer, pack, some, start + at, retryable, like)
             parts.append(like)

@@ -86,7 +86,7 @@ class PairsToVerify:
         pairs = PairNumbers(
             np.concatenate([nothing, *(part.pairs.query for part in parts)]),
             np.concatenate([nothing, *(part.pairs.reference for part in parts)]),
-            np.cumsum([0, *np.concatenate(counts)]).astype(np.int64),
+            np.r_[0, np.cumsum(np.concatenate(counts))].astype(np.int64),
             np.concatenate(points),
         )
         candidates = [tables.CANDIDATES.empty_table(), *(part.candidates for part in parts)]

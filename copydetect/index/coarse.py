@@ -20,6 +20,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from copydetect.workers.devices import multiplies_int8
+from copydetect.workers.threads import limit_threads
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -93,6 +94,7 @@ class CoarseQuantiser:
         small = torch.from_numpy(self._whole).to(torch.int8)
 
         def multiply(some: slice, vectors: Floats) -> Floats:
+            limit_threads(1)
             products = torch._int_mm(small[some], torch.from_numpy(vectors).to(torch.int8))
             return np.asarray(products.numpy(), np.float32)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copydetect.errors import OptionError
+from copydetect.workers.threads import limit_threads
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,7 @@ def multiplies_int8() -> bool:
         return False
     import torch
 
+    limit_threads(1)
     if not torch.cpu._is_vnni_supported():
         return False
     left, right = (torch.ones(shape) for shape in ((_ROWS, _INNER), (_INNER, _COLUMNS)))

@@ -26,10 +26,19 @@ def work_in_one_thread() -> None:
 
 
 def limit_threads(threads: int) -> None:
-    """Limit BLAS, and OpenMP (torch, FAISS) in the calling thread; only a change takes time."""
-    if getattr(_THIS_THREAD, "limit", 0) != threads:
-        _THIS_THREAD.limit = threads
-        threadpool_limits(threads)
+    """Limit BLAS, and OpenMP (torch, FAISS) in the calling thread; only a change takes time.
+
+    PyTorch is loaded where it is first needed: what has loaded it calls this again.
+    """
+    torch_threads = getattr(sys.modules.get("torch"), "get_num_threads", None)
+    limit = threads, torch_threads is not None
+    if getattr(_THIS_THREAD, "limit", None) == limit:
+        return
+    _THIS_THREAD.limit = limit
+    if torch_threads is not None:
+        # When a thread first uses PyTorch, it is given one for each processor.
+        torch_threads()
+    threadpool_limits(threads)
 
 
 def startable_threads(wanted: int) -> int:
