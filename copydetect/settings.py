@@ -68,7 +68,8 @@ class Effort:
     channels; views: of the images of a pile; query_views: where queries meet references, of these,
     and of queries, which are fewer and more often copies; keypoints: the local features;
     verify_score, query_verify_score: candidates are verified from this score up, in log-odds;
-    match_score: they are matched in full from this score up.
+    match_score: they are matched in full from this score up; doubt: they are compared at full size
+    where small copies make them this probable.
     """
 
     channels: tuple[Channel, ...]
@@ -78,6 +79,7 @@ class Effort:
     verify_score: float
     query_verify_score: float
     match_score: float
+    doubt: float
 
 
 _BOTH: tuple[Channel, ...] = ("descriptor", "local")
@@ -86,11 +88,15 @@ _ALL_VIEWS = "whole,crops,frames"
 # On the benchmarks of `.github/FIGURES.md`, verify_score −6.9 leaves 1,715 of 9,200 candidates of
 # `match`, which hold 541 of 544 copies, and 1,632 of 7,456 of the pile, which hold 1,106 of 1,172.
 # match_score −4 leaves 567 and 1,084, with 527 and 1,016 of the copies. With fast, −6.2 instead of
-# −6.5 loses 5 of 518 copies of `match`, and of a third of the pile 2 of 267.
+# −6.5 loses 5 of 518 copies of `match`, and of a third of the pile 2 of 267. A doubt of .2 instead
+# of .02 loses none of 837 copies of the pile, nor of 220 of a night, of which none is below .5 and
+# .3; refused pairs below it have no relation.
 EFFORTS: dict[EffortName, Effort] = {
-    "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.2, -6.5, -4.0),
-    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -6.9, -6.9, -4.0),
-    "thorough": Effort(_BOTH, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH, -9.0, -9.0, -math.inf),
+    "fast": Effort(("local",), "whole", "whole", keypoints.FAST, -6.2, -6.5, -4.0, 0.2),
+    "standard": Effort(_BOTH, "whole", "whole,frames", keypoints.STANDARD, -6.9, -6.9, -4.0, 0.02),
+    "thorough": Effort(
+        *(_BOTH, _ALL_VIEWS, _ALL_VIEWS, keypoints.THOROUGH), -9.0, -9.0, -math.inf, 0.02
+    ),
 }
 
 
@@ -243,6 +249,7 @@ class Settings:
                 min_confidence=self.min_confidence,
                 counted=self.count,
                 match_score=self.match_score,
+                doubt=EFFORTS[self.effort].doubt,
                 features=max(MATCHED, self.keypoints, key=attrgetter("max_keypoints")),
             ),
             decoding=self.decoding,

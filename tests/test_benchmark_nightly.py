@@ -53,6 +53,8 @@ def test_the_cost_of_a_night_is_told(photos: Path, capsys: pytest.CaptureFixture
     alone, night = json.loads(capsys.readouterr().out)["costs"]
     assert (alone["new"], night["catalog"], night["new"]) == (2, 4, 2)
     assert 0 < night["nothing_new"]["cpu_seconds"] <= night["cpu_seconds"] * 1.5
+    wall = night["wall_seconds"] / alone["wall_seconds"]
+    assert night["times_alone"]["wall_seconds"] == pytest.approx(wall, abs=0.02)
     assert night["bytes_per_image"] > 0
     assert night["search"]["median_msec"] > 0
     assert benchmark.main([*words[:2], "--sizes=40"]) == 2

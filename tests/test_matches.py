@@ -13,7 +13,11 @@ import pytest
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import ImageError, OptionError
 from copydetect.homographies import project
+from copydetect.options import EffortName, RunOptions
+from copydetect.settings import Settings
+from copydetect.storage.files import LocalStorage
 from copydetect.types import Candidate, Keypoints, Match, Pixels
+from copydetect.verification import matches
 from copydetect.verification.matches import MatchOptions, prepare_image, verify_pair
 from tests.scenes import scene
 
@@ -110,6 +114,22 @@ def test_what_aligned_features_have_refuted_is_matched_in_full_only_where_the_sc
     options = MatchOptions(match_score=-4.0)
     assert not verify_pair(query, reference, candidate, agreeing, options).is_copy
     assert ("features" in query.__dict__) == matched
+
+
+@pytest.mark.parametrize(("effort", "looks"), [("fast", False), ("standard", True)])
+def test_full_size_is_looked_at_where_small_copies_leave_a_doubt(
+    effort: EffortName, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(matches, "look_closely", lambda best, proof, *pair: looked.append(proof))
+    monkeypatch.setattr(matches, "joint_confidence", lambda *evidence: 0.1)
+    settings = Settings.of(RunOptions(effort=effort), "dedup", LocalStorage())
+    options = settings.verification.matching
+    picture = scene(13, 320, 240)
+    crop = prepare_image("q", warp(picture, TRANSFORMS["crop"], (320, 240)))
+    unlikely = replace(CANDIDATE, score=-3.0)
+    verify_pair(crop, prepare_image("r", picture), unlikely, None, options)
+    assert looked == ([0.1] if looks else [])
 
 
 def test_crop_is_the_copy_in_both_orders() -> None:

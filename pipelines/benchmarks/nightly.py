@@ -50,6 +50,12 @@ class NightCost:
         """For people."""
         return {name: round(value, 2) for name, value in vars(self).items()}
 
+    def times(self, other: NightCost) -> dict[str, float]:
+        """How many times what the other took."""
+        return NightCost(
+            self.cpu_seconds / other.cpu_seconds, self.wall_seconds / other.wall_seconds
+        ).rounded()
+
 
 @dataclass(frozen=True)
 class _Workshop:
@@ -131,7 +137,7 @@ def _costs(shop: _Workshop, sizes: list[int], night: int) -> list[dict[str, Any]
                 "catalog": size,
                 "new": night,
                 **cost.rounded(),
-                "times_alone": round(cost.cpu_seconds / alone.cpu_seconds, 2),
+                "times_alone": cost.times(alone),
                 "verified": opened.generation.counts["verified"],
                 "first_night": whole.rounded(),
                 "nothing_new": again.rounded(),
