@@ -47,6 +47,17 @@ def test_an_object_that_has_gone_is_not_what_was_expected(bucket: Bucket) -> Non
     assert swaps.load(uri) is None
 
 
+def test_an_object_is_read_in_one_request_and_no_further_than_it_may_be(bucket: Bucket) -> None:
+    bucket.put("empty.jpg", b"")
+    bucket.put("ten.jpg", b"0123456789")
+    assert bucket.storage.read(f"{bucket.uri}/empty.jpg", 10) == b""
+    before = bucket.counts.kinds.total()
+    assert bucket.storage.read(f"{bucket.uri}/ten.jpg", 10) == b"0123456789"
+    assert bucket.counts.kinds.total() == before + 1
+    with pytest.raises(InputError, match="more than 9 bytes"):
+        bucket.storage.read(f"{bucket.uri}/ten.jpg", 9)
+
+
 def test_of_many_writers_at_once_one_succeeds(bucket: Bucket) -> None:
     if bucket.uri.startswith("s3://"):
         pytest.skip("moto looks and writes in two steps")

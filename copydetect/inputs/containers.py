@@ -35,9 +35,7 @@ DAMAGED_TAR = (tarfile.TarError, OSError, ValueError, OverflowError)
 def read_whole(storage: Storage, ref: ImageRef) -> bytes | Failure:
     """The bytes of a plain file; a Failure where it has vanished or cannot be read."""
     try:
-        with storage.open(ref.uri) as stream:
-            size = stream.seek(0, 2)
-            return _read_range(stream, 0, size)
+        return storage.read(ref.uri, _MAX_BYTES)
     except (InputError, OSError) as error:
         return _failure(ref, error)
 

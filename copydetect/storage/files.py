@@ -64,8 +64,9 @@ class Storage(Protocol):
     def open(self, uri: str) -> BinaryIO:
         """A seekable stream of an existing file; InputError where there is none."""
 
-    def read(self, uri: str) -> bytes:
-        """All bytes of an existing file; InputError where there is none."""
+    def read(self, uri: str, most_bytes: int | None = None) -> bytes:
+        """All bytes of an existing file; InputError where there is none, or it has more than
+        `most_bytes`."""
 
     def write(self, uri: str, data: bytes) -> None:
         """Replace or create the file, and the folders that it needs."""
@@ -120,10 +121,10 @@ class LocalStorage:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
-    def read(self, uri: str) -> bytes:
+    def read(self, uri: str, most_bytes: int | None = None) -> bytes:
         with self.open(uri) as file:
             try:
-                return file.read()
+                return read_up_to(file, uri, most_bytes)
             except OSError as error:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
@@ -266,6 +267,20 @@ def _crossing(pattern: str) -> Iterator[str]:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def read_up_to(file: BinaryIO, uri: str, most_bytes: int | None) -> bytes:
+    """All bytes of a stream; InputError where it has more than `most_bytes`."""
+    if most_bytes is not None:
+        if file.seek(0, os.SEEK_END) > most_bytes:
+            raise too_large(uri, most_bytes)
+        file.seek(0)
+    return file.read()
+
+
+def too_large(uri: str, most_bytes: int) -> InputError:
+    """What is raised instead of reading a file that is larger than it may be."""
+    return InputError(f"cannot read {uri}: it has more than {most_bytes:,} bytes")
 
 
 def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object]) -> None:

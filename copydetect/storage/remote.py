@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from copydetect.errors import InputError
 from copydetect.storage.clients import file_systems, remote_errors
 from copydetect.storage.downloads import cached_download
-from copydetect.storage.files import LocalStorage, StoredFile, Survey
+from copydetect.storage.files import LocalStorage, StoredFile, Survey, read_up_to
 from copydetect.storage.globs import glob_expression
 from copydetect.storage.records import (
     Record,
@@ -57,12 +57,12 @@ class BeamStorage:
             stream = file_systems().open(uri, compression_type=_UNCOMPRESSED)
         return io.BufferedReader(_RemoteStream(stream, uri), _REMOTE_BUFFER)
 
-    def read(self, uri: str) -> bytes:
+    def read(self, uri: str, most_bytes: int | None = None) -> bytes:
         store = swaps_for(uri)
         if store is None:
             with self.open(uri) as file:
-                return file.read()
-        found = store.load(uri)
+                return read_up_to(file, uri, most_bytes)
+        found = store.load(uri, most_bytes)
         if found is None:
             raise InputError(f"cannot read {uri}: there is no such file")
         return found.data

@@ -8,13 +8,16 @@ for pointers and for leases.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from copydetect.storage.clients import file_systems, remote_errors, status_of
+from copydetect.storage.files import too_large
 
-_GONE, _CONFLICTS = 404, (409, 412)
-"""HTTP: no such object; and one that is not what was expected, or will not be in a moment."""
+_GONE, _NOTHING_THERE, _CONFLICTS = 404, 416, (409, 412)
+"""HTTP: no such object; no byte of it in the range that was asked for; and one that is not what was
+expected, or will not be in a moment."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Swaps(Protocol):
     def put(self, uri: str, data: bytes) -> None:
         """Write an object, whatever was there."""
 
-    def load(self, uri: str) -> Version | None:
-        """The object as it is now; None where there is none."""
+    def load(self, uri: str, most_bytes: int | None = None) -> Version | None:
+        """The object as it is now; None where there is none. InputError where it has more than
+        `most_bytes`: no more of it is read."""
 
     def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
         """Write an object that must still be as it was before: None, and nothing is written, where
@@ -55,7 +59,7 @@ class _S3Swaps:
         with remote_errors("write", uri):
             _s3_client(uri).put_object(**_s3_place(uri), Body=data)
 
-    def load(self, uri: str) -> Version | None:
+    def load(self, uri: str, most_bytes: int | None = None) -> Version | None:
         with remote_errors("read", uri):
             try:
                 answer = _s3_client(uri).get_object(**_s3_place(uri))
@@ -63,7 +67,10 @@ class _S3Swaps:
                 if status_of(error) == _GONE:
                     return None
                 raise
-            return Version(answer["Body"].read(), answer["ETag"])
+            with closing(answer["Body"]) as body:
+                if most_bytes is not None and answer["ContentLength"] > most_bytes:
+                    raise too_large(uri, most_bytes)
+                return Version(body.read(), answer["ETag"])
 
     def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
         condition = {"IfMatch": before.tag} if before else {"IfNoneMatch": "*"}
@@ -84,16 +91,20 @@ class _GoogleSwaps:
             # Whoever sends it again, after no answer, sends the same.
             blob.upload_from_string(data, retry=retry)
 
-    def load(self, uri: str) -> Version | None:
+    def load(self, uri: str, most_bytes: int | None = None) -> Version | None:
         blob, retry = _blob(uri)
         with remote_errors("read", uri):
             try:
                 # The generation that comes with the bytes is theirs, whoever writes meanwhile.
-                data = bytes(blob.download_as_bytes(retry=retry))
+                data = bytes(blob.download_as_bytes(end=most_bytes, retry=retry))
             except Exception as error:
                 if status_of(error) == _GONE:
                     return None
-                raise
+                if status_of(error) != _NOTHING_THERE:
+                    raise
+                data = b""
+            if most_bytes is not None and len(data) > most_bytes:
+                raise too_large(uri, most_bytes)
             return Version(data, str(blob.generation))
 
     def swap(self, uri: str, data: bytes, before: Version | None) -> Version | None:
