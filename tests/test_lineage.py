@@ -55,6 +55,21 @@ def test_the_copy_is_told_in_both_orders(name: str) -> None:
     assert verify(PICTURE, COPIES[name]).direction == "reference_is_copy"
 
 
+def test_something_coloured_on_a_grey_picture_is_not_its_colour() -> None:
+    plain = grey(PICTURE)
+    coloured = plain.copy()
+    coloured[90:150, 120:180] = (200, 40, 40)
+    assert verify(coloured, plain).direction == "query_is_copy"
+
+
+def test_what_fills_the_corners_of_a_turned_picture_is_not_more_of_it() -> None:
+    matrix = cv2.getRotationMatrix2D((160, 120), 12, 0.7)
+    size = PICTURE.shape[1::-1]
+    turned = cv2.warpAffine(PICTURE, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    turned = np.asarray(cv2.GaussianBlur(turned, (0, 0), 3), np.uint8)
+    assert verify(turned, PICTURE).direction == "query_is_copy"
+
+
 def test_a_tone_curve_tells_no_direction() -> None:
     """Neither does what is not clipped by it differ."""
     darker = (PICTURE * 0.7).astype(np.uint8)

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+Positions = Sequence[tuple[int, int]]
+
 BLOCK_PX = 8
-POSITIONS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
+POSITIONS: Positions = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
 """(row, column) of the coefficients that are looked at: low, so that they are seldom 0."""
 STEPS = np.arange(2, 61)
 _LARGEST = 600
@@ -31,19 +33,21 @@ def wave(position: tuple[int, int]) -> Floats:
     return np.outer(*(_cosines(frequency) for frequency in position))
 
 
-def coefficients(luma: Floats) -> Floats:
-    """(blocks, len(POSITIONS)) of the blocks that start at the corner, row by row.
+def coefficients(luma: Floats, positions: Positions = POSITIONS) -> Floats:
+    """(blocks, len(positions)) of the blocks that start at the corner, row by row.
 
     luma: (h, w) grey levels 0…255.
     """
+    down, right = np.array(positions).T
+    frequencies = _FREQUENCIES[: 1 + max(map(max, positions))]
     height, width = (side // BLOCK_PX for side in luma.shape)
     whole = luma[: height * BLOCK_PX, : width * BLOCK_PX] - np.float32(128)
     # Along the rows, then along the columns: the transform is separable.
-    count = len(_FREQUENCIES)
-    across = whole.reshape(height * BLOCK_PX * width, BLOCK_PX) @ _FREQUENCIES.T
-    both = _FREQUENCIES @ across.reshape(height, BLOCK_PX, width * count)
-    every = both.reshape(height, count, width, count)
-    return np.stack([every[:, down, :, right].ravel() for down, right in POSITIONS], axis=1)
+    count = len(frequencies)
+    across = whole.reshape(height * BLOCK_PX * width, BLOCK_PX) @ frequencies.T
+    both = frequencies @ across.reshape(height, BLOCK_PX, width * count)
+    every = both.reshape(height, count, width, count).transpose(0, 2, 1, 3)
+    return np.asarray(every[:, :, down, right].reshape(height * width, len(down)), np.float32)
 
 
 def _cosines(frequency: int) -> Floats:
@@ -53,14 +57,14 @@ def _cosines(frequency: int) -> Floats:
     return np.asarray(size * np.cos(angles), np.float32)
 
 
-_FREQUENCIES = np.stack([_cosines(number) for number in range(1 + max(map(max, POSITIONS)))])
+_FREQUENCIES = np.stack([_cosines(number) for number in range(BLOCK_PX)])
 
 
-def own_steps(table: Sequence[int]) -> tuple[int, ...]:
-    """The steps of a luminance table (64 numbers, row by row) at `POSITIONS`; ones without one."""
+def own_steps(table: Sequence[int], positions: Positions = POSITIONS) -> tuple[int, ...]:
+    """The steps of a luminance table (64 numbers, row by row) at positions; ones without one."""
     if len(table) < BLOCK_PX**2:
-        return (1,) * len(POSITIONS)
-    return tuple(max(1, int(table[BLOCK_PX * row + column])) for row, column in POSITIONS)
+        return (1,) * len(positions)
+    return tuple(max(1, int(table[BLOCK_PX * row + column])) for row, column in positions)
 
 
 def coarsest_steps(values: Floats) -> tuple[int, ...]:

@@ -22,7 +22,9 @@ from copydetect.types import Direction
 from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.clipping import clipped
 from copydetect.verification.compressed_before import compressed_before
+from copydetect.verification.detail import changed_detail
 from copydetect.verification.evidence import Evidence, frame
+from copydetect.verification.laid_blocks import laid_blocks
 from copydetect.verification.pair_images import Floats, PairImage
 from copydetect.verification.veils import veiled
 
@@ -31,6 +33,7 @@ _DECIDED = 0.5
 _LEAST_AGREEING_PX = 400
 _COLOURS_ACROSS = 48
 _FEWEST_COLOURS = 30
+_COLOURED, _MOSTLY = 4.0, 0.5
 _OFFSETS_PX = (-4.5, -1.5, 1.5, 4.5)
 _SHORTEST_SIDE_PX = 8
 _BREAK = 3.0
@@ -40,7 +43,7 @@ _STRUCTURE = 60.0
 _DRAWN = 1.5
 _DRAWN_PLAINLY = 2.4
 _ALIKE = 0.7
-_SQUARE = 0.08
+_UPRIGHT = 0.04
 _SOFTER = 0.3
 _FINER_OCTAVES = 0.3
 _DETAIL, _NO_DETAIL = 0.27, 0.2
@@ -56,8 +59,8 @@ class Signs:
     in_query, in_reference: 1 where what is shared was pasted into that image, −1 where it was cut
     out of it. drawn, softer, greyer, resized: 1 where the query has something drawn over it, is
     blurred, has lost its colour, or has lost px that show something or gained some that show
-    nothing; −1 for the reference. veiled, clipped: of the modules of these names. compressed: 1
-    where the query shows the compression of the reference, −1 the other way round.
+    nothing; −1 for the reference. veiled, clipped, detail, compressed: of the modules of these
+    names, the last `compressed_before`.
     gain, offset: what brings the query's grey levels to the reference's; saturation: log2 of the
     reference's over the query's; hue: correlation of the colours of both, NaN without colours.
     """
@@ -70,6 +73,7 @@ class Signs:
     greyer: float
     resized: float
     clipped: float
+    detail: float
     compressed: float
     gain: float
     offset: float
@@ -98,6 +102,7 @@ def signs_of(
         to_frame = evidence.pair.reference_to_frame
         in_reference = pasted(region, reference, _Agreement(evidence, to_frame))
     enough = int(agree.sum()) >= _LEAST_AGREEING_PX
+    laid = None if closer is None else laid_blocks(closer, query, reference)
     drawn, veil = _drawn(pair, agree, gain, offset) if enough else (0.0, 0.0)
     return Signs(
         in_query=in_query,
@@ -108,7 +113,8 @@ def signs_of(
         greyer=greyer,
         resized=_resized(evidence, query, reference),
         clipped=clipped(pair.query, pair.reference, pair.inside > 0),
-        compressed=_compressed(closer, query, reference),
+        detail=changed_detail(*laid) if laid else 0.0,
+        compressed=compressed_before(*laid) if laid else 0.0,
         gain=gain if enough else 1.0,
         offset=offset if enough else 0.0,
         saturation=saturation,
@@ -126,7 +132,7 @@ def direction_of(signs: Signs) -> Direction:
         signs.in_query - signs.in_reference,
         0.7 * signs.drawn,
         0.6 * signs.veiled,
-        0.6 * signs.softer,
+        0.6 * (signs.detail or signs.softer),
         0.5 * signs.greyer,
         0.5 * signs.resized,
         0.6 * signs.clipped,
@@ -170,7 +176,7 @@ def pasted(
     grey = cv2.GaussianBlur(image.levels[0], (0, 0), 0.7)
     middle = region.mean(axis=0)
     breaks, goes_on = 0.0, 0.0
-    is_rectangle = _largest_cosine(region) < _SQUARE
+    upright = _tilt(region) < _UPRIGHT
     for start, end in zip(region, np.roll(region, -1, axis=0), strict=True):
         lines = _lines_beside(start, end, middle)
         inside = (lines > 0) & (lines < [image.width_px - 1, image.height_px - 1])
@@ -181,8 +187,8 @@ def pasted(
             continue
         x, y = np.asarray(lines[:, kept].transpose(2, 0, 1), np.float32)
         sign = _side_sign(np.asarray(cv2.remap(grey, x, y, cv2.INTER_LINEAR), np.float32))
-        if sign < 0 and not is_rectangle:
-            continue  # crops are rectangles
+        if sign < 0 and not upright:
+            continue  # crops are upright, and what fills the corners of a turned picture goes on
         breaks += max(sign, 0) * float(kept.sum())
         goes_on += max(-sign, 0) * float(kept.sum())
     if max(breaks, goes_on) < 2 * min(breaks, goes_on) or breaks == goes_on:
@@ -190,11 +196,10 @@ def pasted(
     return 1.0 if breaks > goes_on else -1.0
 
 
-def _largest_cosine(corners: npt.NDArray[np.float64]) -> float:
-    """Of the angles of a (4, 2) polygon: 0 for a rectangle."""
-    sides = np.roll(corners, -1, axis=0) - corners
-    sides /= np.maximum(np.linalg.norm(sides, axis=1, keepdims=True), 1e-9)
-    return float(np.abs((sides * np.roll(sides, -1, axis=0)).sum(axis=1)).max())
+def _tilt(corners: npt.NDArray[np.float64]) -> float:
+    """The largest sine by which a side of a (4, 2) polygon is neither level nor plumb."""
+    sides = np.abs(np.roll(corners, -1, axis=0) - corners)
+    return float((sides.min(axis=1) / np.maximum(sides.max(axis=1), 1e-9)).max())
 
 
 def _lines_beside(
@@ -308,6 +313,9 @@ def _compare_colours(query: Floats, reference: Floats) -> tuple[float, float, fl
         return 0.0, 0.0, math.nan
     spread = [float(np.sqrt((one**2).mean())) for one in (query, reference)]
     if max(spread) > 8 and min(spread) < 2:
+        coloured = query if spread[0] > spread[1] else reference
+        if float((np.abs(coloured).max(axis=1) > _COLOURED).mean()) < _MOSTLY:
+            return 0.0, 0.0, math.nan  # something coloured was drawn on a grey picture
         return math.copysign(1, spread[1] - spread[0]), 0.0, math.nan
     if min(spread) < 5:
         return 0.0, 0.0, math.nan
@@ -343,18 +351,6 @@ def _detail(image: PairImage, factor: float) -> float:
     beyond = float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
     lost = float(np.abs(grey - again).mean()) / max(beyond, 0.05)
     return float(lost > _DETAIL) - float(lost < _NO_DETAIL)
-
-
-def _compressed(closer: Matrix | None, query: PairImage, reference: PairImage) -> float:
-    """As `compressed_before`, where both are seen with all of their pixels."""
-    if closer is None:
-        return 0.0
-    large = query.at_full_size(), reference.at_full_size()
-    if any(
-        (one.full_width_px, one.full_height_px) != (one.width_px, one.height_px) for one in large
-    ):
-        return 0.0
-    return compressed_before(closer, *large)
 
 
 def _tone(pair: Overlap, agree: npt.NDArray[np.bool_]) -> tuple[float, float]:
