@@ -20,7 +20,8 @@ class SelfCheck:
     many pairs of a planted copy and an image that it was not made of would be reported;
     look_alikes: some of them, the image that the copy was made of and the other; met: how many such
     pairs were looked at; left_out: how many further ones are not counted, because the two images
-    are copies of each other anyway.
+    are copies of each other anyway; share: of the queries of a search that seem to have a copy, 0
+    for a pile.
 
     unchecked: why nothing was planted, a sentence; the threshold is that of the bundled calibration
     then. reused: whether the copies were planted by an earlier run over nearly the same collection.
@@ -42,6 +43,7 @@ class SelfCheck:
     look_alikes: tuple[tuple[str, str], ...] = ()
     met: int = 0
     left_out: int = 0
+    share: float = 0.0
     unchecked: str = ""
     reused: bool = False
 
@@ -66,7 +68,8 @@ class SelfCheck:
         )
         if self.weakest_kind:
             second += f"; weakest kind of edit: {self.weakest_kind}, {self.weakest_recall:.2f}"
-        return [first, second, *self._held_back()]
+        third = [f"about {self.share:.2f} of the queries seem to have a copy"] if self.share else []
+        return [first, second, *third, *self._held_back()]
 
     def _held_back(self) -> list[str]:
         if not self.met:

@@ -30,10 +30,12 @@ from copydetect.edits.copies import CopyOptions
 from copydetect.errors import InputError
 from copydetect.evaluation.planted import (
     LEAST_IMAGES,
+    LIKELY_SCORE,
     PlantedEvidence,
     copies_to_plant,
     judged,
     sampling_points,
+    share_of_copies,
     sketch_of,
 )
 from copydetect.evaluation.planted_pairs import KNOWN, THROUGH, PlantedPairs, pairs_to_prove
@@ -68,6 +70,7 @@ RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
 _EDITED = "edited"
 _PARTS_HELD = 8
+_PARTS_COUNTED = 64
 _SAMPLED = ["image_id", "role", "uri", "member", "sha256"]
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
@@ -80,7 +83,8 @@ _OF_THE_RESULT = (
 class CheckedRun:
     """The run that checks itself: its place, settings and models, and its described images.
 
-    output: where an earlier run may have left what it found.
+    output: where an earlier run may have left what it found; candidates: the tables of its own
+    candidates, by part of the queries.
     """
 
     place: Workplace
@@ -89,6 +93,7 @@ class CheckedRun:
     setup: DescriberSetup
     models: dict[str, str]
     sides: Sides
+    candidates: Sequence[str]
 
     @property
     def digest(self) -> str:
@@ -125,9 +130,8 @@ def self_check(run: CheckedRun) -> SelfCheck:
     least = settings.least_confidence
     # Even odds are the least where nobody asked for a precision; see `Settings`.
     asked = least == 0
-    found = judged(
-        evidence, wanted, least, planted_by, settings.calibration, run.sides.symmetric, asked
-    )
+    share = None if run.sides.symmetric else share_of_copies(evidence, *_likely_queries(run))
+    found = judged(evidence, wanted, least, planted_by, settings.calibration, share, asked)
     return replace(found, reused=reused)
 
 
@@ -168,6 +172,22 @@ def _too_few(run: CheckedRun) -> str:
         f"{counted}, and it takes {LEAST_IMAGES} to check with; the threshold is that of the "
         "bundled calibration"
     )
+
+
+def _likely_queries(run: CheckedRun) -> tuple[int, int]:
+    """How many of the run's queries the search takes for copies, and of how many; of at most
+    `_PARTS_COUNTED` parts."""
+    likely = queries = 0
+    step = max(1, math.ceil(len(run.candidates) / _PARTS_COUNTED))
+    for part in range(0, len(run.candidates), step):
+        images = run.sides.queries.image_files[part]
+        status = tables.read_table(run.place.storage, images, ["status"])["status"]
+        queries += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
+        names = ["query_id", "score"]
+        found = tables.read_table(run.place.storage, run.candidates[part], names)
+        sure = found.filter(pc.greater_equal(found["score"], LIKELY_SCORE))
+        likely += len(pc.unique(sure["query_id"]))
+    return likely, queries
 
 
 def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:

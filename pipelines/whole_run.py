@@ -51,7 +51,7 @@ def search_and_verify(
     small = place.is_small(sides)
     run = partial(place.engine.run_stages, parts=max(side.parts for side in sides))
     before, verifying, check = search.stages, job.settings.verification, None
-    checked = CheckedRun(place, job.output, job.settings, job.setup, job.models, sides)
+    checked = search.checked(job, place)
     planted = job.settings.check and may_be_checked(listings[-1].images)
     noted = checking(checked) if planted and small else None
     if noted:
@@ -125,6 +125,11 @@ class _Search:
         light = [*searches, *measuring(place, recalls), candidates]
         chain = [*describing, *place.together(light, sides)]
         return cls(chain, described, sides, proposals, recalls, candidates.made)
+
+    def checked(self, job: Job, place: Workplace) -> CheckedRun:
+        """The run as its check sees it."""
+        made = job.output, job.settings, job.setup, job.models
+        return CheckedRun(place, *made, self.sides, self.candidates)
 
 
 def _quality(place: Workplace, search: _Search, totals: RunTotals) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from copydetect.pipelines.engine import engine_of
 from copydetect.pipelines.stages import Workplace
 from copydetect.storage.files import LocalStorage
 from copydetect.training.bundled_calibration import bundle
-from copydetect.verification.calibration import Calibration
+from copydetect.verification.calibration import Calibration, bundled_name
 
 PHOTOS = Path(__file__).parent.parent / "sample_data" / "photos"
 FAST = ["--effort", "fast", "--quiet"]
@@ -59,9 +60,19 @@ def test_the_calibration_says_what_it_was_made_of(calibrated: Path) -> None:
     assert sum(pairs["found"]) == sample["pairs"]
 
 
+def study_at(effort: str, calibrated: Path, study: Path) -> Path:
+    """The same study, as if it had been made at another effort."""
+    study.mkdir()
+    shutil.copy(calibrated / "pairs.parquet", study)
+    made = Calibration.load(LocalStorage(), str(calibrated))
+    made = replace(made, sample={**made.sample, "effort": effort})
+    made.save(LocalStorage(), str(study / "calibration.json"))
+    return study
+
+
 def test_the_bundled_form_is_fitted_on_the_same_pairs(calibrated: Path, tmp_path: Path) -> None:
     # Half of 31 copies are too few for a calibration of its own for match.
-    written = bundle(calibrated, tmp_path)
+    written = bundle(study_at("standard", calibrated, tmp_path / "study"), tmp_path)
     names = ["calibration-dedup-descriptor-local.json", "calibration-dedup-confidence.json"]
     assert [path.name for path in written] == names
     with_score, alone = (Calibration.load(LocalStorage(), str(path)) for path in written)
@@ -69,6 +80,12 @@ def test_the_bundled_form_is_fitted_on_the_same_pairs(calibrated: Path, tmp_path
     assert (with_score.map, with_score.points) == (made.map, made.points)
     assert alone.map.score == 0
     assert alone.channels == ()
+
+
+def test_another_effort_gets_a_bundled_form_of_its_own(calibrated: Path, tmp_path: Path) -> None:
+    (written,) = bundle(study_at("fast", calibrated, tmp_path / "study"), tmp_path)
+    assert written.name == bundled_name(("local",), "dedup", "fast")
+    assert Calibration.load(LocalStorage(), str(written)).channels == ("local",)
 
 
 def test_dedup_cuts_where_the_calibration_says(

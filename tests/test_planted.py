@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from copydetect.evaluation.planted import (
@@ -11,6 +14,7 @@ from copydetect.evaluation.planted import (
     copies_to_plant,
     judged,
     sampling_points,
+    share_of_copies,
     shared_share,
     sketch_of,
 )
@@ -31,7 +35,7 @@ CALIBRATION = Calibration(
 def evidence_of(copies: list[float], strangers: list[float], kind: str = "crop") -> PlantedEvidence:
     planted = tuple(PlantedCopy(f"{n}.jpg", (kind,), one) for n, one in enumerate(copies))
     met = tuple(LookAlikePair(f"{n}.jpg", f"like-{n}.jpg", one) for n, one in enumerate(strangers))
-    return PlantedEvidence("settings", ("a", "b"), planted, met, (), 3)
+    return PlantedEvidence("settings", ("a", "b"), planted, met, (), 3, 0.9, 0.1)
 
 
 def check(
@@ -84,21 +88,22 @@ def test_a_precision_that_cannot_be_had_is_said_with_the_pictures_that_hold_it_b
 
 def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -> None:
     copies = evidence_of([0.99] * 20, [0.1] * 9).copies + evidence_of([0.0] * 10, [], "blur").copies
-    found = check(PlantedEvidence("settings", (), copies, (), (), 0))
+    found = check(PlantedEvidence("settings", (), copies, (), (), 0, 0.9, 0.1))
     assert found.recall == pytest.approx(20 / 30)
     assert found.recall_low < found.recall < found.recall_high
     assert (found.weakest_kind, found.weakest_recall) == ("blur", 0.0)
-    second, third = found.sentences()[1:]
+    second, third, fourth = found.sentences()[1:]
     assert second.startswith("of 30 copies planted 0.67 were found (")
     assert second.endswith("weakest kind of edit: blur, 0.00")
-    assert third.startswith("they met no other picture")
+    assert third == "about 0.50 of the queries seem to have a copy"
+    assert fourth.startswith("they met no other picture")
 
 
 def test_copies_that_a_pile_holds_are_among_what_it_reports() -> None:
     alone = evidence_of([0.99] * 20, [0.8] * 4)
-    family = PlantedEvidence("", (), alone.copies, alone.strangers, (0.95,) * 60, 60)
+    family = replace(alone, known=(0.95,) * 60)
     of_pile, of_queries = (
-        judged(family, 0.97, 0.5, CALIBRATION, CALIBRATION, pile) for pile in (True, False)
+        judged(family, 0.97, 0.5, CALIBRATION, CALIBRATION, share) for share in (None, 0.5)
     )
     assert of_pile.expected > of_queries.expected
 
@@ -113,6 +118,49 @@ def test_pairs_of_a_pile_are_cut_where_their_own_calibration_promises_as_much() 
         "",
     )
     assert check(evidence_of([0.99] * 2, []), used=bolder).threshold == 0.8
+
+
+def test_the_rarer_copies_are_the_higher_is_the_threshold() -> None:
+    evidence = evidence_of([0.99] * 100, [0.8] * 2)
+    found = [
+        judged(evidence, 0.9, 0.0, CALIBRATION, CALIBRATION, share, asked=True)
+        for share in (0.9, 0.5, 0.1)
+    ]
+    thresholds = [one.threshold for one in found]
+    assert thresholds == sorted(set(thresholds))
+    assert [one.share for one in found] == [0.9, 0.5, 0.1]
+    assert "about 0.10 of the queries seem to have a copy" in found[-1].sentences()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.61, 1.0])
+def test_a_threshold_gives_the_wanted_precision_whatever_share_of_the_queries_has_a_copy(
+    share: float,
+) -> None:
+    """Copies and the strangers that a query meets have confidences of known distributions."""
+    rng = np.random.default_rng(0)
+
+    def drawn(count: int) -> tuple[list[float], list[float]]:
+        return rng.beta(4, 1, count).tolist(), rng.beta(1, 6, count).tolist()
+
+    evidence = evidence_of(*drawn(20_000))
+    found = judged(evidence, 0.9, 0.0, CALIBRATION, CALIBRATION, share, asked=True)
+    copies, strangers = drawn(20_000)
+    right = sum(value >= found.threshold for value in copies[: int(share * 20_000)])
+    wrong = sum(value >= found.threshold for value in strangers)
+    assert right / (right + wrong) == pytest.approx(0.9, abs=0.01)
+
+
+def test_the_share_of_queries_with_a_copy_is_told_by_what_the_search_takes_for_copies() -> None:
+    evidence = evidence_of([0.99] * 100, [])
+    likely = round(6100 * evidence.likely_copies + 3900 * evidence.likely_strangers)
+    assert share_of_copies(evidence, likely, 10_000) == pytest.approx(0.61, abs=0.01)
+    assert 0 < share_of_copies(evidence, 0, 10_000) < 0.01
+    assert share_of_copies(evidence, 10_000, 10_000) > 0.99
+    few = [share_of_copies(evidence, likely, 1) for likely in (0, 1)]
+    assert few[0] < 0.5 < few[1]
+    assert few == pytest.approx([0.5, 0.5], abs=0.02)
+    blind = replace(evidence, likely_copies=0.1)
+    assert share_of_copies(blind, 5, 10) == share_of_copies(evidence, 0, 0) == 0.5
 
 
 def test_nothing_is_cut_below_even_odds() -> None:
@@ -151,6 +199,6 @@ def test_a_collection_without_look_alikes_needs_no_higher_threshold_than_the_bun
     planted_by = promising((0.2, 0.9), (0.5, 0.985), (0.9, 0.995))
     own = promising((0.3, 0.9), (0.6, 0.97), (0.8, 0.985), (0.95, 0.995))
     easy = evidence_of([0.99] * 800, [])
-    found = judged(easy, 0.97, 0.5, planted_by, own, pile=True)
+    found = judged(easy, 0.97, 0.5, planted_by, own, share=None)
     assert found.expected_low > 0.97
     assert found.threshold == 0.6

@@ -116,6 +116,7 @@ def test_match_plants_copies_of_its_references(photos: Path, tmp_path: Path) -> 
     manifest = Manifest.load(STORAGE, str(output))
     assert manifest.check is not None
     assert manifest.check.planted == 3
+    assert manifest.check.share > 0.5
     rows = manifest.table(STORAGE, str(output), "matches").to_pylist()
     assert {row["query_id"] for row in rows} == {"q.jpg"}
 

@@ -24,6 +24,7 @@ from copydetect.types import COPY_RELATIONS, Candidate
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
     Priors,
+    are_copies,
     between_members,
     in_proved_families,
     numbered,
@@ -243,7 +244,9 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     families |= _between_members(candidates, families, sure >= least)
     sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
-    copies = (sure >= least) | _bools(pc.is_in(verdicts["relation"], value_set=counted))
+    copies = are_copies(sure, other_content, least) | _bools(
+        pc.is_in(verdicts["relation"], value_set=counted)
+    )
     before = _bools(verdicts["is_copy"])
     columns = {
         "similarity": candidates["similarity"],

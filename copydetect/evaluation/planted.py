@@ -13,6 +13,9 @@ Analysis, section 2.4). A precision that was asked for is taken at its word: the
 that mean reaches it, above the bundled calibration's or below. Where nobody asked for one, the
 threshold of the bundled calibration stays as long as what is wanted by default is within the 95 %
 interval there: so few copies cannot tell .96 from .97. Where many look-alikes are met, it moves.
+
+The rarer copies are among the queries of a search, the more of what it reports are strangers. How
+many queries have a copy is told by the search's scores (`share_of_copies`).
 """
 
 from __future__ import annotations
@@ -41,8 +44,12 @@ check holds for the other."""
 NEARLY_CERTAIN = 0.9
 """From this confidence up, two images of a collection are taken for copies that it has anyway."""
 _FEWEST, _IMAGES_PER_COPY, _MOST = 50, 100, 150
+LIKELY_SCORE = 0.0
+"""The search takes a pair for copies from this score up, in log-odds."""
 _SKETCHED = 512
 _WEIGHT = 60
+_STUDIED_SHARE = 0.5
+"""Share of the queries that have a copy in the bundled calibrations; see `LabelledPairs.of`."""
 _STEPS = 201
 _REPORTED_LEAST = 0.1
 """Whatever the threshold, it leaves at least this share of the planted copies that can be
@@ -79,7 +86,9 @@ class PlantedEvidence:
 
     settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
     strangers: pairs with images that are no copies of the original; known: confidences of pairs
-    with images that certainly are; left_out: how many pairs with other images are not strangers.
+    with images that certainly are; left_out: how many pairs with other images are not strangers;
+    likely_copies: share of the planted copies that the search alone takes for copies of their
+    originals; likely_strangers: share of those that it takes for copies of a stranger.
     """
 
     settings: str
@@ -88,6 +97,8 @@ class PlantedEvidence:
     strangers: tuple[LookAlikePair, ...]
     known: tuple[float, ...]
     left_out: int
+    likely_copies: float
+    likely_strangers: float
 
     def to_json(self) -> bytes:
         """As JSON."""
@@ -137,32 +148,48 @@ def shared_share(one: Sequence[str], other: Sequence[str]) -> float:
     return sum(value in both for value in union) / max(len(union), 1)
 
 
+def share_of_copies(evidence: PlantedEvidence, likely: int, queries: int) -> float:
+    """The share of a search's queries that have a copy, above 0 and at most 1.
+
+    likely: how many of them the search takes for copies, of whatever image. It misses some copies
+    and takes some strangers for copies; planted ones tell how many of each (adjusted count: Forman,
+    Data Mining and Knowledge Discovery 17, 2008). Few queries say little: `_WEIGHT` more, half of
+    them copies, are added.
+    """
+    share, apart = _STUDIED_SHARE, evidence.likely_copies - evidence.likely_strangers
+    if queries and apart > 0:
+        share = (likely / queries - evidence.likely_strangers) / apart
+    counted = queries * min(max(share, 0.0), 1.0) + _WEIGHT * _STUDIED_SHARE
+    return counted / (queries + _WEIGHT)
+
+
 def judged(
     evidence: PlantedEvidence,
     wanted: float,
     least: float,
     planted_by: Calibration,
     used: Calibration,
-    pile: bool = False,
+    share: float | None = _STUDIED_SHARE,
     asked: bool = False,
 ) -> SelfCheck:
     """The threshold from which a wanted share of the reported pairs are copies.
 
-    asked: whether somebody asked for this share; least: no threshold is below it. planted_by: the
-    calibration of the planted copies' confidences, which are queries in a collection; used: that of
-    the run's own pairs. Where these are pairs of a pile, their threshold is the one for which
-    `used` promises what `planted_by` must promise here, so that what was wanted is kept: but no
-    more than was wanted, where these pictures are easier than those of the bundled calibration.
-    Copies that the pile holds are among what it reports.
+    wanted, asked: the wanted precision, and whether somebody asked for it; least: no threshold is
+    below it. planted_by: the calibration of the planted copies' confidences, which are queries in a
+    collection; used: that of the run's own pairs; share: of the queries, that have a copy; None
+    where the pairs are those of a pile. There each planted copy has its original and the copies
+    that the pile holds of it, and the threshold is the one for which `used` promises what
+    `planted_by` must promise here, so that what was wanted is kept: but no more than was wanted,
+    where these pictures are easier than those of the bundled calibration.
     """
     copies = np.array([copy.confidence for copy in evidence.copies])
     strangers = np.array([met.confidence for met in evidence.strangers])
-    # Half of the queries of a search have no copy: every second original counts as if it were not
-    # there, as it does in the bundled calibration.
-    counted = np.concatenate([copies, evidence.known]) if pile else copies[::2]
     thresholds, promised = _promises(planted_by, np.concatenate([copies, strangers]), least)
-    right, wrong = _at_least(counted, thresholds), _at_least(strangers, thresholds)
-    means, lows, highs = _posterior(right, wrong, promised)
+    held = np.concatenate([copies, evidence.known if share is None else ()])
+    copies_each = share or len(held) / len(copies)
+    promised = _of_another_share(promised, copies_each)
+    right = copies_each * len(copies) / len(held) * _at_least(held, thresholds)
+    means, lows, highs = _posterior(right, _at_least(strangers, thresholds), promised)
     enough = np.flatnonzero(means >= wanted)
     kept = _row_of(planted_by, wanted, least, thresholds)
     if not asked and kept is not None and lows[kept] <= wanted <= highs[kept]:
@@ -183,6 +210,7 @@ def judged(
             expected_low=float(lows[at]),
             expected_high=float(highs[at]),
             reached=bool(len(enough)) or at == kept,
+            share=share or 0.0,
         ),
     )
 
@@ -220,6 +248,13 @@ def _promises(calibration: Calibration, seen: Floats, least: float) -> tuple[Flo
     thresholds = np.unique(np.concatenate([known, seen, steps]))
     thresholds = thresholds[(thresholds >= least) & (thresholds > 0)]
     return thresholds, np.interp(thresholds, known, [_sure_share(point) for point in points])
+
+
+def _of_another_share(promised: Floats, share: float) -> Floats:
+    """Precisions (n,) where the queries have another number of copies each, and meet as many
+    strangers as before."""
+    right = promised * share / _STUDIED_SHARE
+    return np.asarray(right / (right + 1 - promised), np.float64)
 
 
 def _sure_share(point: OperatingPoint) -> float:

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
 from copydetect.edits.copies import COPIES
 from copydetect.evaluation.planted import (
+    LIKELY_SCORE,
     NEARLY_CERTAIN,
     LookAlikePair,
     PlantedCopy,
@@ -28,6 +30,7 @@ from copydetect.evaluation.planted import (
 )
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
+from copydetect.verification.proved_families import are_copies
 
 KNOWN, THROUGH = "known", "known-through"
 """Folders of pairs of the collection's own images: likely ones, and those through a third."""
@@ -71,10 +74,15 @@ class PlantedPairs:
 
     @cached_property
     def reported(self) -> list[tuple[str, str, float]]:
-        """Planted copies, the images that they are found with, and how confident that is."""
+        """Planted copies, the images that they are found with, and how confident that is; 0 where
+        no threshold makes copies of them."""
         matches = tables.read_tables(self.storage, self.matches, tables.MATCHES)
-        names = "query_id", "reference_id", "confidence"
-        return list(zip(*(matches[name].to_pylist() for name in names), strict=True))
+        names = "query_id", "reference_id", "confidence", "other_content"
+        rows = zip(*(matches[name].to_pylist() for name in names), strict=True)
+        return [
+            (copy, other, sure if are_copies(sure, content or 0.0, 0.0) else 0.0)
+            for copy, other, sure, content in rows
+        ]
 
     @cached_property
     def met(self) -> list[LookAlikePair]:
@@ -126,7 +134,23 @@ class PlantedPairs:
             for copy, (original, kinds) in self.made.items()
         )
         left_out = len(judged) - len(strangers)
-        return PlantedEvidence(digest, sketch, copies, strangers, certain, left_out)
+        likely = self._likely_shares(known)
+        return PlantedEvidence(digest, sketch, copies, strangers, certain, left_out, *likely)
+
+    def _likely_shares(self, known: Mapping[_Pair, float]) -> tuple[float, float]:
+        """Of the planted copies: the share that the search takes for copies of their originals, and
+        the share that it takes for copies of a stranger."""
+        found = tables.read_tables(self.storage, self.candidates, tables.CANDIDATES)
+        found = found.filter(pc.greater_equal(found["score"], LIKELY_SCORE))
+        names = (found[name].to_pylist() for name in ("query_id", "reference_id"))
+        pairs = [(copy, self.made[copy][0], other) for copy, other in zip(*names, strict=True)]
+        copies = {copy for copy, original, other in pairs if other == original}
+        strangers = {
+            copy
+            for copy, original, other in pairs
+            if other != original and (original, other) not in known
+        }
+        return len(copies) / len(self.made), len(strangers) / len(self.made)
 
     def _copies(self, proofs: Mapping[_Pair, float]) -> dict[_Pair, float]:
         least = _LIKELY if self.pile else NEARLY_CERTAIN

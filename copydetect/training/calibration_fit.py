@@ -7,12 +7,12 @@ them has not seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import brentq, isotonic_regression, minimize
 
 from copydetect.errors import OptionError
 from copydetect.evaluation.metrics import reliability
@@ -27,7 +27,7 @@ from copydetect.verification.calibration import (
     log_odds,
     pairs_to_show,
 )
-from copydetect.verification.proved_families import Priors
+from copydetect.verification.proved_families import Priors, are_copies
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -97,7 +97,9 @@ def fit_calibration(
     steps = len(losses) > 1 and losses[1] < _STEPS_PAY * losses[0]
     probabilities = unseen[int(steps)]
     # Without any transform there is no proof: such a pair is never reported.
-    reported = np.where(pairs.found & (pairs.confidences > 0), probabilities, -1.0)
+    proved = pairs.found & (pairs.confidences > 0)
+    proved &= are_copies(probabilities, pairs.other_content, 0.0)
+    reported = np.where(proved, probabilities, -1.0)
     fitted = _fit_map(pairs, rows, use_score, steps)
     error = reliability(probabilities[pairs.found], pairs.labels[pairs.found])
     return Calibration(
@@ -175,14 +177,25 @@ def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: b
 
 
 def _fit_map(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool) -> ProbabilityMap:
-    confidences, scores = pairs.confidences[rows], pairs.scores[rows]
-    fitted = _logistic(confidences, scores, pairs.labels[rows], use_score)
+    """Two copies of one image may have hardly anything in common. So they do not tell how much a
+    confidence and a score are worth, only how many pairs are copies."""
+    telling = rows & (pairs.across | ~pairs.labels)
+    shown = pairs.confidences[telling], pairs.scores[telling]
+    fitted = _logistic(*shown, pairs.labels[telling], use_score)
+    x = fitted.evidence(pairs.confidences[rows], pairs.scores[rows])
+    surplus = _surplus(x, pairs.labels[rows])
+    fitted = replace(fitted, intercept=fitted.intercept + surplus)
     if not steps:
         return fitted
-    x = fitted.evidence(confidences, scores)
+    x += surplus
     return ProbabilityMap(
         fitted.confidence, fitted.score, fitted.intercept, _steps(x, pairs.labels[rows])
     )
+
+
+def _surplus(x: Floats, labels: Booleans) -> float:
+    """By how much log-odds x, (n,), are to be raised for as many copies as there are."""
+    return float(brentq(lambda raised: _sigmoid(x + raised).sum() - labels.sum(), -20, 20))
 
 
 def _logistic(

@@ -114,6 +114,7 @@ def label_pairs(
 ) -> tuple[LabelledPairs, dict[str, int]]:
     """Label the pairs of a `matches` table whose confidence is the decision's own.
 
+    Two copies of one image that the search has found are copies as well, as they are in a pile.
     Returns the pairs, and how many were left out, by reason. Made copies that are in no pair with
     their original follow as not found.
     """
@@ -127,19 +128,17 @@ def label_pairs(
     for a, b, confidence, other_content, score in rows:
         first, second = (_original(image_id, by_copy) for image_id in (a, b))
         copies = [by_copy[image_id] for image_id in (a, b) if image_id in by_copy]
-        if first == second and len(copies) == 2:
-            left_out["two copies of one image"] += 1
-        elif frozenset((first, second)) in doubtful:
+        if frozenset((first, second)) in doubtful:
             left_out["originals that may be copies"] += 1
         elif first != second and len(copies) == 2 and not _counts(a, b):
             left_out["copies of two images, which often share a pasted one"] += 1
         else:
-            is_copy = first == second
-            kinds = copies[0].kinds if is_copy else ()
-            across = len(copies) == 1
+            is_copy, across = first == second, len(copies) == 1
+            made_of_it = copies if is_copy and across else []
+            kinds = made_of_it[0].kinds if made_of_it else ()
             shown = (confidence, other_content or 0.0, score)
             kept.append((*shown, is_copy, min(first, second), True, across, kinds))
-            found.update(copy.copy_id for copy in copies if is_copy)
+            found.update(copy.copy_id for copy in made_of_it)
     missed = [by_copy[copy_id] for copy_id in sorted(set(by_copy) - found)]
     kept += [(0.0, 0.0, 0.0, True, copy.original_id, False, True, copy.kinds) for copy in missed]
     return _columns(kept), dict(left_out)

@@ -31,7 +31,7 @@ from copydetect.verification.calibration import IDENTITY, Calibration, bundled_c
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.proved_families import Prior, are_copies, in_proved_families
 
 IMAGES_KEPT = 512
 _CROWD = 100
@@ -302,7 +302,8 @@ class _Verdict:
         """The same by another prior."""
         proof, other_content = self.match.proof or 0.0, self.match.other_content or 0.0
         confidence = prior.confidence(proof, other_content, options.calibration)
-        is_copy = confidence >= options.matching.min_confidence
+        least = options.matching.min_confidence
+        is_copy = bool(are_copies(confidence, other_content, least))
         match = replace(self.match, confidence=confidence)
         return _Verdict(self.candidate, match, is_copy != self.match.is_copy)
 

@@ -31,6 +31,7 @@ from copydetect.verification.proposals import (
     of_searched_features,
     of_stretched,
 )
+from copydetect.verification.proved_families import are_copies
 from copydetect.verification.regions import (
     further_alignments,
     joint_confidence,
@@ -67,7 +68,6 @@ hardly a stranger, so what is it?"""
 _UNEXPLAINED = 0.02
 """The query is stretched where no alignment makes the pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
-
 
 Believe = Callable[[float, float], float]
 """(`Match.proof`, `Match.other_content`) → the probability that the pair are copies."""
@@ -188,7 +188,7 @@ def _judged(
     if verdict is not None:
         proof, other_content = verdict.confidence, verdict.other_content
     confidence = believe(proof, other_content)
-    is_copy = confidence >= options.min_confidence
+    is_copy = bool(are_copies(confidence, other_content, options.min_confidence))
     match = replace(
         _strangers(candidate),
         confidence=confidence,

@@ -25,6 +25,7 @@ from copydetect.types import Candidate
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
     Priors,
+    are_copies,
     between_members,
     in_proved_families,
     numbered,
@@ -146,7 +147,9 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
     ids = [(pair.candidate.query_id, pair.candidate.reference_id) for pair in pairs]
     family |= between_members(numbered(ids), family, sure >= least)
     sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
-    copies = (sure >= least) | np.array([pair.counted for pair in pairs], np.bool_)
+    copies = are_copies(sure, pixels[1], least) | np.array(
+        [pair.counted for pair in pairs], np.bool_
+    )
     overturned = copies != np.array([pair.is_copy for pair in pairs], np.bool_)
     judged = zip(family.tolist(), sure.tolist(), overturned.tolist(), strict=True)
     found: dict[int, list[tuple[int, int, bool, float, bool]]] = {}
