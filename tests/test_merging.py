@@ -64,11 +64,12 @@ class Found:
         return Found(vectors, weights, neighbors, _random_votes(rng))
 
     @staticmethod
-    def with_a_family(size: int) -> Found:
-        """The first images are copies of one, the others strangers; 50 neighbours each."""
+    def with_a_family(size: int, least: float = 0.02) -> Found:
+        """The first images are copies of one, the others strangers; 50 neighbours each. least: of
+        what was done to a copy, up to .6."""
         rng = np.random.default_rng(4)
         vectors = rng.normal(size=(IMAGES, 64))
-        strength = rng.uniform(0.02, 0.6, (size, 1))
+        strength = rng.uniform(least, 0.6, (size, 1))
         vectors[:size] = vectors[0] + strength * rng.normal(size=(size, 64))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         scores = (vectors @ vectors.T).astype(np.float32)
@@ -266,6 +267,40 @@ def test_of_a_large_family_few_pairs_are_needed_and_these_hold_it(
     assert needed.shape[1] < 3 * size
     graph = coo_array((np.ones(needed.shape[1]), needed), shape=(size, size))
     assert connected_components(graph, directed=False)[0] == 1
+
+
+@pytest.mark.parametrize("agreeing", [True, False])
+def test_a_family_of_edits_is_verified_whole_although_it_crowds_itself(
+    tmp_path: Path, agreeing: bool
+) -> None:
+    """Each image of the family has fourteen near ones, none so near that it is a crowd, and finds
+    no stranger to compare them with."""
+    size = 15
+    found = Found.with_a_family(size, least=0.45)
+    columns = vars(found.neighbors).items()
+    nearest = {
+        name: c.reshape(IMAGES, 50)[:, : size - 1].ravel()
+        for name, c in columns
+        if name != "saturated"
+    }
+    found.neighbors = Neighbors(**nearest)
+    inside = np.array([(a, b) for a in range(size) for b in range(size) if a != b])
+    count = len(inside)
+    votes = np.random.default_rng(6).uniform(0.65, 1.3, count) - (0 if agreeing else 0.6)
+    found.votes = Votes(
+        inside[:, 0],
+        inside[:, 1],
+        votes.astype(np.float32),
+        np.zeros(count, bool),
+        np.ones(count, np.int32),
+        np.arange(count + 1),
+        np.zeros((count, 4), np.float32),
+    )
+    job = replace(job_of(tmp_path, found, 3, True), options=CandidateOptions())
+    table, _ = together(job, write_candidates(job))
+    ends = np.array([[int(name[:3]) for name in table[n].to_pylist()] for n in ENDS])
+    verified = (ends < size).all(axis=0) & (table["score"].to_numpy() >= -6.9)
+    assert (verified.sum() > 0.8 * count / 2) == agreeing
 
 
 def test_the_pipeline_gives_what_its_steps_give(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ from copydetect.candidates.pair_spills import (
     send,
 )
 from copydetect.candidates.ranks import ranks_of
-from copydetect.candidates.score_bounds import may_reach_least_score
+from copydetect.candidates.score_bounds import AGREEING, may_reach_least_score
 from copydetect.index.spills import Records, read_arrays, write_arrays
 from copydetect.parts import PART, PartNames
 from copydetect.search.neighbors import read_neighbors
@@ -82,6 +82,11 @@ of a large family. The others are spare: they are looked at only where these do 
 _LOOKED_AT, _OF_SIMILARITY = -6.8, 0.1
 """The least score of a pair of pictures with little content that are alike, the more the better. It
 is verified by default: laid on each other, such pictures show what they share."""
+_ALIKE = 0.7
+"""Pairs of this similarity whose features agree as well (`AGREEING`) are verified likewise: in a
+family of edits the images are so crowded by each other that scores fall below those of strangers,
+although the nearest of them are not near enough to be a crowd.
+"""
 _NO_VIEW = -1
 _SHOWN = ("similarity", "descriptor_score", "votes", "local_score", "score")
 _KEPT = np.dtype(
@@ -209,12 +214,13 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     pairs = merge(
         _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
     )
-    little = _of_little_content(pairs, found)
-    least = _LOOKED_AT + _OF_SIMILARITY * (pairs.similarity[little] - 1)
-    pairs.score[little] = np.maximum(pairs.score[little], least)
+    alike = _of_little_content(pairs, found)
+    alike |= (pairs.similarity >= _ALIKE) & (pairs.votes >= AGREEING)
+    least = _LOOKED_AT + _OF_SIMILARITY * (pairs.similarity[alike] - 1)
+    pairs.score[alike] = np.maximum(pairs.score[alike], least)
     ranks = _ranks_inside(job, block, pairs.query, pairs.reference, (pairs.score, pairs.score))
     ends = _crowded_ends(job, densities[0] or densities[1], pairs)
-    wanted = job.options.keeps(ranks, pairs.score, np.asarray(ends.any(axis=0) | little))
+    wanted = job.options.keeps(ranks, pairs.score, np.asarray(ends.any(axis=0) | alike))
     spare = _in_large_families(job, densities[0] or densities[1], pairs)
     spare[ranks <= _NEAREST] = False
     for held in (_connecting(job, block, pairs), _to_the_middle(job, block, pairs, spare)):

@@ -17,6 +17,8 @@ from copydetect.candidates.densities import Bools, Densities, Floats, Ints
 from copydetect.candidates.fusion import CandidateOptions, Fusion
 from copydetect.candidates.pair_spills import PairRows
 
+AGREEING = 0.6
+"""Votes of pairs that are not left out for their score: strangers have .1 to .3."""
 _ROUNDING = 1e-3
 _PLACES_PER_PAIR = 4
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
@@ -75,7 +77,8 @@ def may_reach_least_score(
 
     found, voted: of the descriptor and the local channel, None for one that is off. Pairs of large
     families stay, as do those that hold crowds together: what is kept of them depends on all. So do
-    pairs of pictures with little content, which are looked at whatever their score.
+    pairs of pictures with little content and those with many votes, which are looked at whatever
+    their score.
     """
     fusion = Fusion()
     channels: dict[int, _Channel] = {}
@@ -99,6 +102,8 @@ def may_reach_least_score(
         if number == 0 and found is not None:
             kept |= found.records["similarity"] >= options.connect_similarity
             kept |= found.records["little"]
+        if number == 1 and voted is not None:
+            kept |= voted.records["votes"] >= AGREEING
         wanted[places[number][kept]] = True
     rows = {number: np.flatnonzero(wanted[places[number]]) for number in channels}
     return (
