@@ -69,6 +69,17 @@ def test_any_tone_curve_is_taken_out() -> None:
     assert explained > 0.9
 
 
+def test_a_small_black_mark_on_white_keeps_its_level() -> None:
+    grey = np.tile(np.linspace(200, 250, 96, dtype=np.float32), (96, 1))
+    grey[40:46, 40:44] = 10
+    nowhere = np.eye(3)
+    for reference, black in ((grey - 5, 5), (255 - grey, 245)):
+        pair = Overlap(grey, reference, np.ones_like(grey), nowhere, nowhere, 16)
+        toned, explained = with_one_tone(pair)
+        assert explained > 0.9
+        assert abs(float(toned.query[42, 42]) - black) < 4
+
+
 def test_compression_leaves_little_and_no_places() -> None:
     sheet = page("118.40")
     left = residual(as_jpeg(sheet, 60), sheet)

@@ -94,8 +94,9 @@ def flow_between(pair: Overlap, step: int = 1, smooth: bool = True) -> Floats:
 def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
     """The query with the levels that the reference has where it shows the same, on average.
 
-    Any curve is allowed, also that of a negative. Also returns the part of the reference's variance
-    that the query then explains, 0…1.
+    Any curve is allowed, also that of a negative. Levels beyond those that are common, as of a
+    small black mark on white, stay as far from the last of these. Also returns the part of the
+    reference's variance that the query then explains, 0…1.
     """
     some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
     inside = pair.inside[some] > 0
@@ -110,7 +111,10 @@ def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
         np.bincount(nearest, values, _TONE_LEVELS)[enough] / count[enough]
         for values in (pair.query[some][inside], meant)
     )
-    curve = np.interp(np.arange(256), known, wanted).astype(np.float32)
+    every = np.arange(256)
+    beyond = every - np.clip(every, known[0], known[-1])
+    curve = np.interp(every, known, wanted) + np.sign(wanted[-1] - wanted[0]) * beyond
+    curve = np.clip(curve, 0, 255).astype(np.float32)
     left = meant - curve[seen]
     explained = 1 - float(np.vdot(left, left)) / len(left) / max(float(meant.var()), 1.0)
     return replace(pair, query=np.asarray(cv2.LUT(levels, curve), np.float32)), max(explained, 0.0)
