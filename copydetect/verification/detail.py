@@ -22,12 +22,21 @@ _QUIET = 0.3
 _MOST_RESIZED = 1.43
 _PLAIN = 0.1
 """In logarithms of energy, as all that follows: smaller differences tell nothing."""
-_SHARPENED, _OF_FINE, _ONE_SIZE, _EVENLY = 0.25, 0.55, -1.35, -0.7
-_RESAMPLED, _LESS_OF_FINE = (0.12, 1.2), 0.5
 _COHERENT = 0.8
 """Correlation of the fine detail of both: little was drawn, and little is noise."""
+_SHARPENED, _OF_FINE, _ONE_SIZE, _EVENLY = 0.25, 0.55, -1.35, -0.7
+"""By how much a sharpened copy has more middle detail, also as a share of what it has more of fine
+detail; how much fine detail the difference has beside coarse; and the sum of the gains on both
+grids: all at least."""
+_RESAMPLED, _LESS_OF_FINE = (0.12, 1.2), 0.5
+"""How much fine detail a warped copy has lost, at least and at most; and as which share of it, at
+most, middle detail."""
 _NOISE_IN_QUIET, _WHITE, _NOISY, _NOT_BLURRED = -0.5, 0.6, (0.4, 0.96), 4.3
+"""Of noise: the difference in quiet blocks beside that in all; how far its fine and coarse detail
+are from equal; the correlation that it leaves; and how steep the picture is, at most."""
 _BLURRED, _MUCH_LOST = 4.5, 0.3
+"""How steep a blurred picture is, and how much fine detail it has lost, at least. These limits were
+chosen on groups made by `copydetect edits`."""
 
 
 def changed_detail(on_query: LaidBlocks, on_reference: LaidBlocks) -> float:
