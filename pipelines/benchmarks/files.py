@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.building import IndexJob
 from copydetect.index.partitions import Floats, IndexOptions, Integers
@@ -175,7 +174,6 @@ def _candidate_job(
         storage,
         proposals,
         CandidateOptions(),
-        DensityOptions(),
         folder=runs.join(folder, "candidates"),
         pairs_folder=runs.join(folder, "pairs"),
         scratch=runs.join(folder, "scratch"),

@@ -70,12 +70,6 @@ def _score(parser: CommandParser) -> None:
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
     parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
-    parser.add_argument(
-        "--form",
-        action="append",
-        metavar="FORM",
-        help="a form of normalisation, as the table names it; may be repeated (a selection)",
-    )
 
 
 def _compatible(parser: CommandParser) -> None:
@@ -214,7 +208,7 @@ BENCHMARKS = {
         "recall, time and bytes of fast, standard and thorough side by side", _effort
     ),
     "score": Benchmark(
-        "forms of score normalisation side by side, given a ground truth of pairs or groups",
+        "what score normalisation is worth, given a ground truth of pairs or groups",
         _score,
         runs=False,
     ),
