@@ -81,13 +81,6 @@ def _compatible(parser: CommandParser) -> None:
     parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
 
 
-def _verify(parser: CommandParser) -> None:
-    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
-    parser.add_argument("--references", help="any input; not for groups")
-    parser.add_argument("--truth", required=True, help=_TRUTH)
-    add_run_options(parser, leave_out=_NOT_MEASURED)
-
-
 def _search(parser: CommandParser) -> None:
     parser.add_argument("--pictures", help="pictures whose descriptors the vectors are modelled on")
     parser.add_argument("--descriptors", help="those descriptors, as an .npy of an earlier run")
@@ -216,9 +209,6 @@ BENCHMARKS = {
         "a model whose vectors are compared with an older one's, beside describing all again",
         _compatible,
         runs=False,
-    ),
-    "verify": Benchmark(
-        "pairs per second, accuracy, and what each part of the evidence is worth", _verify
     ),
     "search": Benchmark(
         "sharded search up to a million descriptors, against FAISS alone", _search, runs=False
