@@ -130,11 +130,6 @@ def _plan(parser: CommandParser) -> None:
     )
 
 
-def _files(parser: CommandParser) -> None:
-    parser.add_argument("--images", default="1e5", help="number of images (1e5)")
-    parser.add_argument("--shards", type=whole_number, default=4, help="of the index (4)")
-
-
 def _buckets(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
     parser.add_argument("-o", "--output", required=True, help="folder of the run, in a bucket")
@@ -165,12 +160,6 @@ def _nightly(parser: CommandParser) -> None:
     parser.add_argument("--effort", choices=get_args(EffortName), default="standard")
     parser.add_argument(
         "--seed", type=whole_number, default=0, help="seed of all random orders (0)"
-    )
-
-
-def _scale(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--sizes", type=names, default=("1e4", "1e5"), help="images, such as 1e4,1e6 (1e4,1e5)"
     )
 
 
@@ -215,16 +204,6 @@ BENCHMARKS = {
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
-    ),
-    "files": Benchmark(
-        "the files that search and candidates exchange, counted and as `plan` has them",
-        _files,
-        runs=False,
-    ),
-    "scale": Benchmark(
-        "what a run takes where it is started, as collections grow: memory, pipelines, requests",
-        _scale,
-        runs=False,
     ),
     "engines": Benchmark(
         "a run on an engine beside one on this machine: time, jobs, equal tables, lost workers",
