@@ -84,7 +84,7 @@ def describe_images(
     is a program. ImageError names what cannot be read as an image.
     """
     from copydetect.description.descriptors import load_model
-    from copydetect.description.normalization import BackgroundOptions, normalize_vectors
+    from copydetect.description.normalization import normalize_vectors
 
     listed: list[ImageLike] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
     embedder = load_model(model or DEFAULT_MODEL, device, trust_model=trust_model)
@@ -96,7 +96,7 @@ def describe_images(
             for number, image in enumerate(batch, start=start + 1)
         ]
         vectors.append(embedder.embed(pixels))
-    return normalize_vectors(np.concatenate(vectors), embedder.background(), BackgroundOptions())
+    return normalize_vectors(np.concatenate(vectors), embedder.background())
 
 
 def _opened(image: ImageLike, number: int, options: MatchOptions) -> PairImage:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
@@ -69,7 +68,6 @@ class RunFolder:
         self,
         proposals: Proposals,
         options: CandidateOptions,
-        density: DensityOptions,
         scale: Mapping[str, float] | None = None,
     ) -> CandidateJob:
         """The merging of both channels."""
@@ -77,7 +75,6 @@ class RunFolder:
             storage=self.storage,
             proposals=proposals,
             options=options,
-            density=density,
             folder=runs.join(self.folder, "candidates"),
             pairs_folder=runs.join(self.folder, "pairs"),
             scratch=self.merging_folder,

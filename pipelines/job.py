@@ -306,7 +306,7 @@ def models_of(setup: DescriberSetup) -> dict[str, str]:
     if describer.embedder is not None:
         found["descriptor"] = describer.embedder.identity
         background = describer.background
-        normalize_vectors(background[:0], background, setup.options.background)
+        normalize_vectors(background[:0], background)
         found["background"] = hashlib.sha256(background.tobytes()).hexdigest()[:12]
     if describer.quantiser is not None:
         found["local"] = describer.quantiser.identity

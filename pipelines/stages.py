@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
 from copydetect.grouping.group_job import GroupJob, batches_of
@@ -314,11 +313,10 @@ def propose(
     place: Workplace,
     proposals: Proposals,
     options: CandidateOptions,
-    density: DensityOptions,
     scale: Mapping[str, float] | None = None,
 ) -> Stage[Sequence[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
-    job = place.candidate_job(proposals, options, density, scale)
+    job = place.candidate_job(proposals, options, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.processes(len(parts)))
     uris = PartNames(job.folder, PART, len(parts))

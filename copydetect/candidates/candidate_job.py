@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect import runs
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import RoleParts, Sides
@@ -64,7 +63,6 @@ class CandidateJob:
     storage: Storage
     proposals: Proposals
     options: CandidateOptions
-    density: DensityOptions
     folder: str
     pairs_folder: str
     scratch: str

@@ -173,7 +173,7 @@ class PictureSearch:
         if describer.embedder is None or self._descriptors is None:
             return None, None, stored
         vectors = describer.embedder.embed([view.pixels for view in views])
-        vectors, weights = normalize_vectors(vectors, describer.background, options.background)
+        vectors, weights = normalize_vectors(vectors, describer.background)
         ids = np.array([VIEW_NAMES.index(view.name) for view in views], np.int64)
         order = np.argsort(ids)
         ids, vectors, weights = ids[order], vectors[order], weights[order]

@@ -74,7 +74,7 @@ UNUSED = ("overlap_px",)
 FOLDS = 5
 _IMAGES_KEPT = 400
 _LONGEST_PX = 448
-ROUNDS = 2
+_ROUNDS = 2
 
 Floats = npt.NDArray[np.float32]
 
@@ -137,49 +137,54 @@ def fit(
     kept = [i for i, vectors in enumerate(evidence) if len(vectors)]
     found = [evidence[i] for i in kept]
     given = [vectors[:, [NAMES.index(name) for name in inputs()]] for vectors in found]
-    start = np.array([first_choice(vectors) for vectors in found])
+    start = np.array([_first_choice(vectors) for vectors in found])
     truth = labels[kept]
-    chosen, unseen = out_of_fold(given, inputs(), start, truth, folds[kept])
+    chosen, unseen = _out_of_fold(given, start, truth, folds[kept])
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
-        **plain_trees(_trees(_rows(given, chosen), truth, inputs())),
+        **plain_trees(_trees(_rows(given, chosen), truth)),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
-        "unseen": {"pairs": len(labels), **_figures(unseen, truth, int(labels.sum()))},
+        "unseen": {
+            "pairs": len(labels),
+            "copies": int(labels.sum()),
+            **ranking_quality(unseen, truth, int(labels.sum()), (0.9, 0.99)),
+        },
     }
 
 
-def _figures(
-    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], copies: int
+def ranking_quality(
+    scores: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.bool_],
+    copies: int,
+    precisions: Sequence[float],
 ) -> dict[str, float]:
-    """The quality of the ranking, with recall out of all copies."""
+    """Micro-AP and recall at some precisions of pairs ranked by score; copies: those of all pairs,
+    ranked or not."""
     curve = precision_recall_curve(scores, truth, copies)
-    recalls = {
+    return {"micro_ap": round(micro_average_precision(curve), 4)} | {
         f"recall at precision {wanted}": round(recall_at_precision(curve, wanted).recall or 0.0, 4)
-        for wanted in (0.9, 0.99)
+        for wanted in precisions
     }
-    micro_ap = round(micro_average_precision(curve), 4)
-    return {"copies": copies, "micro_ap": micro_ap, **recalls}
 
 
-def out_of_fold(
+def _out_of_fold(
     given: Sequence[Floats],
-    names: Sequence[str],
     chosen: npt.NDArray[np.int64],
     truth: npt.NDArray[np.bool_],
     folds: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Each pair's best alignment and its score, by trees that saw only the other folds.
 
-    given: m pairs' alignments, (alignments ≥ 1, len(names)); chosen: (m,) the alignments to begin
+    given: m pairs' alignments, (alignments ≥ 1, inputs); chosen: (m,) the alignments to begin
     with; folds: (m,) from 0.
     """
     chosen, unseen = chosen.copy(), np.zeros(len(given))
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         rows = _rows(given, chosen)
         models = [
-            _trees(rows[folds != fold], truth[folds != fold], names)
+            _trees(rows[folds != fold], truth[folds != fold])
             for fold in range(int(folds.max()) + 1)
         ]
         for row, vectors in enumerate(given):
@@ -189,20 +194,18 @@ def out_of_fold(
 
 
 def _rows(given: Sequence[Floats], chosen: npt.NDArray[np.int64]) -> Floats:
-    """(m, names): the chosen alignment of each pair."""
+    """(m, inputs): the chosen alignment of each pair."""
     return np.array([vectors[row] for vectors, row in zip(given, chosen, strict=True)])
 
 
-def first_choice(vectors: Floats) -> int:
+def _first_choice(vectors: Floats) -> int:
     """The alignment under which most cells agree, to begin with before anything is learnt."""
     agreeing = vectors[:, NAMES.index("agree_cells")] * vectors[:, NAMES.index("agree_weighted")]
     return int(np.argmax(agreeing))
 
 
-def _trees(
-    values: Floats, truth: npt.NDArray[np.bool_], names: Sequence[str]
-) -> HistGradientBoostingClassifier:
-    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in names]
+def _trees(values: Floats, truth: npt.NDArray[np.bool_]) -> HistGradientBoostingClassifier:
+    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in inputs()]
     return HistGradientBoostingClassifier(
         max_iter=140,
         learning_rate=0.07,

@@ -20,12 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
-from copydetect.evaluation.metrics import (
-    micro_average_precision,
-    precision_recall_curve,
-    recall_at_precision,
-)
-from copydetect.training.decision import plain_trees
+from copydetect.training.decision import plain_trees, ranking_quality
 from copydetect.training.near_copies import are_near_copies
 from copydetect.training.relation_pairs import RelatedPair, limited
 from copydetect.types import COPY_RELATIONS, Pixels
@@ -201,11 +196,7 @@ def _figures(
     found: dict[str, Any] = {"pairs": len(scores), "copies": int(pairs.copies.sum())}
     before = pairs.values[:, NAMES.index("joint_log_odds")].astype(np.float64)
     for name, ranked in (("small copies", before), ("full size", scores)):
-        curve = precision_recall_curve(ranked, pairs.copies, int(pairs.copies.sum()))
-        found[name] = {"micro_ap": round(micro_average_precision(curve), 4)} | {
-            f"recall at precision {p}": round(recall_at_precision(curve, p).recall or 0.0, 4)
-            for p in (0.9, 0.97, 0.99)
-        }
+        found[name] = ranking_quality(ranked, pairs.copies, found["copies"], (0.9, 0.97, 0.99))
     said = np.array(TOLD)[shares.argmax(axis=1)]
     found["told"] = {
         one: round(float((said[pairs.relations == one] == one).mean()), 3) for one in TOLD

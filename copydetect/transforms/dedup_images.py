@@ -16,7 +16,6 @@ from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
@@ -99,7 +98,7 @@ class DedupImages(beam.PTransform[Any, Any]):
         )
         for name, stage in place.searches().items():
             done = done | f"after {name}" >> WaitThen(list) | name >> stage
-        merging = place.candidate_job(place.proposals, settings.candidates, DensityOptions())
+        merging = place.candidate_job(place.proposals, settings.candidates)
         grouped = (
             done
             | "numbers of parts" >> WaitThen(list, parts)

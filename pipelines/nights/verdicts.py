@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.catalog.compaction import merged_tail
@@ -94,7 +93,7 @@ def verified_pairs(
     catalog = catalog.with_lists(searched)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = searched.proposals, merged, DensityOptions(), search.known_scale
+    merging = searched.proposals, merged, search.known_scale
     proposing = stages.propose(searched.place, *merging)
     candidates = place.run(proposing, searched.proposals.queries.parts)
     strictly = search.is_young or job.request.upkeep == "rebuild"

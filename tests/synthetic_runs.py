@@ -1,4 +1,4 @@
-"""A run without pictures: the tables that workers would write, of any size, for `benchmark scale`.
+"""A run without pictures: the tables that workers would write, of any size, for `launcher`.
 
 Every 20th image has a copy beside it, every tenth a look-alike, and every 500th cannot be read.
 What a stage leaves to be counted is counted by the run's own code.

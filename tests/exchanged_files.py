@@ -1,12 +1,11 @@
-"""`copydetect benchmark files`: how many files search and candidates exchange, beside the plan.
+"""How many files search and candidates exchange, beside what `benchmarks.exchanges` plans.
 
 The steps work on made-up vectors and votes, all in this process, and the storage counts each file
-of theirs that it reads or writes. `exchanges` tells how many there should be.
+of theirs that it reads or writes.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,28 +16,23 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.building import IndexJob
 from copydetect.index.partitions import Floats, IndexOptions, Integers
 from copydetect.index.routing import Part
-from copydetect.options import EngineOptions
-from copydetect.parts import RoleParts, Sides, part_count
+from copydetect.parts import RoleParts, Sides
+from copydetect.pipelines.benchmarks.exchanges import pair_files, search_files, vector_files
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.storage.files import LocalStorage
-from copydetect.storage.scratch import scratch_folder
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.on_one_worker import InTurn
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 
-from .exchanges import pair_files, search_files, vector_files
-from .plan import image_count
-
-_DIMENSION, _LISTS = 8, 512
+_DIMENSION = 8
 _NEIGHBORS, _VOTED = 3, 2
 
 
@@ -114,20 +108,7 @@ class MadeUp:
         return np.arange(bounds[number], bounds[number + 1])
 
 
-def run(arguments: Namespace, engine: EngineOptions) -> None:
-    """Print a table of files counted and planned."""
-    images = image_count(arguments.images)
-    with scratch_folder() as folder:
-        found = counted(folder, MadeUp(images, part_count(images)), arguments.shards)
-    print(f"{images:,} images in {part_count(images):,} parts, {arguments.shards} shards\n")
-    print("| files | planned | counted |", "|---|---|---|", sep="\n")
-    for one in found:
-        print(f"| {one.step} | {one.planned:,} | {one.counted:,} |")
-
-
-def counted(
-    folder: str, images: MadeUp, shards: int, lists: int = _LISTS, rounds: int = 2
-) -> list[FileCount]:
+def counted(folder: str, images: MadeUp, shards: int, lists: int, rounds: int) -> list[FileCount]:
     """Index and search a collection for itself and merge what was found, in a folder.
 
     rounds: as of `SearchJob`.
@@ -175,7 +156,6 @@ def _candidate_job(
         storage,
         proposals,
         CandidateOptions(),
-        DensityOptions(),
         folder=runs.join(folder, "candidates"),
         pairs_folder=runs.join(folder, "pairs"),
         scratch=runs.join(folder, "scratch"),
