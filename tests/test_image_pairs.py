@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def test_drawings_of_other_outlines_are_not_compared_on_each_others_grounds() ->
     assert verify_relaid(one, other, [], refused, compared) is refused
     with pytest.raises(AssertionError, match="compared again"):
         verify_relaid(one, one, [], refused, compared)
+
+
+@pytest.mark.parametrize(
+    ("other_content", "proof", "is_copy"), [(0.9, 0.9, False), (0.9, 0.97, True), (0.2, 0.9, True)]
+)
+def test_other_content_is_outweighed_by_nothing_less_than_sure_proof(
+    other_content: float, proof: float, is_copy: bool
+) -> None:
+    one = prepare_decoded("q", decode(encode(flattened(drawing(13), WHITE), "PNG"), 896))
+    refused = replace(Match.of_strangers("q", "r", 0.5, 0.0, ""), other_content=other_content)
+    unmoved = np.eye(3).ravel().tolist()
+    found = replace(refused, is_copy=True, proof=proof, transform=unmoved)
+    assert verify_relaid(one, one, [], refused, lambda *_: found).is_copy == is_copy
 
 
 def test_another_drawing_is_no_copy_on_any_ground() -> None:
