@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.edits.edit import Colour, Edit, Edited, Others, in_place
-from copydetect.types import Pixels
+from copydetect.types import Doubles, Pixels
 
 _LEVELS = np.arange(256, dtype=np.float64)
 
@@ -157,7 +157,7 @@ class Opacity(Edit, kind="opacity"):
         return in_place(blended(pixels, self.colour, 1 - self.level))
 
 
-def curved(pixels: Pixels, curve: npt.NDArray[np.float64]) -> Pixels:
+def curved(pixels: Pixels, curve: Doubles) -> Pixels:
     """Every value v replaced by curve[v], rounded and clipped; curve: (256,)."""
     table = np.clip(np.round(curve), 0, 255).astype(np.uint8)
     return _uint8(cv2.LUT(pixels, table))

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.homographies import (
     Matrix,
@@ -20,9 +19,9 @@ from copydetect.homographies import (
     scaling,
 )
 from copydetect.images.resizing import resized
-from copydetect.types import Pixels
+from copydetect.types import Bools, Pixels
 
-Mask = npt.NDArray[np.bool_]
+Mask = Bools
 
 Colour = tuple[int, int, int]
 """RGB, 0…255 each."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
@@ -45,6 +44,7 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.transforms.waiting import Elements
+from copydetect.types import Bools, Ints
 
 from ..chains import Stage
 from ..progress import Progress
@@ -52,9 +52,6 @@ from ..stages import Workplace
 from .job import NightJob
 from .sides import LaterParts, side_of
 from .young import OrderedSearch, Searched, search_all
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 YOUNG_IMAGES = 2_000
 ORDERED = "ordered"

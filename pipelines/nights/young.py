@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.pair_numbers import PairNumbers
@@ -17,6 +14,7 @@ from copydetect.parts import Sides
 from copydetect.search.neighbors import read_neighbors, write_neighbors
 from copydetect.search.vote_parts import read_votes, write_votes
 from copydetect.storage.files import Storage
+from copydetect.types import Ints
 
 from ..search_stages import searching
 from ..stages import Workplace
@@ -63,7 +61,7 @@ class OrderedSearch:
     order: OrderedContents
     place: Workplace
     kept: Workplace
-    starts: npt.NDArray[np.int64]
+    starts: Ints
 
     def searched(self) -> Searched:
         """Search, and keep the lists and the indexes by number."""
@@ -96,7 +94,7 @@ class OrderedSearch:
         suffix: str,
         uris: Sequence[str],
         read: Callable[[Storage, str], Lists],
-        numbered: Callable[[Sequence[Lists], npt.NDArray[np.int64]], Sequence[Lists]],
+        numbered: Callable[[Sequence[Lists], Ints], Sequence[Lists]],
         write: Callable[[Storage, str, Lists], None],
     ) -> list[str]:
         """Write the index and the lists of a search with the catalogue's numbers, in its folder;
