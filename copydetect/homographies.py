@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.types import Doubles
-
-Matrix = Doubles
+Matrix = npt.NDArray[np.float64]
 """A homography: (3, 3) float64, acts on columns (x, y, 1)."""
 
-Polygon = Doubles
+Polygon = npt.NDArray[np.float64]
 """A convex polygon: (n, 2) float64, corners x, y in order; n = 0 where it is empty."""
 
 
@@ -36,7 +34,7 @@ def inverse(matrix: Matrix) -> Matrix:
     return np.asarray(found / found[2, 2], np.float64)
 
 
-def project(transform: Matrix, points: npt.NDArray[np.floating]) -> Doubles:
+def project(transform: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Points (n, 2) through a homography."""
     homogeneous = transform[:, :2] @ points.T + transform[:, 2:]
     return np.asarray((homogeneous[:2] / homogeneous[2]).T, np.float64)
