@@ -120,7 +120,7 @@ def _checked_job(
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
     refuse_foreign(output)
-    setup = describer_setup(settings, options)
+    setup = DescriberSetup.chosen(settings, options)
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
@@ -285,17 +285,6 @@ def listings_of(job: Job) -> list[Listing]:
     except InputError:
         job.storage.delete(place.folder)
         raise
-
-
-def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
-    return DescriberSetup(
-        settings.describing,
-        settings.model if "descriptor" in settings.channels else None,
-        settings.background,
-        options.device,
-        "local" in settings.channels,
-        options.trust_model,
-    )
 
 
 def models_of(setup: DescriberSetup) -> dict[str, str]:

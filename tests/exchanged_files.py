@@ -18,7 +18,7 @@ from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.building import IndexJob
-from copydetect.index.partitions import Floats, IndexOptions, Integers
+from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
 from copydetect.parts import RoleParts, Sides
 from copydetect.pipelines.benchmarks.exchanges import pair_files, search_files, vector_files
@@ -31,6 +31,7 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.on_one_worker import InTurn
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.types import Floats, Ints
 
 _DIMENSION = 8
 _NEIGHBORS, _VOTED = 3, 2
@@ -96,14 +97,14 @@ class MadeUp:
         """Images of each part."""
         return [len(self._rows(number)) for number in range(self.parts)]
 
-    def __call__(self, part: str) -> tuple[Floats, Integers]:
+    def __call__(self, part: str) -> tuple[Floats, Ints]:
         rows = self._rows(int(part))
         vectors = np.random.default_rng(int(part)).normal(size=(len(rows), _DIMENSION))
         vectors[1::2] = vectors[: len(rows) // 2 * 2 : 2] + 0.1 * vectors[1::2]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float16).astype(np.float32), rows.astype(np.int64) << 32
 
-    def _rows(self, number: int) -> Integers:
+    def _rows(self, number: int) -> Ints:
         bounds = np.linspace(0, self.images, self.parts + 1).astype(np.int64)
         return np.arange(bounds[number], bounds[number + 1])
 
@@ -167,7 +168,7 @@ def _write_described(
     files: dict[str, list[str]],
     number: int,
     vectors: Floats,
-    images: Integers,
+    images: Ints,
 ) -> None:
     names = pa.array([f"{image:09d}.jpg" for image in images.tolist()], pa.string())
     tables.write_table(storage, files["images"][number], pa.table({"image_id": names}))
@@ -183,7 +184,7 @@ def _write_described(
     tables.write_table(storage, files["descriptors"][number], table)
 
 
-def _votes(images: Integers, total: int) -> Votes:
+def _votes(images: Ints, total: int) -> Votes:
     """Of each image for others, one hit each."""
     rng = np.random.default_rng(int(images[0]) if len(images) else 0)
     query = np.repeat(images, _VOTED)

@@ -36,9 +36,10 @@ from copydetect.parts import RoleParts, part_count
 from copydetect.pipelines import chains
 from copydetect.pipelines.chains import Stage
 from copydetect.pipelines.engine import Engine
-from copydetect.pipelines.job import Job, describer_setup, run_job
+from copydetect.pipelines.job import Job, run_job
 from copydetect.settings import Settings
 from copydetect.storage.scratch import scratch_folder
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Role
 from tests.synthetic_runs import ROOT, SyntheticStorage, SyntheticWork
 
@@ -79,7 +80,8 @@ def launch(images: int) -> None:
         options = RunOptions(check=False)
         settings = Settings.of(options, "dedup", storage)
         sources = find_sources(storage, ROOT)
-        setup, models = describer_setup(settings, options), {"descriptor": "none", "local": "none"}
+        setup = DescriberSetup.chosen(settings, options)
+        models = {"descriptor": "none", "local": "none"}
         engine = _Elsewhere(["--runner=FlinkRunner"], work=_Work(storage, images, sources))
         inputs: dict[Role, Sources] = {"image": sources}
         job = Job("dedup", inputs, output, options, settings, setup, models, engine, storage)

@@ -31,13 +31,12 @@ from copydetect.parts import PART, PartNames, part_count, parts_of_hashes
 from copydetect.search.neighbors import Neighbors, neighbors_uris, write_neighbors
 from copydetect.storage.files import StoredFile, Survey
 from copydetect.storage.remote import RecordedStorage
+from copydetect.types import Ints
 
 ROOT = "synthetic-pictures"
 _SHELF = 1000
 _COPIES, _ALIKE, _FAILED = 20, 10, 500
 _SQUARE = [[0.0, 0.0, 640.0, 0.0, 640.0, 480.0, 0.0, 480.0]]
-
-Ints = npt.NDArray[np.int64]
 
 
 class SyntheticStorage(RecordedStorage):

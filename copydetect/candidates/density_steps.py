@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import CandidateJob
@@ -26,9 +25,7 @@ from copydetect.candidates.pair_spills import FOUND, receive
 from copydetect.index.routing import in_sample
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.vote_parts import read_votes
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Ints
 
 SAMPLED_IMAGES = 65_536
 """About how many images the values for a whole collection are measured on."""
@@ -79,9 +76,7 @@ def scale_step(job: CandidateJob) -> DensityScale:
     return scale
 
 
-def _lists(
-    samples: Sequence[dict[str, npt.NDArray[np.float32]]], name: str
-) -> tuple[Ints, Floats, int]:
+def _lists(samples: Sequence[dict[str, Floats]], name: str) -> tuple[Ints, Floats, int]:
     """Sampled lists of images that are numbered 0, 1, …, and how many images that are."""
     query, values = (
         np.concatenate([sample[f"{name}_{column}"] for sample in samples])

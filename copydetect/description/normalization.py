@@ -14,11 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.errors import OptionError
-
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Ints
 
 _SUBTRACTED, _NEAREST = 0.35, 10
 """How much of the mean of how many nearest background vectors is taken off a vector."""
@@ -117,7 +115,7 @@ def unit_rows(vectors: Floats) -> Floats:
     return units
 
 
-def _nearest(vectors: Floats, background: Floats) -> npt.NDArray[np.int64]:
+def _nearest(vectors: Floats, background: Floats) -> Ints:
     """Rows (n, 10) of the nearest background vectors, the nearest first."""
     if len(background) < _NEAREST:
         raise OptionError(

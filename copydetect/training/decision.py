@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -42,7 +41,7 @@ from copydetect.training.labelled_pairs import (
 )
 from copydetect.training.near_copies import are_near_copies, are_suspicious
 from copydetect.training.pictures import pack_pictures
-from copydetect.types import Pixels
+from copydetect.types import Bools, Doubles, Floats, Ints, Pixels
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.pair_images import PairImage
@@ -75,8 +74,6 @@ FOLDS = 5
 _IMAGES_KEPT = 400
 _LONGEST_PX = 448
 _ROUNDS = 2
-
-Floats = npt.NDArray[np.float32]
 
 
 def inputs() -> list[str]:
@@ -126,9 +123,7 @@ def _compare(pile: Pile, first: int, second: int, options: MatchOptions) -> Floa
     return np.array([one.values for one in found], np.float32).reshape(-1, len(NAMES))
 
 
-def fit(
-    evidence: Sequence[Floats], labels: npt.NDArray[np.bool_], folds: npt.NDArray[np.int64]
-) -> dict[str, Any]:
+def fit(evidence: Sequence[Floats], labels: Bools, folds: Ints) -> dict[str, Any]:
     """The decision as JSON, and under `unseen` what was measured on folds that it had not seen.
 
     evidence: as `collect` gives it; labels: (m,) whether a pair are copies; folds: (m,) int64 from
@@ -155,8 +150,8 @@ def fit(
 
 
 def ranking_quality(
-    scores: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.bool_],
+    scores: Doubles,
+    truth: Bools,
     copies: int,
     precisions: Sequence[float],
 ) -> dict[str, float]:
@@ -171,10 +166,10 @@ def ranking_quality(
 
 def _out_of_fold(
     given: Sequence[Floats],
-    chosen: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.bool_],
-    folds: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    chosen: Ints,
+    truth: Bools,
+    folds: Ints,
+) -> tuple[Ints, Doubles]:
     """Each pair's best alignment and its score, by trees that saw only the other folds.
 
     given: m pairs' alignments, (alignments ≥ 1, inputs); chosen: (m,) the alignments to begin
@@ -193,7 +188,7 @@ def _out_of_fold(
     return chosen, unseen
 
 
-def _rows(given: Sequence[Floats], chosen: npt.NDArray[np.int64]) -> Floats:
+def _rows(given: Sequence[Floats], chosen: Ints) -> Floats:
     """(m, inputs): the chosen alignment of each pair."""
     return np.array([vectors[row] for vectors, row in zip(given, chosen, strict=True)])
 
@@ -204,7 +199,7 @@ def _first_choice(vectors: Floats) -> int:
     return int(np.argmax(agreeing))
 
 
-def _trees(values: Floats, truth: npt.NDArray[np.bool_]) -> HistGradientBoostingClassifier:
+def _trees(values: Floats, truth: Bools) -> HistGradientBoostingClassifier:
     monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in inputs()]
     return HistGradientBoostingClassifier(
         max_iter=140,
@@ -241,7 +236,7 @@ def plain_trees(model: HistGradientBoostingClassifier, number: int = 0) -> dict[
 
 def labelled_evidence(
     pictures: Sequence[Pixels], options: PairOptions, seed: int
-) -> tuple[list[Floats], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+) -> tuple[list[Floats], Bools, Ints]:
     """Pairs of one pile: evidence as `collect` gives it, (m,) labels, (m,) origins."""
     embedder, matching = load_model(), MatchOptions()
     pile = make_pile(pictures, options, seed, embedder)

@@ -47,7 +47,6 @@ from copydetect.training.targets import (
 )
 from copydetect.training.validation import (
     POWERS,
-    Floats,
     ValidationSet,
     best_whitening,
     found_among,
@@ -55,6 +54,7 @@ from copydetect.training.validation import (
     validation_set,
 )
 from copydetect.training.views import Numbers, ViewBatches, split, square
+from copydetect.types import Floats
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 CHECKPOINT, LOG = "checkpoint.pt", "training.jsonl"

@@ -20,8 +20,6 @@ from copydetect.training.student import normalised, turn_projection
 from copydetect.training.views import Numbers, edited_view, square
 from copydetect.types import Pixels
 
-Floats = npt.NDArray[np.float32]
-
 ENOUGH = 4
 """Vectors per dimension that a whitening can be estimated from."""
 

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from copydetect.description.descriptors import scaled
 from copydetect.edits import EditMix, make_copy
-from copydetect.types import Pixels
+from copydetect.types import Ints, Pixels
 
-Numbers = npt.NDArray[np.int64]
+Numbers = Ints
 
 _VIEWS, _MIXING, _VALIDATION = 1, 2, 3
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from copydetect.candidates.densities import Densities, Floats, similarity_densities
+from copydetect.candidates.densities import Densities, similarity_densities
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
@@ -30,6 +30,7 @@ from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.inputs.finding import find_sources
 from copydetect.options import EngineOptions
 from copydetect.storage.files import LocalStorage
+from copydetect.types import Floats
 
 from .vectors import decoded
 

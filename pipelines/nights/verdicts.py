@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +32,7 @@ from copydetect.catalog.verdicts import (
     without,
 )
 from copydetect.parts import Sides
+from copydetect.types import Bools
 from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
@@ -41,9 +41,6 @@ from .job import NightJob, decides_otherwise
 from .search import NightSearch
 from .sides import side_of
 from .young import Searched
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _PAIRS_TOGETHER = 128
 
