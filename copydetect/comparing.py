@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.description import keypoints
 from copydetect.description.describing import local_features
@@ -19,14 +18,12 @@ from copydetect.images.decoding import DecodedImage, decode
 from copydetect.inputs.image_like import ImageLike, file_bytes, named
 from copydetect.models import DEFAULT_MODEL
 from copydetect.options import DEFAULT_PRECISION, EVEN_ODDS, RunOptions
-from copydetect.types import Candidate, Direction, Match, Relation
+from copydetect.types import Candidate, Direction, Doubles, Floats, Match, Relation
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
 from copydetect.verification.proved_families import Prior
-
-Floats = npt.NDArray[np.float32]
 
 _BATCH_IMAGES = 32
 _DESCRIBED_SIDE_PX = 448
@@ -48,7 +45,7 @@ class Comparison:
     confidence: float
     relation: Relation
     direction: Direction
-    transform: npt.NDArray[np.float64] | None
+    transform: Doubles | None
     regions: tuple[tuple[Floats, Floats], ...]
     edits: tuple[str, ...]
     reason: str
@@ -84,7 +81,7 @@ def describe_images(
     is a program. ImageError names what cannot be read as an image.
     """
     from copydetect.description.descriptors import load_model
-    from copydetect.description.normalization import BackgroundOptions, normalize_vectors
+    from copydetect.description.normalization import normalize_vectors
 
     listed: list[ImageLike] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
     embedder = load_model(model or DEFAULT_MODEL, device, trust_model=trust_model)
@@ -96,7 +93,7 @@ def describe_images(
             for number, image in enumerate(batch, start=start + 1)
         ]
         vectors.append(embedder.embed(pixels))
-    return normalize_vectors(np.concatenate(vectors), embedder.background(), BackgroundOptions())
+    return normalize_vectors(np.concatenate(vectors), embedder.background())
 
 
 def _opened(image: ImageLike, number: int, options: MatchOptions) -> PairImage:

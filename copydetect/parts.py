@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from loky import cpu_count
@@ -26,7 +25,7 @@ from pyarrow import parquet
 
 from copydetect import runs, tables
 from copydetect.storage.files import Storage
-from copydetect.types import ImageRow, Role
+from copydetect.types import ImageRow, Ints, Role
 
 _SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
@@ -46,14 +45,14 @@ def part_of(sha256: str, parts: int) -> int:
     return int(sha256[:_HASH_DIGITS], 16) * parts >> 64
 
 
-def parts_of_hashes(hashes: Sequence[str], parts: int) -> npt.NDArray[np.int64]:
+def parts_of_hashes(hashes: Sequence[str], parts: int) -> Ints:
     """(n,) `part_of` each, for up to 2³² parts."""
     digits = "".join(sha256[:_HASH_DIGITS] for sha256 in hashes)
     values = np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
     # The upper half of a product of 96 bits, out of two of 64.
     count, half = np.uint64(parts), np.uint64(32)
     low = (values & np.uint64(2**32 - 1)) * count >> half
-    parts_of_all: npt.NDArray[np.int64] = ((values >> half) * count + low >> half).astype(np.int64)
+    parts_of_all: Ints = ((values >> half) * count + low >> half).astype(np.int64)
     return parts_of_all
 
 
@@ -113,7 +112,7 @@ class RoleParts:
         return len(self.image_files)
 
     @property
-    def starts(self) -> npt.NDArray[np.int64]:
+    def starts(self) -> Ints:
         """(parts + 1,) image_no of the first image of each part."""
         return np.cumsum([0, *self.image_counts]).astype(np.int64)
 
@@ -128,7 +127,7 @@ class RoleParts:
         }
         return {name: files for name, files in named.items() if files}
 
-    def parts_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, numbers: Ints) -> Ints:
         """The part of each image_no."""
         return np.searchsorted(self.starts, numbers, side="right").astype(np.int64) - 1
 

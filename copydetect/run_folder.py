@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
+from copydetect.description.views import VIEW_NAMES
 from copydetect.grouping.group_job import GroupJob
 from copydetect.grouping.groups import GroupOptions
 from copydetect.options import Channel
-from copydetect.parts import PART, PartNames, RoleParts, RowCounts
+from copydetect.parts import PART, PartNames, RoleParts, RowCounts, Sides
+from copydetect.search.neighbors import neighbors_uris
+from copydetect.search.vote_parts import votes_uris
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.types import Role
@@ -30,6 +32,15 @@ class RunFolder:
     def index(self) -> str:
         """The folder of the indexes."""
         return runs.join(self.folder, "index")
+
+    @property
+    def index_is_there(self) -> bool:
+        """Whether they are finished already, for other images."""
+        return False
+
+    def searched(self, channel: str) -> str:
+        """The folder of what the search of "descriptors" or "keypoints" finds."""
+        return runs.join(self.folder, "search", channel)
 
     def part_uri(self, table: str, part: int, suffix: str = "parquet") -> str:
         """The file of one part of a table that has no roles."""
@@ -65,11 +76,22 @@ class RunFolder:
         """The scratch of the merging of both channels."""
         return runs.join(self.folder, "search", "candidates")
 
+    def proposals(self, sides: Sides, channels: Sequence[Channel]) -> Proposals:
+        """What the searches of both channels find."""
+        parts = sides.queries.parts
+        neighbors = neighbors_uris(self.searched("descriptors"), parts)
+        votes = votes_uris(self.searched("keypoints"), parts)
+        return Proposals(
+            neighbors=neighbors if "descriptor" in channels else (),
+            votes=votes if "local" in channels else (),
+            sides=sides,
+            views=VIEW_NAMES,
+        )
+
     def candidate_job(
         self,
         proposals: Proposals,
         options: CandidateOptions,
-        density: DensityOptions,
         scale: Mapping[str, float] | None = None,
     ) -> CandidateJob:
         """The merging of both channels."""
@@ -77,7 +99,6 @@ class RunFolder:
             storage=self.storage,
             proposals=proposals,
             options=options,
-            density=density,
             folder=runs.join(self.folder, "candidates"),
             pairs_folder=runs.join(self.folder, "pairs"),
             scratch=self.merging_folder,

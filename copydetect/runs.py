@@ -72,8 +72,7 @@ class Manifest:
     counts: rows and other totals by name; seconds: wall time by stage; quality: measured figures
     such as the recall of the search against exact search; inputs: what was read, by role; accepted:
     whether no more of it failed than was allowed; check: what the run measured on itself, None
-    where it was told not to; removable_bytes: of all images that are suggested for removal, None
-    where that was not counted.
+    where it was told not to; removable_bytes: of all images that are suggested for removal.
     """
 
     command: str
@@ -86,7 +85,7 @@ class Manifest:
     inputs: dict[Role, RoleInput] = field(default_factory=dict)
     accepted: bool = True
     check: SelfCheck | None = None
-    removable_bytes: int | None = None
+    removable_bytes: int = 0
     version: str = __version__
 
     @staticmethod

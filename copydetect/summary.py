@@ -138,21 +138,13 @@ def _groups(manifest: Manifest, tables: _Rows) -> tuple[int, int, int, int]:
         members += len(rows)
         kept += pc.sum(rows["keep"]).as_py() or 0
         suggested += pc.sum(rows["suggested"]).as_py() or 0
-    size = manifest.removable_bytes
-    return kept, members - kept, suggested, _removable(tables) if size is None else size
+    return kept, members - kept, suggested, manifest.removable_bytes
 
 
-def _removable(tables: _Rows) -> int:
-    """Bytes of the images that are suggested for removal, where a run has not counted them."""
-    groups = tables("groups", ["image_id", "suggested"])
-    spare = pa.chunked_array(
-        [chunk for rows in groups for chunk in rows.filter(rows["suggested"])["image_id"].chunks],
-        pa.string(),
-    ).combine_chunks()
-    return sum(
-        pc.sum(part.filter(pc.is_in(part["image_id"], spare))["bytes"]).as_py() or 0
-        for part in tables("images", ["image_id", "bytes"])
-    )
+def removable_bytes(groups: pa.Table, images: pa.Table) -> int:
+    """Bytes of the images that are suggested for removal. groups, images: rows of these tables."""
+    going = groups.filter(groups["suggested"])["image_id"].combine_chunks()
+    return pc.sum(images.filter(pc.is_in(images["image_id"], going))["bytes"]).as_py() or 0
 
 
 def _pairs(tables: _Rows) -> tuple[int, int]:

@@ -11,6 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
 Pixels = npt.NDArray[np.uint8]
 """An image: (height, width, 3), uint8, RGB."""
 

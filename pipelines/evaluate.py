@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,7 @@ from copydetect.evaluation.relations import relation_figures
 from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
 from copydetect.storage.places import storage_for
+from copydetect.types import Doubles
 
 _REPEATED = ["role", "image_id", "duplicate_of"]
 _LEVELS = (("candidates", "score"), ("matches", "confidence"))
@@ -32,7 +32,7 @@ class _Scored:
 
     queries: list[str]
     references: list[str]
-    scores: npt.NDArray[np.float64]
+    scores: Doubles
 
 
 @dataclass

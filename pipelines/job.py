@@ -120,7 +120,7 @@ def _checked_job(
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)
     refuse_foreign(output)
-    setup = describer_setup(settings, options)
+    setup = DescriberSetup.chosen(settings, options)
     sources = {}
     for role, given in inputs.items():
         specs = specs_of(storage, output, role, given)
@@ -287,17 +287,6 @@ def listings_of(job: Job) -> list[Listing]:
         raise
 
 
-def describer_setup(settings: Settings, options: RunOptions) -> DescriberSetup:
-    return DescriberSetup(
-        settings.describing,
-        settings.model if "descriptor" in settings.channels else None,
-        settings.background,
-        options.device,
-        "local" in settings.channels,
-        options.trust_model,
-    )
-
-
 def models_of(setup: DescriberSetup) -> dict[str, str]:
     """The identities of what describes the images; ModelError where a file is no model, OptionError
     where the background is too small."""
@@ -306,7 +295,7 @@ def models_of(setup: DescriberSetup) -> dict[str, str]:
     if describer.embedder is not None:
         found["descriptor"] = describer.embedder.identity
         background = describer.background
-        normalize_vectors(background[:0], background, setup.options.background)
+        normalize_vectors(background[:0], background)
         found["background"] = hashlib.sha256(background.tobytes()).hexdigest()[:12]
     if describer.quantiser is not None:
         found["local"] = describer.quantiser.identity

@@ -15,7 +15,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
@@ -28,7 +27,7 @@ from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
 from copydetect.transforms.run_in_processes import RunInProcesses
 from copydetect.transforms.waiting import Then
-from copydetect.types import Candidate
+from copydetect.types import Bools, Candidate, Ints
 from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.match_parts import VerifyOptions
 
@@ -37,7 +36,7 @@ from .progress import Progress
 from .search_stages import DESCRIPTORS
 from .stages import Workplace
 
-Pairs = npt.NDArray[np.int64]
+Pairs = Ints
 
 
 def judging_lost(
@@ -106,7 +105,7 @@ def _nearest(sides: Sides, recall: RecallJob) -> list[tuple[int, list[tuple[int,
 
 
 def _by_part(
-    sides: Sides, nearest: Pairs, lost: npt.NDArray[np.bool_]
+    sides: Sides, nearest: Pairs, lost: Bools
 ) -> list[tuple[int, list[tuple[int, int, bool]]]]:
     """The pairs in the parts where candidates have them: in a pile at the smaller image_no."""
     ends = np.sort(nearest, axis=1) if sides.symmetric else nearest

@@ -27,8 +27,9 @@ def write_report(storage: Storage, output: str) -> str:
     """
     manifest = Manifest.load(storage, output)
     rows = partial(partial, manifest.batches, storage, output)
-    size = manifest.removable_bytes
-    run = RunTables(rows("images"), rows("matches"), rows("groups"), rows("failures"), size)
+    run = RunTables(
+        rows("images"), rows("matches"), rows("groups"), rows("failures"), manifest.removable_bytes
+    )
     plots = {
         title: storage.read(join(output, name))
         for title, name in _PLOTS.items()

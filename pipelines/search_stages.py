@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
-from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import DescriptorReader, KeypointReader
 from copydetect.parts import FeatureCount, RowCounts, Sides
 from copydetect.search.recall import Recall
 from copydetect.search.recall_job import RecallJob, read_recalls
 from copydetect.settings import Settings
+from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch
+from copydetect.transforms.keypoints_to_votes import KeypointSearch
 from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
 
 from . import stages
@@ -32,24 +33,14 @@ def searching(
 
     models: identities of what described the images.
     """
-    found: dict[str, Stage[Sequence[str]]] = {}
+    found: list[Stage[Any]] = []
     if "descriptor" in settings.channels:
-        options = settings.descriptor_search(sides.symmetric)
-        index, model = settings.descriptor_index, models["descriptor"]
-        found["neighbors"] = stages.search_descriptors(place, sides, index, options, model)
+        descriptors = DescriptorSearch.of(place, sides, settings, models["descriptor"])
+        found.append(stages.search_descriptors(place, descriptors))
     if "local" in settings.channels:
-        options = settings.feature_search(sides.symmetric)
-        voting = settings.voting(sides.symmetric)
-        index = settings.feature_index
-        found["votes"] = stages.search_keypoints(place, sides, index, options, voting)
-    made = {name: stage.made for name, stage in found.items()}
-    proposals = Proposals(
-        neighbors=made.get("neighbors", ()),
-        votes=made.get("votes", ()),
-        sides=sides,
-        views=VIEW_NAMES,
-    )
-    return list(found.values()), proposals
+        keypoints = KeypointSearch.of(place, sides, settings)
+        found.append(stages.search_keypoints(place, keypoints))
+    return found, place.proposals(sides, settings.channels)
 
 
 def measuring(place: Workplace, jobs: Mapping[str, RecallJob]) -> list[Stage[RecallJob]]:
@@ -75,7 +66,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             queries=partial(
                 sum, RowCounts(storage, images.uris, images.files.noted, "descriptors")
             ),
-            searched=runs.join(place.folder, "search", DESCRIPTORS),
+            searched=place.searched(DESCRIPTORS),
             index_folder=runs.join(place.index, DESCRIPTORS),
             options=settings.descriptor_search(symmetric),
             ranks=_RANKS,
@@ -89,7 +80,7 @@ def recall_jobs(place: Workplace, settings: Settings, sides: Sides) -> dict[str,
             asked,
             sought,
             queries=FeatureCount(storage, asked.uris, asked.files.noted),
-            searched=runs.join(place.folder, "search", KEYPOINTS),
+            searched=place.searched(KEYPOINTS),
             index_folder=runs.join(place.index, KEYPOINTS),
             options=options,
             # A copy has many features, and is found by a few: of as many as vote.

@@ -25,7 +25,6 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions
 from copydetect.edits.copies import CopyOptions
 from copydetect.errors import InputError
 from copydetect.evaluation.planted import (
@@ -243,7 +242,7 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     described = _describe(place, run.setup, len(sample))
     sides = Sides(described.made, run.sides.references)
     searches, found = searching(place, run.settings, run.models, sides)
-    proposed = stages.propose(place, found, run.settings.candidates, DensityOptions())
+    proposed = stages.propose(place, found, run.settings.candidates)
     # Planted copies are queries, whatever the run's own pairs are.
     calibration = bundled_calibration(run.settings.channels, "match", run.settings.effort)
     options = replace(run.settings.verification, calibration=calibration)

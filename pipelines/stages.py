@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import apache_beam as beam
+
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.errors import InputError
 from copydetect.grouping.group_job import GroupJob, batches_of
 from copydetect.images.decoding import DecodeOptions
-from copydetect.index.partitions import IndexOptions
 from copydetect.inputs.listed_files import ListingFiles, read_listed
 from copydetect.inputs.sources import Sources
 from copydetect.parts import (
@@ -33,9 +33,7 @@ from copydetect.parts import (
 )
 from copydetect.run_folder import RunFolder
 from copydetect.search.neighbors import neighbors_uris
-from copydetect.search.queries import SearchOptions
 from copydetect.search.vote_parts import votes_uris
-from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.summary import PLURAL
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches, MatchWork
@@ -108,6 +106,10 @@ class Workplace(RunFolder):
     def index(self) -> str:
         """The folder of the indexes."""
         return self.asks or super().index
+
+    @property
+    def index_is_there(self) -> bool:
+        return bool(self.asks)
 
     def unfinished(self, parts: Sequence[Sequence[str]], failures: Sequence[str] = ()) -> set[int]:
         """As `parts.unfinished`."""
@@ -266,47 +268,23 @@ def described_by(
     }
 
 
-def search_descriptors(
-    place: Workplace, sides: Sides, index: IndexOptions, options: SearchOptions, model: str
-) -> Stage[Sequence[str]]:
+def search_descriptors(place: Workplace, search: DescriptorSearch) -> Stage[Sequence[str]]:
     """Index the descriptors of the references and search them; neighbours files, by part."""
-    search = DescriptorSearch(
-        storage=place.storage,
-        sides=sides,
-        index_folder=runs.join(place.index, "descriptors"),
-        folder=runs.join(place.folder, "search", "descriptors"),
-        index=index,
-        options=options,
-        model=model,
-        index_is_there=bool(place.asks),
-    )
-    uris = neighbors_uris(search.folder, sides.queries.parts)
-    name = "search descriptors"
-    transform = DescriptorsToNeighbors(search, place.processes(sides.queries.parts))
-    return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
+    parts = search.sides.queries.parts
+    transform = DescriptorsToNeighbors(search, place.processes(parts))
+    return _search(place, "search descriptors", transform, neighbors_uris(search.folder, parts))
 
 
-def search_keypoints(
-    place: Workplace,
-    sides: Sides,
-    index: IndexOptions,
-    options: SearchOptions,
-    voting: VoteOptions,
-) -> Stage[Sequence[str]]:
+def search_keypoints(place: Workplace, search: KeypointSearch) -> Stage[Sequence[str]]:
     """Index the local features of the references, search them and vote; votes files, by part."""
-    search = KeypointSearch(
-        storage=place.storage,
-        sides=sides,
-        index_folder=runs.join(place.index, "keypoints"),
-        folder=runs.join(place.folder, "search", "keypoints"),
-        index=index,
-        options=options,
-        index_is_there=bool(place.asks),
-        voting=voting,
-    )
-    uris = votes_uris(search.folder, sides.queries.parts)
-    name = "search keypoints"
-    transform = KeypointsToVotes(search, place.processes(sides.queries.parts))
+    parts = search.sides.queries.parts
+    transform = KeypointsToVotes(search, place.processes(parts))
+    return _search(place, "search keypoints", transform, votes_uris(search.folder, parts))
+
+
+def _search(
+    place: Workplace, name: str, transform: beam.PTransform[Any, Any], uris: Sequence[str]
+) -> Stage[Sequence[str]]:
     return Stage(name, lambda start: start | transform, uris, place.progress(name, uris))
 
 
@@ -314,11 +292,10 @@ def propose(
     place: Workplace,
     proposals: Proposals,
     options: CandidateOptions,
-    density: DensityOptions,
     scale: Mapping[str, float] | None = None,
 ) -> Stage[Sequence[str]]:
     """Merge what both channels found; the candidates tables, by part of the queries."""
-    job = place.candidate_job(proposals, options, density, scale)
+    job = place.candidate_job(proposals, options, scale)
     parts = range(len(proposals.queries.image_files))
     merge = NeighborsToCandidates(job, place.processes(len(parts)))
     uris = PartNames(job.folder, PART, len(parts))

@@ -151,12 +151,13 @@ def innermost_cause(error: BaseException) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    """The last line that is no frame of a traceback, without the names of wrapping errors."""
+    """The last line that is no frame of a traceback nor the quotes around that of another process,
+    without the names of wrapping errors."""
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(cause).strip() or type(cause).__name__
-    lines = [line for line in text.splitlines() if line and not line.startswith(_FRAME)]
+    lines = [line for line in text.splitlines() if line.strip('"') and not line.startswith(_FRAME)]
     line = (lines[-1] if lines else text).split(" [while running")[0]
     line = _OF_BEAM.sub("", line)
     while (shorter := _OF_PYTHON.sub("", _OF_JAVA.sub("", line))) != line:

@@ -20,6 +20,7 @@ from copydetect.json_values import parse_as
 from copydetect.parts import RoleParts, row_counts
 from copydetect.search.neighbors import saturated_queries
 from copydetect.storage.files import Storage
+from copydetect.summary import removable_bytes
 from copydetect.types import Role
 
 
@@ -27,14 +28,13 @@ from copydetect.types import Role
 class RunTotals:
     """rows: of each table; failed: images of each role that could not be used; saturated: queries
     of descriptors whose lists are full; capped: pairs with images that resemble too many others to
-    be scored there, too; removable_bytes: of images that are suggested for removal,
-    None where there are no groups."""
+    be scored there, too; removable_bytes: of images that are suggested for removal."""
 
     rows: dict[str, int]
     failed: dict[Role, int]
     saturated: int
     capped: int
-    removable_bytes: int | None
+    removable_bytes: int
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,14 @@ def count_totals(job: TotalsJob) -> None:
         },
         saturated=saturated_queries(job.storage, job.neighbors),
         capped=capped_pairs(job.storage, job.merging, len(files["candidates"])),
-        removable_bytes=_removable_bytes(job.group) if job.group else None,
+        removable_bytes=removable_bytes(
+            tables.read_table(job.storage, job.group.groups_uri, ["image_id", "suggested"]),
+            tables.read_table(job.storage, job.group.involved_uri("images"), ["image_id", "bytes"]),
+        )
+        if job.group
+        else 0,
     )
     job.storage.write(_uri(job.folder), json.dumps(asdict(totals)).encode())
-
-
-def _removable_bytes(job: GroupJob) -> int:
-    groups = tables.read_table(job.storage, job.groups_uri, ["image_id", "suggested"])
-    going = groups.filter(groups["suggested"])["image_id"].combine_chunks()
-    images = tables.read_table(job.storage, job.involved_uri("images"), ["image_id", "bytes"])
-    return pc.sum(images.filter(pc.is_in(images["image_id"], going))["bytes"]).as_py() or 0
 
 
 def read_totals(storage: Storage, folder: str) -> RunTotals:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from copydetect.candidates.candidate_job import Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.grouping.group_job import GroupJob
 from copydetect.parts import RoleParts, Sides
 from copydetect.runs import Manifest
@@ -120,7 +119,7 @@ class _Search:
         described = stages.described_by(place, listings, job.setup)
         sides = Sides(*(described[role] for role in job.roles))
         searches, proposals = searching(place, settings, job.models, sides)
-        candidates = stages.propose(place, proposals, settings.candidates, DensityOptions())
+        candidates = stages.propose(place, proposals, settings.candidates)
         recalls = recall_jobs(place, settings, sides)
         light = [*searches, *measuring(place, recalls), candidates]
         chain = [*describing, *place.together(light, sides)]

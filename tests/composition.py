@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from copydetect import tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.description.describing import Describer, DescriberOptions, describe_part
 from copydetect.description.keypoints import KeypointOptions, load_quantiser
@@ -183,7 +182,7 @@ class Composition:
             VIEW_NAMES,
         )
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
-        job = CandidateJob(STORAGE, proposals, CANDIDATES, DensityOptions(), *folders)
+        job = CandidateJob(STORAGE, proposals, CANDIDATES, *folders)
         (uri,) = write_candidates(job)
         verify = options.verification.for_collection(sides.references.images)
         opened = [PairImages(STORAGE, side.numbers(STORAGE), verify) for side in sides]

@@ -1,30 +1,16 @@
-"""The network that speed is told as a ratio to, and the figures of a small run."""
+"""The figures of a small run, and fastdup beside it."""
 
 import json
 import platform
 
 import cv2
 import numpy as np
-import torch
 
 from copydetect.pipelines.benchmarks import speed
-from copydetect.pipelines.benchmarks.resnet import ResNet50
 from copydetect.pipelines.commands import benchmark
 
 
-def test_resnet_50_has_its_size_and_shape():
-    network = ResNet50()
-    # 25.557 million less the classifier's 2.049; each batch norm's two vectors are one bias.
-    channels = 64 + sum(
-        blocks * 6 * width + 4 * width for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512))
-    )
-    assert sum(p.numel() for p in network.parameters()) == 25_557_032 - 2_049_000 - channels
-    with torch.inference_mode():
-        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 2048)
-
-
-def test_figures_of_a_small_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(speed, "_RESNET_IMAGES", 4)
+def test_figures_of_a_small_run(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for number in range(6):
         small = rng.integers(0, 256, (5, 7, 3), np.uint8)
@@ -35,7 +21,6 @@ def test_figures_of_a_small_run(tmp_path, capsys, monkeypatch):
     rates = figures["images_per_second"]
     assert figures["images"] == 6
     assert min(rates.values()) > 0
-    assert figures["descriptors_only_over_resnet50"] > 0
     assert {"describe images", "launcher"} < set(figures["cpu_seconds"])
     assert all(seconds > 0 for seconds in figures["cpu_seconds"].values())
     assert "SSE2" in figures["instruction_sets"] or platform.machine() != "x86_64"

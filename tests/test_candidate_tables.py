@@ -11,7 +11,6 @@ import pytest
 
 from copydetect import tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.candidates.pair_numbers import read_pairs
 from copydetect.parts import RoleParts, Sides
@@ -70,7 +69,7 @@ class Scene:
     def candidates(self, proposals: Proposals, k: int = 10) -> list[pa.Table]:
         folders = [str(self.folder / name) for name in ("candidates", "pairs", "scratch")]
         options = CandidateOptions(k, family=0)
-        job = CandidateJob(STORAGE, proposals, options, DensityOptions(), *folders)
+        job = CandidateJob(STORAGE, proposals, options, *folders)
         uris = write_candidates(job)
         return [tables.read_table(STORAGE, uri) for uri in uris]
 

@@ -5,12 +5,10 @@ import pytest
 
 from copydetect.candidates.densities import (
     USUAL_DENSITY,
-    DensityOptions,
     density_of_lists,
     similarity_densities,
     vote_densities,
 )
-from copydetect.errors import OptionError
 
 RANKS = np.arange(1, 41)
 
@@ -28,7 +26,7 @@ def strangers(level, slope=0.05):
 
 def test_on_a_line_the_density_is_the_mean_of_the_near_ranks():
     ranked = np.stack([strangers(0.5), strangers(0.3)])[:, :30].astype(np.float32)
-    densities, slopes = density_of_lists(ranked, DensityOptions())
+    densities, slopes = density_of_lists(ranked)
     np.testing.assert_allclose(densities, ranked[:, 1:6].mean(axis=1), atol=1e-6)
     np.testing.assert_allclose(slopes, 0.05, atol=1e-6)
 
@@ -134,12 +132,3 @@ def test_copies_that_share_their_features_do_not_crowd_each_other():
     found = vote_densities(queries, votes, 20)
     surplus = found.evidence(np.float32([0.4])) - found.values.max()
     assert surplus > 8 * found.spread
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"first_rank": 0}, {"last_rank": 8}, {"tail_last": 8}, {"slack": -1}, {"first_rank": 7}],
-)
-def test_options_out_of_range(settings):
-    with pytest.raises(OptionError):
-        DensityOptions(**settings)

@@ -10,9 +10,10 @@ import pytest
 from copydetect.candidates import candidate_job
 from copydetect.index import building, spills
 from copydetect.parts import part_count
-from copydetect.pipelines.benchmarks import exchanges, files, plan
+from copydetect.pipelines.benchmarks import exchanges, plan
 from copydetect.pipelines.benchmarks.exchanges import pair_files
 from copydetect.search import search_plans, searching
+from tests.exchanged_files import MadeUp, counted
 
 
 @pytest.mark.parametrize("many", [2, 3, 100])
@@ -27,7 +28,7 @@ def test_files_are_as_many_as_planned(
         monkeypatch.setattr(module, "BUNDLED", 4)
     for module in (building, exchanges):
         monkeypatch.setattr(module, "SECTION_LISTS", 8)
-    found = files.counted(str(tmp_path), files.MadeUp(2400, 12), 8, 24, rounds)
+    found = counted(str(tmp_path), MadeUp(2400, 12), 8, 24, rounds)
     by_step = {one.step: one for one in found}
     assert by_step["candidates"].counted == by_step["candidates"].planned
     for step in ("index", "search"):

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from copydetect import tables
 from copydetect.candidates import candidate_job, density_steps, merging
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions, similarity_densities, vote_densities
+from copydetect.candidates.densities import similarity_densities, vote_densities
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
@@ -147,7 +147,7 @@ def job_of(folder: Path, found: Found, parts: int, symmetric: bool) -> Candidate
     sides = Sides(asked, asked if symmetric else replace(asked, failures=("of references",)))
     proposals = Proposals(tuple(neighbors), tuple(votes), sides, ("whole",))
     folders = [str(folder / name) for name in ("candidates", "pairs", "scratch")]
-    return CandidateJob(STORAGE, proposals, OPTIONS, DensityOptions(), *folders)
+    return CandidateJob(STORAGE, proposals, OPTIONS, *folders)
 
 
 def together(job: CandidateJob, uris: list[str]) -> tuple[pa.Table, list[PairNumbers]]:

@@ -28,8 +28,9 @@ from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall
 from copydetect.search.recall_job import RecallJob, read_recalls
-from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import LocalStorage
+from copydetect.transforms.descriptors_to_neighbors import DescriptorSearch
+from copydetect.transforms.keypoints_to_votes import KeypointSearch
 from copydetect.transforms.neighbors_to_recall import NeighborsToRecall
 from copydetect.types import ImageRow
 
@@ -70,7 +71,9 @@ def test_recall_of_a_run_is_that_of_brute_force(tmp_path: Path, probes: int) -> 
     sides = Sides(files, files)
     options = SearchOptions(k=30, exclude="image")
     index = IndexOptions(codes="Flat", lists=12, probes=probes)
-    neighbors = place.run(stages.search_descriptors(place, sides, index, options, "random"), PARTS)
+    index_folder, folder = f"{place.index}/descriptors", place.searched("descriptors")
+    search = DescriptorSearch(place.storage, sides, index_folder, folder, index, options)
+    neighbors = place.run(stages.search_descriptors(place, search), PARTS)
     reader = DescriptorReader(place.storage, files)
     recalls = measured(place, "descriptors", reader, options, (1, 10))
     if probes == 12:
@@ -151,7 +154,9 @@ def test_recall_of_features_is_that_of_brute_force(tmp_path: Path) -> None:
     sides = Sides(files, files)
     options = SearchOptions(k=9)
     index = IndexOptions(codes="PQ16", metric="l2", lists=16, probes=2)
-    place.run(stages.search_keypoints(place, sides, index, options, VoteOptions()), PARTS)
+    index_folder, folder = f"{place.index}/keypoints", place.searched("keypoints")
+    search = KeypointSearch(place.storage, sides, index_folder, folder, index, options)
+    place.run(stages.search_keypoints(place, search), PARTS)
     reader = KeypointReader(place.storage, files)
     recalls = measured(place, "keypoints", reader, options, (9,))
     found = [

@@ -19,7 +19,7 @@ from copydetect.report.run_view import RunView, visible
 from copydetect.runs import Manifest, RoleInput
 from copydetect.storage.files import LocalStorage
 from copydetect.storage.remote import RecordedStorage
-from copydetect.summary import readable_bytes
+from copydetect.summary import readable_bytes, removable_bytes
 from copydetect.types import Match
 
 HOSTILE = [
@@ -82,17 +82,16 @@ def in_batches(table):
 
 
 def run_of(images, matches=(), groups=(), failures=()):
-    return RunTables(
-        *(
-            in_batches(pa.Table.from_pylist(list(rows), schema=schema))
-            for rows, schema in (
-                (images, tables.IMAGES),
-                (matches, tables.MATCHES),
-                (groups, tables.GROUPS),
-                (failures, tables.FAILURES),
-            )
+    made = [
+        pa.Table.from_pylist(list(rows), schema=schema)
+        for rows, schema in (
+            (images, tables.IMAGES),
+            (matches, tables.MATCHES),
+            (groups, tables.GROUPS),
+            (failures, tables.FAILURES),
         )
-    )
+    ]
+    return RunTables(*map(in_batches, made), removable_bytes(made[2], made[0]))
 
 
 def group(group_id, *ids):
@@ -366,7 +365,7 @@ def test_the_largest_groups_are_drawn_and_the_rest_counted():
     assert [group.size for group in view.groups()] == [3, 2]
     assert view.group_count == 3
     assert view.suggested == 1
-    assert view.saved_bytes() == 50_000
+    assert run.removable_bytes == 50_000
 
 
 def test_near_misses_are_the_surest_refusals_of_images_that_are_not_grouped_together():

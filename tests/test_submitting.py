@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -300,6 +303,12 @@ ValueError: no such number: 7 [while running 'verify/work']
 )
 def test_the_innermost_cause_is_told(text: str, cause: str) -> None:
     assert innermost_cause(RuntimeError(text)) == cause
+
+
+def test_what_failed_in_another_process_is_told() -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.raises(OSError, match="No such") as failed:
+        pool.submit(os.listdir, "/no/such/folder").result()
+    assert "No such file or directory: '/no/such/folder'" in innermost_cause(failed.value)
 
 
 def test_a_dry_run_ends_well_and_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,18 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from copydetect import runs
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.spills import BUNDLED, is_bundled
 from copydetect.parts import RoleParts, Sides
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Ints
 
 _BLOCK_IMAGES, _LEAST_BLOCKS, _LEAST_BLOCK_IMAGES = 8192, 16, 1024
 _MANY_BLOCKS, _LARGE_BLOCK_IMAGES = 4096, 20_480
@@ -64,7 +58,6 @@ class CandidateJob:
     storage: Storage
     proposals: Proposals
     options: CandidateOptions
-    density: DensityOptions
     folder: str
     pairs_folder: str
     scratch: str

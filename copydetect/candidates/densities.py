@@ -11,7 +11,7 @@ linearly; a near neighbour counts for little more than this line predicts. Measu
 verification, without the copies that are then known, gains nothing: .893 to .896 micro-AP of the
 matches of a pile with up to nine copies of an image, and a worse fit on made copies.
 
-A family of more than `tail_first` copies would reach into the tail. It shows as a step in the list.
+A family of more than eight copies would reach into the tail. It shows as a step in the list.
 Where scores fall exponentially, the step from rank r to the next is spread / r on average (Rényi
 1953), and one of two spreads from rank 8 on is no chance. So everything before the last such step
 is a family, and the strangers begin after it. In two ordinary collections at most one picture in a
@@ -20,24 +20,26 @@ hundred has such a step.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.errors import OptionError
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from copydetect.types import Bools, Floats, Ints
 
 _BLOCK_IMAGES = 65_536
+
+# Ranks of neighbours count from 1.
+FIRST_RANK, LAST_RANK = 2, 6
+"""The near neighbours that are averaged, without the first, which may be a copy."""
+TAIL_FIRST, TAIL_LAST = 8, 30
+"""The far neighbours that a line is laid through."""
+_SLACK = 1.5
+"""How far a near neighbour may lie above that line, in slopes of the line."""
+_STEP = 2.0
+"""The fall of scores that ends a family, in usual spreads."""
 _FARTHEST = 2
-"""How many times `tail_last` neighbours are looked at."""
-_SPELLED = re.compile(
-    r"density=(\d+)-(\d+),tail=(\d+)-(\d+),slack=(\d+\.?\d*)(?:,step=(\d+\.?\d*))?"
-)
+"""How many times `TAIL_LAST` neighbours are looked at."""
 
 # What collections of pictures usually have, for those that are too small or too uniform to tell.
 USUAL_DENSITY = 0.2
@@ -48,47 +50,6 @@ _USUAL_UNIT = 0.034
 _MIN_LISTS = 10
 _MAX_VOTE_DENSITY = 3.0
 """Strangers never get 20 times the usual votes: an image whose neighbours do has many copies."""
-
-
-@dataclass(frozen=True)
-class DensityOptions:
-    """Which neighbours make the density; ranks count from 1.
-
-    first_rank…last_rank: the near ones that are averaged, without the first, which may be a copy;
-    tail_first…tail_last: the far ones that a line is laid through; slack: how far a near neighbour
-    may lie above that line, in slopes of the line; step: the fall of scores that ends a family, in
-    usual spreads.
-    """
-
-    first_rank: int = 2
-    last_rank: int = 6
-    tail_first: int = 8
-    tail_last: int = 30
-    slack: float = 1.5
-    step: float = 2.0
-
-    def __post_init__(self) -> None:
-        ranks = (self.first_rank, self.last_rank, self.tail_first, self.tail_last)
-        if not (1 <= ranks[0] <= ranks[1] < ranks[2] < ranks[3]):
-            raise OptionError(f"ranks must be 1 ≤ first ≤ last < tail_first < tail_last: {ranks}")
-        if not 0 <= self.slack <= 100:
-            raise OptionError(f"slack must be in 0…100, not {self.slack}")
-        if not self.step > 0:
-            raise OptionError(f"step must be above 0, not {self.step}")
-
-    @classmethod
-    def parse(cls, text: str) -> DensityOptions:
-        """What `str` gives, such as "density=2-6,tail=8-30,slack=1.5,step=2"; OptionError."""
-        found = _SPELLED.fullmatch(text.replace(" ", ""))
-        if not found:
-            raise OptionError(f"a density is written as {str(cls())!r}, not {text!r}")
-        first, last, tail_first, tail_last, slack, step = found.groups()
-        ranks = int(first), int(last), int(tail_first), int(tail_last)
-        return cls(*ranks, float(slack), float(step or cls.step))
-
-    def __str__(self) -> str:
-        near, tail = f"{self.first_rank}-{self.last_rank}", f"{self.tail_first}-{self.tail_last}"
-        return f"density={near},tail={tail},slack={self.slack:g},step={self.step:g}"
 
 
 @dataclass(frozen=True)
@@ -140,7 +101,6 @@ def similarity_densities(
     queries: Ints,
     scores: Floats,
     images: int,
-    options: DensityOptions | None = None,
     fallback: Floats | None = None,
 ) -> Densities:
     """Densities of the descriptor channel.
@@ -149,9 +109,8 @@ def similarity_densities(
     that is not the image itself, in any order; fallback: (images,) float32, for images
     with too few neighbours.
     """
-    options = options or DensityOptions()
-    steps = np.full(images, options.step * _USUAL_SIMILARITY_SPREAD, np.float32)
-    values, slopes, crowd = _densities(queries, scores, images, options, steps, None)
+    steps = np.full(images, _STEP * _USUAL_SIMILARITY_SPREAD, np.float32)
+    values, slopes, crowd = _densities(queries, scores, images, steps, None)
     lonely = np.isnan(values)
     usual = USUAL_DENSITY if lonely.all() else np.median(values[~lonely])
     replacement = np.full(images, usual, np.float32) if fallback is None else fallback
@@ -164,7 +123,6 @@ def vote_densities(
     queries: Ints,
     votes: Floats,
     images: int,
-    options: DensityOptions | None = None,
     unit: float | None = None,
     may_be_crowded: Bools | None = None,
 ) -> Densities:
@@ -175,29 +133,28 @@ def vote_densities(
     (images,) bool, where to look for a family, None for everywhere. Pictures of one template make a
     step in votes, too, so descriptors decide where to look.
     """
-    options = options or DensityOptions()
-    unit = unit or _stranger_votes(queries, votes, images, options)
+    unit = unit or _stranger_votes(queries, votes, images)
     evidence = np.log1p(votes / np.float32(unit))
-    steps = np.full(images, options.step * _USUAL_VOTE_SPREAD, np.float32)
+    steps = np.full(images, _STEP * _USUAL_VOTE_SPREAD, np.float32)
     if may_be_crowded is not None:
         steps[~may_be_crowded] = np.inf
-    values, slopes, crowd = _densities(queries, evidence, images, options, steps, 0.0)
+    values, slopes, crowd = _densities(queries, evidence, images, steps, 0.0)
     values = np.minimum(np.nan_to_num(values), np.float32(_MAX_VOTE_DENSITY))
     spread = _spread(slopes, _USUAL_VOTE_SPREAD)
     return Densities(values, _floors(queries, evidence, values), spread, crowd, unit)
 
 
-def nearness(queries: Ints, scores: Floats, images: int, options: DensityOptions) -> Floats:
-    """(images,) float32: the mean of the best `tail_last` scores of each image, or 0.
+def nearness(queries: Ints, scores: Floats, images: int) -> Floats:
+    """(images,) float32: the mean of the best `TAIL_LAST` scores of each image, or 0.
 
     In a family that fills the lists it tells how much an image is in its middle; arguments as of
     `similarity_densities`.
     """
     order, starts, sizes = _ranked(queries, scores, images)
-    best = np.arange(len(order)) - np.repeat(starts, sizes) < options.tail_last
+    best = np.arange(len(order)) - np.repeat(starts, sizes) < TAIL_LAST
     rows = order[best]
     sums = np.bincount(queries[rows], scores[rows], minlength=images)
-    return np.asarray(sums / np.clip(sizes, 1, options.tail_last), np.float32)
+    return np.asarray(sums / np.clip(sizes, 1, TAIL_LAST), np.float32)
 
 
 def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
@@ -207,7 +164,7 @@ def _floors(queries: Ints, evidence: Floats, values: Floats) -> Floats:
     return floors
 
 
-def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityOptions) -> float:
+def _stranger_votes(queries: Ints, votes: Floats, images: int) -> float:
     """Votes of the near ranks, the median over all images that have such.
 
     Kept within a factor of three of the usual value: in a small collection all near ranks may be
@@ -215,7 +172,7 @@ def _stranger_votes(queries: Ints, votes: Floats, images: int, options: DensityO
     """
     order, starts, sizes = _ranked(queries, votes, images)
     ranks = np.arange(len(order)) - np.repeat(starts, sizes)
-    near = (ranks >= options.first_rank - 1) & (ranks < options.last_rank)
+    near = (ranks >= FIRST_RANK - 1) & (ranks < LAST_RANK)
     positive = votes[order[near]]
     positive = positive[positive > 0]
     median = float(np.median(positive)) if len(positive) else _USUAL_UNIT
@@ -232,7 +189,6 @@ def _densities(
     queries: Ints,
     scores: Floats,
     images: int,
-    options: DensityOptions,
     steps: Floats,
     absent: float | None,
 ) -> tuple[Floats, Floats, Floats]:
@@ -243,42 +199,40 @@ def _densities(
     crowd = np.zeros(images, np.float32)
     for first in range(0, images, _BLOCK_IMAGES):
         block = slice(first, min(images, first + _BLOCK_IMAGES))
-        ranks = _FARTHEST * options.tail_last
-        ranked = _matrix(scores[order], starts[block], sizes[block], ranks, options, absent)
-        ranked, members = without_family(ranked, options, steps[block])
-        values[block], slopes[block] = density_of_lists(ranked, options)
+        ranks = _FARTHEST * TAIL_LAST
+        ranked = _matrix(scores[order], starts[block], sizes[block], ranks, absent)
+        ranked, members = without_family(ranked, steps[block])
+        values[block], slopes[block] = density_of_lists(ranked)
         crowd[block] = members
     return values, slopes, crowd
 
 
-def without_family(
-    ranked: Floats, options: DensityOptions, steps: Floats
-) -> tuple[Floats, npt.NDArray[np.integer]]:
-    """Neighbour lists (n, tail_last) that begin behind a family, where one reaches into the tail,
+def without_family(ranked: Floats, steps: Floats) -> tuple[Floats, npt.NDArray[np.integer]]:
+    """Neighbour lists (n, TAIL_LAST) that begin behind a family, where one reaches into the tail,
     and how many members it has: (n,), 0 where there is none.
 
     ranked: (n, ranks) scores, descending, NaN where a list has ended; steps: (n,) by how much they
     fall behind a family.
     """
-    before = options.tail_first - 1
+    before = TAIL_FIRST - 1
     falls = ranked[:, before:-1] - ranked[:, before + 1 :] > steps[:, None]
     last = ranked.shape[1] - 1 - np.argmax(falls[:, ::-1], axis=1)
     members = np.where(falls.any(axis=1), last, 0)
-    columns = np.arange(options.tail_last) + members[:, None]
+    columns = np.arange(TAIL_LAST) + members[:, None]
     beyond = columns >= ranked.shape[1]
     found = np.take_along_axis(ranked, np.where(beyond, 0, columns), axis=1)
     return np.where(beyond, np.float32(np.nan), found).astype(np.float32), members
 
 
-def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, Floats]:
-    """Density and slope (n,) of neighbour lists (n, tail_last), descending, NaN where too short.
+def density_of_lists(ranked: Floats) -> tuple[Floats, Floats]:
+    """Density and slope (n,) of neighbour lists (n, TAIL_LAST), descending, NaN where too short.
 
     The line is the least-squares fit of score against log(rank) over the tail; a list needs three
     neighbours there.
     """
-    logs = np.log(np.arange(1, options.tail_last + 1))
-    tail = slice(options.tail_first - 1, options.tail_last)
-    near = slice(options.first_rank - 1, options.last_rank)
+    logs = np.log(np.arange(1, TAIL_LAST + 1))
+    tail = slice(TAIL_FIRST - 1, TAIL_LAST)
+    near = slice(FIRST_RANK - 1, LAST_RANK)
     scores = ranked[:, tail].astype(np.float64)
     there = ~np.isnan(scores)
     counts = np.maximum(there.sum(axis=1), 1)
@@ -289,7 +243,7 @@ def density_of_lists(ranked: Floats, options: DensityOptions) -> tuple[Floats, F
     slopes = -(deviations * np.where(there, scores, 0)).sum(axis=1) / squares
     slopes = np.maximum(slopes, 0)  # rounding: the lists descend
     foretold = score_mean[:, None] - slopes[:, None] * (logs[near] - log_mean[:, None])
-    ceiling = foretold + options.slack * slopes[:, None]
+    ceiling = foretold + _SLACK * slopes[:, None]
     densities = np.minimum(ranked[:, near], ceiling).mean(axis=1)
     enough = there.sum(axis=1) >= 3
     return (
@@ -320,7 +274,6 @@ def _matrix(
     starts: Ints,
     sizes: Ints,
     ranks: int,
-    options: DensityOptions,
     absent: float | None,
 ) -> Floats:
     """The first `ranks` scores of each list (n, ranks), then NaN.
@@ -333,7 +286,7 @@ def _matrix(
     rows = np.where(inside, starts[:, None] + columns, 0)
     filler = np.full(rows.shape, np.nan, np.float32)
     if absent is not None:
-        filler[sizes < options.tail_last] = absent
+        filler[sizes < TAIL_LAST] = absent
     if not len(ordered):
         return filler
     return np.where(inside, ordered[rows], filler).astype(np.float32)

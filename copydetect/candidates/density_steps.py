@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import CandidateJob
@@ -26,9 +25,7 @@ from copydetect.candidates.pair_spills import FOUND, receive
 from copydetect.index.routing import in_sample
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.vote_parts import read_votes
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Ints
 
 SAMPLED_IMAGES = 65_536
 """About how many images the values for a whole collection are measured on."""
@@ -67,21 +64,19 @@ def scale_step(job: CandidateJob) -> DensityScale:
     if job.proposals.described:
         number, scores, images = _lists(samples, "found")
         nothing = np.full(images, np.inf, np.float32)
-        found = similarity_densities(number, scores, images, job.density, fallback=nothing)
+        found = similarity_densities(number, scores, images, fallback=nothing)
         known = found.values[np.isfinite(found.values)]
         usual = float(np.median(known)) if len(known) else USUAL_DENSITY
         scale = replace(scale, usual=usual, similarity_spread=found.spread)
     if job.proposals.votes:
         number, votes, images = _lists(samples, "voted")
         nobody = np.zeros(images, np.bool_) if job.proposals.described else None
-        voted = vote_densities(number, votes, images, job.density, may_be_crowded=nobody)
+        voted = vote_densities(number, votes, images, may_be_crowded=nobody)
         scale = replace(scale, vote_spread=voted.spread, unit=voted.unit)
     return scale
 
 
-def _lists(
-    samples: Sequence[dict[str, npt.NDArray[np.float32]]], name: str
-) -> tuple[Ints, Floats, int]:
+def _lists(samples: Sequence[dict[str, Floats]], name: str) -> tuple[Ints, Floats, int]:
     """Sampled lists of images that are numbered 0, 1, …, and how many images that are."""
     query, values = (
         np.concatenate([sample[f"{name}_{column}"] for sample in samples])
@@ -103,25 +98,21 @@ def crowd_step(job: CandidateJob, part: int, scale: DensityScale) -> None:
         listed = found[found["searched"] | found["crowd"]]
         found = found[found["searched"]]
         usual = np.full(images, scale.usual, np.float32)
-        one = similarity_densities(
-            found["query"] - start, found["score"], images, job.density, fallback=usual
-        )
+        one = similarity_densities(found["query"] - start, found["score"], images, fallback=usual)
         crowds[:, 0], crowds[:, 1], crowds[:, 4] = one.values, one.floors, one.crowd
         crowds[full, 4] = np.inf
-        crowds[:, 5] = nearness(listed["query"] - start, listed["score"], images, job.density)
+        crowds[:, 5] = nearness(listed["query"] - start, listed["score"], images)
     if job.proposals.votes:
         voted = read_votes(job.storage, job.proposals.votes[part])
         crowded = crowds[:, 4] > 0 if job.proposals.described else None
-        other = vote_densities(
-            voted.query - start, voted.votes, images, job.density, scale.unit, crowded
-        )
+        other = vote_densities(voted.query - start, voted.votes, images, scale.unit, crowded)
         crowds[:, 2], crowds[:, 3] = other.values, other.floors
         if not job.proposals.described:
             members = voted.families - start
             crowds[members, 2] = _ORDINARY_VOTES
             crowds[:, 3] = np.minimum(crowds[:, 3], crowds[:, 2])
             crowds[members, 4] = np.inf
-            crowds[:, 5] = nearness(voted.query - start, voted.votes, images, job.density)
+            crowds[:, 5] = nearness(voted.query - start, voted.votes, images)
     write_arrays(job.storage, job.uri("crowds", part), part, crowds=crowds)
 
 

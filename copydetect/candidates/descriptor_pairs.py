@@ -16,9 +16,8 @@ from copydetect.candidates.mapped_tables import DescribedSide
 from copydetect.description.views import WHOLES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.search.neighbors import Neighbors
+from copydetect.types import Bools, Floats, Ints
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 Views = npt.NDArray[np.int32]
 
 _VIEW_MASK = (1 << IMAGE_SHIFT) - 1
@@ -49,7 +48,7 @@ def neighbor_pairs(
     return _pairs(query[best], reference[best], similarities[best], scores[best])
 
 
-def of_full_lists(pairs: DescriptorPairs, searched: int) -> npt.NDArray[np.bool_]:
+def of_full_lists(pairs: DescriptorPairs, searched: int) -> Bools:
     """(searched,) bool: which of the first rows are on lists that hold nothing but likely copies.
 
     Such a list has no strangers that would tell how crowded it is. Of pictures that are no copies
@@ -64,7 +63,7 @@ def of_full_lists(pairs: DescriptorPairs, searched: int) -> npt.NDArray[np.bool_
 
 def of_little_content(
     found: tuple[DescriptorPairs, Views], queries: DescribedSide, references: DescribedSide
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """(n,) bool: which pairs are alike, and of two pictures with few local features.
 
     Icons of one set crowd around each other, so that no pair of them scores well; and features that

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.candidates.densities import Bools, Densities, Floats, Ints
+from copydetect.candidates.densities import Densities
 from copydetect.candidates.ranks import ranks_of, ranks_of_either, run_starts
 from copydetect.errors import OptionError
+from copydetect.types import Bools, Floats, Ints
 
 Integers32 = npt.NDArray[np.int32]
 

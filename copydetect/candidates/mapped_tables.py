@@ -27,10 +27,7 @@ from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+from copydetect.types import Bools, Floats, Ints
 
 _PARTS_MAPPED = 256
 _GATHERED: Mapping[str, npt.DTypeLike] = {
@@ -86,7 +83,7 @@ class DescribedSide:
         """The rows of these ids, which must all exist."""
         return np.searchsorted(self.ids, ids).astype(np.int64)
 
-    def has(self, ids: Ints) -> npt.NDArray[np.bool_]:
+    def has(self, ids: Ints) -> Bools:
         """(n,) bool: which of these ids exist."""
         at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
         return np.asarray(self.ids[at] == ids) if len(self.ids) else np.zeros(len(ids), bool)

@@ -16,12 +16,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob
-from copydetect.candidates.densities import Bools, Densities
+from copydetect.candidates.densities import Densities
 from copydetect.candidates.density_steps import (
     DensityScale,
     densities_of,
@@ -68,9 +67,7 @@ from copydetect.search.neighbors import read_neighbors
 from copydetect.search.vote_parts import read_votes
 from copydetect.search.votes import Votes
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Bools, Floats, Ints
 
 _Pairs = TypeVar("_Pairs", DescriptorPairs, LocalPairs)
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.candidates.candidate_job import CandidateJob
 from copydetect.candidates.ranks import ranks_of
@@ -19,9 +18,7 @@ from copydetect.index.spills import (
     write_spill,
 )
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Bools, Floats, Ints
 
 FOUND = np.dtype(
     [
@@ -99,7 +96,7 @@ def ends_of(job: CandidateJob, records: Records, value: str) -> Ends:
     return Ends(*ends, len(away) - len(sent))
 
 
-def _best_of_each(reference: Ints, query: Ints, values: Floats) -> npt.NDArray[np.bool_]:
+def _best_of_each(reference: Ints, query: Ints, values: Floats) -> Bools:
     """(n,) bool: which are among the best `MOST_AWAY` of their reference. Few have more."""
     ordered = np.sort(reference)
     many = ordered[MOST_AWAY:][ordered[MOST_AWAY:] == ordered[:-MOST_AWAY]]

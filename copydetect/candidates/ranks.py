@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Bools, Floats, Ints
 
 
 def ranks_of(query: Ints, reference: Ints, score: Floats) -> Ints:
@@ -29,7 +27,7 @@ def ranks_of_either(smaller: Ints, larger: Ints, score: Floats) -> Ints:
     return np.minimum(both[: len(smaller)], both[len(smaller) :])
 
 
-def run_starts(keys: Ints) -> npt.NDArray[np.bool_]:
+def run_starts(keys: Ints) -> Bools:
     """(n,) bool: where a key differs from the one before."""
     first = np.ones(len(keys), bool)
     first[1:] = keys[1:] != keys[:-1]

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from copydetect.candidates.densities import Bools, Densities, Floats, Ints
+from copydetect.candidates.densities import Densities
 from copydetect.candidates.fusion import CandidateOptions, Fusion
 from copydetect.candidates.pair_spills import PairRows
+from copydetect.types import Bools, Floats, Ints
 
 AGREEING = 0.6
 """Votes of pairs that are not left out for their score: strangers have .1 to .3."""
@@ -117,6 +117,6 @@ def _in_large_family(
 ) -> Bools:
     if densities is None:
         return np.zeros(len(channel.query), np.bool_)
-    crowd: npt.NDArray[np.float32] = densities.crowd
+    crowd: Floats = densities.crowd
     smaller = np.minimum(crowd[channel.query], crowd[channel.reference])
     return np.asarray(smaller > options.family, np.bool_)

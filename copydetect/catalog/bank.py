@@ -8,7 +8,6 @@ from functools import cached_property
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,10 +29,7 @@ from copydetect.search.neighbors import (
 )
 from copydetect.search.queries import SearchOptions
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+from copydetect.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

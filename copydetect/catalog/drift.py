@@ -10,12 +10,10 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.index.shards import load_index, shard_uri
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
+from copydetect.types import Ints
 
 
 def list_sizes(storage: Storage, folder: str) -> Ints:

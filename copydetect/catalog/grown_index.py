@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.catalog.generations import FileEntry, entry_of
@@ -32,8 +31,7 @@ from copydetect.index.shards import (
 )
 from copydetect.index.spills import Records
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
+from copydetect.types import Ints
 
 _UP = "../../.."
 """From the folder of an index, CAT/gen-000042/index/descriptors, to the catalogue."""

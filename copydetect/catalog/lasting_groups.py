@@ -22,13 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from copydetect.types import GroupMember
-
-Ints = npt.NDArray[np.int64]
+from copydetect.types import GroupMember, Ints
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import stable_order
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import Votes
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from copydetect.types import Bools, Ints
 
 
 def living_neighbors(neighbors: Neighbors, living: Bools) -> Neighbors:

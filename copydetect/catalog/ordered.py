@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,9 +25,7 @@ from copydetect.parts import RoleParts, part_count
 from copydetect.search.neighbors import Neighbors
 from copydetect.search.votes import Votes
 from copydetect.storage.files import Storage
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from copydetect.types import Bools, Ints
 
 _BELOW = (1 << IMAGE_SHIFT) - 1
 

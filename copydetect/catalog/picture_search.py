@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
-import numpy.typing as npt
 from loky import cpu_count
 from threadpoolctl import ThreadpoolController
 
@@ -43,15 +42,12 @@ from copydetect.search.vote_parts import hit_rows, most_neighbors
 from copydetect.search.votes import Votes, query_features, vote
 from copydetect.settings import Settings
 from copydetect.storage.files import LocalStorage
-from copydetect.types import Candidate, Failure, Keypoints, Match
+from copydetect.types import Bools, Candidate, Failure, Floats, Ints, Keypoints, Match
 from copydetect.verification.image_pairs import prepare_decoded
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verdict_on
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
 from copydetect.verification.proved_families import Prior
 from copydetect.workers.threads import limit_threads
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class PictureSearch:
         return self.settings.verification.for_collection(len(self.catalog.standing_files))
 
     @cached_property
-    def _living(self) -> npt.NDArray[np.bool_]:
+    def _living(self) -> Bools:
         living = np.zeros(max(self.catalog.generation.numbers, 1), np.bool_)
         living[self.catalog.standing_files.contents] = True
         return living
@@ -173,7 +169,7 @@ class PictureSearch:
         if describer.embedder is None or self._descriptors is None:
             return None, None, stored
         vectors = describer.embedder.embed([view.pixels for view in views])
-        vectors, weights = normalize_vectors(vectors, describer.background, options.background)
+        vectors, weights = normalize_vectors(vectors, describer.background)
         ids = np.array([VIEW_NAMES.index(view.name) for view in views], np.int64)
         order = np.argsort(ids)
         ids, vectors, weights = ids[order], vectors[order], weights[order]

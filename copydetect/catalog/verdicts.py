@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from copydetect import tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
-from copydetect.types import COPY_RELATIONS, Candidate
+from copydetect.types import COPY_RELATIONS, Bools, Candidate, Doubles, Ints
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
     Priors,
@@ -29,10 +29,6 @@ from copydetect.verification.proved_families import (
     in_proved_families,
     numbered,
 )
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _KEPT = [
     pa.field("inputs", pa.int64(), nullable=False),
@@ -258,7 +254,7 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     return Judged(_with(verdicts, columns, VERDICTS), np.asarray(copies != before, np.bool_))
 
 
-def _families(candidates: pa.Table, crowded: Bools, confidences: Floats, least: float) -> Bools:
+def _families(candidates: pa.Table, crowded: Bools, confidences: Doubles, least: float) -> Bools:
     """(n,) bool: which pairs belong to proved families."""
     rows = np.flatnonzero(crowded)
     found = np.zeros(len(crowded), np.bool_)

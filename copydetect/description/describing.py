@@ -17,7 +17,7 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.description import keypoints
 from copydetect.description.keypoints import Features, KeypointOptions, Quantiser
-from copydetect.description.normalization import BackgroundOptions, normalize_vectors
+from copydetect.description.normalization import normalize_vectors
 from copydetect.description.renderings import MOMENTS_DECODED, Rendering, renderings_of
 from copydetect.description.views import View, ViewOptions, views_of
 from copydetect.errors import ImageError, is_transient
@@ -44,7 +44,6 @@ class DescriberOptions:
 
     views: ViewOptions = field(default_factory=ViewOptions)
     keypoints: KeypointOptions = keypoints.STANDARD
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
 
 
@@ -172,7 +171,7 @@ def _describe_batch(
         gathered.decoded[image_id] = _without_pixels(decoded)
     if describer.embedder is not None:
         vectors = describer.embedder.embed(pixels)
-        vectors, weights = normalize_vectors(vectors, describer.background, options.background)
+        vectors, weights = normalize_vectors(vectors, describer.background)
         gathered.vectors.append(vectors)
         gathered.weights.append(weights)
 

@@ -30,10 +30,10 @@ from copydetect.description.normalization import unit_rows
 from copydetect.description.onnx_network import OnnxNetwork, graph_path
 from copydetect.errors import ModelError
 from copydetect.models import DEFAULT_MODEL, MODELS
-from copydetect.types import Pixels
+from copydetect.types import Floats, Pixels
 
 BUNDLED_MODELS = MODELS
-Vectors = npt.NDArray[np.float32]
+Vectors = Floats
 
 
 class Network(Protocol):

@@ -13,13 +13,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from copydetect.types import Pixels
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from copydetect.types import Bools, Doubles, Floats, Ints, Pixels
 
 SMALLEST_PX = 32
 """Images with a shorter side have no frames."""
@@ -259,6 +254,6 @@ def _busy(colours: Doubles, squares: Doubles, length: int) -> tuple[int, int]:
     return first, max(len(means) - last, first)
 
 
-def _first_other(plain: npt.NDArray[np.bool_], away: Doubles) -> int:
+def _first_other(plain: Bools, away: Doubles) -> int:
     other = ~plain | (away > 2 * _MARGIN_SPREAD)
     return int(other.argmax()) if other.any() else len(other)

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats
+
 Grey = npt.NDArray[np.uint8]
 
 DIMENSION = 128

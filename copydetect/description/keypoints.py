@@ -25,7 +25,7 @@ from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
 from copydetect.images.decoding import pieces_of
 from copydetect.models import MODELS
-from copydetect.types import Keypoints, Pixels
+from copydetect.types import Floats, Ints, Keypoints, Pixels
 
 BUNDLED_QUANTISER = MODELS / "keypoints-pq16.safetensors"
 UNITS_PER_SIDE = 256
@@ -99,11 +99,11 @@ class Features:
 
     width_px: int
     height_px: int
-    x_px: npt.NDArray[np.float32]
-    y_px: npt.NDArray[np.float32]
-    diameter_px: npt.NDArray[np.float32]
-    angle_deg: npt.NDArray[np.float32]
-    descriptors: npt.NDArray[np.float32]
+    x_px: Floats
+    y_px: Floats
+    diameter_px: Floats
+    angle_deg: Floats
+    descriptors: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +117,10 @@ class Quantiser:
     identity: names the codes' meaning; codes of different identities don't compare.
     """
 
-    mean: npt.NDArray[np.float32]
-    rotation: npt.NDArray[np.float32]
-    mirror_signs: npt.NDArray[np.float32]
-    centroids: npt.NDArray[np.float32]
+    mean: Floats
+    rotation: Floats
+    mirror_signs: Floats
+    centroids: Floats
     identity: str
 
     @property
@@ -139,7 +139,7 @@ def load_quantiser(path: Path = BUNDLED_QUANTISER) -> Quantiser:
     """Read a quantiser from a safetensors file; ModelError where it is none."""
     try:
         data = path.read_bytes()
-        tensors: dict[str, npt.NDArray[np.float32]] = load_tensors(data)
+        tensors: dict[str, Floats] = load_tensors(data)
     except Exception as error:  # safetensors raises its own error type, and the OS its own
         raise ModelError(f"cannot read the keypoint quantiser {path}: {error}") from error
     names = ("mean", "rotation", "mirror_signs", "centroids")
@@ -255,22 +255,20 @@ def quantise(
     )
 
 
-def encode(descriptors: npt.NDArray[np.float32], quantiser: Quantiser) -> npt.NDArray[np.uint8]:
+def encode(descriptors: Floats, quantiser: Quantiser) -> npt.NDArray[np.uint8]:
     """(n, 128) RootSIFT → (n, m) uint8 codes: in each subspace, the nearest centroid's number."""
     rotated = (descriptors - quantiser.mean) @ quantiser.rotation.T
     codes = _faiss_quantiser(quantiser).compute_codes(np.ascontiguousarray(rotated, np.float32))
     return np.asarray(codes, np.uint8).reshape(len(descriptors), quantiser.code_bytes)
 
 
-def reconstruct(codes: npt.NDArray[np.uint8], quantiser: Quantiser) -> npt.NDArray[np.float32]:
+def reconstruct(codes: npt.NDArray[np.uint8], quantiser: Quantiser) -> Floats:
     """(n, m) uint8 codes → (n, d) float32, in the rotated space that indexes work in."""
     subspaces = np.arange(quantiser.code_bytes)
     return quantiser.centroids[subspaces, codes].reshape(len(codes), quantiser.dimension)
 
 
-def mirror_vectors(
-    vectors: npt.NDArray[np.float32], quantiser: Quantiser
-) -> npt.NDArray[np.float32]:
+def mirror_vectors(vectors: Floats, quantiser: Quantiser) -> Floats:
     """(n, d) vectors of the rotated space → those of the mirrored image."""
     return vectors * quantiser.mirror_signs
 
@@ -288,7 +286,7 @@ def mirror_geometry(
     return x, keypoints.y, keypoints.scale, angle.astype(np.uint8)
 
 
-def mirror_order() -> npt.NDArray[np.int64]:
+def mirror_order() -> Ints:
     """(128,) order p such that `sift[:, p]` describes the mirrored patch.
 
     OpenCV lays a SIFT descriptor out as 4 rows × 4 columns × 8 directions, relative to the
@@ -310,7 +308,7 @@ def _thumbnail(pixels: Pixels, longer_px: int) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _worthiest(points: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.intp]:
+def _worthiest(points: Floats, width: int, height: int) -> npt.NDArray[np.intp]:
     """(n,) order of (n, 5) x, y, diameter, angle, response: which to keep first.
 
     Larger features outlive blur and scaling; one near the border is cropped or drawn over sooner;

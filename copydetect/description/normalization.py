@@ -11,59 +11,19 @@ of its vector (Yokoo, arXiv 2112.04323).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.errors import OptionError
+from copydetect.types import Floats, Ints
 
-Floats = npt.NDArray[np.float32]
-
-Method = Literal["none", "negatives"]
-
+_SUBTRACTED, _NEAREST = 0.35, 10
+"""How much of the mean of how many nearest background vectors is taken off a vector."""
 _ROWS_TOGETHER = 256
 _WHOLE = np.float32(2048)
 """Of unit vectors times this, products of whole numbers stay below 2²⁴, where float32 ends to be
 exact."""
-_SPELLED = re.compile(r"(\w+),beta=(\d+\.?\d*),ranks=(\d+)-(\d+)")
-
-
-@dataclass(frozen=True)
-class BackgroundOptions:
-    """How descriptors are normalised against the background.
-
-    method: "negatives" subtracts from a vector beta times the mean of its first_rank…last_rank
-    nearest background vectors (counted from 1; Yokoo, arXiv 2112.04323). What is left has length
-    1 again, and the scores of its pairs are weighed by the square of the length that it had: a
-    picture like many others says less.
-    """
-
-    method: Method = "negatives"
-    beta: float = 0.35
-    first_rank: int = 1
-    last_rank: int = 10
-
-    def __post_init__(self) -> None:
-        if self.method not in ("none", "negatives"):
-            raise OptionError(f"method must be none or negatives, not {self.method!r}")
-        if not 0 <= self.beta <= 10:
-            raise OptionError(f"beta must be in 0…10, not {self.beta}")
-        _check_ranks(self.first_rank, self.last_rank)
-
-    @classmethod
-    def parse(cls, text: str) -> BackgroundOptions:
-        """What `str` gives, such as "negatives,beta=0.35,ranks=1-10"; OptionError."""
-        found = _SPELLED.fullmatch(text.replace(" ", ""))
-        if not found:
-            raise OptionError(f"a background is written as {str(cls())!r}, not {text!r}")
-        method, beta, first, last = found.groups()
-        return cls(cast(Method, method), float(beta), int(first), int(last))
-
-    def __str__(self) -> str:
-        return f"{self.method},beta={self.beta:g},ranks={self.first_rank}-{self.last_rank}"
 
 
 @dataclass(frozen=True)
@@ -132,20 +92,19 @@ def fit_discriminant(
     return Whitening(matrix.astype(np.float32), (mean @ matrix).astype(np.float32))
 
 
-def normalize_vectors(
-    vectors: Floats, background: Floats, options: BackgroundOptions | None = None
-) -> tuple[Floats, Floats]:
+def normalize_vectors(vectors: Floats, background: Floats) -> tuple[Floats, Floats]:
     """Vectors (n, d) and weights (n,) ≥ 0, both float32, without what is like the background.
 
-    The score of a pair is its cosine times both weights. The method "none" and a background of no
-    vectors leave vectors as they are, and weights at 1. vectors: (n, d) and background: (b, d),
-    unit rows. OptionError where the background is too small for the ranks.
+    From a vector .35 times the mean of its ten nearest background vectors is subtracted (Yokoo,
+    arXiv 2112.04323). What is left has length 1 again, and the score of a pair is its cosine times
+    both weights, which are the squares of the lengths that were left: a picture like many others
+    says less. A background of no vectors leaves vectors as they are, and weights at 1. vectors:
+    (n, d) and background: (b, d), unit rows. OptionError where the background is too small.
     """
-    options = options or BackgroundOptions()
-    if options.method == "none" or not len(background):
+    if not len(background):
         return vectors, np.ones(len(vectors), np.float32)
-    rows = _nearest(vectors, background, options)
-    left = vectors - np.float32(options.beta) * background[rows].mean(axis=1)
+    rows = _nearest(vectors, background)
+    left = vectors - np.float32(_SUBTRACTED) * background[rows].mean(axis=1)
     return unit_rows(left), np.einsum("nd,nd->n", left, left)
 
 
@@ -156,29 +115,22 @@ def unit_rows(vectors: Floats) -> Floats:
     return units
 
 
-def _nearest(
-    vectors: Floats, background: Floats, options: BackgroundOptions
-) -> npt.NDArray[np.int64]:
-    """Rows (n, m) of the nearest background vectors at the option's ranks."""
-    if len(background) < options.last_rank:
+def _nearest(vectors: Floats, background: Floats) -> Ints:
+    """Rows (n, 10) of the nearest background vectors, the nearest first."""
+    if len(background) < _NEAREST:
         raise OptionError(
-            f"the background has {len(background)} images; ranks {options.first_rank}-"
-            f"{options.last_rank} need at least {options.last_rank}, and hundreds are better"
+            f"the background has {len(background)} images; it needs at least {_NEAREST}, and "
+            "hundreds are better"
         )
-    rows = [np.empty((0, options.last_rank - options.first_rank + 1), np.int64)]
+    rows = [np.empty((0, _NEAREST), np.int64)]
     # A product sums in another order when it has another shape or a row another place in it. Sums
     # of small whole numbers are exact in any order: a result depends on nothing but its vector.
     others = np.rint(background.T * _WHOLE)
     for start in range(0, len(vectors), _ROWS_TOGETHER):
         block = np.rint(vectors[start : start + _ROWS_TOGETHER] * _WHOLE)
         scores = block @ others
-        order = np.argpartition(-scores, options.last_rank - 1, axis=1)[:, : options.last_rank]
+        order = np.argpartition(-scores, _NEAREST - 1, axis=1)[:, :_NEAREST]
         values = np.take_along_axis(scores, order, axis=1)
-        ranked = np.argsort(-values, axis=1, kind="stable")[:, options.first_rank - 1 :]
+        ranked = np.argsort(-values, axis=1, kind="stable")
         rows.append(np.take_along_axis(order, ranked, axis=1))
     return np.concatenate(rows)
-
-
-def _check_ranks(first: int, last: int) -> None:
-    if not 1 <= first <= last:
-        raise OptionError(f"ranks must be 1 ≤ first ≤ last, not {first}-{last}")

@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_safetensors
 
 from copydetect.description.model_cards import ModelCard
 from copydetect.errors import ModelError
+from copydetect.types import Floats
 
 INPUT, OUTPUT = "pixels", "vectors"
 PREFIX = "network."
@@ -68,7 +69,7 @@ class OnnxNetwork:
                 f"{pixels_of(card)}: mend the card, or remove the graph"
             )
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> Floats:
         """Unit vectors (n, d) of images (n, h, w, 3) of the card's size."""
         (found,) = self._session.run([OUTPUT], {INPUT: pixels})
         return np.asarray(found, np.float32)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.images.decoding import DecodedImage
 from copydetect.images.transparency import (
@@ -23,7 +22,7 @@ from copydetect.images.transparency import (
     on_ground,
     shape_of,
 )
-from copydetect.types import Pixels
+from copydetect.types import Floats, Pixels
 
 MOMENTS_DECODED = 12
 """Moments of an animation that are looked at, the first included."""
@@ -98,10 +97,10 @@ def _on_grounds(pixels: Pixels, opacity: Opacity | None) -> tuple[Pixels, Pixels
     return pixels, on_ground(pixels, opacity, BLACK)
 
 
-def _sketch(pixels: Pixels) -> npt.NDArray[np.float32]:
+def _sketch(pixels: Pixels) -> Floats:
     small = cv2.resize(pixels, (_SKETCH_PX, _SKETCH_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32)
 
 
-def _difference(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+def _difference(one: Floats, other: Floats) -> float:
     return float(np.abs(one - other).mean())

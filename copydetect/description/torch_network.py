@@ -16,6 +16,7 @@ from torch.nn import functional
 from copydetect.description.model_cards import ModelCard
 from copydetect.description.trunks import DescriptorModel, build
 from copydetect.errors import ModelError
+from copydetect.types import Floats
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
 BATCH_SIZE = 4
@@ -40,7 +41,7 @@ class TorchNetwork:
         several = BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE
         self.batch_size = several if card.resize == "square" else 1
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> Floats:
         """Unit vectors (n, d) of images (n, h, w, 3)."""
         with torch.inference_mode():
             vectors = self._module(self._normalised(torch.from_numpy(pixels)))

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.description.frames import Frame, find_frames
 from copydetect.description.renderings import MOMENTS, ON_BLACK, Rendering
 from copydetect.errors import OptionError
 from copydetect.homographies import shift
-from copydetect.types import Pixels
+from copydetect.types import Doubles, Pixels
 
 KINDS = ("whole", "crops", "frames")
 MAX_FRAMES = 4
@@ -82,7 +81,7 @@ class View:
 
     name: str
     pixels: Pixels
-    transform: npt.NDArray[np.float64]
+    transform: Doubles
 
 
 def views_of(renderings: Sequence[Rendering], options: ViewOptions) -> list[View]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from copydetect.edits.edit import Colour, Edit, Edited, Others, in_place
-from copydetect.types import Pixels
+from copydetect.types import Doubles, Pixels
 
 _LEVELS = np.arange(256, dtype=np.float64)
 
 
 @dataclass(frozen=True)
-class Brightness(Edit):
+class Brightness(Edit, kind="brightness"):
     """Multiplies all values by a factor."""
 
-    kind: ClassVar[str] = "brightness"
     factor: float
 
     @classmethod
@@ -31,10 +29,9 @@ class Brightness(Edit):
 
 
 @dataclass(frozen=True)
-class Contrast(Edit):
+class Contrast(Edit, kind="contrast"):
     """Multiplies the distance from the image's mean grey by a factor."""
 
-    kind: ClassVar[str] = "contrast"
     factor: float
 
     @classmethod
@@ -46,10 +43,9 @@ class Contrast(Edit):
 
 
 @dataclass(frozen=True)
-class Gamma(Edit):
+class Gamma(Edit, kind="gamma"):
     """Raises values, as shares of 255, to a power."""
 
-    kind: ClassVar[str] = "gamma"
     power: float
 
     @classmethod
@@ -61,10 +57,9 @@ class Gamma(Edit):
 
 
 @dataclass(frozen=True)
-class Saturation(Edit):
+class Saturation(Edit, kind="saturation"):
     """Multiplies the distance from grey by a factor."""
 
-    kind: ClassVar[str] = "saturation"
     factor: float
 
     @classmethod
@@ -76,10 +71,9 @@ class Saturation(Edit):
 
 
 @dataclass(frozen=True)
-class Hue(Edit):
+class Hue(Edit, kind="hue"):
     """Turns every hue by a share of the colour circle, -0.5 … 0.5."""
 
-    kind: ClassVar[str] = "hue"
     turn: float
 
     @classmethod
@@ -92,10 +86,9 @@ class Hue(Edit):
 
 
 @dataclass(frozen=True)
-class Jitter(Edit):
+class Jitter(Edit, kind="jitter"):
     """Brightness, contrast, saturation and hue together, as colour jitter of training recipes."""
 
-    kind: ClassVar[str] = "jitter"
     brightness: float
     contrast: float
     saturation: float
@@ -115,14 +108,8 @@ class Jitter(Edit):
 
 
 @dataclass(frozen=True)
-class Grey(Edit):
+class Grey(Edit, kind="grey"):
     """Keeps luma alone (BT.601)."""
-
-    kind: ClassVar[str] = "grey"
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, strength: float) -> Grey:
-        return cls()
 
     def edit(self, pixels: Pixels, others: Others) -> Edited:
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -130,13 +117,12 @@ class Grey(Edit):
 
 
 @dataclass(frozen=True)
-class Tint(Edit):
+class Tint(Edit, kind="tint"):
     """The look of a photo filter: mixes with luma, then blends towards a colour.
 
     desaturation, amount: 0 … 1, of the grey picture and of the colour.
     """
 
-    kind: ClassVar[str] = "tint"
     desaturation: float
     amount: float
     colour: Colour
@@ -155,10 +141,9 @@ class Tint(Edit):
 
 
 @dataclass(frozen=True)
-class Opacity(Edit):
+class Opacity(Edit, kind="opacity"):
     """Makes the picture translucent over a plain colour; level 0 … 1 is what is left of it."""
 
-    kind: ClassVar[str] = "opacity"
     level: float
     colour: Colour
 
@@ -172,7 +157,7 @@ class Opacity(Edit):
         return in_place(blended(pixels, self.colour, 1 - self.level))
 
 
-def curved(pixels: Pixels, curve: npt.NDArray[np.float64]) -> Pixels:
+def curved(pixels: Pixels, curve: Doubles) -> Pixels:
     """Every value v replaced by curve[v], rounded and clipped; curve: (256,)."""
     table = np.clip(np.round(curve), 0, 255).astype(np.uint8)
     return _uint8(cv2.LUT(pixels, table))

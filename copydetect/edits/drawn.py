@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,10 +25,9 @@ from copydetect.types import Pixels
 
 
 @dataclass(frozen=True)
-class Text(Edit):
+class Text(Edit, kind="text"):
     """Words over the picture; x, y: where the centre is; size: font size over the short side."""
 
-    kind: ClassVar[str] = "text"
     text: str
     x: float
     y: float
@@ -61,10 +60,9 @@ class Text(Edit):
 
 
 @dataclass(frozen=True)
-class Emoji(Edit):
+class Emoji(Edit, kind="emoji"):
     """Emoji over the picture; each: name, centre x and y, size over the short side, degrees."""
 
-    kind: ClassVar[str] = "emoji"
     emojis: tuple[tuple[str, float, float, float, float], ...]
     opacity: float
 
@@ -91,10 +89,9 @@ class Emoji(Edit):
 
 
 @dataclass(frozen=True)
-class Shapes(Edit):
+class Shapes(Edit, kind="shapes"):
     """Ellipses, boxes and arrows; each: form, x0, y0, x1, y1, line width (0: filled), colour."""
 
-    kind: ClassVar[str] = "shapes"
     shapes: tuple[tuple[str, float, float, float, float, float, Colour], ...]
 
     @classmethod
@@ -131,10 +128,9 @@ class Shapes(Edit):
 
 
 @dataclass(frozen=True)
-class Stripes(Edit):
+class Stripes(Edit, kind="stripes"):
     """Stripes of one colour: `count` over the long side, `width` the share that they cover."""
 
-    kind: ClassVar[str] = "stripes"
     count: float
     width: float
     degrees: float
@@ -170,10 +166,9 @@ class Stripes(Edit):
 
 
 @dataclass(frozen=True)
-class Censor(Edit):
+class Censor(Edit, kind="censor"):
     """Hides a rectangle (left, top, width, height): blurred, pixelated or filled with black."""
 
-    kind: ClassVar[str] = "censor"
     left: float
     top: float
     width: float
@@ -207,13 +202,12 @@ class Censor(Edit):
 
 
 @dataclass(frozen=True)
-class Meme(Edit):
+class Meme(Edit, kind="meme"):
     """A caption: in a bar above or below the picture, or outlined over its top and bottom.
 
     size: font size over the width.
     """
 
-    kind: ClassVar[str] = "meme"
     text: str
     place: Literal["above", "below", "over"]
     size: float

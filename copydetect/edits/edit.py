@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.homographies import (
     Matrix,
@@ -20,9 +19,9 @@ from copydetect.homographies import (
     scaling,
 )
 from copydetect.images.resizing import resized
-from copydetect.types import Pixels
+from copydetect.types import Bools, Pixels
 
-Mask = npt.NDArray[np.bool_]
+Mask = Bools
 
 Colour = tuple[int, int, int]
 """RGB, 0…255 each."""
@@ -88,15 +87,18 @@ class Edit(ABC):
     """One edit with all its parameters: a function of an image, the same on every call.
 
     Lengths are shares of the image's size, so that the parameters mean the same for every image.
-    A subclass is a frozen dataclass with a `kind`.
+    A subclass is a frozen dataclass, and names its kind: `class Blur(Edit, kind="blur")`.
     """
 
     kind: ClassVar[str]
 
+    def __init_subclass__(cls, kind: str) -> None:
+        cls.kind = kind
+
     @classmethod
-    @abstractmethod
     def sample(cls, rng: np.random.Generator, strength: float) -> Edit:
-        """Draw the parameters; strength 0 (mild) … 1 (severe)."""
+        """Draw the parameters, if there are any; strength 0 (mild) … 1 (severe)."""
+        return cls()
 
     @abstractmethod
     def edit(self, pixels: Pixels, others: Others) -> Edited:

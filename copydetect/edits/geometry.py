@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,10 +18,9 @@ _BORDERS = {"replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101
 
 
 @dataclass(frozen=True)
-class Crop(Edit):
+class Crop(Edit, kind="crop"):
     """Keeps a rectangle: its left, top, width and height as shares of the image's size."""
 
-    kind: ClassVar[str] = "crop"
     left: float
     top: float
     width: float
@@ -44,10 +43,9 @@ class Crop(Edit):
 
 
 @dataclass(frozen=True)
-class Scale(Edit):
+class Scale(Edit, kind="scale"):
     """Makes the image smaller or larger by a factor."""
 
-    kind: ClassVar[str] = "scale"
     factor: float
 
     @classmethod
@@ -59,10 +57,9 @@ class Scale(Edit):
 
 
 @dataclass(frozen=True)
-class Aspect(Edit):
+class Aspect(Edit, kind="aspect"):
     """Changes width / height by a factor at the same area."""
 
-    kind: ClassVar[str] = "aspect"
     factor: float
 
     @classmethod
@@ -75,14 +72,8 @@ class Aspect(Edit):
 
 
 @dataclass(frozen=True)
-class FlipHorizontal(Edit):
+class FlipHorizontal(Edit, kind="hflip"):
     """Mirrors left and right."""
-
-    kind: ClassVar[str] = "hflip"
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, strength: float) -> FlipHorizontal:
-        return cls()
 
     def edit(self, pixels: Pixels, others: Others) -> Edited:
         height, width = pixels.shape[:2]
@@ -91,14 +82,8 @@ class FlipHorizontal(Edit):
 
 
 @dataclass(frozen=True)
-class FlipVertical(Edit):
+class FlipVertical(Edit, kind="vflip"):
     """Mirrors top and bottom."""
-
-    kind: ClassVar[str] = "vflip"
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, strength: float) -> FlipVertical:
-        return cls()
 
     def edit(self, pixels: Pixels, others: Others) -> Edited:
         height, width = pixels.shape[:2]
@@ -107,10 +92,9 @@ class FlipVertical(Edit):
 
 
 @dataclass(frozen=True)
-class QuarterTurn(Edit):
+class QuarterTurn(Edit, kind="rot90"):
     """Turns counter-clockwise by 1, 2 or 3 quarters."""
 
-    kind: ClassVar[str] = "rot90"
     turns: int
 
     @classmethod
@@ -128,14 +112,13 @@ class QuarterTurn(Edit):
 
 
 @dataclass(frozen=True)
-class Rotate(Edit):
+class Rotate(Edit, kind="rotate"):
     """Rotates counter-clockwise by any angle.
 
     frame: "grow" shows all of it, "same" keeps the size and cuts the corners off, "inside" shows
     the largest rectangle that holds nothing but picture.
     """
 
-    kind: ClassVar[str] = "rotate"
     degrees: float
     frame: Literal["grow", "same", "inside"] = "grow"
     edge: Edge = "black"
@@ -167,13 +150,12 @@ class Rotate(Edit):
 
 
 @dataclass(frozen=True)
-class Perspective(Edit):
+class Perspective(Edit, kind="perspective"):
     """Moves the four corners inwards, each by its own shares (x, y) of the image's size.
 
     corners: top left, top right, bottom right, bottom left; all in 0 … 0.45.
     """
 
-    kind: ClassVar[str] = "perspective"
     corners: tuple[tuple[float, float], ...]
     edge: Edge = "black"
 
@@ -195,10 +177,9 @@ class Perspective(Edit):
 
 
 @dataclass(frozen=True)
-class Skew(Edit):
+class Skew(Edit, kind="skew"):
     """Shears: x moves by `across` times y, y by `down` times x; the frame grows to hold it."""
 
-    kind: ClassVar[str] = "skew"
     across: float
     down: float
     edge: Edge = "black"
@@ -220,13 +201,12 @@ class Skew(Edit):
 
 
 @dataclass(frozen=True)
-class Pad(Edit):
+class Pad(Edit, kind="pad"):
     """Puts a border of one colour around; widths are shares of the image's size.
 
     square: the shorter side is padded until the image is square, before the border.
     """
 
-    kind: ClassVar[str] = "pad"
     left: float
     top: float
     right: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -25,10 +24,9 @@ from copydetect.types import Pixels
 
 
 @dataclass(frozen=True)
-class Overlay(Edit):
+class Overlay(Edit, kind="overlay"):
     """Another picture over this one; x, y: its centre; size: its long side over ours."""
 
-    kind: ClassVar[str] = "overlay"
     other: int
     x: float
     y: float
@@ -62,13 +60,12 @@ class Overlay(Edit):
 
 
 @dataclass(frozen=True)
-class Onto(Edit):
+class Onto(Edit, kind="onto"):
     """This picture on another one; x, y: where in the room that is left, 0 … 1.
 
     size: the larger of our width over theirs and our height over theirs.
     """
 
-    kind: ClassVar[str] = "onto"
     other: int
     x: float
     y: float
@@ -101,13 +98,12 @@ class Onto(Edit):
 
 
 @dataclass(frozen=True)
-class Collage(Edit):
+class Collage(Edit, kind="collage"):
     """Several pictures in rows of equal cells, this one in `cell`; each is cut to fill its cell.
 
     gap: between the cells, over the long side of the cells.
     """
 
-    kind: ClassVar[str] = "collage"
     rows: int
     columns: int
     cell: int

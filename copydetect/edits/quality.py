@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,10 +16,9 @@ from copydetect.types import Pixels
 
 
 @dataclass(frozen=True)
-class Blur(Edit):
+class Blur(Edit, kind="blur"):
     """Gaussian blur; sigma as a share of the short side, or motion blur of the same spread."""
 
-    kind: ClassVar[str] = "blur"
     sigma: float
     motion: bool = False
 
@@ -39,10 +38,9 @@ class Blur(Edit):
 
 
 @dataclass(frozen=True)
-class Sharpen(Edit):
+class Sharpen(Edit, kind="sharpen"):
     """Unsharp mask: adds `amount` of the difference to a blurred picture."""
 
-    kind: ClassVar[str] = "sharpen"
     amount: float
     sigma_px: float
 
@@ -57,10 +55,9 @@ class Sharpen(Edit):
 
 
 @dataclass(frozen=True)
-class Relief(Edit):
+class Relief(Edit, kind="relief"):
     """Adds edges to the picture (edge enhancement) or shows little else (emboss)."""
 
-    kind: ClassVar[str] = "relief"
     amount: float
     emboss: bool = False
 
@@ -80,10 +77,9 @@ class Relief(Edit):
 
 
 @dataclass(frozen=True)
-class Noise(Edit):
+class Noise(Edit, kind="noise"):
     """Adds noise: normal with a standard deviation in levels, or salt and pepper at a share."""
 
-    kind: ClassVar[str] = "noise"
     deviation: float
     specks: float
     seed: int
@@ -110,10 +106,9 @@ class Noise(Edit):
 
 
 @dataclass(frozen=True)
-class Pixelate(Edit):
+class Pixelate(Edit, kind="pixelate"):
     """Shows squares of one colour; `blocks` of them along the longer side."""
 
-    kind: ClassVar[str] = "pixelate"
     blocks: int
 
     @classmethod
@@ -126,10 +121,9 @@ class Pixelate(Edit):
 
 
 @dataclass(frozen=True)
-class Reencode(Edit):
+class Reencode(Edit, kind="jpeg"):
     """Saves as JPEG or WebP at a quality of 1 … 100 and reads it again; perhaps several times."""
 
-    kind: ClassVar[str] = "jpeg"
     quality: int
     times: int = 1
     encoding: Literal["jpeg", "webp"] = "jpeg"
@@ -149,18 +143,16 @@ class Reencode(Edit):
 
 
 @dataclass(frozen=True)
-class ReencodeWebP(Reencode):
+class ReencodeWebP(Reencode, kind="webp"):
     """Saves as WebP and reads it again."""
 
-    kind: ClassVar[str] = "webp"
     encoding: Literal["jpeg", "webp"] = "webp"
 
 
 @dataclass(frozen=True)
-class Shuffle(Edit):
+class Shuffle(Edit, kind="shuffle"):
     """Lets a share of the image's square blocks of `block_px` change places at random."""
 
-    kind: ClassVar[str] = "shuffle"
     share: float
     block_px: int
     seed: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,14 +27,13 @@ _ACCENTS: tuple[Colour, ...] = ((24, 119, 242), (37, 168, 90), (225, 48, 108), (
 
 
 @dataclass(frozen=True)
-class Screenshot(Edit):
+class Screenshot(Edit, kind="screenshot"):
     """The picture as a program's window shows it.
 
     shape: the screen's width over its height; size: the screen's area over the picture's;
     cut: the picture fills its place and loses its margins, as feeds do with it.
     """
 
-    kind: ClassVar[str] = "screenshot"
     layout: Layout
     shape: float
     size: float

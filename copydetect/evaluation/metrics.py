@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import InputError
+from copydetect.types import Bools, Doubles, Ints
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
-Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class PrecisionRecallCurve:
     """Precision and recall after each pair of a ranking, best pair first; all (n,) float64."""
 
-    precisions: npt.NDArray[np.float64]
-    recalls: npt.NDArray[np.float64]
-    thresholds: npt.NDArray[np.float64]
+    precisions: Doubles
+    recalls: Doubles
+    thresholds: Doubles
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Reliability:
     NaN in an empty bin.
     """
 
-    edges: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
-    mean_confidences: npt.NDArray[np.float64]
-    copy_fractions: npt.NDArray[np.float64]
+    edges: Doubles
+    counts: Ints
+    mean_confidences: Doubles
+    copy_fractions: Doubles
 
     @property
     def expected_calibration_error(self) -> float:
@@ -91,9 +91,7 @@ def check_pairs(queries: Integers, references: Integers, scores: Floats) -> None
         raise InputError(f"pairs {rows[0]} and {rows[1]} are the same; a pair counts once")
 
 
-def best_of_each_query(
-    queries: Integers, references: Integers, scores: Floats, k: int
-) -> npt.NDArray[np.int64]:
+def best_of_each_query(queries: Integers, references: Integers, scores: Floats, k: int) -> Ints:
     """Rows of the `k` best pairs of every query, ascending: one rule of the challenge.
 
     Equal scores are taken by the smaller reference number, whatever the labels.
@@ -104,9 +102,7 @@ def best_of_each_query(
     return np.sort(kept).astype(np.int64)
 
 
-def best_overall(
-    queries: Integers, references: Integers, scores: Floats, count: int
-) -> npt.NDArray[np.int64]:
+def best_overall(queries: Integers, references: Integers, scores: Floats, count: int) -> Ints:
     """Rows of the `count` best pairs of all queries together, ascending: the other rule.
 
     Equal scores are taken by the smaller query and reference numbers, whatever the labels.
@@ -114,9 +110,7 @@ def best_overall(
     return np.sort(np.lexsort((references, queries, -scores))[:count]).astype(np.int64)
 
 
-def precision_recall_curve(
-    scores: Floats, labels: Booleans, positives: int
-) -> PrecisionRecallCurve:
+def precision_recall_curve(scores: Floats, labels: Bools, positives: int) -> PrecisionRecallCurve:
     """The curve of one ranking; `positives` is the number of pairs in the ground truth."""
     if positives < max(1, int(labels.sum())):
         raise InputError(f"a ground truth of {positives} pairs cannot judge this ranking")
@@ -148,7 +142,7 @@ def recall_at_precision(curve: PrecisionRecallCurve, precision: float) -> Cut:
     )
 
 
-def ranks_of_copies(queries: Integers, scores: Floats, labels: Booleans) -> npt.NDArray[np.int64]:
+def ranks_of_copies(queries: Integers, scores: Floats, labels: Bools) -> Ints:
     """For each true pair, how many other pairs of its query score at least as much.
 
     Returns (labels.sum(),) in row order; 0 is best. Ties count against the pair.
@@ -167,7 +161,7 @@ def recall_at_k(ranks: Integers, k: int, positives: int) -> float:
 
 
 def hit_rate_at_k(
-    queries: Integers, scores: Floats, labels: Booleans, k: int, queries_with_copies: int
+    queries: Integers, scores: Floats, labels: Bools, k: int, queries_with_copies: int
 ) -> float:
     """Share of the queries that have a copy with at least one among their `k` best.
 
@@ -180,7 +174,7 @@ def hit_rate_at_k(
 
 
 def mean_average_precision(
-    queries: Integers, scores: Floats, labels: Booleans, positives: Integers
+    queries: Integers, scores: Floats, labels: Bools, positives: Integers
 ) -> float:
     """Mean over the queries of the area under each one's own precision–recall curve.
 
@@ -200,7 +194,7 @@ def mean_average_precision(
     return float(areas.sum() / len(positives))
 
 
-def reliability(confidences: Floats, labels: Booleans, bins: int = 15) -> Reliability:
+def reliability(confidences: Floats, labels: Bools, bins: int = 15) -> Reliability:
     """Bin the confidences, which are in [0, 1]; a bin holds its lower edge, the last both."""
     if len(confidences) and not (confidences.min() >= 0.0 and confidences.max() <= 1.0):
         raise InputError("a confidence is outside 0…1")
@@ -242,9 +236,7 @@ def _pairs_in(sizes: Integers) -> int:
     return int(np.sum(sizes.astype(np.int64) * (sizes.astype(np.int64) - 1) // 2))
 
 
-def _overlaps(
-    predicted: Integers, truth: Integers
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _overlaps(predicted: Integers, truth: Integers) -> tuple[Ints, Ints, Ints]:
     """For each (predicted, true) group that share images: how many, and the size of either."""
     _, predicted = np.unique(predicted, return_inverse=True)
     _, truth = np.unique(truth, return_inverse=True)
@@ -253,12 +245,12 @@ def _overlaps(
     return sizes, np.bincount(predicted)[cells // width], np.bincount(truth)[cells % width]
 
 
-def _run_starts(*columns: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+def _run_starts(*columns: npt.NDArray[np.generic]) -> Ints:
     """For each row of sorted columns, the first row of its run of equal values."""
     length = len(columns[0])
     new = np.zeros(length, bool)
     new[:1] = True
     for column in columns:
         new[1:] |= column[1:] != column[:-1]
-    starts: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(new, np.arange(length), 0))
+    starts: Ints = np.maximum.accumulate(np.where(new, np.arange(length), 0))
     return starts

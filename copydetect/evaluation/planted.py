@@ -27,13 +27,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betaincinv
 
 from copydetect.errors import OptionError
 from copydetect.intervals import wilson
 from copydetect.json_values import parse_as
 from copydetect.self_check import SelfCheck
+from copydetect.types import Bools, Doubles
 from copydetect.verification.calibration import Calibration, OperatingPoint
 
 LEAST_IMAGES = 300
@@ -57,8 +57,6 @@ reported."""
 _INTERVAL = (0.025, 0.975)
 _FEWEST_OF_A_KIND = 8
 _SHOWN = 3
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -240,7 +238,7 @@ def _described(evidence: PlantedEvidence, threshold: float, check: SelfCheck) ->
     )
 
 
-def _promises(calibration: Calibration, seen: Floats, least: float) -> tuple[Floats, Floats]:
+def _promises(calibration: Calibration, seen: Doubles, least: float) -> tuple[Doubles, Doubles]:
     """(n,) thresholds, ascending, and the precision that the calibration promises at each."""
     points = calibration.points
     known = np.array([point.threshold for point in points])
@@ -250,7 +248,7 @@ def _promises(calibration: Calibration, seen: Floats, least: float) -> tuple[Flo
     return thresholds, np.interp(thresholds, known, [_sure_share(point) for point in points])
 
 
-def _of_another_share(promised: Floats, share: float) -> Floats:
+def _of_another_share(promised: Doubles, share: float) -> Doubles:
     """Precisions (n,) where the queries have another number of copies each, and meet as many
     strangers as before."""
     right = promised * share / _STUDIED_SHARE
@@ -271,7 +269,7 @@ def _bundled(calibration: Calibration, wanted: float, least: float) -> float | N
 
 
 def _row_of(
-    calibration: Calibration, wanted: float, least: float, thresholds: Floats
+    calibration: Calibration, wanted: float, least: float, thresholds: Doubles
 ) -> int | None:
     """The row of the calibration's own threshold; None where it has none."""
     threshold = _bundled(calibration, wanted, least)
@@ -280,11 +278,13 @@ def _row_of(
     return min(int(np.searchsorted(thresholds, threshold)), len(thresholds) - 1)
 
 
-def _at_least(values: Floats, thresholds: Floats) -> Floats:
+def _at_least(values: Doubles, thresholds: Doubles) -> Doubles:
     return len(values) - np.searchsorted(np.sort(values), thresholds).astype(np.float64)
 
 
-def _posterior(right: Floats, wrong: Floats, promised: Floats) -> tuple[Floats, Floats, Floats]:
+def _posterior(
+    right: Doubles, wrong: Doubles, promised: Doubles
+) -> tuple[Doubles, Doubles, Doubles]:
     a, b = right + _WEIGHT * promised, wrong + _WEIGHT * (1 - promised)
     low, high = (np.asarray(betaincinv(a, b, share), np.float64) for share in _INTERVAL)
     # Where hardly any copy is left, only the bundled calibration speaks, not this collection.
@@ -301,7 +301,7 @@ def _of_own_pairs(
     return max(used.points[-1].threshold, least) if own is None else own
 
 
-def _weakest(copies: Sequence[PlantedCopy], found: npt.NDArray[np.bool_]) -> tuple[str, float]:
+def _weakest(copies: Sequence[PlantedCopy], found: Bools) -> tuple[str, float]:
     """The kind of edit whose copies were found least, and the share that was."""
     outcomes: dict[str, list[bool]] = defaultdict(list)
     for copy, was_found in zip(copies, found.tolist(), strict=True):

@@ -19,6 +19,7 @@ from copydetect.evaluation.metrics import (
     reliability,
 )
 from copydetect.intervals import wilson
+from copydetect.types import Bools
 
 _COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7e22ce")
 _GREY = "#64748b"
@@ -66,9 +67,7 @@ def reliability_svg(result: Reliability) -> bytes:
     return _svg(figure)
 
 
-def calibration_svg(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], copies: int
-) -> bytes:
+def calibration_svg(probabilities: npt.NDArray[np.floating], labels: Bools, copies: int) -> bytes:
     """Reliability of labelled pairs, and precision and recall over the threshold.
 
     probabilities: (n,) in [0, 1], labels: (n,); copies: how many there were to be found.

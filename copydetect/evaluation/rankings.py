@@ -13,6 +13,7 @@ import numpy.typing as npt
 from copydetect.errors import OptionError
 from copydetect.evaluation import metrics
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids
+from copydetect.types import Bools, Doubles, Ints
 
 PRECISIONS = (0.9, 0.99)
 RANKS = (1, 10, 50)
@@ -44,14 +45,14 @@ class Ranking:
     them are of that kind of edit or source; symmetric: whether a pair stands for both orders.
     """
 
-    queries: npt.NDArray[np.int64]
-    references: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.bool_]
-    positives: npt.NDArray[np.int64]
-    edits: Mapping[str, npt.NDArray[np.bool_]]
-    sources: Mapping[str, npt.NDArray[np.bool_]]
-    blocks: Mapping[str, npt.NDArray[np.bool_]]
+    queries: Ints
+    references: Ints
+    scores: Doubles
+    labels: Bools
+    positives: Ints
+    edits: Mapping[str, Bools]
+    sources: Mapping[str, Bools]
+    blocks: Mapping[str, Bools]
     symmetric: bool
 
     @property
@@ -118,7 +119,7 @@ def ranking_figures(ranking: Ranking) -> dict[str, Any]:
 
 
 def calibration_figures(
-    confidences: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], bins: int = 15
+    confidences: npt.NDArray[np.floating], labels: Bools, bins: int = 15
 ) -> tuple[dict[str, Any], metrics.Reliability]:
     """How far confidence is from what came true, as JSON values, and the diagram's bins."""
     result = metrics.reliability(confidences, labels, bins)
@@ -179,16 +180,16 @@ def _in_names_of(
     )
 
 
-def _group_numbers(names: list[str]) -> npt.NDArray[np.int64]:
+def _group_numbers(names: list[str]) -> Ints:
     return np.unique(np.array(names, str), return_inverse=True)[1].astype(np.int64)
 
 
 def _judged_rows(
-    a: npt.NDArray[np.int64],
-    b: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float64],
+    a: Ints,
+    b: Ints,
+    scores: Doubles,
     rule: CandidateRule,
-) -> npt.NDArray[np.int64]:
+) -> Ints:
     rows = np.arange(len(scores))
     if rule.per_query is not None:
         rows = metrics.best_of_each_query(a, b, scores, rule.per_query)
@@ -197,7 +198,7 @@ def _judged_rows(
     return rows
 
 
-def _codes(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _codes(a: Ints, b: Ints) -> Ints:
     return (a << 32) | b
 
 
@@ -214,9 +215,7 @@ def _pairs_of_groups(truth: GroupTruth, originals_only: bool) -> list[tuple[str,
     ]
 
 
-def _between_edits(
-    queries: list[str], references: list[str], truth: GroupTruth
-) -> npt.NDArray[np.bool_]:
+def _between_edits(queries: list[str], references: list[str], truth: GroupTruth) -> Bools:
     """Which pairs are two edited images of one group."""
     of = truth.group_of
     return np.array(
@@ -237,11 +236,9 @@ def _kinds_of(truth: PairTruth | GroupTruth) -> list[Mapping[str, list[str]]]:
     ]
 
 
-def _marks(
-    pairs: list[tuple[str, str]], kinds: Mapping[str, list[str]]
-) -> dict[str, npt.NDArray[np.bool_]]:
+def _marks(pairs: list[tuple[str, str]], kinds: Mapping[str, list[str]]) -> dict[str, Bools]:
     """For every kind, which pairs hold an image of that kind."""
-    marks: dict[str, npt.NDArray[np.bool_]] = {}
+    marks: dict[str, Bools] = {}
     for row, pair in enumerate(pairs):
         for kind in sorted({kind for image_id in pair for kind in kinds.get(image_id, [])}):
             marks.setdefault(kind, np.zeros(len(pairs), bool))[row] = True
@@ -260,7 +257,7 @@ def _recalls_at_ranks(ranking: Ranking) -> dict[str, float]:
 
 
 def _by_kind(
-    ranking: Ranking, kinds: Mapping[str, npt.NDArray[np.bool_]], cut: float | None
+    ranking: Ranking, kinds: Mapping[str, Bools], cut: float | None
 ) -> dict[str, dict[str, float]]:
     """For every kind: how many copies, the share above `cut` and the share that are first."""
     codes = _codes(ranking.positives[:, 0], ranking.positives[:, 1])
@@ -277,7 +274,7 @@ def _by_kind(
     return figures
 
 
-def _block_map(ranking: Ranking, mark: npt.NDArray[np.bool_]) -> float:
+def _block_map(ranking: Ranking, mark: Bools) -> float:
     """Mean average precision of the queries of one block."""
     queries, positives = np.unique(ranking.positives[mark, 0], return_counts=True)
     rows = np.isin(ranking.queries, queries)

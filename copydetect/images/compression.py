@@ -11,9 +11,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Bools, Doubles, Floats, Ints
 
 Positions = Sequence[tuple[int, int]]
 
@@ -76,7 +75,7 @@ def coarsest_steps(values: Floats) -> tuple[int, ...]:
     return tuple(int(STEPS[row].max(initial=1)) for row in found)
 
 
-def combs(values: Floats) -> npt.NDArray[np.float64]:
+def combs(values: Floats) -> Doubles:
     """(n, len(STEPS)) mean cosine of the phase of coefficients, without those around 0; NaN where
     these are too few to tell.
 
@@ -88,13 +87,13 @@ def combs(values: Floats) -> npt.NDArray[np.float64]:
         return np.where(counts >= _FEWEST_BLOCKS, cosines / counts, np.nan)
 
 
-def on_the_comb(values: Floats, step: int) -> npt.NDArray[np.bool_]:
+def on_the_comb(values: Floats, step: int) -> Bools:
     """Which coefficients are counted for a step: not those around 0, which lie on any comb."""
     sizes = np.abs(values)
     return np.asarray((sizes > step / 2) & (sizes < _PERIODS * step), np.bool_)
 
 
-def _histograms(values: Floats) -> npt.NDArray[np.int64]:
+def _histograms(values: Floats) -> Ints:
     """(n, 2 · _LARGEST + 1) of the rounded values of each row."""
     places = np.clip(np.rint(values), -_LARGEST, _LARGEST).astype(np.int64) + _LARGEST
     kinds = 2 * _LARGEST + 1

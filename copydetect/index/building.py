@@ -10,7 +10,6 @@ import numpy as np
 from loky import cpu_count
 
 from copydetect.index.partitions import (
-    Floats,
     IndexOptions,
     Partition,
     load_partition,
@@ -35,6 +34,7 @@ from copydetect.index.shards import (
 )
 from copydetect.index.spills import BUNDLED, is_bundled, merge_spills
 from copydetect.storage.files import Storage
+from copydetect.types import Floats
 from copydetect.workers.threads import limit_threads
 
 _LARGE_SAMPLE = 1 << 20

@@ -28,10 +28,10 @@ from copydetect.description.keypoints import (
 )
 from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import InputError
-from copydetect.index.partitions import Floats, Integers, Partition, Vectors
+from copydetect.index.partitions import Partition, Vectors
 from copydetect.parts import RoleParts
 from copydetect.storage.files import Storage
-from copydetect.types import Keypoints
+from copydetect.types import Floats, Ints, Keypoints
 
 IMAGE_SHIFT = 32
 MIRRORED = 1 << 62
@@ -55,11 +55,11 @@ class DescriptorReader:
         """(number, URI) of each part."""
         return list(enumerate(self.uris))
 
-    def __call__(self, uri: str) -> tuple[Floats, Integers]:
+    def __call__(self, uri: str) -> tuple[Floats, Ints]:
         vectors, _, ids = self.weighted(uri)
         return vectors, ids
 
-    def weighted(self, uri: str) -> tuple[Floats, Floats, Integers]:
+    def weighted(self, uri: str) -> tuple[Floats, Floats, Ints]:
         """Vectors and ids of a part, and between them (n,) float32, what their scores count."""
         table = tables.read_table(self.storage, uri, ["image_id", "view", "vector", "weight"])
         part, image_ids = self.uris.index(uri), table["image_id"].to_pylist()
@@ -92,7 +92,7 @@ class KeypointReader:
         """(number, URI) of each part."""
         return list(enumerate(self.uris))
 
-    def __call__(self, uri: str) -> tuple[npt.NDArray[np.uint8], Integers]:
+    def __call__(self, uri: str) -> tuple[npt.NDArray[np.uint8], Ints]:
         table = tables.read_table(self.storage, uri)
         part, image_ids = self.uris.index(uri), table["image_id"].to_pylist()
         numbers = image_numbers(self.storage, self.files, part, image_ids)
@@ -186,7 +186,7 @@ def read_keypoints(table: pa.Table) -> list[Keypoints]:
     return features
 
 
-def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> Integers:
+def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> Ints:
     """(n,) int64 ids of an image's features, with their geometry in the lower 32 bits."""
     geometry = (keypoints.x, keypoints.y, keypoints.scale, keypoints.angle)
     if mirrored:
@@ -195,7 +195,7 @@ def feature_ids(image_no: int, keypoints: Keypoints, mirrored: bool = False) -> 
     return image_no << IMAGE_SHIFT | x << 24 | y << 16 | scale << 8 | angle
 
 
-def query_ids(numbers: Sequence[int], features: Sequence[Keypoints]) -> Integers:
+def query_ids(numbers: Sequence[int], features: Sequence[Keypoints]) -> Ints:
     """(2 n,) int64 ids of the features of images, then those of their mirror images, `MIRRORED`."""
     upright, turned = (
         [feature_ids(number, one, mirrored) for number, one in zip(numbers, features, strict=True)]
@@ -205,7 +205,7 @@ def query_ids(numbers: Sequence[int], features: Sequence[Keypoints]) -> Integers
     return np.concatenate([nothing, *upright, *(ids | MIRRORED for ids in turned)])
 
 
-def query_vectors(partition: Partition, vectors: Vectors, ids: Integers) -> Floats:
+def query_vectors(partition: Partition, vectors: Vectors, ids: Ints) -> Floats:
     """(n, d) float32 of queries, as they are compared; those of mirror images are turned."""
     floats = partition.decode(vectors)
     turned = ids >= MIRRORED
@@ -214,9 +214,7 @@ def query_vectors(partition: Partition, vectors: Vectors, ids: Integers) -> Floa
     return floats
 
 
-def image_numbers(
-    storage: Storage, files: RoleParts, part: int, image_ids: Sequence[str]
-) -> Integers:
+def image_numbers(storage: Storage, files: RoleParts, part: int, image_ids: Sequence[str]) -> Ints:
     """image_no of each row of a part, from the row of its image in the part of `images`."""
     table = tables.read_table(storage, files.image_files[part], ["image_id"])
     rows = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}

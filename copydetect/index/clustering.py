@@ -6,12 +6,9 @@ import math
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.index.coarse import CoarseQuantiser
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+from copydetect.types import Floats, Ints
 
 _DIRECT_CLUSTERS = 512
 _CROWDED = 4
@@ -60,12 +57,12 @@ def split_crowded(floats: Floats, centroids: Floats, seed: int, workers: int = 1
     return np.concatenate(pieces)
 
 
-def _nearest(floats: Floats, centroids: Floats, workers: int) -> Integers:
+def _nearest(floats: Floats, centroids: Floats, workers: int) -> Ints:
     """(n,) the nearest centroid of each vector."""
     return CoarseQuantiser(centroids).nearest(floats, 1, workers)[:, 0]
 
 
-def _means(floats: Floats, member: Integers, centroids: Floats) -> Floats:
+def _means(floats: Floats, member: Ints, centroids: Floats) -> Floats:
     """The mean of each cluster's members; its old centroid where it has none."""
     order = np.argsort(member, kind="stable")
     clusters, starts, counts = np.unique(member[order], return_index=True, return_counts=True)
@@ -91,10 +88,10 @@ def _kmeans(floats: Floats, clusters: int, rounds: int, seed: int) -> Floats:
     return centroids
 
 
-def _shares(sizes: Integers, total: int) -> Integers:
+def _shares(sizes: Ints, total: int) -> Ints:
     """Split `total` in proportion to `sizes`, by the largest remainders, at most one per member."""
     exact = sizes * (total / sizes.sum())
-    shares: Integers = np.minimum(np.floor(exact).astype(np.int64), sizes)
+    shares: Ints = np.minimum(np.floor(exact).astype(np.int64), sizes)
     while shares.sum() < total:
         short = np.where(shares < sizes, exact - shares, -np.inf)
         missing = int(total - shares.sum())
@@ -109,7 +106,7 @@ def in_order(centroids: Floats) -> Floats:
     Lin 1995).
     """
     stack = [np.arange(len(centroids))]
-    ordered: list[Integers] = []
+    ordered: list[Ints] = []
     while stack:
         members = stack.pop()
         points = centroids[members]

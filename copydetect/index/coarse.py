@@ -16,14 +16,12 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from copydetect.types import Floats, Ints
 from copydetect.workers.devices import multiplies_int8
 from copydetect.workers.threads import limit_threads
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 Products: TypeAlias = Callable[[slice, Floats], Floats]
 """Products of some centroids, (lists, d), with whole numbers of a byte, (d, n), without any
 rounding."""
@@ -62,7 +60,7 @@ class CoarseQuantiser:
         self._whole = np.ascontiguousarray(whole, np.float32)
         self._block = max(_LEAST_ROWS, _BLOCK_SCORES // lists)
 
-    def nearest(self, vectors: Floats, count: int, workers: int = 1) -> Integers:
+    def nearest(self, vectors: Floats, count: int, workers: int = 1) -> Ints:
         """The `count` nearest of each vector, nearest first, ties by number: (n, count) int64.
 
         All where there are no more than `count`. workers: threads, for many vectors at once.
@@ -115,7 +113,7 @@ class CoarseQuantiser:
         return scores
 
 
-def largest(scores: Floats, count: int) -> Integers:
+def largest(scores: Floats, count: int) -> Ints:
     """Rows of the `count` largest of each column, largest first, ties by row: (n, count) int64.
 
     scores: (lists, n). The largest of each run of rows give a bound, so that few rows are left to
@@ -137,5 +135,5 @@ def largest(scores: Floats, count: int) -> Integers:
     at = np.zeros(kept.shape, np.int64)
     kept[column, place], at[column, place] = scores[row, column], row
     best = np.argsort(-kept, axis=1, kind="stable")[:, :count]
-    found_at: Integers = np.take_along_axis(at, best, axis=1)
+    found_at: Ints = np.take_along_axis(at, best, axis=1)
     return found_at

@@ -11,11 +11,9 @@ from typing import Any, Literal
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.errors import OptionError
-
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats
 
 _NAME = re.compile(r"SQfp16|SQ8|Flat|PQ[1-9]\d*")
 _SCALAR = {"SQfp16": faiss.ScalarQuantizer.QT_fp16, "SQ8": faiss.ScalarQuantizer.QT_8bit}

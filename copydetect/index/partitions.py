@@ -26,11 +26,10 @@ from copydetect.index.coarse import CoarseQuantiser
 from copydetect.index.codes import Coding, trained_index
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.storage.files import Storage
+from copydetect.types import Floats, Ints
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
-Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint8]
+Vectors = Floats | npt.NDArray[np.float16] | npt.NDArray[np.uint8]
 """(n, d) floats, or (n, m) uint8: codes of the partition's own codebook."""
 
 EXACT_BELOW = 8192
@@ -188,7 +187,7 @@ class Partition:
             return codes.view(np.float32)
         return np.asarray(self._quantizer.decode(codes), dtype=np.float32)
 
-    def nearest_lists(self, vectors: Vectors, count: int, workers: int = 1) -> Integers:
+    def nearest_lists(self, vectors: Vectors, count: int, workers: int = 1) -> Ints:
         """The `count` lists nearest to each vector by L2, nearest first: (n, count) int64.
 
         All where there are fewer. A vector's lists do not depend on what it comes with.

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import InputError
-from copydetect.index.partitions import Floats, Integers, Partition, Vectors
+from copydetect.index.partitions import Partition, Vectors
 from copydetect.index.spills import read_arrays, write_arrays, write_spill
 from copydetect.storage.files import Storage
+from copydetect.types import Bools, Floats, Ints
 
 Part: TypeAlias = tuple[int, str]
 """A part of a collection: its number, and the URI that the reader is called with."""
@@ -21,7 +22,7 @@ Part: TypeAlias = tuple[int, str]
 _OF_THE_IMAGE = (1 << 32) - 1
 """The bits of an id that number the view or feature of its image."""
 
-Read: TypeAlias = Callable[[str], tuple[Vectors, Integers]]
+Read: TypeAlias = Callable[[str], tuple[Vectors, Ints]]
 """Reads one part: (n, d) floats or (n, m) uint8 codes, and (n,) int64 ids."""
 
 
@@ -40,7 +41,7 @@ def record_type(code_bytes: int) -> np.dtype[np.void]:
     return np.dtype([("list", "<i4"), ("id", "<i8"), ("code", "u1", (code_bytes,))])
 
 
-def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Integers]:
+def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Ints]:
     """The vectors of a part whose hashed content falls into `share` of all.
 
     The same for any parts, and whatever numbers the images have.
@@ -50,12 +51,12 @@ def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Integers
     return vectors[chosen], ids[chosen]
 
 
-def in_sample(ids: Integers, share: float) -> npt.NDArray[np.bool_]:
+def in_sample(ids: Ints, share: float) -> Bools:
     """Which ids (n,) are in a sample of about `share` of all, by their hash."""
     return _falls_into(_mixed(ids.astype(np.uint64) + np.uint64(1)), share)
 
 
-def content_keys(vectors: Vectors, ids: Integers) -> npt.NDArray[np.uint64]:
+def content_keys(vectors: Vectors, ids: Ints) -> npt.NDArray[np.uint64]:
     """(n,) hashes of vectors, and of what their ids say beside the number of the image.
 
     An order by these is one by content: the same images give it in whatever order they came.
@@ -76,7 +77,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
 
 
-def _falls_into(hashed: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
+def _falls_into(hashed: npt.NDArray[np.uint64], share: float) -> Bools:
     return np.asarray((hashed >> np.uint64(11)).astype(np.float64) < share * 2.0**53)
 
 
@@ -138,7 +139,7 @@ def route_part(
     return uri
 
 
-def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 0) -> None:
+def check_vectors(vectors: Floats, ids: Ints, source: str, dimension: int = 0) -> None:
     """InputError that names what is wrong: dimension, NaN, zero vectors."""
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise InputError(f"{source}: {len(ids)} ids for vectors of shape {vectors.shape}")
@@ -153,7 +154,7 @@ def check_vectors(vectors: Floats, ids: Integers, source: str, dimension: int = 
             raise InputError(f"{source}: the vector of id {ids[int(np.argmax(wrong))]} is {text}")
 
 
-def check_ids(ids: Integers, source: str) -> None:
+def check_ids(ids: Ints, source: str) -> None:
     """InputError that names an id which occurs twice."""
     ordered = np.sort(ids)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]

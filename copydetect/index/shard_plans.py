@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from copydetect.errors import InputError
-from copydetect.index.partitions import Integers, Partition
+from copydetect.index.partitions import Partition
 from copydetect.index.spills import Spill, open_spill, read_arrays, read_range, write_arrays
 from copydetect.storage.files import Storage
+from copydetect.types import Ints
 
 _PLAN = "plan.npz"
 
@@ -31,8 +32,8 @@ class Plan:
     """
 
     uris: list[str]
-    offsets: Integers
-    positions: Integers
+    offsets: Ints
+    positions: Ints
     code_bytes: int
     identity: str
 
@@ -63,7 +64,7 @@ def plan_shards(storage: Storage, spills: Sequence[str], partition: Partition) -
     return Plan(uris, offsets, positions, partition.code_bytes, digest.hexdigest()[:16])
 
 
-def _cuts(totals: Integers, partition: Partition) -> list[int]:
+def _cuts(totals: Ints, partition: Partition) -> list[int]:
     """Shard boundaries as numbers of vectors, counted list after list."""
     ends = np.cumsum(totals)
     vectors = int(ends[-1])
@@ -77,7 +78,7 @@ def _cuts(totals: Integers, partition: Partition) -> list[int]:
     return sorted(cuts)
 
 
-def _positions(headers: Sequence[Spill], totals: Integers, cut: int) -> list[int]:
+def _positions(headers: Sequence[Spill], totals: Ints, cut: int) -> list[int]:
     """For each spill, how many of its records come before a cut."""
     ends = np.cumsum(totals)
     at = int(np.searchsorted(ends, cut, side="right"))

@@ -21,13 +21,14 @@ import faiss
 import numpy as np
 
 from copydetect.errors import IndexFileError, InputError
-from copydetect.index.partitions import Integers, Partition, load_partition
+from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import record_type
 from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
 from copydetect.json_values import parse_as, parse_json, value_of
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
+from copydetect.types import Ints
 
 INDEX = "index.json"
 PARTITION = "partition.npz"
@@ -81,7 +82,7 @@ class Index:
         """Of all shard files."""
         return sum(shard.bytes for shard in self.shards)
 
-    def shards_of(self, probes: Integers) -> list[tuple[int, Integers]]:
+    def shards_of(self, probes: Ints) -> list[tuple[int, Ints]]:
         """Which rows of `probes` (n, p) visit which shard: (shard, rows), without empty ones."""
         visits = []
         for number, shard in enumerate(self.shards):
@@ -91,7 +92,7 @@ class Index:
                 visits.append((number, rows))
         return visits
 
-    def homes_of(self, probes: Integers) -> Integers:
+    def homes_of(self, probes: Ints) -> Ints:
         """(n,) the shard that holds the first, nearest list of each row of `probes` (n, p)."""
         homes = np.zeros(len(probes), dtype=np.int64)
         for number in reversed(range(len(self.shards))):

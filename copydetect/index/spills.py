@@ -27,6 +27,7 @@ from copydetect.errors import IndexFileError, InputError
 from copydetect.json_values import parse_as, parse_json
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
+from copydetect.types import Ints
 
 BUNDLED, _MANY = 256, 512
 """So many spills are merged before they are read, where there are more than `_MANY`: else each of
@@ -47,8 +48,8 @@ class Spill:
 
     uri: str
     dtype: np.dtype[np.void]
-    keys: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
+    keys: Ints
+    starts: Ints
     offset_bytes: int
     notes: dict[str, Any]
 
@@ -76,7 +77,7 @@ class _Header:
 def write_spill(
     storage: Storage,
     uri: str,
-    destinations: npt.NDArray[np.int64],
+    destinations: Ints,
     records: Records,
     notes: Mapping[str, Any] | None = None,
 ) -> int:
@@ -95,7 +96,7 @@ def write_spill(
     return len(data)
 
 
-def stable_order(numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def stable_order(numbers: npt.NDArray[np.integer]) -> Ints:
     """The order of (n,) whole numbers, equal ones in theirs."""
     lowest = int(numbers.min(initial=0))
     # Two bytes are sorted by their digits, several times as fast.

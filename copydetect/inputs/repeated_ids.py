@@ -22,6 +22,7 @@ from copydetect import tables
 from copydetect.errors import InputError
 from copydetect.inputs.listing import LISTING
 from copydetect.storage.files import Storage
+from copydetect.types import Bools
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -61,11 +62,11 @@ class KnownIds:
         """Whether exactly one image has this id."""
         return bool(_is_in(self._single, hashes_of([str(image_id)]))[0])
 
-    def repeats(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def repeats(self, ids: Sequence[str]) -> Bools:
         """(n,) bool: which of some ids there are several times."""
         return self.repeated(hashes_of(ids))
 
-    def repeated(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+    def repeated(self, hashes: Hashes) -> Bools:
         """The same by the hashes of ids."""
         return _is_in(self._repeated, hashes)
 
@@ -139,7 +140,7 @@ def _hash(image_id: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _is_in(known: Hashes, asked: Hashes) -> npt.NDArray[np.bool_]:
+def _is_in(known: Hashes, asked: Hashes) -> Bools:
     """(n,) bool: which hashes are among those known, which are sorted."""
     at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
     return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)

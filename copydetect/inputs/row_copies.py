@@ -15,10 +15,9 @@ import io
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.storage.files import Storage
-from copydetect.types import Failure, ImageRef
+from copydetect.types import Failure, ImageRef, Ints
 
 _BLOCK_BYTES = 64 << 20
 
@@ -51,7 +50,7 @@ def places_of(storage: Storage, uri: str, refs: Iterable[ImageRef]) -> dict[Imag
     """Where the copies of rows of one Parquet file are; those without one are left out."""
     if not storage.row_copies or not storage.exists(_index_uri(storage, uri)):
         return {}
-    index: npt.NDArray[np.int64] = np.load(io.BytesIO(storage.read(_index_uri(storage, uri))))
+    index: Ints = np.load(io.BytesIO(storage.read(_index_uri(storage, uri))))
     # Rows of a group are fewer than 2³²: one number orders them.
     keys = index[:, 0] << 32 | index[:, 1]
     places = {}

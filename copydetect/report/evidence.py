@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from copydetect.types import Match
+from copydetect.types import Doubles, Match
 
-_Floats = npt.NDArray[np.float64]
 _PANEL_PX = 260.0
 _FURTHEST_PX = 1e5
 
@@ -95,14 +93,14 @@ def _picture(
     )
 
 
-def _polygon(numbers: Sequence[float]) -> _Floats:
+def _polygon(numbers: Sequence[float]) -> Doubles:
     """(n, 2) corners; none where these numbers are no polygon."""
     if len(numbers) % 2 or len(numbers) < 6 or not np.isfinite(numbers).all():
         return np.zeros((0, 2))
     return np.asarray(numbers, np.float64).reshape(-1, 2)
 
 
-def _usable_transform(numbers: Sequence[float]) -> _Floats | None:
+def _usable_transform(numbers: Sequence[float]) -> Doubles | None:
     matrix = np.asarray(numbers, np.float64)
     if matrix.shape != (9,) or not np.isfinite(matrix).all():
         return None
@@ -112,7 +110,7 @@ def _usable_transform(numbers: Sequence[float]) -> _Floats | None:
     return np.asarray(matrix / matrix[2, 2], np.float64)
 
 
-def _overlay(query: Picture, reference: Picture, transform: _Floats) -> OverlaidPictures | None:
+def _overlay(query: Picture, reference: Picture, transform: Doubles) -> OverlaidPictures | None:
     """The picture that is mostly shared over the one that holds more than the shared region."""
     base, layer, matrix = reference, query, transform
     if query.covered and query.covered < reference.covered:
@@ -138,7 +136,7 @@ def _overlay(query: Picture, reference: Picture, transform: _Floats) -> Overlaid
     )
 
 
-def _describe(query: Picture, reference: Picture, transform: _Floats) -> str:
+def _describe(query: Picture, reference: Picture, transform: Doubles) -> str:
     """The alignment in words: mirrored, turned, scaled, and how much of each picture is shared."""
     linear = transform[:2, :2]
     mirrored = np.linalg.det(linear) < 0

@@ -155,7 +155,7 @@ def _front(
     failures, failure_count = _failures(run)
     longest = max(manifest.seconds.values(), default=0.0)
     return {
-        "tiles": _tiles(view, failure_count),
+        "tiles": _tiles(run, view, failure_count),
         "checked": manifest.check.sentences() if manifest.check else [],
         "near_misses": view.near_misses(),
         "failures": failures,
@@ -184,7 +184,7 @@ def _failures(run: RunTables) -> tuple[list[dict[str, Any]], int]:
     return shown, count
 
 
-def _tiles(view: RunView, failures: int) -> list[tuple[str, str]]:
+def _tiles(run: RunTables, view: RunView, failures: int) -> list[tuple[str, str]]:
     """(figure, meaning) of the summary."""
     if view.one_pile:
         kept = view.group_count
@@ -192,7 +192,7 @@ def _tiles(view: RunView, failures: int) -> list[tuple[str, str]]:
             (f"{kept:,}", "groups of copies" if kept != 1 else "group of copies"),
             (f"{view.members - kept:,}", "copies of these"),
             (f"{view.suggested:,}", "could go"),
-            (readable_bytes(view.saved_bytes()), "to save"),
+            (readable_bytes(run.removable_bytes), "to save"),
         ]
     else:
         found = [

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import math
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,14 @@ _SPELLED_OUT = {code: f"⟨U+{code:04X}⟩" for code in (*_HIDDEN, *_ISOLATES)}
 class RunTables:
     """The tables that the pages are made of; schemas as in `tables`, groups may be empty.
 
-    removable_bytes: of all images that are suggested for removal, None where that is not known.
+    removable_bytes: of all images that are suggested for removal.
     """
 
     images: Rows
     matches: Rows
     groups: Rows
     failures: Rows
-    removable_bytes: int | None = None
+    removable_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,20 +141,6 @@ class RunView:
     def facts(self, image_id: str, role: str) -> ImageFacts:
         """What is known of an image that is shown."""
         return self._facts[role, image_id]
-
-    def saved_bytes(self) -> int:
-        """Bytes of all images that are suggested for removal."""
-        if self._run.removable_bytes is not None:
-            return self._run.removable_bytes
-        groups = self._run.groups(["image_id", "suggested"])
-        going = _joined([rows.filter(rows["suggested"]) for rows in groups])
-        if going is None:
-            return 0
-        parts = self._run.images(["image_id", "bytes"])
-        return sum(
-            pc.sum(_among(part, "image_id", going["image_id"])["bytes"]).as_py() or 0
-            for part in parts
-        )
 
     def groups(self) -> Iterator[Group]:
         """The groups, those with most members first; for `match` a query with what it copies."""
@@ -328,10 +314,6 @@ def _rows_by(parts: Iterable[pa.Table], column: str) -> dict[str, list[dict[str,
         for row in part.to_pylist():
             rows.setdefault(row[column], []).append(row)
     return rows
-
-
-def _joined(parts: Sequence[pa.Table]) -> pa.Table | None:
-    return pa.concat_tables(parts) if parts else None
 
 
 class _Sizes:

@@ -17,16 +17,16 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.channels import IMAGE_SHIFT
-from copydetect.index.partitions import Floats, Integers
 from copydetect.search.list_join import Found, best_of, visits_of
 from copydetect.search.queries import SearchOptions
+from copydetect.types import Floats, Ints
 
 _BLOCK_SCORES = 1 << 21
 _LIST_BLOCK = 8192
 _LONGEST_LIST = 1 << 18
 _CROWDED = 8
 _RUNS_PER_RESULT = 8
-_Held: TypeAlias = tuple[Integers, Floats, Floats]
+_Held: TypeAlias = tuple[Ints, Floats, Floats]
 _NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -49,7 +49,7 @@ class FeatureJoin:
     def __init__(
         self,
         index: Any,
-        queries: Integers,
+        queries: Ints,
         vectors: Floats,
         probes: npt.NDArray[np.int32],
         options: SearchOptions,
@@ -91,7 +91,7 @@ class FeatureJoin:
         vectors = self._index.pq.decode(codes.reshape(size, width)[block])
         return ids, vectors, np.einsum("ij,ij->i", vectors, vectors)
 
-    def _block(self, rows: Integers, held: _Held, nearest: bool) -> Found:
+    def _block(self, rows: Ints, held: _Held, nearest: bool) -> Found:
         """What of some queries × some features may be among the best."""
         ids, vectors, squares = held
         scores = self._doubled[rows] @ vectors.T
@@ -107,7 +107,7 @@ class FeatureJoin:
             found = best_of(found, k)
         return found
 
-    def _excluded(self, rows: Integers, ids: Integers) -> tuple[Integers, Integers]:
+    def _excluded(self, rows: Ints, ids: Ints) -> tuple[Ints, Ints]:
         """Rows and columns of what queries may not find. ids: ascending, as they are in a list, so
         that those of an image are next to each other."""
         width = {"none": -1, "self": 0, "image": IMAGE_SHIFT}[self._options.exclude]

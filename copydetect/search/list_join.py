@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.index.channels import IMAGE_SHIFT
-from copydetect.index.partitions import Floats, Integers
 from copydetect.index.spills import stable_order
 from copydetect.search.products import Halves, Products, widened
 from copydetect.search.queries import SearchOptions
+from copydetect.types import Bools, Floats, Ints
 
-Found: TypeAlias = tuple[Integers, Integers, Floats]
+Found: TypeAlias = tuple[Ints, Ints, Floats]
 """Rows of queries, ids of neighbours, scores; row i of each belongs together."""
 
 _BLOCK_SCORES = 1 << 22
@@ -40,7 +40,7 @@ _MOST_HELD = 1 << 22
 _NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
-def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.NDArray[np.bool_]:
+def excluded(queries: Ints, ids: Ints, options: SearchOptions) -> Bools:
     """Which of `ids` a query may not find; shapes broadcast."""
     if options.exclude == "self":
         return np.asarray(queries == ids)
@@ -49,7 +49,7 @@ def excluded(queries: Integers, ids: Integers, options: SearchOptions) -> npt.ND
     return np.zeros(np.broadcast_shapes(queries.shape, ids.shape), dtype=bool)
 
 
-def visits_of(lists: npt.NDArray[np.int32]) -> tuple[Integers, list[tuple[int, int, int]]]:
+def visits_of(lists: npt.NDArray[np.int32]) -> tuple[Ints, list[tuple[int, int, int]]]:
     """Rows of queries sorted by the lists that they visit, and (list, begin, end) of each list.
 
     lists: (n, p), −1 for none.
@@ -92,9 +92,9 @@ def best_of(found: Found, k: int) -> Found:
 
 def exact_scores(
     vectors: Floats | Halves,
-    rows: Integers,
-    others: Callable[[Integers], Floats],
-    at: Integers,
+    rows: Ints,
+    others: Callable[[Ints], Floats],
+    at: Ints,
     l2: bool,
 ) -> Floats:
     """Scores (n,) of pairs, each summed for itself: vectors[rows] with others(at)."""
@@ -115,7 +115,7 @@ class ListJoin:
     def __init__(
         self,
         index: Any,
-        queries: Integers,
+        queries: Ints,
         vectors: Floats | Halves,
         probes: npt.NDArray[np.int32],
         options: SearchOptions,
@@ -178,14 +178,14 @@ class ListJoin:
                 for at in range(begin, end, step):
                     yield self._block(rows[at : min(at + step, end)], ids, vectors)
 
-    def _list(self, number: int, size: int, block: slice) -> tuple[Integers, Floats]:
+    def _list(self, number: int, size: int, block: slice) -> tuple[Ints, Floats]:
         """Ids and decoded vectors of a part of a list."""
         ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
         width = self._lists.code_size
         codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
         return ids, self._decode(codes.reshape(size, width)[block])
 
-    def _block(self, rows: Integers, ids: Integers, vectors: Floats) -> Found:
+    def _block(self, rows: Ints, ids: Ints, vectors: Floats) -> Found:
         """What of some queries × some vectors may be among the best."""
         scores, slack = self._proposed(rows, vectors)
         self._note_lowest(rows, ids, vectors, scores, slack)
@@ -205,7 +205,7 @@ class ListJoin:
         above = exact >= self._options.min_score
         return rows[at][above], ids[columns][above], exact[above]
 
-    def _proposed(self, rows: Integers, vectors: Floats) -> tuple[Floats, Floats]:
+    def _proposed(self, rows: Ints, vectors: Floats) -> tuple[Floats, Floats]:
         """Scores (rows, vectors) by a matrix product, and (rows,) how wrong they may be."""
         scores, errors = self._products.of(rows, vectors)
         if self._l2:
@@ -216,12 +216,10 @@ class ListJoin:
             errors = (errors * 2 + _ROUNDING * squares).astype(np.float32)
         return scores, errors
 
-    def _exact(self, rows: Integers, vectors: Floats, columns: Integers) -> Floats:
+    def _exact(self, rows: Ints, vectors: Floats, columns: Ints) -> Floats:
         return exact_scores(self._vectors, rows, vectors.__getitem__, columns, self._l2)
 
-    def _crowded(
-        self, rows: Integers, at: Integers, columns: Integers, ids: Integers, vectors: Floats
-    ) -> Found:
+    def _crowded(self, rows: Ints, at: Ints, columns: Ints, ids: Ints, vectors: Floats) -> Found:
         """Many near-equal vectors: cut each few queries to their best before the next."""
         pieces: list[Found] = []
         starts = np.searchsorted(at, np.arange(len(rows) + 1))
@@ -243,7 +241,7 @@ class ListJoin:
         self._floor[full] = np.maximum(self._floor[full], scores[last])
 
     def _note_lowest(
-        self, rows: Integers, ids: Integers, vectors: Floats, scores: Floats, slack: Floats
+        self, rows: Ints, ids: Ints, vectors: Floats, scores: Floats, slack: Floats
     ) -> None:
         """Remember the lowest id over `connect_score` of each query; ids ascend in a list."""
         wanted = self._options.connect_score
@@ -282,7 +280,7 @@ class ListJoin:
         )
 
 
-def _as_records(pairs: Integers) -> npt.NDArray[np.void]:
+def _as_records(pairs: Ints) -> npt.NDArray[np.void]:
     return np.ascontiguousarray(pairs).view([("row", "<i8"), ("id", "<i8")])[:, 0]
 
 

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from copydetect.index.channels import query_vectors
-from copydetect.index.partitions import Floats, Integers
 from copydetect.index.shards import ShardReader
 from copydetect.index.spills import (
     Records,
@@ -38,6 +37,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.search_plans import SearchPlan, Task, result_uri, results_for
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
+from copydetect.types import Floats, Ints
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
 
@@ -50,8 +50,8 @@ class Neighbors:
     had k or more neighbours over `connect_score` or `capped_score`, so that some were cut.
     """
 
-    queries: Integers
-    ids: Integers
+    queries: Ints
+    ids: Ints
     scores: Floats
     saturated: int = 0
 
@@ -81,7 +81,7 @@ def search_shard(
     records: Records,
     options: SearchOptions,
     floors: Floats | None = None,
-) -> tuple[Integers, Records]:
+) -> tuple[Ints, Records]:
     """The neighbours of queries in one shard: (n,) row of `records`, (n,) `RESULT` records.
 
     floors: (queries,) float32, the score below which a neighbour of each cannot be among its best.
@@ -129,7 +129,7 @@ def write_floors(job: SearchJob, plan: SearchPlan, group: int) -> int:
     return group
 
 
-def _floors_in(job: SearchJob, plan: SearchPlan, part: int) -> tuple[Integers, Floats]:
+def _floors_in(job: SearchJob, plan: SearchPlan, part: int) -> tuple[Ints, Floats]:
     """Queries of a part that found k neighbours in round 0, and the score of their last."""
     results = _results_of(job, plan, part, [0])
     best = merge_results(results, replace(job.options, connect_score=np.inf))
@@ -139,7 +139,7 @@ def _floors_in(job: SearchJob, plan: SearchPlan, part: int) -> tuple[Integers, F
     return queries[full], best.scores[last[full]]
 
 
-def _floors_of(job: SearchJob, groups: Sequence[int], queries: Integers) -> Floats:
+def _floors_of(job: SearchJob, groups: Sequence[int], queries: Ints) -> Floats:
     """(n,) float32 floors of queries of some groups, −inf where there is none."""
     uris = [_floors_uri(job.folder, group) for group in groups]
     found = [read_arrays(job.storage, uri)[1] for uri in uris]
@@ -187,7 +187,7 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
     return Neighbors(columns[0], columns[1], columns[2], capped)
 
 
-def _ranks(results: Records) -> tuple[Integers, Integers]:
+def _ranks(results: Records) -> tuple[Ints, Ints]:
     """The order of results by query, then best first, ties by id; and each one's rank, from 0."""
     order = np.lexsort((results["id"], -results["score"], results["query"]))
     queries = results["query"][order]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.index.partitions import Floats, Integers
+from copydetect.types import Floats, Ints
 
 Halves = npt.NDArray[np.float16]
 
@@ -30,7 +30,7 @@ class Products:
         self._vectors = vectors
         self.squares = np.concatenate([_squares(block) for block in _blocks(vectors)])
 
-    def of(self, rows: Integers, others: Floats) -> tuple[Floats, Floats]:
+    def of(self, rows: Ints, others: Floats) -> tuple[Floats, Floats]:
         """Products (rows, others) float32, and (rows,) by how much they may be wrong."""
         largest = float(_squares(others).max(initial=0))
         errors = _ROUNDING * (self.squares[rows] + largest)

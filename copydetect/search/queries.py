@@ -12,11 +12,12 @@ import numpy as np
 
 from copydetect.errors import OptionError
 from copydetect.index.channels import query_vectors
-from copydetect.index.partitions import Integers, Partition, Vectors
+from copydetect.index.partitions import Partition, Vectors
 from copydetect.index.routing import Part, Read, check_vectors
 from copydetect.index.shards import Index
 from copydetect.index.spills import read_arrays, write_spill
 from copydetect.storage.files import Storage
+from copydetect.types import Ints
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def queries_uri(folder: str, part: int) -> str:
     return f"{folder}/queries/part-{part:05d}.spill"
 
 
-def _destinations(probes: Integers, index: Index, rounds: int) -> tuple[Integers, Integers]:
+def _destinations(probes: Ints, index: Index, rounds: int) -> tuple[Ints, Ints]:
     """Which queries go where, as `route_queries` says: (rows, destinations), in their order."""
     visits = index.shards_of(probes)
     rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in visits)])

@@ -13,12 +13,13 @@ import faiss
 import numpy as np
 
 from copydetect.index.channels import IMAGE_SHIFT
-from copydetect.index.partitions import Floats, Integers, Partition, Vectors
+from copydetect.index.partitions import Partition, Vectors
 from copydetect.index.routing import Part, Read, sample_part
 from copydetect.index.spills import Records
 from copydetect.intervals import wilson
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
+from copydetect.types import Floats, Ints
 
 _MARGIN = 64
 _BLOCK = 65_536
@@ -62,7 +63,7 @@ class Recall:
 
 def sample_queries(
     read: Read, parts: Sequence[Part], partition: Partition, total: int, wanted: int = 200
-) -> tuple[Floats, Integers]:
+) -> tuple[Floats, Ints]:
     """About `wanted` of `total` queries, chosen by hashed id: the same for any parts."""
     share = min(1.0, wanted / max(total, 1))
     samples = [sample_part(read, part, share) for part in parts]
@@ -73,7 +74,7 @@ def sample_queries(
 def exact_in_part(
     read: Read,
     part: Part,
-    queries: tuple[Floats, Integers],
+    queries: tuple[Floats, Ints],
     partition: Partition,
     options: SearchOptions,
 ) -> Records:
@@ -91,8 +92,8 @@ def exact_in_part(
 
 def _exact_among(
     references: Vectors,
-    ids: Integers,
-    queries: tuple[Floats, Integers],
+    ids: Ints,
+    queries: tuple[Floats, Ints],
     partition: Partition,
     options: SearchOptions,
 ) -> Records:
@@ -114,7 +115,7 @@ def _exact_among(
 def exact_neighbors(
     read: Read,
     parts: Iterable[Part],
-    queries: tuple[Floats, Integers],
+    queries: tuple[Floats, Ints],
     partition: Partition,
     options: SearchOptions,
 ) -> Neighbors:

@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from copydetect.index.partitions import Integers
 from copydetect.index.spills import (
     BUNDLED,
     merge_spills,
@@ -27,6 +26,7 @@ from copydetect.index.spills import (
 from copydetect.search.queries import queries_uri
 from copydetect.search.searching import SearchJob
 from copydetect.storage.files import Storage
+from copydetect.types import Ints
 
 Task: TypeAlias = tuple[int, int, int, int]
 """One task of a search: its round, a shard, and the first and past-the-last group of queries.
@@ -50,7 +50,7 @@ class SearchPlan:
     """
 
     parts: int
-    counts: Integers
+    counts: Ints
     task_queries: int
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
@@ -14,9 +13,7 @@ from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.votes import VoteOptions, Votes, query_features, vote
 from copydetect.storage.files import Storage
 from copydetect.tables import read_table
-
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Ints
 
 
 def vote_part(
@@ -45,7 +42,7 @@ def most_neighbors(neighbors: Neighbors) -> int:
     return int(np.unique(neighbors.queries, return_counts=True)[1].max(initial=0))
 
 
-def hit_rows(neighbors: Neighbors, queries: Integers, width: int) -> tuple[Integers, Floats]:
+def hit_rows(neighbors: Neighbors, queries: Ints, width: int) -> tuple[Ints, Floats]:
     """Neighbours as rows of hits, nearest first.
 
     queries: (n,) ids of features. Returns ids (n, width), −1 where there is no further hit, and

@@ -23,7 +23,7 @@ from copydetect.description.keypoints import (
     reconstruct,
 )
 from copydetect.errors import OptionError
-from copydetect.types import Keypoints
+from copydetect.types import Bools, Doubles, Floats, Ints, Keypoints
 
 CODE_NOISE = 0.2
 """Squared distance that quantisation alone can cause. Without it, a template's features that have
@@ -32,9 +32,6 @@ equal codes everywhere would count in full, for their distances are all 0."""
 _STRANGERS_APART = 0.2
 """Squared distance of a feature of an ordinary picture to its eighth nearest: .14 to .22."""
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -169,7 +166,7 @@ class _Hits:
 
     feature: Ints
     id: Ints
-    weight: npt.NDArray[np.float64]
+    weight: Doubles
     pair: Ints
 
     def where(self, chosen: Bools | Ints) -> _Hits:
@@ -253,7 +250,7 @@ def _agree_in_translation(
 
 def _in_best_cell(
     hits: _Hits,
-    coordinates: list[npt.NDArray[np.float64]],
+    coordinates: list[Doubles],
     cells: list[int],
     pairs: int,
     wrap: int | None,
@@ -323,7 +320,7 @@ def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, options: VoteOption
     return _with_points(features, hits, kept, images[query], reference, weight, mirrored)
 
 
-def _strongest(groups: Ints, weight: npt.NDArray[np.float64], count: int) -> Ints:
+def _strongest(groups: Ints, weight: Doubles, count: int) -> Ints:
     """Rows that may be among the `count` heaviest of their group: these, and who equals the last.
 
     groups: (n,) below 2³¹, ascending. Most pairs have one hit; they are dropped before sorting.
@@ -342,7 +339,7 @@ def _with_points(
     kept: Ints,
     query: Ints,
     reference: Ints,
-    weight: npt.NDArray[np.float64],
+    weight: Doubles,
     mirrored: Ints,
 ) -> Votes:
     """The kept pairs, in order, with the positions of their hits."""
@@ -365,9 +362,7 @@ def _with_points(
     )
 
 
-def _scale_and_turn(
-    features: QueryFeatures, hits: _Hits
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _scale_and_turn(features: QueryFeatures, hits: _Hits) -> tuple[Doubles, Doubles]:
     """Each hit's scale ratio, reference over query, in octaves, and rotation in turns, 0 to 1."""
     scale = (hits.id >> 8 & 0xFF) - features.scale[hits.feature]
     angle = ((hits.id & 0xFF) - features.angle[hits.feature]) % ANGLE_STEPS_PER_TURN

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq, isotonic_regression, minimize
 
 from copydetect.errors import OptionError
 from copydetect.evaluation.metrics import reliability
 from copydetect.intervals import wilson
+from copydetect.types import Bools, Doubles, Ints
 from copydetect.verification.calibration import (
     Calibration,
-    Floats,
     OperatingPoint,
     ProbabilityMap,
     Task,
@@ -28,9 +27,6 @@ from copydetect.verification.calibration import (
     pairs_to_show,
 )
 from copydetect.verification.proved_families import Priors, are_copies
-
-Booleans = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
 
 PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Thresholds are written out for these; the calibration can be asked for any other."""
@@ -58,13 +54,13 @@ class LabelledPairs:
     collection, as queries and references are; kinds: n tuples, the edits of a copy.
     """
 
-    confidences: Floats
-    other_content: Floats
-    scores: Floats
-    labels: Booleans
-    origins: Integers
-    found: Booleans
-    across: Booleans
+    confidences: Doubles
+    other_content: Doubles
+    scores: Doubles
+    labels: Bools
+    origins: Ints
+    found: Bools
+    across: Bools
     kinds: Sequence[tuple[str, ...]]
 
     def of(self, task: Task) -> LabelledPairs:
@@ -116,14 +112,14 @@ def fit_calibration(
     )
 
 
-def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Floats:
+def out_of_fold(pairs: LabelledPairs, fitted: Calibration) -> Doubles:
     """Probabilities (n,) by maps of the same form that have not seen the pair; −1: not found."""
     rows = pairs.found & (pairs.confidences < 1)
     values = _out_of_fold(pairs, rows, fitted.map.score > 0, bool(fitted.map.steps))
     return np.where(pairs.found, values, -1.0)
 
 
-def operating_points(probabilities: Floats, labels: Booleans) -> tuple[OperatingPoint, ...]:
+def operating_points(probabilities: Doubles, labels: Bools) -> tuple[OperatingPoint, ...]:
     """The lowest threshold for each precision that is reached, both ascending in small steps.
 
     probabilities: (n,), below 0 for pairs that cannot be reported; labels: (n,).
@@ -158,7 +154,7 @@ def _check(pairs: LabelledPairs) -> None:
         )
 
 
-def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool) -> Floats:
+def _out_of_fold(pairs: LabelledPairs, rows: Bools, use_score: bool, steps: bool) -> Doubles:
     """Each pair's probability by a map that was fitted without its fold."""
     numbers = np.unique(pairs.origins, return_inverse=True)[1]
     folds = np.random.default_rng(0).permutation(int(numbers.max()) + 1)[numbers] % _FOLDS
@@ -176,7 +172,7 @@ def _out_of_fold(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: b
     return values
 
 
-def _fit_map(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool) -> ProbabilityMap:
+def _fit_map(pairs: LabelledPairs, rows: Bools, use_score: bool, steps: bool) -> ProbabilityMap:
     """Two copies of one image may have hardly anything in common. So they do not tell how much a
     confidence and a score are worth, only how many pairs are copies."""
     telling = rows & (pairs.across | ~pairs.labels)
@@ -193,13 +189,13 @@ def _fit_map(pairs: LabelledPairs, rows: Booleans, use_score: bool, steps: bool)
     )
 
 
-def _surplus(x: Floats, labels: Booleans) -> float:
+def _surplus(x: Doubles, labels: Bools) -> float:
     """By how much log-odds x, (n,), are to be raised for as many copies as there are."""
     return float(brentq(lambda raised: _sigmoid(x + raised).sum() - labels.sum(), -20, 20))
 
 
 def _logistic(
-    confidences: Floats, scores: Floats, labels: Booleans, use_score: bool
+    confidences: Doubles, scores: Doubles, labels: Bools, use_score: bool
 ) -> ProbabilityMap:
     """Logistic regression; an input that would speak against copies is left out."""
     bounded = ProbabilityMap(0.0, 1.0).evidence(confidences, scores)
@@ -216,7 +212,7 @@ def _logistic(
     return ProbabilityMap(kept.get("confidence", 0.0), kept.get("score", 0.0), intercept)
 
 
-def regressed(values: Floats, labels: Booleans) -> list[float]:
+def regressed(values: Doubles, labels: Bools) -> list[float]:
     """Weights and intercept of logistic regression, with a slight L2 penalty on the weights.
 
     values: (n, m). It finds what scikit-learn's `LogisticRegression(C=100)` finds. `copydetect
@@ -226,7 +222,7 @@ def regressed(values: Floats, labels: Booleans) -> list[float]:
     inputs = np.column_stack([values, np.ones(len(values))])
     penalised = np.append(np.full(values.shape[1], 1 / _REGULARISATION), 0.0)
 
-    def loss(weights: Floats) -> tuple[float, Floats]:
+    def loss(weights: Doubles) -> tuple[float, Doubles]:
         margins = sides * (inputs @ weights)
         gradient = -(sides * _sigmoid(-margins)) @ inputs + penalised * weights
         return float(np.logaddexp(0, -margins).sum() + penalised @ weights**2 / 2), gradient
@@ -236,11 +232,11 @@ def regressed(values: Floats, labels: Booleans) -> list[float]:
     return weights
 
 
-def _sigmoid(x: Floats) -> Floats:
+def _sigmoid(x: Doubles) -> Doubles:
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -60, 60))), np.float64)
 
 
-def _steps(x: Floats, labels: Booleans) -> tuple[tuple[float, float], ...]:
+def _steps(x: Doubles, labels: Bools) -> tuple[tuple[float, float], ...]:
     """Isotonic steps of at least `_STEP_PAIRS` pairs as (mean x, log-odds), strictly ascending."""
     order = np.argsort(x, kind="stable")
     x, labels = x[order], labels[order]
@@ -259,12 +255,12 @@ def _steps(x: Floats, labels: Booleans) -> tuple[tuple[float, float], ...]:
     return tuple(steps)
 
 
-def _log_loss(probabilities: Floats, labels: Booleans) -> float:
+def _log_loss(probabilities: Doubles, labels: Bools) -> float:
     right = np.where(labels, probabilities, 1 - probabilities)
     return float(-np.log(np.maximum(right, 1e-9)).mean())
 
 
-def _curve(probabilities: Floats, labels: Booleans, weights: Floats) -> tuple[Floats, ...]:
+def _curve(probabilities: Doubles, labels: Bools, weights: Doubles) -> tuple[Doubles, ...]:
     """Thresholds, descending, with the weight of copies and of strangers from there up."""
     order = np.argsort(-probabilities, kind="stable")
     order = order[probabilities[order] >= 0]
@@ -275,7 +271,7 @@ def _curve(probabilities: Floats, labels: Booleans, weights: Floats) -> tuple[Fl
     return values[last], right[last], wrong[last]
 
 
-def _cut(curve: tuple[Floats, ...], precision: float) -> int | None:
+def _cut(curve: tuple[Doubles, ...], precision: float) -> int | None:
     """The last place on the curve with at least this precision; None where there is none."""
     _, right, wrong = curve
     reported = right + wrong
@@ -283,7 +279,7 @@ def _cut(curve: tuple[Floats, ...], precision: float) -> int | None:
     return int(np.flatnonzero(enough)[-1]) if enough.any() else None
 
 
-def _threshold(pairs: LabelledPairs, probabilities: Floats, precision: float) -> dict[str, Any]:
+def _threshold(pairs: LabelledPairs, probabilities: Doubles, precision: float) -> dict[str, Any]:
     """The threshold for one precision, with 95 % intervals, and the recall there.
 
     The precision's interval is Wilson's; the threshold's is a bootstrap over originals.
@@ -311,7 +307,7 @@ def _threshold(pairs: LabelledPairs, probabilities: Floats, precision: float) ->
     }
 
 
-def _resampled(pairs: LabelledPairs, probabilities: Floats, precision: float) -> Floats:
+def _resampled(pairs: LabelledPairs, probabilities: Doubles, precision: float) -> Doubles:
     """Thresholds of bootstrap samples of the originals; 1 where the precision is not reached."""
     rng = np.random.default_rng(0)
     numbers = np.unique(pairs.origins, return_inverse=True)[1]
@@ -326,7 +322,7 @@ def _resampled(pairs: LabelledPairs, probabilities: Floats, precision: float) ->
     return drawn
 
 
-def _by_kind(pairs: LabelledPairs, above: Booleans) -> dict[str, dict[str, float]]:
+def _by_kind(pairs: LabelledPairs, above: Bools) -> dict[str, dict[str, float]]:
     """For each kind of edit, how many copies it was used for, and which share of them is
     reported."""
     copies = np.flatnonzero(pairs.labels).tolist()

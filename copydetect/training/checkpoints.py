@@ -22,8 +22,7 @@ class Checkpoint:
     """Everything that a run needs to continue exactly where it stopped.
 
     weights: of the student; average: their moving average; optimizer: its `state_dict`; targets:
-    (N, d), renewed ones included; bank: vectors (m, d) of earlier batches, with the pictures
-    `bank_first`, `bank_second` that they show, and `bank_share`; best: the highest figure of
+    (N, d), renewed ones included; best: the highest figure of
     validation so far; best_weights: the average that reached it; skipped: steps whose loss was not
     a number; losses: since the last report; options: of `TrainingOptions.fixed`.
     """
@@ -33,7 +32,6 @@ class Checkpoint:
     average: Weights
     optimizer: dict[str, Any]
     targets: Tensor
-    bank: dict[str, Tensor]
     best: float
     best_weights: Weights
     skipped: int

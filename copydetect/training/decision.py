@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -42,7 +41,7 @@ from copydetect.training.labelled_pairs import (
 )
 from copydetect.training.near_copies import are_near_copies, are_suspicious
 from copydetect.training.pictures import pack_pictures
-from copydetect.types import Pixels
+from copydetect.types import Bools, Doubles, Floats, Ints, Pixels
 from copydetect.verification.evidence import NAMES
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.pair_images import PairImage
@@ -74,9 +73,7 @@ UNUSED = ("overlap_px",)
 FOLDS = 5
 _IMAGES_KEPT = 400
 _LONGEST_PX = 448
-ROUNDS = 2
-
-Floats = npt.NDArray[np.float32]
+_ROUNDS = 2
 
 
 def inputs() -> list[str]:
@@ -126,9 +123,7 @@ def _compare(pile: Pile, first: int, second: int, options: MatchOptions) -> Floa
     return np.array([one.values for one in found], np.float32).reshape(-1, len(NAMES))
 
 
-def fit(
-    evidence: Sequence[Floats], labels: npt.NDArray[np.bool_], folds: npt.NDArray[np.int64]
-) -> dict[str, Any]:
+def fit(evidence: Sequence[Floats], labels: Bools, folds: Ints) -> dict[str, Any]:
     """The decision as JSON, and under `unseen` what was measured on folds that it had not seen.
 
     evidence: as `collect` gives it; labels: (m,) whether a pair are copies; folds: (m,) int64 from
@@ -137,49 +132,54 @@ def fit(
     kept = [i for i, vectors in enumerate(evidence) if len(vectors)]
     found = [evidence[i] for i in kept]
     given = [vectors[:, [NAMES.index(name) for name in inputs()]] for vectors in found]
-    start = np.array([first_choice(vectors) for vectors in found])
+    start = np.array([_first_choice(vectors) for vectors in found])
     truth = labels[kept]
-    chosen, unseen = out_of_fold(given, inputs(), start, truth, folds[kept])
+    chosen, unseen = _out_of_fold(given, start, truth, folds[kept])
     calibration = LogisticRegression(C=1e4).fit(unseen[:, None], truth)
     return {
         "inputs": inputs(),
-        **plain_trees(_trees(_rows(given, chosen), truth, inputs())),
+        **plain_trees(_trees(_rows(given, chosen), truth)),
         "slope": float(calibration.coef_[0, 0]),
         "intercept": float(calibration.intercept_[0]),
-        "unseen": {"pairs": len(labels), **_figures(unseen, truth, int(labels.sum()))},
+        "unseen": {
+            "pairs": len(labels),
+            "copies": int(labels.sum()),
+            **ranking_quality(unseen, truth, int(labels.sum()), (0.9, 0.99)),
+        },
     }
 
 
-def _figures(
-    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], copies: int
+def ranking_quality(
+    scores: Doubles,
+    truth: Bools,
+    copies: int,
+    precisions: Sequence[float],
 ) -> dict[str, float]:
-    """The quality of the ranking, with recall out of all copies."""
+    """Micro-AP and recall at some precisions of pairs ranked by score; copies: those of all pairs,
+    ranked or not."""
     curve = precision_recall_curve(scores, truth, copies)
-    recalls = {
+    return {"micro_ap": round(micro_average_precision(curve), 4)} | {
         f"recall at precision {wanted}": round(recall_at_precision(curve, wanted).recall or 0.0, 4)
-        for wanted in (0.9, 0.99)
+        for wanted in precisions
     }
-    micro_ap = round(micro_average_precision(curve), 4)
-    return {"copies": copies, "micro_ap": micro_ap, **recalls}
 
 
-def out_of_fold(
+def _out_of_fold(
     given: Sequence[Floats],
-    names: Sequence[str],
-    chosen: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.bool_],
-    folds: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    chosen: Ints,
+    truth: Bools,
+    folds: Ints,
+) -> tuple[Ints, Doubles]:
     """Each pair's best alignment and its score, by trees that saw only the other folds.
 
-    given: m pairs' alignments, (alignments ≥ 1, len(names)); chosen: (m,) the alignments to begin
+    given: m pairs' alignments, (alignments ≥ 1, inputs); chosen: (m,) the alignments to begin
     with; folds: (m,) from 0.
     """
     chosen, unseen = chosen.copy(), np.zeros(len(given))
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         rows = _rows(given, chosen)
         models = [
-            _trees(rows[folds != fold], truth[folds != fold], names)
+            _trees(rows[folds != fold], truth[folds != fold])
             for fold in range(int(folds.max()) + 1)
         ]
         for row, vectors in enumerate(given):
@@ -188,21 +188,19 @@ def out_of_fold(
     return chosen, unseen
 
 
-def _rows(given: Sequence[Floats], chosen: npt.NDArray[np.int64]) -> Floats:
-    """(m, names): the chosen alignment of each pair."""
+def _rows(given: Sequence[Floats], chosen: Ints) -> Floats:
+    """(m, inputs): the chosen alignment of each pair."""
     return np.array([vectors[row] for vectors, row in zip(given, chosen, strict=True)])
 
 
-def first_choice(vectors: Floats) -> int:
+def _first_choice(vectors: Floats) -> int:
     """The alignment under which most cells agree, to begin with before anything is learnt."""
     agreeing = vectors[:, NAMES.index("agree_cells")] * vectors[:, NAMES.index("agree_weighted")]
     return int(np.argmax(agreeing))
 
 
-def _trees(
-    values: Floats, truth: npt.NDArray[np.bool_], names: Sequence[str]
-) -> HistGradientBoostingClassifier:
-    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in names]
+def _trees(values: Floats, truth: Bools) -> HistGradientBoostingClassifier:
+    monotonic = [int(name in MORE_IS_COPY) - int(name in LESS_IS_COPY) for name in inputs()]
     return HistGradientBoostingClassifier(
         max_iter=140,
         learning_rate=0.07,
@@ -238,7 +236,7 @@ def plain_trees(model: HistGradientBoostingClassifier, number: int = 0) -> dict[
 
 def labelled_evidence(
     pictures: Sequence[Pixels], options: PairOptions, seed: int
-) -> tuple[list[Floats], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+) -> tuple[list[Floats], Bools, Ints]:
     """Pairs of one pile: evidence as `collect` gives it, (m,) labels, (m,) origins."""
     embedder, matching = load_model(), MatchOptions()
     pile = make_pile(pictures, options, seed, embedder)

@@ -24,8 +24,6 @@ from copydetect.training.checkpoints import Checkpoint, Weights
 from copydetect.training.history import Report
 from copydetect.training.losses import (
     Labels,
-    entropy_term,
-    info_nce,
     mix_images,
     target_softmax,
     threshold_term,
@@ -49,7 +47,6 @@ from copydetect.training.targets import (
 )
 from copydetect.training.validation import (
     POWERS,
-    Floats,
     ValidationSet,
     best_whitening,
     found_among,
@@ -57,9 +54,10 @@ from copydetect.training.validation import (
     validation_set,
 )
 from copydetect.training.views import Numbers, ViewBatches, split, square
+from copydetect.types import Floats
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
-CHECKPOINT, LOG, DRAWING = "checkpoint.pt", "training.jsonl", "training.svg"
+CHECKPOINT, LOG = "checkpoint.pt", "training.jsonl"
 _BACKGROUND_PICTURES, _HELD_VIEWS = 10_000, 1000
 _GRADIENT_NORM = 5.0
 _ALLOWED_SKIPS = 0.05
@@ -74,8 +72,8 @@ def train(
 ) -> Path:
     """Train, or go on where `folder` has a checkpoint; returns the path of the best model.
 
-    `folder` gets NAME.safetensors with its card and background, checkpoint.pt, training.jsonl and
-    training.svg. ModelError where training diverges.
+    `folder` gets NAME.safetensors with its card and background, checkpoint.pt and training.jsonl.
+    ModelError where training diverges.
     """
     start = start or Start()
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +81,7 @@ def train(
     tell(f"{len(run.numbers)} pictures to train on, {len(run.held_out)} held out; {run.options}")
     if run.state.step == 0 and not (folder / CHECKPOINT).exists():
         _report(run, [], 0.0, tell)
-    last = min(run.options.steps, run.state.step + (start.steps_now or run.options.steps))
-    _loop(run, last, tell)
+    _loop(run, tell)
     return _finish(run, start)
 
 
@@ -101,7 +98,6 @@ class _Run:
     numbers: Numbers
     held_out: Numbers
     validation: ValidationSet
-    own_targets: bool
     older: Embedder | None
     anchors: Tensor | None
     state: Checkpoint
@@ -152,23 +148,16 @@ def _prepare(pictures: Pictures, options: TrainingOptions, folder: Path, start: 
     history.rewrite(folder / LOG, reports)
     return _Run(
         pictures, options, folder, device, student, optimizer, numbers, held_out,
-        validation_set(pictures, held_out, options), start.teacher is None, older, anchors,
+        validation_set(pictures, held_out, options), older, anchors,
         state, reports,
     )  # fmt: skip
 
 
 def _first_state(student: Student, targets: Tensor, options: TrainingOptions) -> Checkpoint:
     weights = _copy(student.model.state_dict())
-    bank = {
-        "vectors": torch.empty(0, targets.shape[1]),
-        "first": torch.empty(0, dtype=torch.int64),
-        "second": torch.empty(0, dtype=torch.int64),
-        "share": torch.empty(0),
-    }
     return Checkpoint(
-        0, weights, _floats(weights), {}, targets, bank, -1.0, _floats(weights), 0, [],
-        options.fixed(),
-    )  # fmt: skip
+        0, weights, _floats(weights), {}, targets, -1.0, _floats(weights), 0, [], options.fixed()
+    )
 
 
 def _optimizer(student: Student, options: TrainingOptions) -> torch.optim.Optimizer:
@@ -185,10 +174,10 @@ def _optimizer(student: Student, options: TrainingOptions) -> torch.optim.Optimi
     )
 
 
-def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
+def _loop(run: _Run, tell: Callable[[str], None]) -> None:
     options, state = run.options, run.state
     began, views = time.perf_counter(), 0
-    for pixels, numbers in _batches(run, last):
+    for pixels, numbers in _batches(run):
         loss = _step(run, pixels, numbers)
         state.step += 1
         views += len(numbers)
@@ -197,20 +186,18 @@ def _loop(run: _Run, last: int, tell: Callable[[str], None]) -> None:
             _refuse_divergence(state)
         else:
             state.losses.append(loss)
-        if run.own_targets and state.step in _renewal_steps(options):
+        if state.step in _renewal_steps(options):
             _renew_targets(run)
-        if state.step % options.validate_every == 0 or state.step == last:
+        if state.step % options.validate_every == 0 or state.step == options.steps:
             _report(run, state.losses, views / (time.perf_counter() - began), tell)
             began, views = time.perf_counter(), 0
 
 
-def _batches(run: _Run, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches up to step `last`; look-alikes are chosen by the targets as they are at that
-    step."""
-    options = run.options
-    renewals = _renewal_steps(options) if run.own_targets else set()
-    first = run.state.step
-    for stop in sorted({step for step in renewals if first < step < last} | {last}):
+def _batches(run: _Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches that are left; look-alikes are chosen by the targets as they are at that step."""
+    options, first = run.options, run.state.step
+    renewals = {step for step in _renewal_steps(options) if step > first}
+    for stop in sorted(renewals | {options.steps}):
         batches = ViewBatches(
             run.pictures,
             run.numbers,
@@ -220,8 +207,7 @@ def _batches(run: _Run, last: int) -> Iterator[tuple[Tensor, Tensor]]:
             options.last_small_step,
             options.batch_size,
             options.look_alikes,
-            views=2 if options.loss == "infonce" else 1,
-            steps=last,
+            steps=options.steps,
             seed=options.seed,
         )
         yield from DataLoader(
@@ -248,32 +234,21 @@ def _step(run: _Run, pixels: Tensor, numbers: Tensor) -> float | None:
         return None
     run.optimizer.step()
     _average(run)
-    if options.loss == "infonce" and options.bank_size:
-        _remember(run, vectors.detach().float(), labels)
     return float(loss.detach())
 
 
 def _loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
-    """The model's own, and the anchor term: a view's picture is to be found among the older model's
-    vectors (backward-compatible training, arXiv 2003.11942)."""
-    loss, options = _own_loss(run, vectors, labels), run.options
+    """How far views are from their targets, and the anchor term: a view's picture is to be found
+    among the older model's vectors (backward-compatible training, arXiv 2003.11942)."""
+    options = run.options
+    similarities = (vectors @ run.state.targets.T).float()
+    loss = target_softmax(similarities, labels, options.temperature)
+    term = threshold_term(similarities, labels, options.temperature)
+    loss = loss + options.threshold_weight * term
     if run.anchors is None:
         return loss
     similarities = (vectors @ run.anchors.T).float()
     return loss + options.anchor_weight * target_softmax(similarities, labels, options.temperature)
-
-
-def _own_loss(run: _Run, vectors: Tensor, labels: Labels) -> Tensor:
-    options, bank = run.options, run.state.bank
-    if options.loss == "targets":
-        similarities = (vectors @ run.state.targets.T).float()
-        softmax = target_softmax(similarities, labels, options.temperature)
-        term = threshold_term(similarities, labels, options.temperature)
-        return softmax + options.threshold_weight * term
-    earlier = Labels(bank["first"], bank["second"], bank["share"]).to(run.device)
-    remembered = bank["vectors"].to(run.device)
-    contrast = info_nce(vectors, labels, remembered, earlier, options.temperature)
-    return contrast + options.entropy_weight * entropy_term(vectors, labels)
 
 
 def learning_rate(options: TrainingOptions, step: int) -> float:
@@ -289,13 +264,6 @@ def _average(run: _Run) -> None:
         for name, value in run.student.model.state_dict().items():
             if name in run.state.average:
                 run.state.average[name].lerp_(value, 1 - decay)
-
-
-def _remember(run: _Run, vectors: Tensor, labels: Labels) -> None:
-    bank, size = run.state.bank, run.options.bank_size
-    new = {"vectors": vectors, "first": labels.first, "second": labels.second}
-    for name, value in (new | {"share": labels.share}).items():
-        bank[name] = torch.cat([bank[name].to(run.device), value])[-size:]
 
 
 def _renew_targets(run: _Run) -> None:
@@ -351,7 +319,8 @@ def _finish(run: _Run, start: Start) -> Path:
     views = (np.stack([square(run.pictures[i], options.search_px) for i in b]) for b in blocks)
     embedded = [embed_views(network, block, run.device).cpu().numpy() for block in views]
     background = np.concatenate(embedded)
-    powers = POWERS if start.turns else POWERS[:1]
+    # Vectors that are to be like those of another model may not be turned.
+    powers = POWERS[:1] if start.compatible_with else POWERS
     vectors = run.validation.embed(network, run.device)
     chosen = best_whitening(vectors, background, powers)
     turn_projection(model, torch.from_numpy(chosen.matrix), torch.zeros(options.dimension))
@@ -368,7 +337,6 @@ def _finish(run: _Run, start: Start) -> Path:
             f"{chosen.familiar}{_among_older(run, vectors)}"
         ).strip(),
     )
-    (run.folder / DRAWING).write_bytes(history.draw(run.reports))
     turned = torch.from_numpy(unit_rows(background @ chosen.matrix))
     return save_model(model.state_dict(), card, turned, run.folder)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from pyarrow import parquet
 from sklearn.linear_model import LogisticRegression
 
@@ -31,11 +30,9 @@ from copydetect.errors import InputError
 from copydetect.index.channels import read_vectors
 from copydetect.search.vote_parts import read_votes
 from copydetect.storage.files import LocalStorage
+from copydetect.types import Bools, Floats, Ints
 
 _NEIGHBORS = 50
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Study:
     votes: LocalPairs
 
     @property
-    def is_copy(self) -> npt.NDArray[np.bool_]:
+    def is_copy(self) -> Bools:
         """(n,) bool."""
         return np.not_equal(self.originals, np.arange(len(self.originals)))
 
@@ -88,7 +85,7 @@ def read_study(folder: Path) -> Study:
     return Study(originals.astype(np.int64), vectors, LocalPairs(*columns))
 
 
-def surpluses_of(study: Study) -> tuple[PairSurpluses, npt.NDArray[np.bool_]]:
+def surpluses_of(study: Study) -> tuple[PairSurpluses, Bools]:
     """The surpluses of copies among originals, and which of these pairs are copies."""
     copies = np.flatnonzero(study.is_copy)
     asked = study.is_copy[study.votes.query] & ~study.is_copy[study.votes.reference]
@@ -104,7 +101,7 @@ def surpluses_of(study: Study) -> tuple[PairSurpluses, npt.NDArray[np.bool_]]:
     return found, study.originals[copies[found.query]] == found.reference
 
 
-def fit_fusion(pairs: PairSurpluses, labels: npt.NDArray[np.bool_]) -> Fusion:
+def fit_fusion(pairs: PairSurpluses, labels: Bools) -> Fusion:
     """The weights, by logistic regression; InputError where nothing can be learnt."""
     if pairs.descriptor is None or pairs.local is None or len(np.unique(labels)) < 2:
         raise InputError("the weights need copies and strangers that both channels have searched")

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import edits
 from copydetect.errors import InputError
 from copydetect.images.resizing import resized
 from copydetect.training.relation_pairs import limited
-from copydetect.types import Pixels, Relation
+from copydetect.types import Doubles, Floats, Pixels, Relation
 
 _FEWEST = 12
 _WIDTH, _HEIGHT = 640, 480
@@ -47,7 +46,7 @@ def charts(rng: Rng, _: Sequence[Pixels]) -> tuple[Pixels, list[Alike]]:
     bar = int(rng.integers(bars))
     one[bar] = heights[bar] / 2 if heights[bar] > 0.5 else heights[bar] + 0.35
 
-    def drawn(shares: npt.NDArray[np.float64]) -> Pixels:
+    def drawn(shares: Doubles) -> Pixels:
         canvas = _blank()
         cv2.putText(canvas, title, (60, 40), _FONT, 0.9, _INK, 2, cv2.LINE_AA)
         for line in range(6):
@@ -215,7 +214,7 @@ def _blank() -> Pixels:
     return np.full((_HEIGHT, _WIDTH, 3), _PAPER, np.uint8)
 
 
-def _hang(view: Pixels, picture: Pixels, corners: npt.NDArray[np.float32]) -> None:
+def _hang(view: Pixels, picture: Pixels, corners: Floats) -> None:
     """Draw a picture between four corners, in place."""
     height, width = picture.shape[:2]
     own = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)

@@ -1,15 +1,11 @@
-"""The log of a training run: one line of JSON per report, and a drawing of it."""
+"""The log of a training run: one line of JSON per report."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from copydetect.training.validation import ValidationFigures
 
@@ -57,30 +53,3 @@ def read(path: Path, up_to_step: int) -> list[Report]:
 def rewrite(path: Path, reports: Sequence[Report]) -> None:
     """Replace the log by these reports."""
     path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in reports), encoding="utf-8")
-
-
-def draw(reports: Sequence[Report]) -> bytes:
-    """SVG: loss, validation figures and throughput over the steps."""
-    steps = [report.step for report in reports]
-    figure = Figure(figsize=(7.0, 7.0), layout="constrained")
-    loss, quality, speed = figure.subplots(3, 1, sharex=True)
-    trained = [r for r in reports if r.step > 0]
-    loss.plot([r.step for r in trained], [r.loss for r in trained], color="#c2410c")
-    loss.set(ylabel="loss")
-    for name, colour in (
-        ("recall_at_1", "#2563eb"),
-        ("micro_ap", "#64748b"),
-        ("normalized_micro_ap", "#15803d"),
-    ):
-        values = [getattr(report.validation, name) for report in reports]
-        quality.plot(steps, values, color=colour, label=name, marker=".")
-        values = [getattr(report.familiar, name) for report in reports]
-        quality.plot(steps, values, color=colour, linestyle=":")
-    quality.set(ylabel="validation; dotted: edits\nthat are trained on")
-    quality.legend(loc="lower right")
-    speed.plot([r.step for r in trained], [r.views_per_second for r in trained], color="#7e22ce")
-    speed.set(ylabel="views a second", xlabel="step", ylim=(0, None))
-    stream = io.BytesIO()
-    with rc_context({"svg.hashsalt": "copydetect", "svg.fonttype": "path"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()

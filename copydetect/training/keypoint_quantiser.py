@@ -23,8 +23,8 @@ from copydetect.description.keypoints import CODEBOOK_STEP, extract, mirror_orde
 from copydetect.errors import OptionError
 from copydetect.storage.files import LocalStorage, Storage
 from copydetect.training.pictures import pack_pictures
+from copydetect.types import Doubles, Floats
 
-Floats = npt.NDArray[np.float32]
 _CENTROIDS = 256
 _ITERATIONS = 15
 _SHORT_SIDE_PX = 448
@@ -72,8 +72,8 @@ def write_quantiser(tensors: dict[str, Floats], storage: Storage, uri: str) -> N
 
 
 def _even_and_odd_axes(
-    covariance: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    covariance: Doubles,
+) -> tuple[Doubles, Doubles, Doubles]:
     """Principal axes (128, 128) as rows, their variances, and +1 for even ones, −1 for odd ones.
 
     The covariance commutes with mirroring, so the even and the odd vectors can be solved apart.
@@ -93,9 +93,7 @@ def _even_and_odd_axes(
     return np.concatenate(axes), np.concatenate(variances), np.concatenate(signs)
 
 
-def _dealt(
-    variances: npt.NDArray[np.float64], dimension: int, subspaces: int
-) -> npt.NDArray[np.intp]:
+def _dealt(variances: Doubles, dimension: int, subspaces: int) -> npt.NDArray[np.intp]:
     """(dimension,) numbers of the strongest axes, grouped by subspace."""
     groups: list[list[int]] = [[] for _ in range(subspaces)]
     products = np.zeros(subspaces)

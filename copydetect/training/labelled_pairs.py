@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import cv2
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import edits
 from copydetect.description.descriptors import Embedder
@@ -23,7 +22,7 @@ from copydetect.errors import OptionError
 from copydetect.index.channels import feature_ids
 from copydetect.search.votes import query_features, vote
 from copydetect.training.look_alikes import KINDS, one_background, one_screen, one_template
-from copydetect.types import Keypoints, Pixels
+from copydetect.types import Bools, Floats, Ints, Keypoints, Pixels
 
 _NEIGHBOURS = 6
 _OTHERS = 4
@@ -65,9 +64,9 @@ class Pile:
     """
 
     images: list[Pixels]
-    origins: npt.NDArray[np.int64]
+    origins: Ints
     sources: list[Pixels]
-    rivals: npt.NDArray[np.int64]
+    rivals: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +78,9 @@ class PilePairs:
     pile, which the search compared.
     """
 
-    rows: npt.NDArray[np.int64]
-    copies: npt.NDArray[np.bool_]
-    points: list[npt.NDArray[np.float32] | None]
+    rows: Ints
+    copies: Bools
+    points: list[Floats | None]
     keypoints: list[Keypoints]
 
 
@@ -192,8 +191,8 @@ class _Votes:
     """matrix: (n, n) float32, votes of each image's features for the others, both ways together;
     points: by rows i < j, (p, 4) correspondences of the better way, as in `votes.Votes`."""
 
-    matrix: npt.NDArray[np.float32]
-    points: dict[tuple[int, int], npt.NDArray[np.float32]]
+    matrix: Floats
+    points: dict[tuple[int, int], Floats]
 
 
 def _votes(images: list[Keypoints]) -> _Votes:
@@ -213,7 +212,7 @@ def _votes(images: list[Keypoints]) -> _Votes:
     found = vote(features, hits, distances, exclude_self=True)
     votes = np.zeros((len(images), len(images)), np.float32)
     votes[found.query, found.reference] = found.votes
-    correspondences: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+    correspondences: dict[tuple[int, int], Floats] = {}
     for row in np.argsort(found.votes, kind="stable"):
         i, j = int(found.query[row]), int(found.reference[row])
         one = found.points[found.starts[row] : found.starts[row + 1]]

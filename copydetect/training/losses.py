@@ -1,4 +1,4 @@
-"""Losses of the student: nearness to its picture's target, or to another view; and spread."""
+"""The loss of the student: nearness to its picture's target."""
 
 from __future__ import annotations
 
@@ -28,22 +28,6 @@ class Labels:
     def of(cls, numbers: Tensor) -> Labels:
         """Views that show one picture each."""
         return cls(numbers, numbers, torch.ones(len(numbers), device=numbers.device))
-
-    def to(self, device: torch.device) -> Labels:
-        """The same on another device."""
-        return Labels(self.first.to(device), self.second.to(device), self.share.to(device))
-
-    def overlap(self, other: Labels) -> Tensor:
-        """(n, m): how much of what a view shows another one shows as well, 0…1."""
-        total = torch.zeros(len(self.first), len(other.first), device=self.first.device)
-        for mine, my_share in ((self.first, self.share), (self.second, 1 - self.share)):
-            for theirs, their_share in (
-                (other.first, other.share),
-                (other.second, 1 - other.share),
-            ):
-                same = (mine[:, None] == theirs[None, :]).float()
-                total += same * my_share[:, None] * their_share[None, :]
-        return total
 
 
 def target_softmax(similarities: Tensor, labels: Labels, temperature: float) -> Tensor:
@@ -76,40 +60,6 @@ def threshold_term(similarities: Tensor, labels: Labels, temperature: float) -> 
     missed = functional.softplus((_THRESHOLD - right[:, 0]) / temperature)
     alarms = functional.softplus((wrong - _THRESHOLD) / temperature).sum(dim=1)
     return (labels.share * missed + alarms).mean()
-
-
-def info_nce(
-    vectors: Tensor, labels: Labels, bank: Tensor, bank_labels: Labels, temperature: float
-) -> Tensor:
-    """InfoNCE of every view against the batch and the bank (SSCD, arXiv 2202.10261, eq. 1 and 4).
-
-    vectors: (n, d) views of the batch, bank: (m, d) views of earlier batches, unit rows. Every
-    view of the same picture is a positive, blended ones in proportion to what they share.
-    """
-    candidates = torch.cat([vectors, bank.to(vectors.dtype)])
-    itself = torch.zeros(len(vectors), len(candidates), dtype=torch.bool, device=vectors.device)
-    itself.fill_diagonal_(True)
-    logits = (vectors @ candidates.T).float() / temperature
-    logs = functional.log_softmax(logits.masked_fill(itself, -1e4), dim=1)
-    positives = torch.cat([labels.overlap(labels), labels.overlap(bank_labels)], dim=1)
-    positives = positives.masked_fill(itself, 0.0)
-    weights = positives.sum(dim=1)
-    surprise = -(positives * logs).sum(dim=1) / weights.clamp(min=1e-6)
-    return (surprise * (weights > 0)).sum() / (weights > 0).sum().clamp(min=1)
-
-
-def entropy_term(vectors: Tensor, labels: Labels) -> Tensor:
-    """−mean log distance to the nearest view of another picture (KoLeo, arXiv 1806.03198).
-
-    To be minimised: it spreads the vectors evenly over the sphere. 0 where there is no other.
-    """
-    similarities = (vectors @ vectors.T).masked_fill(labels.overlap(labels) > 0, -2.0)
-    nearest, rows = similarities.max(dim=1)
-    exists = nearest > -2
-    if not exists.any():
-        return vectors.new_zeros(())
-    apart = (vectors - vectors[rows]).norm(dim=1)[exists]
-    return -torch.log(apart.clamp(min=1e-4)).mean()
 
 
 def mix_images(

@@ -11,8 +11,8 @@ fails that.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from copydetect.types import Floats
 from copydetect.verification.evidence import NAMES
 
 _SHARED = 0.5
@@ -21,8 +21,6 @@ _IN_DETAIL = 0.5
 _DISPLACED_PX = 0.5
 _FEWEST_CELLS = 6
 _SUSPICIOUS = 0.3
-
-Floats = npt.NDArray[np.float32]
 
 
 def are_near_copies(evidence: Floats) -> bool:

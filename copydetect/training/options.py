@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from copydetect.errors import OptionError
 
 if TYPE_CHECKING:
     from copydetect.edits import EditMix
-
-Loss = Literal["targets", "infonce"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +16,10 @@ class TrainingOptions:
     """One training run. Steps are updates of the weights; shares and probabilities are 0…1.
 
     image_px: side of the squares that are trained on; final_px: in the last `final_share` of the
-    steps, and for the targets; search_px: what the finished model is used and validated at. loss:
-    "targets" gives every image a fixed target vector, and needs far fewer steps; "infonce" sets two
-    views of an image against the rest of the batch and `bank_size` vectors of earlier batches, and
-    needs millions of pairs. entropy_weight: of the entropy term of "infonce". threshold_weight: of
-    the term of "targets" that asks for one threshold for all views. anchor_weight: of the term that
-    keeps to the vectors of an older model, where one is given. target_power: how far targets
+    steps, and for the targets; search_px: what the finished model is used and validated at.
+    threshold_weight: of the loss term that asks for one threshold for all views. anchor_weight: of
+    the term that keeps to the vectors of an older model, where one is given. Every picture has a
+    target vector, which its views are trained towards; target_power: how far targets
     are whitened, ½ fully; target_spread: how far they move away from look-alikes; renewals: how
     often they are made anew by the student, evenly over the run. pages: how many drawn pages are
     added, as a share of the pictures. frozen_stages: how many groups of the trunk stay as they are,
@@ -49,10 +45,7 @@ class TrainingOptions:
     pooled_stages: tuple[int, ...] = (3, 4, 5, 6, 7)
     width: float = 1.0
     frozen_stages: int = 3
-    loss: Loss = "targets"
     temperature: float = 0.05
-    entropy_weight: float = 10.0
-    bank_size: int = 4096
     threshold_weight: float = 0.3
     anchor_weight: float = 1.0
     target_power: float = 0.1
@@ -88,18 +81,8 @@ class TrainingOptions:
             _check(name, getattr(self, name), 0, 1)
         for name in ("mixed", "look_alikes"):
             _check(name, getattr(self, name), 0, 0.9)
-        for name in (
-            "entropy_weight",
-            "threshold_weight",
-            "anchor_weight",
-            "bank_size",
-            "renewals",
-            "warmup_steps",
-            "workers",
-        ):
+        for name in ("threshold_weight", "anchor_weight", "renewals", "warmup_steps", "workers"):
             _check(name, getattr(self, name), 0, 10**9)
-        if self.loss not in ("targets", "infonce"):
-            raise OptionError(f"loss must be targets or infonce, not {self.loss!r}")
         self._check_edits()
 
     def _check_edits(self) -> None:
@@ -114,7 +97,7 @@ class TrainingOptions:
 
     def __str__(self) -> str:
         return (
-            f"{self.loss},{self.steps}x{self.batch_size},{self.image_px}-{self.final_px}px,"
+            f"{self.steps}x{self.batch_size},{self.image_px}-{self.final_px}px,"
             f"{self.dimension}d,frozen={self.frozen_stages},lr={self.learning_rate:g},"
             f"mix={self.mix} without {self.held_out or 'none'}"
         )

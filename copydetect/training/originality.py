@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 from scipy.optimize import minimize
 
@@ -24,13 +23,11 @@ from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, match_ids,
 from copydetect.grouping.originality import CERTAIN, SIGNS, Originality
 from copydetect.grouping.pairs import VerifiedPairs, numbers_of
 from copydetect.results import Result
+from copydetect.types import Bools, Doubles
 
 _FOLDS = 5
 _LARGEST = 6.0
 """No sign is worth more than this, in log-odds."""
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class LabelledGroup:
     """One group. signs: (m, signs) of its files, one file per content; original: (m,) bool, true
     for one of them."""
 
-    signs: Floats
+    signs: Doubles
     original: Bools
 
 
@@ -92,7 +89,7 @@ def groups_of(result: Result, truth_uri: str) -> list[LabelledGroup]:
     return found
 
 
-def fit_weights(groups: Sequence[LabelledGroup], strength: float = 0.05) -> Floats:
+def fit_weights(groups: Sequence[LabelledGroup], strength: float = 0.05) -> Doubles:
     """(signs,) weights of a conditional logit (McFadden 1974), in the direction that each sign has.
 
     strength: of the squared weights that keep rare signs small. InputError without groups.
@@ -100,7 +97,7 @@ def fit_weights(groups: Sequence[LabelledGroup], strength: float = 0.05) -> Floa
     if not groups:
         raise InputError("there is no group of a known original and copies of it")
 
-    def loss(weights: Floats) -> tuple[float, Floats]:
+    def loss(weights: Doubles) -> tuple[float, Doubles]:
         total, slope = strength * float(weights @ weights), 2 * strength * weights
         for group in groups:
             chances = _chances(group, weights)
@@ -116,7 +113,7 @@ def fit_weights(groups: Sequence[LabelledGroup], strength: float = 0.05) -> Floa
 
 
 def kept_originals(
-    groups: Sequence[LabelledGroup], weights: Sequence[Floats] | Floats
+    groups: Sequence[LabelledGroup], weights: Sequence[Doubles] | Doubles
 ) -> KeptOriginals:
     """How often the original of each group is first; weights: of all groups, or one for each."""
     each = np.broadcast_to(np.asarray(weights), (len(groups), len(SIGNS)))
@@ -136,7 +133,7 @@ def cross_validated(groups: Sequence[LabelledGroup]) -> KeptOriginals:
     return kept_originals(groups, weights)
 
 
-def _chances(group: LabelledGroup, weights: Floats) -> Floats:
+def _chances(group: LabelledGroup, weights: Doubles) -> Doubles:
     """(m,) the probability of each file to be the original."""
     scores = group.signs @ weights
     return np.asarray(np.exp(scores - np.logaddexp.reduce(scores)), np.float64)

@@ -19,7 +19,7 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.storage.files import Storage
 from copydetect.training.pages import drawn_pages
-from copydetect.types import Failure, Pixels
+from copydetect.types import Failure, Ints, Pixels
 
 Key = dict[str, list[str] | float]
 
@@ -37,8 +37,8 @@ class Pictures(Sequence[Pixels]):
     """
 
     pixels: npt.NDArray[np.uint8]
-    shapes: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
+    shapes: Ints
+    offsets: Ints
     failed: int = 0
     repeated: int = 0
 

@@ -20,15 +20,10 @@ from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
-from copydetect.evaluation.metrics import (
-    micro_average_precision,
-    precision_recall_curve,
-    recall_at_precision,
-)
-from copydetect.training.decision import plain_trees
+from copydetect.training.decision import plain_trees, ranking_quality
 from copydetect.training.near_copies import are_near_copies
 from copydetect.training.relation_pairs import RelatedPair, limited
-from copydetect.types import COPY_RELATIONS, Pixels
+from copydetect.types import COPY_RELATIONS, Bools, Doubles, Floats, Pixels
 from copydetect.verification.decisions import load_decision
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.regions import joint_confidence
@@ -38,8 +33,6 @@ _FOLDS = 3
 _SMALLEST_PX, _SEARCHED_PX = 16, 192
 _ALIKE, _ALIKE_FRAMES = 0.75, 0.6
 """Correlation of the middle band in nearly all windows from which the pictures count as one."""
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +44,7 @@ class Labelled:
     sources: npt.NDArray[np.str_]
 
     @property
-    def copies(self) -> npt.NDArray[np.bool_]:
+    def copies(self) -> Bools:
         """(n,) whether a pair are copies."""
         return np.isin(self.relations, COPY_RELATIONS)
 
@@ -120,7 +113,7 @@ def fit(pairs: Labelled) -> dict[str, Any]:
     }
 
 
-def nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
+def nothing_differs(pairs: Labelled) -> Bools:
     """(n,) where the intended difference cannot be seen: frames that stood still, digits in a
     thumbnail.
 
@@ -133,7 +126,7 @@ def nothing_differs(pairs: Labelled) -> npt.NDArray[np.bool_]:
     return np.asarray(stood | _below(pairs, unseen) & (alike > _ALIKE), np.bool_)
 
 
-def _below(pairs: Labelled, limits: Mapping[str, float]) -> npt.NDArray[np.bool_]:
+def _below(pairs: Labelled, limits: Mapping[str, float]) -> Bools:
     columns = [pairs.values[:, NAMES.index(name)] < most for name, most in limits.items()]
     return np.asarray(np.all(columns, axis=0), np.bool_)
 
@@ -143,7 +136,7 @@ def _fold(source: str) -> int:
     return hashlib.sha256(source.encode()).digest()[0] % _FOLDS
 
 
-def _rows(pairs: Labelled, rows: npt.NDArray[np.bool_]) -> Labelled:
+def _rows(pairs: Labelled, rows: Bools) -> Labelled:
     return Labelled(pairs.values[rows], pairs.relations[rows], pairs.sources[rows])
 
 
@@ -177,14 +170,14 @@ def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:
     ).fit(pairs.values, pairs.relations, _weights(pairs))
 
 
-def _weights(pairs: Labelled) -> npt.NDArray[np.float64]:
+def _weights(pairs: Labelled) -> Doubles:
     """(n,) weights of pairs, so that rare relations count: a changed digit is harder to see than
     another scene."""
     names, rows, counts = np.unique(pairs.relations, return_inverse=True, return_counts=True)
     return np.asarray((len(pairs.relations) / (len(names) * counts[rows])) ** 0.75, np.float64)
 
 
-def _shares(seen: Labelled, values: Floats) -> npt.NDArray[np.float64]:
+def _shares(seen: Labelled, values: Floats) -> Doubles:
     """(n, len(TOLD)) by trees that saw `seen` only."""
     told = _rows(seen, np.isin(seen.relations, TOLD))
     model = _relations(told)
@@ -194,18 +187,12 @@ def _shares(seen: Labelled, values: Floats) -> npt.NDArray[np.float64]:
     return found
 
 
-def _figures(
-    pairs: Labelled, scores: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
-) -> dict[str, Any]:
+def _figures(pairs: Labelled, scores: Doubles, shares: Doubles) -> dict[str, Any]:
     """How well copies are ranked, and how often each relation is told, of sources not seen."""
     found: dict[str, Any] = {"pairs": len(scores), "copies": int(pairs.copies.sum())}
     before = pairs.values[:, NAMES.index("joint_log_odds")].astype(np.float64)
     for name, ranked in (("small copies", before), ("full size", scores)):
-        curve = precision_recall_curve(ranked, pairs.copies, int(pairs.copies.sum()))
-        found[name] = {"micro_ap": round(micro_average_precision(curve), 4)} | {
-            f"recall at precision {p}": round(recall_at_precision(curve, p).recall or 0.0, 4)
-            for p in (0.9, 0.97, 0.99)
-        }
+        found[name] = ranking_quality(ranked, pairs.copies, found["copies"], (0.9, 0.97, 0.99))
     said = np.array(TOLD)[shares.argmax(axis=1)]
     found["told"] = {
         one: round(float((said[pairs.relations == one] == one).mean()), 3) for one in TOLD

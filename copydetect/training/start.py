@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from copydetect.description.descriptors import Embedder, load_model
-from copydetect.description.torch_network import load_torchscript
 from copydetect.description.trunks import DescriptorModel
-from copydetect.errors import OptionError
 from copydetect.training.checkpoints import Checkpoint
 from copydetect.training.options import TrainingOptions
 from copydetect.training.pictures import Pictures
@@ -20,9 +17,7 @@ from copydetect.training.student import for_inference, starting_model
 from copydetect.training.targets import (
     clean_targets,
     fit_projection,
-    regress_projection,
     spread_targets,
-    teacher_targets,
     turn_towards,
     whiten_targets,
 )
@@ -37,29 +32,16 @@ _TOGETHER = 32
 class Start:
     """The start of a run.
 
-    init: of `student.starting_model`; teacher: a TorchScript file whose vectors are the targets;
-    name: of the model that is written; notes: for its card; steps_now: stop after this many steps,
-    to be continued later, None for all; trust_model: whether the teacher's program may run;
+    init: of `student.starting_model`; name: of the model that is written; notes: for its card;
     compatible_with: name or path of an older model, whose vectors the new one's can be compared
-    with, "" for none.
+    with, "" for none; trust_model: whether its program may run, if it has one.
     """
 
     init: str = "imagenet"
-    teacher: Path | None = None
     name: str = "descriptor"
     notes: str = ""
-    steps_now: int | None = None
-    trust_model: bool = False
     compatible_with: str = ""
-
-    def __post_init__(self) -> None:
-        if self.compatible_with and self.teacher is not None:
-            raise OptionError("give a teacher or a model to be compatible with, not both")
-
-    @property
-    def turns(self) -> bool:
-        """Whether the finished vectors may be turned: none of another model are to be like them."""
-        return self.teacher is None and not self.compatible_with
+    trust_model: bool = False
 
     def older(self) -> Embedder | None:
         """The model to be compatible with."""
@@ -94,7 +76,7 @@ def model_and_targets(
     device: torch.device,
     anchors: Tensor | None = None,
 ) -> tuple[DescriptorModel, Tensor]:
-    """The network to begin with, and the targets: its own whitened vectors, or the teacher's.
+    """The network to begin with, and the targets: its own whitened vectors.
 
     anchors: (N, d) vectors of an older model, which its own are turned towards.
     """
@@ -102,18 +84,11 @@ def model_and_targets(
     model.eval()
     side = options.final_px
     some = np.random.default_rng(options.seed).permutation(numbers)[:_FITTED_PICTURES]
-    if start.teacher is None:
-        if not ready:
-            fit_projection(model, pictures, some, side, options.seed)
-        targets = clean_targets(for_inference(model, options, device), pictures, side, device)
-        views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
-        targets = whiten_targets(model, targets, views, options.target_power)
-        if anchors is not None:
-            targets = turn_towards(model, targets, anchors, numbers)
-        return model, spread_targets(targets, options.target_spread)
-    teacher = load_torchscript(start.teacher, device, start.trust_model)
-    targets = teacher_targets(teacher, pictures, side, device)
-    if not (ready and model.projection.out_features == targets.shape[1]):
-        model.projection = nn.Linear(model.projection.in_features, targets.shape[1])
-        regress_projection(model, pictures, some, targets.cpu(), side)
-    return model, targets
+    if not ready:
+        fit_projection(model, pictures, some, side, options.seed)
+    targets = clean_targets(for_inference(model, options, device), pictures, side, device)
+    views = np.stack([square(pictures[int(i)], side) for i in some[:_MEASURED_PICTURES]])
+    targets = whiten_targets(model, targets, views, options.target_power)
+    if anchors is not None:
+        targets = turn_towards(model, targets, anchors, numbers)
+    return model, spread_targets(targets, options.target_spread)

@@ -8,19 +8,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from copydetect.description.normalization import fit_discriminant, fit_whitening
 from copydetect.description.torch_network import BATCH_SIZE
 from copydetect.description.trunks import DescriptorModel
 from copydetect.edits import mix_named
-from copydetect.errors import InputError, ModelError
+from copydetect.errors import InputError
 from copydetect.training.student import normalised, turn_projection
 from copydetect.training.views import Numbers, edited_view, square
 from copydetect.types import Pixels
-
-Floats = npt.NDArray[np.float32]
 
 ENOUGH = 4
 """Vectors per dimension that a whitening can be estimated from."""
@@ -148,42 +146,6 @@ def turn_towards(
     turn = (left @ right).float()
     turn_projection(model, turn.cpu(), torch.zeros(turn.shape[1]))
     return functional.normalize(targets @ turn)
-
-
-def regress_projection(
-    model: DescriptorModel,
-    pictures: Sequence[Pixels],
-    numbers: Numbers,
-    targets: Tensor,
-    side_px: int,
-) -> None:
-    """Set the projection to the ridge regression from the pooled features to the targets."""
-    clean = np.stack([square(pictures[int(i)], side_px) for i in numbers])
-    features = embed_views(model.pooled, clean, torch.device("cpu")).double()
-    wanted = targets[torch.from_numpy(numbers)].double()
-    feature_mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
-    centred = features - feature_mean
-    gram = centred.T @ centred
-    gram += 0.05 * gram.trace() / len(gram) * torch.eye(len(gram), dtype=torch.float64)
-    weight = torch.linalg.solve(gram, centred.T @ (wanted - wanted_mean)).T
-    with torch.no_grad():
-        model.projection.weight.copy_(weight)
-        model.projection.bias.copy_(wanted_mean - weight @ feature_mean)
-
-
-def teacher_targets(
-    teacher: nn.Module, pictures: Sequence[Pixels], side_px: int, device: torch.device
-) -> Tensor:
-    """(N, d) unit vectors that a teacher gives the unedited pictures, as squares."""
-    parts = []
-    for start in range(0, len(pictures), _BATCH):
-        numbers = range(start, min(start + _BATCH, len(pictures)))
-        views = np.stack([square(pictures[i], side_px) for i in numbers])
-        parts.append(embed_views(teacher, views, device))
-    vectors = torch.cat(parts)
-    if vectors.ndim != 2 or not torch.isfinite(vectors).all():
-        raise ModelError(f"the teacher returned {tuple(vectors.shape)}, not finite vectors (n, d)")
-    return functional.normalize(vectors)
 
 
 def nearest_targets(targets: Tensor, numbers: Numbers) -> Numbers:

@@ -15,9 +15,7 @@ from copydetect.evaluation import metrics
 from copydetect.training.options import TrainingOptions
 from copydetect.training.targets import ENOUGH, embed_views
 from copydetect.training.views import Numbers, square, validation_views
-from copydetect.types import Pixels
-
-Floats = npt.NDArray[np.float32]
+from copydetect.types import Floats, Pixels
 
 POWERS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Powers of the whitening that a finished model is tried with; 0 leaves it as it is."""

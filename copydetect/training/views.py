@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from copydetect.description.descriptors import scaled
 from copydetect.edits import EditMix, make_copy
-from copydetect.types import Pixels
+from copydetect.types import Ints, Pixels
 
-Numbers = npt.NDArray[np.int64]
+Numbers = Ints
 
 _VIEWS, _MIXING, _VALIDATION = 1, 2, 3
 
@@ -55,11 +55,11 @@ def split(count: int, validation: int, seed: int) -> tuple[Numbers, Numbers]:
 
 @dataclass(frozen=True)
 class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Item `step` is a batch: views (v · n, s, s, 3) uint8 and the pictures' numbers (v · n,).
+    """Item `step` is a batch: views (n, s, s, 3) uint8 and the pictures' numbers (n,).
 
     numbers: the pictures to train on; each comes up once an epoch. neighbours: (all, k) int64,
     for every picture the numbers of those most like it, of which `look_alikes` of a batch are
-    drawn; views: how many of each picture, one after the other: first view of all n, then second.
+    drawn;
     mixes: of edits, drawn from evenly; sides_px: of the views before step `last_small_step` and
     from there on.
     """
@@ -72,7 +72,6 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
     last_small_step: int
     batch_size: int
     look_alikes: float
-    views: int
     steps: int
     seed: int
 
@@ -80,7 +79,7 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
         return self.steps
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        chosen = np.tile(self.chosen(step), self.views)
+        chosen = self.chosen(step)
         side = self.sides_px[step >= self.last_small_step]
         pixels = []
         for place, number in enumerate(chosen):

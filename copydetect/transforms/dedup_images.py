@@ -15,9 +15,6 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.candidate_job import Proposals
-from copydetect.candidates.densities import DensityOptions
-from copydetect.description.views import VIEW_NAMES
 from copydetect.errors import OptionError
 from copydetect.grouping.group_job import GroupJob
 from copydetect.inputs.finding import find_sources
@@ -25,8 +22,6 @@ from copydetect.inputs.input_specs import Inputs, specs_of
 from copydetect.options import RunOptions
 from copydetect.parts import Sides
 from copydetect.run_folder import RunFolder
-from copydetect.search.neighbors import neighbors_uri
-from copydetect.search.vote_parts import votes_uri
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import BeamStorage
@@ -74,15 +69,7 @@ class DedupImages(beam.PTransform[Any, Any]):
         self._settings = Settings.of(options, "dedup", self._storage)
         specs = specs_of(self._storage, folder, "image", photos)
         self._sources = find_sources(self._storage, specs, options.exclude)
-        channels = self._settings.channels
-        self._setup = DescriberSetup(
-            self._settings.describing,
-            self._settings.model if "descriptor" in channels else None,
-            self._settings.background,
-            options.device,
-            "local" in channels,
-            options.trust_model,
-        )
+        self._setup = DescriberSetup.chosen(self._settings, options)
         self._setup.load()
         self._parts = parts
 
@@ -99,7 +86,8 @@ class DedupImages(beam.PTransform[Any, Any]):
         )
         for name, stage in place.searches().items():
             done = done | f"after {name}" >> WaitThen(list) | name >> stage
-        merging = place.candidate_job(place.proposals, settings.candidates, DensityOptions())
+        proposals = place.proposals(place.sides, settings.channels)
+        merging = place.candidate_job(proposals, settings.candidates)
         grouped = (
             done
             | "numbers of parts" >> WaitThen(list, parts)
@@ -131,53 +119,21 @@ class _Place(RunFolder):
         described = self.described("image", self.parts, self.settings.channels)
         return Sides(described, described)
 
-    @property
-    def proposals(self) -> Proposals:
-        """The results of all searches."""
-        channels, parts = self.settings.channels, range(self.parts)
-        descriptors, keypoints = (self._searched(name) for name in ("descriptors", "keypoints"))
-        neighbors = tuple(neighbors_uri(descriptors, part) for part in parts)
-        votes = tuple(votes_uri(keypoints, part) for part in parts)
-        return Proposals(
-            neighbors=neighbors if "descriptor" in channels else (),
-            votes=votes if "local" in channels else (),
-            sides=self.sides,
-            views=VIEW_NAMES,
-        )
-
     def searches(self) -> dict[str, beam.PTransform[Any, Any]]:
         """The searches of all channels, one after the other, once images are described."""
         settings, sides = self.settings, self.sides
         found: dict[str, beam.PTransform[Any, Any]] = {}
         if "descriptor" in settings.channels:
-            descriptors = DescriptorSearch(
-                storage=self.storage,
-                sides=sides,
-                index_folder=runs.join(self.index, "descriptors"),
-                folder=self._searched("descriptors"),
-                index=settings.descriptor_index,
-                options=settings.descriptor_search(symmetric=True),
-            )
+            descriptors = DescriptorSearch.of(self, sides, settings)
             found["search descriptors"] = DescriptorsToNeighbors(descriptors)
         if "local" in settings.channels:
-            keypoints = KeypointSearch(
-                storage=self.storage,
-                sides=sides,
-                index_folder=runs.join(self.index, "keypoints"),
-                folder=self._searched("keypoints"),
-                index=settings.feature_index,
-                options=settings.feature_search(symmetric=True),
-                voting=settings.voting(symmetric=True),
-            )
+            keypoints = KeypointSearch.of(self, sides, settings)
             found["search keypoints"] = KeypointsToVotes(keypoints)
         return found
 
     def grouping(self) -> GroupJob:
         """The grouping of the matches."""
         return self.group_job(self.sides.references, self.settings, self.settings.verification)
-
-    def _searched(self, vectors: str) -> str:
-        return runs.join(self.folder, "search", vectors)
 
 
 def _files(place: _Place, name: str) -> list[str]:

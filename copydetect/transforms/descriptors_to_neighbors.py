@@ -9,13 +9,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from copydetect import runs
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import DescriptorReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
 from copydetect.parts import RowCounts, Sides
+from copydetect.run_folder import RunFolder
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
+from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
@@ -37,6 +40,22 @@ class DescriptorSearch:
     options: SearchOptions
     model: str = ""
     index_is_there: bool = False
+
+    @classmethod
+    def of(
+        cls, place: RunFolder, sides: Sides, settings: Settings, model: str = ""
+    ) -> DescriptorSearch:
+        """That of a run, in its folder."""
+        return cls(
+            storage=place.storage,
+            sides=sides,
+            index_folder=runs.join(place.index, "descriptors"),
+            folder=place.searched("descriptors"),
+            index=settings.descriptor_index,
+            options=settings.descriptor_search(sides.symmetric),
+            model=model,
+            index_is_there=place.index_is_there,
+        )
 
     def index_job(self) -> IndexJob:
         """How the index is built."""

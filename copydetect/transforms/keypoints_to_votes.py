@@ -9,14 +9,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from copydetect import runs
 from copydetect.description.keypoints import load_quantiser
 from copydetect.index.building import IndexJob
 from copydetect.index.channels import KeypointReader
 from copydetect.index.partitions import IndexOptions
 from copydetect.parts import FeatureCount, Sides
+from copydetect.run_folder import RunFolder
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.votes import VoteOptions
+from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_votes import NeighborsToVotes, VoteJob
@@ -42,10 +45,19 @@ class KeypointSearch:
     routed: str = ""
     voting: VoteOptions = field(default_factory=VoteOptions)
 
-    @property
-    def symmetric(self) -> bool:
-        """Whether a collection is searched for itself."""
-        return self.sides.symmetric
+    @classmethod
+    def of(cls, place: RunFolder, sides: Sides, settings: Settings) -> KeypointSearch:
+        """That of a run, in its folder."""
+        return cls(
+            storage=place.storage,
+            sides=sides,
+            index_folder=runs.join(place.index, "keypoints"),
+            folder=place.searched("keypoints"),
+            index=settings.feature_index,
+            options=settings.feature_search(sides.symmetric),
+            index_is_there=place.index_is_there,
+            voting=settings.voting(sides.symmetric),
+        )
 
     def index_job(self) -> IndexJob:
         """How the index is built."""
@@ -58,7 +70,7 @@ class KeypointSearch:
             options=self.index,
             model=quantiser.identity,
             codebook=quantiser.centroids,
-            self_probes=self.index.probes if self.symmetric else 0,
+            self_probes=self.index.probes if self.sides.symmetric else 0,
             parts=references.parts,
         )
 
@@ -68,14 +80,14 @@ class KeypointSearch:
             storage=self.storage,
             files=self.sides.queries,
             options=self.voting,
-            exclude_self=self.symmetric,
+            exclude_self=self.sides.symmetric,
             folder=self.folder,
         )
 
     def search_job(self) -> SearchJob:
         """How the index is searched: for features and those of mirror images at once, so that each
         list is decoded once for both."""
-        made_here = self.symmetric and not self.index_is_there
+        made_here = self.sides.symmetric and not self.index_is_there
         return SearchJob(
             self.storage,
             self.folder,

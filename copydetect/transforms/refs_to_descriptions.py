@@ -18,8 +18,9 @@ from copydetect.description.keypoints import load_quantiser
 from copydetect.description.model_files import local_file
 from copydetect.inputs.listed_parts import ListedRows, unpacked
 from copydetect.inputs.listing import ListedImage, byte_identical
-from copydetect.options import Channel
+from copydetect.options import Channel, RunOptions
 from copydetect.parts import part_uri
+from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.run_in_processes import Count, RunInProcesses
@@ -50,6 +51,18 @@ class DescriberSetup:
     device: str
     local: bool
     trust_model: bool = False
+
+    @classmethod
+    def chosen(cls, settings: Settings, options: RunOptions) -> DescriberSetup:
+        """What the settings of a run ask for; options: the same, with the device."""
+        return cls(
+            settings.describing,
+            settings.model if "descriptor" in settings.channels else None,
+            settings.background,
+            options.device,
+            "local" in settings.channels,
+            options.trust_model,
+        )
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from copydetect.evaluation.ground_truth import GroupTruth, read_truth
 from copydetect.options import EngineOptions
 from copydetect.storage.files import LocalStorage
 
-from .score import DEFAULT_FORM, Described, figures_of
+from .score import Described, figures_of
 
 
 def run(arguments: Namespace, engine: EngineOptions) -> None:
@@ -39,7 +39,7 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
         for spec in (arguments.queries, arguments.references)
     )
     figures = {
-        name: figures_of(DEFAULT_FORM, queries[asks], references[asked], truth)
+        name: figures_of(queries[asks], references[asked], truth)
         for name, asks, asked in (
             ("old model alone", "old", "old"),
             ("new model, all described again", "new", "new"),

@@ -31,7 +31,7 @@ from copydetect.search.searching import SearchJob
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
-from copydetect.types import Pixels
+from copydetect.types import Ints, Pixels
 
 from ..engine import Engine, engine_of
 
@@ -77,7 +77,7 @@ class FeatureFiles:
         count = -(-self.images // PART_IMAGES)
         return [(number, f"{self.folder}/part-{number:05d}.npz") for number in range(count)]
 
-    def __call__(self, path: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    def __call__(self, path: str) -> tuple[npt.NDArray[Any], Ints]:
         with np.load(path) as part:
             codes, ids = part["codes"], part["ids"]
         return (np.tile(codes, (2, 1)), ids) if self.both else (codes, ids[: len(codes)])

@@ -1,9 +1,7 @@
-"""`copydetect benchmark score`: every form of score normalisation, on the descriptors of a truth.
+"""`copydetect benchmark score`: what score normalisation is worth, on the descriptors of a truth.
 
-Descriptors only and exact search, so that the forms are compared and nothing else. A form is what
-the background takes off, then what the collection does, joined by "+":
-
-    negatives,beta=0.35,ranks=1-10 + density=2-6,tail=8-30,slack=1.5,step=2
+Descriptors only and exact search, so that nothing else is compared: bare cosines, what is left of
+them when the background is taken off, or the density of the collection, or both, as runs do.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from copydetect.candidates.densities import Densities, DensityOptions, Floats, similarity_densities
+from copydetect.candidates.densities import Densities, similarity_densities
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
@@ -25,16 +23,14 @@ from copydetect.candidates.fusion import (
     merge_matches,
 )
 from copydetect.description.descriptors import Embedder, load_model
-from copydetect.description.normalization import (
-    BackgroundOptions,
-    normalize_vectors,
-)
+from copydetect.description.normalization import normalize_vectors
 from copydetect.errors import InputError
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth, read_truth
 from copydetect.evaluation.rankings import rank_pairs, ranking_figures
 from copydetect.inputs.finding import find_sources
 from copydetect.options import EngineOptions
 from copydetect.storage.files import LocalStorage
+from copydetect.types import Floats
 
 from .vectors import decoded
 
@@ -42,44 +38,13 @@ _NEIGHBORS = 50
 _TOGETHER = 16
 _STORAGE = LocalStorage()
 
-
-@dataclass(frozen=True)
-class Form:
-    """One way to normalise: against the background, and then against the collection or not."""
-
-    background: BackgroundOptions
-    density: DensityOptions | None
-
-    @classmethod
-    def parse(cls, text: str) -> Form:
-        """Of the form above, either half or "none"; OptionError."""
-        background, density = BackgroundOptions("none"), None
-        for half in (half.strip() for half in text.split("+")):
-            if half.startswith("density="):
-                density = DensityOptions.parse(half)
-            elif half != "none":
-                background = BackgroundOptions.parse(half)
-        return cls(background, density)
-
-    def __str__(self) -> str:
-        halves = [str(self.background)] if self.background.method != "none" else []
-        halves += [str(self.density)] if self.density else []
-        return " + ".join(halves) or "none"
-
-
-DEFAULT_FORM = Form(BackgroundOptions(), DensityOptions())
-FORMS = (
-    "none",
-    "negatives,beta=0.35,ranks=1-10",
-    "negatives,beta=0.35,ranks=1-10 + density=5-30,tail=31-35,slack=100,step=2",
-    "density=2-4,tail=5-9,slack=100,step=2",
-    "density=2-6,tail=8-30,slack=100,step=2",
-    "density=5-30,tail=31-35,slack=100,step=2",
-    "density=2-6,tail=8-30,slack=1.5,step=2",
-    str(DEFAULT_FORM),
-)
-"""Raw cosine; the background alone, once with the mean of the collection's ranks; this mean alone,
-however far copies raise it; that under the line of its tail; and the last with the background."""
+FORMS = {
+    "cosine": (False, False),
+    "less the background": (True, False),
+    "less the density": (False, True),
+    "less both": (True, True),
+}
+"""By name, whether the background and the density of the collection are taken off."""
 
 
 @dataclass(frozen=True)
@@ -104,40 +69,47 @@ class Described:
         seconds = time.process_time() - start
         return cls(image_ids, np.concatenate(vectors), model.background(), seconds)
 
-    def weighed(self, form: BackgroundOptions) -> Floats:
-        """Normalised vectors (n, d) as long as their weights: their inner products are scores."""
-        vectors, weights = normalize_vectors(self.vectors, self.background, form)
+    def weighed(self, less_background: bool) -> Floats:
+        """Vectors (n, d) as long as their weights: their inner products are scores."""
+        background = self.background if less_background else self.background[:0]
+        vectors, weights = normalize_vectors(self.vectors, background)
         return vectors * weights[:, None]
 
 
 def run(arguments: Namespace, engine: EngineOptions) -> None:
     """Measure, and print a table and JSON."""
-    forms = [Form.parse(text) for text in arguments.form or FORMS]
     truth = read_truth(_STORAGE, arguments.truth)
     if isinstance(truth, GroupTruth) != (arguments.references is None):
         raise InputError("--references goes with a truth of pairs, and only with that")
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     queries = Described.of(arguments.queries, model)
     references = Described.of(arguments.references, model) if arguments.references else None
-    figures = {str(form): figures_of(form, queries, references, truth) for form in forms}
+    figures = {name: figures_of(queries, references, truth, *form) for name, form in FORMS.items()}
     print(_table(figures))
     print(json.dumps(figures, indent=1))
 
 
 def figures_of(
-    form: Form, queries: Described, references: Described | None, truth: PairTruth | GroupTruth
+    queries: Described,
+    references: Described | None,
+    truth: PairTruth | GroupTruth,
+    background: bool = True,
+    density: bool = True,
 ) -> dict[str, Any]:
-    """Figures of one form, with the best 10 candidates of a query, and what it costs."""
+    """Figures with the best 10 candidates of a query, and what normalisation costs.
+
+    background, density: which of both is taken off.
+    """
     symmetric = references is None
     others = references or queries
     start = time.process_time()
-    left = right = queries.weighed(form.background)
+    left = right = queries.weighed(background)
     if references is not None:
-        right = references.weighed(form.background)
+        right = references.weighed(background)
     seconds = time.process_time() - start
     pairs = _neighbors(left @ right.T, symmetric)
     start = time.process_time()
-    densities = _densities(form, pairs, len(queries.image_ids))
+    densities = _densities(pairs, len(queries.image_ids), density)
     seconds += time.process_time() - start
     found = _merged(pairs, densities, symmetric)
     ranking = rank_pairs(
@@ -152,9 +124,9 @@ def figures_of(
     return {"normalization": cost, **ranking_figures(ranking)}
 
 
-def _densities(form: Form, pairs: DescriptorPairs, count: int) -> Densities:
-    if form.density is not None:
-        return similarity_densities(pairs.query, pairs.score, count, form.density)
+def _densities(pairs: DescriptorPairs, count: int, measured: bool) -> Densities:
+    if measured:
+        return similarity_densities(pairs.query, pairs.score, count)
     nothing = np.zeros(count, np.float32)
     return Densities(nothing, nothing, 1.0, nothing)
 

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import Any
 
 import cv2
-import torch
 
 from copydetect import runs
 from copydetect.description.describing import DESCRIBED_SIDE_PX, Describer, describe_part
@@ -34,11 +33,9 @@ from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Failure
 from copydetect.workers.threads import work_in_one_thread
 
-from ..benchmarks.resnet import INPUT_PX, ResNet50
 from ..job import Job, checked_job, run_job
 from ..run_arguments import run_options
 
-_RESNET_IMAGES, _RESNET_BATCH = 32, 4
 _USUAL_WORKERS = 2
 _FASTDUP = """
 import sys, time
@@ -118,7 +115,6 @@ def _rates(job: Job, workers: int, manifest: Manifest, whole: float) -> dict[str
     only_descriptors = replace(describer, quantiser=None)
     bare = _seconds(lambda: _describe_bare(job, listed, describer, workers))
     embedding = _seconds(lambda: _describe_bare(job, listed, only_descriptors, workers))
-    resnet = _resnet_seconds(workers) / _RESNET_IMAGES
     decoding = _seconds(lambda: _decode_bare(job, listed, workers))
     describing = manifest.seconds["describe images"]
     return {
@@ -126,11 +122,9 @@ def _rates(job: Job, workers: int, manifest: Manifest, whole: float) -> dict[str
             "decode": round(images / decoding, 1),
             "describe": round(images / describing, 1),
             "descriptors_only": round(images / embedding, 1),
-            "resnet50": round(1 / resnet, 1),
             "dedup": round(images / whole, 1),
         },
         "describe_over_bare_loop": round(describing / bare, 3),
-        "descriptors_only_over_resnet50": round(resnet * images / embedding, 2),
     }
 
 
@@ -154,21 +148,6 @@ def _decode_bare(job: Job, listed: list[ListedImage], workers: int) -> None:
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(decode_one, listed))
-
-
-def _resnet_seconds(workers: int) -> float:
-    """A bare float32 ResNet-50 on images that lie ready at 288 px."""
-    network = ResNet50()
-    images = torch.randn(_RESNET_BATCH, 3, INPUT_PX, INPUT_PX)
-    images = images.contiguous(memory_format=torch.channels_last)
-
-    def embed(_: int) -> None:
-        with torch.inference_mode():
-            network(images)
-
-    with ThreadPoolExecutor(workers, initializer=work_in_one_thread) as pool:
-        list(pool.map(embed, range(workers)))
-        return _seconds(lambda: list(pool.map(embed, range(_RESNET_IMAGES // _RESNET_BATCH))))
 
 
 def _instruction_sets() -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.description.descriptors import load_model
 from copydetect.errors import ImageError, InputError
@@ -18,10 +17,7 @@ from copydetect.images.decoding import decode
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import Sources, read_source
 from copydetect.storage.files import Storage
-from copydetect.types import Failure, ImageRef, Pixels
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+from copydetect.types import Doubles, Failure, Floats, ImageRef, Ints, Pixels
 
 PART_VECTORS = 8192
 _BATCH_IMAGES = 64
@@ -64,7 +60,7 @@ class Mixture:
     weights: (c,); means: (c, d); directions: (c, rank, d), scaled; rest: (c, d), deviations.
     """
 
-    weights: npt.NDArray[np.float64]
+    weights: Doubles
     means: Floats
     directions: Floats
     rest: Floats
@@ -113,8 +109,8 @@ def fit_mixture(vectors: Floats, components: int = 512, rank: int = 8) -> Mixtur
 class Planted:
     """Pairs at known similarities: first, second: (p,) int64 ids; similarity: (p,)."""
 
-    first: Integers
-    second: Integers
+    first: Ints
+    second: Ints
     similarity: Floats
 
 
@@ -143,7 +139,7 @@ class VectorFiles:
         count = -(-self.vectors // PART_VECTORS)
         return [(number, f"{self.folder}/part-{number:05d}.npy") for number in range(count)]
 
-    def __call__(self, path: str) -> tuple[Floats, Integers]:
+    def __call__(self, path: str) -> tuple[Floats, Ints]:
         vectors = np.load(path).astype(np.float32)
         start = int(Path(path).stem.split("-")[1]) * PART_VECTORS
         return vectors, np.arange(start, start + len(vectors))

@@ -70,12 +70,6 @@ def _score(parser: CommandParser) -> None:
     parser.add_argument("--references", help="any input; not for groups")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path of a descriptor model")
     parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
-    parser.add_argument(
-        "--form",
-        action="append",
-        metavar="FORM",
-        help="a form of normalisation, as the table names it; may be repeated (a selection)",
-    )
 
 
 def _compatible(parser: CommandParser) -> None:
@@ -85,13 +79,6 @@ def _compatible(parser: CommandParser) -> None:
     parser.add_argument("--old", default=DEFAULT_MODEL, help="the model that old vectors are of")
     parser.add_argument("--model", required=True, help="the model that takes its place")
     parser.add_argument("--trust_model", action="store_true", help=TRUST_MODEL)
-
-
-def _verify(parser: CommandParser) -> None:
-    parser.add_argument("--queries", required=True, help="any input; for groups, all images")
-    parser.add_argument("--references", help="any input; not for groups")
-    parser.add_argument("--truth", required=True, help=_TRUTH)
-    add_run_options(parser, leave_out=_NOT_MEASURED)
 
 
 def _search(parser: CommandParser) -> None:
@@ -143,11 +130,6 @@ def _plan(parser: CommandParser) -> None:
     )
 
 
-def _files(parser: CommandParser) -> None:
-    parser.add_argument("--images", default="1e5", help="number of images (1e5)")
-    parser.add_argument("--shards", type=whole_number, default=4, help="of the index (4)")
-
-
 def _buckets(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
     parser.add_argument("-o", "--output", required=True, help="folder of the run, in a bucket")
@@ -181,12 +163,6 @@ def _nightly(parser: CommandParser) -> None:
     )
 
 
-def _scale(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--sizes", type=names, default=("1e4", "1e5"), help="images, such as 1e4,1e6 (1e4,1e5)"
-    )
-
-
 def _engines(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
     parser.add_argument(
@@ -214,7 +190,7 @@ BENCHMARKS = {
         "recall, time and bytes of fast, standard and thorough side by side", _effort
     ),
     "score": Benchmark(
-        "forms of score normalisation side by side, given a ground truth of pairs or groups",
+        "what score normalisation is worth, given a ground truth of pairs or groups",
         _score,
         runs=False,
     ),
@@ -223,24 +199,11 @@ BENCHMARKS = {
         _compatible,
         runs=False,
     ),
-    "verify": Benchmark(
-        "pairs per second, accuracy, and what each part of the evidence is worth", _verify
-    ),
     "search": Benchmark(
         "sharded search up to a million descriptors, against FAISS alone", _search, runs=False
     ),
     "plan": Benchmark(
         "lists, shards, bytes and worker-hours for a collection of any size", _plan, runs=False
-    ),
-    "files": Benchmark(
-        "the files that search and candidates exchange, counted and as `plan` has them",
-        _files,
-        runs=False,
-    ),
-    "scale": Benchmark(
-        "what a run takes where it is started, as collections grow: memory, pipelines, requests",
-        _scale,
-        runs=False,
     ),
     "engines": Benchmark(
         "a run on an engine beside one on this machine: time, jobs, equal tables, lost workers",

@@ -20,9 +20,8 @@ _HELP = {
     "search_px": "side of the images that the finished model expects, px",
     "short_side_px": "shorter side of the pictures as they are stored for training, px",
     "pages": "drawn pages to add, as a share of the pictures",
-    "dimension": "dimension of the vectors, unless a teacher or an initial model sets it",
+    "dimension": "dimension of the vectors, unless an initial model sets it",
     "frozen_stages": "how many stages of the trunk, from the input on, are not trained",
-    "loss": "targets: vectors fixed beforehand, for a CPU; infonce: pairs of views, for a GPU",
     "anchor_weight": "with --compatible_with: weight of the loss term that keeps to old vectors",
     "target_power": "how strongly the targets are whitened; 0.5 is complete whitening",
     "target_spread": "how far the targets are moved away from look-alikes",
@@ -38,8 +37,6 @@ _HELP = {
     "workers": "processes that make the training views",
     "width": "how wide the trunk is, compared with EfficientNet-Lite0",
     "temperature": "temperature of the softmax in the loss",
-    "entropy_weight": "weight of the loss term of infonce that spreads the vectors",
-    "bank_size": "vectors of earlier batches that infonce compares with",
     "learning_rate": "highest learning rate",
     "weight_decay": "weight decay of AdamW, on matrices alone",
     "warmup_steps": "steps in which the learning rate rises",
@@ -47,7 +44,6 @@ _HELP = {
     "seed": "seed of the batches and the edits",
     "device": "cpu, cuda, cuda:1 …",
 }
-_CHOICES = {"loss": ("targets", "infonce")}
 
 
 def main(argv: list[str]) -> int:
@@ -65,7 +61,6 @@ def main(argv: list[str]) -> int:
         default="bundled",
         help="bundled, imagenet, random, or the path of a .safetensors model",
     )
-    parser.add_argument("--teacher", help="a TorchScript model to distil: its vectors are learnt")
     parser.add_argument(
         "--compatible_with",
         default="",
@@ -85,7 +80,6 @@ def main(argv: list[str]) -> int:
             parser.add_argument(
                 f"--{field.name}",
                 type=type(field.default),
-                choices=_CHOICES.get(field.name),
                 help=f"{_HELP[field.name]} ({field.default})",
             )
     return run_command(parser, argv, _train)
@@ -103,7 +97,7 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
         from pathlib import Path
 
         from copydetect.storage.remote import BeamStorage
-        from copydetect.training.fitting import DRAWING, LOG, train
+        from copydetect.training.fitting import LOG, train
         from copydetect.training.pictures import pack_pictures
         from copydetect.training.start import Start
 
@@ -115,16 +109,12 @@ def _train(arguments: Namespace, engine: EngineOptions) -> None:
         f"{len(pictures)} pictures, drawn pages among them; {pictures.failed} could not be read, "
         f"{pictures.repeated} repeat another one"
     )
-    teacher = Path(arguments.teacher) if arguments.teacher else None
-    trusted = arguments.trust_model
     start = Start(
         arguments.init,
-        teacher,
         arguments.name,
         arguments.notes,
-        trust_model=trusted,
-        compatible_with=arguments.compatible_with,
+        arguments.compatible_with,
+        arguments.trust_model,
     )
     model = train(pictures, options, output, start)
-    print(f"{model} and {model.with_suffix('.json')}")
-    print(f"log: {model.with_name(LOG)}, drawn: {model.with_name(DRAWING)}")
+    print(f"{model} and {model.with_suffix('.json')}; log: {model.with_name(LOG)}")

@@ -12,7 +12,7 @@ from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
 
-from ..job import describer_setup, models_of
+from ..job import models_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class NightModels:
 
         rebuilds: whether the upgrade that was begun ends tonight: then `settings` are its own.
         """
-        setup = describer_setup(settings, options)
+        setup = DescriberSetup.chosen(settings, options)
         if before is None or before.upgrade is None or rebuilds:
             return cls(setup, None, models_of(setup))
         other = setup_of(before.upgrade, options)
@@ -45,7 +45,7 @@ def setup_of(upgrade: Upgrade, options: RunOptions) -> DescriberSetup:
     """What describes images with the other model; InputError where it is no longer the one that
     the upgrade was begun with. options: of tonight, for what is not frozen."""
     options = era_options(upgrade.era, options)
-    setup = describer_setup(Settings.of(options, "dedup", BeamStorage()), options)
+    setup = DescriberSetup.chosen(Settings.of(options, "dedup", BeamStorage()), options)
     found = models_of(setup)
     if found != upgrade.era.models:
         raise InputError(

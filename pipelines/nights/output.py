@@ -6,11 +6,14 @@ import hashlib
 import re
 from dataclasses import asdict
 
+import pyarrow as pa
+
 from copydetect import runs, tables
 from copydetect.catalog.generations import Generation
 from copydetect.errors import InputError
 from copydetect.runs import MANIFEST, Manifest
 from copydetect.storage.remote import RecordedStorage
+from copydetect.summary import removable_bytes
 
 from ..outputs import alone_in, check_writable, refuse_foreign
 from .results import entries_of
@@ -45,13 +48,13 @@ def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
     source, storage = RecordedStorage(catalog), RecordedStorage(output)
     with alone_in(output) as lease:
         named: dict[str, list[str]] = {}
-        counts: dict[str, int] = {}
+        shown: dict[str, pa.Table] = {}
         for name, entries in entries_of(generation).items():
             uris = [runs.join(catalog, entry.path) for entry in entries]
-            table = tables.read_tables(source, uris, tables.SCHEMAS[name])
-            relative = runs.join(folder, name, runs.part_name(0))
-            tables.write_table(storage, runs.join(output, relative), table)
-            named[name], counts[name] = [relative], table.num_rows
+            shown[name] = tables.read_tables(source, uris, tables.SCHEMAS[name])
+            named[name] = [runs.join(folder, name, runs.part_name(0))]
+            tables.write_table(storage, runs.join(output, *named[name]), shown[name])
+        counts = {name: table.num_rows for name, table in shown.items()}
         manifest = Manifest(
             command=_COMMAND,
             folder=folder,
@@ -60,6 +63,7 @@ def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
             counts={**counts, **_of_night(generation)},
             seconds=dict(generation.seconds),
             quality=dict(generation.quality),
+            removable_bytes=removable_bytes(shown["groups"], shown["images"]),
         )
         manifest.commit(storage, output, lease)
         for file in storage.files_under(output):

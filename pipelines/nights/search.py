@@ -14,7 +14,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
@@ -45,17 +44,14 @@ from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
 from copydetect.transforms.waiting import Elements
+from copydetect.types import Bools, Ints
 
-from .. import stages
 from ..chains import Stage
 from ..progress import Progress
 from ..stages import Workplace
 from .job import NightJob
 from .sides import LaterParts, side_of
-from .young import OrderedSearch, Searched
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from .young import OrderedSearch, Searched, search_all
 
 YOUNG_IMAGES = 2_000
 ORDERED = "ordered"
@@ -114,9 +110,13 @@ class NightSearch:
         """Search what is to be searched."""
         if self.is_young:
             return self._in_order().searched()
-        neighbors, votes = self._neighbors(), self._votes()
-        proposals = Proposals(tuple(neighbors), tuple(votes), self.sides, VIEW_NAMES)
-        return Searched(self.place, proposals, neighbors, votes)
+        if self.is_whole:
+            for channel in ("descriptors", "keypoints"):
+                self._keep_partition(channel)
+            proposals = search_all(self.job, self.place, self.sides)
+        else:
+            proposals = self._grown()
+        return Searched(self.place, proposals, proposals.neighbors, proposals.votes)
 
     def _in_order(self) -> OrderedSearch:
         place = replace(self.place, folder=runs.join(self.place.folder, ORDERED))
@@ -124,32 +124,18 @@ class NightSearch:
         order = OrderedContents.write(place.storage, place.folder, side, self.living)
         return OrderedSearch(self.job, order, place, self.place, side.starts)
 
-    def _neighbors(self) -> Sequence[str]:
-        """The neighbours of all descriptors, one file per part; none where the channel is off."""
-        settings = self.job.settings
-        if not self.sides.queries.descriptors:
-            return []
-        options = settings.descriptor_search(symmetric=True)
-        model = self.job.models.identities["descriptor"]
-        if self.is_whole:
-            self._keep_partition("descriptors")
-            index = settings.descriptor_index
-            search = stages.search_descriptors(self.place, self.sides, index, options, model)
-            return self.place.run(search, self.sides.queries.parts)
-        return _GrownDescriptors(self, settings.descriptor_index, options).files(model)
-
-    def _votes(self) -> Sequence[str]:
-        """The votes of all local features, one file per part; none where the channel is off."""
-        settings = self.job.settings
-        if not self.sides.queries.keypoints:
-            return []
-        options = settings.feature_search(symmetric=True)
-        if self.is_whole:
-            self._keep_partition("keypoints")
-            index, voting = settings.feature_index, settings.voting(symmetric=True)
-            search = stages.search_keypoints(self.place, self.sides, index, options, voting)
-            return self.place.run(search, self.sides.queries.parts)
-        return _GrownFeatures(self, settings.feature_index, options).files()
+    def _grown(self) -> Proposals:
+        """The lists of all images, brought up to date."""
+        settings, side = self.job.settings, self.sides.queries
+        neighbors = votes = tuple[str, ...]()
+        if side.descriptors:
+            options = settings.descriptor_search(symmetric=True)
+            grown = _GrownDescriptors(self, settings.descriptor_index, options)
+            neighbors = tuple(grown.files(self.job.models.identities["descriptor"]))
+        if side.keypoints:
+            options = settings.feature_search(symmetric=True)
+            votes = tuple(_GrownFeatures(self, settings.feature_index, options).files())
+        return Proposals(neighbors, votes, self.sides, VIEW_NAMES)
 
     def _keep_partition(self, channel: str) -> None:
         """Where a large catalogue is searched as a whole within its era, its lists stay."""

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from copydetect.catalog.generations import CatalogPart, part_uris
 from copydetect.parts import RoleParts
+from copydetect.types import Ints
 
 from .job import NightJob
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from itertools import groupby
 from operator import attrgetter
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,15 +33,13 @@ from copydetect.grouping.groups import (
     pairs_to_compare,
 )
 from copydetect.grouping.places import groups_table
-from copydetect.types import Failure, GroupMember, ImageRef
+from copydetect.types import Failure, GroupMember, ImageRef, Ints
 
 from .. import stages
 from ..stages import Workplace
 from .comparing import compared_with_kept
 from .job import NightJob
 from .verdicts import Found
-
-Ints = npt.NDArray[np.int64]
 
 _NUMBER = pa.field("number", pa.int64(), nullable=False)
 _GROUPS = tables.GROUPS.append(_NUMBER)

@@ -38,10 +38,11 @@ from copydetect.options import EngineOptions, RunOptions
 from copydetect.parts import part_count
 from copydetect.settings import Settings
 from copydetect.storage.remote import BeamStorage, RecordedStorage
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
 
 from .. import stages
 from ..engine import Engine, engine_of
-from ..job import describer_setup, models_of
+from ..job import models_of
 from ..outputs import alone_in, with_whole_paths
 from ..stages import Listing, Workplace
 from .job import era_of
@@ -92,7 +93,7 @@ def _upgrade(folder: str, before: Generation, given: RunOptions) -> Upgrade | No
     options = era_options(before.era, given)
     options = options.changed(model=given.model, background=given.background)
     settings = Settings.of(options, "dedup", BeamStorage())
-    setup = describer_setup(settings, options)
+    setup = DescriberSetup.chosen(settings, options)
     models = models_of(setup)
     if models == before.era.models:
         return None

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.density_steps import scale_step
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.catalog.compaction import merged_tail
@@ -34,6 +32,7 @@ from copydetect.catalog.verdicts import (
     without,
 )
 from copydetect.parts import Sides
+from copydetect.types import Bools
 from copydetect.verification.match_parts import VerifyOptions
 
 from .. import stages
@@ -42,9 +41,6 @@ from .job import NightJob, decides_otherwise
 from .search import NightSearch
 from .sides import side_of
 from .young import Searched
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _PAIRS_TOGETHER = 128
 
@@ -94,7 +90,7 @@ def verified_pairs(
     catalog = catalog.with_lists(searched)
     # What is not verified is of no use to a catalogue.
     merged = replace(job.settings.candidates, least_score=options.min_score)
-    merging = searched.proposals, merged, DensityOptions(), search.known_scale
+    merging = searched.proposals, merged, search.known_scale
     proposing = stages.propose(searched.place, *merging)
     candidates = place.run(proposing, searched.proposals.queries.parts)
     strictly = search.is_young or job.request.upkeep == "rebuild"

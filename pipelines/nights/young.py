@@ -6,22 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from copydetect import runs
 from copydetect.candidates.candidate_job import Proposals
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.ordered import OrderedContents
-from copydetect.description.views import VIEW_NAMES
 from copydetect.parts import Sides
 from copydetect.search.neighbors import read_neighbors, write_neighbors
 from copydetect.search.vote_parts import read_votes, write_votes
 from copydetect.storage.files import Storage
+from copydetect.types import Ints
 
-from .. import stages
+from ..search_stages import searching
 from ..stages import Workplace
 from .job import NightJob
+
+
+def search_all(job: NightJob, place: Workplace, sides: Sides) -> Proposals:
+    """Search all images in themselves by every channel, as a run does."""
+    searches, proposals = searching(place, job.settings, job.models.identities, sides)
+    for search in searches:
+        place.run(search, sides.queries.parts)
+    return proposals
+
 
 Lists = TypeVar("Lists")
 
@@ -55,13 +61,11 @@ class OrderedSearch:
     order: OrderedContents
     place: Workplace
     kept: Workplace
-    starts: npt.NDArray[np.int64]
+    starts: Ints
 
     def searched(self) -> Searched:
         """Search, and keep the lists and the indexes by number."""
-        proposals = Proposals(
-            tuple(self._neighbors()), tuple(self._votes()), self.sides, VIEW_NAMES
-        )
+        proposals = search_all(self.job, self.place, Sides(self.order.side, self.order.side))
         return Searched(
             self.place,
             proposals,
@@ -84,34 +88,13 @@ class OrderedSearch:
             self.order,
         )
 
-    @property
-    def sides(self) -> Sides:
-        """All images, as they are searched in themselves."""
-        return Sides(self.order.side, self.order.side)
-
-    def _neighbors(self) -> Sequence[str]:
-        if not self.order.side.descriptors:
-            return []
-        settings, model = self.job.settings, self.job.models.identities["descriptor"]
-        index, options = settings.descriptor_index, settings.descriptor_search(symmetric=True)
-        search = stages.search_descriptors(self.place, self.sides, index, options, model)
-        return self.place.run(search, self.sides.queries.parts)
-
-    def _votes(self) -> Sequence[str]:
-        if not self.order.side.keypoints:
-            return []
-        settings, voting = self.job.settings, self.job.settings.voting(symmetric=True)
-        index, options = settings.feature_index, settings.feature_search(symmetric=True)
-        search = stages.search_keypoints(self.place, self.sides, index, options, voting)
-        return self.place.run(search, self.sides.queries.parts)
-
     def _kept(
         self,
         channel: str,
         suffix: str,
         uris: Sequence[str],
         read: Callable[[Storage, str], Lists],
-        numbered: Callable[[Sequence[Lists], npt.NDArray[np.int64]], Sequence[Lists]],
+        numbered: Callable[[Sequence[Lists], Ints], Sequence[Lists]],
         write: Callable[[Storage, str, Lists], None],
     ) -> list[str]:
         """Write the index and the lists of a search with the catalogue's numbers, in its folder;

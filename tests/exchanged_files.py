@@ -1,12 +1,11 @@
-"""`copydetect benchmark files`: how many files search and candidates exchange, beside the plan.
+"""How many files search and candidates exchange, beside what `benchmarks.exchanges` plans.
 
 The steps work on made-up vectors and votes, all in this process, and the storage counts each file
-of theirs that it reads or writes. `exchanges` tells how many there should be.
+of theirs that it reads or writes.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,28 +16,24 @@ import pyarrow as pa
 
 from copydetect import runs, tables
 from copydetect.candidates.candidate_job import CandidateJob, Proposals
-from copydetect.candidates.densities import DensityOptions
 from copydetect.candidates.fusion import CandidateOptions
 from copydetect.index.building import IndexJob
-from copydetect.index.partitions import Floats, IndexOptions, Integers
+from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
-from copydetect.options import EngineOptions
-from copydetect.parts import RoleParts, Sides, part_count
+from copydetect.parts import RoleParts, Sides
+from copydetect.pipelines.benchmarks.exchanges import pair_files, search_files, vector_files
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
 from copydetect.storage.files import LocalStorage
-from copydetect.storage.scratch import scratch_folder
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from copydetect.transforms.on_one_worker import InTurn
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
+from copydetect.types import Floats, Ints
 
-from .exchanges import pair_files, search_files, vector_files
-from .plan import image_count
-
-_DIMENSION, _LISTS = 8, 512
+_DIMENSION = 8
 _NEIGHBORS, _VOTED = 3, 2
 
 
@@ -102,32 +97,19 @@ class MadeUp:
         """Images of each part."""
         return [len(self._rows(number)) for number in range(self.parts)]
 
-    def __call__(self, part: str) -> tuple[Floats, Integers]:
+    def __call__(self, part: str) -> tuple[Floats, Ints]:
         rows = self._rows(int(part))
         vectors = np.random.default_rng(int(part)).normal(size=(len(rows), _DIMENSION))
         vectors[1::2] = vectors[: len(rows) // 2 * 2 : 2] + 0.1 * vectors[1::2]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float16).astype(np.float32), rows.astype(np.int64) << 32
 
-    def _rows(self, number: int) -> Integers:
+    def _rows(self, number: int) -> Ints:
         bounds = np.linspace(0, self.images, self.parts + 1).astype(np.int64)
         return np.arange(bounds[number], bounds[number + 1])
 
 
-def run(arguments: Namespace, engine: EngineOptions) -> None:
-    """Print a table of files counted and planned."""
-    images = image_count(arguments.images)
-    with scratch_folder() as folder:
-        found = counted(folder, MadeUp(images, part_count(images)), arguments.shards)
-    print(f"{images:,} images in {part_count(images):,} parts, {arguments.shards} shards\n")
-    print("| files | planned | counted |", "|---|---|---|", sep="\n")
-    for one in found:
-        print(f"| {one.step} | {one.planned:,} | {one.counted:,} |")
-
-
-def counted(
-    folder: str, images: MadeUp, shards: int, lists: int = _LISTS, rounds: int = 2
-) -> list[FileCount]:
+def counted(folder: str, images: MadeUp, shards: int, lists: int, rounds: int) -> list[FileCount]:
     """Index and search a collection for itself and merge what was found, in a folder.
 
     rounds: as of `SearchJob`.
@@ -175,7 +157,6 @@ def _candidate_job(
         storage,
         proposals,
         CandidateOptions(),
-        DensityOptions(),
         folder=runs.join(folder, "candidates"),
         pairs_folder=runs.join(folder, "pairs"),
         scratch=runs.join(folder, "scratch"),
@@ -187,7 +168,7 @@ def _write_described(
     files: dict[str, list[str]],
     number: int,
     vectors: Floats,
-    images: Integers,
+    images: Ints,
 ) -> None:
     names = pa.array([f"{image:09d}.jpg" for image in images.tolist()], pa.string())
     tables.write_table(storage, files["images"][number], pa.table({"image_id": names}))
@@ -203,7 +184,7 @@ def _write_described(
     tables.write_table(storage, files["descriptors"][number], table)
 
 
-def _votes(images: Integers, total: int) -> Votes:
+def _votes(images: Ints, total: int) -> Votes:
     """Of each image for others, one hit each."""
     rng = np.random.default_rng(int(images[0]) if len(images) else 0)
     query = np.repeat(images, _VOTED)

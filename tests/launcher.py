@@ -1,4 +1,6 @@
-"""`copydetect benchmark scale`: what a run takes where it is started, as collections grow.
+"""What a run takes where it is started, as collections grow.
+
+    python -m tests.launcher 1e4 1e5 1e6
 
 Each size is run in a process of its own, which does all that the process does that starts a run on
 an engine: it finds the input, builds the pipelines, counts, commits and draws the report. What
@@ -15,7 +17,6 @@ import resource
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,29 +25,25 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from copydetect.errors import OptionError, RunError
+from copydetect.errors import RunError
 from copydetect.grouping.group_job import GroupJob
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listed_files import ListingFiles
 from copydetect.inputs.piece_files import PieceFiles
 from copydetect.inputs.sources import Sources
-from copydetect.options import EngineOptions, RunOptions
+from copydetect.options import RunOptions
 from copydetect.parts import RoleParts, part_count
+from copydetect.pipelines import chains
+from copydetect.pipelines.chains import Stage
+from copydetect.pipelines.engine import Engine
+from copydetect.pipelines.job import Job, run_job
 from copydetect.settings import Settings
 from copydetect.storage.scratch import scratch_folder
+from copydetect.transforms.refs_to_descriptions import DescriberSetup
 from copydetect.types import Role
-
-from .. import chains
-from ..chains import Stage
-from ..engine import Engine
-from ..job import Job, describer_setup, run_job
-from .synthetic_runs import ROOT, SyntheticStorage, SyntheticWork
+from tests.synthetic_runs import ROOT, SyntheticStorage, SyntheticWork
 
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
-_WORKER = "copydetect.pipelines.benchmarks.synthetic_runs"
-_LEAST = 3000
-MOST_RATIO = 1.2
-"""By how much the peak may differ between sizes."""
 
 
 @dataclass(frozen=True)
@@ -64,39 +61,14 @@ class LauncherCost:
     seconds: float
 
 
-def run(arguments: Namespace, engine: EngineOptions) -> None:
-    """Measure each size; print a table and JSON."""
-    sizes = [_size(text) for text in arguments.sizes]
-    costs = [measured(images) for images in sizes]
-    print(table(costs))
-    print(json.dumps([asdict(one) for one in costs], indent=1))
-
-
 def measured(images: int) -> LauncherCost:
     """The cost of starting a run over so many images, in a process of its own; RunError where it
     fails."""
-    code = f"from {__name__} import launch; launch({images})"
+    code = f"from tests.launcher import launch; launch({images})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode:
         raise RunError(f"the run over {images:,} images failed: {done.stderr.strip()[-2000:]}")
     return LauncherCost(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def table(costs: Sequence[LauncherCost]) -> str:
-    """The costs side by side, as Markdown."""
-    rows = [
-        "| images | parts | peak | over the first | largest pipeline | jobs | requests | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for one in costs:
-        ratio = one.peak_bytes / costs[0].peak_bytes
-        rows.append(
-            f"| {one.images:,} | {one.parts:,} | {one.peak_bytes / 1e6:.0f} MB | {ratio:.2f} "
-            f"| {one.pipeline_bytes / 1e6:.2f} MB | {one.jobs} | {sum(one.asked.values()):,} "
-            f"| {one.seconds:.1f} |"
-        )
-    rows.append(f"\nThe peak may differ by a factor of {MOST_RATIO:g}.")
-    return "\n".join(rows)
 
 
 def launch(images: int) -> None:
@@ -108,7 +80,8 @@ def launch(images: int) -> None:
         options = RunOptions(check=False)
         settings = Settings.of(options, "dedup", storage)
         sources = find_sources(storage, ROOT)
-        setup, models = describer_setup(settings, options), {"descriptor": "none", "local": "none"}
+        setup = DescriberSetup.chosen(settings, options)
+        models = {"descriptor": "none", "local": "none"}
         engine = _Elsewhere(["--runner=FlinkRunner"], work=_Work(storage, images, sources))
         inputs: dict[Role, Sources] = {"image": sources}
         job = Job("dedup", inputs, output, options, settings, setup, models, engine, storage)
@@ -157,7 +130,7 @@ class _Work:
         with scratch_folder() as folder:
             packed = Path(folder) / "work"
             packed.write_bytes(pickle.dumps(work))
-            subprocess.run([sys.executable, "-m", _WORKER, str(packed)], check=True)
+            subprocess.run([sys.executable, "-m", "tests.synthetic_runs", str(packed)], check=True)
         self.seconds += time.monotonic() - started
 
 
@@ -188,11 +161,6 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _size(text: str) -> int:
-    try:
-        size = round(float(text))
-    except ValueError as error:
-        raise OptionError(f"--sizes are numbers, like 1e4,1e6: {text!r}") from error
-    if size < _LEAST:
-        raise OptionError(f"a size must be at least {_LEAST:,}: {text}; fewer are one small job")
-    return size
+if __name__ == "__main__":
+    for size in sys.argv[1:]:
+        print(json.dumps(asdict(measured(round(float(size))))), flush=True)

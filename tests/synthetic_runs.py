@@ -1,4 +1,4 @@
-"""A run without pictures: the tables that workers would write, of any size, for `benchmark scale`.
+"""A run without pictures: the tables that workers would write, of any size, for `launcher`.
 
 Every 20th image has a copy beside it, every tenth a look-alike, and every 500th cannot be read.
 What a stage leaves to be counted is counted by the run's own code.
@@ -31,13 +31,12 @@ from copydetect.parts import PART, PartNames, part_count, parts_of_hashes
 from copydetect.search.neighbors import Neighbors, neighbors_uris, write_neighbors
 from copydetect.storage.files import StoredFile, Survey
 from copydetect.storage.remote import RecordedStorage
+from copydetect.types import Ints
 
 ROOT = "synthetic-pictures"
 _SHELF = 1000
 _COPIES, _ALIKE, _FAILED = 20, 10, 500
 _SQUARE = [[0.0, 0.0, 640.0, 0.0, 640.0, 480.0, 0.0, 480.0]]
-
-Ints = npt.NDArray[np.int64]
 
 
 class SyntheticStorage(RecordedStorage):
