@@ -100,16 +100,15 @@ class KeypointSearch:
         )
 
 
+@dataclass(eq=False, repr=False)
 class KeypointsToVotes(beam.PTransform[Any, Any]):
     """None, once the local features exist → the URIs of votes files, and None."""
 
-    def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._search = search
-        self._processes = processes or Processes()
+    search: KeypointSearch
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, start: PCollection[Any]) -> PCollection[str]:
-        search, processes = self._search, self._processes
+        search, processes = self.search, self.processes
         if not search.index_is_there:
             start = (
                 start

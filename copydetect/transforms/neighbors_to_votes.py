@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -46,14 +46,13 @@ class VoteJob:
         return uri
 
 
+@dataclass(eq=False, repr=False)
 class NeighborsToVotes(beam.PTransform[Any, Any]):
     """Numbers of parts, once the search is done → URIs of votes files. None is passed on."""
 
-    def __init__(self, job: VoteJob, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._job = job
-        self._processes = processes or Processes()
+    job: VoteJob
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
-        uris: PCollection[str] = parts | "vote" >> OnWorkers(self._job.vote, self._processes)
+        uris: PCollection[str] = parts | "vote" >> OnWorkers(self.job.vote, self.processes)
         return uris
