@@ -25,6 +25,7 @@ from copydetect.parts import part_count
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
+from copydetect.workers.processes import Processes
 
 from .engine import Engine, engine_of
 from .outputs import output_folder, refuse_foreign
@@ -112,8 +113,8 @@ def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     parts = part_count(listing.images)
     uris = [job.part_uri("copies", part) for part in range(parts)]
     wanted = [part for part, uri in enumerate(uris) if not _is_done(job, uri)]
-    processes = engine.processes
-    transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
+    processes = engine.processes if engine.processes.started else Processes()
+    transform = ImagesToEdits(job, parts, wanted, processes)
     engine.run(
         "edit images",
         lambda pipeline: pipeline | beam.Create([None, *listing.uris]) | transform,

@@ -100,6 +100,23 @@ def test_other_content_is_outweighed_by_nothing_less_than_sure_proof(
     assert verify_relaid(one, one, [], refused, lambda *_: found).is_copy == is_copy
 
 
+@pytest.mark.parametrize(("inliers", "times"), [(5, 1), (0, 3)])
+def test_only_what_has_no_features_is_laid_on_the_other_ground(inliers: int, times: int) -> None:
+    one, other = (
+        prepare_decoded(name, decode(encode(flattened(drawing(13), ground), "PNG"), 896))
+        for name, ground in (("q", WHITE), ("r", BLACK))
+    )
+    refused = Match.of_strangers("q", "r", 0.5, 0.5, "")
+    compared: list[Match] = []
+
+    def verify(query: PairImage, reference: PairImage) -> Match:
+        compared.append(replace(refused, inliers=inliers))
+        return compared[-1]
+
+    assert verify_relaid(one, other, [], refused, verify) is refused
+    assert len(compared) == times
+
+
 def test_another_drawing_is_no_copy_on_any_ground() -> None:
     for ground in (WHITE, BLACK):
         flat = encode(flattened(drawing(13), ground), "PNG")
