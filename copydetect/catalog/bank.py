@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ from copydetect.catalog.readable import numbers_of
 from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Vectors
-from copydetect.index.shards import INDEX, ShardReader
+from copydetect.index.shards import INDEX, ShardReader, list_of
 from copydetect.index.spills import Records
 from copydetect.search.feature_join import is_exact
 from copydetect.search.neighbors import (
@@ -152,22 +151,18 @@ class IndexedSide(DescribedSide):
 def _places(reader: ShardReader) -> tuple[Ints, Ints]:
     ids, places = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
     for number, shard in enumerate(reader.index.shards):
-        lists = reader.shard(number).invlists
+        held = reader.shard(number)
         for one in range(shard.first_list, shard.last_list + 1):
-            size = lists.list_size(one)
-            if size:
-                ids.append(faiss.rev_swig_ptr(lists.get_ids(one), size).copy())
-                place = np.empty((size, 3), np.int64)
-                place[:] = number, one, 0
-                place[:, 2] = np.arange(size)
-                places.append(place)
+            ids.append(list_of(held, one)[0].copy())
+            place = np.empty((len(ids[-1]), 3), np.int64)
+            place[:] = number, one, 0
+            place[:, 2] = np.arange(len(place))
+            places.append(place)
     return np.concatenate(ids), np.concatenate(places)
 
 
 def _decoded(reader: ShardReader, shard: int, one: int, position: int) -> Floats:
-    lists = reader.shard(shard).invlists
-    size = lists.list_size(one) * lists.code_size
-    codes = faiss.rev_swig_ptr(lists.get_codes(one), size).reshape(-1, lists.code_size)
+    _, codes = list_of(reader.shard(shard), one)
     vector: Floats = reader.partition.decode(codes[position : position + 1].copy())[0]
     return vector
 
