@@ -27,6 +27,7 @@ from copydetect.search.neighbors import (
     search_shard,
 )
 from copydetect.search.queries import SearchOptions
+from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.types import Bools, Floats, Ints
 
@@ -133,13 +134,11 @@ class IndexedSide(DescribedSide):
         order = np.argsort(ids)
         ids, places = ids[order], places[order]
         known, weights = _weights(storage, part_uris(catalog, generation.parts, "descriptors"))
-        at = np.searchsorted(known, ids)
-        at = np.minimum(at, max(len(known) - 1, 0))
-        there = known[at] == ids if len(known) else np.zeros(len(ids), np.bool_)
-        kept = np.flatnonzero(there)
-        unasked, start = np.zeros(len(kept), np.bool_), np.zeros(1, np.int64)
-        described = ids[kept], weights[at[kept]], unasked
-        return cls(storage, "", *described, start, reader, places[kept])
+        there = is_among(ids, known)
+        ids, places = ids[there], places[there]
+        unasked, start = np.zeros(len(ids), np.bool_), np.zeros(1, np.int64)
+        described = ids, weights[np.searchsorted(known, ids)], unasked
+        return cls(storage, "", *described, start, reader, places)
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, d) float32 of some rows, as they are coded."""

@@ -19,6 +19,7 @@ from copydetect.index.spills import stable_order
 from copydetect.search.neighbors import RESULT, Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import Votes
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Bools, Ints
 
 
@@ -103,9 +104,7 @@ def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     rows = rows[np.lexsort((joined.reference[rows], -joined.votes[rows], joined.query[rows]))]
     rows = np.concatenate([np.flatnonzero(alive & ~changed), rows])
     order = rows[stable_order(joined.query[rows])]
-    queries = joined.query[order]
-    firsts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]][: len(queries)])
-    ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))
+    ranks = place_in_run(joined.query[order])
     families = np.unique(np.concatenate([one.families for one in lists]))
     return replace(_taken(joined, order[ranks < keep]), families=families[living[families]])
 

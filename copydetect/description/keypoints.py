@@ -25,6 +25,7 @@ from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
 from copydetect.images.decoding import pieces_of
 from copydetect.models import MODELS
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Floats, Ints, Keypoints, Pixels
 
 BUNDLED_QUANTISER = MODELS / "keypoints-pq16.safetensors"
@@ -332,9 +333,8 @@ def _worthiest(points: Floats, width: int, height: int) -> npt.NDArray[np.intp]:
     )
     cell = row * _SPREAD_CELLS + column
     by_cell = np.lexsort((angle, diameter, x, y, -strength, cell))
-    starts = np.searchsorted(cell[by_cell], cell[by_cell])
     before = np.empty(len(points), np.intp)
-    before[by_cell] = np.arange(len(points)) - starts
+    before[by_cell] = place_in_run(cell[by_cell])
     worth = strength - _CROWDING_COST * np.log1p(before)
     return np.lexsort((angle, diameter, x, y, -worth))
 

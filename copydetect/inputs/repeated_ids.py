@@ -21,6 +21,7 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.errors import InputError
 from copydetect.inputs.listing import LISTING
+from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.types import Bools
 
@@ -60,7 +61,7 @@ class KnownIds:
 
     def __contains__(self, image_id: object) -> bool:
         """Whether exactly one image has this id."""
-        return bool(_is_in(self._single, hashes_of([str(image_id)]))[0])
+        return bool(is_among(hashes_of([str(image_id)]), self._single)[0])
 
     def repeats(self, ids: Sequence[str]) -> Bools:
         """(n,) bool: which of some ids there are several times."""
@@ -68,7 +69,7 @@ class KnownIds:
 
     def repeated(self, hashes: Hashes) -> Bools:
         """The same by the hashes of ids."""
-        return _is_in(self._repeated, hashes)
+        return is_among(hashes, self._repeated)
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,6 @@ def hashes_of(ids: Sequence[str]) -> Hashes:
 def _hash(image_id: str) -> int:
     digest = hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
-
-
-def _is_in(known: Hashes, asked: Hashes) -> Bools:
-    """(n,) bool: which hashes are among those known, which are sorted."""
-    at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
-    return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)
 
 
 def distinct_ids(images: Sequence[FoundImage], known: Container[str] = ()) -> list[str]:

@@ -27,6 +27,7 @@ from copydetect.index.shards import list_of
 from copydetect.index.spills import stable_order
 from copydetect.search.products import Halves, Products, widened
 from copydetect.search.queries import SearchOptions
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Bools, Floats, Ints
 
 Found: TypeAlias = tuple[Ints, Ints, Floats]
@@ -83,11 +84,7 @@ def best_of(found: Found, k: int) -> Found:
     at = np.flatnonzero(tied)
     order[at] = order[at][np.lexsort((ids[order[at]], keys[at]))]
     rows = rows[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = rows[1:] != rows[:-1]
-    starts = np.flatnonzero(first)
-    ranks = np.arange(len(rows)) - np.repeat(starts, np.diff([*starts, len(rows)]))
-    kept = ranks < k
+    kept = place_in_run(rows) < k
     return rows[kept], ids[order][kept], scores[order][kept]
 
 

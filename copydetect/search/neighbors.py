@@ -36,6 +36,7 @@ from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.queries import SearchOptions
 from copydetect.search.search_plans import SearchPlan, Task, result_uri, results_for
 from copydetect.search.searching import SearchJob
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import Storage
 from copydetect.types import Floats, Ints
 
@@ -190,12 +191,8 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
 def _ranks(results: Records) -> tuple[Ints, Ints]:
     """The order of results by query, then best first, ties by id; and each one's rank, from 0."""
     order = np.lexsort((results["id"], -results["score"], results["query"]))
-    queries = results["query"][order]
-    first = np.ones(len(queries), dtype=bool)
-    first[1:] = queries[1:] != queries[:-1]
-    starts = np.flatnonzero(first)
     ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    ranks[order] = place_in_run(results["query"][order])
     return order, ranks
 
 

@@ -40,6 +40,7 @@ from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import read_votes, write_votes
 from copydetect.search.votes import KEPT, Votes
+from copydetect.sorted_rows import begins_run
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
@@ -359,7 +360,5 @@ def _unique(lists: Sequence[Neighbors | None]) -> Neighbors:
         for name in ("queries", "ids", "scores")
     )
     order = np.lexsort((ids, queries))
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (np.diff(queries[order]) != 0) | (np.diff(ids[order]) != 0)
-    kept = order[new]
+    kept = order[begins_run(queries[order], ids[order])]
     return Neighbors(queries[kept], ids[kept], scores[kept])
