@@ -107,6 +107,9 @@ class Features:
     descriptors: Floats
 
 
+_PER_FEATURE = ("x_px", "y_px", "diameter_px", "angle_deg", "descriptors")
+
+
 @dataclass(frozen=True, eq=False)
 class Quantiser:
     """Rotation to fewer dimensions and a product quantiser there (Jégou et al. 2011).
@@ -206,15 +209,10 @@ def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> 
 
 def joined(one: Features, other: Features) -> Features:
     """The features of both, of one thumbnail."""
-    return Features(
-        one.width_px,
-        one.height_px,
-        np.concatenate([one.x_px, other.x_px]),
-        np.concatenate([one.y_px, other.y_px]),
-        np.concatenate([one.diameter_px, other.diameter_px]),
-        np.concatenate([one.angle_deg, other.angle_deg]),
-        np.concatenate([one.descriptors, other.descriptors]),
-    )
+    both: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in _PER_FEATURE
+    }
+    return replace(one, **both)
 
 
 def new_among(found: Features, known: Features) -> Features:
@@ -225,15 +223,7 @@ def new_among(found: Features, known: Features) -> Features:
     distances, nearest = tree.query(np.stack([found.x_px, found.y_px], axis=1))
     alike = np.einsum("nd,nd->n", found.descriptors, known.descriptors[nearest])
     new = (distances > _SAME_PLACE_PX) | (alike < _SAME_LOOK)
-    return Features(
-        found.width_px,
-        found.height_px,
-        found.x_px[new],
-        found.y_px[new],
-        found.diameter_px[new],
-        found.angle_deg[new],
-        found.descriptors[new],
-    )
+    return replace(found, **{name: getattr(found, name)[new] for name in _PER_FEATURE})
 
 
 def quantise(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -238,19 +238,14 @@ class ShardReader:
                 f"{folder}/{PARTITION} is partition {self.partition.identity}; the index was "
                 f"made with {self.index.partition}"
             )
-        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._opened = lru_cache(_MOST_OPEN)(self._open)
         self._checked: set[tuple[str, int]] = set()
         self._opening = Lock()
 
     def shard(self, number: int) -> Any:
         """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
         with self._opening:
-            if number not in self._open:
-                self._open[number] = self._verified(self.index.shards[number])
-            self._open.move_to_end(number)
-            if len(self._open) > _MOST_OPEN:
-                self._open.popitem(last=False)
-            return self._open[number]
+            return self._opened(number)
 
     def _path(self, shard: Shard) -> str:
         """Where a shard can be mapped, its content checked."""
@@ -271,7 +266,8 @@ class ShardReader:
         self._checked.add(file)
         return path
 
-    def _verified(self, shard: Shard) -> Any:
+    def _open(self, number: int) -> Any:
+        shard = self.index.shards[number]
         index: Any = faiss.read_index(self._path(shard), faiss.IO_FLAG_MMAP)
         if (index.d, index.nlist, index.ntotal) != (
             self.partition.dimension,
