@@ -1,4 +1,4 @@
-"""Columns of rows that are sorted: which rows begin a run of equal ones, and which values occur."""
+"""Columns of rows that are sorted: runs of equal ones, what occurs, and ranges of them."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def is_among(asked: npt.NDArray[Any], known: npt.NDArray[Any]) -> Bools:
         return np.zeros(len(asked), np.bool_)
     at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
     return np.asarray(known[at] == asked, np.bool_)
+
+
+def ranges(starts: Ints, counts: Ints) -> Ints:
+    """starts[0], starts[0] + 1, … counts[0] of them, then those from starts[1] on, …"""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))

@@ -24,9 +24,10 @@ from copydetect.search.neighbors import (
     RESULT,
     Neighbors,
     merge_results,
+    result_records,
     search_shard,
 )
-from copydetect.search.queries import SearchOptions
+from copydetect.search.queries import SearchOptions, query_records, travelling
 from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.types import Bools, Floats, Ints
@@ -49,70 +50,35 @@ class BankIndex:
         """What vectors are near to, by their ids, without images that are gone."""
         reader, partition = self.reader, self.reader.partition
         if not len(ids):
-            return _no_neighbors()
+            return Neighbors.of(np.empty(0, RESULT), 0)
         probes = partition.nearest_lists(vectors, options.probes_in(partition))
         pieces = [np.empty(0, RESULT)]
         for shard, rows in reader.index.shards_of(probes):
             if is_exact(reader.shard(shard)):
-                found = _looked_up(reader, shard, vectors[rows], probes[rows], options.k)
-                pieces.append(_results(ids[rows], *found))
+                asked = vectors[rows], probes[rows], ids[rows]
+                pieces.append(_looked_up(reader, shard, *asked, options.k))
             else:
-                pieces.append(
-                    _compared(reader, shard, vectors[rows], probes[rows], ids[rows], options)
-                )
+                sent = travelling(vectors[rows], partition)
+                records = query_records(sent, ids[rows], probes[rows])
+                pieces.append(search_shard(reader, shard, records, options)[1])
         results = np.concatenate(pieces[1:] or pieces)
         results = results[self.living[results["id"] >> IMAGE_SHIFT]]
         return merge_results(results, options)
 
 
 def _looked_up(
-    reader: ShardReader, shard: int, vectors: Vectors, probes: Ints, k: int
-) -> tuple[Ints, Floats]:
-    """Ids and scores (n, k) of features by FAISS, which adds up distances from a table: of the few
-    of one picture quicker than to decode the lists, and as exact, for the codebook is on a grid.
-    Which of equal ones are the last differs, and these count for nothing in a vote."""
+    reader: ShardReader, shard: int, vectors: Vectors, probes: Ints, queries: Ints, k: int
+) -> Records:
+    """`RESULT` records of the k nearest of features by FAISS, which adds up distances from a table:
+    of the few of one picture quicker than to decode the lists, and as exact, for the codebook is on
+    a grid. Which of equal ones are the last differs, and these count for nothing in a vote."""
     held, ends = reader.shard(shard), reader.index.shards[shard]
     outside = (probes < ends.first_list) | (probes > ends.last_list)
     held.nprobe = probes.shape[1]
     floats = reader.partition.decode(vectors)
     distances, ids = held.search_preassigned(floats, k, np.where(outside, -1, probes), None)
-    return ids, -distances
-
-
-def _results(queries: Ints, ids: Ints, scores: Floats) -> Records:
-    """`RESULT` records of what was found, without what is missing (−1)."""
     rows, columns = np.nonzero(ids >= 0)
-    results = np.empty(len(rows), RESULT)
-    results["query"], results["id"] = queries[rows], ids[rows, columns]
-    results["score"] = scores[rows, columns]
-    return results
-
-
-def _compared(
-    reader: ShardReader,
-    shard: int,
-    vectors: Vectors,
-    probes: Ints,
-    ids: Ints,
-    options: SearchOptions,
-) -> Records:
-    """`RESULT` records as the search of a run gives them."""
-    if vectors.dtype != np.uint8:
-        is_float32 = reader.partition.options.coding.is_float32
-        vectors = vectors.astype(np.float32 if is_float32 else np.float16)
-    fields = [
-        ("query", "<i8"),
-        ("lists", "<i4", (probes.shape[1],)),
-        ("vector", vectors.dtype.str, (vectors.shape[1],)),
-    ]
-    records = np.empty(len(ids), fields)
-    records["query"], records["lists"], records["vector"] = ids, probes, vectors
-    return search_shard(reader, shard, records, options)[1]
-
-
-def _no_neighbors() -> Neighbors:
-    nothing = np.empty(0, np.int64)
-    return Neighbors(nothing, nothing, np.empty(0, np.float32))
+    return result_records(queries[rows], ids[rows, columns], -distances[rows, columns])
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,7 @@ def read_recalls(job: RecallJob) -> dict[int, Recall]:
 def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors, k: int) -> None:
     """Write down which images the exact k nearest of a few queries belong to, and which of these
     were not found."""
-    best = place_in_run(exact.queries) < k
-    wanted = Neighbors(exact.queries[best], exact.ids[best], exact.scores[best])
+    wanted = exact.take(place_in_run(exact.queries) < k)
     nearest, seen = (np.stack([one.queries, one.ids], 1) >> IMAGE_SHIFT for one in (wanted, found))
     nearest = np.unique(nearest, axis=0)
     known = {(query, reference) for query, reference in seen.tolist()}

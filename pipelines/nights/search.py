@@ -349,16 +349,11 @@ def _some(reader: DescriptorReader, images: Ints, uri: str) -> tuple[Vectors, In
 
 def _without(neighbors: Neighbors, images: Ints) -> Neighbors:
     kept = ~np.isin(neighbors.queries >> IMAGE_SHIFT, images)
-    return Neighbors(neighbors.queries[kept], neighbors.ids[kept], neighbors.scores[kept])
+    return neighbors.take(kept)
 
 
 def _unique(lists: Sequence[Neighbors | None]) -> Neighbors:
     """All of several lists, each neighbour of a query once."""
-    there = [one for one in lists if one is not None]
-    queries, ids, scores = (
-        np.concatenate([getattr(one, name) for one in there])
-        for name in ("queries", "ids", "scores")
-    )
-    order = np.lexsort((ids, queries))
-    kept = order[begins_run(queries[order], ids[order])]
-    return Neighbors(queries[kept], ids[kept], scores[kept])
+    joined = Neighbors.joined([one for one in lists if one is not None])
+    ordered = joined.take(np.lexsort((joined.ids, joined.queries)))
+    return ordered.take(begins_run(ordered.queries, ordered.ids))
