@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,23 @@ def test_drawings_of_other_outlines_are_not_compared_on_each_others_grounds() ->
     assert verify_relaid(one, other, [], refused, compared) is refused
     with pytest.raises(AssertionError, match="compared again"):
         verify_relaid(one, one, [], refused, compared)
+
+
+@pytest.mark.parametrize(("inliers", "times"), [(5, 1), (0, 3)])
+def test_only_what_has_no_features_is_laid_on_the_other_ground(inliers: int, times: int) -> None:
+    one, other = (
+        prepare_decoded(name, decode(encode(flattened(drawing(13), ground), "PNG"), 896))
+        for name, ground in (("q", WHITE), ("r", BLACK))
+    )
+    refused = Match.of_strangers("q", "r", 0.5, 0.5, "")
+    compared: list[Match] = []
+
+    def verify(query: PairImage, reference: PairImage) -> Match:
+        compared.append(replace(refused, inliers=inliers))
+        return compared[-1]
+
+    assert verify_relaid(one, other, [], refused, verify) is refused
+    assert len(compared) == times
 
 
 def test_another_drawing_is_no_copy_on_any_ground() -> None:

@@ -85,6 +85,12 @@ def test_what_is_pasted_over_a_picture_has_borders_in_one(seed: int) -> None:
     assert residual(with_pasted(picture), picture)["slot"] < 0.6
 
 
+def test_photos_are_not_looked_at_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("copydetect.verification.residual.slot_borders", lambda *pair: 0.9)
+    assert residual(scene(1, 420, 260), scene(2, 420, 260))["slot"] == 0
+    assert residual(window(scene(1, 320, 240)), window(scene(2, 320, 240)))["slot"] > 0.6
+
+
 def test_equal_pictures_have_no_slot() -> None:
     picture = window(scene(1, 320, 240))
     assert residual(picture, picture)["slot"] == 0

@@ -40,6 +40,7 @@ _NOISY_STD = 5.0
 """Noise in grey levels from which it matters, where the other image has little."""
 _NOISIER = 2.0
 """How many times the other image's noise it must be: what both have is structure, not noise."""
+_NOISE_STRIDE = 5
 _NOISE_BLUR_PX = 1.5
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
@@ -265,10 +266,11 @@ def _sharpness(grey: Floats, pair: Overlap) -> float:
 def _noise(grey: Floats, pair: Overlap) -> float:
     """Standard deviation of white noise in grey levels (Immerkær 1996), inside the overlap.
 
-    By the median, so that edges and glyphs count for little; a ninth of the places is enough.
+    By the median, so that edges and glyphs count for little; some of the places are enough.
     """
-    differences = np.abs(cv2.filter2D(grey, cv2.CV_32F, _NOISE_MASK))[1:-1:3, 1:-1:3]
-    inside = pair.inside[1:-1:3, 1:-1:3] > 0
+    some = np.s_[1:-1:_NOISE_STRIDE, 1:-1:_NOISE_STRIDE]
+    differences = np.abs(cv2.filter2D(grey, cv2.CV_32F, _NOISE_MASK)[some])
+    inside = pair.inside[some] > 0
     return float(np.median(differences[inside])) / (0.6745 * 6) if inside.any() else 0.0
 
 

@@ -27,7 +27,7 @@ from copydetect.verification.fine_alignment import (
 )
 from copydetect.verification.marks import own_marks
 from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
-from copydetect.verification.slots import slot_borders
+from copydetect.verification.slots import FRAMED, slot_borders
 
 _OTHER_LEVELS = 28.0
 """A difference in grey levels that is no noise."""
@@ -35,8 +35,8 @@ _ALIKE_LEVELS = 12.0
 _FLOW_PX = 640
 """The longest side at which the flow that is left is measured."""
 _PATCHES = 6
-_MOST_PLACES = 60_000
-"""How many places percentiles are taken of, at most."""
+_REST_STRIDE, _MOST_PLACES = 2, 60_000
+"""Px from one place to the next, and how many places percentiles are taken of, at most."""
 
 _OF_REST = ("raw_p50", "raw_p99", "raw_peak", "raw_ratio", "rest_ratio", "rest_p50", "rest_p90",
             "rest_p99", "rest_p999", "rest_peak", "rest_share", "blobs", "blob_largest_px",
@@ -108,7 +108,8 @@ def measure_residual(
     values |= patches | blobs | _of_flow(pair, np.minimum(*steep), valid)
     values |= {"explained": explained, "blur": blur, **_of_all(sharp, steep, middle, valid)}
     values |= _of_colour(matrix, query, reference)
-    values["slot"] = slot_borders(pair, middle, valid)
+    framed = min(values["plain"], values["plain_reference"]) >= FRAMED
+    values["slot"] = slot_borders(pair, middle, valid) if framed else 0.0
     values |= dict(zip(_OF_ALL[-2:], own_marks(pair, smooth, valid), strict=True))
     vector = np.array([values[name] for name in NAMES], np.float32)
     return Residual(vector, matrix, pair, patched | blobbed)
@@ -167,9 +168,10 @@ def _blobs(
     rest, smooth = left
     telling = valid & (cv2.dilate(steep, np.ones((5, 5), np.uint8)) > 8)
     found = dict.fromkeys(_OF_REST, 0.0)
-    seen = rest[telling]
-    places = len(seen)
-    seen = seen[:: max(1, places // _MOST_PLACES)]
+    some = np.s_[::_REST_STRIDE, ::_REST_STRIDE]
+    seen = rest[some][telling[some]]
+    thinner = np.s_[:: max(1, len(seen) // _MOST_PLACES)]
+    seen = seen[thinner]
     if len(seen) < 50:
         return np.zeros(valid.shape, bool), found | dict.fromkeys(_OF_REST[:10], np.nan)
     percentiles = percentiles_of(seen, 50, 90, 99, 99.9)
@@ -177,12 +179,12 @@ def _blobs(
     found["rest_peak"] = float(smooth.max())
     found["rest_ratio"] = found["rest_peak"] / (found["rest_p99"] + 4)
     raw = cv2.blur(cv2.absdiff(pair.query, pair.reference) * valid, (5, 5))
-    middle, high = percentiles_of(raw[telling][:: max(1, places // _MOST_PLACES)], 50, 99)
+    middle, high = percentiles_of(raw[some][telling[some]][thinner], 50, 99)
     found |= {"raw_p50": middle, "raw_p99": high, "raw_peak": float(raw.max())}
     found["raw_ratio"] = found["raw_peak"] / (found["raw_p99"] + 2)
     limit = max(_OTHER_LEVELS, 3 * percentiles[1])
     marked = (smooth > limit) & valid
-    found["rest_share"] = number_of(marked) / max(places, 1)
+    found["rest_share"] = number_of(marked) / max(number_of(telling), 1)
     shown, strokes = _strokes(pair, marked, valid)
     return shown, found | strokes
 

@@ -37,7 +37,7 @@ _SAME_COLOUR = 24
 _OTHER_GROUND = 40
 _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
-_DRAWN_ABOUT_ALIKE = 0.5
+_DRAWN_ABOUT_ALIKE = 0.55
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -101,9 +101,9 @@ def verify_relaid(
 
     placements: where the one may lie in the other, in working px. What is drawn in the one must lie
     about on what is drawn in the other by one of them, or by their bounding boxes. Then they are
-    compared: first by what is drawn alone, which must be at the same places; then, for what is
-    drawn may be of one colour and have nothing but its outline, with one of them laid on the
-    other's ground.
+    compared: first by what is drawn alone, which must be at the same places; then, where that has
+    no features, for it may be of one colour and have nothing but its outline, with one of them laid
+    on the other's ground.
     """
     if query.ground is None or reference.ground is None:
         return refused
@@ -120,6 +120,8 @@ def verify_relaid(
         if match.is_copy and _drawn_alike(match, query, reference):
             edits = [ON_ANOTHER_GROUND, *match.edits]
             return replace(match, relation="edited", edits=edits, direction="unknown")
+        if match.inliers:
+            break
     return refused
 
 
