@@ -178,11 +178,11 @@ def test_threads_share_one_open_shard(tmp_path: Path) -> None:
 def test_only_the_shards_that_were_used_last_stay_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = built(tmp_path)
     monkeypatch.setattr(shards, "_MOST_OPEN", 2)
+    reader = built(tmp_path)
     digests: list[str] = []
-    plain = shards._sha256
-    monkeypatch.setattr(shards, "_sha256", lambda path: digests.append(path) or plain(path))
+    plain = shards._record_of
+    monkeypatch.setattr(shards, "_record_of", lambda path: digests.append(path) or plain(path))
     wanted = [reader.index.shards[number].vectors for number in (0, 1, 0, 2, 0, 1)]
     found = [weakref.ref(reader.shard(number)) for number in (0, 1, 0, 2)]
     assert [one() is not None for one in found] == [True, False, True, True]
