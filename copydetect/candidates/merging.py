@@ -192,23 +192,18 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     if is_sent(job.storage, uri):
         return
     proposals = job.proposals
-    queries = proposals.queries
     # From other parts come the pairs that these found.
-    received = {
-        name: receive(job.storage, job.found_for(name, block), block, dtype)
-        for name, dtype, on in (
-            ("found", FOUND, proposals.described),
-            ("voted", VOTED, bool(proposals.votes)),
-        )
-        if on
-    }
-    found, voted = received.get("found"), received.get("voted")
+    channels = ("found", FOUND, proposals.described), ("voted", VOTED, bool(proposals.votes))
+    found, voted = (
+        receive(job.storage, job.found_for(name, block), block, dtype) if is_on else None
+        for name, dtype, is_on in channels
+    )
     densities = densities_of(job, scale)
     if proposals.symmetric and job.options.least_score > -np.inf:
         found, voted = may_reach_least_score(found, voted, densities, job.options)
-    channels = _columns(DescriptorPairs, found), _columns(LocalPairs, voted)
+    columns = _columns(DescriptorPairs, found), _columns(LocalPairs, voted)
     everything = replace(job.options, k=_EVERY_PAIR)
-    pairs = merge_pairs(*channels, densities, everything, symmetric=proposals.symmetric)
+    pairs = merge_pairs(*columns, densities, everything, symmetric=proposals.symmetric)
     alike = _of_little_content(pairs, found)
     alike |= (pairs.similarity >= _ALIKE) & (pairs.votes >= AGREEING)
     least = _LOOKED_AT + _OF_SIMILARITY * (pairs.similarity[alike] - 1)
@@ -227,7 +222,8 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     kept = _kept(pairs, ranks, rows, found, voted)
     kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
     kept.records["spare"] = spare[rows]
-    send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
+    parts = proposals.queries.parts_of(kept.records["query"])
+    send(job.storage, uri, kept, (np.arange(len(rows)), parts))
 
 
 def _of_little_content(pairs: CandidatePairs, found: PairRows | None) -> Bools:
