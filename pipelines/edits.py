@@ -111,7 +111,7 @@ def make_edits(
 def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     """Edit what is not edited yet; returns how many parts there are."""
     parts = part_count(listing.images)
-    uris = [job.part_uri("copies", part) for part in range(parts)]
+    uris = job.part_uris("copies", parts)
     wanted = [part for part, uri in enumerate(uris) if not _is_done(job, uri)]
     processes = engine.processes if engine.processes.started else Processes()
     transform = ImagesToEdits(job, parts, wanted, processes)
@@ -132,8 +132,7 @@ def _is_done(job: EditsJob, copies: str) -> bool:
 
 
 def _part_tables(job: EditsJob, table: str, parts: int, schema: pa.Schema) -> pa.Table:
-    uris = [job.part_uri(table, part) for part in range(parts)]
-    return tables.read_tables(job.storage, uris, schema)
+    return tables.read_tables(job.storage, job.part_uris(table, parts), schema)
 
 
 def _remove_earlier(storage: Storage, output: str, folder: str) -> None:
@@ -142,10 +141,7 @@ def _remove_earlier(storage: Storage, output: str, folder: str) -> None:
         storage.delete(runs.join(output, name))
     if not storage.exists(folder):
         storage.delete(runs.join(output, "images"))
-    names = {file.uri[len(output) + 1 :].split("/")[0] for file in storage.files_under(output)}
-    for name in sorted(names - {"images", _LISTING}):
-        if name.startswith("run-") and runs.join(output, name) != folder:
-            storage.delete(runs.join(output, name))
+    runs.remove_other_runs(storage, output, folder.rpartition("/")[2])
 
 
 def _write_results(storage: Storage, output: str, copies: pa.Table, failures: pa.Table) -> None:

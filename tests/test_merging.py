@@ -20,16 +20,16 @@ from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
     LocalPairs,
-    merge_duplicates,
-    merge_matches,
+    merge_pairs,
 )
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
-from copydetect.candidates.pair_spills import PairRows, ranges
+from copydetect.candidates.pair_spills import PairRows
 from copydetect.index import spills
 from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
+from copydetect.sorted_rows import ranges
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
 from tests.steps_in_turn import write_candidates
@@ -180,9 +180,7 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
         np.concatenate([found.neighbors.scores, cosines]),
         np.concatenate([scores, cosines * (weights[asked] * weights[other])]),
     )
-    merged = (merge_duplicates if symmetric else merge_matches)(
-        pairs, votes, (crowd, voted), OPTIONS
-    )
+    merged = merge_pairs(pairs, votes, (crowd, voted), OPTIONS, symmetric=symmetric)
     names = zip(merged.query.tolist(), merged.reference.tolist(), strict=True)
     return dict(
         zip(names, zip(merged.score.tolist(), merged.rank.tolist(), strict=True), strict=True)

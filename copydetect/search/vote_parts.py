@@ -11,6 +11,7 @@ from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import PART, PartNames, RoleParts
 from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.votes import Votes, query_features, vote
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import Storage
 from copydetect.tables import read_table
 from copydetect.types import Floats, Ints
@@ -49,11 +50,10 @@ def hit_rows(neighbors: Neighbors, queries: Ints, width: int) -> tuple[Ints, Flo
     queries: (n,) ids of features. Returns ids (n, width), −1 where there is no further hit, and
     squared distances (n, width), there the row's largest.
     """
-    found, starts, counts = np.unique(neighbors.queries, return_index=True, return_counts=True)
+    found, rows = np.unique(neighbors.queries, return_inverse=True)
     ids = np.full((len(found) + 1, width), -1, np.int64)
     distances = np.zeros((len(found) + 1, width), np.float32)
-    columns = np.arange(len(neighbors.queries)) - np.repeat(starts, counts)
-    rows = np.repeat(np.arange(len(found)), counts)
+    columns = place_in_run(rows)
     ids[rows, columns] = neighbors.ids
     distances[rows, columns] = -neighbors.scores
     distances = np.maximum.accumulate(distances, axis=1)

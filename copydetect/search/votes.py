@@ -22,6 +22,7 @@ from copydetect.description.keypoints import (
     mirror_vectors,
     reconstruct,
 )
+from copydetect.sorted_rows import begins_run, place_in_run
 from copydetect.types import Bools, Doubles, Floats, Ints, Keypoints
 
 CODE_NOISE = 0.2
@@ -291,11 +292,9 @@ def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, keep: int) -> Votes
     strong = strong[
         np.lexsort((mirrored[strong], -weight[strong], reference[strong], query[strong]))
     ]
-    better = strong[_starts_runs(query[strong], reference[strong])]
+    better = strong[begins_run(query[strong], reference[strong])]
     order = better[np.lexsort((reference[better], -weight[better], query[better]))]
-    sorted_query = query[order]
-    first = np.searchsorted(sorted_query, sorted_query)
-    kept = order[np.arange(len(order)) - first < keep]
+    kept = order[place_in_run(query[order]) < keep]
     return _with_points(features, hits, kept, images[query], reference, weight, mirrored)
 
 
@@ -358,10 +357,3 @@ def _reference_position(hits: _Hits) -> npt.NDArray[np.complex128]:
     """x + iy of the hits' reference features, in fractions of the longer side."""
     x, y = hits.id >> 24 & 0xFF, hits.id >> 16 & 0xFF
     return np.asarray(((x + 0.5) + 1j * (y + 0.5)) / UNITS_PER_SIDE)
-
-
-def _starts_runs(first: Ints, second: Ints) -> Bools:
-    """Of rows sorted by (first, second), which begin a run of equal ones."""
-    starts = np.ones(len(first), bool)
-    starts[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return starts

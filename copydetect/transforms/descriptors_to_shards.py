@@ -13,7 +13,6 @@ from apache_beam.utils.shared import Shared
 from copydetect.index.building import (
     IndexJob,
     bundle_vectors,
-    commit_step,
     route_step,
     sample_step,
     train_step,
@@ -22,7 +21,7 @@ from copydetect.index.building import (
 from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
-from copydetect.index.shards import Shard, build_shard
+from copydetect.index.shards import Shard, build_shard, commit_index
 from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
@@ -133,4 +132,4 @@ def _plan(job: IndexJob, spills: list[str]) -> list[tuple[str, int]]:
 
 def _commit(job: IndexJob, shards: list[Shard]) -> list[str]:
     partition = load_partition(job.storage, job.partition_uri)
-    return [commit_step(job, partition, shards).folder]
+    return [commit_index(job.storage, job.folder, partition, shards).folder]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -53,7 +52,7 @@ def ask_about(job: NightJob, output: str) -> Result:
             for row in tables.read_tables(storage, listing.uris, LISTING).to_pylist()
         ]
         digest = f"{listing.digest} {catalog.generation.number} {job.catalog}"
-        folder = f"run-{hashlib.sha256(digest.encode()).hexdigest()[:16]}"
+        folder = runs.run_folder_of(digest)
         found = _asked(job, catalog, replace(place, folder=runs.join(output, folder)), listed)
         storage.delete(place.folder)
         counts = {name: place.rows(uris) for name, uris in found.items()}
@@ -115,9 +114,8 @@ class _UploadSearch:
     def ask(self, part: Part) -> int:
         """Write the files of a part."""
         number, listed = part
-        search: PictureSearch = self._shared.acquire(
-            self._load, tag=f"{self.catalog}:{self.generation}"
-        )
+        tag = f"{self.catalog}:{self.generation}"
+        search: PictureSearch = self._shared.acquire(self._load, tag=tag)
         rows: list[ImageRow] = []
         failures: list[Failure] = []
         matches: list[Match] = []
@@ -150,13 +148,8 @@ class _UploadSearch:
                 yield image, content
                 continue
             try:
-                yield (
-                    image,
-                    [
-                        replace(one, query_uri=image.uri)
-                        for one in search.ask(content, image.image_id)
-                    ],
-                )
+                found = search.ask(content, image.image_id)
+                yield image, [replace(one, query_uri=image.uri) for one in found]
             except ImageError as error:
                 yield image, image.failure("decode", "ImageError", str(error), is_transient(error))
 
