@@ -133,3 +133,22 @@ def test_a_reduced_form_says_the_same_and_another_filling_does_not() -> None:
         )
         assert same.relation == "same_picture"
         assert not other.is_copy
+
+
+def month(first: int, days: int) -> Pixels:
+    page = np.full((560, 700, 3), 255, np.uint8)
+    cv2.rectangle(page, (0, 0), (700, 90), (180, 30, 50), -1)
+    for day in range(1, days + 1):
+        row, column = divmod(day - 1 + first, 7)
+        x, y = 10 + 97 * column, 100 + 75 * row
+        cv2.rectangle(page, (x, y), (x + 97, y + 75), (200, 200, 200), 1)
+        cv2.putText(page, str(day), (x + 20, y + 45), 0, 0.9, (20, 20, 20), 2, cv2.LINE_AA)
+    return page
+
+
+def test_a_month_moved_onto_another_is_one_layout() -> None:
+    for first in (1, 2, 3):
+        match = verify(month(0, 30), month(first, 30))
+        assert not match.is_copy
+        assert match.relation == "same_layout"
+    assert verify(as_jpeg(month(0, 30), 60), month(0, 30)).is_copy

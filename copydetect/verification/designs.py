@@ -15,7 +15,7 @@ import numpy.typing as npt
 from copydetect.types import Match, Relation
 from copydetect.verification.counting import mode_of, number_of, share_of
 from copydetect.verification.pair_images import Floats, PairImage, resizing
-from copydetect.verification.relations import outlined
+from copydetect.verification.regions import outlined
 
 _ALIKE_LEVELS = 16.0
 _OTHER_COLOUR = 32.0
@@ -39,14 +39,11 @@ def as_one_design(match: Match, query: PairImage, reference: PairImage) -> Match
     """What is no copy, with the design or scene that both pictures show edge on edge, if any."""
     if match.is_copy or match.relation not in ("none", "same_scene"):
         return match
-    shapes = [one.full_width_px / one.full_height_px for one in (query, reference)]
-    if abs(np.log(shapes[0] / shapes[1])) > _SAME_SHAPE:
+    same = where_they_agree(query, reference)
+    if same is None:
         return match
-    ours, theirs = query.sketch, reference.sketch
-    same = np.abs(ours - theirs).max(axis=2) < _ALIKE_LEVELS
-    if not _agree_on_more_than_ground(ours, theirs, same):
-        return match
-    plain = min(mode_of(one.mean(axis=2).ravel())[1] for one in (ours, theirs))
+    sketches = query.sketch, reference.sketch
+    plain = min(mode_of(one.mean(axis=2).ravel())[1] for one in sketches)
     relation: Relation = "same_layout" if plain >= _DRAWN else "same_scene"
     if relation == match.relation:
         return match
@@ -54,6 +51,16 @@ def as_one_design(match: Match, query: PairImage, reference: PairImage) -> Match
     to_full = resizing(query.full_width_px / width, query.full_height_px / height)
     regions = outlined((~same).astype(np.uint8), to_full)
     return replace(match, relation=relation, differs_region=regions, reason=_REASONS[relation])
+
+
+def where_they_agree(query: PairImage, reference: PairImage) -> npt.NDArray[np.bool_] | None:
+    """(h, w) bool of two sketches laid edge on edge, if nearly all of them agrees; else None."""
+    shapes = [one.full_width_px / one.full_height_px for one in (query, reference)]
+    if abs(np.log(shapes[0] / shapes[1])) > _SAME_SHAPE:
+        return None
+    ours, theirs = query.sketch, reference.sketch
+    same = np.asarray(np.abs(ours - theirs).max(axis=2) < _ALIKE_LEVELS, np.bool_)
+    return same if _agree_on_more_than_ground(ours, theirs, same) else None
 
 
 def _agree_on_more_than_ground(ours: Floats, theirs: Floats, same: npt.NDArray[np.bool_]) -> bool:

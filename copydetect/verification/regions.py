@@ -25,6 +25,7 @@ from copydetect.verification.pair_images import PairImage
 
 _EXPLAINED = 0.75
 """Share of either picture: where more of it agrees, no other part is looked for."""
+_MOST_REGIONS = 12
 _SAYS_NOTHING = 0.05
 """Confidence up to which an alignment counts as chance."""
 _ONE_PLACE = 0.3
@@ -93,6 +94,25 @@ def overlapping_frames(
     if not len(shared):
         return [], []
     return [_flat(query.to_full, shared)], [_flat(reference.to_full @ matrix, shared)]
+
+
+def outlined(marked: npt.NDArray[np.uint8], to_full: Matrix) -> list[list[float]]:
+    """Polygons around the largest places of a mask, the largest first.
+
+    to_full: px of the mask → full-size px of an image, in which the polygons are.
+    """
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = sorted(outlines, key=cv2.contourArea, reverse=True)[:_MOST_REGIONS]
+    polygons = []
+    for outline in largest:
+        x, y, width, height = cv2.boundingRect(outline)
+        if len(outline) < 3:
+            corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+        else:
+            corners = cv2.convexHull(outline).reshape(-1, 2)
+        flat: list[float] = project(to_full, corners.astype(np.float64)).ravel().tolist()
+        polygons.append(flat)
+    return polygons
 
 
 def _left_over(found: Evidence, query: PairImage, reference: PairImage) -> Correspondences:
