@@ -268,7 +268,7 @@ def _only_frame_is_shared(residual: Residual) -> bool:
 def _is_moved_design(best: Evidence, query: PairImage, reference: PairImage) -> bool:
     """Whether two pages of one design agree where one is moved, only because its rows or columns
     are alike."""
-    partly = max(best["query_covered"], best["reference_covered"]) <= _PARTLY
+    partly = max(best["query_overlap"], best["reference_overlap"]) <= _PARTLY
     sides = min(max(one.full_width_px, one.full_height_px) for one in (query, reference))
     return partly and sides >= _NO_ICON_PX and where_they_agree(query, reference) is not None
 
