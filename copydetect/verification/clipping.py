@@ -22,7 +22,7 @@ _INSIDE = 8.0
 _BEYOND = 16.0
 """Levels: at 12 a change of hue may look like one of light."""
 _SHARE, _CLEARLY = 0.001, 4.0
-_TONE_STRIDE = 3
+_TONE_STRIDE = 5
 _FEWEST_PX = 50
 _LEAST_GAIN = 0.2
 _OUTLIERS = 2.0

@@ -19,6 +19,7 @@ from copydetect.verification import bands
 from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
 from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
 from copydetect.verification.counting import mode_of, number_of, percentiles_of, share_of
+from copydetect.verification.evidence import chroma_on
 from copydetect.verification.fine_alignment import (
     align_finely,
     flow_between,
@@ -35,7 +36,7 @@ _ALIKE_LEVELS = 12.0
 _FLOW_PX = 640
 """The longest side at which the flow that is left is measured."""
 _PATCHES = 6
-_REST_STRIDE, _MOST_PLACES = 2, 60_000
+_REST_STRIDE, _MOST_PLACES = 2, 20_000
 """Px from one place to the next, and how many places percentiles are taken of, at most."""
 
 _OF_REST = ("raw_p50", "raw_p99", "raw_peak", "raw_ratio", "rest_ratio", "rest_p50", "rest_p90",
@@ -289,13 +290,7 @@ def _of_all(
 
 def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[str, float]:
     """Both opponent colours on a small frame: how far apart, and whether they vary alike."""
-    height, width = reference.chroma.shape[:2]
-    to_small = np.linalg.inv(reference.from_chroma)
-    there = to_small @ matrix @ query.from_chroma
-    nothing = (np.nan, np.nan)
-    warped = cv2.warpPerspective(
-        query.chroma, there, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
-    )
+    warped = chroma_on(reference, matrix, query)
     both = ~np.isnan(warped[..., 0])
     if number_of(both) < 30:
         return {"colour_mean": np.nan, "colour_p98": np.nan, "colour_correlation": np.nan}
