@@ -78,6 +78,11 @@ class TooManyFailuresError(CopydetectError):
         self.result = result
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without the pages that follow it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed another time, with nothing done about the input.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from copydetect.storage.leases import BucketLease
 
 MANIFEST = "manifest.json"
+_RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 
 
 def join(base: str, *names: str) -> str:
@@ -43,8 +45,20 @@ def part_name(part: int, suffix: str = "parquet") -> str:
 
 def run_folder_name(settings: Mapping[str, Any], content_digest: str) -> str:
     """The name of the folder of a run, from its settings and the digest of its input."""
-    text = json.dumps([__version__, settings, content_digest], sort_keys=True)
-    return f"run-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return run_folder_of(json.dumps([__version__, settings, content_digest], sort_keys=True))
+
+
+def run_folder_of(identity: str) -> str:
+    """The name of the folder of a run, from what tells it from all others."""
+    return f"run-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def remove_other_runs(storage: Storage, output: str, kept: str) -> None:
+    """Remove the folders of all runs in OUT but one, which is named below it."""
+    names = {file.uri[len(output) + 1 :].split("/")[0] for file in storage.files_under(output)}
+    for name in sorted(names - {kept}):
+        if _RUN_FOLDER.fullmatch(name):
+            storage.delete(join(output, name))
 
 
 @dataclass(frozen=True)

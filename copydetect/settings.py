@@ -29,7 +29,6 @@ from copydetect.options import (
     Suggest,
 )
 from copydetect.search.queries import SearchOptions
-from copydetect.search.votes import VoteOptions
 from copydetect.storage.files import Storage
 from copydetect.verification.calibration import (
     IDENTITY,
@@ -226,12 +225,11 @@ class Settings:
         # In a collection, a feature finds itself; what repeats in its own picture says little.
         return SearchOptions(k=_FEATURE_NEIGHBORS + symmetric)
 
-    def voting(self, symmetric: bool) -> VoteOptions:
-        """How hits become votes; symmetric: whether a collection is searched in itself. Large
-        families are recognised by descriptors where there are some, otherwise by the features.
-        """
+    def family_distance(self, symmetric: bool) -> float:
+        """What tells large families (see `votes.vote`); symmetric: whether a collection is searched
+        in itself. Descriptors recognise them where there are some, otherwise the features."""
         alone = symmetric and "descriptor" not in self.channels
-        return VoteOptions(family_distance=_FAMILY_DISTANCE if alone else 0.0)
+        return _FAMILY_DISTANCE if alone else 0.0
 
     @property
     def candidates(self) -> CandidateOptions:

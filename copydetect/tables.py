@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from copydetect.errors import InputError
+from copydetect.errors import InputError, first_line
 from copydetect.storage.files import Storage
 
 _ROLE = pa.field("role", pa.string(), nullable=False)
@@ -182,9 +183,13 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryE
 """What reading a damaged Parquet file raises."""
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a library's message, without the pages that follow it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@contextmanager
+def damage_named(uri: str) -> Iterator[None]:
+    """InputError that names a file, in place of what reading damaged Parquet raises."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
 
 
 def opened(source: BinaryIO | pa.NativeFile) -> parquet.ParquetFile:
@@ -231,22 +236,16 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """A Parquet file, or some of its columns, group of rows by group of rows; InputError names a
     file that is not such a table."""
-    with storage.open(uri) as stream:
-        try:
-            file = opened(stream)
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns, use_threads=False)
-        except DAMAGED as error:
-            reason = first_line(error)
-            raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
+    with storage.open(uri) as stream, damage_named(uri):
+        file = opened(stream)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns, use_threads=False)
 
 
 def read_table(storage: Storage, uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns; InputError names a file that is none."""
-    try:
+    with damage_named(uri):
         return parsed(storage.read(uri), columns)
-    except DAMAGED as error:
-        raise InputError(f"{uri} is not a readable Parquet file: {first_line(error)}") from error
 
 
 def parsed(data: bytes, columns: list[str] | None = None) -> pa.Table:

@@ -163,7 +163,7 @@ def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) ->
             pasted,
         )
         parts = part_count(max(len(images), 1))
-        uris = [job.part_uri("copies", part) for part in range(parts)]
+        uris = job.part_uris("copies", parts)
         wanted = place.unfinished([[part_uri] for part_uri in uris])
         transform = ImagesToEdits(job, parts, wanted, place.started)
         place.engine.run(f"edit ({mix})", partial(_edit, uri=uri, transform=transform))

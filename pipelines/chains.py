@@ -135,30 +135,28 @@ def package_check(version: str) -> beam.DoFn:
     return PackageCheck()  # type: ignore[no-untyped-call]
 
 
+@dataclass(eq=False, repr=False)
 class _Steps(beam.PTransform[Any, Any]):
     """The steps of one stage, under its name."""
 
-    def __init__(self, stage: Stage[Any]) -> None:
-        super().__init__()
-        self._stage = stage
+    stage: Stage[Any]
 
     def expand(self, start: PCollection[None]) -> PCollection[Any]:
-        build = self._stage.build
+        build = self.stage.build
         done: PCollection[Any] = (
-            start | beam.ParDo(OnOneWorker(build)) if self._stage.alone else build(start)
+            start | beam.ParDo(OnOneWorker(build)) if self.stage.alone else build(start)
         )
         return done
 
 
+@dataclass(eq=False, repr=False)
 class _Barrier(beam.PTransform[Any, Any]):
     """The elements of a stage → one element, once all are there; notes the time."""
 
-    def __init__(self, stage: Stage[Any]) -> None:
-        super().__init__()
-        self._stage = stage
+    stage: Stage[Any]
 
     def expand(self, done: PCollection[Any]) -> PCollection[None]:
-        stage = self._stage
+        stage = self.stage
         if not stage.alone:
             done = done | "Done" >> WaitThen(list)
         note = _NoteTime(stage.name, stage.then)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from types import ModuleType
 from typing import NoReturn
 
 from copydetect import __version__
@@ -39,7 +38,23 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line, by default that of the process, which then ends with its exit code."""
     if argv is None:
         _end_process()
-    return _run(argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return exit_codes.DONE if argv else exit_codes.BAD_ARGUMENTS
+    command, *rest = argv
+    if command == "--version":
+        print(f"copydetect {__version__}")
+        return exit_codes.DONE
+    if command not in COMMANDS:
+        near = suggestion(command, COMMANDS)
+        print(
+            f"copydetect: there is no command {command!r}{near}\n"
+            f"The commands are {', '.join(COMMANDS)}.",
+            file=sys.stderr,
+        )
+        return exit_codes.BAD_ARGUMENTS
+    result: int = importlib.import_module(f"{__package__}.commands.{command}").main(rest)
+    return result
 
 
 def _end_process() -> NoReturn:
@@ -47,7 +62,7 @@ def _end_process() -> NoReturn:
     forgive_closed_streams()
     try:
         end_cleanly_when_asked()
-        code = _run(sys.argv[1:])
+        code = main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         print(f"copydetect: {exit_codes.message_of(error)}", file=sys.stderr)
@@ -60,30 +75,6 @@ def _end_process() -> NoReturn:
     # Workers may be busy for minutes yet, and Python would wait; or their libraries, whose threads
     # it ends anywhere, abort. Files are whole or not there.
     os._exit(code)
-
-
-def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return exit_codes.DONE if arguments else exit_codes.BAD_ARGUMENTS
-    if arguments[0] == "--version":
-        print(f"copydetect {__version__}")
-        return exit_codes.DONE
-    command, rest = arguments[0], arguments[1:]
-    if command not in COMMANDS:
-        near = suggestion(command, COMMANDS)
-        print(
-            f"copydetect: there is no command {command!r}{near}\n"
-            f"The commands are {', '.join(COMMANDS)}.",
-            file=sys.stderr,
-        )
-        return exit_codes.BAD_ARGUMENTS
-    result: int = _module_of(command).main(rest)
-    return result
-
-
-def _module_of(command: str) -> ModuleType:
-    return importlib.import_module(f"{__package__}.commands.{command}")
 
 
 if __name__ == "__main__":

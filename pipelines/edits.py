@@ -25,6 +25,7 @@ from copydetect.parts import part_count
 from copydetect.storage.files import Storage
 from copydetect.storage.remote import RecordedStorage
 from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
+from copydetect.workers.processes import Processes
 
 from .engine import Engine, engine_of
 from .outputs import output_folder, refuse_foreign
@@ -110,10 +111,10 @@ def make_edits(
 def _make(engine: Engine, job: EditsJob, listing: Listing) -> int:
     """Edit what is not edited yet; returns how many parts there are."""
     parts = part_count(listing.images)
-    uris = [job.part_uri("copies", part) for part in range(parts)]
+    uris = job.part_uris("copies", parts)
     wanted = [part for part, uri in enumerate(uris) if not _is_done(job, uri)]
-    processes = engine.processes
-    transform = ImagesToEdits(job, parts, wanted, processes if processes.started else None)
+    processes = engine.processes if engine.processes.started else Processes()
+    transform = ImagesToEdits(job, parts, wanted, processes)
     engine.run(
         "edit images",
         lambda pipeline: pipeline | beam.Create([None, *listing.uris]) | transform,
@@ -131,8 +132,7 @@ def _is_done(job: EditsJob, copies: str) -> bool:
 
 
 def _part_tables(job: EditsJob, table: str, parts: int, schema: pa.Schema) -> pa.Table:
-    uris = [job.part_uri(table, part) for part in range(parts)]
-    return tables.read_tables(job.storage, uris, schema)
+    return tables.read_tables(job.storage, job.part_uris(table, parts), schema)
 
 
 def _remove_earlier(storage: Storage, output: str, folder: str) -> None:
@@ -141,10 +141,7 @@ def _remove_earlier(storage: Storage, output: str, folder: str) -> None:
         storage.delete(runs.join(output, name))
     if not storage.exists(folder):
         storage.delete(runs.join(output, "images"))
-    names = {file.uri[len(output) + 1 :].split("/")[0] for file in storage.files_under(output)}
-    for name in sorted(names - {"images", _LISTING}):
-        if name.startswith("run-") and runs.join(output, name) != folder:
-            storage.delete(runs.join(output, name))
+    runs.remove_other_runs(storage, output, folder.rpartition("/")[2])
 
 
 def _write_results(storage: Storage, output: str, copies: pa.Table, failures: pa.Table) -> None:

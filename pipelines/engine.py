@@ -188,9 +188,8 @@ class Engine:
             show_progress(told, self.progress, terminal, self.log_format),
         ):
             done = work()
-        self._count({stage.name: time.monotonic() - started})
-        if done.cpu_msec:
-            self._count_cpu({stage.name: done.cpu_msec / 1000})
+        cpu = {stage.name: done.cpu_msec / 1000} if done.cpu_msec else {}
+        self._count({stage.name: time.monotonic() - started}, cpu)
 
     def begins_slower_than(self, parts: int) -> bool:
         """Whether the job of a runner would take longer to begin than this process, with the
@@ -235,8 +234,8 @@ class Engine:
             raise StageError(f"{label} ended as {state}")
         self.workers_checked = True
         counted = stage_seconds(result, stages, began) if len(stages) > 1 else {}
-        self._count(counted or {stages[0].name: time.monotonic() - started})
-        self._count_cpu(stage_cpu_seconds(result))
+        counted = counted or {stages[0].name: time.monotonic() - started}
+        self._count(counted, stage_cpu_seconds(result))
 
     def _run_in_turn(self, stages: Sequence[Stage[Any]]) -> None:
         """Run stages here, one after the other; StageError where one fails."""
@@ -253,18 +252,14 @@ class Engine:
         label = f"{self.under}: {progress.label}" if self.under else progress.label
         return replace(progress, label=label)
 
-    def _count_cpu(self, seconds: Mapping[str, float]) -> None:
-        for stage, taken in seconds.items():
-            counted = self.under or stage
-            self.cpu_seconds[counted] = self.cpu_seconds.get(counted, 0.0) + taken
-
-    def _count(self, seconds: Mapping[str, float]) -> None:
-        for stage, taken in seconds.items():
-            counted = self.under or stage
-            self.seconds[counted] = self.seconds.get(counted, 0.0) + taken
-            if self.log_format == "json":
-                text = f"{stage}: {taken:.1f} s"
-                self.tell(text, stage=stage, seconds=taken)
+    def _count(self, seconds: Mapping[str, float], cpu_seconds: Mapping[str, float]) -> None:
+        for counted, taken in ((self.seconds, seconds), (self.cpu_seconds, cpu_seconds)):
+            for stage, more in taken.items():
+                name = self.under or stage
+                counted[name] = counted.get(name, 0.0) + more
+        if self.log_format == "json":
+            for stage, more in seconds.items():
+                self.tell(f"{stage}: {more:.1f} s", stage=stage, seconds=more)
 
 
 def _failure(stage: str, error: Exception) -> str:

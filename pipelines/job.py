@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -47,7 +46,6 @@ from .stages import Listing, Workplace
 from .totals import read_totals
 from .whole_run import search_and_verify
 
-_RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 _LISTING = "listing"
 _INDEX_SPILLS = ("sample", "vectors", "vectors-bundles")
 _SCRATCH = (
@@ -311,14 +309,10 @@ def _remove_scratch(job: Job, folder: str) -> None:
 def _remove_earlier(job: Job, folder: str) -> None:
     """Remove the listing, earlier runs, and files that only these have read."""
     job.storage.delete(runs.join(job.output, _LISTING))
-    files = [file.uri for file in job.storage.files_under(job.output)]
-    others = {uri[len(job.output) + 1 :].split("/")[0] for uri in files}
-    for other in sorted(others - {folder}):
-        if _RUN_FOLDER.fullmatch(other):
-            job.storage.delete(runs.join(job.output, other))
-    given = runs.join(job.output, INPUTS, "")
+    runs.remove_other_runs(job.storage, job.output, folder)
+    given = runs.join(job.output, INPUTS)
     pieces = chain.from_iterable(one.pieces for one in job.inputs.values())
-    read = {uri for piece in pieces for uri in piece.uris() if uri.startswith(given)}
-    for uri in files:
-        if uri.startswith(given) and uri not in read:
-            job.storage.delete(uri)
+    read = {uri for piece in pieces for uri in piece.uris()}
+    for file in job.storage.files_under(given):
+        if file.uri not in read:
+            job.storage.delete(file.uri)

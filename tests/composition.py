@@ -30,7 +30,6 @@ from copydetect.parts import RoleParts, Sides
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import vote_part, write_votes
-from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.refs_to_descriptions import DescriberSetup
@@ -168,7 +167,7 @@ class Composition:
         job = SearchJob(STORAGE, str(self.folder / "hits"), asked, folder, options.feature_search)
         (found,) = search_index(job, asked.numbered())
         uri = str(self.folder / "votes.npz")
-        votes = vote_part(STORAGE, self.queries.files(), 0, found, VoteOptions(), self.symmetric)
+        votes = vote_part(STORAGE, self.queries.files(), 0, found, self.symmetric)
         write_votes(STORAGE, uri, votes)
         return uri
 

@@ -27,7 +27,6 @@ from copydetect.candidates.merging import (
 from copydetect.index.building import (
     IndexJob,
     bundle_vectors,
-    commit_step,
     route_step,
     sample_step,
     train_step,
@@ -35,7 +34,7 @@ from copydetect.index.building import (
 )
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import plan_shards, save_plan
-from copydetect.index.shards import Index, ShardReader, build_shard
+from copydetect.index.shards import Index, ShardReader, build_shard, commit_index
 from copydetect.search.neighbors import merge_part, search_task, write_floors
 from copydetect.search.search_plans import (
     bundle_queries,
@@ -60,7 +59,7 @@ def build_index(job: IndexJob, parts: Sequence[Part]) -> Index:
         build_shard(job.storage, job.folder, plan, number, partition)
         for number in range(plan.shards)
     ]
-    return commit_step(job, partition, shards)
+    return commit_index(job.storage, job.folder, partition, shards)
 
 
 def search_index(job: SearchJob, parts: Sequence[Part]) -> list[str]:

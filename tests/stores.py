@@ -15,9 +15,9 @@ from unittest import mock
 import pytest
 
 from copydetect.options import EngineOptions
-from copydetect.pipelines.benchmarks.counting_proxy import Counted, counted
 from copydetect.pipelines.engine import engine_of
 from copydetect.storage.remote import BeamStorage
+from tests.counting_proxy import Counted, counted
 
 BUCKET = "pile"
 KEYS = {"aws_access_key_id": "someone", "aws_secret_access_key": "secret"}

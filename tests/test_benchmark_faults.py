@@ -21,7 +21,7 @@ def shop(planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def test_runs_that_are_hit_lose_nothing_and_leave_nothing(shop: Arena) -> None:
-    figures = inject(shop, 4, random.Random(7), lambda _: None)
+    figures = inject(shop, 4, random.Random(7))
     assert figures["faults"] == 4
     assert figures["operations"] > 100
     assert sum(figures["ended"].values()) == 4
@@ -29,12 +29,12 @@ def test_runs_that_are_hit_lose_nothing_and_leave_nothing(shop: Arena) -> None:
 
 def test_what_is_left_behind_is_told(shop: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     """The measure itself: a leftover of a run does not pass."""
-    become = faults._become_run
+    run_job = faults._run_job
 
-    def untidy(shop: Arena, prepare, options) -> None:
+    def untidy(shop: Arena, prepare, options) -> int:
         (shop.temporary / "left").write_bytes(b"left")
-        become(shop, prepare, options)
+        return run_job(shop, prepare, options)
 
-    monkeypatch.setattr(faults, "_become_run", untidy)
+    monkeypatch.setattr(faults, "_run_job", untidy)
     with pytest.raises(FaultsError, match="left behind: tmp/left"):
-        inject(shop, 1, random.Random(7), lambda _: None)
+        inject(shop, 1, random.Random(7))

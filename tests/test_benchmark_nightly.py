@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_what_a_kill_has_changed_is_told(
     """The measure itself: a night that is not run to its end afterwards does not pass."""
     run = night_kills._Nights.run
 
-    def lazy(self: night_kills._Nights, catalog: str, kill_after: float | None = None) -> int:
+    def lazy(self: night_kills._Nights, catalog: str, kill_after: float = math.inf) -> int:
         return 0 if catalog == "hit" else run(self, catalog, kill_after)
 
     monkeypatch.setattr(night_kills._Nights, "run", lazy)

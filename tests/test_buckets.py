@@ -16,7 +16,6 @@ from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.models import MODELS
 from copydetect.options import EngineOptions
-from copydetect.pipelines.benchmarks.counting_proxy import kind_of
 from copydetect.pipelines.commands import dedup, match
 from copydetect.pipelines.engine import engine_of
 from copydetect.runs import Manifest
@@ -24,6 +23,7 @@ from copydetect.storage.clients import share_s3_clients
 from copydetect.storage.remote import BeamStorage
 from tests import stores
 from tests.conftest import BROKEN, TWIN, Planted, Run, dedup_run
+from tests.counting_proxy import kind_of
 from tests.stores import Bucket
 
 CLOSED = "closed"

@@ -19,7 +19,7 @@ PACKAGES = (ROOT / "copydetect", ROOT / "pipelines")
 FLOW = """
     errors
     json_values spelling quiet_imports models homographies intervals
-    types
+    types sorted_rows
     self_check
     storage tables runs
     workers

@@ -87,6 +87,19 @@ def test_drawings_of_other_outlines_are_not_compared_on_each_others_grounds() ->
         verify_relaid(one, one, [], refused, compared)
 
 
+@pytest.mark.parametrize(
+    ("other_content", "proof", "is_copy"), [(0.9, 0.9, False), (0.9, 0.97, True), (0.2, 0.9, True)]
+)
+def test_other_content_is_outweighed_by_nothing_less_than_sure_proof(
+    other_content: float, proof: float, is_copy: bool
+) -> None:
+    one = prepare_decoded("q", decode(encode(flattened(drawing(13), WHITE), "PNG"), 896))
+    refused = replace(Match.of_strangers("q", "r", 0.5, 0.0, ""), other_content=other_content)
+    unmoved = np.eye(3).ravel().tolist()
+    found = replace(refused, is_copy=True, proof=proof, transform=unmoved)
+    assert verify_relaid(one, one, [], refused, lambda *_: found).is_copy == is_copy
+
+
 @pytest.mark.parametrize(("inliers", "times"), [(5, 1), (0, 3)])
 def test_only_what_has_no_features_is_laid_on_the_other_ground(inliers: int, times: int) -> None:
     one, other = (

@@ -14,7 +14,7 @@ from copydetect.inputs import listed_parts, repeated_ids
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listed_parts import PartSorter, unpacked
 from copydetect.inputs.listing import LISTING, ListedImage
-from copydetect.inputs.repeated_ids import FoundImage, KnownIds, Renamed, make_ids_unique
+from copydetect.inputs.repeated_ids import FoundImage, KnownIds, Renamed, hashes_of, make_ids_unique
 from copydetect.parts import part_of, parts_of_hashes
 from copydetect.transforms import images_to_refs
 from tests.conftest import STORAGE
@@ -120,10 +120,15 @@ def ids_in(uris: list[str]) -> list[str]:
     return [one for uri in uris for one in tables.read_table(STORAGE, uri)["image_id"].to_pylist()]
 
 
+def told_apart(listings: list[str]) -> Renamed:
+    hashes = [hashes_of(ids_in([uri])) for uri in listings]
+    return make_ids_unique(STORAGE, listings, hashes, listings)
+
+
 def test_repeated_ids_are_told_apart_in_their_files(listings: list[str]) -> None:
-    assert make_ids_unique(STORAGE, listings) == Renamed(4, "a/1.jpg", (0, 1))
+    assert told_apart(listings) == Renamed(4, "a/1.jpg", (0, 1))
     assert ids_in(listings) == ["0.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "3.jpg"]
-    assert make_ids_unique(STORAGE, listings) == Renamed()
+    assert told_apart(listings) == Renamed()
 
 
 def test_only_rows_whose_ids_repeat_are_looked_at(
@@ -136,7 +141,7 @@ def test_only_rows_whose_ids_repeat_are_looked_at(
         return real(images, known)
 
     monkeypatch.setattr(repeated_ids, "distinct_ids", seen)
-    make_ids_unique(STORAGE, listings)
+    told_apart(listings)
     assert [image.image_id for image in given[0]] == ["1.jpg", "2.jpg"] * 2
 
 
@@ -148,5 +153,5 @@ def test_a_new_name_is_not_that_of_an_image_whose_id_does_not_repeat(tmp_path: P
     ]
     uri = str(tmp_path / "x.parquet")
     tables.write_rows(STORAGE, uri, images, LISTING)
-    assert make_ids_unique(STORAGE, [uri]) == Renamed(2, "a/1.jpg#2", (0,))
+    assert told_apart([uri]) == Renamed(2, "a/1.jpg#2", (0,))
     assert ids_in([uri]) == ["a/1.jpg#2", "b/1.jpg", "a/1.jpg"]

@@ -24,12 +24,13 @@ from copydetect.candidates.fusion import (
     merge_matches,
 )
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
-from copydetect.candidates.pair_spills import PairRows, ranges
+from copydetect.candidates.pair_spills import PairRows
 from copydetect.index import spills
 from copydetect.parts import RoleParts, Sides
 from copydetect.search.neighbors import Neighbors, write_neighbors
 from copydetect.search.vote_parts import write_votes
 from copydetect.search.votes import Votes
+from copydetect.sorted_rows import ranges
 from copydetect.transforms.neighbors_to_candidates import NeighborsToCandidates
 from tests.conftest import STORAGE
 from tests.steps_in_turn import write_candidates

@@ -306,8 +306,10 @@ def test_the_innermost_cause_is_told(text: str, cause: str) -> None:
 
 
 def test_what_failed_in_another_process_is_told() -> None:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.raises(OSError, match="No such") as failed:
-        pool.submit(os.listdir, "/no/such/folder").result()
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        found = pool.submit(os.listdir, "/no/such/folder")
+        with pytest.raises(OSError, match="No such file") as failed:
+            found.result()
     assert "No such file or directory: '/no/such/folder'" in innermost_cause(failed.value)
 
 

@@ -21,7 +21,7 @@ from copydetect.search.vote_parts import (
     vote_part,
     write_votes,
 )
-from copydetect.search.votes import VoteOptions, Votes, query_features, vote
+from copydetect.search.votes import Votes, query_features, vote
 from copydetect.types import ImageRow, Keypoints
 from tests.conftest import STORAGE
 from tests.scenes import scene
@@ -99,8 +99,8 @@ def test_votes_of_a_part_are_those_of_flat_search(tmp_path: Path) -> None:
     hits = Neighbors(queries[order], ids.ravel()[order], -distances.ravel()[order])
     write_neighbors(STORAGE, found, hits)
     files = RoleParts((uris[0],), (len(points),), keypoints=(uris[1],))
-    votes = vote_part(STORAGE, files, 0, found, VoteOptions(), exclude_self=True)
-    expected = vote(features, ids, distances, VoteOptions(), exclude_self=True)
+    votes = vote_part(STORAGE, files, 0, found, exclude_self=True)
+    expected = vote(features, ids, distances, exclude_self=True)
     best = {int(q): int(r) for q, r in zip(votes.query[::-1], votes.reference[::-1], strict=True)}
     assert (best[0], best[2]) == (2, 0)
     assert 3 not in votes.query

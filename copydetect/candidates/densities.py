@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Bools, Floats, Ints
 
 _BLOCK_IMAGES = 65_536
@@ -150,9 +151,8 @@ def nearness(queries: Ints, scores: Floats, images: int) -> Floats:
     In a family that fills the lists it tells how much an image is in its middle; arguments as of
     `similarity_densities`.
     """
-    order, starts, sizes = _ranked(queries, scores, images)
-    best = np.arange(len(order)) - np.repeat(starts, sizes) < TAIL_LAST
-    rows = order[best]
+    order, _, sizes = _ranked(queries, scores, images)
+    rows = order[place_in_run(queries[order]) < TAIL_LAST]
     sums = np.bincount(queries[rows], scores[rows], minlength=images)
     return np.asarray(sums / np.clip(sizes, 1, TAIL_LAST), np.float32)
 
@@ -170,8 +170,8 @@ def _stranger_votes(queries: Ints, votes: Floats, images: int) -> float:
     Kept within a factor of three of the usual value: in a small collection all near ranks may be
     those of copies.
     """
-    order, starts, sizes = _ranked(queries, votes, images)
-    ranks = np.arange(len(order)) - np.repeat(starts, sizes)
+    order, _, _ = _ranked(queries, votes, images)
+    ranks = place_in_run(queries[order])
     near = (ranks >= FIRST_RANK - 1) & (ranks < LAST_RANK)
     positive = votes[order[near]]
     positive = positive[positive > 0]

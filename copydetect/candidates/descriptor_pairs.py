@@ -16,6 +16,7 @@ from copydetect.candidates.mapped_tables import DescribedSide
 from copydetect.description.views import WHOLES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.search.neighbors import Neighbors
+from copydetect.sorted_rows import begins_run
 from copydetect.types import Bools, Floats, Ints
 
 Views = npt.NDArray[np.int32]
@@ -41,10 +42,8 @@ def neighbor_pairs(
     similarities = neighbors.scores[whole]
     scores = similarities * _weights(query, reference, queries, references)
     order = np.lexsort((reference, query, -scores, reference >> IMAGE_SHIFT, query >> IMAGE_SHIFT))
-    images = np.stack([query >> IMAGE_SHIFT, reference >> IMAGE_SHIFT], axis=1)[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (images[1:] != images[:-1]).any(axis=1)
-    best = order[first]
+    images = (ids[order] >> IMAGE_SHIFT for ids in (query, reference))
+    best = order[begins_run(*images)]
     return _pairs(query[best], reference[best], similarities[best], scores[best])
 
 

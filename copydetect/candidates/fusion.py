@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.candidates.densities import Densities
-from copydetect.candidates.ranks import ranks_of, ranks_of_either, run_starts
+from copydetect.candidates.ranks import ranks_of, ranks_of_either
 from copydetect.errors import OptionError
+from copydetect.sorted_rows import begins_run
 from copydetect.types import Bools, Floats, Ints
 
 Integers32 = npt.NDArray[np.int32]
@@ -267,8 +268,7 @@ def _descriptor_channel(
     order = np.lexsort((pairs.reference, pairs.query, -pairs.similarity, -scores, keys))
     if symmetric:
         order = order[query[order] != reference[order]]
-    first = run_starts(keys[order])
-    rows = order[first]
+    rows = order[begins_run(keys[order])]
     return _Channel(keys[rows], pairs.similarity[rows], scores[rows], rows)
 
 
@@ -283,7 +283,7 @@ def _local_channel(
     order = np.lexsort((pairs.reference, pairs.query, -pairs.votes, keys))
     if symmetric:
         order = order[query[order] != reference[order]]
-    firsts = np.flatnonzero(run_starts(keys[order]))
+    firsts = np.flatnonzero(begins_run(keys[order]))
     rows = order[firsts]
     votes, evidence = pairs.votes[order], densities.evidence(pairs.votes)[order]
     if symmetric and len(rows):

@@ -25,6 +25,7 @@ from copydetect.description.keypoints import FEW_FEATURES
 from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader, image_numbers
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import RoleParts
+from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Bools, Floats, Ints
@@ -85,8 +86,7 @@ class DescribedSide:
 
     def has(self, ids: Ints) -> Bools:
         """(n,) bool: which of these ids exist."""
-        at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
-        return np.asarray(self.ids[at] == ids) if len(self.ids) else np.zeros(len(ids), bool)
+        return is_among(ids, self.ids)
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, d) float32: the vectors of some rows, at least one; each part is mapped once."""

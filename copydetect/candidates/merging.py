@@ -66,6 +66,7 @@ from copydetect.parts import PART, PartNames
 from copydetect.search.neighbors import read_neighbors
 from copydetect.search.vote_parts import read_votes
 from copydetect.search.votes import Votes
+from copydetect.sorted_rows import begins_run
 from copydetect.storage.files import Storage
 from copydetect.types import Bools, Floats, Ints
 
@@ -354,10 +355,7 @@ def collect_step(job: CandidateJob, part: int) -> str:
     records = kept.records
     # A pair may come from the blocks of both of its images, with its rank there.
     order = np.lexsort((records["rank"], records["reference"], records["query"]))
-    first = np.ones(len(order), bool)
-    first[1:] = (np.diff(records["query"][order]) != 0) | (
-        np.diff(records["reference"][order]) != 0
-    )
+    first = begins_run(records["query"][order], records["reference"][order])
     if len(order):
         # A pair is spare where the blocks of both of its images say so.
         every = np.logical_and.reduceat(records["spare"][order], np.flatnonzero(first))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydetect.index.spills import read_arrays, write_arrays
+from copydetect.sorted_rows import ranges
 from copydetect.storage.files import Storage
 from copydetect.types import Floats, Ints
 
@@ -33,9 +34,8 @@ class PairNumbers:
         """Some of the candidates, in the order of `rows`."""
         counts = np.diff(self.starts)[rows]
         starts = np.r_[0, np.cumsum(counts)].astype(np.int64)
-        points = [self.correspondences(row) for row in rows.tolist()]
-        found = np.concatenate([self.points[:0], *points])
-        return PairNumbers(self.query[rows], self.reference[rows], starts, found)
+        points = self.points[ranges(self.starts[rows], counts)]
+        return PairNumbers(self.query[rows], self.reference[rows], starts, points)
 
 
 def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:

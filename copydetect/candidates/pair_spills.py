@@ -17,6 +17,7 @@ from copydetect.index.spills import (
     stable_order,
     write_spill,
 )
+from copydetect.sorted_rows import ranges
 from copydetect.storage.files import Storage
 from copydetect.types import Bools, Floats, Ints
 
@@ -60,12 +61,6 @@ class PairRows:
         """All pairs of several, of at least one."""
         records = np.concatenate([piece.records for piece in pieces])
         return PairRows(records, np.concatenate([piece.points for piece in pieces]))
-
-
-def ranges(starts: Ints, counts: Ints) -> Ints:
-    """starts[0], starts[0] + 1, … counts[0] of them, then those from starts[1] on, …"""
-    before = np.cumsum(counts) - counts
-    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
 class Ends(NamedTuple):

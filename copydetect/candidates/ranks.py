@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from copydetect.types import Bools, Floats, Ints
+from copydetect.sorted_rows import place_in_run
+from copydetect.types import Floats, Ints
 
 
 def ranks_of(query: Ints, reference: Ints, score: Floats) -> Ints:
     """Rank of each pair among its query's, from 1; ties by reference. All of shape (n,)."""
     order = np.lexsort((reference, -score, query))
-    starts = np.flatnonzero(run_starts(query[order]))
-    sizes = np.diff(np.append(starts, len(query)))
     ranks = np.empty(len(query), np.int64)
-    ranks[order] = np.arange(len(query)) - np.repeat(starts, sizes) + 1
+    ranks[order] = place_in_run(query[order]) + 1
     return ranks
 
 
@@ -25,10 +24,3 @@ def ranks_of_either(smaller: Ints, larger: Ints, score: Floats) -> Ints:
         np.concatenate([score, score]),
     )
     return np.minimum(both[: len(smaller)], both[len(smaller) :])
-
-
-def run_starts(keys: Ints) -> Bools:
-    """(n,) bool: where a key differs from the one before."""
-    first = np.ones(len(keys), bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return first

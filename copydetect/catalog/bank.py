@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,16 +17,18 @@ from copydetect.catalog.readable import numbers_of
 from copydetect.description.views import VIEW_NAMES
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.partitions import Vectors
-from copydetect.index.shards import INDEX, ShardReader
+from copydetect.index.shards import INDEX, ShardReader, list_of
 from copydetect.index.spills import Records
 from copydetect.search.feature_join import is_exact
 from copydetect.search.neighbors import (
     RESULT,
     Neighbors,
     merge_results,
+    result_records,
     search_shard,
 )
-from copydetect.search.queries import SearchOptions
+from copydetect.search.queries import SearchOptions, query_records, travelling
+from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.types import Bools, Floats, Ints
 
@@ -49,70 +50,35 @@ class BankIndex:
         """What vectors are near to, by their ids, without images that are gone."""
         reader, partition = self.reader, self.reader.partition
         if not len(ids):
-            return _no_neighbors()
+            return Neighbors.of(np.empty(0, RESULT), 0)
         probes = partition.nearest_lists(vectors, options.probes_in(partition))
         pieces = [np.empty(0, RESULT)]
         for shard, rows in reader.index.shards_of(probes):
             if is_exact(reader.shard(shard)):
-                found = _looked_up(reader, shard, vectors[rows], probes[rows], options.k)
-                pieces.append(_results(ids[rows], *found))
+                asked = vectors[rows], probes[rows], ids[rows]
+                pieces.append(_looked_up(reader, shard, *asked, options.k))
             else:
-                pieces.append(
-                    _compared(reader, shard, vectors[rows], probes[rows], ids[rows], options)
-                )
+                sent = travelling(vectors[rows], partition)
+                records = query_records(sent, ids[rows], probes[rows])
+                pieces.append(search_shard(reader, shard, records, options)[1])
         results = np.concatenate(pieces[1:] or pieces)
         results = results[self.living[results["id"] >> IMAGE_SHIFT]]
         return merge_results(results, options)
 
 
 def _looked_up(
-    reader: ShardReader, shard: int, vectors: Vectors, probes: Ints, k: int
-) -> tuple[Ints, Floats]:
-    """Ids and scores (n, k) of features by FAISS, which adds up distances from a table: of the few
-    of one picture quicker than to decode the lists, and as exact, for the codebook is on a grid.
-    Which of equal ones are the last differs, and these count for nothing in a vote."""
+    reader: ShardReader, shard: int, vectors: Vectors, probes: Ints, queries: Ints, k: int
+) -> Records:
+    """`RESULT` records of the k nearest of features by FAISS, which adds up distances from a table:
+    of the few of one picture quicker than to decode the lists, and as exact, for the codebook is on
+    a grid. Which of equal ones are the last differs, and these count for nothing in a vote."""
     held, ends = reader.shard(shard), reader.index.shards[shard]
     outside = (probes < ends.first_list) | (probes > ends.last_list)
     held.nprobe = probes.shape[1]
     floats = reader.partition.decode(vectors)
     distances, ids = held.search_preassigned(floats, k, np.where(outside, -1, probes), None)
-    return ids, -distances
-
-
-def _results(queries: Ints, ids: Ints, scores: Floats) -> Records:
-    """`RESULT` records of what was found, without what is missing (−1)."""
     rows, columns = np.nonzero(ids >= 0)
-    results = np.empty(len(rows), RESULT)
-    results["query"], results["id"] = queries[rows], ids[rows, columns]
-    results["score"] = scores[rows, columns]
-    return results
-
-
-def _compared(
-    reader: ShardReader,
-    shard: int,
-    vectors: Vectors,
-    probes: Ints,
-    ids: Ints,
-    options: SearchOptions,
-) -> Records:
-    """`RESULT` records as the search of a run gives them."""
-    if vectors.dtype != np.uint8:
-        is_float32 = reader.partition.options.coding.is_float32
-        vectors = vectors.astype(np.float32 if is_float32 else np.float16)
-    fields = [
-        ("query", "<i8"),
-        ("lists", "<i4", (probes.shape[1],)),
-        ("vector", vectors.dtype.str, (vectors.shape[1],)),
-    ]
-    records = np.empty(len(ids), fields)
-    records["query"], records["lists"], records["vector"] = ids, probes, vectors
-    return search_shard(reader, shard, records, options)[1]
-
-
-def _no_neighbors() -> Neighbors:
-    nothing = np.empty(0, np.int64)
-    return Neighbors(nothing, nothing, np.empty(0, np.float32))
+    return result_records(queries[rows], ids[rows, columns], -distances[rows, columns])
 
 
 @dataclass(frozen=True)
@@ -134,13 +100,11 @@ class IndexedSide(DescribedSide):
         order = np.argsort(ids)
         ids, places = ids[order], places[order]
         known, weights = _weights(storage, part_uris(catalog, generation.parts, "descriptors"))
-        at = np.searchsorted(known, ids)
-        at = np.minimum(at, max(len(known) - 1, 0))
-        there = known[at] == ids if len(known) else np.zeros(len(ids), np.bool_)
-        kept = np.flatnonzero(there)
-        unasked, start = np.zeros(len(kept), np.bool_), np.zeros(1, np.int64)
-        described = ids[kept], weights[at[kept]], unasked
-        return cls(storage, "", *described, start, reader, places[kept])
+        there = is_among(ids, known)
+        ids, places = ids[there], places[there]
+        unasked, start = np.zeros(len(ids), np.bool_), np.zeros(1, np.int64)
+        described = ids, weights[np.searchsorted(known, ids)], unasked
+        return cls(storage, "", *described, start, reader, places)
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, d) float32 of some rows, as they are coded."""
@@ -152,22 +116,18 @@ class IndexedSide(DescribedSide):
 def _places(reader: ShardReader) -> tuple[Ints, Ints]:
     ids, places = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
     for number, shard in enumerate(reader.index.shards):
-        lists = reader.shard(number).invlists
+        held = reader.shard(number)
         for one in range(shard.first_list, shard.last_list + 1):
-            size = lists.list_size(one)
-            if size:
-                ids.append(faiss.rev_swig_ptr(lists.get_ids(one), size).copy())
-                place = np.empty((size, 3), np.int64)
-                place[:] = number, one, 0
-                place[:, 2] = np.arange(size)
-                places.append(place)
+            ids.append(list_of(held, one)[0].copy())
+            place = np.empty((len(ids[-1]), 3), np.int64)
+            place[:] = number, one, 0
+            place[:, 2] = np.arange(len(place))
+            places.append(place)
     return np.concatenate(ids), np.concatenate(places)
 
 
 def _decoded(reader: ShardReader, shard: int, one: int, position: int) -> Floats:
-    lists = reader.shard(shard).invlists
-    size = lists.list_size(one) * lists.code_size
-    codes = faiss.rev_swig_ptr(lists.get_codes(one), size).reshape(-1, lists.code_size)
+    _, codes = list_of(reader.shard(shard), one)
     vector: Floats = reader.partition.decode(codes[position : position + 1].copy())[0]
     return vector
 

@@ -18,9 +18,9 @@ from copydetect.catalog.generations import (
     part_uris,
     with_files,
 )
-from copydetect.catalog.lists import joined_neighbors, joined_votes
+from copydetect.catalog.lists import joined_votes
 from copydetect.catalog.packing import PART_ROWS, GenerationWriter, part_stem
-from copydetect.search.neighbors import read_neighbors, write_neighbors
+from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
 from copydetect.search.vote_parts import read_votes, write_votes
 
 _LISTS = ("neighbors", "votes")
@@ -57,7 +57,7 @@ def _lists_of(
         uri = runs.join(writer.folder, table, f"{_stem(whole)}.{suffix}")
         if table == "neighbors":
             write_neighbors(
-                storage, uri, joined_neighbors([read_neighbors(storage, u) for u in uris])
+                storage, uri, Neighbors.joined([read_neighbors(storage, u) for u in uris])
             )
         else:
             write_votes(storage, uri, joined_votes([read_votes(storage, u) for u in uris]))

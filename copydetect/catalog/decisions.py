@@ -18,7 +18,7 @@ from pyarrow import csv, parquet
 from copydetect import tables
 from copydetect.catalog.files import CatalogFile, key_of
 from copydetect.catalog.readable import numbers_of
-from copydetect.errors import InputError
+from copydetect.errors import InputError, first_line
 from copydetect.storage.files import Storage
 from copydetect.types import COPY_RELATIONS, Match
 
@@ -49,8 +49,7 @@ def read_table_of(storage: Storage, uri: str) -> pa.Table:
         )
         return csv.read_csv(io.BytesIO(data), convert_options=types)
     except tables.DAMAGED as error:
-        reason = tables.first_line(error)
-        raise InputError(f"{uri} is not a CSV or Parquet file: {reason}") from error
+        raise InputError(f"{uri} is not a CSV or Parquet file: {first_line(error)}") from error
 
 
 def read_decisions(storage: Storage, uri: str) -> pa.Table:

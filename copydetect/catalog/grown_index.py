@@ -7,12 +7,10 @@ vector is written again as seldom (the log-structured merge of O'Neil et al., 19
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-import faiss
 import numpy as np
 
 from copydetect import runs
@@ -25,7 +23,9 @@ from copydetect.index.shards import (
     Index,
     Shard,
     ShardReader,
+    list_of,
     load_index,
+    note_index,
     shard_uri,
     write_shard,
 )
@@ -36,7 +36,7 @@ from copydetect.types import Ints
 _UP = "../../.."
 """From the folder of an index, CAT/gen-000042/index/descriptors, to the catalogue."""
 
-_OF_NIGHTS = ("new", "merged")
+_OF_NIGHTS = {"new", "merged"}
 """Folders, in that of an index, of shards that nights have added."""
 
 
@@ -58,7 +58,7 @@ def grown_index(storage: Storage, before: Index, new: Index | None, folder: str)
         below = new.folder[len(folder) + 1 :]
         shards += [replace(shard, name=f"{below}/{shard.name}") for shard in new.shards]
     index = replace(before, folder=folder, shards=tuple(shards), generation=before.generation + 1)
-    _write(storage, index)
+    note_index(storage, index)
     return load_index(storage, folder)
 
 
@@ -72,7 +72,7 @@ def merged_index(storage: Storage, folder: str) -> Index:
         name = f"merged/{index.generation:06d}-{last:05d}.faiss"
         shard = write_shard(storage, folder, name, records, partition)
         index = replace(index, shards=(*index.shards[:-2], shard))
-        _write(storage, index)
+        note_index(storage, index)
     return index
 
 
@@ -89,32 +89,25 @@ def renumbered_index(
         records["id"] = numbered(records["id"])
         name = f"shards/numbered-{number:05d}.faiss"
         shards.append(write_shard(storage, folder, name, records, partition))
-    _write(storage, replace(index, folder=folder, shards=tuple(shards)))
+    note_index(storage, replace(index, folder=folder, shards=tuple(shards)))
 
 
 def _may_merge(last: Sequence[Shard], room: int) -> bool:
-    if len(last) < 2 or not all(map(_is_of_night, last)):
+    of_nights = [_OF_NIGHTS & {*posixpath.dirname(shard.name).split("/")} for shard in last]
+    if len(last) < 2 or not all(of_nights):
         return False
     return last[0].bytes + last[1].bytes <= room and last[0].vectors <= 2 * last[1].vectors
-
-
-def _is_of_night(shard: Shard) -> bool:
-    return bool(set(posixpath.dirname(shard.name).split("/")) & set(_OF_NIGHTS))
 
 
 def _records(storage: Storage, index: Index, number: int) -> Records:
     """All vectors of a shard, as `write_shard` takes them."""
     shard = index.shards[number]
-    held = ShardReader(storage, index.folder).shard(number)
-    lists, pieces = held.invlists, list[Records]()
+    held, pieces = ShardReader(storage, index.folder).shard(number), list[Records]()
     for one in range(shard.first_list, shard.last_list + 1):
-        size = lists.list_size(one)
-        if size:
-            records = np.empty(size, record_type(lists.code_size))
-            codes = faiss.rev_swig_ptr(lists.get_codes(one), size * lists.code_size)
-            records["list"], records["id"] = one, faiss.rev_swig_ptr(lists.get_ids(one), size)
-            records["code"] = codes.reshape(size, -1)
-            pieces.append(records)
+        ids, codes = list_of(held, one)
+        records = np.empty(len(ids), record_type(codes.shape[1]))
+        records["list"], records["id"], records["code"] = one, ids, codes
+        pieces.append(records)
     return np.concatenate(pieces)
 
 
@@ -126,12 +119,6 @@ def index_files(storage: Storage, catalog: str, folder: str) -> Iterator[FileEnt
     for shard in load_index(storage, folder).shards:
         path = shard_uri(folder, shard.name)[len(catalog.rstrip("/")) + 1 :]
         yield FileEntry(path, shard.bytes, shard.sha256)
-
-
-def _write(storage: Storage, index: Index) -> None:
-    content = asdict(index)
-    content.pop("folder")
-    storage.write(runs.join(index.folder, INDEX), json.dumps(content, indent=1).encode())
 
 
 def _elsewhere(folder: str, shard: Shard) -> Shard:

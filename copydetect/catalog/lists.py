@@ -16,26 +16,24 @@ import numpy as np
 
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.index.spills import stable_order
-from copydetect.search.neighbors import RESULT, Neighbors, merge_results
+from copydetect.search.neighbors import Neighbors, merge_results
 from copydetect.search.queries import SearchOptions
 from copydetect.search.votes import Votes
+from copydetect.sorted_rows import place_in_run, ranges
 from copydetect.types import Bools, Ints
+
+_PER_PAIR = ("query", "reference", "votes", "mirrored", "hits")
 
 
 def living_neighbors(neighbors: Neighbors, living: Bools) -> Neighbors:
     """Lists without images that are gone. living: by image_no."""
     kept = living[neighbors.queries >> IMAGE_SHIFT] & living[neighbors.ids >> IMAGE_SHIFT]
-    return Neighbors(
-        neighbors.queries[kept], neighbors.ids[kept], neighbors.scores[kept], neighbors.saturated
-    )
+    return neighbors.take(kept)
 
 
 def merged_neighbors(lists: Sequence[Neighbors], options: SearchOptions) -> Neighbors:
     """The best of several lists of the same queries, as one search finds them."""
-    records = np.empty(sum(len(one.queries) for one in lists), RESULT)
-    for name, column in (("query", "queries"), ("id", "ids"), ("score", "scores")):
-        records[name] = np.concatenate([getattr(one, column) for one in lists])
-    return merge_results(records, options)
+    return merge_results(np.concatenate([one.records for one in lists]), options)
 
 
 def shortened(before: Neighbors, after: Neighbors, options: SearchOptions) -> Ints:
@@ -54,28 +52,12 @@ def turned_votes(votes: Votes, start: int, stop: int) -> Votes:
     rows = np.flatnonzero((votes.reference >= start) & (votes.reference < stop))
     rows = rows[votes.query[rows] >= stop]
     taken = _taken(votes, rows)
-    return Votes(
-        taken.reference,
-        taken.query,
-        taken.votes,
-        taken.mirrored,
-        taken.hits,
-        taken.starts,
-        np.ascontiguousarray(taken.points[:, [2, 3, 0, 1]]),
-    )
-
-
-def joined_neighbors(lists: Sequence[Neighbors]) -> Neighbors:
-    """The lists of several parts, of other images each, one after the other."""
-    queries, ids, scores = (
-        np.concatenate([getattr(one, name) for one in lists])
-        for name in ("queries", "ids", "scores")
-    )
-    return Neighbors(queries, ids, scores, sum(one.saturated for one in lists))
+    points = np.ascontiguousarray(taken.points[:, [2, 3, 0, 1]])
+    return replace(taken, query=taken.reference, reference=taken.query, points=points)
 
 
 def joined_votes(lists: Sequence[Votes]) -> Votes:
-    """The same of votes."""
+    """The votes of several parts, of other images each, one after the other."""
     families = np.unique(np.concatenate([one.families for one in lists]))
     return replace(_joined(lists), families=families)
 
@@ -103,9 +85,7 @@ def merged_votes(lists: Sequence[Votes], living: Bools, keep: int) -> Votes:
     rows = rows[np.lexsort((joined.reference[rows], -joined.votes[rows], joined.query[rows]))]
     rows = np.concatenate([np.flatnonzero(alive & ~changed), rows])
     order = rows[stable_order(joined.query[rows])]
-    queries = joined.query[order]
-    firsts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]][: len(queries)])
-    ranks = np.arange(len(queries)) - np.repeat(firsts, np.diff(np.r_[firsts, len(queries)]))
+    ranks = place_in_run(joined.query[order])
     families = np.unique(np.concatenate([one.families for one in lists]))
     return replace(_taken(joined, order[ranks < keep]), families=families[living[families]])
 
@@ -121,7 +101,7 @@ def _joined(lists: Sequence[Votes]) -> Votes:
     counts = np.concatenate([np.empty(0, np.int64), *(np.diff(one.starts) for one in lists)])
     columns = {
         name: np.concatenate([getattr(one, name) for one in lists])
-        for name in ("query", "reference", "votes", "mirrored", "hits", "points")
+        for name in (*_PER_PAIR, "points")
     }
     return Votes(**columns, starts=np.r_[0, np.cumsum(counts)].astype(np.int64))
 
@@ -129,14 +109,6 @@ def _joined(lists: Sequence[Votes]) -> Votes:
 def _taken(votes: Votes, rows: Ints) -> Votes:
     """Some rows, in their order, with their points."""
     counts = np.diff(votes.starts)[rows]
-    before = np.cumsum(counts) - counts
-    at = np.repeat(votes.starts[rows] - before, counts) + np.arange(int(counts.sum()))
-    return Votes(
-        votes.query[rows],
-        votes.reference[rows],
-        votes.votes[rows],
-        votes.mirrored[rows],
-        votes.hits[rows],
-        np.r_[0, np.cumsum(counts)].astype(np.int64),
-        votes.points[at],
-    )
+    columns = {name: getattr(votes, name)[rows] for name in _PER_PAIR}
+    points = votes.points[ranges(votes.starts[rows], counts)]
+    return Votes(**columns, starts=np.r_[0, np.cumsum(counts)].astype(np.int64), points=points)

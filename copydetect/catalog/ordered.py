@@ -19,7 +19,7 @@ from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import key_of
 from copydetect.catalog.grown_index import renumbered_index
-from copydetect.catalog.lists import joined_neighbors, merged_votes, no_votes, votes_of
+from copydetect.catalog.lists import merged_votes, no_votes, votes_of
 from copydetect.index.channels import IMAGE_SHIFT
 from copydetect.parts import RoleParts, part_count
 from copydetect.search.neighbors import Neighbors
@@ -63,7 +63,7 @@ class OrderedContents:
     def numbered_neighbors(self, lists: Sequence[Neighbors], starts: Ints) -> list[Neighbors]:
         """The lists of all parts, by number, for the parts of the catalogue; starts: (parts + 1,)
         first number of each."""
-        found = joined_neighbors(lists)
+        found = Neighbors.joined(lists)
         queries, ids = (self._numbered(column) for column in (found.queries, found.ids))
         order = np.lexsort((ids, -found.scores, queries))
         queries, ids, scores = queries[order], ids[order], found.scores[order]

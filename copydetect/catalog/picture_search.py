@@ -191,7 +191,7 @@ class PictureSearch:
         width = max(1, *map(most_neighbors, found))
         rows = [hit_rows(one, ids, width) for one, ids in zip(found, asked, strict=True)]
         ids, distances = (np.concatenate(column) for column in zip(*rows, strict=True))
-        return vote(features, ids, distances, self.settings.voting(symmetric=False))
+        return vote(features, ids, distances)
 
     def _pairs(
         self, neighbors: Neighbors | None, side: DescribedSide | None, votes: Votes | None

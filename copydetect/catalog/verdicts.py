@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
+from copydetect.index.routing import mixed
 from copydetect.types import COPY_RELATIONS, Bools, Candidate, Doubles, Ints
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
@@ -175,9 +175,9 @@ def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
     channels propose it, and its correspondences."""
     counts = np.diff(pairs.starts)
     row = np.repeat(np.arange(len(counts)), counts)
-    place = (np.arange(len(row)) - pairs.starts[row]).astype(np.uint64)
+    place = (np.arange(len(row)) - pairs.starts[row] + 1).astype(np.uint64)
     words = np.ascontiguousarray(pairs.points).view(np.uint64)
-    hashed = _mixed(_mixed(words[:, 0] ^ place) ^ words[:, 1])
+    hashed = mixed(mixed(words[:, 0] ^ place) ^ words[:, 1])
     # Sums of what was mixed with its place, which wrap around.
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed)])
     own = sums[pairs.starts[1:]] - sums[pairs.starts[:-1]]
@@ -185,14 +185,7 @@ def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
     silent = [_bools(pc.is_null(told[name], nan_is_null=True)) for name in ("similarity", "votes")]
     flags = np.stack([_bools(told["crowded"]), *silent]).astype(np.uint64)
     signs = flags[0] | flags[1] << np.uint64(1) | flags[2] << np.uint64(2)
-    return np.ascontiguousarray(_mixed(_mixed(_mixed(own) ^ scores) ^ signs)).view(np.int64)
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A hash of each value (the finaliser of splitmix64)."""
-    hashed = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return np.asarray(hashed ^ (hashed >> np.uint64(32)), np.uint64)
+    return np.ascontiguousarray(mixed(mixed(mixed(own) ^ scores) ^ signs)).view(np.int64)
 
 
 def spare_wanted(asked: PairsToVerify, verdicts: pa.Table, options: VerifyOptions) -> Bools:

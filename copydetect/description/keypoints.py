@@ -25,6 +25,7 @@ from copydetect.description.histograms import DIMENSION, gradient_histograms
 from copydetect.errors import ImageError, ModelError, OptionError
 from copydetect.images.decoding import pieces_of
 from copydetect.models import MODELS
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Floats, Ints, Keypoints, Pixels
 
 BUNDLED_QUANTISER = MODELS / "keypoints-pq16.safetensors"
@@ -104,6 +105,9 @@ class Features:
     diameter_px: Floats
     angle_deg: Floats
     descriptors: Floats
+
+
+_PER_FEATURE = ("x_px", "y_px", "diameter_px", "angle_deg", "descriptors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,15 +209,10 @@ def of_long_picture(options: KeypointOptions, width_px: int, height_px: int) -> 
 
 def joined(one: Features, other: Features) -> Features:
     """The features of both, of one thumbnail."""
-    return Features(
-        one.width_px,
-        one.height_px,
-        np.concatenate([one.x_px, other.x_px]),
-        np.concatenate([one.y_px, other.y_px]),
-        np.concatenate([one.diameter_px, other.diameter_px]),
-        np.concatenate([one.angle_deg, other.angle_deg]),
-        np.concatenate([one.descriptors, other.descriptors]),
-    )
+    both: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in _PER_FEATURE
+    }
+    return replace(one, **both)
 
 
 def new_among(found: Features, known: Features) -> Features:
@@ -224,15 +223,7 @@ def new_among(found: Features, known: Features) -> Features:
     distances, nearest = tree.query(np.stack([found.x_px, found.y_px], axis=1))
     alike = np.einsum("nd,nd->n", found.descriptors, known.descriptors[nearest])
     new = (distances > _SAME_PLACE_PX) | (alike < _SAME_LOOK)
-    return Features(
-        found.width_px,
-        found.height_px,
-        found.x_px[new],
-        found.y_px[new],
-        found.diameter_px[new],
-        found.angle_deg[new],
-        found.descriptors[new],
-    )
+    return replace(found, **{name: getattr(found, name)[new] for name in _PER_FEATURE})
 
 
 def quantise(
@@ -332,9 +323,8 @@ def _worthiest(points: Floats, width: int, height: int) -> npt.NDArray[np.intp]:
     )
     cell = row * _SPREAD_CELLS + column
     by_cell = np.lexsort((angle, diameter, x, y, -strength, cell))
-    starts = np.searchsorted(cell[by_cell], cell[by_cell])
     before = np.empty(len(points), np.intp)
-    before[by_cell] = np.arange(len(points)) - starts
+    before[by_cell] = place_in_run(cell[by_cell])
     worth = strength - _CROWDING_COST * np.log1p(before)
     return np.lexsort((angle, diameter, x, y, -worth))
 

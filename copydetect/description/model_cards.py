@@ -89,20 +89,11 @@ class ModelCard:
         return json.dumps({name: fields[name] for name in fields if name not in _WITHOUT_EFFECT})
 
 
-def _sscd_card(name: str, dimension: int, input_size_px: int) -> ModelCard:
-    return ModelCard(name, input_size_px, dimension, license="MIT")
-
-
 _OFFICIAL_SSCD = {
-    card.name: card
-    for card in (
-        _sscd_card("sscd_disc_blur", 512, 288),
-        _sscd_card("sscd_disc_advanced", 512, 288),
-        _sscd_card("sscd_disc_mixup", 512, 288),
-        _sscd_card("sscd_disc_large", 1024, 288),
-        _sscd_card("sscd_imagenet_blur", 512, 288),
-        _sscd_card("sscd_imagenet_advanced", 512, 288),
-        _sscd_card("sscd_imagenet_mixup", 512, 288),
+    name: ModelCard(name, 288, 1024 if name == "sscd_disc_large" else 512, license="MIT")
+    for name in (
+        *("sscd_disc_blur", "sscd_disc_advanced", "sscd_disc_mixup", "sscd_disc_large"),
+        *("sscd_imagenet_blur", "sscd_imagenet_advanced", "sscd_imagenet_mixup"),
     )
 }
 

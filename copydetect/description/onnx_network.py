@@ -14,7 +14,7 @@ import onnxruntime
 from safetensors.numpy import load as load_safetensors
 
 from copydetect.description.model_cards import ModelCard
-from copydetect.errors import ModelError
+from copydetect.errors import ModelError, first_line
 from copydetect.types import Floats
 
 INPUT, OUTPUT = "pixels", "vectors"
@@ -60,8 +60,9 @@ class OnnxNetwork:
                 str(graph_path(model)), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # safetensors and ONNX Runtime raise types of their own
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{graph_path(model)} does not fit {model}: {reason}") from error
+            raise ModelError(
+                f"{graph_path(model)} does not fit {model}: {first_line(error)}"
+            ) from error
         made_for = self._session.get_modelmeta().custom_metadata_map.get(PIXELS, "other pixels")
         if made_for != pixels_of(card):
             raise ModelError(

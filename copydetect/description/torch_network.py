@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from copydetect.description.model_cards import ModelCard
 from copydetect.description.trunks import DescriptorModel, build
-from copydetect.errors import ModelError
+from copydetect.errors import ModelError, first_line
 from copydetect.types import Floats
 from copydetect.workers.devices import checked_device, multiplies_bfloat16
 
@@ -93,8 +93,7 @@ def load_torchscript(path: Path, device: torch.device, trusted: bool = False) ->
                 str(path), map_location=device
             )
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} is not a TorchScript model: {reason}") from error
+        raise ModelError(f"{path} is not a TorchScript model: {first_line(error)}") from error
     return module.eval()
 
 
@@ -108,8 +107,9 @@ def _descriptor_network(content: bytes, card: ModelCard, path: Path) -> Descript
         weights = {name: value.float() for name, value in tensors.items()}
         _load_weights(network, weights)
     except (SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} does not hold the weights of its card: {reason}") from error
+        raise ModelError(
+            f"{path} does not hold the weights of its card: {first_line(error)}"
+        ) from error
     network.fold()
     for parameter in network.trunk.parameters():
         if parameter.ndim == 4:

@@ -18,48 +18,13 @@ from copydetect.types import Pixels
 KINDS: Mapping[str, type[Edit]] = MappingProxyType(
     {
         edit.kind: edit
-        for edit in (
-            geometry.Crop,
-            geometry.Scale,
-            geometry.Aspect,
-            geometry.FlipHorizontal,
-            geometry.FlipVertical,
-            geometry.QuarterTurn,
-            geometry.Rotate,
-            geometry.Perspective,
-            geometry.Skew,
-            geometry.Pad,
-            colour.Brightness,
-            colour.Contrast,
-            colour.Gamma,
-            colour.Saturation,
-            colour.Hue,
-            colour.Jitter,
-            colour.Grey,
-            colour.Tint,
-            colour.Opacity,
-            quality.Blur,
-            quality.Sharpen,
-            quality.Relief,
-            quality.Noise,
-            quality.Pixelate,
-            quality.Reencode,
-            quality.ReencodeWebP,
-            quality.Shuffle,
-            drawn.Text,
-            drawn.Emoji,
-            drawn.Shapes,
-            drawn.Stripes,
-            drawn.Censor,
-            drawn.Meme,
-            screenshots.Screenshot,
-            pasted.Overlay,
-            pasted.Onto,
-            pasted.Collage,
-        )
+        for module in (geometry, colour, quality, drawn, screenshots, pasted)
+        for edit in vars(module).values()
+        if isinstance(edit, type) and issubclass(edit, Edit) and edit.__module__ == module.__name__
     }
 )
-"""Every kind of edit by its name."""
+"""Every kind of edit by its name, file by file in the order in which they stand there: what a seed
+draws depends on it."""
 
 _COMMON = dict.fromkeys(KINDS, 1.0) | {
     "crop": 4.0,

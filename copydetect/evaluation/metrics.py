@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.errors import InputError
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Bools, Doubles, Ints
 
 Floats = npt.NDArray[np.floating]
@@ -97,8 +98,7 @@ def best_of_each_query(queries: Integers, references: Integers, scores: Floats, 
     Equal scores are taken by the smaller reference number, whatever the labels.
     """
     order = np.lexsort((references, -scores, queries))
-    starts = _run_starts(queries[order])
-    kept = order[np.arange(len(order)) - starts < k]
+    kept = order[place_in_run(queries[order]) < k]
     return np.sort(kept).astype(np.int64)
 
 
@@ -149,9 +149,9 @@ def ranks_of_copies(queries: Integers, scores: Floats, labels: Bools) -> Ints:
     """
     order = np.lexsort((-scores, queries))
     query, score = queries[order], scores[order]
-    ends = len(order) - 1 - _run_starts(query[::-1], score[::-1])[::-1]
+    equals_behind = place_in_run(query[::-1], score[::-1])[::-1]
     ranks = np.empty(len(order), np.int64)
-    ranks[order] = ends - _run_starts(query)
+    ranks[order] = place_in_run(query) + equals_behind
     return ranks[labels]
 
 
@@ -168,8 +168,7 @@ def hit_rate_at_k(
     Of equal scores negatives come first; copies don't stand in each other's way.
     """
     order = np.lexsort((labels, -scores, queries))
-    places = np.arange(len(order)) - _run_starts(queries[order])
-    hits = labels[order] & (places < k)
+    hits = labels[order] & (place_in_run(queries[order]) < k)
     return len(np.unique(queries[order][hits])) / queries_with_copies
 
 
@@ -184,10 +183,10 @@ def mean_average_precision(
     """
     order = np.lexsort((labels, -scores, queries))
     query, label = queries[order], labels[order]
-    starts = _run_starts(query)
+    places = place_in_run(query)
     earlier = np.cumsum(label, dtype=np.int64) - label
-    found_before = (earlier - earlier[starts])[label]
-    rank = (np.arange(len(order)) - starts)[label]
+    found_before = (earlier - earlier[np.arange(len(order)) - places])[label]
+    rank = places[label]
     left = np.where(rank == 0, 1.0, found_before / np.maximum(rank, 1))
     right = (found_before + 1) / (rank + 1)
     areas = (left + right) / 2.0 / positives[query[label]]
@@ -243,14 +242,3 @@ def _overlaps(predicted: Integers, truth: Integers) -> tuple[Ints, Ints, Ints]:
     width = int(truth.max(initial=0)) + 1
     cells, sizes = np.unique(predicted * width + truth, return_counts=True)
     return sizes, np.bincount(predicted)[cells // width], np.bincount(truth)[cells % width]
-
-
-def _run_starts(*columns: npt.NDArray[np.generic]) -> Ints:
-    """For each row of sorted columns, the first row of its run of equal values."""
-    length = len(columns[0])
-    new = np.zeros(length, bool)
-    new[:1] = True
-    for column in columns:
-        new[1:] |= column[1:] != column[:-1]
-    starts: Ints = np.maximum.accumulate(np.where(new, np.arange(length), 0))
-    return starts

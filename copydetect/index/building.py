@@ -26,12 +26,7 @@ from copydetect.index.routing import (
     write_sample,
 )
 from copydetect.index.shard_plans import bundle_notes
-from copydetect.index.shards import (
-    PARTITION,
-    Index,
-    Shard,
-    commit_index,
-)
+from copydetect.index.shards import PARTITION
 from copydetect.index.spills import BUNDLED, is_bundled, merge_spills
 from copydetect.storage.files import Storage
 from copydetect.types import Floats
@@ -129,8 +124,3 @@ def bundle_vectors(job: IndexJob, bundle: tuple[int, int]) -> str:
         note = partial(bundle_notes, job.storage, section == 0)
         merge_spills(job.storage, uris, uri, lists, note)
     return uri
-
-
-def commit_step(job: IndexJob, partition: Partition, shards: Sequence[Shard]) -> Index:
-    """Make the index of finished shards."""
-    return commit_index(job.storage, job.folder, partition, shards)

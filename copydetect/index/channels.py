@@ -6,9 +6,8 @@ view, and for a local feature its geometry, x << 24 | y << 16 | scale << 8 | ang
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
@@ -135,17 +134,8 @@ class StoredKeypoints:
         return read_keypoints(table)[0]
 
     def _read_group(self, uri: str, group: int) -> pa.Table:
-        with _damage_named(uri):
+        with tables.damage_named(uri):
             return self._opened(uri).file.read_row_group(group)
-
-
-@contextlib.contextmanager
-def _damage_named(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except tables.DAMAGED as error:
-        reason = tables.first_line(error)
-        raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,7 @@ class _OpenedPart:
 
     @classmethod
     def open(cls, storage: Storage, uri: str) -> _OpenedPart:
-        with _damage_named(uri):
+        with tables.damage_named(uri):
             file = tables.opened(storage.open(uri))
             image_ids = file.read(["image_id"])["image_id"].to_pylist()
         groups = range(file.num_row_groups)

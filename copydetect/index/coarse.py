@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Floats, Ints
 from copydetect.workers.devices import multiplies_int8
 from copydetect.workers.threads import limit_threads
@@ -129,9 +130,8 @@ def largest(scores: Floats, count: int) -> Ints:
     row, column = np.divmod(np.flatnonzero(scores >= least), max(columns, 1))
     order = np.argsort(column, kind="stable")
     row, column = row[order], column[order]
-    found = np.bincount(column, minlength=columns)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
-    kept = np.full((columns, int(found.max(initial=count))), -np.inf, np.float32)
+    place = place_in_run(column)
+    kept = np.full((columns, int(place.max(initial=count - 1)) + 1), -np.inf, np.float32)
     at = np.zeros(kept.shape, np.int64)
     kept[column, place], at[column, place] = scores[row, column], row
     best = np.argsort(-kept, axis=1, kind="stable")[:, :count]

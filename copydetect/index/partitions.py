@@ -303,8 +303,7 @@ def load_partition(storage: Storage, uri: str) -> Partition:
     """Read a partition; IndexFileError where the file is missing, damaged or none."""
     described, arrays = read_arrays(storage, uri)
     try:
-        # Partitions of earlier versions have another number before the identity.
-        options, model, probes, *_, identity = described
+        options, model, probes, identity = described
         trained = arrays["centroids"], arrays["empty_index"]
         partition = Partition(*trained, IndexOptions(**options), model, probes)
     except (TypeError, ValueError, KeyError) as error:

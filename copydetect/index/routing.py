@@ -53,7 +53,7 @@ def sample_part(read: Read, part: Part, share: float) -> tuple[Vectors, Ints]:
 
 def in_sample(ids: Ints, share: float) -> Bools:
     """Which ids (n,) are in a sample of about `share` of all, by their hash."""
-    return _falls_into(_mixed(ids.astype(np.uint64) + np.uint64(1)), share)
+    return _falls_into(mixed(ids.astype(np.uint64) + np.uint64(1)), share)
 
 
 def content_keys(vectors: Vectors, ids: Ints) -> npt.NDArray[np.uint64]:
@@ -64,13 +64,13 @@ def content_keys(vectors: Vectors, ids: Ints) -> npt.NDArray[np.uint64]:
     width = vectors.itemsize * math.prod(vectors.shape[1:])
     raw = np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), width)
     words = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))).view(np.uint64)
-    keys = _mixed((ids & _OF_THE_IMAGE).astype(np.uint64) + np.uint64(1))
+    keys = mixed((ids & _OF_THE_IMAGE).astype(np.uint64) + np.uint64(1))
     for column in words.T:
-        keys = _mixed(keys ^ column)
+        keys = mixed(keys ^ column)
     return keys
 
 
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """A hash of each value (the finaliser of splitmix64)."""
     hashed = values * np.uint64(0x9E3779B97F4A7C15)
     hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -8,17 +8,17 @@ Each step leaves files with fixed names, written whole, so that an interrupted b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from copydetect.errors import IndexFileError, InputError
 from copydetect.index.partitions import Partition, load_partition
@@ -27,6 +27,7 @@ from copydetect.index.shard_plans import Plan
 from copydetect.index.spills import Records, read_range
 from copydetect.json_values import parse_as, parse_json, value_of
 from copydetect.storage.files import Storage
+from copydetect.storage.records import Record
 from copydetect.storage.scratch import scratch_folder
 from copydetect.types import Ints
 
@@ -151,13 +152,13 @@ def write_shard(
     with scratch_folder() as temporary:
         local = os.path.join(temporary, "shard")
         faiss.write_index(index, local)
-        size, digest = os.path.getsize(local), _sha256(local)
+        written = _record_of(local)
         storage.upload(local, f"{folder}/{name}")
     return Shard(
         name,
         len(records),
-        size,
-        digest,
+        written.size_bytes,
+        written.sha256,
         int(lists[0]),
         int(lists[-1]),
         int(records["id"].min()),
@@ -179,14 +180,19 @@ def commit_index(
         partition.dimension,
         tuple(sorted(shards, key=lambda shard: (shard.first_list, shard.name))),
     )
-    content = asdict(index)
-    content.pop("folder")
-    storage.write(f"{folder}/{INDEX}", json.dumps(content, indent=1).encode())
+    note_index(storage, index)
     return index
 
 
-def load_index(storage: Storage, folder: str, model: str | None = None) -> Index:
-    """Read `index.json`; IndexFileError where there is none or it is of another model."""
+def note_index(storage: Storage, index: Index) -> None:
+    """Write `index.json`."""
+    content = asdict(index)
+    content.pop("folder")
+    storage.write(f"{index.folder}/{INDEX}", json.dumps(content, indent=1).encode())
+
+
+def load_index(storage: Storage, folder: str) -> Index:
+    """Read `index.json`; IndexFileError where there is none."""
     uri = f"{folder}/{INDEX}"
     try:
         content = value_of(dict[str, Any], parse_json(storage.read(uri)))
@@ -195,9 +201,18 @@ def load_index(storage: Storage, folder: str, model: str | None = None) -> Index
         raise IndexFileError(f"{folder} holds no finished index: {INDEX} is missing") from error
     except ValueError as error:
         raise IndexFileError(f"{uri} is damaged or not an index: {error}") from error
-    if model is not None and index.model != model:
-        raise IndexFileError(f"{folder} was made by model {index.model!r}, not by {model!r}")
     return index
+
+
+def list_of(index: Any, number: int) -> tuple[Ints, npt.NDArray[np.uint8]]:
+    """Ids (n,) and codes (n, bytes) of a list of a shard, as they are mapped while it is open.
+
+    index: a `faiss.IndexIVF`.
+    """
+    lists = index.invlists
+    size, width = lists.list_size(number), lists.code_size
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size * width)
+    return faiss.rev_swig_ptr(lists.get_ids(number), size), codes.reshape(size, width)
 
 
 def shard_uri(folder: str, name: str) -> str:
@@ -223,40 +238,37 @@ class ShardReader:
                 f"{folder}/{PARTITION} is partition {self.partition.identity}; the index was "
                 f"made with {self.index.partition}"
             )
-        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._opened = lru_cache(_MOST_OPEN)(self._open)
         self._checked: set[tuple[str, int]] = set()
         self._opening = Lock()
 
     def shard(self, number: int) -> Any:
         """A `faiss.IndexIVF`; IndexFileError names a shard that is missing, cut or foreign."""
         with self._opening:
-            if number not in self._open:
-                self._open[number] = self._verified(self.index.shards[number])
-            self._open.move_to_end(number)
-            if len(self._open) > _MOST_OPEN:
-                self._open.popitem(last=False)
-            return self._open[number]
+            return self._opened(number)
 
-    def _path(self, name: str, size: int, sha256: str) -> str:
-        """Where a file of the index can be mapped, its content checked."""
-        uri = shard_uri(self.index.folder, name)
+    def _path(self, shard: Shard) -> str:
+        """Where a shard can be mapped, its content checked."""
+        uri = shard_uri(self.index.folder, shard.name)
         try:
             path = self._storage.local_path(uri)
             found = os.stat(path)
         except (InputError, OSError) as error:
             raise IndexFileError(f"missing shard {uri}") from error
-        if found.st_size != size:
-            raise IndexFileError(f"shard {uri} is truncated: {found.st_size} bytes, not {size}")
+        if found.st_size != shard.bytes:
+            raise IndexFileError(
+                f"shard {uri} is truncated: {found.st_size} bytes, not {shard.bytes}"
+            )
         # A download that was made room for is another file.
         file = path, found.st_ino
-        if file not in self._checked and _sha256(path) != sha256:
+        if file not in self._checked and _record_of(path).sha256 != shard.sha256:
             raise IndexFileError(f"shard {uri} is damaged or foreign: its SHA-256 is another")
         self._checked.add(file)
         return path
 
-    def _verified(self, shard: Shard) -> Any:
-        path = self._path(shard.name, shard.bytes, shard.sha256)
-        index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP)
+    def _open(self, number: int) -> Any:
+        shard = self.index.shards[number]
+        index: Any = faiss.read_index(self._path(shard), faiss.IO_FLAG_MMAP)
         if (index.d, index.nlist, index.ntotal) != (
             self.partition.dimension,
             self.index.lists,
@@ -266,9 +278,6 @@ class ShardReader:
         return index
 
 
-def _sha256(path: str) -> str:
+def _record_of(path: str) -> Record:
     with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return Record.of(file)

@@ -94,12 +94,8 @@ def read_ranges(
 @contextlib.contextmanager
 def open_parquet(storage: Storage, uri: str) -> Iterator[Any]:
     """A `pyarrow.parquet.ParquetFile`; InputError where it is none, or damaged."""
-    with storage.open(uri) as stream:
-        try:
-            yield parquet.ParquetFile(stream, buffer_size=1 << 20)
-        except tables.DAMAGED as error:
-            reason = tables.first_line(error)
-            raise InputError(f"{uri} is not a readable Parquet file: {reason}") from error
+    with storage.open(uri) as stream, tables.damage_named(uri):
+        yield parquet.ParquetFile(stream, buffer_size=1 << 20)
 
 
 def find_binary_column(file: Any, uri: str, required: bool = True) -> str:

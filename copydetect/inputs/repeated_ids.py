@@ -21,6 +21,7 @@ import pyarrow as pa
 from copydetect import tables
 from copydetect.errors import InputError
 from copydetect.inputs.listing import LISTING
+from copydetect.sorted_rows import is_among
 from copydetect.storage.files import Storage
 from copydetect.types import Bools
 
@@ -53,14 +54,9 @@ class KnownIds:
         found, counts = np.unique(hashes, return_counts=True)
         self._single, self._repeated = found[counts == 1], found[counts > 1]
 
-    @property
-    def any_repeats(self) -> bool:
-        """Whether any id repeats."""
-        return bool(len(self._repeated))
-
     def __contains__(self, image_id: object) -> bool:
         """Whether exactly one image has this id."""
-        return bool(_is_in(self._single, hashes_of([str(image_id)]))[0])
+        return bool(is_among(hashes_of([str(image_id)]), self._single)[0])
 
     def repeats(self, ids: Sequence[str]) -> Bools:
         """(n,) bool: which of some ids there are several times."""
@@ -68,7 +64,7 @@ class KnownIds:
 
     def repeated(self, hashes: Hashes) -> Bools:
         """The same by the hashes of ids."""
-        return _is_in(self._repeated, hashes)
+        return is_among(hashes, self._repeated)
 
 
 @dataclass(frozen=True)
@@ -84,19 +80,15 @@ class Renamed:
 def make_ids_unique(
     storage: Storage,
     listings: Sequence[str],
-    hashes: Sequence[Hashes] | None = None,
-    written: Sequence[str] | None = None,
+    hashes: Sequence[Hashes],
+    written: Sequence[str],
 ) -> Renamed:
     """Give repeated image_ids names of their own, in files of `ListedImage` rows.
 
-    hashes: of the ids in each file, where they are known; written: where each file goes that
-    changes, None to replace it. Memory holds only the images whose ids repeat.
+    hashes: of the ids in each file; written: where each file goes that changes. Memory holds only
+    the images whose ids repeat.
     """
-    if hashes is None:
-        hashes = [hashes_of(list(_ids_in(storage, uri))) for uri in listings]
     known = KnownIds(np.concatenate([hashes_of(()), *hashes]))
-    if not known.any_repeats:
-        return Renamed()
     again = [number for number, one in enumerate(hashes) if known.repeated(one).any()]
     columns = ["image_id", "origin", "member", "uri"]
     found = [
@@ -112,7 +104,7 @@ def make_ids_unique(
         # The file is read while its successor is made, which is written at the end.
         read = tables.read_batches(storage, listings[number])
         batches = (_renamed(table, known, remaining) for table in read)
-        tables.write_batches(storage, (written or listings)[number], batches, LISTING)
+        tables.write_batches(storage, written[number], batches, LISTING)
     return Renamed(len(renamed), renamed[0] if renamed else "", tuple(again))
 
 
@@ -125,11 +117,6 @@ def _renamed(table: pa.Table, known: KnownIds, new_ids: Iterator[str]) -> pa.Tab
     return table.set_column(at, table.schema.field(at), pa.array(own, pa.string()))
 
 
-def _ids_in(storage: Storage, uri: str) -> Iterator[str]:
-    for table in tables.read_batches(storage, uri, ["image_id"]):
-        yield from table["image_id"].to_pylist()
-
-
 def hashes_of(ids: Sequence[str]) -> Hashes:
     """(n,) what ids are known by."""
     return np.fromiter(map(_hash, ids), np.uint64, len(ids))
@@ -138,12 +125,6 @@ def hashes_of(ids: Sequence[str]) -> Hashes:
 def _hash(image_id: str) -> int:
     digest = hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
-
-
-def _is_in(known: Hashes, asked: Hashes) -> Bools:
-    """(n,) bool: which hashes are among those known, which are sorted."""
-    at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
-    return known[at] == asked if len(known) else np.zeros(len(asked), np.bool_)
 
 
 def distinct_ids(images: Sequence[FoundImage], known: Container[str] = ()) -> list[str]:

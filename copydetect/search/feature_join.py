@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.shards import list_of
 from copydetect.search.list_join import Found, best_of, visits_of
 from copydetect.search.queries import SearchOptions
 from copydetect.types import Floats, Ints
@@ -27,6 +28,7 @@ _LONGEST_LIST = 1 << 18
 _CROWDED = 8
 _RUNS_PER_RESULT = 8
 _Held: TypeAlias = tuple[Ints, Floats, Floats]
+"""Ids of a part of a list, its vectors and their squares."""
 _NOTHING: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -55,7 +57,7 @@ class FeatureJoin:
         options: SearchOptions,
     ) -> None:
         # FAISS's lists are only as long in memory as their index.
-        self._index, self._lists = index, index.invlists
+        self._index = index
         self._queries, self._probes, self._options = queries, probes, options
         self._squares = np.einsum("ij,ij->i", vectors, vectors)
         # 2 q·r − |r|² ranks as the negative squared distance does.
@@ -76,20 +78,15 @@ class FeatureJoin:
         """Visit each query's lists of rank `start` … `stop` − 1."""
         rows, visits = visits_of(self._probes[:, start:stop])
         for number, begin, end in visits:
-            size = min(int(self._lists.list_size(number)), _LONGEST_LIST)
-            for first in range(0, size, _LIST_BLOCK):
-                held = self._list(number, size, slice(first, first + _LIST_BLOCK))
+            ids, codes = list_of(self._index, number)
+            ids = ids[:_LONGEST_LIST]
+            for first in range(0, len(ids), _LIST_BLOCK):
+                block = slice(first, min(first + _LIST_BLOCK, len(ids)))
+                vectors = self._index.pq.decode(codes[block])
+                held = ids[block], vectors, np.einsum("ij,ij->i", vectors, vectors)
                 step = max(1, _BLOCK_SCORES // len(held[0]))
                 for at in range(begin, end, step):
                     yield self._block(rows[at : min(at + step, end)], held, start == 0)
-
-    def _list(self, number: int, size: int, block: slice) -> _Held:
-        """Ids of a part of a list, its vectors and their squares."""
-        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block]
-        width = self._lists.code_size
-        codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
-        vectors = self._index.pq.decode(codes.reshape(size, width)[block])
-        return ids, vectors, np.einsum("ij,ij->i", vectors, vectors)
 
     def _block(self, rows: Ints, held: _Held, nearest: bool) -> Found:
         """What of some queries × some features may be among the best."""

@@ -23,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from copydetect.index.channels import IMAGE_SHIFT
+from copydetect.index.shards import list_of
 from copydetect.index.spills import stable_order
 from copydetect.search.products import Halves, Products, widened
 from copydetect.search.queries import SearchOptions
+from copydetect.sorted_rows import place_in_run
 from copydetect.types import Bools, Floats, Ints
 
 Found: TypeAlias = tuple[Ints, Ints, Floats]
@@ -82,11 +84,7 @@ def best_of(found: Found, k: int) -> Found:
     at = np.flatnonzero(tied)
     order[at] = order[at][np.lexsort((ids[order[at]], keys[at]))]
     rows = rows[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = rows[1:] != rows[:-1]
-    starts = np.flatnonzero(first)
-    ranks = np.arange(len(rows)) - np.repeat(starts, np.diff([*starts, len(rows)]))
-    kept = ranks < k
+    kept = place_in_run(rows) < k
     return rows[kept], ids[order][kept], scores[order][kept]
 
 
@@ -124,7 +122,7 @@ class ListJoin:
         """vectors: (queries, d) float32 or float16; floors: (queries,) float32, below which
         nothing is wanted, where that is known."""
         # FAISS's lists are only as long in memory as their index.
-        self._index, self._lists = index, index.invlists
+        self._index = index
         self._decode = _decoder(index)
         self._l2 = index.metric_type == faiss.METRIC_L2
         self._queries, self._vectors, self._probes = queries, vectors, probes
@@ -170,20 +168,13 @@ class ListJoin:
         """Visit each query's lists of rank `start` … `stop` − 1."""
         rows, visits = visits_of(self._probes[:, start:stop])
         for number, begin, end in visits:
-            size = int(self._lists.list_size(number))
-            for first in range(0, size, _LIST_BLOCK):
-                block = slice(first, min(first + _LIST_BLOCK, size))
-                ids, vectors = self._list(number, size, block)
+            held, codes = list_of(self._index, number)
+            for first in range(0, len(held), _LIST_BLOCK):
+                block = slice(first, first + _LIST_BLOCK)
+                ids, vectors = held[block].copy(), self._decode(codes[block])
                 step = max(1, _BLOCK_SCORES // len(ids))
                 for at in range(begin, end, step):
                     yield self._block(rows[at : min(at + step, end)], ids, vectors)
-
-    def _list(self, number: int, size: int, block: slice) -> tuple[Ints, Floats]:
-        """Ids and decoded vectors of a part of a list."""
-        ids = faiss.rev_swig_ptr(self._lists.get_ids(number), size)[block].copy()
-        width = self._lists.code_size
-        codes = faiss.rev_swig_ptr(self._lists.get_codes(number), size * width)
-        return ids, self._decode(codes.reshape(size, width)[block])
 
     def _block(self, rows: Ints, ids: Ints, vectors: Floats) -> Found:
         """What of some queries × some vectors may be among the best."""

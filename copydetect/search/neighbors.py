@@ -36,8 +36,9 @@ from copydetect.search.list_join import ListJoin, best_of
 from copydetect.search.queries import SearchOptions
 from copydetect.search.search_plans import SearchPlan, Task, result_uri, results_for
 from copydetect.search.searching import SearchJob
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import Storage
-from copydetect.types import Floats, Ints
+from copydetect.types import Bools, Floats, Ints
 
 RESULT = np.dtype([("query", "<i8"), ("id", "<i8"), ("score", "<f4")])
 
@@ -54,6 +55,39 @@ class Neighbors:
     ids: Ints
     scores: Floats
     saturated: int = 0
+
+    @classmethod
+    def of(cls, records: Records, saturated: int) -> Neighbors:
+        """Those that `RESULT` records hold."""
+        queries, ids, scores = (
+            np.ascontiguousarray(records[name]) for name in ("query", "id", "score")
+        )
+        return cls(queries, ids, scores, saturated)
+
+    @classmethod
+    def joined(cls, lists: Sequence[Neighbors]) -> Neighbors:
+        """Several, at least one, one after the other."""
+        queries, ids, scores = (
+            np.concatenate([getattr(one, name) for one in lists])
+            for name in ("queries", "ids", "scores")
+        )
+        return cls(queries, ids, scores, sum(one.saturated for one in lists))
+
+    def take(self, rows: Ints | Bools | slice) -> Neighbors:
+        """Some of them."""
+        return Neighbors(self.queries[rows], self.ids[rows], self.scores[rows], self.saturated)
+
+    @property
+    def records(self) -> Records:
+        """`RESULT` records of them."""
+        return result_records(self.queries, self.ids, self.scores)
+
+
+def result_records(queries: Ints, ids: Ints, scores: Floats) -> Records:
+    """(n,) `RESULT` records."""
+    records = np.empty(len(queries), RESULT)
+    records["query"], records["id"], records["score"] = queries, ids, scores
+    return records
 
 
 def search_task(job: SearchJob, reader: ShardReader, task: Task) -> str:
@@ -96,9 +130,7 @@ def search_shard(
     arguments = (held, queries, vectors, probes, options)
     search = FeatureJoin(*arguments) if whole else ListJoin(*arguments, floors)
     rows, ids, scores = search.run()
-    results = np.empty(len(rows), dtype=RESULT)
-    results["query"], results["id"], results["score"] = queries[rows], ids, scores
-    return rows, results
+    return rows, result_records(queries[rows], ids, scores)
 
 
 def _probes_inside(
@@ -167,9 +199,9 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
         last = np.cumsum(counts)[counts == options.k] - 1
         capped = int(np.count_nonzero(scores[last] >= options.capped_score))
         return Neighbors(queries[rows], ids, scores, capped)
-    order, ranks = _ranks(results)
-    results, ranks = results[order], ranks[order]
+    results = results[np.lexsort((results["id"], -results["score"], results["query"]))]
     queries = results["query"]
+    ranks = place_in_run(queries)
     starts = np.flatnonzero(ranks == 0)
     sizes = np.diff([*starts, len(queries)])
     kept = ranks < options.k
@@ -182,21 +214,7 @@ def merge_results(results: Records, options: SearchOptions) -> Neighbors:
         kept |= np.repeat(crowded, sizes) & (results["id"] == lowest)
     full = min(options.connect_score, options.capped_score)
     capped = int(np.count_nonzero(results["score"][ranks == options.k - 1] >= full))
-    results = results[kept]
-    columns = [np.ascontiguousarray(results[name]) for name in ("query", "id", "score")]
-    return Neighbors(columns[0], columns[1], columns[2], capped)
-
-
-def _ranks(results: Records) -> tuple[Ints, Ints]:
-    """The order of results by query, then best first, ties by id; and each one's rank, from 0."""
-    order = np.lexsort((results["id"], -results["score"], results["query"]))
-    queries = results["query"][order]
-    first = np.ones(len(queries), dtype=bool)
-    first[1:] = queries[1:] != queries[:-1]
-    starts = np.flatnonzero(first)
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    return order, ranks
+    return Neighbors.of(results[kept], capped)
 
 
 def neighbors_uri(folder: str, part: int) -> str:
@@ -228,11 +246,8 @@ def _results_of(job: SearchJob, plan: SearchPlan, part: int, rounds: Iterable[in
 
 def write_neighbors(storage: Storage, uri: str, neighbors: Neighbors) -> None:
     """Write the neighbours of one part."""
-    records = np.empty(len(neighbors.queries), dtype=RESULT)
-    records["query"], records["id"] = neighbors.queries, neighbors.ids
-    records["score"] = neighbors.scores
-    destinations = np.zeros(len(records), dtype=np.int64)
-    write_spill(storage, uri, destinations, records, {"saturated": neighbors.saturated})
+    destinations = np.zeros(len(neighbors.queries), dtype=np.int64)
+    write_spill(storage, uri, destinations, neighbors.records, {"saturated": neighbors.saturated})
 
 
 def saturated_queries(storage: Storage, uris: Sequence[str]) -> int:
@@ -244,5 +259,4 @@ def read_neighbors(storage: Storage, uri: str) -> Neighbors:
     """Read the neighbours of one part; IndexFileError where the file is missing or damaged."""
     spill = open_spill(storage, uri)
     records = read_records(storage, spill, 0, len(spill))
-    columns = [np.ascontiguousarray(records[name]) for name in ("query", "id", "score")]
-    return Neighbors(columns[0], columns[1], columns[2], int(spill.notes["saturated"]))
+    return Neighbors.of(records, int(spill.notes["saturated"]))

@@ -15,7 +15,7 @@ from copydetect.index.channels import query_vectors
 from copydetect.index.partitions import Partition, Vectors
 from copydetect.index.routing import Part, Read, check_vectors
 from copydetect.index.shards import Index
-from copydetect.index.spills import read_arrays, write_spill
+from copydetect.index.spills import Records, read_arrays, write_spill
 from copydetect.storage.files import Storage
 from copydetect.types import Ints
 
@@ -86,16 +86,14 @@ def route_queries(
         return uri
     vectors, ids = read(part[1])
     check_vectors(partition.decode(vectors), ids, part[1], partition.dimension)
-    vectors = _travelling(vectors, partition)
+    vectors = travelling(vectors, partition)
     probes = np.empty((0, options.probes_in(partition)), np.int64)
     if known_lists:
         probes = read_arrays(storage, known_lists)[1]["lists"].astype(np.int64)
     left = query_vectors(partition, vectors[len(probes) :], ids[len(probes) :])
     probes = np.concatenate([probes, partition.nearest_lists(left, options.probes_in(partition))])
     rows, destinations = _destinations(probes, index, rounds)
-    records = np.empty(len(rows), dtype=_query_type(vectors, probes.shape[1]))
-    records["query"], records["lists"], records["vector"] = ids[rows], probes[rows], vectors[rows]
-    records["part"] = part[0]
+    records = query_records(vectors[rows], ids[rows], probes[rows], part[0])
     write_spill(storage, uri, destinations, records, {"queries": len(ids)})
     return uri
 
@@ -119,13 +117,17 @@ def _destinations(probes: Ints, index: Index, rounds: int) -> tuple[Ints, Ints]:
     return rows[order], destinations[order]
 
 
-def _travelling(vectors: Vectors, partition: Partition) -> Vectors:
+def travelling(vectors: Vectors, partition: Partition) -> Vectors:
+    """Vectors of queries as they are sent to shards."""
     if vectors.dtype == np.uint8:
         return vectors
     return vectors.astype(np.float32 if partition.options.coding.is_float32 else np.float16)
 
 
-def _query_type(vectors: Vectors, probes: int) -> np.dtype[np.void]:
-    width = (vectors.shape[1],)
-    lists, vector = ("lists", "<i4", (probes,)), ("vector", vectors.dtype.str, width)
-    return np.dtype([("query", "<i8"), ("part", "<i4"), lists, vector])
+def query_records(vectors: Vectors, ids: Ints, probes: Ints, part: int = 0) -> Records:
+    """(n,) records of queries: what is sent of each. probes: (n, p) lists that it visits."""
+    lists, vector = ("lists", "<i4", probes.shape[1:]), ("vector", vectors.dtype, vectors.shape[1:])
+    records = np.empty(len(ids), np.dtype([("query", "<i8"), ("part", "<i4"), lists, vector]))
+    records["query"], records["part"] = ids, part
+    records["lists"], records["vector"] = probes, vectors
+    return records

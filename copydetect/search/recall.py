@@ -17,7 +17,7 @@ from copydetect.index.partitions import Partition, Vectors
 from copydetect.index.routing import Part, Read, sample_part
 from copydetect.index.spills import Records
 from copydetect.intervals import wilson
-from copydetect.search.neighbors import RESULT, Neighbors, merge_results
+from copydetect.search.neighbors import RESULT, Neighbors, merge_results, result_records
 from copydetect.search.queries import SearchOptions
 from copydetect.types import Floats, Ints
 
@@ -102,9 +102,8 @@ def _exact_among(
     metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
     count = min(options.k + (_MARGIN if options.exclude != "none" else 0), len(ids))
     scores, rows = faiss.knn(vectors, partition.decode(references), count, metric=metric)
-    results = np.empty(rows.size, RESULT)
-    results["query"] = np.repeat(query_ids, count)
-    results["id"], results["score"] = ids[np.ravel(rows)], np.ravel(-scores if l2 else scores)
+    found = ids[np.ravel(rows)], np.ravel(-scores if l2 else scores)
+    results = result_records(np.repeat(query_ids, count), *found)
     if options.exclude == "none":
         return results
     shift = IMAGE_SHIFT if options.exclude == "image" else 0
@@ -123,9 +122,7 @@ def exact_neighbors(
     merged = np.empty(0, RESULT)
     for part in parts:
         more = exact_in_part(read, part, queries, partition, options)
-        best = merge_results(np.concatenate([merged, more]), options)
-        merged = np.empty(len(best.ids), RESULT)
-        merged["query"], merged["id"], merged["score"] = best.queries, best.ids, best.scores
+        merged = merge_results(np.concatenate([merged, more]), options).records
     return merge_results(merged, options)
 
 

@@ -20,6 +20,7 @@ from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.search.neighbors import Neighbors, merge_results, neighbors_uri, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import Recall, exact_in_part, recall_of
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import Storage
 
 _QUERIES = 300
@@ -147,9 +148,7 @@ def read_recalls(job: RecallJob) -> dict[int, Recall]:
 def write_nearest(storage: Storage, uri: str, exact: Neighbors, found: Neighbors, k: int) -> None:
     """Write down which images the exact k nearest of a few queries belong to, and which of these
     were not found."""
-    starts = np.searchsorted(exact.queries, exact.queries)
-    best = np.arange(len(exact.queries)) - starts < k
-    wanted = Neighbors(exact.queries[best], exact.ids[best], exact.scores[best])
+    wanted = exact.take(place_in_run(exact.queries) < k)
     nearest, seen = (np.stack([one.queries, one.ids], 1) >> IMAGE_SHIFT for one in (wanted, found))
     nearest = np.unique(nearest, axis=0)
     known = {(query, reference) for query, reference in seen.tolist()}

@@ -10,7 +10,8 @@ from copydetect.index.channels import image_numbers, query_ids, read_keypoints
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.parts import PART, PartNames, RoleParts
 from copydetect.search.neighbors import Neighbors, read_neighbors
-from copydetect.search.votes import VoteOptions, Votes, query_features, vote
+from copydetect.search.votes import Votes, query_features, vote
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import Storage
 from copydetect.tables import read_table
 from copydetect.types import Floats, Ints
@@ -21,12 +22,13 @@ def vote_part(
     files: RoleParts,
     part: int,
     neighbors: str,
-    options: VoteOptions,
     exclude_self: bool,
+    family_distance: float = 0.0,
 ) -> Votes:
     """The votes of the query images of one part, from the neighbours of their features.
 
-    neighbors: the neighbours file of the features and of those of the mirror images.
+    neighbors: the neighbours file of the features and of those of the mirror images; exclude_self,
+    family_distance: as of `vote`.
     """
     uri = files.keypoints[part]
     keypoints = read_keypoints(read_table(storage, uri))
@@ -34,7 +36,7 @@ def vote_part(
     features, _ = query_features(numbers.tolist(), keypoints, load_quantiser())
     found, queries = read_neighbors(storage, neighbors), query_ids(numbers.tolist(), keypoints)
     ids, distances = hit_rows(found, queries, max(1, most_neighbors(found)))
-    return vote(features, ids, distances, options, exclude_self)
+    return vote(features, ids, distances, exclude_self, family_distance)
 
 
 def most_neighbors(neighbors: Neighbors) -> int:
@@ -48,11 +50,10 @@ def hit_rows(neighbors: Neighbors, queries: Ints, width: int) -> tuple[Ints, Flo
     queries: (n,) ids of features. Returns ids (n, width), −1 where there is no further hit, and
     squared distances (n, width), there the row's largest.
     """
-    found, starts, counts = np.unique(neighbors.queries, return_index=True, return_counts=True)
+    found, rows = np.unique(neighbors.queries, return_inverse=True)
     ids = np.full((len(found) + 1, width), -1, np.int64)
     distances = np.zeros((len(found) + 1, width), np.float32)
-    columns = np.arange(len(neighbors.queries)) - np.repeat(starts, counts)
-    rows = np.repeat(np.arange(len(found)), counts)
+    columns = place_in_run(rows)
     ids[rows, columns] = neighbors.ids
     distances[rows, columns] = -neighbors.scores
     distances = np.maximum.accumulate(distances, axis=1)

@@ -22,7 +22,7 @@ from copydetect.description.keypoints import (
     mirror_vectors,
     reconstruct,
 )
-from copydetect.errors import OptionError
+from copydetect.sorted_rows import begins_run, place_in_run
 from copydetect.types import Bools, Doubles, Floats, Ints, Keypoints
 
 CODE_NOISE = 0.2
@@ -32,34 +32,14 @@ equal codes everywhere would count in full, for their distances are all 0."""
 _STRANGERS_APART = 0.2
 """Squared distance of a feature of an ordinary picture to its eighth nearest: .14 to .22."""
 
+KEPT = 50
+"""The best references that are kept for each query image."""
+
+_SCALE_STEP_OCTAVES, _ANGLE_STEP_DEG, _TRANSLATION_STEP = 0.7, 30.0, 0.15
+"""Width of a cell, each hit counting in two neighbours; translation in fractions of the reference
+thumbnail's longer side."""
+
 Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class VoteOptions:
-    """How hits become votes.
-
-    keep: the best references that are kept for each query image; scale_step_octaves,
-    angle_step_deg, translation_step: width of a cell, each hit counting in two neighbours;
-    translation in fractions of the reference thumbnail's longer side. family_distance: where half
-    of an image's features have all their hits within this squared distance, the image is in a
-    family: it has more copies, or look-alikes, than a feature has hits. 0 looks for none.
-    """
-
-    keep: int = 50
-    scale_step_octaves: float = 0.7
-    angle_step_deg: float = 30.0
-    translation_step: float = 0.15
-    family_distance: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise OptionError(f"keep is {self.keep}, must be at least 1")
-        for name in ("scale_step_octaves", "angle_step_deg", "translation_step"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} is {getattr(self, name)}, must be above 0")
-        if not self.family_distance >= 0:
-            raise OptionError(f"family_distance is {self.family_distance}, must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -89,7 +69,7 @@ class Votes:
     image got them; hits: (m,) int32, agreeing hits; correspondences of row i are rows
     starts[i]:starts[i + 1] of points: (p, 4) float32, x and y in the query's upright thumbnail and
     in the reference's, as fractions of each thumbnail's longer side; families: (f,) int64 image_no
-    of queries that are of such a family as `VoteOptions.family_distance` tells, ascending.
+    of queries that are of such a family as the `family_distance` of `vote` tells, ascending.
     """
 
     query: Ints
@@ -133,19 +113,23 @@ def vote(
     features: QueryFeatures,
     ids: Ints,
     distances: Floats,
-    options: VoteOptions | None = None,
     exclude_self: bool = False,
+    family_distance: float = 0.0,
+    keep: int = KEPT,
 ) -> Votes:
     """The references that the features' hits agree on.
 
     ids: (n, k) int64 as `index.channels.feature_ids` packs them, nearest first, −1 where there is
     none; distances: (n, k) squared L2. exclude_self: hits on the query's own image_no don't count
     (one collection searched in itself). A hit weighs 1 − (d + ε) / (d_k + ε), so that a feature
-    with many equals says little; k of about 8 serves one copy per image as well as ten. In a large
-    family all features have many equals: there they weigh as if strangers began behind their hits.
+    with many equals says little; k of about 8 serves one copy per image as well as ten.
+
+    family_distance: where half of an image's features have all their hits within this squared
+    distance, the image is in a family: it has more copies, or look-alikes, than a feature has hits.
+    There features weigh as if strangers began behind their hits. 0 looks for none. keep: how many
+    references of a query image are kept.
     """
-    options = options or VoteOptions()
-    families = _in_families(features, ids, distances, options)
+    families = _in_families(features, ids, distances, family_distance)
     hits = _weigh(features, ids, distances, np.isin(features.image, families), exclude_self)
     pairs, pair, counts = np.unique(
         _pair_keys(features, hits), return_inverse=True, return_counts=True
@@ -153,11 +137,11 @@ def vote(
     alone = counts[pair] == 1
     hits = _Hits(hits.feature, hits.id, hits.weight, pair)
     agreeing = hits.where(~alone)
-    agreeing = _agree_in_scale_and_angle(features, agreeing, len(pairs), options)
-    agreeing = _agree_in_translation(features, agreeing, len(pairs), options)
+    agreeing = _agree_in_scale_and_angle(features, agreeing, len(pairs))
+    agreeing = _agree_in_translation(features, agreeing, len(pairs))
     agreeing = _one_to_one(agreeing)
     agreeing = _Hits.concatenate(agreeing, hits.where(alone))
-    return replace(_best(features, agreeing, pairs, options), families=families)
+    return replace(_best(features, agreeing, pairs, keep), families=families)
 
 
 @dataclass(frozen=True)
@@ -183,13 +167,13 @@ class _Hits:
 
 
 def _in_families(
-    features: QueryFeatures, ids: Ints, distances: Floats, options: VoteOptions
+    features: QueryFeatures, ids: Ints, distances: Floats, family_distance: float
 ) -> Ints:
     """The image_no, ascending, of images that have more copies than a feature has hits."""
-    if not options.family_distance or not len(ids):
+    if not family_distance or not len(ids):
         return np.empty(0, np.int64)
     upright = ~features.mirrored
-    near = (ids[:, -1] >= 0) & (distances[:, -1] <= options.family_distance)
+    near = (ids[:, -1] >= 0) & (distances[:, -1] <= family_distance)
     images, image = np.unique(features.image[upright], return_inverse=True)
     share = np.bincount(image, near[upright], len(images)) / np.bincount(image)
     return np.asarray(images[share >= 0.5], np.int64)
@@ -217,20 +201,16 @@ def _pair_keys(features: QueryFeatures, hits: _Hits) -> Ints:
     return ((query[hits.feature] * 2 + features.mirrored[hits.feature]) << 32) | (hits.id >> 32)
 
 
-def _agree_in_scale_and_angle(
-    features: QueryFeatures, hits: _Hits, pairs: int, options: VoteOptions
-) -> _Hits:
+def _agree_in_scale_and_angle(features: QueryFeatures, hits: _Hits, pairs: int) -> _Hits:
     """The hits in each pair's best cell of scale ratio and rotation."""
     octaves, turns = _scale_and_turn(features, hits)
-    angle_cells = round(360 / options.angle_step_deg)
-    scale_cells = int(2 * 256 / SCALE_STEPS_PER_OCTAVE / options.scale_step_octaves) + 2
-    coordinates = [octaves / options.scale_step_octaves + scale_cells // 2, turns * angle_cells]
+    angle_cells = round(360 / _ANGLE_STEP_DEG)
+    scale_cells = int(2 * 256 / SCALE_STEPS_PER_OCTAVE / _SCALE_STEP_OCTAVES) + 2
+    coordinates = [octaves / _SCALE_STEP_OCTAVES + scale_cells // 2, turns * angle_cells]
     return hits.where(_in_best_cell(hits, coordinates, [scale_cells, angle_cells], pairs, wrap=1))
 
 
-def _agree_in_translation(
-    features: QueryFeatures, hits: _Hits, pairs: int, options: VoteOptions
-) -> _Hits:
+def _agree_in_translation(features: QueryFeatures, hits: _Hits, pairs: int) -> _Hits:
     """The hits in each pair's best cell of translation, once scale and rotation are averaged."""
     octaves, turns = _scale_and_turn(features, hits)
     total = np.bincount(hits.pair, hits.weight, pairs) + 1e-12
@@ -242,7 +222,7 @@ def _agree_in_translation(
     # About the query's middle, so that errors of scale and rotation shift as little as possible.
     middle = (1 + 1j) / 2
     shift = _reference_position(hits) - zoom * rotation * (_query_position(features, hits) - middle)
-    step = options.translation_step * np.clip(zoom, 0.5, 4)
+    step = _TRANSLATION_STEP * np.clip(zoom, 0.5, 4)
     cells = 256
     coordinates = [shift.real / step + cells // 2, shift.imag / step + cells // 2]
     return hits.where(_in_best_cell(hits, coordinates, [cells, cells], pairs, wrap=None))
@@ -302,21 +282,19 @@ def _heaviest_of(hits: _Hits, feature: Ints) -> _Hits:
     return hits.where(kept)
 
 
-def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, options: VoteOptions) -> Votes:
+def _best(features: QueryFeatures, hits: _Hits, pairs: Ints, keep: int) -> Votes:
     """Sum up, keep the better orientation of each pair and the best references of each query."""
     images, counts = np.unique(features.image, return_counts=True)
     weight = np.bincount(hits.pair, hits.weight, len(pairs))
     query, mirrored, reference = pairs >> 33, (pairs >> 32) & 1, pairs & 0xFFFFFFFF
     weight = weight / np.sqrt(counts[query] / 2)
-    strong = _strongest(pairs >> 32, weight, options.keep)
+    strong = _strongest(pairs >> 32, weight, keep)
     strong = strong[
         np.lexsort((mirrored[strong], -weight[strong], reference[strong], query[strong]))
     ]
-    better = strong[_starts_runs(query[strong], reference[strong])]
+    better = strong[begins_run(query[strong], reference[strong])]
     order = better[np.lexsort((reference[better], -weight[better], query[better]))]
-    sorted_query = query[order]
-    first = np.searchsorted(sorted_query, sorted_query)
-    kept = order[np.arange(len(order)) - first < options.keep]
+    kept = order[place_in_run(query[order]) < keep]
     return _with_points(features, hits, kept, images[query], reference, weight, mirrored)
 
 
@@ -379,10 +357,3 @@ def _reference_position(hits: _Hits) -> npt.NDArray[np.complex128]:
     """x + iy of the hits' reference features, in fractions of the longer side."""
     x, y = hits.id >> 24 & 0xFF, hits.id >> 16 & 0xFF
     return np.asarray(((x + 0.5) + 1j * (y + 0.5)) / UNITS_PER_SIDE)
-
-
-def _starts_runs(first: Ints, second: Ints) -> Bools:
-    """Of rows sorted by (first, second), which begin a run of equal ones."""
-    starts = np.ones(len(first), bool)
-    starts[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return starts

@@ -21,7 +21,7 @@ from copydetect.description.trunks import (
     build,
     same_padding,
 )
-from copydetect.errors import ModelError, OptionError
+from copydetect.errors import ModelError, OptionError, first_line
 from copydetect.models import DEFAULT_MODEL
 from copydetect.training.onnx_graph import write_graph
 from copydetect.training.options import TrainingOptions
@@ -174,8 +174,9 @@ def load_weights(model: DescriptorModel, path: Path) -> None:
             raise KeyError(missing[0])
         model.load_state_dict(given, strict=False)
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} does not hold the weights of this network: {reason}") from error
+        raise ModelError(
+            f"{path} does not hold the weights of this network: {first_line(error)}"
+        ) from error
 
 
 def turn_projection(model: DescriptorModel, matrix: Tensor, offset: Tensor) -> None:

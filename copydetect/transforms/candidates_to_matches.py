@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -36,28 +36,23 @@ Verified = tuple[int, int]
 """A part's number, and how many pairs it has."""
 
 
+@dataclass(eq=False, repr=False)
 class CandidatesToMatches(beam.PTransform[Any, Any]):
     """`MatchWork` → part numbers, once the files of the part are in `folder`. None is passed on."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        sides: Sides,
-        options: VerifyOptions,
-        folder: str,
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._processes = processes or Processes()
-        kept = max(IMAGES_KEPT // max(self._processes.count, 1), _FEWEST_IMAGES_KEPT)
-        self._verifier = _Verifier(storage, sides, options, folder, kept)
+    storage: Storage
+    sides: Sides
+    options: VerifyOptions
+    folder: str
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, work: PCollection[MatchWork]) -> PCollection[int]:
-        verifier = self._verifier
+        kept = max(IMAGES_KEPT // max(self.processes.count, 1), _FEWEST_IMAGES_KEPT)
+        verifier = _Verifier(self.storage, self.sides, self.options, self.folder, kept)
         parts: PCollection[int] = (
             work
             | "no deadly" >> beam.Map(_with_no_deadly)
-            | "verify" >> OnWorkers(verifier.verify, self._processes, verifier.mend)
+            | "verify" >> OnWorkers(verifier.verify, self.processes, verifier.mend)
             | "count" >> beam.ParDo(Count("copydetect", "pairs_verified"))
         )
         return parts
@@ -75,41 +70,34 @@ class _Opened:
     options: VerifyOptions
 
 
+@dataclass(frozen=True, eq=False)
 class _Verifier:
     """Verifies parts; each process loads what it needs once."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        sides: Sides,
-        options: VerifyOptions,
-        folder: str,
-        images_kept: int,
-    ) -> None:
-        self._images_kept = images_kept
-        self._storage = storage
-        self._sides = sides
-        self._options = options
-        self._folder = folder
-        self._shared = Shared()
+    storage: Storage
+    sides: Sides
+    options: VerifyOptions
+    folder: str
+    images_kept: int
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def _open(self) -> _Opened:
-        queries, references = self._sides
-        options = self._options.for_collection(references.images)
+        queries, references = self.sides
+        options = self.options.for_collection(references.images)
         opened = self._images_of(queries, options)
         same = references == queries
         return _Opened((opened, opened if same else self._images_of(references, options)), options)
 
     def _images_of(self, side: RoleParts, options: VerifyOptions) -> PairImages:
-        storage = self._storage
+        storage = self.storage
         stored = stored_keypoints(storage, side)
         numbers = side.numbers(storage)
-        return PairImages(storage, numbers, options, stored, self._images_kept)
+        return PairImages(storage, numbers, options, stored, self.images_kept)
 
     def mend(self, work: tuple[MatchWork, _Deadly]) -> tuple[MatchWork, _Deadly]:
         """The part with those images named that end a process by themselves."""
         (part, candidates, uri), _ = work
-        pairs = read_pairs(self._storage, uri)
+        pairs = read_pairs(self.storage, uri)
         queries = frozenset(one for one in np.unique(pairs.query) if self._is_deadly(0, one))
         references = frozenset(one for one in np.unique(pairs.reference) if self._is_deadly(1, one))
         return (part, candidates, uri), (queries, references)
@@ -132,12 +120,12 @@ class _Verifier:
         opened = self._shared.acquire(self._open)
         for images, numbers in zip(opened.images, deadly, strict=True):
             images.avoid(numbers)
-        verified = verify_part(self._storage, candidates, pairs, opened.images, opened.options)
+        verified = verify_part(self.storage, candidates, pairs, opened.images, opened.options)
         # `matches` is written last: where it is, the part is complete.
         for name, table in (
             ("verify-failures", verified.failures),
             ("matches", verified.matches),
         ):
-            uri = runs.join(self._folder, name, runs.part_name(part))
-            tables.write_table(self._storage, uri, table)
+            uri = runs.join(self.folder, name, runs.part_name(part))
+            tables.write_table(self.storage, uri, table)
         return part, verified.matches.num_rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -19,37 +21,24 @@ HistoryWork = tuple[int, list[ImageRef]]
 """A batch's number and its images."""
 
 
+@dataclass(eq=False, repr=False)
 class CopiesToHistories(beam.PTransform[Any, Any]):
     """`HistoryWork` → numbers of batches, once their files are in `folder`. None is passed on."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        folder: str,
-        options: DecodeOptions,
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._reader = _Reader(storage, folder, options)
-        self._processes = processes or Processes()
+    storage: Storage
+    folder: str
+    options: DecodeOptions
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, work: PCollection[HistoryWork]) -> PCollection[int]:
-        done: PCollection[int] = work | "read" >> OnWorkers(self._reader.read, self._processes)
+        read = partial(_read, self.storage, self.folder, self.options)
+        done: PCollection[int] = work | "read" >> OnWorkers(read, self.processes)
         return done
 
 
-class _Reader:
-    """Reads batches of image files."""
-
-    def __init__(self, storage: Storage, folder: str, options: DecodeOptions) -> None:
-        self._storage = storage
-        self._folder = folder
-        self._options = options
-
-    def read(self, work: HistoryWork) -> int:
-        """Write the file of a batch."""
-        batch, refs = work
-        table = histories_of(self._storage, refs, self._options)
-        uri = runs.join(self._folder, runs.part_name(batch))
-        tables.write_table(self._storage, uri, table)
-        return batch
+def _read(storage: Storage, folder: str, options: DecodeOptions, work: HistoryWork) -> int:
+    """Write the file of a batch."""
+    batch, refs = work
+    table = histories_of(storage, refs, options)
+    tables.write_table(storage, runs.join(folder, runs.part_name(batch)), table)
+    return batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -79,16 +79,15 @@ class DescriptorSearch:
         return SearchJob(self.storage, *place, self.options, parts=parts)
 
 
+@dataclass(eq=False, repr=False)
 class DescriptorsToNeighbors(beam.PTransform[Any, Any]):
     """None, once the descriptors exist → (part number, URI) of neighbours files, and None."""
 
-    def __init__(self, search: DescriptorSearch, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._search = search
-        self._processes = processes or Processes()
+    search: DescriptorSearch
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, start: PCollection[Any]) -> PCollection[Part]:
-        search, processes = self._search, self._processes
+        search, processes = self.search, self.processes
         if not search.index_is_there:
             start = (
                 start

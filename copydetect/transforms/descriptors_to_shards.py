@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ from apache_beam.utils.shared import Shared
 from copydetect.index.building import (
     IndexJob,
     bundle_vectors,
-    commit_step,
     route_step,
     sample_step,
     train_step,
@@ -22,12 +21,13 @@ from copydetect.index.building import (
 from copydetect.index.partitions import Partition, load_partition
 from copydetect.index.routing import Part
 from copydetect.index.shard_plans import Plan, load_plan, plan_shards, save_plan
-from copydetect.index.shards import Shard, build_shard
+from copydetect.index.shards import Shard, build_shard, commit_index
 from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
+@dataclass(eq=False, repr=False)
 class DescriptorsToShards(beam.PTransform[Any, Any]):
     """(part number, URI) of vectors → the folder of the finished index, one element, and None.
 
@@ -35,13 +35,11 @@ class DescriptorsToShards(beam.PTransform[Any, Any]):
     transform run again continues a build that was interrupted.
     """
 
-    def __init__(self, job: IndexJob, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._job = job
-        self._processes = processes or Processes()
+    job: IndexJob
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, parts: PCollection[Part]) -> PCollection[str]:
-        job, processes = self._job, self._processes
+        job, processes = self.job, self.processes
         routed: PCollection[Any] = (
             parts
             | "Sample" >> OnWorkers(_Sampler(job).sample, processes)
@@ -81,37 +79,37 @@ class _Sampler:
         return part, sample_step(self.job, part)
 
 
+@dataclass(frozen=True, eq=False)
 class _Router:
     """Sends the vectors of parts to their lists; each process loads the partition once."""
 
-    def __init__(self, job: IndexJob) -> None:
-        self._job = job
-        self._shared = Shared()
+    job: IndexJob
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def route(self, part: Part) -> str:
-        return route_step(self._job, self._shared.acquire(self._load), part)
+        return route_step(self.job, self._shared.acquire(self._load), part)
 
     def _load(self) -> Partition:
-        return load_partition(self._job.storage, self._job.partition_uri)
+        return load_partition(self.job.storage, self.job.partition_uri)
 
 
+@dataclass(frozen=True, eq=False)
 class _Builder:
     """Builds shards; each process loads the plan once."""
 
-    def __init__(self, job: IndexJob) -> None:
-        self._job = job
-        self._shared = Shared()
+    job: IndexJob
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def build(self, work: tuple[str, int]) -> Shard:
         identity, number = work
         loaded = self._shared.acquire(self._load, tag=identity)
-        storage, folder = self._job.storage, self._job.folder
+        storage, folder = self.job.storage, self.job.folder
         return build_shard(storage, folder, loaded.plan, number, loaded.partition)
 
     def _load(self) -> _LoadedIndex:
-        storage, folder = self._job.storage, self._job.folder
+        storage, folder = self.job.storage, self.job.folder
         return _LoadedIndex(
-            load_partition(storage, self._job.partition_uri), load_plan(storage, folder)
+            load_partition(storage, self.job.partition_uri), load_plan(storage, folder)
         )
 
 
@@ -134,4 +132,4 @@ def _plan(job: IndexJob, spills: list[str]) -> list[tuple[str, int]]:
 
 def _commit(job: IndexJob, shards: list[Shard]) -> list[str]:
     partition = load_partition(job.storage, job.partition_uri)
-    return [commit_step(job, partition, shards).folder]
+    return [commit_index(job.storage, job.folder, partition, shards).folder]

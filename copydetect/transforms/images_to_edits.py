@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -50,6 +50,7 @@ class _Others(list[Pixels]):
     """A list that `Shared` can hold: it takes only what weak references can point to."""
 
 
+@dataclass(eq=False, repr=False)
 class ImagesToEdits(beam.PTransform[Any, Any]):
     """URIs of listing files → part numbers, once the copies of the part's images are written. None
     is passed on.
@@ -57,23 +58,16 @@ class ImagesToEdits(beam.PTransform[Any, Any]):
     parts: how many there are; wanted: those still to be done.
     """
 
-    def __init__(
-        self,
-        job: EditsJob,
-        parts: int,
-        wanted: Collection[int],
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._job = job
-        self._gather = RefsToParts(job.storage, parts, wanted)
-        self._processes = processes or Processes()
+    job: EditsJob
+    parts: int
+    wanted: Collection[int]
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
         parts: PCollection[int] = (
             uris
-            | "parts" >> self._gather
-            | "edit" >> beam.ParDo(RunInProcesses(_PartEditor(self._job).edit, self._processes))
+            | "parts" >> RefsToParts(self.job.storage, self.parts, self.wanted)
+            | "edit" >> beam.ParDo(RunInProcesses(_PartEditor(self.job).edit, self.processes))
             | "count" >> beam.ParDo(Count("copydetect", "copies_made", "images_failed"))
         )
         return parts
@@ -83,18 +77,18 @@ Edited = tuple[int, int, int]
 """A part's number, how many copies were made of its images, and how many of these failed."""
 
 
+@dataclass(frozen=True, eq=False)
 class _PartEditor:
     """Edits parts; each process loads the other pictures once."""
 
-    def __init__(self, job: EditsJob) -> None:
-        self._job = job
-        self._shared = Shared()
+    job: EditsJob
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def edit(self, work: tuple[int, list[ListedRows]]) -> Edited:
         """Write the files of a part."""
         part, listed = work
         rows, failures = self._edit(unpacked(listed))
-        job = self._job
+        job = self.job
         failed = tables.rows_to_table(failures, tables.FAILURES)
         tables.write_table(job.storage, job.part_uri("failures", part), failed)
         # `copies` is written last: where it is, the part is complete.
@@ -110,7 +104,7 @@ class _PartEditor:
             for first, *_ in families
             if first.error_type
         ]
-        job = self._job
+        job = self.job
         others = self._shared.acquire(lambda: _Others(load_others(job.storage, job.others)))
         rows = []
         made: dict[str, bytes] = {}

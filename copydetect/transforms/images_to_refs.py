@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -28,76 +28,72 @@ def listing_uri(folder: str, role: Role, piece: int) -> str:
     return runs.join(folder, f"{role}-{piece:05d}.parquet")
 
 
+@dataclass(eq=False, repr=False)
 class ImagesToRefs(beam.PTransform[Any, Any]):
     """The pieces of an input → the URIs of listing files, with rows of `ListedImage`; and None, see
     `waiting`."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        sources: Sources,
-        role: Role,
-        folder: str,
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._pieces = _Pieces(storage, sources, role, folder)
-        self._list = PiecesToRefs(storage, role, folder, processes)
+    storage: Storage
+    sources: Sources
+    role: Role
+    folder: str
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, begin: PBegin) -> PCollection[str]:
-        uris: PCollection[str] = begin | self._pieces | self._list
+        pieces = _Pieces(self.storage, self.sources, self.role, self.folder)
+        listed = PiecesToRefs(self.storage, self.role, self.folder, self.processes)
+        uris: PCollection[str] = begin | pieces | listed
         return uris
 
 
+@dataclass(eq=False, repr=False)
 class ImagesToListing(beam.PTransform[Any, Any]):
     """The pieces of an input → None, once listing files are written and `read_listed` tells what is
     known of them."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        sources: Sources,
-        files: ListingFiles,
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._pieces = _Pieces(storage, sources, files.role, files.folder)
-        self._list = PiecesToListing(storage, files, processes)
+    storage: Storage
+    sources: Sources
+    files: ListingFiles
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, begin: PBegin) -> PCollection[Any]:
-        settled: PCollection[Any] = begin | self._pieces | self._list
+        pieces = _Pieces(self.storage, self.sources, self.files.role, self.files.folder)
+        listed = PiecesToListing(self.storage, self.files, self.processes)
+        settled: PCollection[Any] = begin | pieces | listed
         return settled
 
 
+@dataclass(eq=False, repr=False)
 class PiecesToListing(beam.PTransform[Any, Any]):
     """(number, piece of an input), and None → None, once all is as after `ImagesToListing`."""
 
-    def __init__(
-        self, storage: Storage, files: ListingFiles, processes: Processes | None = None
-    ) -> None:
-        super().__init__()
-        lister = _Lister(storage, files.role, files.folder)
-        self._work = RunInProcesses(lister.list, processes or Processes())
-        self._settle = GatherThen(settle_listing, storage, files)
+    storage: Storage
+    files: ListingFiles
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, pieces: PCollection[Any]) -> PCollection[Any]:
+        lister = _Lister(self.storage, self.files.role, self.files.folder)
         settled: PCollection[Any] = (
-            pieces | "list and hash" >> beam.ParDo(self._work) | "settle" >> self._settle
+            pieces
+            | "list and hash" >> beam.ParDo(RunInProcesses(lister.list, self.processes))
+            | "settle" >> GatherThen(settle_listing, self.storage, self.files)
         )
         return settled
 
 
+@dataclass(eq=False, repr=False)
 class PiecesToRefs(beam.PTransform[Any, Any]):
     """(number, piece of an input) → the URIs of listing files, one per piece. None is passed on."""
 
-    def __init__(
-        self, storage: Storage, role: Role, folder: str, processes: Processes | None = None
-    ) -> None:
-        super().__init__()
-        self._work = RunInProcesses(_Lister(storage, role, folder).list, processes or Processes())
+    storage: Storage
+    role: Role
+    folder: str
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, pieces: PCollection[tuple[int, Source]]) -> PCollection[str]:
-        listed = pieces | "list and hash" >> beam.ParDo(self._work)
+        lister = _Lister(self.storage, self.role, self.folder)
+        work = RunInProcesses(lister.list, self.processes)
+        listed = pieces | "list and hash" >> beam.ParDo(work)
         uris: PCollection[str] = listed | "uris" >> beam.Map(_uri_of)
         return uris
 
@@ -108,21 +104,23 @@ def file_count(sources: Sources) -> int:
     return pieces.files if isinstance(pieces, PieceFiles) else len(pieces)
 
 
+@dataclass(eq=False, repr=False)
 class _Pieces(beam.PTransform[Any, Any]):
     """The pieces of an input, with their numbers; numbers of files of pieces, where there are many;
     and None."""
 
-    def __init__(self, storage: Storage, sources: Sources, role: Role, folder: str) -> None:
-        super().__init__()
-        self._pieces = sources.pieces
-        self._place = storage, folder, role
+    storage: Storage
+    sources: Sources
+    role: Role
+    folder: str
 
     def expand(self, begin: PBegin) -> PCollection[Any]:
-        if isinstance(self._pieces, PieceFiles):
-            self._pieces.copy_to(*self._place)
-            work: list[Any] = [(number, None) for number in range(self._pieces.files)]
+        found = self.sources.pieces
+        if isinstance(found, PieceFiles):
+            found.copy_to(self.storage, self.folder, self.role)
+            work: list[Any] = [(number, None) for number in range(found.files)]
         else:
-            work = list(enumerate(self._pieces))
+            work = list(enumerate(found))
         pieces: PCollection[Any] = begin | "pieces" >> beam.Create([None, *work])
         return pieces
 

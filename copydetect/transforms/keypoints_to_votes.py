@@ -18,7 +18,6 @@ from copydetect.parts import FeatureCount, Sides
 from copydetect.run_folder import RunFolder
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
-from copydetect.search.votes import VoteOptions
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
@@ -32,7 +31,7 @@ from copydetect.workers.processes import Processes
 class KeypointSearch:
     """A search of local features. index_folder, folder: of the index, and of the results;
     index_is_there: whether it is finished already; routed: then that of another one, of the same
-    partition, which was made of the queries; "" for none.
+    partition, which was made of the queries; "" for none; family_distance: as of `votes.vote`.
     """
 
     storage: Storage
@@ -43,7 +42,7 @@ class KeypointSearch:
     options: SearchOptions
     index_is_there: bool = False
     routed: str = ""
-    voting: VoteOptions = field(default_factory=VoteOptions)
+    family_distance: float = 0.0
 
     @classmethod
     def of(cls, place: RunFolder, sides: Sides, settings: Settings) -> KeypointSearch:
@@ -56,7 +55,7 @@ class KeypointSearch:
             index=settings.feature_index,
             options=settings.feature_search(sides.symmetric),
             index_is_there=place.index_is_there,
-            voting=settings.voting(sides.symmetric),
+            family_distance=settings.family_distance(sides.symmetric),
         )
 
     def index_job(self) -> IndexJob:
@@ -79,8 +78,8 @@ class KeypointSearch:
         return VoteJob(
             storage=self.storage,
             files=self.sides.queries,
-            options=self.voting,
             exclude_self=self.sides.symmetric,
+            family_distance=self.family_distance,
             folder=self.folder,
         )
 
@@ -100,16 +99,15 @@ class KeypointSearch:
         )
 
 
+@dataclass(eq=False, repr=False)
 class KeypointsToVotes(beam.PTransform[Any, Any]):
     """None, once the local features exist → the URIs of votes files, and None."""
 
-    def __init__(self, search: KeypointSearch, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._search = search
-        self._processes = processes or Processes()
+    search: KeypointSearch
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, start: PCollection[Any]) -> PCollection[str]:
-        search, processes = self._search, self._processes
+        search, processes = self.search, self.processes
         if not search.index_is_there:
             start = (
                 start

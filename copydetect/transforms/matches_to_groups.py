@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -27,6 +27,7 @@ from copydetect.verification.whole_families import NAMES
 from copydetect.workers.processes import Processes
 
 
+@dataclass(eq=False, repr=False)
 class MatchesToGroups(beam.PTransform[Any, Any]):
     """None, once all pairs are verified → None, once the groups are written.
 
@@ -34,14 +35,12 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
     which, and all workers verify them.
     """
 
-    def __init__(self, job: GroupJob, sides: Sides, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._job = job
-        self._sides = sides
-        self._processes = processes or Processes()
+    job: GroupJob
+    sides: Sides
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, verified: PCollection[Any]) -> PCollection[Any]:
-        job, done = self._job, verified
+        job, done = self.job, verified
         for family, name in NAMES.items():
             done = (
                 done
@@ -57,7 +56,7 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
             )
             if name == CONNECTED:
                 look = CopiesToHistories(
-                    job.storage, job.histories_folder, job.decoding, self._processes
+                    job.storage, job.histories_folder, job.decoding, self.processes
                 )
                 done = (
                     done | "copies" >> WaitThen(copies_to_look_at, job) | "file histories" >> look
@@ -66,6 +65,6 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
         return grouped
 
     def _verify(self, folder: str, family: bool | None = None) -> CandidatesToMatches:
-        job = self._job
+        job = self.job
         options = replace(job.verifying, family=family)
-        return CandidatesToMatches(job.storage, self._sides, options, folder, self._processes)
+        return CandidatesToMatches(job.storage, self.sides, options, folder, self.processes)

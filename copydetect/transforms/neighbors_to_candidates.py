@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,19 +27,18 @@ from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
+@dataclass(eq=False, repr=False)
 class NeighborsToCandidates(beam.PTransform[Any, Any]):
     """Numbers of the parts of the queries → the URIs of the candidates tables, and None.
 
     Each step waits until the one before has done all parts. Parts exchange data through files.
     """
 
-    def __init__(self, job: CandidateJob, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._job = job
-        self._processes = processes or Processes()
+    job: CandidateJob
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, parts: PCollection[int]) -> PCollection[str]:
-        job = self._job
+        job = self.job
         found: PCollection[Any] = (
             parts
             | "Parts" >> WaitThen(job.described_parts)
@@ -67,7 +67,7 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         bundles: Callable[[CandidateJob], list[tuple[str, int]]],
     ) -> PCollection[Any]:
         """Pairs that were sent, bundled where they lie in many files."""
-        job = self._job
+        job = self.job
         if not job.may_be_bundled:
             return sent
         merged: PCollection[Any] = (
@@ -78,7 +78,7 @@ class NeighborsToCandidates(beam.PTransform[Any, Any]):
         return merged
 
     def _on_workers(self, step: Callable[[CandidateJob, Any], Any]) -> OnWorkers:
-        return OnWorkers(partial(step, self._job), self._processes)
+        return OnWorkers(partial(step, self.job), self.processes)
 
 
 def _parts(job: CandidateJob) -> range:

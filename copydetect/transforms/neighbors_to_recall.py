@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -23,16 +24,15 @@ from copydetect.transforms.waiting import WaitThen
 from copydetect.workers.processes import Processes
 
 
+@dataclass(eq=False, repr=False)
 class NeighborsToRecall(beam.PTransform[Any, Any]):
     """None, once the search is done → None, once its figures are written."""
 
-    def __init__(self, job: RecallJob, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._job = job
-        self._processes = processes or Processes()
+    job: RecallJob
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, searched: PCollection[Any]) -> PCollection[Any]:
-        job, processes, worker = self._job, self._processes, _Worker(self._job)
+        job, processes, worker = self.job, self.processes, _Worker(self.job)
         measured: PCollection[Any] = (
             searched
             | "queries" >> WaitThen(parts_to_sample, job)
@@ -44,19 +44,19 @@ class NeighborsToRecall(beam.PTransform[Any, Any]):
         return measured
 
 
+@dataclass(frozen=True, eq=False)
 class _Worker:
     """Works on parts; each process loads the partition once."""
 
-    def __init__(self, job: RecallJob) -> None:
-        self._job = job
-        self._shared = Shared()
+    job: RecallJob
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def sample(self, part: Part) -> None:
-        sample_step(self._job, self._partition(), part)
+        sample_step(self.job, self._partition(), part)
 
     def answer(self, part: Part) -> None:
-        exact_step(self._job, self._partition(), part)
+        exact_step(self.job, self._partition(), part)
 
     def _partition(self) -> Partition:
-        partition: Partition = self._shared.acquire(self._job.partition)
+        partition: Partition = self._shared.acquire(self.job.partition)
         return partition

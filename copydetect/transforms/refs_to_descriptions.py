@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -97,6 +97,7 @@ class DescriberSetup:
         return Describer(self.options, embedder, background, quantiser)
 
 
+@dataclass(eq=False, repr=False)
 class RefsToDescriptions(beam.PTransform[Any, Any]):
     """URIs of listing files → part numbers, once the files of the part are written. None is passed
     on.
@@ -104,27 +105,20 @@ class RefsToDescriptions(beam.PTransform[Any, Any]):
     parts: how many there are; wanted: those still to be described.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        setup: DescriberSetup,
-        role: Role,
-        folder: str,
-        parts: int,
-        wanted: Collection[int],
-        processes: Processes | None = None,
-    ) -> None:
-        super().__init__()
-        self._gather = RefsToParts(storage, parts, wanted)
-        self._describer = _PartDescriber(storage, setup, role, folder)
-        self._processes = processes or Processes()
+    storage: Storage
+    setup: DescriberSetup
+    role: Role
+    folder: str
+    parts: int
+    wanted: Collection[int]
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, uris: PCollection[str]) -> PCollection[int]:
-        describer = self._describer
-        describe = RunInProcesses(describer.describe, self._processes, describer.mend)
+        describer = _PartDescriber(self.storage, self.setup, self.role, self.folder)
+        describe = RunInProcesses(describer.describe, self.processes, describer.mend)
         parts: PCollection[int] = (
             uris
-            | "parts" >> self._gather
+            | "parts" >> RefsToParts(self.storage, self.parts, self.wanted)
             | "no deadly" >> beam.Map(_with_no_deadly)
             | "describe" >> beam.ParDo(describe)
             | "count" >> beam.ParDo(Count("copydetect", "images_described", "images_failed"))
@@ -145,31 +139,31 @@ def can_be_described(storage: Storage, setup: DescriberSetup, image: ListedImage
         return False
 
 
+@dataclass(frozen=True, eq=False)
 class _PartDescriber:
     """Describes parts; each process loads the models once."""
 
-    def __init__(self, storage: Storage, setup: DescriberSetup, role: Role, folder: str) -> None:
-        self._storage = storage
-        self._setup = setup
-        self._role = role
-        self._folder = folder
-        self._shared = Shared()
+    storage: Storage
+    setup: DescriberSetup
+    role: Role
+    folder: str
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def describe(self, work: PartWork) -> Described:
         """Write the files of a part."""
         part, rows, deadly = work
-        described = describe_part(self._storage, unpacked(rows), self._load(), deadly)
+        described = describe_part(self.storage, unpacked(rows), self._load(), deadly)
         # `images` is written last: where it is, the part is complete.
         for name in ("descriptors", "keypoints", "failures", "images"):
             table = getattr(described, name)
             if table is not None:
-                uri = part_uri(self._folder, name, self._role, part)
-                tables.write_table(self._storage, uri, table, _ROWS_TOGETHER.get(name))
+                uri = part_uri(self.folder, name, self.role, part)
+                tables.write_table(self.storage, uri, table, _ROWS_TOGETHER.get(name))
         return part, described.images.num_rows, described.failures.num_rows
 
     def can_describe(self, image: ListedImage) -> bool:
         """Whether nothing fails; writes nothing."""
-        return not describe_part(self._storage, [image], self._load()).failures.num_rows
+        return not describe_part(self.storage, [image], self._load()).failures.num_rows
 
     def mend(self, work: PartWork) -> PartWork:
         """The part with the SHA-256 of those files that crash a process even alone."""
@@ -186,8 +180,8 @@ class _PartDescriber:
         return False
 
     def _try(self, twins: list[ListedImage]) -> None:
-        describe_part(self._storage, twins, self._load())
+        describe_part(self.storage, twins, self._load())
 
     def _load(self) -> Describer:
-        describer: Describer = self._shared.acquire(self._setup.load)
+        describer: Describer = self._shared.acquire(self.setup.load)
         return describer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,20 +32,18 @@ from copydetect.transforms.waiting import GatherThen, WaitThen
 from copydetect.workers.processes import Processes
 
 
+@dataclass(eq=False, repr=False)
 class ShardsToNeighbors(beam.PTransform[Any, Any]):
     """(part number, URI) of queries → (part number, URI of its neighbours file), and None.
 
     Parts are numbered 0, 1, 2, … The index must be finished before they are given.
     """
 
-    def __init__(self, job: SearchJob, processes: Processes | None = None) -> None:
-        super().__init__()
-        self._searcher = _Searcher(job)
-        self._processes = processes or Processes()
+    job: SearchJob
+    processes: Processes = field(default_factory=Processes)
 
     def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
-        searcher, processes = self._searcher, self._processes
-        job = searcher.job
+        job, processes, searcher = self.job, self.processes, _Searcher(self.job)
         routed: PCollection[Any] = parts | "Route" >> OnWorkers(searcher.route, processes)
         if job.bundled:
             routed = (
@@ -53,14 +51,16 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
                 | "Routed" >> WaitThen(_query_bundles, job)
                 | "BundleQueries" >> OnWorkers(partial(bundle_queries, job), processes)
             )
-        found = routed | "Plan" >> GatherThen(_plan, job) | self._searched("Search", 0)
+        found = (
+            routed | "Plan" >> GatherThen(_plan, job) | "Search" >> _Round(searcher, 0, processes)
+        )
         if job.rounds > 1:
             found = (
                 found
                 | "Searched" >> WaitThen(_groups_with_floors, job)
                 | "Floors" >> OnWorkers(searcher.floors, processes)
                 | "OtherShards" >> WaitThen(_tasks_of_round, job, 1)
-                | self._searched("SearchOthers", 1)
+                | "SearchOthers" >> _Round(searcher, 1, processes)
             )
         merged: PCollection[Part] = (
             found
@@ -70,25 +70,23 @@ class ShardsToNeighbors(beam.PTransform[Any, Any]):
         )
         return merged
 
-    def _searched(self, label: str, round_: int) -> Any:
-        return label >> _Round(self._searcher, round_, self._processes)
 
-
+@dataclass(eq=False, repr=False)
 class _Round(beam.PTransform[Any, Any]):
     """Tasks of one round → anything, once their results are there, bundled where parts are many."""
 
-    def __init__(self, searcher: _Searcher, round_: int, processes: Processes) -> None:
-        super().__init__()
-        self._searcher, self._round, self._processes = searcher, round_, processes
+    searcher: _Searcher
+    number: int
+    processes: Processes
 
     def expand(self, tasks: PCollection[Task]) -> PCollection[Any]:
-        searcher, processes = self._searcher, self._processes
+        searcher, processes = self.searcher, self.processes
         found: PCollection[Any] = tasks | "Tasks" >> OnWorkers(searcher.search, processes)
         if not searcher.job.bundled:
             return found
         bundled: PCollection[Any] = (
             found
-            | "Found" >> WaitThen(_result_bundles, searcher.job, self._round)
+            | "Found" >> WaitThen(_result_bundles, searcher.job, self.number)
             | "BundleResults" >> OnWorkers(searcher.bundle, processes)
         )
         return bundled
@@ -106,12 +104,13 @@ Merged = tuple[int, str, int, int]
 """A part's number, its neighbours file, how many neighbours it holds, and saturated queries."""
 
 
+@dataclass(frozen=True, eq=False)
 class _Searcher:
     """Routes queries, searches shards and merges results; each process opens the index once."""
 
-    def __init__(self, job: SearchJob) -> None:
-        self.job = job
-        self._index, self._search = Shared(), Shared()
+    job: SearchJob
+    _index: Shared = field(default_factory=Shared, init=False)
+    _search: Shared = field(default_factory=Shared, init=False)
 
     def route(self, part: Part) -> str:
         reader = self._index.acquire(self._load_index, tag=self.job.index_folder)

@@ -38,6 +38,10 @@ _OTHER_GROUND = 40
 _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
 _DRAWN_ABOUT_ALIKE = 0.55
+_OTHER_CONTENT, _SURE_NONETHELESS = 0.8, 0.95
+"""Where the pictures as they are show so surely one layout with other content, they must be copies
+this surely apart from their grounds: 4 such copies have .97 and more, 5 pairs of windows and of
+puzzles .91 and less."""
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -117,12 +121,19 @@ def verify_relaid(
         (query, _relaid(reference, query.ground)),
     ):
         match = verify(one, other)
-        if match.is_copy and _drawn_alike(match, query, reference):
+        if _outweighs(match, refused) and _drawn_alike(match, query, reference):
             edits = [ON_ANOTHER_GROUND, *match.edits]
             return replace(match, relation="edited", edits=edits, direction="unknown")
         if match.inliers:
             break
     return refused
+
+
+def _outweighs(match: Match, refused: Match) -> bool:
+    """Whether the verdict apart from the grounds holds against the one on the pictures as they
+    are."""
+    said_other = (refused.other_content or 0.0) > _OTHER_CONTENT
+    return match.is_copy and ((match.proof or 0.0) >= _SURE_NONETHELESS or not said_other)
 
 
 def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:

@@ -24,6 +24,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -40,6 +41,7 @@ from copydetect.types import Failure
 
 from ..exit_codes import DONE, exit_code_of
 from ..job import checked_job, run_job
+from .processes import forked
 
 Kind = Literal["killed at an operation", "killed at a moment", "one I/O error", "full disk"]
 
@@ -95,14 +97,12 @@ def run(arguments: Namespace, engine: EngineOptions) -> None:
     with scratch_folder() as folder:
         shop = Arena(Path(folder))
         _copy_photos(shop, arguments.photos)
-        figures = inject(shop, arguments.faults, random.Random(arguments.seed), _tell)
+        figures = inject(shop, arguments.faults, random.Random(arguments.seed))
     print(json.dumps(figures, indent=1))
 
 
-def inject(
-    shop: Arena, faults: int, rng: random.Random, tell: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """The figures after `faults` faults, of every kind in turn; `tell` is told the progress."""
+def inject(shop: Arena, faults: int, rng: random.Random) -> dict[str, Any]:
+    """The figures after `faults` faults, of every kind in turn; progress goes to standard error."""
     expected, operations, seconds, earlier = _undisturbed(shop)
     before = _digests(shop.photos)
     ended: Counter[str] = Counter()
@@ -120,7 +120,7 @@ def inject(
         left = _left_behind(shop, mine)
         _check(not left, shop, fault, f"left behind: {', '.join(left)}")
         ended[f"{fault.kind}: exit code {code}"] += 1
-        tell(f"{number + 1} of {faults}: {fault.kind}, exit code {code}")
+        print(f"{number + 1} of {faults}: {fault.kind}, exit code {code}", file=sys.stderr)
     return {
         "faults": faults,
         "operations": operations,
@@ -173,71 +173,50 @@ def _run_in_child(
     options: RunOptions = _OPTIONS,
     kill_after: float | None = None,
 ) -> int:
-    """Run the job in a fork, which shares what is loaded; its exit code."""
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        _become_run(shop, prepare, options)
-    deadline = time.monotonic() + (_HANGS_SECONDS if kill_after is None else kill_after)
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            _check(kill_after is not None, shop, None, f"it hung for {_HANGS_SECONDS:g} s")
-            return -signal.SIGKILL
-        time.sleep(0.005)
+    """Run the job in a fork; its exit code."""
+    started = time.monotonic()
+    most = _HANGS_SECONDS if kill_after is None else kill_after
+    code = forked(partial(_run_job, shop, prepare, options), most)
+    hung = kill_after is None and time.monotonic() - started > _HANGS_SECONDS
+    _check(not hung, shop, None, f"it hung for {_HANGS_SECONDS:g} s")
+    return code
 
 
-def _become_run(shop: Arena, prepare: Callable[[], None], options: RunOptions) -> None:
-    """Run the job in this process, and end it."""
-    code = 99
-    try:
-        said = os.open(shop.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream in (1, 2):
-            os.dup2(said, stream)
-        tempfile.tempdir = str(shop.temporary)
-        # A process that hangs says where.
-        faulthandler.dump_traceback_later(0.9 * _HANGS_SECONDS, file=2)
-        prepare()
-        inputs: Any = {"image": str(shop.photos)}
-        output = str(shop.output)
-        code = exit_code_of(lambda: run_job(checked_job("dedup", inputs, output, options, _ENGINE)))
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+def _run_job(shop: Arena, prepare: Callable[[], None], options: RunOptions) -> int:
+    """Run the job in this process; its exit code."""
+    said = os.open(shop.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    tempfile.tempdir = str(shop.temporary)
+    # A process that hangs says where.
+    faulthandler.dump_traceback_later(0.9 * _HANGS_SECONDS, file=2)
+    prepare()
+    inputs: Any = {"image": str(shop.photos)}
+    output = str(shop.output)
+    return exit_code_of(lambda: run_job(checked_job("dedup", inputs, output, options, _ENGINE)))
 
 
-def _operations(shop: Arena) -> Callable[[Callable[[str, bool], None]], None]:
-    """Installs a function that is called before each operation on files of the workshop, with the
-    path and whether it writes."""
+def _before_operations(shop: Arena, called: Callable[[str, bool], object]) -> None:
+    """Have a function called before each operation on files of the workshop, with the path and
+    whether it writes."""
     root = f"{shop.root}/"
 
-    def install(called: Callable[[str, bool], None]) -> None:
-        def hook(event: str, given: tuple[Any, ...]) -> None:
-            path = str(given[0]) if event in _OPERATIONS else ""
-            if not path.startswith(root):
-                return
-            writes = event in _WRITES
-            if event == "open" and isinstance(given[2], int):
-                writes = bool(given[2] & (os.O_WRONLY | os.O_RDWR))
-            called(path, writes)
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        path = str(given[0]) if event in _OPERATIONS else ""
+        if not path.startswith(root):
+            return
+        writes = event in _WRITES
+        if event == "open" and isinstance(given[2], int):
+            writes = bool(given[2] & (os.O_WRONLY | os.O_RDWR))
+        called(path, writes)
 
-        sys.addaudithook(hook)
-
-    return install
+    sys.addaudithook(hook)
 
 
 def _count_operations(shop: Arena, counted: Path) -> None:
     """Have each operation add a byte to a file."""
     descriptor = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    _operations(shop)(lambda path, writes: _ignore(os.write(descriptor, b".")))
-
-
-def _ignore(_: object) -> None:
-    pass
+    _before_operations(shop, lambda path, writes: os.write(descriptor, b"."))
 
 
 def _hit(shop: Arena, kind: Kind, at: int) -> None:
@@ -253,7 +232,7 @@ def _hit(shop: Arena, kind: Kind, at: int) -> None:
         if kind == "full disk" and number >= at and writes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    _operations(shop)(called)
+    _before_operations(shop, called)
 
 
 def _tables(output: Path) -> dict[str, list[str]]:
@@ -313,7 +292,3 @@ def _readable(photos: list[str]) -> Iterator[bytes]:
         for _, content in read_source(_STORAGE, piece):
             if not isinstance(content, Failure):
                 yield content
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from copydetect.storage.files import LocalStorage
 from ..exit_codes import DONE, exit_code_of
 from ..nights.job import NightRequest
 from ..nights.nightly import run_nightly
+from .processes import forked
 
 _STORAGE = LocalStorage()
 _TABLES = ("images", "matches", "groups", "events", "failures")
@@ -73,41 +74,20 @@ class _Nights:
     def place(self, catalog: str) -> str:
         return str(self.root / catalog)
 
-    def run(self, catalog: str, kill_after: float | None = None) -> int:
-        """A night in a fork, which shares what is loaded; its exit code, negative for a signal."""
-        sys.stdout.flush()
-        child = os.fork()
-        if not child:
-            self._become_night(catalog)
-        deadline = None if kill_after is None else time.monotonic() + kill_after
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-            if deadline is not None and time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                deadline = None
-            time.sleep(0.005)
-
-    def _become_night(self, catalog: str) -> None:
-        code = 99
-        try:
-            given = str(self.root / "pictures")
-            engine = EngineOptions(workers=1)
-            code = exit_code_of(
-                lambda: run_nightly(
-                    self.place(catalog),
-                    given,
-                    None,
-                    NightRequest(),
-                    _OPTIONS,
-                    engine,
-                    keep_generations=3,
-                )
-            )
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+    def run(self, catalog: str, kill_after: float = math.inf) -> int:
+        """A night in a fork; its exit code, negative for a signal."""
+        given, engine = str(self.root / "pictures"), EngineOptions(workers=1)
+        night = partial(
+            run_nightly,
+            self.place(catalog),
+            given,
+            None,
+            NightRequest(),
+            _OPTIONS,
+            engine,
+            keep_generations=3,
+        )
+        return forked(lambda: exit_code_of(night), kill_after)
 
     def said(self, catalog: str) -> dict[str, list[str]]:
         """The rows of all tables of a catalogue that is whole, and the numbers of its images."""

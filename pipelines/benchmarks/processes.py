@@ -1,13 +1,17 @@
-"""Processes of this machine: what they have taken, and one that is ended and started again."""
+"""Processes of this machine: what they have taken, forks that are killed, and programs that are
+ended and started again."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +113,29 @@ class Program:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ).pid
+
+
+def forked(work: Callable[[], int], kill_after: float = math.inf) -> int:
+    """The exit code that `work` gives in a fork of this process, which shares what is loaded;
+    negative is the signal that has ended it. kill_after: seconds."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            code = work()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + kill_after
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            end(child)
+            deadline = math.inf
+        time.sleep(0.005)
 
 
 def end(process: int) -> None:

@@ -30,6 +30,7 @@ from copydetect.search.neighbors import Neighbors, read_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.recall import exact_neighbors, recall_of, sample_queries
 from copydetect.search.searching import SearchJob
+from copydetect.sorted_rows import place_in_run
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
@@ -238,19 +239,13 @@ def _join(work: str, files: VectorFiles, options: IndexOptions) -> dict[str, Any
 
 def _found(work: str, files: VectorFiles) -> Neighbors:
     folder = f"{work}/search/neighbors"
-    pieces = [read_neighbors(_STORAGE, file.uri) for file in _STORAGE.files_under(folder)]
-    queries, ids, scores = (
-        np.concatenate([getattr(piece, name) for piece in pieces])
-        for name in ("queries", "ids", "scores")
-    )
-    return Neighbors(queries, ids, scores)
+    files_found = _STORAGE.files_under(folder)
+    return Neighbors.joined([read_neighbors(_STORAGE, file.uri) for file in files_found])
 
 
 def nearest(found: Neighbors, k: int) -> Neighbors:
     """The k nearest of each query."""
-    _, starts, counts = np.unique(found.queries, return_index=True, return_counts=True)
-    kept = np.arange(len(found.queries)) - np.repeat(starts, counts) < k
-    return Neighbors(found.queries[kept], found.ids[kept], found.scores[kept])
+    return found.take(place_in_run(found.queries) < k)
 
 
 def planted_found(found: Neighbors, planted: Planted) -> dict[str, float]:

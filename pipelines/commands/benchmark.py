@@ -130,11 +130,6 @@ def _plan(parser: CommandParser) -> None:
     )
 
 
-def _buckets(parser: CommandParser) -> None:
-    parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=INPUTS)
-    parser.add_argument("-o", "--output", required=True, help="folder of the run, in a bucket")
-
-
 def _faults(parser: CommandParser) -> None:
     parser.add_argument("photos", metavar="PHOTOS", nargs="+", help=f"{INPUTS}; the first six")
     parser.add_argument("--faults", type=whole_number, default=200, help="number of faults (200)")
@@ -208,9 +203,6 @@ BENCHMARKS = {
     "engines": Benchmark(
         "a run on an engine beside one on this machine: time, jobs, equal tables, lost workers",
         _engines,
-    ),
-    "buckets": Benchmark(
-        "the requests of a run to an object store, by kind and per thousand images", _buckets
     ),
     "faults": Benchmark(
         "runs that are killed or whose files break: tables, user files and leftovers after them",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -19,7 +17,6 @@ from ..outputs import alone_in, check_writable, refuse_foreign
 from .results import entries_of
 
 _COMMAND = "nightly"
-_RUN_FOLDER = re.compile(r"run-[0-9a-f]{16}")
 
 
 def check_output(output: str, catalog: str, overwrite: bool, command: str = _COMMAND) -> None:
@@ -43,8 +40,7 @@ def check_output(output: str, catalog: str, overwrite: bool, command: str = _COM
 
 def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
     """Write what the night that made a generation has found; an earlier night's tables go."""
-    digest = hashlib.sha256(generation.to_json()).hexdigest()[:16]
-    folder = f"run-{digest}"
+    folder = runs.run_folder_of(generation.to_json().decode())
     source, storage = RecordedStorage(catalog), RecordedStorage(output)
     with alone_in(output) as lease:
         named: dict[str, list[str]] = {}
@@ -55,23 +51,17 @@ def write_night(catalog: str, generation: Generation, output: str) -> Manifest:
             named[name] = [runs.join(folder, name, runs.part_name(0))]
             tables.write_table(storage, runs.join(output, *named[name]), shown[name])
         counts = {name: table.num_rows for name, table in shown.items()}
+        counts |= {f"night_{name}": count for name, count in generation.counts.items()}
         manifest = Manifest(
             command=_COMMAND,
             folder=folder,
             settings={"catalog": catalog, "era": asdict(generation.era)},
             tables=named,
-            counts={**counts, **_of_night(generation)},
+            counts=counts,
             seconds=dict(generation.seconds),
             quality=dict(generation.quality),
             removable_bytes=removable_bytes(shown["groups"], shown["images"]),
         )
         manifest.commit(storage, output, lease)
-        for file in storage.files_under(output):
-            other = file.uri[len(output) + 1 :].split("/")[0]
-            if other != folder and _RUN_FOLDER.fullmatch(other):
-                storage.delete(file.uri)
+        runs.remove_other_runs(storage, output, folder)
     return manifest
-
-
-def _of_night(generation: Generation) -> dict[str, int]:
-    return {f"night_{name}": count for name, count in generation.counts.items()}

@@ -39,7 +39,8 @@ from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbo
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import read_votes, write_votes
-from copydetect.search.votes import VoteOptions, Votes
+from copydetect.search.votes import KEPT, Votes
+from copydetect.sorted_rows import begins_run
 from copydetect.transforms.descriptors_to_shards import DescriptorsToShards
 from copydetect.transforms.keypoints_to_votes import KeypointSearch, KeypointsToVotes
 from copydetect.transforms.shards_to_neighbors import ShardsToNeighbors
@@ -311,7 +312,7 @@ class _GrownFeatures(_Grown):
             self.found,
             self.index,
             self.options,
-            voting=self.search.job.settings.voting(symmetric=True),
+            family_distance=self.search.job.settings.family_distance(symmetric=True),
         )
         features = any(RowCounts(storage, side.keypoints))
         self.grow(job.index_job() if features else None, parts)
@@ -322,12 +323,11 @@ class _GrownFeatures(_Grown):
             )
             self.run("search new keypoints", parts, KeypointsToVotes(in_all, self.place.started))
             of_new = [read_votes(storage, uri) for uri in self.place.files(self.found, "votes")]
-        keep = VoteOptions().keep
         lists = [
-            merged_votes([read_votes(storage, uri), *self._turned(of_new, number)], living, keep)
+            merged_votes([read_votes(storage, uri), *self._turned(of_new, number)], living, KEPT)
             for number, uri in enumerate(self.old_lists("votes"))
         ]
-        lists += [merged_votes([votes], living, keep) for votes in of_new]
+        lists += [merged_votes([votes], living, KEPT) for votes in of_new]
         written = []
         for part, votes in enumerate(lists):
             uri = runs.join(self.lists(), runs.part_name(part, "npz"))
@@ -349,18 +349,11 @@ def _some(reader: DescriptorReader, images: Ints, uri: str) -> tuple[Vectors, In
 
 def _without(neighbors: Neighbors, images: Ints) -> Neighbors:
     kept = ~np.isin(neighbors.queries >> IMAGE_SHIFT, images)
-    return Neighbors(neighbors.queries[kept], neighbors.ids[kept], neighbors.scores[kept])
+    return neighbors.take(kept)
 
 
 def _unique(lists: Sequence[Neighbors | None]) -> Neighbors:
     """All of several lists, each neighbour of a query once."""
-    there = [one for one in lists if one is not None]
-    queries, ids, scores = (
-        np.concatenate([getattr(one, name) for one in there])
-        for name in ("queries", "ids", "scores")
-    )
-    order = np.lexsort((ids, queries))
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (np.diff(queries[order]) != 0) | (np.diff(ids[order]) != 0)
-    kept = order[new]
-    return Neighbors(queries[kept], ids[kept], scores[kept])
+    joined = Neighbors.joined([one for one in lists if one is not None])
+    ordered = joined.take(np.lexsort((joined.ids, joined.queries)))
+    return ordered.take(begins_run(ordered.queries, ordered.ids))

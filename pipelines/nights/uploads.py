@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from copydetect import runs, tables
@@ -54,14 +52,23 @@ def ask_about(job: NightJob, output: str) -> Result:
             for row in tables.read_tables(storage, listing.uris, LISTING).to_pylist()
         ]
         digest = f"{listing.digest} {catalog.generation.number} {job.catalog}"
-        folder = f"run-{hashlib.sha256(digest.encode()).hexdigest()[:16]}"
-        manifest = _asked(
-            job, catalog, Workplace(storage, runs.join(output, folder), job.engine), listed
-        )
+        folder = runs.run_folder_of(digest)
+        found = _asked(job, catalog, replace(place, folder=runs.join(output, folder)), listed)
         storage.delete(place.folder)
-        failed = manifest.counts["failures"]
-        inputs = RoleInput(job.sources.named, len(listed), failed, job.sources.skipped)
-        manifest = _named(manifest, output, folder, inputs, job)
+        counts = {name: place.rows(uris) for name, uris in found.items()}
+        failed = counts["failures"]
+        manifest = Manifest(
+            command="match",
+            folder=folder,
+            settings={"catalog": job.catalog, **job.settings.for_manifest()},
+            tables={name: [uri[len(output) + 1 :] for uri in uris] for name, uris in found.items()},
+            counts=counts,
+            seconds=dict(job.engine.seconds),
+            inputs={
+                "query": RoleInput(job.sources.named, len(listed), failed, job.sources.skipped)
+            },
+            accepted=failed <= job.options.max_failed_fraction * len(listed),
+        )
         manifest.commit(storage, output, lease)
     result = Result(storage, output, manifest)
     if not manifest.accepted:
@@ -71,8 +78,8 @@ def ask_about(job: NightJob, output: str) -> Result:
 
 def _asked(
     job: NightJob, catalog: Catalog, place: Workplace, listed: list[ListedImage]
-) -> Manifest:
-    """Search all parts that are not done yet; the manifest names files of the whole path."""
+) -> dict[str, list[str]]:
+    """Search all parts that are not done yet; the files of each table."""
     starts = range(0, len(listed), _IMAGES_TOGETHER)
     parts = [(at, listed[start : start + _IMAGES_TOGETHER]) for at, start in enumerate(starts)]
     names = ("images", "failures", "matches")
@@ -90,48 +97,25 @@ def _asked(
         place.progress("ask", uris["matches"], len(listed)),
     )
     place.run(asking, len(todo))
-    counts = {name: place.rows(files) for name, files in uris.items()}
-    return Manifest("match", "", {}, uris, counts, dict(job.engine.seconds))
+    return uris
 
 
-def _named(
-    manifest: Manifest, output: str, folder: str, inputs: RoleInput, job: NightJob
-) -> Manifest:
-    relative = {
-        name: [uri[len(output) + 1 :] for uri in uris] for name, uris in manifest.tables.items()
-    }
-    allowed = job.options.max_failed_fraction * inputs.images
-    return Manifest(
-        command="match",
-        folder=folder,
-        settings={"catalog": job.catalog, **job.settings.for_manifest()},
-        tables=relative,
-        counts=manifest.counts,
-        seconds=manifest.seconds,
-        inputs={"query": inputs},
-        accepted=inputs.failed <= allowed,
-    )
-
-
+@dataclass(frozen=True, eq=False)
 class _UploadSearch:
     """Searches the images of parts; each process loads the catalogue once."""
 
-    def __init__(
-        self, source: Storage, catalog: str, generation: int, storage: Storage, folder: str
-    ) -> None:
-        self._source = source
-        self._catalog = catalog
-        self._generation = generation
-        self._storage = storage
-        self._folder = folder
-        self._shared = Shared()
+    source: Storage
+    catalog: str
+    generation: int
+    storage: Storage
+    folder: str
+    _shared: Shared = field(default_factory=Shared, init=False)
 
     def ask(self, part: Part) -> int:
         """Write the files of a part."""
         number, listed = part
-        search: PictureSearch = self._shared.acquire(
-            self._load, tag=f"{self._catalog}:{self._generation}"
-        )
+        tag = f"{self.catalog}:{self.generation}"
+        search: PictureSearch = self._shared.acquire(self._load, tag=tag)
         rows: list[ImageRow] = []
         failures: list[Failure] = []
         matches: list[Match] = []
@@ -146,7 +130,8 @@ class _UploadSearch:
             ("failures", tables.rows_to_table(failures, tables.FAILURES)),
             ("matches", tables.rows_to_table(matches, tables.MATCHES)),
         ):
-            self._write(name, number, table)
+            uri = runs.join(self.folder, name, runs.part_name(number))
+            tables.write_table(self.storage, uri, table)
         return number
 
     def _answers(
@@ -156,23 +141,20 @@ class _UploadSearch:
             if image.error_type:
                 yield image, image.failure("list", image.error_type, image.message, image.retryable)
         readable = {image.ref: image for image in listed if not image.error_type}
-        for ref, content in read_refs(self._source, readable):
+        for ref, content in read_refs(self.source, readable):
             image = readable[ref]
             content = image.checked(content)
             if isinstance(content, Failure):
                 yield image, content
                 continue
             try:
-                yield image, [_placed(one, image) for one in search.ask(content, image.image_id)]
+                found = search.ask(content, image.image_id)
+                yield image, [replace(one, query_uri=image.uri) for one in found]
             except ImageError as error:
                 yield image, image.failure("decode", "ImageError", str(error), is_transient(error))
 
-    def _write(self, name: str, part: int, table: pa.Table) -> None:
-        uri = runs.join(self._folder, name, runs.part_name(part))
-        tables.write_table(self._storage, uri, table)
-
     def _load(self) -> PictureSearch:
-        return picture_search_of(Catalog(self._source, self._catalog, self._generation))
+        return picture_search_of(Catalog(self.source, self.catalog, self.generation))
 
 
 def _row(image: ListedImage, failed: bool) -> ImageRow:
@@ -190,7 +172,3 @@ def _row(image: ListedImage, failed: bool) -> ImageRow:
         duplicate_of=None,
         status="failed" if failed else "ok",
     )
-
-
-def _placed(match: Match, image: ListedImage) -> Match:
-    return replace(match, query_uri=image.uri)

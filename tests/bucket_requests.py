@@ -1,4 +1,6 @@
-"""`copydetect benchmark buckets`: what a run asks of an object store.
+"""What a run asks of an object store.
+
+    python -m tests.bucket_requests s3://BUCKET/PHOTOS s3://BUCKET/OUT --s3_endpoint_url=http://HOST:PORT
 
 The run is one of the command line, in a process of its own. The store is at an address of its own,
 as an emulator is: that of `--s3_endpoint_url`, or of the environment variable
@@ -11,33 +13,21 @@ import json
 import os
 import subprocess
 import sys
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from copydetect.errors import OptionError, RunError
-from copydetect.options import EngineOptions
-
-from .counting_proxy import counted
+from tests.counting_proxy import counted
 
 _S3, _GOOGLE = "--s3_endpoint_url=", "STORAGE_EMULATOR_HOST"
 
 
-def run(arguments: Namespace, engine: EngineOptions) -> None:
-    """Run `dedup` in a bucket; print a table and JSON."""
-    address = _address(engine.flags)
+def requests_of(photos: str, output: str, flags: Sequence[str]) -> dict[str, int]:
+    """Run `dedup` in a bucket: how many images there are, and how many requests of each kind it
+    sends. flags: of Beam."""
+    address = _address(flags)
     with counted(address.partition("://")[2].rstrip("/")) as counts:
-        images = _dedup(arguments.photos, arguments.output, engine.flags, counts.url)
-    print(table(counts.kinds, images))
-    print(json.dumps({"images": images, "requests": dict(counts.kinds)}, indent=1))
-
-
-def table(kinds: Mapping[str, int], images: int) -> str:
-    """Requests by kind, the most first, as Markdown."""
-    rows = [f"{images:,} images", "", "| requests | all | per thousand images |", "|---|---|---|"]
-    each = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    for kind, count in [*each, ("together", sum(kinds.values()))]:
-        rows.append(f"| {kind} | {count:,} | {1000 * count / max(images, 1):,.0f} |")
-    return "\n".join(rows)
+        images = _dedup(photos, output, flags, counts.url)
+    return {"images": images, **counts.kinds}
 
 
 def _address(flags: Sequence[str]) -> str:
@@ -51,10 +41,10 @@ def _address(flags: Sequence[str]) -> str:
     return address
 
 
-def _dedup(photos: Sequence[str], output: str, flags: Sequence[str], proxy: str) -> int:
+def _dedup(photos: str, output: str, flags: Sequence[str], proxy: str) -> int:
     """Run it with requests sent to the proxy; the number of images. RunError where it fails."""
     others = [flag for flag in flags if not flag.startswith(_S3)]
-    command = [sys.executable, "-m", "copydetect", "dedup", *photos, "--output", output]
+    command = [sys.executable, "-m", "copydetect", "dedup", photos, "--output", output]
     command += ["--json", "--quiet", *others]
     if len(others) < len(flags):
         command.append(f"{_S3}{proxy}")
@@ -63,3 +53,7 @@ def _dedup(photos: Sequence[str], output: str, flags: Sequence[str], proxy: str)
     if done.returncode:
         raise RunError(f"the run ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     return int(json.loads(done.stdout)["images"])
+
+
+if __name__ == "__main__":
+    print(json.dumps(requests_of(sys.argv[1], sys.argv[2], sys.argv[3:]), indent=1))
