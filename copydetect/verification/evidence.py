@@ -21,7 +21,6 @@ from copydetect.verification.agreement import (
     refine,
     suppress_noise,
 )
-from copydetect.verification.counting import number_of
 from copydetect.verification.geometry import Alignment, scale_of, singular_values
 from copydetect.verification.pair_images import PairImage
 
@@ -303,13 +302,16 @@ def _coverage(
 def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) -> float:
     """Correlation of both opponent colours, on a small frame; NaN where either has no colour."""
     moved = chroma_on(query, inverse(matrix), reference)
-    both = ~np.isnan(moved[..., 0])
-    if number_of(both) < 30:
+    both = np.concatenate([query.chroma, moved], axis=-1).reshape(-1, 4)
+    both = both[~np.isnan(both[:, 2])].astype(np.float64)
+    if len(both) < 30:
         return math.nan
-    a, b = (one[both] - one[both].mean(axis=0) for one in (query.chroma, moved))
-    if min(np.einsum("ij,ij->j", one, one).max() for one in (a, b)) < 3**2 * len(a):
+    mean = np.ones(len(both)) @ both / len(both)
+    products = both.T @ both / len(both) - np.outer(mean, mean)
+    a, b = products[:2, :2].diagonal(), products[2:, 2:].diagonal()
+    if min(a.max(), b.max()) < 3**2:
         return math.nan
-    return _correlation(a, b)
+    return float(products[:2, 2:].trace() / math.sqrt(a.sum() * b.sum()))
 
 
 def chroma_on(image: PairImage, matrix: Matrix, other: PairImage) -> npt.NDArray[np.float32]:
@@ -330,11 +332,3 @@ def frame(image: PairImage) -> npt.NDArray[np.float64]:
     """(4, 2) the image's outer corners."""
     width, height = image.width_px - 0.5, image.height_px - 0.5
     return np.array([[-0.5, -0.5], [width, -0.5], [width, height], [-0.5, height]])
-
-
-def _correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    if a.size < 2:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
-from copydetect.verification.agreement import Overlap
+from copydetect.verification.agreement import Overlap, blurred
 from copydetect.verification.clipping import clipped
 from copydetect.verification.compressed_before import compressed_before
 from copydetect.verification.counting import number_of
@@ -173,7 +173,7 @@ def pasted(
     the picture goes on; much more, if it breaks off; and much less, if it was mirrored or smeared
     there to fill a canvas. agreement: only borders of what agrees count.
     """
-    grey = cv2.GaussianBlur(image.levels[0], (0, 0), 0.7)
+    grey = blurred(image.levels[0], 0.7)
     middle = region.mean(axis=0)
     breaks, goes_on = 0.0, 0.0
     upright = _tilt(region) < _UPRIGHT
@@ -271,8 +271,7 @@ def _edged(pair: Overlap, where: npt.NDArray[np.bool_], gain: float) -> float:
 def _alike_from_afar(pair: Overlap, where: npt.NDArray[np.bool_]) -> bool:
     """Whether what differs is much the same once it is blurred."""
     query, reference = (
-        cv2.GaussianBlur(grey, (0, 0), pair.cell_px / 3)[where]
-        for grey in (pair.query, pair.reference)
+        blurred(grey, pair.cell_px / 3)[where] for grey in (pair.query, pair.reference)
     )
     query, reference = query - query.mean(), reference - reference.mean()
     norm = float(np.sqrt((query**2).sum() * (reference**2).sum()))
@@ -349,7 +348,7 @@ def _detail(image: PairImage, factor: float) -> float:
     size = max(1, round(width / factor)), max(1, round(height / factor))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    beyond = float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
+    beyond = float(np.abs(grey - blurred(grey, 2 * factor)).mean())
     lost = float(np.abs(grey - again).mean()) / max(beyond, 0.05)
     return float(lost > _DETAIL) - float(lost < _NO_DETAIL)
 

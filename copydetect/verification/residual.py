@@ -16,8 +16,13 @@ import numpy.typing as npt
 
 from copydetect.homographies import Matrix
 from copydetect.verification import bands
-from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
-from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
+from copydetect.verification.agreement import (
+    Overlap,
+    blurred,
+    equalise_sharpness,
+    suppress_noise,
+)
+from copydetect.verification.bands import STRIDE, LocalCorrelation
 from copydetect.verification.counting import mode_of, number_of, percentiles_of, share_of
 from copydetect.verification.evidence import chroma_on
 from copydetect.verification.fine_alignment import (

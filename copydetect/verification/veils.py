@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.agreement import blurred
 from copydetect.verification.counting import number_of
 from copydetect.verification.pair_images import Floats
 
@@ -41,9 +42,7 @@ def veiled(
     beside = agree & ~cv2.dilate(closed, np.ones((7, 7), np.uint8)).astype(bool)
     if number_of(inner) < _FEWEST_PX or number_of(beside) < _FEWEST_BESIDE_PX:
         return 0.0
-    first, second = (
-        grey - cv2.GaussianBlur(grey, (0, 0), _FINE_PX) for grey in (foretold, reference)
-    )
+    first, second = (grey - blurred(grey, _FINE_PX) for grey in (foretold, reference))
     if min(float(one[where].std()) for one in (first, second) for where in (inner, beside)) < 1e-3:
         return 0.0
     if float(np.corrcoef(first[inner], second[inner])[0, 1]) < _THE_SAME:
