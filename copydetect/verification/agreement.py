@@ -247,8 +247,7 @@ def refine(
 
 def blurred(grey: Floats, sigma: float) -> Floats:
     """Without what is finer than some px."""
-    side = 2 * math.ceil(3 * sigma) + 1
-    return np.asarray(cv2.GaussianBlur(grey, (side, side), sigma), np.float32)
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), np.float32)
 
 
 def _sharpness(grey: Floats, pair: Overlap) -> float:

@@ -20,14 +20,14 @@ from copydetect.verification.agreement import Overlap, overlap
 from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
-_ALIGNED_PX = 224, 448, 448, 448
-"""The longest side at which the motion is fitted, step by step: hundreds of places make up for less
-detail."""
+_STEPS = 4
+_ALIGNED_PX = 448
+"""The longest side at which the motion is fitted: hundreds of places make up for less detail."""
 _REACH_PX = 8.0
 _DONE_PX, _NEARER = 0.4, 0.7
 """Of the corner that a step moves farthest: what the next step would move is far less; and which
 part of the step before it is where the pictures get nearer to each other."""
-_MOST_PLACES = 600
+_MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
 """Gradient in levels per px from which a place has texture."""
@@ -56,8 +56,8 @@ def align_finely(
     which they are compared.
     """
     before = np.inf
-    for aligned_px in _ALIGNED_PX:
-        pair = overlap(matrix, query, reference, min(frame_px, aligned_px))
+    for _ in range(_STEPS):
+        pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
         step = _motion(pair) if pair else None
         if pair is None or step is None:
             break
@@ -67,10 +67,9 @@ def align_finely(
             break
         matrix = moved
         largest = _largest_step(step, pair)
-        part = largest / max(pair.query.shape)
-        if largest < _DONE_PX or part > _NEARER * before:
+        if largest < _DONE_PX or largest > _NEARER * before:
             break
-        before = part
+        before = largest
     pair = overlap(matrix, query, reference, frame_px)
     return None if pair is None else (matrix, pair)
 
