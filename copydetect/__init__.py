@@ -63,25 +63,17 @@ _PLACES = {
     "Result": "results",
     "RunOptions": "options",
     "Summary": "summary",
-    "ask": "api",
-    "compare": "api",
-    "dedup": "api",
-    "describe": "api",
-    "export": "api",
-    "match": "api",
-    "nightly": "api",
-    "open": "api",
-    "open_catalog": "api",
 }
+"""Of names; those that are not there are functions of `api`."""
 _MODULES = ("errors", "transforms")
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"copydetect.{name}")
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module 'copydetect' has no attribute {name!r}")
-    module = importlib.import_module(f"copydetect.{_PLACES[name]}")
+    module = importlib.import_module(f"copydetect.{_PLACES.get(name, 'api')}")
     return getattr(module, "open_run" if name == "open" else name)
 
 

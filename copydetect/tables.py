@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
@@ -264,6 +264,16 @@ def read_tables(
         empty = schema.empty_table()
         return empty.select(columns) if columns else empty
     return pa.concat_tables([read_table(storage, uri, columns) for uri in uris])
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """The table with other values in some of its columns."""
+    for name, values in columns.items():
+        at, field = table.schema.get_field_index(name), table.schema.field(name)
+        if not isinstance(values, (pa.Array, pa.ChunkedArray)):
+            values = pa.array(values, field.type)
+        table = table.set_column(at, field, values)
+    return table
 
 
 def count_leaves(storage: Storage, uri: str, column: str) -> int:

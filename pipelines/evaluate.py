@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect.errors import InputError
-from copydetect.evaluation import ground_truth, plots
+from copydetect.evaluation import ground_truth, metrics, plots
 from copydetect.evaluation import rankings as evaluation
 from copydetect.evaluation.ground_truth import GroupTruth, PairTruth
 from copydetect.evaluation.rankings import CandidateRule, Ranking
@@ -137,16 +137,18 @@ def _add_verdicts(result: _Evaluation, matches: pa.Table, truth: PairTruth | Gro
     ranking = evaluation.rank_pairs(queries, references, confidences, truth)
     accepted = matches["is_copy"].to_numpy().astype(bool)
     right = int((accepted & ranking.labels).sum())
-    figures, diagram = evaluation.calibration_figures(confidences, ranking.labels)
-    figures["accepted"] = {
-        "pairs": int(accepted.sum()),
-        "precision": right / max(1, int(accepted.sum())),
-        "recall": right / len(ranking.positives),
-    }
+    diagram = metrics.reliability(confidences, ranking.labels)
     sides = [queries] if isinstance(truth, PairTruth) else [queries, references]
     reported = [image for side in sides for image, yes in zip(side, accepted, strict=True) if yes]
-    figures["accepted"]["false_alarms"] = evaluation.false_alarm_rate(reported, truth)
-    result.figures["matches"] |= figures
+    result.figures["matches"] |= {
+        "expected_calibration_error": diagram.expected_calibration_error,
+        "accepted": {
+            "pairs": int(accepted.sum()),
+            "precision": right / max(1, int(accepted.sum())),
+            "recall": right / len(ranking.positives),
+            "false_alarms": evaluation.false_alarm_rate(reported, truth),
+        },
+    }
     result.reliability_svg = plots.reliability_svg(diagram)
 
 

@@ -1,5 +1,7 @@
 """Merging both channels: against a slow dictionary join, by hand, and in any order."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,15 @@ from copydetect.candidates.fusion import (
     DescriptorPairs,
     Fusion,
     LocalPairs,
-    merge_duplicates,
-    merge_matches,
+    merge_pairs,
 )
 from copydetect.errors import OptionError
 
 EVERYTHING = CandidateOptions(k=1000)
 PLAIN = Fusion(intercept=-1.0, descriptor=2.0, local=3.0)
+merge_matches, merge_duplicates = (
+    partial(merge_pairs, symmetric=symmetric) for symmetric in (False, True)
+)
 
 
 def ints(values):
@@ -176,8 +180,8 @@ def test_nothing_found():
     none = DescriptorPairs(nothing, nothing, floats([]), floats([]))
     sides = similarity_side([0], [0]), vote_side([0])
     for merge in (merge_matches, merge_duplicates):
-        assert len(merge(none, empty, sides).query) == 0
-        assert len(merge(None, None, (None, None)).query) == 0
+        assert len(merge(none, empty, sides, EVERYTHING).query) == 0
+        assert len(merge(None, None, (None, None), EVERYTHING).query) == 0
 
 
 def test_options_out_of_range():

@@ -133,7 +133,7 @@ def test_plots_are_svg_and_the_same_every_time():
     first = plots.precision_recall_svg({"candidates": ranking.curve})
     assert first.lstrip().startswith(b"<?xml")
     assert first == plots.precision_recall_svg({"candidates": ranking.curve})
-    _, diagram = evaluation.calibration_figures(ranking.scores, ranking.labels)
+    diagram = metrics.reliability(ranking.scores, ranking.labels)
     assert b"</svg>" in plots.reliability_svg(diagram)
 
 

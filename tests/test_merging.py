@@ -20,8 +20,7 @@ from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
     LocalPairs,
-    merge_duplicates,
-    merge_matches,
+    merge_pairs,
 )
 from copydetect.candidates.pair_numbers import PairNumbers, read_pairs
 from copydetect.candidates.pair_spills import PairRows
@@ -181,9 +180,7 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
         np.concatenate([found.neighbors.scores, cosines]),
         np.concatenate([scores, cosines * (weights[asked] * weights[other])]),
     )
-    merged = (merge_duplicates if symmetric else merge_matches)(
-        pairs, votes, (crowd, voted), OPTIONS
-    )
+    merged = merge_pairs(pairs, votes, (crowd, voted), OPTIONS, symmetric=symmetric)
     names = zip(merged.query.tolist(), merged.reference.tolist(), strict=True)
     return dict(
         zip(names, zip(merged.score.tolist(), merged.rank.tolist(), strict=True), strict=True)

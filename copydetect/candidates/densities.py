@@ -97,6 +97,12 @@ class Densities:
         taken = (ours + theirs) / 2 if self.unit == 0 else np.minimum(ours, theirs)
         return np.asarray(taken, np.float32)
 
+    def in_large_families(self, query: Ints, reference: Ints, family: int) -> Bools:
+        """(n,) bool: which pairs are of families, or crowds of look-alikes, of more than `family`
+        images."""
+        smaller = np.minimum(self.crowd[query], self.crowd[reference])
+        return np.asarray(smaller > family, np.bool_)
+
 
 def similarity_densities(
     queries: Ints,

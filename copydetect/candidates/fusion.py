@@ -9,7 +9,7 @@ the odds that the pair are copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,9 @@ class Fusion:
         return np.asarray(score, np.float32)
 
 
+FUSION = Fusion()
+
+
 @dataclass(frozen=True)
 class DescriptorPairs:
     """Neighbours of the descriptor channel, in any order; row i of each field belongs together.
@@ -136,37 +139,33 @@ class CandidatePairs:
     local_row: Ints
 
 
-def merge_matches(
+def merge_pairs(
     descriptor: DescriptorPairs | None,
     local: LocalPairs | None,
     densities: tuple[Densities | None, Densities | None],
-    options: CandidateOptions | None = None,
-    fusion: Fusion | None = None,
+    options: CandidateOptions,
+    fusion: Fusion = FUSION,
+    *,
+    symmetric: bool,
 ) -> CandidatePairs:
-    """Candidates of `match`: query_no and reference_no count from 0 each, on their own.
+    """Candidates: the best pairs of each query.
 
-    densities: of the queries, in the descriptor and in the local channel; None, as its pairs,
-    for a channel that is off.
+    densities: in the descriptor and in the local channel, of the queries; None, as its pairs, for a
+    channel that is off. symmetric: whether a collection is searched for itself; otherwise query_no
+    and reference_no count from 0 each. Then each unordered pair comes once, smaller image_no first,
+    and no self-pairs; the densities of both images count (`Densities.of_pairs`), and the votes of
+    both directions are added. A pair is kept when it is among the best of either image, and its
+    rank is the better of the two.
     """
-    columns = _joined(descriptor, local, densities, symmetric=False)
-    return _best(columns, fusion or Fusion(), densities, options or CandidateOptions(), False)
-
-
-def merge_duplicates(
-    descriptor: DescriptorPairs | None,
-    local: LocalPairs | None,
-    densities: tuple[Densities | None, Densities | None],
-    options: CandidateOptions | None = None,
-    fusion: Fusion | None = None,
-) -> CandidatePairs:
-    """Candidates of `dedup`: each unordered pair once, smaller image_no first, and no self-pairs.
-
-    The densities of both images count (`Densities.of_pairs`); the votes of both directions are
-    added. A pair is kept when it is among the best of either image, and its rank is the better of
-    the two.
-    """
-    columns = _joined(descriptor, local, densities, symmetric=True)
-    return _best(columns, fusion or Fusion(), densities, options or CandidateOptions(), True)
+    columns = _joined(descriptor, local, densities, symmetric)
+    score = fusion.scores(_surpluses(columns, densities))
+    score = np.broadcast_to(score, columns.query.shape)
+    ranks = (ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
+    kept = np.flatnonzero(options.keeps(ranks, score))
+    kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
+    names = [field.name for field in fields(CandidatePairs) if field.name not in ("score", "rank")]
+    shown = {name: getattr(columns, name)[kept] for name in names}
+    return CandidatePairs(**shown, score=score[kept], rank=ranks[kept].astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def match_surpluses(
     local: LocalPairs | None,
     densities: tuple[Densities | None, Densities | None],
 ) -> PairSurpluses:
-    """The surpluses of all pairs of `match`; arguments as of `merge_matches`."""
+    """The surpluses of all pairs of `match`; arguments as of `merge_pairs`."""
     columns = _joined(descriptor, local, densities, symmetric=False)
     return PairSurpluses(columns.query, columns.reference, *_surpluses(columns, densities))
 
@@ -339,33 +338,6 @@ def _bounded(
         bounds = np.minimum(bounds, densities.floors[reference])
     bounds = bounds - _densities_of(densities, query, reference, symmetric)
     return np.where(np.isnan(scores), bounds, scores).astype(np.float32)
-
-
-def _best(
-    columns: _Columns,
-    fusion: Fusion,
-    densities: tuple[Densities | None, Densities | None],
-    options: CandidateOptions,
-    symmetric: bool,
-) -> CandidatePairs:
-    """Score the pairs and keep the best of each query."""
-    score = fusion.scores(_surpluses(columns, densities))
-    score = np.broadcast_to(score, columns.query.shape)
-    ranks = (ranks_of_either if symmetric else ranks_of)(columns.query, columns.reference, score)
-    kept = np.flatnonzero(options.keeps(ranks, score))
-    kept = kept[np.lexsort((columns.reference[kept], -score[kept], columns.query[kept]))]
-    return CandidatePairs(
-        columns.query[kept],
-        columns.reference[kept],
-        columns.similarity[kept],
-        columns.descriptor_score[kept],
-        columns.votes[kept],
-        columns.local_score[kept],
-        score[kept],
-        ranks[kept].astype(np.int32),
-        columns.descriptor_row[kept],
-        columns.local_row[kept],
-    )
 
 
 def _surpluses(

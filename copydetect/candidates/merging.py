@@ -38,8 +38,7 @@ from copydetect.candidates.fusion import (
     CandidatePairs,
     DescriptorPairs,
     LocalPairs,
-    merge_duplicates,
-    merge_matches,
+    merge_pairs,
 )
 from copydetect.candidates.mapped_tables import (
     DescribedSide,
@@ -193,33 +192,29 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     if is_sent(job.storage, uri):
         return
     proposals = job.proposals
-    queries = proposals.queries
     # From other parts come the pairs that these found.
-    received = {
-        name: receive(job.storage, job.found_for(name, block), block, dtype)
-        for name, dtype, on in (
-            ("found", FOUND, proposals.described),
-            ("voted", VOTED, bool(proposals.votes)),
-        )
-        if on
-    }
-    found, voted = received.get("found"), received.get("voted")
+    channels = ("found", FOUND, proposals.described), ("voted", VOTED, bool(proposals.votes))
+    found, voted = (
+        receive(job.storage, job.found_for(name, block), block, dtype) if is_on else None
+        for name, dtype, is_on in channels
+    )
     densities = densities_of(job, scale)
     if proposals.symmetric and job.options.least_score > -np.inf:
         found, voted = may_reach_least_score(found, voted, densities, job.options)
-    merge = merge_duplicates if proposals.symmetric else merge_matches
+    columns = _columns(DescriptorPairs, found), _columns(LocalPairs, voted)
     everything = replace(job.options, k=_EVERY_PAIR)
-    pairs = merge(
-        _columns(DescriptorPairs, found), _columns(LocalPairs, voted), densities, everything
-    )
+    pairs = merge_pairs(*columns, densities, everything, symmetric=proposals.symmetric)
     alike = _of_little_content(pairs, found)
     alike |= (pairs.similarity >= _ALIKE) & (pairs.votes >= AGREEING)
     least = _LOOKED_AT + _OF_SIMILARITY * (pairs.similarity[alike] - 1)
     pairs.score[alike] = np.maximum(pairs.score[alike], least)
     ranks = _ranks_inside(job, block, pairs.query, pairs.reference, (pairs.score, pairs.score))
-    ends = _crowded_ends(job, densities[0] or densities[1], pairs)
+    crowds = densities[0] or densities[1]
+    ends = _crowded_ends(job, crowds, pairs)
     wanted = job.options.keeps(ranks, pairs.score, np.asarray(ends.any(axis=0) | alike))
-    spare = _in_large_families(job, densities[0] or densities[1], pairs)
+    spare = np.zeros(len(ranks), np.bool_)
+    if crowds is not None and proposals.symmetric:
+        spare = crowds.in_large_families(pairs.query, pairs.reference, job.options.family)
     spare[ranks <= _NEAREST] = False
     for held in (_connecting(job, block, pairs), _to_the_middle(job, block, pairs, spare)):
         wanted[held], spare[held] = True, False
@@ -227,7 +222,8 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     kept = _kept(pairs, ranks, rows, found, voted)
     kept.records["crowded"] = np.asarray(ends.all(axis=0))[rows]
     kept.records["spare"] = spare[rows]
-    send(job.storage, uri, kept, (np.arange(len(rows)), queries.parts_of(kept.records["query"])))
+    parts = proposals.queries.parts_of(kept.records["query"])
+    send(job.storage, uri, kept, (np.arange(len(rows)), parts))
 
 
 def _of_little_content(pairs: CandidatePairs, found: PairRows | None) -> Bools:
@@ -246,16 +242,6 @@ def _crowded_ends(job: CandidateJob, densities: Densities | None, pairs: Candida
     if densities is None:
         return np.zeros((len(ends), len(pairs.query)), np.bool_)
     return np.stack([densities.crowded[end] for end in ends])
-
-
-def _in_large_families(
-    job: CandidateJob, densities: Densities | None, pairs: CandidatePairs
-) -> Bools:
-    """(n,) bool: which pairs are of families, or crowds of look-alikes, of more than `family`."""
-    if densities is None or not job.proposals.symmetric:
-        return np.zeros(len(pairs.query), np.bool_)
-    smaller = np.minimum(densities.crowd[pairs.query], densities.crowd[pairs.reference])
-    return np.asarray(smaller > job.options.family, np.bool_)
 
 
 def _to_the_middle(job: CandidateJob, block: int, pairs: CandidatePairs, among: Bools) -> Ints:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydetect.candidates.densities import Densities
-from copydetect.candidates.fusion import CandidateOptions, Fusion
+from copydetect.candidates.fusion import FUSION, CandidateOptions
 from copydetect.candidates.pair_spills import PairRows
-from copydetect.types import Bools, Floats, Ints
+from copydetect.types import Floats, Ints
 
 AGREEING = 0.6
 """Votes of pairs that are not left out for their score: strangers have .1 to .3."""
@@ -80,25 +80,26 @@ def may_reach_least_score(
     pairs of pictures with little content and those with many votes, which are looked at whatever
     their score.
     """
-    fusion = Fusion()
     channels: dict[int, _Channel] = {}
+    crowds = densities[0] or densities[1]
     if found is not None and densities[0] is not None:
-        channels[0] = _Channel.of(found, densities[0], "score", fusion.descriptor)
+        channels[0] = _Channel.of(found, densities[0], "score", FUSION.descriptor)
     if voted is not None and densities[1] is not None:
-        channels[1] = _Channel.of(voted, densities[1], "votes", fusion.local)
+        channels[1] = _Channel.of(voted, densities[1], "votes", FUSION.local)
     pairs = sum(len(channel.query) for channel in channels.values())
     count = 1 << max(1, _PLACES_PER_PAIR * pairs).bit_length()
     places = {number: channel.places(count) for number, channel in channels.items()}
     wanted = np.zeros(count, np.bool_)
     for number, channel in channels.items():
-        most = fusion.intercept + channel.worth
+        most = FUSION.intercept + channel.worth
         for other, another in channels.items():
             if other != number:
                 best = np.zeros(count, np.float32)
                 np.maximum.at(best, places[other], another.worth)
                 most = most + np.maximum(another.silent(channel), best[places[number]])
         kept = ~(most < options.least_score - _ROUNDING)
-        kept |= _in_large_family(channel, densities[0] or densities[1], options)
+        if crowds is not None:
+            kept |= crowds.in_large_families(channel.query, channel.reference, options.family)
         if number == 0 and found is not None:
             kept |= found.records["similarity"] >= options.connect_similarity
             kept |= found.records["little"]
@@ -110,13 +111,3 @@ def may_reach_least_score(
         found.take(rows[0]) if found is not None and 0 in rows else found,
         voted.take(rows[1]) if voted is not None and 1 in rows else voted,
     )
-
-
-def _in_large_family(
-    channel: _Channel, densities: Densities | None, options: CandidateOptions
-) -> Bools:
-    if densities is None:
-        return np.zeros(len(channel.query), np.bool_)
-    crowd: Floats = densities.crowd
-    smaller = np.minimum(crowd[channel.query], crowd[channel.reference])
-    return np.asarray(smaller > options.family, np.bool_)

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from copydetect.candidates.densities import Densities, similarity_densities, vote_densities
 from copydetect.candidates.density_steps import DensityScale
 from copydetect.candidates.descriptor_pairs import joined, neighbor_pairs, proposed_pairs
-from copydetect.candidates.fusion import CandidatePairs, LocalPairs, merge_matches
+from copydetect.candidates.fusion import CandidatePairs, LocalPairs, merge_pairs
 from copydetect.candidates.mapped_tables import DescribedSide
 from copydetect.catalog.bank import BankIndex, IndexedSide, index_folder
 from copydetect.catalog.catalog import Catalog
@@ -221,7 +221,8 @@ class PictureSearch:
             voted = vote_densities(votes.query, votes.votes, 1, unit=unit, may_be_crowded=may_be)
             densities = (densities[0], replace(voted, spread=scale.vote_spread))
             local = LocalPairs(votes.query, votes.reference, votes.votes)
-        return merge_matches(described, local, densities, self.settings.candidates)
+        options = self.settings.candidates
+        return merge_pairs(described, local, densities, options, symmetric=False)
 
     def _opened(self, content: bytes, name: str, stored: Keypoints | None) -> PairImage:
         options = self._verifying

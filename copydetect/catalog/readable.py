@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copydetect import tables
-from copydetect.catalog.files import CatalogFile
+from copydetect.catalog.files import CatalogFile, standing_files
+from copydetect.types import Ints
 
 _OF_CONTENT = ("sha256", "format", "width", "height", "bytes", "captured_at")
 _OF_PICTURE = ("transparent", "frames", "duration_msec")
@@ -23,10 +24,8 @@ def images_of(files: Sequence[CatalogFile], contents: pa.Table) -> pa.Table:
     """
     at = pa.array([file.content for file in files], pa.int64())
     described = contents.take(at)
-    standing: dict[int, str] = {}
-    for file in sorted(files, key=lambda file: file.number):
-        standing.setdefault(file.content, file.image_id)
-    stands = [standing[file.content] for file in files]
+    standing = standing_files(files)
+    stands = [standing[file.content].image_id for file in files]
     twins = [
         None if stand == file.image_id else stand for file, stand in zip(files, stands, strict=True)
     ]
@@ -55,23 +54,14 @@ def matches_of(matches: pa.Table, standing: Mapping[int, CatalogFile]) -> pa.Tab
     matches = matches.take(pa.array(kept))
     for side, ends in zip(("query", "reference"), numbers, strict=True):
         files = [standing[number] for number in ends[kept].tolist()]
-        for name, values in (
-            (f"{side}_id", [file.image_id for file in files]),
-            (f"{side}_uri", [file.uri for file in files]),
-        ):
-            at = matches.schema.get_field_index(name)
-            matches = matches.set_column(
-                at, tables.MATCHES.field(name), pa.array(values, pa.string())
-            )
+        ids, uris = [file.image_id for file in files], [file.uri for file in files]
+        matches = tables.with_columns(matches, {f"{side}_id": ids, f"{side}_uri": uris})
     return matches
 
 
-def numbers_of(keys: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The numbers of images that a column names by their keys."""
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.asarray(
-        pc.cast(keys, pa.int64()).to_numpy(), np.int64
-    )
-    return found
+def numbers_of(keys: pa.ChunkedArray) -> Ints:
+    """(n,) the numbers of images that a column names by their keys."""
+    return np.asarray(pc.cast(keys, pa.int64()).to_numpy(), np.int64)
 
 
 def named(table: pa.Table, names: Mapping[int, CatalogFile]) -> pa.Table:
@@ -81,5 +71,4 @@ def named(table: pa.Table, names: Mapping[int, CatalogFile]) -> pa.Table:
     kept = np.array([number in names for number in numbers.tolist()], np.bool_)
     table = table.filter(pa.array(kept))
     ids = [names[number].image_id for number in numbers[kept].tolist()]
-    at = table.schema.get_field_index("image_id")
-    return table.set_column(at, table.schema.field(at), pa.array(ids, pa.string()))
+    return tables.with_columns(table, {"image_id": ids})

@@ -147,12 +147,8 @@ def _oriented(
     mask = pa.array(turned)
     for one, other in (("query_id", "reference_id"), ("query_view", "reference_view")):
         ours, theirs = candidates[one], candidates[other]
-        for name, values in (
-            (one, pc.if_else(mask, theirs, ours)),
-            (other, pc.if_else(mask, ours, theirs)),
-        ):
-            number = candidates.schema.get_field_index(name)
-            candidates = candidates.set_column(number, candidates.schema.field(name), values)
+        ends = {one: pc.if_else(mask, theirs, ours), other: pc.if_else(mask, ours, theirs)}
+        candidates = tables.with_columns(candidates, ends)
     rows = np.repeat(turned, np.diff(pairs.starts))
     points = np.where(rows[:, None], pairs.points[:, [2, 3, 0, 1]], pairs.points)
     query = np.where(turned, pairs.reference, pairs.query)
@@ -167,7 +163,7 @@ def _told(candidates: pa.Table) -> pa.Table:
     rounded = np.minimum(np.round(scores / _SCORE_STEP) * _SCORE_STEP, _SURE_SCORE)
     none = np.zeros(len(scores), np.bool_)
     columns = {"score": pa.array(rounded.astype(np.float32)), "spare": pa.array(none)}
-    return _with(candidates, columns, tables.CANDIDATES)
+    return tables.with_columns(candidates, columns)
 
 
 def _inputs(told: pa.Table, pairs: PairNumbers) -> Ints:
@@ -244,7 +240,7 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
         "is_copy": pa.array(copies),
         "relation": _relations(verdicts["relation"], copies, counted),
     }
-    return Judged(_with(verdicts, columns, VERDICTS), np.asarray(copies != before, np.bool_))
+    return Judged(tables.with_columns(verdicts, columns), np.asarray(copies != before, np.bool_))
 
 
 def _families(candidates: pa.Table, crowded: Bools, confidences: Doubles, least: float) -> Bools:
@@ -273,15 +269,6 @@ def _relations(
     return pc.if_else(fits, relations, pc.if_else(pa.array(copies), "edited", "none"))
 
 
-def _with(
-    table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray], schema: pa.Schema
-) -> pa.Table:
-    for name, values in columns.items():
-        number = table.schema.get_field_index(name)
-        table = table.set_column(number, schema.field(name), values)
-    return table
-
-
 def _bools(column: pa.Array | pa.ChunkedArray) -> Bools:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.bool_)
 
@@ -289,7 +276,7 @@ def _bools(column: pa.Array | pa.ChunkedArray) -> Bools:
 def as_if_proved(candidates: pa.Table) -> pa.Table:
     """The same candidates without doubt of their score, for a second look at what it overturns."""
     plain = pa.array(np.zeros(candidates.num_rows, np.bool_))
-    return _with(candidates, {"crowded": plain}, tables.CANDIDATES)
+    return tables.with_columns(candidates, {"crowded": plain})
 
 
 def newest(verdicts: Sequence[pa.Table], schema: pa.Schema = VERDICTS) -> pa.Table:
@@ -305,7 +292,7 @@ def with_proposed(verdicts: pa.Table, found: pa.Table) -> pa.Table:
     """Verdicts, of which those of `found` are what the last night says."""
     verdicts = newest([verdicts, found])
     proposed = pc.is_in(pair_keys(verdicts), value_set=pair_keys(found))
-    return _with(verdicts, {"proposed": proposed}, VERDICTS)
+    return tables.with_columns(verdicts, {"proposed": proposed})
 
 
 def as_matches(verdicts: pa.Table) -> pa.Table:

@@ -118,14 +118,6 @@ def ranking_figures(ranking: Ranking) -> dict[str, Any]:
     return figures
 
 
-def calibration_figures(
-    confidences: npt.NDArray[np.floating], labels: Bools, bins: int = 15
-) -> tuple[dict[str, Any], metrics.Reliability]:
-    """How far confidence is from what came true, as JSON values, and the diagram's bins."""
-    result = metrics.reliability(confidences, labels, bins)
-    return {"expected_calibration_error": result.expected_calibration_error}, result
-
-
 def false_alarm_rate(reported: Iterable[str], truth: PairTruth | GroupTruth) -> float:
     """Share of the images without a copy that are among `reported`, those said to have one.
 

@@ -12,76 +12,13 @@ IMAGE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 ) | {".avif", ".heic", ".heif", ".hif"}
 
-OTHER_EXTENSIONS = frozenset(
-    [
-        ".txt",
-        ".md",
-        ".json",
-        ".jsonl",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".html",
-        ".htm",
-        ".css",
-        ".js",
-        ".py",
-        ".log",
-        ".ini",
-        ".cfg",
-        ".sqlite",
-        ".db",
-        ".lock",
-        ".pdf",
-        ".doc",
-        ".docx",
-        ".xls",
-        ".xlsx",
-        ".ppt",
-        ".pptx",
-        ".odt",
-        ".svg",
-        ".psd",
-        ".ai",
-        ".eps",
-        ".npy",
-        ".npz",
-        ".pt",
-        ".pickle",
-        ".pkl",
-        ".bin",
-        ".mp4",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".3gp",
-        ".mp3",
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".m4a",
-        ".aac",
-        ".zip",
-        ".gz",
-        ".tgz",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".7z",
-        ".rar",
-        ".exe",
-        ".dll",
-        ".so",
-        ".xmp",
-        ".thm",
-        ".aae",
-    ]
-)
+_OTHERS = """
+.txt .md .json .jsonl .xml .yaml .yml .html .htm .css .js .py .log .ini .cfg .sqlite .db .lock
+.pdf .doc .docx .xls .xlsx .ppt .pptx .odt .svg .psd .ai .eps .npy .npz .pt .pickle .pkl .bin
+.mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .3gp .mp3 .wav .flac .ogg .m4a .aac .zip .gz
+.tgz .bz2 .xz .zst .7z .rar .exe .dll .so .xmp .thm .aae
+"""
+OTHER_EXTENSIONS = frozenset(_OTHERS.split())
 """Known to be no images, whatever they begin with: they are not opened."""
 
 CONTAINER_KINDS: dict[str, SourceKind] = {

@@ -113,8 +113,7 @@ def _renamed(table: pa.Table, known: KnownIds, new_ids: Iterator[str]) -> pa.Tab
     ids = table["image_id"].to_pylist()
     repeats = known.repeats(ids).tolist()
     own = [next(new_ids) if again else old for old, again in zip(ids, repeats, strict=True)]
-    at = table.column_names.index("image_id")
-    return table.set_column(at, table.schema.field(at), pa.array(own, pa.string()))
+    return tables.with_columns(table, {"image_id": own})
 
 
 def hashes_of(ids: Sequence[str]) -> Hashes:

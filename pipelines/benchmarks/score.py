@@ -19,8 +19,7 @@ from copydetect.candidates.densities import Densities, similarity_densities
 from copydetect.candidates.fusion import (
     CandidateOptions,
     DescriptorPairs,
-    merge_duplicates,
-    merge_matches,
+    merge_pairs,
 )
 from copydetect.description.descriptors import Embedder, load_model
 from copydetect.description.normalization import normalize_vectors
@@ -132,8 +131,8 @@ def _densities(pairs: DescriptorPairs, count: int, measured: bool) -> Densities:
 
 
 def _merged(pairs: DescriptorPairs, densities: Densities, symmetric: bool) -> Any:
-    merge = merge_duplicates if symmetric else merge_matches
-    return merge(pairs, None, (densities, None), CandidateOptions(k=10))
+    options = CandidateOptions(k=10)
+    return merge_pairs(pairs, None, (densities, None), options, symmetric=symmetric)
 
 
 def _neighbors(scores: Floats, symmetric: bool) -> DescriptorPairs:

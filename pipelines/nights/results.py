@@ -123,11 +123,11 @@ def _without_forgotten(results: Results, events: Sequence[FileEntry]) -> FileEnt
         }
     table = pa.concat_tables([results.writer.read(entry) for entry in events])
     gone = pa.array(sorted(names), pa.string())
-    for column in ("image_id", "other"):
-        at = table.schema.get_field_index(column)
-        kept = pc.if_else(pc.is_in(table[column], value_set=gone), "", table[column])
-        table = table.set_column(at, tables.EVENTS.field(column), kept)
-    return results.writer.write("events", "all-events", table)
+    columns = {
+        name: pc.if_else(pc.is_in(table[name], value_set=gone), "", table[name])
+        for name in ("image_id", "other")
+    }
+    return results.writer.write("events", "all-events", tables.with_columns(table, columns))
 
 
 def _index_files(results: Results) -> tuple[FileEntry, ...]:
