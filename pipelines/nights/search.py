@@ -51,7 +51,7 @@ from ..chains import Stage
 from ..progress import Progress
 from ..stages import Workplace
 from .job import NightJob
-from .sides import LaterParts, side_of
+from .sides import side_of
 from .young import OrderedSearch, Searched, search_all
 
 YOUNG_IMAGES = 2_000
@@ -163,11 +163,11 @@ class _Grown:
         return self.search.place
 
     @cached_property
-    def old_side(self) -> LaterParts:
+    def old_side(self) -> RoleParts:
         return side_of(self.search.job, self.search.parts[: self.search.old])
 
     @cached_property
-    def new_side(self) -> LaterParts:
+    def new_side(self) -> RoleParts:
         return side_of(self.search.job, self.search.parts[self.search.old :])
 
     @property
