@@ -34,7 +34,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
 from copydetect.index.partitions import IndexOptions, Vectors
 from copydetect.index.shards import Index, load_index
-from copydetect.parts import RowCounts, Sides
+from copydetect.parts import RoleParts, RowCounts, Sides
 from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
