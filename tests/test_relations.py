@@ -111,3 +111,25 @@ def test_a_page_that_says_something_else_counts_as_a_copy_only_where_it_is_asked
     assert (counted.relation, counted.is_copy) == ("changed_content", True)
     assert counted.confidence == refused.confidence < 0.5
     assert counted.differs_region
+
+
+def form(words: list[str]) -> Pixels:
+    page = np.full((700, 700, 3), 252, np.uint8)
+    for row, word in enumerate(words):
+        top = 40 + 95 * row
+        cv2.putText(page, "First name", (40, top + 18), 0, 0.6, (60, 60, 60), 1, cv2.LINE_AA)
+        cv2.rectangle(page, (40, top + 26), (660, top + 70), (0, 0, 0), 1)
+        cv2.putText(page, word, (50, top + 60), 3, 1, (20, 30, 120), 1, cv2.LINE_AA)
+    return page
+
+
+def test_a_reduced_form_says_the_same_and_another_filling_does_not() -> None:
+    words = ["River", "Stone", "Market", "Evening", "Copper", "Garden"]
+    picture = form(words)
+    for side in (525, 600):
+        same, other = (
+            verify(as_jpeg(resized(form([*words[:5], word]), side, side), 85), picture)
+            for word in ("Garden", "Gander")
+        )
+        assert same.relation == "same_picture"
+        assert not other.is_copy

@@ -87,6 +87,14 @@ _OTHERWISE = -2.0
 _NOTHING_LEVELS, _SURE = 16.0, 4.6
 """By how many grey levels no place differs where each may move by a px, and the log-odds, at least,
 that such two are copies: 152 of 153 pairs of a benchmark are; look-alikes differ by 34 or more."""
+_LEFT_OF_CONTRAST, _APART_OF_CONTRAST, _COVERED = 0.3, 0.4, 0.8
+_EVEN, _HARDLY_APART = 1.9, 0.2
+"""Up to which share of the contrast around it two drawings may differ, each moved by a px and as
+they lie, to say the same: glyphs that differ leave .4 and more. A digit that differs on a reduced
+page leaves as little as heavy compression does, but at one place alone: so the largest difference
+must be no more than this many times what 99 of 100 places have, or be hardly one. Which share of
+each picture the other must show. 146 of 401 copies of drawings are such, and none of 1,200
+others."""
 _PLAIN_OF_PHOTO, _TEXTURED, _GRAIN = 0.3, 0.35, 0.4
 """Less plain ground, more texture and more grain, in grey levels, than this have photos, not what
 is drawn."""
@@ -228,14 +236,14 @@ def look_closely(
     values, residual = closer
     (found,), (shares,) = load_relations().judge(values[None])
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
-    if _only_frame_is_shared(residual):
+    if _nothing_differs(residual, query, reference) or _says_the_same(residual, best):
+        odds = max(odds, _SURE)
+    elif _only_frame_is_shared(residual):
         odds, shares = min(odds, _OTHERWISE), _certainly("same_layout")
     elif _has_other_glyphs(residual):
         odds, shares = min(odds, _OTHERWISE), _certainly("changed_content")
     elif _hardly_agrees(residual):
         odds = min(odds, _OTHERWISE)
-    elif residual["rest_peak"] < _NOTHING_LEVELS and lies_on_whole(residual, query, reference):
-        odds = max(odds, _SURE)
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
 
@@ -267,6 +275,23 @@ def lies_on_whole(residual: Residual, query: PairImage, reference: PairImage) ->
     large = query.at_full_size(), reference.at_full_size()
     matrix = large[1].to_full @ residual.matrix @ inverse(large[0].to_full)
     return is_resize(np.asarray(matrix / matrix[2, 2], np.float64), query, reference)
+
+
+def _nothing_differs(residual: Residual, query: PairImage, reference: PairImage) -> bool:
+    """Whether two pictures are equal but for noise, and nothing of either is missing."""
+    return residual["rest_peak"] < _NOTHING_LEVELS and lies_on_whole(residual, query, reference)
+
+
+def _says_the_same(residual: Residual, best: Evidence) -> bool:
+    """Whether two drawings, of which each shows most of the other, differ nowhere by more than
+    compression, scaling or sharpening leaves along their lines."""
+    plain = min(residual["plain"], residual["plain_reference"])
+    covered = min(best["query_covered"], best["reference_covered"])
+    if plain < _PLAIN_OF_PHOTO or covered < _COVERED:
+        return False
+    left, apart = residual.of_contrast()
+    even = residual["raw_ratio"] < _EVEN or apart < _HARDLY_APART
+    return left < _LEFT_OF_CONTRAST and apart < _APART_OF_CONTRAST and even
 
 
 def _hardly_agrees(residual: Residual) -> bool:

@@ -16,9 +16,15 @@ import numpy.typing as npt
 
 from copydetect.homographies import Matrix
 from copydetect.verification import bands
-from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
-from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
+from copydetect.verification.agreement import (
+    Overlap,
+    blurred,
+    equalise_sharpness,
+    suppress_noise,
+)
+from copydetect.verification.bands import STRIDE, LocalCorrelation
 from copydetect.verification.counting import mode_of, number_of, percentiles_of, share_of
+from copydetect.verification.evidence import chroma_on
 from copydetect.verification.fine_alignment import (
     align_finely,
     flow_between,
@@ -35,6 +41,9 @@ _ALIKE_LEVELS = 12.0
 _FLOW_PX = 640
 """The longest side at which the flow that is left is measured."""
 _PATCHES = 6
+_CONTRAST_PX, _LEAST_CONTRAST = 15, 24.0
+"""The side of the square in which contrast is the brightest level less the darkest, and the levels
+that it has at least: less is grain."""
 _REST_STRIDE, _MOST_PLACES = 2, 60_000
 """Px from one place to the next, and how many places percentiles are taken of, at most."""
 
@@ -79,6 +88,18 @@ class Residual:
     def __getitem__(self, name: str) -> float:
         return float(self.values[NAMES.index(name)])
 
+    def of_contrast(self) -> tuple[float, float]:
+        """The largest difference as a share of the contrast around it: of what is left where each
+        picture may move by a px, and of the pictures as they lie."""
+        query, reference = self.pair.query, self.pair.reference
+        valid = _valid(self.pair)
+        near = np.ones((_CONTRAST_PX, _CONTRAST_PX), np.uint8)
+        contrasts = [cv2.dilate(grey, near) - cv2.erode(grey, near) for grey in (query, reference)]
+        contrast = np.maximum(np.maximum(*contrasts), _LEAST_CONTRAST)
+        rest = cv2.blur(_rest(query, reference) * valid, (3, 3))
+        apart = cv2.blur(cv2.absdiff(query, reference) * valid, (5, 5))
+        return float((rest / contrast)[valid].max()), float((apart / contrast)[valid].max())
+
 
 def measure_residual(
     matrix: Matrix, query: PairImage, reference: PairImage, frame_px: int = LARGEST_PX
@@ -94,7 +115,7 @@ def measure_residual(
     matrix, sharp = found
     pair, blur = equalise_sharpness(suppress_noise(sharp))
     pair, explained = with_one_tone(pair)
-    valid = cv2.erode(pair.inside, np.ones((5, 5), np.uint8)) > 0
+    valid = _valid(pair)
     if number_of(valid) < 64:
         return None
     correlated = bands.correlate(pair)
@@ -113,6 +134,11 @@ def measure_residual(
     values |= dict(zip(_OF_ALL[-2:], own_marks(pair, smooth, valid), strict=True))
     vector = np.array([values[name] for name in NAMES], np.float32)
     return Residual(vector, matrix, pair, patched | blobbed)
+
+
+def _valid(pair: Overlap) -> npt.NDArray[np.bool_]:
+    """Where both pictures show something, apart from the borders of it."""
+    return np.asarray(cv2.erode(pair.inside, np.ones((5, 5), np.uint8)) > 0, np.bool_)
 
 
 def _patches(
@@ -289,13 +315,7 @@ def _of_all(
 
 def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[str, float]:
     """Both opponent colours on a small frame: how far apart, and whether they vary alike."""
-    height, width = reference.chroma.shape[:2]
-    to_small = np.linalg.inv(reference.from_chroma)
-    there = to_small @ matrix @ query.from_chroma
-    nothing = (np.nan, np.nan)
-    warped = cv2.warpPerspective(
-        query.chroma, there, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
-    )
+    warped = chroma_on(reference, matrix, query)
     both = ~np.isnan(warped[..., 0])
     if number_of(both) < 30:
         return {"colour_mean": np.nan, "colour_p98": np.nan, "colour_correlation": np.nan}
