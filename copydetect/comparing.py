@@ -65,7 +65,9 @@ def compare_images(a: ImageLike, b: ImageLike, precision: float | None = None) -
     options = MatchOptions(min_confidence=threshold, match_score=-math.inf)
     images = [_opened(image, number, options) for number, image in enumerate((a, b), start=1)]
     believe = partial(Prior(0.0).confidence, calibration=calibration)
-    match = verify_images(images[0], images[1], _unscored(), None, options, believe)
+    match = verify_images(
+        images[0], images[1], Candidate.unscored("1", "2"), None, options, believe
+    )
     return _comparison(match)
 
 
@@ -111,11 +113,6 @@ def _decoded(image: ImageLike, number: int, side_px: int) -> tuple[DecodedImage,
         return decode(data, side_px, in_pieces=True, moments=MOMENTS_DECODED), data
     except ImageError as error:
         raise ImageError(f"{named(image, number)}: {error}") from error
-
-
-def _unscored() -> Candidate:
-    silent = (math.nan,) * 4
-    return Candidate("1", "2", *silent, 0.0, "", "", 0)
 
 
 def _comparison(match: Match) -> Comparison:

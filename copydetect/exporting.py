@@ -64,7 +64,7 @@ def export_run(result: Result, what: What, file_format: Format, to: str | None =
     rows = _batches_of(result, what)
     if to is None:
         return "".join(_lines(rows, what, file_format))
-    _make_folder(to)
+    os.makedirs(os.path.dirname(to) or ".", exist_ok=True)
     if file_format == "parquet":
         first = next(rows)
         with parquet.ParquetWriter(to, first.schema) as file:
@@ -224,10 +224,6 @@ def _write_parquet(shard: BinaryIO, target: str, gone: set[str]) -> None:
             table = source.read_row_group(group)
             kept = [row for row in range(table.num_rows) if (group, row) not in rows]
             copy.write_table(table.take(pa.array(kept, pa.int64())))
-
-
-def _make_folder(path: str) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
 
 
 def _check(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -94,7 +94,8 @@ class RoleParts:
 
     image_files, failures: parts of `images` and of `failures`; image_counts: rows of `images` in
     each part; descriptors, keypoints: parts of these tables, none for a channel that is off; noted:
-    where `note_counts` has noted what they hold, "" for nowhere.
+    where `note_counts` has noted what they hold, "" for nowhere; first: number of the first image,
+    over 0 for some parts of a collection, behind others.
     """
 
     image_files: Sequence[str]
@@ -103,6 +104,7 @@ class RoleParts:
     keypoints: Sequence[str] = ()
     failures: Sequence[str] = ()
     noted: str = ""
+    first: int = 0
 
     @property
     def images(self) -> int:
@@ -117,7 +119,7 @@ class RoleParts:
     @property
     def starts(self) -> Ints:
         """(parts + 1,) image_no of the first image of each part."""
-        return np.cumsum([0, *self.image_counts]).astype(np.int64)
+        return np.cumsum([self.first, *self.image_counts]).astype(np.int64)
 
     @property
     def tables(self) -> dict[str, Sequence[str]]:

@@ -42,10 +42,6 @@ class RunFolder:
         """The folder of what the search of "descriptors" or "keypoints" finds."""
         return runs.join(self.folder, "search", channel)
 
-    def part_uri(self, table: str, part: int, suffix: str = "parquet") -> str:
-        """The file of one part of a table that has no roles."""
-        return runs.join(self.folder, table, runs.part_name(part, suffix))
-
     def part_uris(self, table: str, role: Role, parts: int) -> PartNames:
         """The files of a table of described images, one per part."""
         return PartNames(runs.join(self.folder, table), role, parts)
@@ -107,8 +103,10 @@ class RunFolder:
 
     def match_work(self, candidates: Sequence[str]) -> list[tuple[int, str, str]]:
         """The parts to verify: number, candidates and pair numbers of each."""
-        pairs = [self.part_uri("pairs", part, "npz") for part in range(len(candidates))]
-        return list(zip(range(len(candidates)), candidates, pairs, strict=True))
+        parts = len(candidates)
+        return list(
+            zip(range(parts), candidates, self.parts_of("pairs", parts, "npz"), strict=True)
+        )
 
     def group_job(
         self, described: RoleParts, settings: Settings, verifying: VerifyOptions

@@ -164,6 +164,11 @@ class Candidate:
     spare: bool = False
 
     @classmethod
+    def unscored(cls, query_id: str, reference_id: str) -> Candidate:
+        """A pair that no search has proposed."""
+        return cls(query_id, reference_id, *(math.nan,) * 4, 0.0, "", "", 0)
+
+    @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Candidate:
         """A row of the `candidates` table; NaN instead of null."""
         silent = {name: math.nan for name in _OF_CHANNELS if row[name] is None}

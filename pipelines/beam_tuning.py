@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
@@ -20,10 +19,4 @@ def tune_beam() -> None:
     statesampler.StateSampler.__init__.__defaults__ = (_SAMPLING_MSEC,)
     # It asks each step seven times for its states and timers, by the signatures of all its methods.
     # Steps of ours have none.
-    userstate.get_dofn_specs = _no_states
-
-
-def _no_states(
-    dofn: beam.DoFn,
-) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
-    return set(), set()
+    userstate.get_dofn_specs = lambda dofn: (set(), set())

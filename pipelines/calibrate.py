@@ -25,7 +25,6 @@ from copydetect.evaluation import plots
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.listing import LISTING, ListedImage, content_digest
 from copydetect.options import DEFAULT_PRECISION, NO_CALIBRATION, EngineOptions, RunOptions
-from copydetect.parts import part_count
 from copydetect.training.calibration_fit import LabelledPairs, fit_calibration, out_of_fold
 from copydetect.training.calibration_pairs import (
     MadeCopy,
@@ -34,7 +33,7 @@ from copydetect.training.calibration_pairs import (
     choose_images,
     label_pairs,
 )
-from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
+from copydetect.transforms.images_to_edits import EDITED, ImagesToEdits, edits_of_sample
 from copydetect.verification.calibration import (
     FILE_NAMES,
     Calibration,
@@ -101,7 +100,7 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     if len(chosen.collection) < _FEW_IMAGES:
         # Few images have few strangers worth a look, and without any there is nothing to learn.
         job = replace(job, settings=replace(job.settings, verify_score=-math.inf))
-    study = _listing(chosen.collection)
+    study = tables.rows_to_table(chosen.collection, LISTING)
     digest = content_digest([study])
     # How pairs are labelled changes nothing in what is searched.
     searched = str(replace(options, distinct=False))
@@ -133,10 +132,6 @@ def _labelled(job: Job, options: StudyOptions) -> tuple[LabelledPairs, dict[str,
     }
 
 
-def _listing(images: list[ListedImage]) -> pa.Table:
-    return tables.rows_to_table(images, LISTING)
-
-
 def _forget_verdicts(place: Workplace) -> None:
     """Remove what another decision, or other weights of the channels, have left."""
     marker = runs.join(place.folder, "verdicts.txt")
@@ -153,16 +148,8 @@ def _make_copies(place: Workplace, study: StudyImages, options: StudyOptions) ->
     pasted = tuple(image.ref for image in study.pasted)
     for number, mix in enumerate(options.mixes):
         images = study.edited_by(number, len(options.mixes))
-        uri = runs.join(place.folder, "sample", f"{mix}.parquet")
-        tables.write_table(place.storage, uri, _listing(images))
-        job = EditsJob(
-            place.storage,
-            CopyOptions(options.copies, options.seed, mix),
-            runs.join(place.folder, "edited", mix),
-            runs.join(place.folder, "edits", mix),
-            pasted,
-        )
-        parts = part_count(max(len(images), 1))
+        copies = CopyOptions(options.copies, options.seed, mix)
+        job, uri, parts = edits_of_sample(place, images, copies, pasted)
         uris = job.part_uris("copies", parts)
         wanted = place.unfinished([[part_uri] for part_uri in uris])
         transform = ImagesToEdits(job, parts, wanted, place.started)
@@ -179,7 +166,7 @@ def _edit(pipeline: beam.Pipeline, uri: str, transform: ImagesToEdits) -> None:
 
 def _with_copies(place: Workplace, originals: Listing) -> Listing:
     """The listing of originals and copies together."""
-    sources = find_sources(place.storage, runs.join(place.folder, "edited"))
+    sources = find_sources(place.storage, runs.join(place.folder, EDITED))
     listed = Workplace(place.storage, runs.join(place.folder, "copies-listing"), place.engine)
     copies = stages.list_images(listed, sources, "image")
     return Listing(

@@ -57,12 +57,12 @@ class Dashboard:
 
     def job(self, name: str) -> str:
         """The id of the latest job of this name, "" where there is none."""
-        named = [job for job in self._jobs() if job.get("name") == name]
-        return str(max(named, key=_started, default={}).get("jid", ""))
+        latest = max(self._jobs(name), key=lambda job: int(job.get("start-time", 0)), default={})
+        return str(latest.get("jid", ""))
 
     def cancel(self, name: str) -> bool:
         """End the jobs of this name that are not over; whether there were any."""
-        found = [job for job in self._jobs() if job.get("name") == name and not _is_over(job)]
+        found = [job for job in self._jobs(name) if job.get("state") not in _OVER]
         for job in found:
             self._asked(f"jobs/{job['jid']}?mode=cancel", "PATCH")
         return bool(found)
@@ -72,9 +72,9 @@ class Dashboard:
         job = self.job(name)
         return f"{self.address}/#/job/completed/{job}/exceptions" if job else self.address
 
-    def _jobs(self) -> Sequence[dict[str, Any]]:
-        jobs: Sequence[dict[str, Any]] = self._asked("jobs/overview").get("jobs", [])
-        return jobs
+    def _jobs(self, name: str) -> list[dict[str, Any]]:
+        jobs = self._asked("jobs/overview").get("jobs", [])
+        return [job for job in jobs if job.get("name") == name]
 
     def _asked(self, path: str, method: str = "GET") -> dict[str, Any]:
         """The answer of the cluster; an empty one where there is none."""
@@ -96,11 +96,3 @@ def dashboard_of(flags: Sequence[str]) -> Dashboard | None:
     if not master or master in _EMBEDDED:
         return None
     return Dashboard(master if "://" in master else f"http://{master}")
-
-
-def _started(job: dict[str, Any]) -> int:
-    return int(job.get("start-time", 0))
-
-
-def _is_over(job: dict[str, Any]) -> bool:
-    return job.get("state") in _OVER

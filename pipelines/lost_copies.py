@@ -18,7 +18,7 @@ import numpy as np
 from apache_beam.pvalue import PCollection
 
 from copydetect import runs, tables
-from copydetect.candidates.pair_numbers import PairNumbers, write_pairs
+from copydetect.candidates.pair_numbers import PairNumbers, write_work
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.intervals import wilson
 from copydetect.parts import Sides
@@ -138,16 +138,12 @@ class _JudgePart:
         proposed, copies = self._verdicts(part)
         lost = [pair for pair in names if pair not in found and names[pair] not in proposed]
         kept = np.array(sum(pair in copies for pair in names.values()))
-        name = runs.part_name(part, "npz")
-        write_arrays(self.storage, runs.join(self.folder, "judged", name), part, copies=kept)
-        rows = [_unscored(*names[pair]) for pair in lost]
-        table = runs.join(self.folder, "lost", runs.part_name(part))
-        tables.write_table(self.storage, table, tables.rows_to_table(rows, tables.CANDIDATES))
-        ends = np.array(lost, np.int64).reshape(-1, 2)
-        starts, points = np.zeros(len(lost) + 1, np.int64), np.empty((0, 4), np.float32)
-        uri = runs.join(self.folder, "pairs", name)
-        write_pairs(self.storage, uri, PairNumbers(ends[:, 0], ends[:, 1], starts, points))
-        return part, table, uri
+        uri = runs.join(self.folder, "judged", runs.part_name(part, "npz"))
+        write_arrays(self.storage, uri, part, copies=kept)
+        rows = [Candidate.unscored(*names[pair]) for pair in lost]
+        table = tables.rows_to_table(rows, tables.CANDIDATES)
+        numbers = PairNumbers.unproposed(*np.array(lost, np.int64).reshape(-1, 2).T)
+        return write_work(self.storage, self.folder, part, table, numbers)
 
     def _verdicts(self, part: int) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """The candidates of a part, and its matches that are copies: pairs of image_ids."""
@@ -161,8 +157,3 @@ class _JudgePart:
             for table in (proposed, accepted)
         )
         return proposed_pairs, copies
-
-
-def _unscored(query_id: str, reference_id: str) -> Candidate:
-    silent = (math.nan,) * 4
-    return Candidate(query_id, reference_id, *silent, 0.0, "", "", 0)

@@ -14,13 +14,8 @@ from copydetect.inputs.sources import Sources
 from copydetect.options import RunOptions
 from copydetect.runs import MANIFEST, join
 from copydetect.storage.leases import BucketLease, leased
+from copydetect.storage.locks import locked
 from copydetect.storage.records import RECORDS, record_uri, remove_unfinished, stranger_in
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
-
 
 _LEASE = "lease"
 
@@ -74,34 +69,14 @@ def alone_in(output: str) -> Iterator[BucketLease | None]:
         return
     existed = os.path.isdir(output)
     os.makedirs(output, exist_ok=True)
-    with _locked(output):
+    busy = TransientError(f"another run is writing to the output folder {output}")
+    with locked(output, busy):
         try:
             remove_unfinished(output)
             yield None
         finally:
             if not existed and not os.listdir(output):
                 os.rmdir(output)
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Hold the lock of a local folder, where the system has such locks; TransientError where
-    another process holds it."""
-    if fcntl is None:
-        yield
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(opened)
-        raise TransientError(f"another run is writing to the output folder {folder}") from error
-    except OSError:
-        pass  # some network file systems have no locks
-    try:
-        yield
-    finally:
-        os.close(opened)
 
 
 def refuse_foreign(output: str) -> None:

@@ -137,13 +137,8 @@ def _lines(
         part = f" {now:,} of {total:,} {stage.unit} ({now / total:.0%})," if total else ""
         seconds = time.monotonic() - started
         text = f"{stage.label}:{part} {seconds:.0f} s so far"
-        values: dict[str, Any] = {
-            "stage": stage.label,
-            "done": now,
-            "total": total,
-            "unit": stage.unit,
-        }
-        line = line_of(text, log_format, seconds=seconds, **values)
+        done: dict[str, Any] = {"done": now, "total": total, "unit": stage.unit}
+        line = line_of(text, log_format, stage=stage.label, seconds=seconds, **done)
         print(line, file=terminal, flush=True)
 
     with _repeated(tell, _LINE_SECONDS):

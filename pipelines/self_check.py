@@ -39,7 +39,7 @@ from copydetect.evaluation.planted import (
 )
 from copydetect.evaluation.planted_pairs import KNOWN, THROUGH, PlantedPairs, pairs_to_prove
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.listing import LISTING, ListedImage
+from copydetect.inputs.listing import ListedImage
 from copydetect.inputs.sources import Source
 from copydetect.json_values import parse_as
 from copydetect.options import DEFAULT_PRECISION
@@ -49,7 +49,7 @@ from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
 from copydetect.storage.files import Storage
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
-from copydetect.transforms.images_to_edits import EditsJob, ImagesToEdits
+from copydetect.transforms.images_to_edits import EDITED, EditsJob, ImagesToEdits, edits_of_sample
 from copydetect.transforms.images_to_refs import PiecesToRefs
 from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDescriptions
 from copydetect.transforms.waiting import Then, WaitThen
@@ -67,7 +67,6 @@ from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
-_EDITED = "edited"
 _PARTS_HELD = 8
 _PARTS_COUNTED = 64
 _SAMPLED = ["image_id", "role", "uri", "member", "sha256"]
@@ -238,7 +237,12 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     # What an interrupted run has left may be of another sample: more images can be read by now.
     place.storage.delete(place.folder)
     sample = _sample(run)
-    jobs = _edits(place, list(sample.values()))
+    images = list(sample.values())
+    # Each image is edited by one of the mixes.
+    jobs = [
+        edits_of_sample(place, images[number :: len(_MIXES)], CopyOptions(mix=mix))
+        for number, mix in enumerate(_MIXES)
+    ]
     described = _describe(place, run.setup, len(sample))
     sides = Sides(described.made, run.sides.references)
     searches, found = searching(place, run.settings, run.models, sides)
@@ -292,28 +296,12 @@ def _sample(run: CheckedRun) -> dict[int, ListedImage]:
     return sample
 
 
-def _edits(place: Workplace, images: Sequence[ListedImage]) -> list[tuple[EditsJob, str, int]]:
-    """How each image is edited by one of the mixes: a job, its listing, and its number of parts."""
-    jobs = []
-    for number, mix in enumerate(_MIXES):
-        listed = images[number :: len(_MIXES)]
-        uri = runs.join(place.folder, "sample", f"{mix}.parquet")
-        tables.write_table(place.storage, uri, tables.rows_to_table(listed, LISTING))
-        edited, folder = (
-            runs.join(place.folder, _EDITED, mix),
-            runs.join(place.folder, "edits", mix),
-        )
-        job = EditsJob(place.storage, CopyOptions(mix=mix), edited, folder)
-        jobs.append((job, uri, part_count(max(len(listed), 1))))
-    return jobs
-
-
 def _edit(place: Workplace, jobs: Sequence[tuple[EditsJob, str, int]]) -> Stage[None]:
     def build(start: PCollection[Any]) -> PCollection[Any]:
         for job, uri, parts in jobs:
             mix = job.options.mix
             edit = ImagesToEdits(job, parts, range(parts), place.started)
-            start = start | f"listing {mix}" >> WaitThen(_only, uri) | mix >> edit
+            start = start | f"listing {mix}" >> WaitThen(tuple, (uri,)) | mix >> edit
         return start
 
     return Stage("edit", build, None, Progress("edit"))
@@ -323,7 +311,7 @@ def _describe(place: Workplace, setup: DescriberSetup, copies: int) -> Stage[Rol
     """List and describe the copies, once they are there."""
     parts = part_count(max(copies, 1))
     storage, folder, processes = place.storage, place.folder, place.started
-    find = Then(_pieces, storage, runs.join(folder, _EDITED))
+    find = Then(_pieces, storage, runs.join(folder, EDITED))
     listing = PiecesToRefs(storage, "query", runs.join(folder, "listing"), processes)
     describe = RefsToDescriptions(storage, setup, "query", folder, parts, range(parts), processes)
 
@@ -350,7 +338,3 @@ def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
     plan = Then(pairs_to_prove, pairs, name)
     return Stage(name, lambda start: start | "pairs" >> plan | verify, None, Progress(name))
-
-
-def _only(value: str) -> tuple[str]:
-    return (value,)

@@ -14,7 +14,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.channels import MIRRORED, feature_ids
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.shards import ShardReader
-from copydetect.search import feature_join
+from copydetect.search import feature_join, list_join
 from copydetect.search.feature_join import FeatureJoin
 from copydetect.search.list_join import excluded
 from copydetect.search.neighbors import Neighbors, read_neighbors
@@ -132,7 +132,7 @@ def test_no_division_of_the_work_changes_the_answer(
     options = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=3, probes=4)
     build(tmp_path / "a", features(1500), options)
     expected = search(tmp_path / "a", features(1500), SearchOptions(k=6))
-    monkeypatch.setattr(feature_join, "_LIST_BLOCK", 7)
+    monkeypatch.setattr(list_join, "_LIST_BLOCK", 7)
     monkeypatch.setattr(feature_join, "_BLOCK_SCORES", 40)
     other = IndexOptions(codes="PQ16", metric="l2", lists=30, shards=shards, probes=4)
     build(tmp_path / "b", features(1500, parts=parts), other)

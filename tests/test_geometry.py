@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from copydetect.homographies import inverse, project
+from copydetect.verification import geometry
 from copydetect.verification.correspondences import Correspondences, match_features
 from copydetect.verification.geometry import align, align_regions, is_plausible, scale_of
 from copydetect.verification.pair_images import PairImage, prepare
@@ -49,6 +50,18 @@ def test_eight_right_among_two_hundred_wrong(
     error = np.linalg.norm(project(found.matrix, corners) - project(matrix, corners), axis=1)
     assert error.max() < 8
     assert found.inliers >= 6
+
+
+def test_what_far_fewer_agree_with_than_with_another_is_not_fitted(
+    image: PairImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[np.ndarray] = []
+    optimise = geometry._optimise
+    monkeypatch.setattr(
+        geometry, "_optimise", lambda start, points: fitted.append(start) or optimise(start, points)
+    )
+    assert align(planted(SIMILARITY, 60, 200, False), image, image) is not None
+    assert len(fitted) == 1
 
 
 def test_random_matches_have_few_inliers(image: PairImage) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from copydetect import runs, tables
 from copydetect.index.spills import read_arrays, write_arrays
 from copydetect.sorted_rows import ranges
 from copydetect.storage.files import Storage
@@ -24,6 +26,12 @@ class PairNumbers:
     reference: Ints
     starts: Ints
     points: Floats
+
+    @classmethod
+    def unproposed(cls, query: Ints, reference: Ints) -> PairNumbers:
+        """Pairs in which no search has found anything to agree."""
+        starts, points = np.zeros(len(query) + 1, np.int64), np.empty((0, 4), np.float32)
+        return cls(query, reference, starts, points)
 
     def correspondences(self, row: int) -> Floats:
         """(n, 4) float32: what the search found to agree in a pair, none for pairs that only
@@ -46,3 +54,14 @@ def write_pairs(storage: Storage, uri: str, pairs: PairNumbers) -> None:
 def read_pairs(storage: Storage, uri: str) -> PairNumbers:
     """Read what `write_pairs` wrote; IndexFileError where the file is missing or damaged."""
     return PairNumbers(**read_arrays(storage, uri)[1])
+
+
+def write_work(
+    storage: Storage, folder: str, part: int, candidates: pa.Table, pairs: PairNumbers
+) -> tuple[int, str, str]:
+    """Write a part of pairs to verify; its number, its table of candidates, its pair numbers."""
+    table = runs.join(folder, "candidates", runs.part_name(part))
+    numbers = runs.join(folder, "pairs", runs.part_name(part, "npz"))
+    tables.write_table(storage, table, candidates)
+    write_pairs(storage, numbers, pairs)
+    return part, table, numbers

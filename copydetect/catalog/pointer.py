@@ -27,14 +27,10 @@ from copydetect.errors import CatalogBusyError, InputError, RunError, TransientE
 from copydetect.json_values import parse_as
 from copydetect.storage import leases
 from copydetect.storage.files import LocalStorage, Storage
+from copydetect.storage.locks import locked
 from copydetect.storage.records import remove_unfinished
 from copydetect.storage.remote import RecordedStorage
 from copydetect.storage.swaps import swaps_for
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
 
 POINTER = "catalog.json"
 FORMAT = 4
@@ -195,16 +191,16 @@ def _leased_in_bucket(folder: str) -> Iterator[CatalogLease]:
 @contextlib.contextmanager
 def _leased_here(folder: str) -> Iterator[CatalogLease]:
     os.makedirs(folder, exist_ok=True)
-    handle = os.open(runs.join(folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(handle, folder)
+    busy = CatalogBusyError(
+        f"another process is at work on the catalogue {folder}: try again when it has ended"
+    )
+    # Where a network file system has no locks, the token keeps the later one safe.
+    with locked(runs.join(folder, _LOCK), busy):
         remove_unfinished(folder)
         lease = _LocalLease(folder, _token(folder) + 1)
         held = {"token": lease.token, "host": platform.node(), "process": os.getpid()}
         LocalStorage().write(runs.join(folder, _LEASE), json.dumps(held).encode())
         yield lease
-    finally:
-        os.close(handle)
 
 
 def refuse_unswappable(folder: str) -> None:
@@ -214,20 +210,6 @@ def refuse_unswappable(folder: str) -> None:
             f"the catalogue {folder} is in a store of which copydetect knows no conditional writes:"
             " use a local folder, s3:// or gs://"
         )
-
-
-def _lock(handle: int, folder: str) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise CatalogBusyError(
-            f"another process is at work on the catalogue {folder}: try again when it has ended"
-        ) from error
-    except OSError:
-        # Some network file systems have no locks: the token keeps the later one safe.
-        pass
 
 
 def _token(folder: str) -> int:

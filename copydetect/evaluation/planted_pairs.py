@@ -9,7 +9,6 @@ are copies of each other. So the two are compared without any edit, on the same 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from copydetect import runs, tables
-from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_pairs
+from copydetect.candidates.pair_numbers import PairNumbers, read_pairs, write_work
 from copydetect.edits.copies import COPIES
 from copydetect.evaluation.planted import (
     LIKELY_SCORE,
@@ -176,13 +175,8 @@ def pairs_to_prove(pairs: PlantedPairs, name: str) -> list[tuple[int, str, str]]
     for part, start in enumerate(range(0, len(wanted), _PAIRS_TOGETHER)):
         some = wanted[start : start + _PAIRS_TOGETHER]
         ends = np.array([[numbers[one], numbers[other]] for one, other in some], np.int64)
-        table = runs.join(folder, "candidates", runs.part_name(part))
-        rows = [_unscored(*pair) for pair in some]
-        tables.write_table(pairs.storage, table, tables.rows_to_table(rows, tables.CANDIDATES))
-        starts, points = np.zeros(len(some) + 1, np.int64), np.empty((0, 4), np.float32)
-        uri = runs.join(folder, "pairs", runs.part_name(part, "npz"))
-        write_pairs(pairs.storage, uri, PairNumbers(ends[:, 0], ends[:, 1], starts, points))
-        work.append((part, table, uri))
+        rows = tables.rows_to_table([Candidate.unscored(*pair) for pair in some], tables.CANDIDATES)
+        work.append(write_work(pairs.storage, folder, part, rows, PairNumbers.unproposed(*ends.T)))
     return work
 
 
@@ -195,8 +189,3 @@ def _found_numbers(pairs: PlantedPairs) -> dict[str, int]:
         found = read_pairs(pairs.storage, uri).reference.tolist()
         numbers |= dict(zip(ids, found, strict=True))
     return numbers
-
-
-def _unscored(query_id: str, reference_id: str) -> Candidate:
-    silent = (math.nan,) * 4
-    return Candidate(query_id, reference_id, *silent, 0.0, "", "", 0)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from copydetect.types import Bools, Doubles, Floats, Ints
+from copydetect.types import Bools, Floats, Ints
 
 Positions = Sequence[tuple[int, int]]
 
@@ -75,13 +75,13 @@ def coarsest_steps(values: Floats) -> tuple[int, ...]:
     return tuple(int(STEPS[row].max(initial=1)) for row in found)
 
 
-def combs(values: Floats) -> Doubles:
+def combs(values: Floats) -> Floats:
     """(n, len(STEPS)) mean cosine of the phase of coefficients, without those around 0; NaN where
     these are too few to tell.
 
     values: (n, blocks).
     """
-    histograms = _histograms(values).astype(np.float64)
+    histograms = _histograms(values).astype(np.float32)
     counts, cosines = (histograms @ _SUMMED.T).reshape(len(values), 2, -1).swapaxes(0, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts >= _FEWEST_BLOCKS, cosines / counts, np.nan)
@@ -104,4 +104,4 @@ def _histograms(values: Floats) -> Ints:
 _VALUES = np.arange(-_LARGEST, _LARGEST + 1)
 _COUNTED = (np.abs(_VALUES) > STEPS[:, None] / 2) & (np.abs(_VALUES) < _PERIODS * STEPS[:, None])
 _PHASES = np.where(_COUNTED, np.cos(2 * math.pi * _VALUES / STEPS[:, None]), 0.0)
-_SUMMED = np.concatenate([_COUNTED, _PHASES])
+_SUMMED = np.concatenate([_COUNTED, _PHASES]).astype(np.float32)

@@ -16,3 +16,10 @@ def resized(pixels: Pixels, width: int, height: int) -> Pixels:
     shrinks = width * height < old_width * old_height
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return cv2.resize(pixels, (width, height), interpolation=mode).astype(np.uint8, copy=False)
+
+
+def limited(pixels: Pixels, longest_px: int) -> Pixels:
+    """The picture, its longer side at most so long."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, longest_px / max(width, height))
+    return resized(pixels, max(1, round(width * scale)), max(1, round(height * scale)))

@@ -12,6 +12,7 @@ import posixpath
 import sys
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -180,15 +181,12 @@ def read_rows(
 def _read_copies(
     storage: Storage, places: Mapping[ImageRef, Place]
 ) -> Iterator[tuple[ImageRef, bytes | Failure]]:
-    by_block = itertools.groupby(sorted(places.items(), key=_place_of), lambda one: one[1][0])
+    ordered = sorted(places.items(), key=itemgetter(1))
+    by_block = itertools.groupby(ordered, lambda one: one[1][0])
     for block, copies in by_block:
         with storage.open(block) as stream:
             for ref, (_, offset, size) in copies:
                 yield ref, _read_range(stream, offset, size)
-
-
-def _place_of(copy: tuple[ImageRef, Place]) -> Place:
-    return copy[1]
 
 
 def _stream_rows(file: Any, group: int, column: str, last: int) -> Iterator[tuple[int, Any]]:

@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from copydetect.description.keypoints import CODEBOOK_STEP
 from copydetect.index.channels import IMAGE_SHIFT
-from copydetect.index.shards import list_of
-from copydetect.search.list_join import Found, best_of, visits_of
+from copydetect.search.list_join import Found, best_of, visited
 from copydetect.search.queries import SearchOptions
 from copydetect.types import Floats, Ints
 
 _BLOCK_SCORES = 1 << 21
-_LIST_BLOCK = 8192
 _LONGEST_LIST = 1 << 18
 _CROWDED = 8
 _RUNS_PER_RESULT = 8
@@ -76,17 +74,12 @@ class FeatureJoin:
 
     def _round(self, start: int, stop: int) -> Iterator[Found]:
         """Visit each query's lists of rank `start` … `stop` − 1."""
-        rows, visits = visits_of(self._probes[:, start:stop])
-        for number, begin, end in visits:
-            ids, codes = list_of(self._index, number)
-            ids = ids[:_LONGEST_LIST]
-            for first in range(0, len(ids), _LIST_BLOCK):
-                block = slice(first, min(first + _LIST_BLOCK, len(ids)))
-                vectors = self._index.pq.decode(codes[block])
-                held = ids[block], vectors, np.einsum("ij,ij->i", vectors, vectors)
-                step = max(1, _BLOCK_SCORES // len(held[0]))
-                for at in range(begin, end, step):
-                    yield self._block(rows[at : min(at + step, end)], held, start == 0)
+        for rows, ids, codes in visited(self._index, self._probes[:, start:stop], _LONGEST_LIST):
+            vectors = self._index.pq.decode(codes)
+            held = ids, vectors, np.einsum("ij,ij->i", vectors, vectors)
+            step = max(1, _BLOCK_SCORES // len(ids))
+            for at in range(0, len(rows), step):
+                yield self._block(rows[at : at + step], held, start == 0)
 
     def _block(self, rows: Ints, held: _Held, nearest: bool) -> Found:
         """What of some queries × some features may be among the best."""

@@ -51,22 +51,23 @@ def excluded(queries: Ints, ids: Ints, options: SearchOptions) -> Bools:
     return np.zeros(np.broadcast_shapes(queries.shape, ids.shape), dtype=bool)
 
 
-def visits_of(lists: npt.NDArray[np.int32]) -> tuple[Ints, list[tuple[int, int, int]]]:
-    """Rows of queries sorted by the lists that they visit, and (list, begin, end) of each list.
+def visited(
+    index: Any, lists: npt.NDArray[np.int32], longest: int | None = None
+) -> Iterator[tuple[Ints, Ints, npt.NDArray[np.uint8]]]:
+    """Blocks of the lists that queries visit: rows of the queries, ids (n,) and codes (n, bytes).
 
-    lists: (n, p), −1 for none.
+    lists: (queries, p), −1 for none; longest: how much of a list is taken at most.
     """
-    width = lists.shape[1]
-    lists = np.ravel(lists)
-    order = stable_order(lists)
-    numbers, starts = np.unique(lists[order], return_index=True)
-    ends = [*starts[1:], len(lists)]
-    visits = [
-        (int(number), int(begin), int(end))
-        for number, begin, end in zip(numbers, starts, ends, strict=True)
-        if number >= 0
-    ]
-    return order // width, visits
+    order = stable_order(np.ravel(lists))
+    numbers, starts = np.unique(np.ravel(lists)[order], return_index=True)
+    rows = order // lists.shape[1]
+    for number, begin, end in zip(numbers, starts, [*starts[1:], len(rows)], strict=True):
+        if number >= 0:
+            ids, codes = list_of(index, int(number))
+            ids, codes = ids[:longest], codes[:longest]
+            for first in range(0, len(ids), _LIST_BLOCK):
+                block = slice(first, first + _LIST_BLOCK)
+                yield rows[begin:end], ids[block].copy(), codes[block]
 
 
 def best_of(found: Found, k: int) -> Found:
@@ -166,15 +167,11 @@ class ListJoin:
 
     def _round(self, start: int, stop: int) -> Iterator[Found]:
         """Visit each query's lists of rank `start` … `stop` − 1."""
-        rows, visits = visits_of(self._probes[:, start:stop])
-        for number, begin, end in visits:
-            held, codes = list_of(self._index, number)
-            for first in range(0, len(held), _LIST_BLOCK):
-                block = slice(first, first + _LIST_BLOCK)
-                ids, vectors = held[block].copy(), self._decode(codes[block])
-                step = max(1, _BLOCK_SCORES // len(ids))
-                for at in range(begin, end, step):
-                    yield self._block(rows[at : min(at + step, end)], ids, vectors)
+        for rows, ids, codes in visited(self._index, self._probes[:, start:stop]):
+            vectors = self._decode(codes)
+            step = max(1, _BLOCK_SCORES // len(ids))
+            for at in range(0, len(rows), step):
+                yield self._block(rows[at : at + step], ids, vectors)
 
     def _block(self, rows: Ints, ids: Ints, vectors: Floats) -> Found:
         """What of some queries × some vectors may be among the best."""

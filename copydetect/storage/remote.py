@@ -8,7 +8,8 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -210,15 +211,8 @@ class RecordedStorage(BeamStorage):
         self._folder = folder.rstrip("/")
 
     def write(self, uri: str, data: bytes) -> None:
-        record = Record.of(io.BytesIO(data))
-        if not self._is_inside(uri):
-            super().write(uri, data)
-        elif _is_local(uri):
-            self._refuse_foreign(uri)
-            self._local.write(uri, data, settled=lambda: self._note(uri, record))
-        else:
-            self._note(uri, record)
-            super().write(uri, data)
+        here, anywhere = partial(self._local.write, uri, data), partial(super().write, uri, data)
+        self._put(uri, Record.of(io.BytesIO(data)), here, anywhere)
 
     def write_together(self, folder: str, files: Mapping[str, bytes]) -> None:
         """One record for all: they are deleted with the folder, and none is checked."""
@@ -242,14 +236,21 @@ class RecordedStorage(BeamStorage):
     def upload(self, local_path: str, uri: str) -> None:
         with open(local_path, "rb") as stream:
             record = Record.of(stream)
+        here = partial(self._local.upload, local_path, uri)
+        self._put(uri, record, here, partial(super().upload, local_path, uri))
+
+    def _put(
+        self, uri: str, record: Record, here: Callable[..., None], anywhere: Callable[[], None]
+    ) -> None:
+        """Write a file, with its record where that belongs to it. here: writes a local file."""
         if not self._is_inside(uri):
-            super().upload(local_path, uri)
+            anywhere()
         elif _is_local(uri):
             self._refuse_foreign(uri)
-            self._local.upload(local_path, uri, settled=lambda: self._note(uri, record))
+            here(settled=lambda: self._note(uri, record))
         else:
             self._note(uri, record)
-            super().upload(local_path, uri)
+            anywhere()
 
     def is_whole(self, uri: str) -> bool:
         """Whether the file is what its record says."""

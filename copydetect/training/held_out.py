@@ -21,8 +21,7 @@ import numpy as np
 
 from copydetect import edits
 from copydetect.errors import InputError
-from copydetect.images.resizing import resized
-from copydetect.training.relation_pairs import limited
+from copydetect.images.resizing import limited, resized
 from copydetect.types import Doubles, Floats, Pixels, Relation
 
 _FEWEST = 12

@@ -19,6 +19,7 @@ from copydetect import edits
 from copydetect.description.descriptors import Embedder
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
+from copydetect.images.resizing import limited
 from copydetect.index.channels import feature_ids
 from copydetect.search.votes import query_features, vote
 from copydetect.training.look_alikes import KINDS, one_background, one_screen, one_template
@@ -180,10 +181,7 @@ def _copy(picture: Pixels, rng: np.random.Generator, pasted: deque[Pixels]) -> P
     others = [pasted[i] for i in range(min(_OTHERS, len(pasted)))]
     pasted.rotate(-_OTHERS)
     mix = edits.mix_named(str(rng.choice(["mild", "default", "default", "default", "severe"])))
-    edited = edits.make_copy(picture, rng, mix, others).pixels
-    scale = min(1.0, 448 / max(edited.shape[:2]))
-    size = (max(1, round(edited.shape[1] * scale)), max(1, round(edited.shape[0] * scale)))
-    return np.asarray(cv2.resize(edited, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return limited(edits.make_copy(picture, rng, mix, others).pixels, 448)
 
 
 @dataclass(frozen=True, eq=False)

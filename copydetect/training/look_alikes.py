@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from copydetect import edits
+from copydetect.images.resizing import limited
 from copydetect.types import Pixels
 
 Pair = tuple[Pixels, Pixels]
@@ -301,12 +302,7 @@ KINDS: dict[str, Callable[[np.random.Generator, list[Pixels]], Pair]] = {
 
 def _as_made(first: Pixels, second: Pixels) -> Pair:
     """Both at most 448 px long, as pictures of a collection are when they are compared."""
-    pair = []
-    for picture in (first, second):
-        scale = min(1.0, 448 / max(picture.shape[:2]))
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        pair.append(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-    return pair[0], pair[1]
+    return limited(first, 448), limited(second, 448)
 
 
 def some_words(rng: np.random.Generator, count: int) -> str:

@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 
 from copydetect.description.keypoints import extract, load_quantiser, quantise
 from copydetect.errors import OptionError
+from copydetect.images.resizing import limited
 from copydetect.training.decision import plain_trees, ranking_quality
 from copydetect.training.near_copies import are_near_copies
-from copydetect.training.relation_pairs import RelatedPair, limited
+from copydetect.training.relation_pairs import RelatedPair
 from copydetect.types import COPY_RELATIONS, Bools, Doubles, Floats, Pixels
 from copydetect.verification.decisions import load_decision
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image

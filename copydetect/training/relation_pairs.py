@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from copydetect import edits
-from copydetect.images.resizing import resized
+from copydetect.images.resizing import limited
 from copydetect.training import drawn_alikes, look_alikes
 from copydetect.training.browser import render
 from copydetect.training.hard_copies import drawn_over, marked, strongly_edited
@@ -225,15 +225,6 @@ def differ(first: Pixels, second: Pixels) -> bool:
         return True
     apart = cv2.absdiff(first, second).max(axis=2).astype(np.float32)
     return bool(cv2.blur(apart, (3, 3)).max() > _STILL)
-
-
-def limited(picture: Pixels, longest_px: int) -> Pixels:
-    """The picture, its longer side at most so long."""
-    scale = longest_px / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    return resized(picture, *size)
 
 
 def _pair(

@@ -34,6 +34,7 @@ import numpy as np
 from copydetect.description.descriptors import load_model
 from copydetect.errors import ImageError, InputError
 from copydetect.images.decoding import decode
+from copydetect.images.resizing import limited
 from copydetect.inputs.finding import find_sources
 from copydetect.inputs.sources import read_source
 from copydetect.storage.files import LocalStorage
@@ -42,7 +43,6 @@ from copydetect.training.relation_pairs import (
     RelatedPair,
     copies_of,
     hard_copies_of,
-    limited,
     of_designs,
     of_frames,
     of_look_alikes,

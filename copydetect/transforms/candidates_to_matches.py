@@ -22,7 +22,7 @@ from copydetect.verification.match_parts import (
     VerifyOptions,
     verify_part,
 )
-from copydetect.workers.processes import Processes, WorkerError
+from copydetect.workers.processes import Processes
 
 _FEWEST_IMAGES_KEPT = 128
 
@@ -98,16 +98,11 @@ class _Verifier:
         """The part with those images named that end a process by themselves."""
         (part, candidates, uri), _ = work
         pairs = read_pairs(self.storage, uri)
-        queries = frozenset(one for one in np.unique(pairs.query) if self._is_deadly(0, one))
-        references = frozenset(one for one in np.unique(pairs.reference) if self._is_deadly(1, one))
+        queries, references = (
+            frozenset(one for one in np.unique(ends) if Processes().ends(self._try, (side, one)))
+            for side, ends in enumerate((pairs.query, pairs.reference))
+        )
         return (part, candidates, uri), (queries, references)
-
-    def _is_deadly(self, side: int, number: int) -> bool:
-        try:
-            Processes().last_try(self._try, (side, number))
-        except WorkerError:
-            return True
-        return False
 
     def _try(self, image: tuple[int, int]) -> None:
         side, number = image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,16 @@ from copydetect import runs, tables
 from copydetect.edits.copies import COPIES, CopyOptions, copies_of, load_others
 from copydetect.errors import ImageError, is_transient
 from copydetect.inputs.listed_parts import ListedRows, unpacked
-from copydetect.inputs.listing import ListedImage, byte_identical, read_in_turn
+from copydetect.inputs.listing import LISTING, ListedImage, byte_identical, read_in_turn
+from copydetect.parts import part_count
+from copydetect.run_folder import RunFolder
 from copydetect.storage.files import Storage
 from copydetect.transforms.refs_to_parts import RefsToParts
 from copydetect.transforms.run_in_processes import Count, RunInProcesses
 from copydetect.types import Failure, ImageRef, Pixels
 from copydetect.workers.processes import Processes
 
+EDITED = "edited"
 _BYTES_TOGETHER = 32 << 20
 """Copies that are held until they are written, with one record of all."""
 
@@ -44,6 +47,22 @@ class EditsJob:
     def part_uris(self, table: str, parts: int) -> tuple[str, ...]:
         """Where all parts are."""
         return tuple(self.part_uri(table, part) for part in range(parts))
+
+
+def edits_of_sample(
+    place: RunFolder,
+    images: Sequence[ListedImage],
+    options: CopyOptions,
+    others: tuple[ImageRef, ...] = (),
+) -> tuple[EditsJob, str, int]:
+    """How some images of a run are edited by one mix; the file of their listing, which is written,
+    and the number of their parts. The copies of all mixes are below `EDITED`."""
+    mix = options.mix
+    uri = runs.join(place.folder, "sample", f"{mix}.parquet")
+    tables.write_table(place.storage, uri, tables.rows_to_table(images, LISTING))
+    copies, parts = (runs.join(place.folder, name, mix) for name in (EDITED, "edits"))
+    job = EditsJob(place.storage, options, copies, parts, others)
+    return job, uri, part_count(max(len(images), 1))
 
 
 class _Others(list[Pixels]):

@@ -23,11 +23,6 @@ from copydetect.types import Role
 from copydetect.workers.processes import Processes
 
 
-def listing_uri(folder: str, role: Role, piece: int) -> str:
-    """Where the listing of one piece of the input is."""
-    return runs.join(folder, f"{role}-{piece:05d}.parquet")
-
-
 @dataclass(eq=False, repr=False)
 class ImagesToRefs(beam.PTransform[Any, Any]):
     """The pieces of an input → the URIs of listing files, with rows of `ListedImage`; and None, see
@@ -150,7 +145,7 @@ class _Lister:
                 ids += hashes_of([image.image_id]).tobytes()
                 yield image
 
-        uri = listing_uri(self.folder, self.role, number)
+        uri = runs.join(self.folder, f"{self.role}-{number:05d}.parquet")
         tables.write_rows(self.storage, uri, images(), LISTING)
         return ListedFile(number, uri, rows, bytes(ids))
 

@@ -169,15 +169,8 @@ class _PartDescriber:
         """The part with the SHA-256 of those files that crash a process even alone."""
         part, rows, _ = work
         families = byte_identical(unpacked(rows))
-        deadly = (twins[0].sha256 for twins in families if self._is_deadly(twins))
+        deadly = (twins[0].sha256 for twins in families if Processes().ends(self._try, twins))
         return part, rows, frozenset(deadly)
-
-    def _is_deadly(self, twins: list[ListedImage]) -> bool:
-        try:
-            Processes().last_try(self._try, twins)
-        except WorkerError:
-            return True
-        return False
 
     def _try(self, twins: list[ListedImage]) -> None:
         describe_part(self.storage, twins, self._load())

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.verification.agreement import Overlap
+from copydetect.verification.agreement import Overlap, blurred
 from copydetect.verification.counting import number_of, percentiles_of, share_of
 from copydetect.verification.pair_images import Floats
 
@@ -111,11 +111,6 @@ def _of_band(name: str, local: LocalCorrelation, at: npt.NDArray[np.bool_]) -> d
     energy = float(local.energy[at].sum())
     found["correlation"] = float(local.cross[at].sum()) / energy if energy > 1 else np.nan
     return {f"{name}_{key}": float(value) for key, value in found.items()}
-
-
-def blurred(grey: Floats, sigma: float) -> Floats:
-    """Without what is finer than some px."""
-    return np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), np.float32)
 
 
 def _much_blurred(grey: Floats) -> Floats:

@@ -7,10 +7,10 @@ first one was made from the second. Nobody can do it the other way round: what i
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.agreement import blurred
 from copydetect.verification.counting import number_of
 from copydetect.verification.pair_images import Floats
 
@@ -22,7 +22,7 @@ _INSIDE = 8.0
 _BEYOND = 16.0
 """Levels: at 12 a change of hue may look like one of light."""
 _SHARE, _CLEARLY = 0.001, 4.0
-_TONE_STRIDE = 3
+_TONE_STRIDE = 5
 _FEWEST_PX = 50
 _LEAST_GAIN = 0.2
 _OUTLIERS = 2.0
@@ -33,10 +33,7 @@ def clipped(query: Floats, reference: Floats, inside: npt.NDArray[np.bool_]) -> 
 
     query, reference: (h, w) grey levels 0…255 in one frame; inside: (h, w) where both have pixels.
     """
-    query, reference = (
-        np.asarray(cv2.GaussianBlur(grey, (0, 0), _BLUR_PX), np.float32)
-        for grey in (query, reference)
-    )
+    query, reference = (blurred(grey, _BLUR_PX) for grey in (query, reference))
     of_query, of_reference = _lost(query, reference, inside), _lost(reference, query, inside)
     if max(of_query, of_reference) <= max(_SHARE, _CLEARLY * min(of_query, of_reference)):
         return 0.0

@@ -9,10 +9,13 @@ _LEVELS_PER_BIN = 6
 
 
 def percentiles_of(values: npt.ArrayLike, *wanted: float) -> list[float]:
-    """As `np.percentile`, by sorting, which takes a third of the time."""
-    ordered = np.sort(values)
-    at = np.array(wanted) / 100 * (len(ordered) - 1)
-    found: list[float] = np.interp(at, np.arange(len(ordered)), ordered).tolist()
+    """As `np.percentile`, in a third of the time."""
+    seen = np.asarray(values)
+    at = np.array(wanted) / 100 * (len(seen) - 1)
+    below, above = np.floor(at).astype(np.int64), np.ceil(at).astype(np.int64)
+    ordered = np.partition(seen, np.unique([below, above]))
+    low, high = ordered[below], ordered[above]
+    found: list[float] = (low + (at - below) * (high - low)).tolist()
     return found
 
 

@@ -80,8 +80,8 @@ class Evidence:
     """One alignment of a pair with everything that speaks for and against it.
 
     values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair,
-    cells: the overlap's pixels, as they were compared, and its cells; confidence: 0…1, what a
-    decision makes of it, else NaN.
+    cells: the overlap's pixels, and its cells, without noise and as sharp as each other;
+    confidence: 0…1, what a decision makes of it, else NaN.
     """
 
     values: npt.NDArray[np.float32]
@@ -134,7 +134,7 @@ def measure(
     if _may_be_chance(values):
         return None
     refined = replace(alignment, matrix=matrix)
-    return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, pair, cells)
+    return Evidence(np.array([values[name] for name in NAMES], np.float32), refined, found, cells)
 
 
 def _may_be_chance(values: dict[str, float]) -> bool:
@@ -301,27 +301,29 @@ def _coverage(
 
 def _chroma_correlation(matrix: Matrix, query: PairImage, reference: PairImage) -> float:
     """Correlation of both opponent colours, on a small frame; NaN where either has no colour."""
-    shrink = 48 / max(query.width_px, query.height_px)
-    small = np.diag([shrink, shrink, 1.0])
-    size = (max(1, round(query.width_px * shrink)), max(1, round(query.height_px * shrink)))
-    first = _chroma(query, small, size)
-    second = _chroma(reference, small @ np.linalg.inv(matrix), size)
-    both = ~np.isnan(first[..., 0]) & ~np.isnan(second[..., 0])
-    if both.sum() < 30:
+    moved = chroma_on(query, inverse(matrix), reference)
+    both = np.concatenate([query.chroma, moved], axis=-1).reshape(-1, 4)
+    both = both[~np.isnan(both[:, 2])].astype(np.float64)
+    if len(both) < 30:
         return math.nan
-    a, b = (one[both] - one[both].mean(axis=0) for one in (first, second))
-    if min(np.einsum("ij,ij->j", one, one).max() for one in (a, b)) < 3**2 * len(a):
+    mean = np.ones(len(both)) @ both / len(both)
+    products = both.T @ both / len(both) - np.outer(mean, mean)
+    a, b = products[:2, :2].diagonal(), products[2:, 2:].diagonal()
+    if min(a.max(), b.max()) < 3**2:
         return math.nan
-    return _correlation(a, b)
+    return float(products[:2, 2:].trace() / math.sqrt(a.sum() * b.sum()))
 
 
-def _chroma(image: PairImage, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """(h, w, 2) opponent colours under `matrix`; NaN outside of the image."""
-    small = image.chroma
-    transform = matrix @ image.from_chroma
+def chroma_on(image: PairImage, matrix: Matrix, other: PairImage) -> npt.NDArray[np.float32]:
+    """The opponent colours of another image as they lie on those of this one; NaN outside of it.
+
+    matrix: working px of the other one → of this one.
+    """
+    there = inverse(image.from_chroma) @ matrix @ other.from_chroma
     nothing = (math.nan, math.nan)
+    size = image.chroma.shape[1::-1]
     warped = cv2.warpPerspective(
-        small, transform, size, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
+        other.chroma, there, size, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
     )
     return np.asarray(warped, np.float32)
 
@@ -330,11 +332,3 @@ def frame(image: PairImage) -> npt.NDArray[np.float64]:
     """(4, 2) the image's outer corners."""
     width, height = image.width_px - 0.5, image.height_px - 0.5
     return np.array([[-0.5, -0.5], [width, -0.5], [width, height], [-0.5, height]])
-
-
-def _correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    if a.size < 2:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -29,8 +29,14 @@ MAX_STRETCH = 4.0
 """The largest ratio of scales along two directions: a wilder one is no edit that people make."""
 _MAX_FORESHORTENING = 8.0
 """The largest ratio of scales anywhere in the query to those anywhere else."""
+_ON_A_LINE = 1e4
+"""The largest ratio of the spreads of points along two directions, squared, that an affine
+transform is fitted to."""
 _GROWTHS = 6
 _ROUGH_RATIO = 0.95
+_RIVALS = 4
+"""How many times as many correspondences must agree with another hypothesis for one to be chance,
+or of another part of the picture."""
 _MAX_LOG2_SCALE = 0.7
 _MAX_TURN_RAD = 0.45
 
@@ -207,9 +213,10 @@ def _best_hypotheses(correspondences: Correspondences, count: int) -> list[Matri
     agree = (miss_x**2 + miss_y**2 < allowed**2) & (turn < _MAX_TURN_RAD) & (zoom < _MAX_LOG2_SCALE)
     support = agree.sum(axis=1)
     hypotheses: list[Matrix] = []
+    least = max(3, support.max() / _RIVALS)
     for _ in range(count):
         i = int(support.argmax())
-        if support[i] < 3:
+        if support[i] < least:
             break
         support[agree[i]] = 0  # what agrees with this one would propose much the same
         linear = np.array([[cosine[i] * sign, -sine[i]], [sine[i] * sign, cosine[i]]])
@@ -328,22 +335,22 @@ def _fit_homography(source: Floats, target: Floats, mirrored: bool) -> Matrix | 
 
 def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
     """Least squares, six parameters; None where the points lie on a line."""
-    centre = source.mean(axis=0)
-    design = np.column_stack([source - centre, np.ones(len(source), np.float32)]).astype(np.float64)
-    normal = design.T @ design
-    if np.linalg.cond(normal[:2, :2]) > 1e4:
+    centre = source.mean(axis=0, dtype=np.float64)
+    centred = source - centre
+    normal = centred.T @ centred
+    (xx, xy), (_, yy) = normal
+    if (xx + yy) ** 2 > _ON_A_LINE * (xx * yy - xy * xy):
         return None
-    solved = np.linalg.solve(normal, design.T @ target)
     matrix = np.eye(3)
-    matrix[:2, :2] = solved[:2].T
-    matrix[:2, 2] = solved[2] - matrix[:2, :2] @ centre
+    matrix[:2, :2] = np.linalg.solve(normal, centred.T @ target).T
+    matrix[:2, 2] = target.mean(axis=0, dtype=np.float64) - matrix[:2, :2] @ centre
     return matrix
 
 
 def _residuals_px(matrix: Matrix, correspondences: Correspondences) -> npt.NDArray[np.float64]:
     """(n,) distances in px of the coarser of the two images."""
     mapped = project(matrix, correspondences.query_px)
-    distance = np.linalg.norm(mapped - correspondences.reference_px, axis=1)
+    distance = np.hypot(*(mapped - correspondences.reference_px).T)
     # Where the query is enlarged, its own px are the coarser ones.
     depth = np.abs(correspondences.query_px @ matrix[2, :2] + matrix[2, 2])
     scale = np.sqrt(abs(np.linalg.det(matrix)) / np.maximum(depth, 1e-9) ** 3)

@@ -23,7 +23,7 @@ Doubles = npt.NDArray[np.float64]
 POSITIONS = tuple((row, total - row) for total in range(1, 7) for row in range(total + 1))
 """(row, column) of the coefficients that are looked at."""
 _FEWEST_BLOCKS = 64
-_STRIDE = 5
+_STRIDE = 7
 _SAME_COLUMN = 1e-9
 _DRAWN_OVER = 2.0
 """Times the usual difference: blocks that differ by more are looked at no further."""

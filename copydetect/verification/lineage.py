@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.types import Direction
-from copydetect.verification.agreement import Overlap, overlap
+from copydetect.verification.agreement import Overlap, blurred
 from copydetect.verification.clipping import clipped
 from copydetect.verification.compressed_before import compressed_before
+from copydetect.verification.counting import number_of
 from copydetect.verification.detail import changed_detail
 from copydetect.verification.evidence import Evidence, frame
 from copydetect.verification.laid_blocks import laid_blocks
@@ -89,19 +90,18 @@ def signs_of(
     closer: query px → reference px of both at full size, as a closer look has refined it.
     """
     matrix = evidence.alignment.matrix
-    pair = overlap(matrix, query, reference) or evidence.pair
-    agree = _spread(evidence.cells.agree, evidence.pair, pair)
+    pair = evidence.pair
+    agree = _spread(evidence.cells.agree, pair)
     gain, offset = _tone(pair, agree)
     greyer, saturation, hue = _compare_colours(*_colours(evidence, query, reference))
     in_query = in_reference = 0.0
     if evidence["query_overlap"] < _WHOLE:
         region = project(inverse(matrix), frame(reference))
-        in_query = pasted(region, query, _Agreement(evidence, evidence.pair.to_frame))
+        in_query = pasted(region, query, _Agreement(evidence, pair.to_frame))
     if evidence["reference_overlap"] < _WHOLE:
         region = project(matrix, frame(query))
-        to_frame = evidence.pair.reference_to_frame
-        in_reference = pasted(region, reference, _Agreement(evidence, to_frame))
-    enough = int(agree.sum()) >= _LEAST_AGREEING_PX
+        in_reference = pasted(region, reference, _Agreement(evidence, pair.reference_to_frame))
+    enough = number_of(agree) >= _LEAST_AGREEING_PX
     laid = None if closer is None else laid_blocks(closer, query, reference)
     drawn, veil = _drawn(pair, agree, gain, offset) if enough else (0.0, 0.0)
     return Signs(
@@ -173,7 +173,7 @@ def pasted(
     the picture goes on; much more, if it breaks off; and much less, if it was mirrored or smeared
     there to fill a canvas. agreement: only borders of what agrees count.
     """
-    grey = cv2.GaussianBlur(image.levels[0], (0, 0), 0.7)
+    grey = blurred(image.levels[0], 0.7)
     middle = region.mean(axis=0)
     breaks, goes_on = 0.0, 0.0
     upright = _tilt(region) < _UPRIGHT
@@ -243,14 +243,15 @@ def _drawn(
         (pair.query < 5) & (pair.reference < foretold)
     )
     difference = np.abs(pair.reference - foretold) * pair.inside * ~clipped
-    limit = max(25.0, 4 * float(np.median(difference[agree])))
+    some = np.s_[::2, ::2]
+    limit = max(25.0, 4 * float(np.median(difference[some][agree[some]])))
     drawn = cv2.medianBlur((difference > limit).astype(np.uint8), 3).astype(bool)
     return _edged(pair, drawn, gain), veiled(foretold, pair.reference, drawn, agree)
 
 
 def _edged(pair: Overlap, where: npt.NDArray[np.bool_], gain: float) -> float:
     """1 where something was drawn over the query, −1 over the reference: it has edges there."""
-    share = float(where.sum()) / max(float(pair.inside.sum()), 1.0)
+    share = number_of(where) / max(float(pair.inside.sum()), 1.0)
     if not 0.002 < share < 0.5:
         return 0.0
     drawn = where.astype(np.uint8)
@@ -270,8 +271,7 @@ def _edged(pair: Overlap, where: npt.NDArray[np.bool_], gain: float) -> float:
 def _alike_from_afar(pair: Overlap, where: npt.NDArray[np.bool_]) -> bool:
     """Whether what differs is much the same once it is blurred."""
     query, reference = (
-        cv2.GaussianBlur(grey, (0, 0), pair.cell_px / 3)[where]
-        for grey in (pair.query, pair.reference)
+        blurred(grey, pair.cell_px / 3)[where] for grey in (pair.query, pair.reference)
     )
     query, reference = query - query.mean(), reference - reference.mean()
     norm = float(np.sqrt((query**2).sum() * (reference**2).sum()))
@@ -294,7 +294,7 @@ def _colours(evidence: Evidence, query: PairImage, reference: PairImage) -> tupl
     step = max(max(height, width) / _COLOURS_ACROSS, 1.0)
     columns, rows = ((np.arange(max(int(n / step), 1)) + 0.5) * step for n in (width, height))
     x, y = np.meshgrid(np.minimum(columns, width - 1), np.minimum(rows, height - 1))
-    agree = _spread(evidence.cells.agree, pair, pair)[y.astype(int), x.astype(int)]
+    agree = _spread(evidence.cells.agree, pair)[y.astype(int), x.astype(int)]
     places = np.stack([x[agree], y[agree]], axis=1)
     if not len(places):
         return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
@@ -348,7 +348,7 @@ def _detail(image: PairImage, factor: float) -> float:
     size = max(1, round(width / factor)), max(1, round(height / factor))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     again = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    beyond = float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2 * factor)).mean())
+    beyond = float(np.abs(grey - blurred(grey, 2 * factor)).mean())
     lost = float(np.abs(grey - again).mean()) / max(beyond, 0.05)
     return float(lost > _DETAIL) - float(lost < _NO_DETAIL)
 
@@ -364,15 +364,11 @@ def _tone(pair: Overlap, agree: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return gain, reference_mean - gain * query_mean
 
 
-def _spread(
-    marked: npt.NDArray[np.bool_], measured: Overlap, pair: Overlap
-) -> npt.NDArray[np.bool_]:
-    """Marked cells as px of the overlap; both overlaps are of one alignment, so of one size."""
-    cell = measured.cell_px
-    shape = pair.inside.shape
-    rows = np.minimum(np.arange(shape[0]) // cell, len(marked) - 1)
-    columns = np.minimum(np.arange(shape[1]) // cell, marked.shape[1] - 1)
-    return np.asarray(marked[rows][:, columns] & (pair.inside > 0))
+def _spread(marked: npt.NDArray[np.bool_], pair: Overlap) -> npt.NDArray[np.bool_]:
+    """Marked cells as px of the overlap."""
+    height, width = pair.inside.shape
+    large = marked.repeat(pair.cell_px, axis=0).repeat(pair.cell_px, axis=1)[:height, :width]
+    return np.asarray(large & (pair.inside > 0))
 
 
 def _steepness(grey: Floats) -> Floats:

@@ -16,9 +16,15 @@ import numpy.typing as npt
 
 from copydetect.homographies import Matrix
 from copydetect.verification import bands
-from copydetect.verification.agreement import Overlap, equalise_sharpness, suppress_noise
-from copydetect.verification.bands import STRIDE, LocalCorrelation, blurred
+from copydetect.verification.agreement import (
+    Overlap,
+    blurred,
+    equalise_sharpness,
+    suppress_noise,
+)
+from copydetect.verification.bands import STRIDE, LocalCorrelation
 from copydetect.verification.counting import mode_of, number_of, percentiles_of, share_of
+from copydetect.verification.evidence import chroma_on
 from copydetect.verification.fine_alignment import (
     align_finely,
     flow_between,
@@ -309,13 +315,7 @@ def _of_all(
 
 def _of_colour(matrix: Matrix, query: PairImage, reference: PairImage) -> dict[str, float]:
     """Both opponent colours on a small frame: how far apart, and whether they vary alike."""
-    height, width = reference.chroma.shape[:2]
-    to_small = np.linalg.inv(reference.from_chroma)
-    there = to_small @ matrix @ query.from_chroma
-    nothing = (np.nan, np.nan)
-    warped = cv2.warpPerspective(
-        query.chroma, there, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=nothing
-    )
+    warped = chroma_on(reference, matrix, query)
     both = ~np.isnan(warped[..., 0])
     if number_of(both) < 30:
         return {"colour_mean": np.nan, "colour_p98": np.nan, "colour_correlation": np.nan}

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from copydetect.verification.agreement import blurred
+from copydetect.verification.counting import number_of
 from copydetect.verification.pair_images import Floats
 
 _FINE_PX = 3.0
@@ -34,15 +36,13 @@ def veiled(
     foretold: (h, w) the query in the reference's tone; differs, agree: (h, w) where they do.
     """
     closed = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    if not _LEAST_SHARE < closed.mean() < _MOST_SHARE:
+    if not _LEAST_SHARE < cv2.countNonZero(closed) / closed.size < _MOST_SHARE:
         return 0.0
     inner = cv2.erode(closed, np.ones((3, 3), np.uint8)).astype(bool)
     beside = agree & ~cv2.dilate(closed, np.ones((7, 7), np.uint8)).astype(bool)
-    if inner.sum() < _FEWEST_PX or beside.sum() < _FEWEST_BESIDE_PX:
+    if number_of(inner) < _FEWEST_PX or number_of(beside) < _FEWEST_BESIDE_PX:
         return 0.0
-    first, second = (
-        grey - cv2.GaussianBlur(grey, (0, 0), _FINE_PX) for grey in (foretold, reference)
-    )
+    first, second = (grey - blurred(grey, _FINE_PX) for grey in (foretold, reference))
     if min(float(one[where].std()) for one in (first, second) for where in (inner, beside)) < 1e-3:
         return 0.0
     if float(np.corrcoef(first[inner], second[inner])[0, 1]) < _THE_SAME:

@@ -124,6 +124,14 @@ class Processes:
             one = Processes(1)
             return one.result(one.start(work, part))
 
+    def ends(self, work: Callable[[Any], Any], part: Any) -> bool:
+        """Whether a part ends the process of its own that works on it."""
+        try:
+            self.last_try(work, part)
+        except WorkerError:
+            return True
+        return False
+
     def _new_pool(self) -> ProcessPoolExecutor:
         forks = _may_fork()
         if forks:

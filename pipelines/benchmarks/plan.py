@@ -14,7 +14,7 @@ from copydetect.errors import InputError, OptionError
 from copydetect.index.partitions import IndexOptions, lists_for
 from copydetect.options import EngineOptions
 
-from .exchanges import FEATURES, SearchedIndex, exchanges
+from .file_counts import FEATURES, SearchedIndex, file_counts
 
 _RESULT_BYTES = 20
 _ID_BYTES = 12
@@ -227,7 +227,7 @@ def plan_text(work: Work, rates: Rates, probes: int, cores: int) -> str:
 
 def files_text(images: int, indexes: Sequence[SearchedIndex]) -> str:
     """How many files the steps of a run read and write, the most first."""
-    steps = exchanges(images, indexes)
+    steps = file_counts(images, indexes)
     total = sum(one.files for one in steps)
     head = f"{total:,} files are read or written, those of the input aside"
     steps = sorted(steps, key=lambda one: -one.files)

@@ -31,12 +31,8 @@ def compared_with_kept(
         replace(pair, query_id=key_of(query), reference_id=key_of(reference))
         for pair, (query, reference) in zip(pairs, numbers.tolist(), strict=True)
     ]
-    starts, points = np.zeros(len(pairs) + 1, np.int64), np.empty((0, 4), np.float32)
-    asked = PairsToVerify.of(
-        tables.rows_to_table(keyed, tables.CANDIDATES),
-        PairNumbers(numbers[:, 0], numbers[:, 1], starts, points),
-        verifier.files,
-    )
+    candidates = tables.rows_to_table(keyed, tables.CANDIDATES)
+    asked = PairsToVerify.of(candidates, PairNumbers.unproposed(*numbers.T), verifier.files)
     new = asked.take(np.flatnonzero(verifier.to_verify(asked, known)))
     looked, _ = verifier.look(new, "compared")
     verdicts = newest([known, looked])

@@ -34,7 +34,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.channels import IMAGE_SHIFT, DescriptorReader
 from copydetect.index.partitions import IndexOptions, Vectors
 from copydetect.index.shards import Index, load_index
-from copydetect.parts import RowCounts, Sides
+from copydetect.parts import RoleParts, RowCounts, Sides
 from copydetect.search.neighbors import Neighbors, read_neighbors, write_neighbors
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
@@ -51,7 +51,7 @@ from ..chains import Stage
 from ..progress import Progress
 from ..stages import Workplace
 from .job import NightJob
-from .sides import LaterParts, side_of
+from .sides import side_of
 from .young import OrderedSearch, Searched, search_all
 
 YOUNG_IMAGES = 2_000
@@ -163,11 +163,11 @@ class _Grown:
         return self.search.place
 
     @cached_property
-    def old_side(self) -> LaterParts:
+    def old_side(self) -> RoleParts:
         return side_of(self.search.job, self.search.parts[: self.search.old])
 
     @cached_property
-    def new_side(self) -> LaterParts:
+    def new_side(self) -> RoleParts:
         return side_of(self.search.job, self.search.parts[self.search.old :])
 
     @property

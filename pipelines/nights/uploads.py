@@ -14,6 +14,7 @@ from copydetect.catalog.picture_search import PictureSearch
 from copydetect.errors import ImageError, InputError, TooManyFailuresError, is_transient
 from copydetect.inputs.listing import LISTING, ListedImage
 from copydetect.inputs.sources import read_refs
+from copydetect.parts import PartNames
 from copydetect.results import Result
 from copydetect.runs import Manifest, RoleInput
 from copydetect.storage.files import Storage
@@ -78,12 +79,12 @@ def ask_about(job: NightJob, output: str) -> Result:
 
 def _asked(
     job: NightJob, catalog: Catalog, place: Workplace, listed: list[ListedImage]
-) -> dict[str, list[str]]:
+) -> dict[str, PartNames]:
     """Search all parts that are not done yet; the files of each table."""
     starts = range(0, len(listed), _IMAGES_TOGETHER)
     parts = [(at, listed[start : start + _IMAGES_TOGETHER]) for at, start in enumerate(starts)]
     names = ("images", "failures", "matches")
-    uris = {name: [place.part_uri(name, at) for at, _ in parts] for name in names}
+    uris = {name: place.parts_of(name, len(parts)) for name in names}
     wanted = place.unfinished(list(zip(*reversed(uris.values()), strict=True)))
     todo = [part for part in parts if part[0] in wanted]
     search = _UploadSearch(

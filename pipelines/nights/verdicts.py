@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from copydetect import runs, tables
 from copydetect.candidates.density_steps import scale_step
-from copydetect.candidates.pair_numbers import read_pairs, write_pairs
+from copydetect.candidates.pair_numbers import read_pairs, write_work
 from copydetect.catalog.compaction import merged_tail
 from copydetect.catalog.files import CatalogFile, key_of, standing_files
 from copydetect.catalog.generations import CatalogPart, Generation, read_part_table, with_files
@@ -148,13 +148,9 @@ class Verifier:
         storage, uris, told = self.job.storage, list[str](), asked.rounded()
         for start in range(0, told.num_rows, _PAIRS_TOGETHER):
             rows = np.arange(start, min(start + _PAIRS_TOGETHER, told.num_rows))
-            number = len(uris)
-            pairs = asked.pairs.take(rows)
-            write_pairs(
-                storage, runs.join(place.folder, "pairs", runs.part_name(number, "npz")), pairs
-            )
-            uris.append(runs.join(place.folder, "candidates", runs.part_name(number)))
-            tables.write_table(storage, uris[-1], told.take(pa.array(rows)))
+            some = told.take(pa.array(rows)), asked.pairs.take(rows)
+            _, uri, _ = write_work(storage, place.folder, len(uris), *some)
+            uris.append(uri)
         if not uris:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.

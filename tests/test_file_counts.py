@@ -10,10 +10,10 @@ import pytest
 from copydetect.candidates import candidate_job
 from copydetect.index import building, spills
 from copydetect.parts import part_count
-from copydetect.pipelines.benchmarks import exchanges, plan
-from copydetect.pipelines.benchmarks.exchanges import pair_files
+from copydetect.pipelines.benchmarks import file_counts, plan
+from copydetect.pipelines.benchmarks.file_counts import pair_files
 from copydetect.search import search_plans, searching
-from tests.exchanged_files import MadeUp, counted
+from tests.counted_files import MadeUp, counted
 
 
 @pytest.mark.parametrize("many", [2, 3, 100])
@@ -24,9 +24,9 @@ def test_files_are_as_many_as_planned(
     for name, value in (("_LEAST_BLOCKS", 5), ("_LEAST_BLOCK_IMAGES", 1)):
         monkeypatch.setattr(candidate_job, name, value)
     monkeypatch.setattr(spills, "_MANY", many)
-    for module in (building, candidate_job, searching, search_plans, exchanges):
+    for module in (building, candidate_job, searching, search_plans, file_counts):
         monkeypatch.setattr(module, "BUNDLED", 4)
-    for module in (building, exchanges):
+    for module in (building, file_counts):
         monkeypatch.setattr(module, "SECTION_LISTS", 8)
     found = counted(str(tmp_path), MadeUp(2400, 12), 8, 24, rounds)
     by_step = {one.step: one for one in found}
@@ -45,17 +45,17 @@ def test_files_of_pairs_grow_with_the_parts() -> None:
 def test_files_of_a_search_grow_with_the_parts() -> None:
     """Shards of 128 MB; a dedup of 10⁸ images is below 10⁷ files in all."""
     indexes = [
-        exchanges.SearchedIndex("descriptors", 160_000, 388),
-        replace(exchanges.FEATURES, lists=395_000, shards=3461),
+        file_counts.SearchedIndex("descriptors", 160_000, 388),
+        replace(file_counts.FEATURES, lists=395_000, shards=3461),
     ]
-    steps = {one.step: one.files for one in exchanges.exchanges(10**8, indexes)}
+    steps = {one.step: one.files for one in file_counts.file_counts(10**8, indexes)}
     assert sum(steps.values()) <= 10**7
     assert steps["search keypoints"] < 200 * part_count(10**8)
 
 
 def test_the_plan_tells_the_steps_with_most_files_first() -> None:
-    features = replace(exchanges.FEATURES, lists=10_000, shards=400)
-    indexes = [exchanges.SearchedIndex("descriptors", 4096, 4), features]
+    features = replace(file_counts.FEATURES, lists=10_000, shards=400)
+    indexes = [file_counts.SearchedIndex("descriptors", 4096, 4), features]
     said = plan.files_text(10**6, indexes).splitlines()
     assert said[0].endswith("files are read or written, those of the input aside")
     shares = [int(line.split("%")[0]) for line in said[1:]]

@@ -52,7 +52,7 @@ class SearchedIndex:
 FEATURES = SearchedIndex("keypoints", 0, 0, rounds=1)
 
 
-def exchanges(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
+def file_counts(images: int, indexes: Sequence[SearchedIndex]) -> list[Exchange]:
     """The steps of a dedup.
 
     A shard is taken to be visited by queries of every part, as in a large collection.

@@ -1,4 +1,4 @@
-"""How many files search and candidates exchange, beside what `benchmarks.exchanges` plans.
+"""How many files search and candidates exchange, beside what `benchmarks.file_counts` plans.
 
 The steps work on made-up vectors and votes, all in this process, and the storage counts each file
 of theirs that it reads or writes.
@@ -21,7 +21,7 @@ from copydetect.index.building import IndexJob
 from copydetect.index.partitions import IndexOptions
 from copydetect.index.routing import Part
 from copydetect.parts import RoleParts, Sides
-from copydetect.pipelines.benchmarks.exchanges import pair_files, search_files, vector_files
+from copydetect.pipelines.benchmarks.file_counts import pair_files, search_files, vector_files
 from copydetect.search.queries import SearchOptions
 from copydetect.search.searching import SearchJob
 from copydetect.search.vote_parts import write_votes
