@@ -27,19 +27,16 @@ from copydetect import runs, tables
 from copydetect.storage.files import Storage
 from copydetect.types import ImageRow, Ints, Role
 
-_SMALLEST_PART, _USUAL_PART, _LARGEST_PART = 16, 32, 4096
-_FEW_PARTS, _MANY_PARTS = 24, 256
+_SMALLEST_PART, _LARGEST_PART, _PARTS_WANTED = 16, 4096, 256
 _PARTS_HELD = 256
 _HASH_DIGITS = 16
 _FEATURES = "features"
 
 
 def part_count(images: int) -> int:
-    """How many parts: enough to spread the work and to show progress, but no more, since every step
-    reads and writes each of them. A part of a small collection has 16 images, one of more than 768
-    images 32, and one of more than 8,192 as many as make 256 parts, up to 4,096."""
-    fewest = min(max(images // _FEW_PARTS, _SMALLEST_PART), _USUAL_PART)
-    size = min(max(images // _MANY_PARTS, fewest), _LARGEST_PART)
+    """How many parts: enough to spread the work and to show progress, with 16 to 4,096 images
+    each."""
+    size = min(max(images // _PARTS_WANTED, _SMALLEST_PART), _LARGEST_PART)
     return max(1, math.ceil(images / size))
 
 

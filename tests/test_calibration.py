@@ -34,6 +34,7 @@ from copydetect.verification.calibration import (
     Calibration,
     ProbabilityMap,
     Task,
+    are_copies,
     bundled_calibration,
     bundled_name,
     decision_digest,
@@ -335,3 +336,9 @@ def test_an_effort_without_a_calibration_of_its_own_takes_the_usual_one() -> Non
     assert bundled_name(channels, "match", "slow") == "calibration-match-descriptor-local-slow.json"
     usual = bundled_calibration(channels, "match")
     assert bundled_calibration(channels, "match", "slow").identity == usual.identity
+
+
+def test_a_page_with_other_words_is_no_copy_however_low_the_threshold() -> None:
+    confidences = np.array([0.12, 0.12, 0.12, 0.04, 1.0])
+    other_content = np.array([0.88, 0.5, 0.0, 0.0, np.nan])
+    assert are_copies(confidences, other_content, 0.1).tolist() == [False, True, True, False, True]

@@ -64,7 +64,7 @@ def test_parts_are_ranges_of_the_hash(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "expected"), [(0, 1), (1, 1), (65, 5), (2040, 64), (10**4, 257), (10**6, 257)]
+    ("images", "expected"), [(0, 1), (1, 1), (65, 5), (2040, 128), (10**6, 257)]
 )
 def test_part_count_follows_the_size(images: int, expected: int) -> None:
     assert parts.part_count(images) == expected

@@ -11,7 +11,6 @@ from copydetect.types import Candidate
 from copydetect.verification.calibration import IDENTITY, Calibration, ProbabilityMap
 from copydetect.verification.proved_families import (
     Prior,
-    are_copies,
     between_members,
     in_proved_families,
     numbered,
@@ -90,12 +89,6 @@ def test_what_speaks_against_strangers_does_not_speak_against_other_words(prior:
     assert prior.confidence(proof, 0.3, IDENTITY) <= max(proof, prior.odds * proof)
     assert prior.confidence(1.0, 0.0, BY_SCORE) == 1
     assert 0 <= prior.confidence(0.0, 0.0, BY_SCORE) < 0.01
-
-
-def test_a_page_with_other_words_is_no_copy_however_low_the_threshold() -> None:
-    confidences = np.array([0.12, 0.12, 0.12, 0.04, 1.0])
-    other_content = np.array([0.88, 0.5, 0.0, 0.0, np.nan])
-    assert are_copies(confidences, other_content, 0.1).tolist() == [False, True, True, False, True]
 
 
 def told_between_members(

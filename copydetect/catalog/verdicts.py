@@ -21,10 +21,10 @@ from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
 from copydetect.index.routing import mixed
 from copydetect.types import COPY_RELATIONS, Bools, Candidate, Doubles, Ints
+from copydetect.verification.calibration import are_copies
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
     Priors,
-    are_copies,
     between_members,
     in_proved_families,
     numbered,

@@ -29,7 +29,7 @@ from copydetect.evaluation.planted import (
 )
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
-from copydetect.verification.proved_families import are_copies
+from copydetect.verification.calibration import are_copies
 
 KNOWN, THROUGH = "known", "known-through"
 """Folders of pairs of the collection's own images: likely ones, and those through a third."""

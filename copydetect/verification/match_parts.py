@@ -27,11 +27,16 @@ from copydetect.inputs.sources import read_refs
 from copydetect.parts import ImageNumbers
 from copydetect.storage.files import Storage
 from copydetect.types import DEADLY, Candidate, Failure, ImageRow, Match
-from copydetect.verification.calibration import IDENTITY, Calibration, bundled_calibration
+from copydetect.verification.calibration import (
+    IDENTITY,
+    Calibration,
+    are_copies,
+    bundled_calibration,
+)
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior, are_copies, in_proved_families
+from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
 _CROWD = 100

@@ -15,7 +15,7 @@ from copydetect.errors import OptionError
 from copydetect.homographies import Matrix
 from copydetect.images.transparency import Opacity, ground_matters
 from copydetect.types import Candidate, Keypoints, Match, Pixels, Relation
-from copydetect.verification.calibration import log_odds
+from copydetect.verification.calibration import are_copies, log_odds
 from copydetect.verification.decisions import Decision, explain, load_decision
 from copydetect.verification.designs import as_one_design
 from copydetect.verification.evidence import Evidence, measure
@@ -31,7 +31,6 @@ from copydetect.verification.proposals import (
     of_searched_features,
     of_stretched,
 )
-from copydetect.verification.proved_families import are_copies
 from copydetect.verification.regions import (
     further_alignments,
     joint_confidence,

@@ -28,10 +28,6 @@ _MOST = 2 / 3
 """Of the pairs of a crowd: their mean confidence at the scores of strangers. It is .72 to .88 in
 families of edits and of clips, .06 to .1 among pages, forms and windows of one layout, and .19
 among the frames of a still camera."""
-_SURELY_OTHER = 0.8
-"""Probability of other content above which a pair is no copy, however low the threshold. Of the
-pairs of two studies, three piles and a benchmark with a confidence of at least .05, 45 of 414 above
-it are copies, and 44 of 106 from .5 to .8."""
 _MEMBER, _FEWEST_MATCHED = 0.5, 3
 """Which share of the pairs with a family, and how many of them, make an image a member."""
 
@@ -112,15 +108,6 @@ class Priors:
         unlike_strangers = 1 - (1 - sure) / sure * proof / (1 - proof)
         believed[raised] = 1 / (1 / sure + unlike_strangers * other_content[raised] / proof)
         return np.asarray(believed, np.float64)
-
-
-def are_copies(
-    confidences: npt.ArrayLike, other_content: npt.ArrayLike, least: float
-) -> npt.NDArray[np.bool_]:
-    """(n,) bool: which pairs count as copies: those of at least this confidence, but none that the
-    pixels surely say to be one page, picture or layout with other content."""
-    sure, other = np.asarray(confidences), np.asarray(other_content)
-    return np.asarray((sure >= least) & ~(other > _SURELY_OTHER), np.bool_)
 
 
 def in_proved_families(

@@ -22,10 +22,10 @@ from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate
+from copydetect.verification.calibration import are_copies
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
     Priors,
-    are_copies,
     between_members,
     in_proved_families,
     numbered,
