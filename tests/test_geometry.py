@@ -113,6 +113,13 @@ def test_degenerate_transforms_are_refused(image: PairImage, matrix: np.ndarray)
     assert not is_plausible(matrix, image, image)
 
 
+def test_points_that_are_all_one_place_are_no_transform(image: PairImage) -> None:
+    place = np.tile(np.array([[100, 50]], np.float32), (7, 1))
+    around = place + np.random.default_rng(1).normal(0, 0.5, (7, 2)).astype(np.float32)
+    zeros = np.zeros(7, np.float32)
+    assert align(Correspondences(place, around, zeros, zeros, False), image, image) is None
+
+
 def test_orientation_is_checked(image: PairImage) -> None:
     assert is_plausible(MIRRORED, image, image, mirrored=True)
     assert not is_plausible(MIRRORED, image, image, mirrored=False)

@@ -246,7 +246,7 @@ def refine(
 
 
 def blurred(grey: Floats, sigma: float) -> Floats:
-    """Without what is finer than some px."""
+    """Without what is finer than about `sigma` px."""
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), np.float32)
 
 

@@ -79,9 +79,9 @@ _FEWEST_CELLS_DIRECTLY = 16
 class Evidence:
     """One alignment of a pair with everything that speaks for and against it.
 
-    values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair,
-    cells: the overlap's pixels, and its cells, without noise and as sharp as each other;
-    confidence: 0…1, what a decision makes of it, else NaN.
+    values: (len(NAMES),) float32, NaN where unknown; alignment: what was measured, refined; pair:
+    the overlap's pixels as they are; cells: what they measure without noise and as sharp as each
+    other; confidence: 0…1, what a decision makes of it, else NaN.
     """
 
     values: npt.NDArray[np.float32]

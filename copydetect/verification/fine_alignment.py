@@ -24,9 +24,8 @@ _STEPS = 4
 _ALIGNED_PX = 448
 """The longest side at which the motion is fitted: hundreds of places make up for less detail."""
 _REACH_PX = 8.0
-_DONE_PX, _NEARER = 0.4, 0.7
-"""Of the corner that a step moves farthest: what the next step would move is far less; and which
-part of the step before it is where the pictures get nearer to each other."""
+_DONE_PX = 0.4
+"""Of the corner that a step moves farthest: what the next step would move is far less."""
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
@@ -55,7 +54,6 @@ def align_finely(
     matrix: query working px → reference working px of these images; frame_px: the longest side at
     which they are compared.
     """
-    before = np.inf
     for _ in range(_STEPS):
         pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
         step = _motion(pair) if pair else None
@@ -66,10 +64,8 @@ def align_finely(
         if not is_plausible(moved, query, reference):
             break
         matrix = moved
-        largest = _largest_step(step, pair)
-        if largest < _DONE_PX or largest > _NEARER * before:
+        if _largest_step(step, pair) < _DONE_PX:
             break
-        before = largest
     pair = overlap(matrix, query, reference, frame_px)
     return None if pair is None else (matrix, pair)
 

@@ -30,13 +30,12 @@ MAX_STRETCH = 4.0
 _MAX_FORESHORTENING = 8.0
 """The largest ratio of scales anywhere in the query to those anywhere else."""
 _ON_A_LINE = 1e4
-"""The largest ratio of the spreads of points along two directions, squared, that an affine
-transform is fitted to."""
+"""The largest ratio of the squared spreads of points along two directions that an affine transform
+is fitted to."""
 _GROWTHS = 6
 _ROUGH_RATIO = 0.95
 _RIVALS = 4
-"""How many times as many correspondences must agree with another hypothesis for one to be chance,
-or of another part of the picture."""
+"""A hypothesis is not fitted where this many times as many correspondences agree with the best."""
 _MAX_LOG2_SCALE = 0.7
 _MAX_TURN_RAD = 0.45
 
@@ -339,7 +338,7 @@ def _fit_affine(source: Floats, target: Floats) -> Matrix | None:
     centred = source - centre
     normal = centred.T @ centred
     (xx, xy), (_, yy) = normal
-    if (xx + yy) ** 2 > _ON_A_LINE * (xx * yy - xy * xy):
+    if (xx + yy) ** 2 >= _ON_A_LINE * (xx * yy - xy * xy):
         return None
     matrix = np.eye(3)
     matrix[:2, :2] = np.linalg.solve(normal, centred.T @ target).T

@@ -55,8 +55,7 @@ _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
 """How far below it a pair is that is unlike another and has no score: neither hopeless, if features
 agree, nor worth laying."""
 _ENOUGH_INLIERS = 20
-"""Where so many features of the search agree, more of them find no other transform: all of 30 such
-copies of a benchmark are found without."""
+"""Of the search's features: where so many agree, no more are matched; 30 of 30 copies are found."""
 _ALIKE, _VOTED = 0.2, 0.1
 """Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
 two benchmarks 5 have less of both."""
@@ -326,8 +325,7 @@ def _falls_short(candidate: Candidate, options: MatchOptions) -> float:
     """By how much, in log-odds, a candidate falls short of being matched in full."""
     if options.scored or options.match_score == -math.inf:
         return options.match_score - candidate.score
-    unknown = math.isnan(candidate.similarity) and math.isnan(candidate.votes)
-    if unknown:
+    if math.isnan(candidate.similarity) and math.isnan(candidate.votes):
         return -math.inf
     return 0.0 if candidate.similarity >= _ALIKE or candidate.votes >= _VOTED else _UNLIKELY
 
@@ -336,12 +334,14 @@ def _promises(
     collected: list[Evidence], query: PairImage, reference: PairImage, short: float
 ) -> bool:
     """Whether full matching may find what the search's features have not."""
+    if short == -math.inf:
+        return True
     shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
     aligned = any(one.alignment.inliers >= _ENOUGH_INLIERS for one in collected)
     if aligned or short - shown > _HOPELESS:
         return False
     unsearched = query.keypoints is None or reference.keypoints is None
-    if collected or short == -math.inf or (unsearched and short <= 0):
+    if collected or (unsearched and short <= 0):
         return True
     return some_agree(query.searched_features, reference.searched_features)
 

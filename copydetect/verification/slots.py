@@ -22,7 +22,7 @@ from copydetect.verification.counting import mode_of
 from copydetect.verification.pair_images import Floats
 
 FRAMED = 0.33
-"""Which share of each picture must be plain ground for it to be looked for: photos have less."""
+"""The share of each picture that must be plain ground: below it no slot is looked for."""
 _SMALLEST = 0.02
 """Of the shared area: smaller slots hold no picture."""
 _JOINED = 5
