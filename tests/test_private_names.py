@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import io
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import torch
+from apache_beam.transforms.ptransform import _NamedPTransform
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -51,6 +53,13 @@ def test_argparse_tells_its_options_and_reads_their_values() -> None:
     assert parser._option_string_actions["--number"] is number
     assert parser._get_value(number, "3") == 3
     parser._check_value(number, 3)
+
+
+def test_beam_knows_a_transform_by_its_name_and_itself() -> None:
+    step = beam.GroupByKey()
+    named = "group" >> step
+    assert isinstance(named, _NamedPTransform)
+    assert named.transform is step
 
 
 def test_beam_keeps_whether_it_has_looked_for_credentials_of_google() -> None:
