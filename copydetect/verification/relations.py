@@ -94,16 +94,19 @@ Those are smaller than this, and a px is much of them."""
 _NOTHING_LEVELS, _SURE = 16.0, 4.6
 """By how many grey levels no place differs where each may move by a px, and the log-odds, at least,
 that such two are copies: 152 of 153 pairs of a benchmark are; look-alikes differ by 34 or more."""
-_LEFT_OF_CONTRAST, _APART_OF_CONTRAST, _COVERED, _SAME_COLOURS = 0.3, 0.4, 0.8, 0.9
-_EVEN, _HARDLY_APART, _AS_SURE = 1.9, 0.2, 3.5
-"""Up to which share of the contrast around it two drawings may differ, each moved by a px and as
-they lie, to say the same, and as how sure, in log-odds, that then counts. A digit that differs on a
-reduced page leaves as little as heavy compression does, but at one place alone: so the largest
-difference must be no more than this many times what 99 of 100 places have, or be hardly one. Which
-share of each picture the other must show, and how alike their colours must vary. 136 of 401 copies
-of drawings are such, and none of 1,200 others. Of forms of 350 to 700 px at three qualities, of
-which one word differs, 1 of 135 is, and 30 of 45 that differ in a dot or comma, an l or an I: the
-reduction itself changes more."""
+_LEFT_OF_CONTRAST, _APART_OF_CONTRAST = 0.3, 0.4
+"""Two drawings say the same where they differ by no more than these shares of the contrast around
+each place: the first where each may move by a px, the second as they lie."""
+_EVEN, _HARDLY_APART = 1.9, 0.2
+"""A digit that differs on a reduced page leaves as little as heavy compression, but at one place
+alone. So the largest difference may be so many times what 99 of 100 places have, and more only
+where it is below this share of the contrast."""
+_COVERED, _SAME_COLOURS, _AS_SURE = 0.8, 0.9, 3.5
+"""Which share of each drawing the other must show; how alike their colours must vary, as a
+correlation; and the log-odds, at least, that two such are copies. 136 of 401 copies of drawings are
+such, and none of 1,200 others. Of forms of 350 to 700 px at three qualities that differ in one word
+1 of 135 is; of those that differ in a dot and a comma, or an l and an I, 30 of 45 are: the
+reduction changes more than that."""
 _PLAIN_OF_PHOTO, _TEXTURED, _GRAIN = 0.3, 0.35, 0.4
 """Less plain ground, more texture and more grain, in grey levels, than this have photos, not what
 is drawn."""
