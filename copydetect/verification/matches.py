@@ -54,8 +54,6 @@ _TOO_FAR_TO_LAY = 2.0
 _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
 """How far below it a pair is that is unlike another and has no score: neither hopeless, if features
 agree, nor worth laying."""
-_ENOUGH_INLIERS = 20
-"""Of the search's features: where so many agree, no more are matched; 30 of 30 copies are found."""
 _ALIKE, _VOTED = 0.2, 0.1
 """Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
 two benchmarks 5 have less of both."""
@@ -334,14 +332,11 @@ def _promises(
     collected: list[Evidence], query: PairImage, reference: PairImage, short: float
 ) -> bool:
     """Whether full matching may find what the search's features have not."""
-    if short == -math.inf:
-        return True
     shown = float(log_odds([one.confidence for one in collected]).max()) if collected else 0.0
-    aligned = any(one.alignment.inliers >= _ENOUGH_INLIERS for one in collected)
-    if aligned or short - shown > _HOPELESS:
+    if short - shown > _HOPELESS:
         return False
     unsearched = query.keypoints is None or reference.keypoints is None
-    if collected or (unsearched and short <= 0):
+    if collected or short == -math.inf or (unsearched and short <= 0):
         return True
     return some_agree(query.searched_features, reference.searched_features)
 
