@@ -26,6 +26,7 @@ from copydetect.images.transparency import (
     shape_of,
 )
 from copydetect.types import Direction, Match
+from copydetect.verification.calibration import are_copies
 from copydetect.verification.pair_images import PairImage
 
 Verify = Callable[[PairImage, PairImage], Match]
@@ -38,8 +39,8 @@ _OTHER_GROUND = 40
 _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
 _DRAWN_ABOUT_ALIKE = 0.55
-_OTHER_CONTENT, _SURE_NONETHELESS = 0.8, 0.95
-"""Where the pictures as they are show so surely one layout with other content, they must be copies
+_SURE_NONETHELESS = 0.95
+"""Where the pictures as they are surely show one layout with other content, they must be copies
 this surely apart from their grounds: 4 such copies have .97 and more, 5 pairs of windows and of
 puzzles .91 and less."""
 _LIGHT = 128
@@ -132,8 +133,8 @@ def verify_relaid(
 def _outweighs(match: Match, refused: Match) -> bool:
     """Whether the verdict apart from the grounds holds against the one on the pictures as they
     are."""
-    said_other = (refused.other_content or 0.0) > _OTHER_CONTENT
-    return match.is_copy and ((match.proof or 0.0) >= _SURE_NONETHELESS or not said_other)
+    open_to_proof = bool(are_copies(1.0, refused.other_content or 0.0, 0.0))
+    return match.is_copy and (open_to_proof or (match.proof or 0.0) >= _SURE_NONETHELESS)
 
 
 def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
