@@ -1,4 +1,4 @@
-"""The tables: one Arrow schema each. Files are Parquet with zstd compression."""
+"""The tables: one Arrow schema each. Files are Parquet, compressed by zstd, small ones by Snappy."""
 
 from __future__ import annotations
 
@@ -178,6 +178,9 @@ def descriptors(dimension: int) -> pa.Schema:
 
 
 _WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_SMALL_BYTES = 1 << 20
+"""Of a table in memory. zstd begins anew for each column, which takes as long as all else that is
+done to read the rows of 16 images."""
 
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError)
 """What reading a damaged Parquet file raises."""
@@ -207,7 +210,8 @@ def write_table(
     cheaper to read.
     """
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, rows_together, **_WRITTEN)
+    quick = {"compression": "snappy"} if table.nbytes < _SMALL_BYTES else {}
+    parquet.write_table(table, buffer, rows_together, **(_WRITTEN | quick))
     storage.write(uri, buffer.getvalue())
 
 
