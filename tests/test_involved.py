@@ -24,7 +24,7 @@ def test_groups_are_those_of_all_images(seed: int) -> None:
     contents = [name for name in ids if name not in twins]
     pairs = [(*rng.sample(contents, 2), rng.choice([0.2, 0.4, 0.9, 0.99])) for _ in range(16)]
     images, matches = images_table(ids, twins), same_picture(pairs)
-    some, between = involved(lambda: parts_of(images, 4), lambda: parts_of(matches, 3))
+    some, between = involved(lambda: parts_of(images, 4), lambda _: parts_of(matches, 3))
     assert 0 < len(some) < len(images)
     assert group_copies(some, between) == group_copies(images, matches)
     assert pairs_to_compare(some, between) == pairs_to_compare(images, matches)
@@ -37,14 +37,14 @@ def test_groups_are_those_of_all_images(seed: int) -> None:
 def test_strangers_are_not_held() -> None:
     images = images_table([f"{n}.jpg" for n in range(1000)])
     matches = matches_table([(f"{n}.jpg", f"{n + 1}.jpg", 0.1) for n in range(999)])
-    some, between = involved(lambda: parts_of(images, 64), lambda: parts_of(matches, 3))
+    some, between = involved(lambda: parts_of(images, 64), lambda _: parts_of(matches, 3))
     assert (len(some), len(between)) == (0, 0)
 
 
 def test_the_raw_of_a_shot_comes_along_whatever_part_it_is_in() -> None:
     images = images_table(["A/x.NEF", "b/x.jpg", "c.jpg", "a/y.jpg", "A/x.jpg"])
     matches = same_picture([("A/x.jpg", "b/x.jpg", 0.99)])
-    some, _ = involved(lambda: parts_of(images, 1), lambda: [matches])
+    some, _ = involved(lambda: parts_of(images, 1), lambda _: [matches])
     assert sorted(some["image_id"].to_pylist()) == ["A/x.NEF", "A/x.jpg", "b/x.jpg"]
     members = group_copies(some, matches)
     assert [member.reason for member in members if member.image_id == "A/x.jpg"] != []

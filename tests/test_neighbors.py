@@ -57,6 +57,12 @@ def test_neither_shards_nor_parts_nor_tasks_change_the_answer(
     assert_same(joined(tmp_path / "b", collection(parts=parts), other, search), expected)
 
 
+def test_tasks_of_a_shard_have_about_as_many_queries() -> None:
+    plan = search_plans.SearchPlan(77, np.full((1, 2, 77), 100), task_queries=2300)
+    assert [stop - first for _, _, first, stop in plan.tasks] == [20, 19, 19, 19] * 2
+    assert not search_plans.SearchPlan(2, np.zeros((1, 1, 2), np.int64), 2300).tasks
+
+
 @pytest.mark.parametrize(
     ("shards", "parts", "task_queries"), [(7, 5, 100), (3, 6, 1), (9, 4, 9999)]
 )

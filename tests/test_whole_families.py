@@ -104,3 +104,13 @@ def test_what_only_its_own_part_took_for_a_family_is_verified_again(tmp_path: Pa
     tables.write_table(STORAGE, work[1].matches, forced)
     _, asked = judged(tmp_path, work)
     assert asked == [(False, 3)]
+
+
+def test_matches_of_parts_apart_from_crowds_are_not_read(tmp_path: Path) -> None:
+    work = parts(tmp_path, proofs(3), [])
+    apart = PartFiles(1, str(tmp_path / "c-1"), str(tmp_path / "p-1"), str(tmp_path / "missing"))
+    no = math.nan
+    rows = [Candidate("20", "21", no, no, no, no, 1.0, "", "", 1)]
+    tables.write_table(STORAGE, apart.candidates, tables.rows_to_table(rows, tables.CANDIDATES))
+    asked = overturned_pairs(STORAGE, str(tmp_path / "scratch"), [*work, apart], OPTIONS, True)
+    assert [files.part for files in asked] == [0]

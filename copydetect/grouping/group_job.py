@@ -173,7 +173,7 @@ def _write_involved(job: GroupJob) -> None:
     spare, judged = spare_candidates(job.storage, job.candidates), job.judged()
     images, matches = involved(
         lambda: (tables.read_table(job.storage, uri) for uri in job.image_files),
-        lambda: (tables.read_table(job.storage, uri) for uri in judged),
+        lambda columns: (tables.read_table(job.storage, uri, columns) for uri in judged),
         spare,
     )
     for name, table in zip(_INVOLVED, (images, matches, spare), strict=True):

@@ -23,16 +23,17 @@ _EXTENSION = r"\.[^./]*$"
 
 def involved(
     parts: Callable[[], Iterable[pa.Table]],
-    matches: Callable[[], Iterable[pa.Table]],
+    matches: Callable[[list[str] | None], Iterable[pa.Table]],
     spare: pa.Table | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The images that may be in a group, and the RAW or JPEG of their shots; the matches of them.
 
     parts: reads the parts of the `images` table, in their order; byte-identical files are in one.
-    matches: reads those of the `matches` table; spare: `candidates` that were left out, whose
-    images may come into a group yet. The images have a further column, `NUMBER`.
+    matches: reads those of the `matches` table, some columns or all; spare: `candidates` that were
+    left out, whose images may come into a group yet. The images have a further column, `NUMBER`.
     """
-    pairs = [part.filter(part["is_copy"]).select(_ENDS) for part in matches()]
+    known = matches([*_ENDS, "is_copy"])
+    pairs = [part.filter(part["is_copy"]).select(_ENDS) for part in known]
     pairs += [] if spare is None else [spare.select(_ENDS)]
     named = [chunk for table in pairs for end in _ENDS for chunk in table[end].chunks]
     ids = pc.unique(pa.chunked_array(named, pa.string()))
@@ -49,7 +50,8 @@ def involved(
         images = pa.concat_tables(found)
     ids = images["image_id"].combine_chunks()
     between = [
-        part.filter(pc.and_(*(pc.is_in(part[name], ids) for name in _ENDS))) for part in matches()
+        part.filter(pc.and_(*(pc.is_in(part[name], ids) for name in _ENDS)))
+        for part in matches(None)
     ]
     return images, pa.concat_tables(between)
 

@@ -55,11 +55,13 @@ class SearchPlan:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """Neighbouring groups together, until they hold `task_queries` queries of a shard."""
+        """Neighbouring groups together: of a shard as few tasks as there can be of `task_queries`
+        queries, and all of about as many, so that no worker waits for another."""
         tasks: list[Task] = []
         for round_, shard in np.ndindex(*self.counts.shape[:2]):
             counts = self.counts[round_, shard]
-            number = (np.cumsum(counts) - counts) // self.task_queries
+            before, total = np.cumsum(counts) - counts, int(counts.sum())
+            number = before * -(-total // self.task_queries) // max(total, 1)
             for wanted in np.unique(number[counts > 0]):
                 groups = np.flatnonzero((number == wanted) & (counts > 0))
                 tasks.append((round_, shard, int(groups[0]), int(groups[-1]) + 1))

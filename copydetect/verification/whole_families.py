@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from copydetect import runs, tables
 from copydetect.candidates.pair_numbers import read_pairs, write_pairs
 from copydetect.storage.files import Storage
-from copydetect.types import Candidate
+from copydetect.types import Candidate, Ints
 from copydetect.verification.calibration import are_copies
 from copydetect.verification.match_parts import VerifyOptions
 from copydetect.verification.proved_families import (
@@ -128,9 +128,9 @@ def _files_in(folder: str, name: str, part: int) -> PartFiles:
 
 
 def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
-    near = _near_crowds(storage, work)
     counted = options.matching.counted
-    pairs = [pair for files in work for pair in _compared(storage, files, near, counted)]
+    near = zip(work, _near_crowds(storage, work), strict=True)
+    pairs = [pair for files, rows in near for pair in _compared(storage, files, rows, counted)]
     if not pairs:
         return []
     candidates = [pair.candidate for pair in pairs]
@@ -162,13 +162,18 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
     ]
 
 
-def _near_crowds(storage: Storage, work: Sequence[PartFiles]) -> pa.Array:
-    """Images in crowded pairs, and those that are paired with these."""
-    read = [tables.read_table(storage, files.candidates, [*_ENDS, "crowded"]) for files in work]
-    pairs = pa.concat_tables(read) if read else tables.CANDIDATES.empty_table()
+def _near_crowds(storage: Storage, work: Sequence[PartFiles]) -> list[Ints]:
+    """By part, the candidates that are not spare and whose images are both in crowded pairs, or
+    paired with those that are: their rows."""
+    columns = [*_ENDS, "crowded", "spare"]
+    parts = [tables.read_table(storage, files.candidates, columns) for files in work]
+    pairs = pa.concat_tables(parts) if parts else tables.CANDIDATES.empty_table()
     crowds = _images_of(pairs.filter(pairs["crowded"]))
     beside = [pc.is_in(pairs[name], value_set=crowds) for name in _ENDS]
-    return _images_of(pairs.filter(pc.or_(*beside)))
+    near = _images_of(pairs.filter(pc.or_(*beside)))
+    inside = [pc.and_(*(pc.is_in(part[name], value_set=near) for name in _ENDS)) for part in parts]
+    wanted = [pc.and_not(one, part["spare"]) for one, part in zip(inside, parts, strict=True)]
+    return [np.flatnonzero(one.to_numpy()) for one in wanted]
 
 
 def _images_of(pairs: pa.Table) -> pa.Array:
@@ -178,19 +183,17 @@ def _images_of(pairs: pa.Table) -> pa.Array:
 
 
 def _compared(
-    storage: Storage, files: PartFiles, near: pa.Array, counted: Sequence[str]
+    storage: Storage, files: PartFiles, rows: Ints, counted: Sequence[str]
 ) -> list[_Compared]:
-    """The verified pairs of a part whose images are both among some."""
-    if not len(near):
+    """The verified pairs among some candidates of a part. rows: theirs."""
+    if not len(rows):
         return []
-    table = tables.read_table(storage, files.candidates)
-    inside = pc.and_(*(pc.is_in(table[name], value_set=near) for name in _ENDS))
-    numbers = np.flatnonzero(pc.and_not(inside, table["spare"]).to_numpy())
+    candidates = tables.read_table(storage, files.candidates).take(rows).to_pylist()
     verified = tables.read_table(storage, files.matches, [*_ENDS, *_VERDICT]).to_pylist()
-    rows = {(row["query_id"], row["reference_id"]): n for n, row in enumerate(verified)}
+    places = {(row["query_id"], row["reference_id"]): n for n, row in enumerate(verified)}
     found = []
-    for number, values in zip(numbers.tolist(), table.take(numbers).to_pylist(), strict=True):
-        at = rows.get((values["query_id"], values["reference_id"]))
+    for number, values in zip(rows.tolist(), candidates, strict=True):
+        at = places.get((values["query_id"], values["reference_id"]))
         if at is not None and verified[at]["proof"] is not None:
             said = verified[at]
             pixels = said["proof"], said["other_content"] or 0.0

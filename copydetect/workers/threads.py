@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from functools import cache
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -63,6 +64,7 @@ def startable_threads(wanted: int) -> int:
     return len(started)
 
 
+@cache
 def _keep_freed_memory() -> None:
     """Let glibc keep what arrays free, up to 64 MB, instead of asking the kernel for it again.
 
