@@ -55,9 +55,11 @@ from copydetect.transforms.refs_to_descriptions import DescriberSetup, RefsToDes
 from copydetect.transforms.waiting import Then, WaitThen
 from copydetect.verification.calibration import (
     IDENTITY,
+    Calibration,
     bundled_calibration,
     decision_digest,
 )
+from copydetect.verification.match_parts import VerifyOptions
 
 from . import stages
 from .chains import Stage
@@ -103,6 +105,12 @@ class CheckedRun:
         }
         text = json.dumps([decision_digest(), self.models, decisive, _MIXES], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def references_gathered(self) -> str:
+        """Where its own merging has gathered what is looked up of its references."""
+        found = self.place.proposals(self.sides, self.settings.channels)
+        return self.place.candidate_job(found, self.settings.candidates).side_folder(1)
 
 
 def may_be_checked(images: int) -> bool:
@@ -246,11 +254,11 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     described = _describe(place, run.setup, len(sample))
     sides = Sides(described.made, run.sides.references)
     searches, found = searching(place, run.settings, run.models, sides)
+    found = replace(found, gathered=run.references_gathered)
     proposed = stages.propose(place, found, run.settings.candidates)
     # Planted copies are queries, whatever the run's own pairs are.
     calibration = bundled_calibration(run.settings.channels, "match", run.settings.effort)
-    options = replace(run.settings.verification, calibration=calibration)
-    verified = stages.verify(place, sides, proposed.made, options)
+    verified = stages.verify(place, sides, proposed.made, _verifying(run, calibration))
     pairs = PlantedPairs(
         storage=place.storage,
         folder=place.folder,
@@ -330,10 +338,17 @@ def _pieces(storage: Storage, folder: str) -> list[tuple[int, Source]]:
     return list(enumerate(find_sources(storage, folder).pieces))
 
 
+def _verifying(run: CheckedRun, calibration: Calibration) -> VerifyOptions:
+    """As the run verifies, as far as it decides how confident a match is."""
+    options = run.settings.verification
+    matching = replace(options.matching, history=False)
+    return replace(options, matching=matching, calibration=calibration)
+
+
 def _prove(run: CheckedRun, pairs: PlantedPairs, name: str) -> Stage[None]:
     """Compare images of the collection, unedited: what pixels show decides alone, since the search
     may know nothing of them."""
-    options = replace(run.settings.verification, min_score=-math.inf, calibration=IDENTITY)
+    options = replace(_verifying(run, IDENTITY), min_score=-math.inf)
     both, folder = Sides(run.sides.references, run.sides.references), runs.join(pairs.folder, name)
     verify = CandidatesToMatches(pairs.storage, both, options, folder, run.place.started)
     plan = Then(pairs_to_prove, pairs, name)

@@ -61,6 +61,18 @@ def test_planted_transform_is_recovered(name: str) -> None:
     assert ("mirrored" in match.edits) == (name == "mirrored")
 
 
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_without_its_history_a_copy_is_as_sure(name: str) -> None:
+    picture = scene(3, 320, 240)
+    copy = warp(picture, TRANSFORMS[name], (320, 240))
+    told = verify(picture, copy)
+    match = verify(picture, copy, MatchOptions(history=False))
+    assert match.is_copy
+    assert not match.edits
+    shown = {name: getattr(told, name) for name in ("query_region", "reference_region")}
+    assert replace(match, direction=told.direction, edits=told.edits, **shown) == told
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_other_scenes_are_no_copies(seed: int) -> None:
     match = verify(scene(seed, 320, 240), scene(seed + 100, 320, 240))

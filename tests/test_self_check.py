@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from copydetect.candidates import mapped_tables
 from copydetect.edits import make_copy, mix_named
 from copydetect.evaluation import planted
 from copydetect.evaluation.planted import PlantedEvidence
@@ -15,6 +17,7 @@ from copydetect.pipelines import self_check
 from copydetect.pipelines.commands import match
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
+from copydetect.verification import matches
 from tests.conftest import ONE_WORKER, STORAGE, Run, dedup_run, encoded
 from tests.scenes import scene
 
@@ -70,6 +73,24 @@ def test_planted_copies_set_the_threshold_and_change_nothing_else(
         assert row["is_copy"] == (row["confidence"] >= check.threshold)  # type: ignore[operator]
     assert run.manifest.seconds["check"] > 0
     assert not (run.output / run.manifest.folder / self_check.SCRATCH).exists()
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_nothing_is_done_for_the_check_that_sets_no_threshold_or_was_done_before(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The histories of planted copies, and the vectors of what they are searched in."""
+    histories = Mock(wraps=matches.signs_of)
+    vectors = Mock(wraps=mapped_tables.write_rows)
+    monkeypatch.setattr(matches, "signs_of", histories)
+    monkeypatch.setattr(mapped_tables, "write_rows", vectors)
+    dedup_run(photos, tmp_path / "alone", "--no_check")
+    told, written = histories.call_count, vectors.call_count
+    assert checked(dedup_run(photos, tmp_path / "out")).planted == 3
+    assert histories.call_count == 2 * told > 0
+    of_copies = [call.args[1] for call in vectors.call_args_list[2 * written :]]
+    assert of_copies
+    assert all("/check/search/candidates/queries/" in uri for uri in of_copies)
 
 
 @pytest.mark.usefixtures("few_are_enough")

@@ -23,13 +23,15 @@ class Proposals:
     """What both channels found, one file per part of the queries; none for a channel that is off.
 
     neighbors: files of descriptors' neighbours; votes: of local features' votes; views: names of
-    the views, in their order.
+    the views, in their order; gathered: where another merging has gathered what is looked up of the
+    same references, "" for nowhere.
     """
 
     neighbors: Sequence[str]
     votes: Sequence[str]
     sides: Sides
     views: tuple[str, ...]
+    gathered: str = ""
 
     @property
     def queries(self) -> RoleParts:
@@ -134,6 +136,8 @@ class CandidateJob:
 
     def side_folder(self, side: int) -> str:
         """Where the side tables are: of queries (0) or references (1)."""
+        if side == 1 and self.proposals.gathered:
+            return self.proposals.gathered
         name = "queries" if side == 0 or self.proposals.symmetric else "references"
         return runs.join(self.scratch, name)
 

@@ -40,7 +40,7 @@ that image is a copy of the original, too."""
 _LIKELY = 0.5
 _MOST_THROUGH = 4
 """Through how many known copies of an original another image is compared, at most."""
-_PAIRS_TOGETHER = 16
+_PAIRS_TOGETHER = 8
 
 _Pair = tuple[str, str]
 

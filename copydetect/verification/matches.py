@@ -89,8 +89,9 @@ class MatchOptions:
     some of the search's features agree and laid over each other; -inf does both in any case;
     scored: whether the collection is large enough for scores to mean something; else similarity and
     votes decide this; working_px: longest side at which pixels are compared; features: that full
-    matching compares; max_regions: transforms of one pair, 1 for its best alone; limit_msec: after
-    which a pair is decided by what is known so far.
+    matching compares; max_regions: transforms of one pair, 1 for its best alone; history: whether
+    copies get their direction, their probable edits and all of their regions, on which nothing else
+    depends; limit_msec: after which a pair is decided by what is known so far.
     """
 
     min_confidence: float = 0.5
@@ -102,6 +103,7 @@ class MatchOptions:
     working_px: int = 448
     features: KeypointOptions = MATCHED
     max_regions: int = 3
+    history: bool = True
     limit_msec: int = 2000
 
     def __post_init__(self) -> None:
@@ -198,15 +200,16 @@ def _judged(
         inliers=best.alignment.inliers,
         reason=explain(best, is_copy),
     )
-    if is_copy:
+    if is_copy and options.history:
         match = _described(match, best, evidence, verdict, query, reference, options, believe)
     else:
         query_region, reference_region = polygons([best], query, reference)
         match = replace(match, query_region=query_region, reference_region=reference_region)
     match = as_one_design(_related(match, verdict, query, reference), query, reference)
     if match.relation in options.counted and not match.is_copy:
-        counted = replace(match, is_copy=True)
-        match = _described(counted, best, evidence, verdict, query, reference, options, believe)
+        match = replace(match, is_copy=True)
+        if options.history:
+            match = _described(match, best, evidence, verdict, query, reference, options, believe)
     return match
 
 
