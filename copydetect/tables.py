@@ -1,4 +1,4 @@
-"""The tables: one Arrow schema each. Files are Parquet with zstd, or Snappy where they are small."""
+"""The tables: an Arrow schema each. Files are Parquet with zstd, or Snappy where they are small."""
 
 from __future__ import annotations
 
