@@ -173,7 +173,7 @@ class _Parts:
 
     def known(self) -> Any:
         """What is noted of them, None where nothing is, or of other parts."""
-        if not self.noted or not self.storage.exists(self.noted):
+        if not self.noted or not self.storage.is_whole(self.noted):
             return None
         noted = json.loads(self.storage.read(self.noted))
         return noted.get(self.name) if noted["parts"] == len(self.uris) else None

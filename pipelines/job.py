@@ -113,7 +113,7 @@ def _checked_job(
     if not engine.is_local:
         # Workers start in folders of their own.
         output, options = whole_path(output), with_whole_paths(options)
-    storage = RecordedStorage(output, row_copies=runs.join(output, _LISTING, "rows"))
+    storage = RecordedStorage(output, runs.join(output, _LISTING, "rows"), _SCRATCH)
     task: Task = "match" if "query" in inputs else "dedup"
     settings = Settings.of(options, task, BeamStorage())
     check_writable(output)

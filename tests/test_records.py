@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from copydetect.errors import InputError
+from copydetect.storage import files
 from copydetect.storage.records import (
     RECORDS,
     Record,
@@ -48,6 +49,26 @@ def test_a_damaged_record_is_none(record: bytes, storage: RecordedStorage, tmp_p
     storage.write(uri, b"abc")
     Path(record_uri(str(tmp_path), uri)).write_bytes(record)
     assert not storage.is_whole(uri)
+
+
+def test_scratch_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, settled = RecordedStorage(str(tmp_path), scratch=["search", "index/made"]), []
+    monkeypatch.setattr(files, "_settle", settled.append)
+    for name in ("search/a/part", "index/made/part"):
+        file = tmp_path / "run" / name
+        storage.write(str(file), b"abc")
+        (tmp_path / "local").write_bytes(b"uploaded")
+        storage.upload(str(tmp_path / "local"), str(file))
+        assert not settled
+        file.write_bytes(b"")  # as a loss of power may leave it
+        assert not storage.is_whole(str(file))
+        storage.write(str(file), b"again")
+        assert storage.is_whole(str(file))
+    for name in ("run/searched", "run/index/part", "search/part"):
+        storage.write(str(tmp_path / name), b"abc")
+    assert len(settled) == 6
 
 
 def test_records_go_with_their_files(storage: RecordedStorage, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Survey:
 
 class Storage(Protocol):
     """Reads and writes files by URI. Writing is atomic: a file is whole or it does not exist, and
-    on the local disk what has been written outlasts a loss of power.
+    on the local disk what has been written outlasts a loss of power, but for a run's scratch.
 
     row_copies: the folder that `inputs.row_copies` keeps its copies in, "" for none.
     """
@@ -128,9 +128,16 @@ class LocalStorage:
             except OSError as error:
                 raise InputError(f"cannot read {uri}: {_reason(error)}") from error
 
-    def write(self, uri: str, data: bytes, settled: Callable[[], object] = lambda: None) -> None:
-        """settled: is called once the bytes are on the disk, before they get their name."""
-        _finish({uri: partial(_fill, data)}, settled)
+    def write(
+        self,
+        uri: str,
+        data: bytes,
+        settled: Callable[[], object] = lambda: None,
+        lasting: bool = True,
+    ) -> None:
+        """settled: is called once the bytes are on the disk, before they get their name; lasting:
+        whether they must be there by then, or may be lost with the power."""
+        _finish({uri: partial(_fill, data)}, settled, lasting)
 
     def write_together(
         self, folder: str, files: Mapping[str, bytes], settled: Callable[[], object] = lambda: None
@@ -143,10 +150,14 @@ class LocalStorage:
         pass
 
     def upload(
-        self, local_path: str, uri: str, settled: Callable[[], object] = lambda: None
+        self,
+        local_path: str,
+        uri: str,
+        settled: Callable[[], object] = lambda: None,
+        lasting: bool = True,
     ) -> None:
-        """settled: as in `write`."""
-        _finish({uri: partial(shutil.move, local_path)}, settled)
+        """settled, lasting: as in `write`."""
+        _finish({uri: partial(shutil.move, local_path)}, settled, lasting)
 
     def local_path(self, uri: str) -> str:
         return uri
@@ -283,7 +294,11 @@ def too_large(uri: str, most_bytes: int) -> InputError:
     return InputError(f"cannot read {uri}: it has more than {most_bytes:,} bytes")
 
 
-def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[], object]) -> None:
+def _finish(
+    files: Mapping[str, Callable[[Path], object]],
+    settled: Callable[[], object],
+    lasting: bool = True,
+) -> None:
     """Have files written under hidden names beside theirs, which they get once all are on the disk;
     OSError that names the file where that cannot be. files: what writes each, by its URI."""
     written: dict[str, Path] = {}
@@ -292,7 +307,8 @@ def _finish(files: Mapping[str, Callable[[Path], object]], settled: Callable[[],
         for uri, fill in files.items():
             written[uri] = _temporary_beside(uri)
             fill(written[uri])
-            _settle(written[uri])
+            if lasting:
+                _settle(written[uri])
         settled()
         for uri, temporary in written.items():
             os.replace(temporary, uri)

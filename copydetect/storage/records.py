@@ -3,7 +3,7 @@
 A run that is killed, a disk that fills up or a machine that loses power leave files that are
 missing, empty or cut off; and a folder of results may hold files of somebody else. So each file
 that is written into OUT has a record, its size and its SHA-256. It is written once the file's bytes
-are on the disk and before they get their name:
+are on the disk (those of scratch need not be) and before they get their name:
 
     OUT/run-…/matches/part-00000.parquet
     OUT/.copydetect/run-…/matches/part-00000.parquet.json

@@ -204,11 +204,16 @@ class _RemoteStream(io.RawIOBase):
 
 class RecordedStorage(BeamStorage):
     """`BeamStorage` that records each file it writes into a folder (see `records`). A file there
-    without a record belongs to somebody else and is neither replaced nor deleted."""
+    without a record belongs to somebody else and is neither replaced nor deleted.
 
-    def __init__(self, folder: str, row_copies: str = "") -> None:
+    scratch: folders of each run whose files go once it is done. They may be lost with the power,
+    which their records would tell, so that nobody waits for the disk.
+    """
+
+    def __init__(self, folder: str, row_copies: str = "", scratch: Sequence[str] = ()) -> None:
         super().__init__(row_copies)
         self._folder = folder.rstrip("/")
+        self._scratch = tuple(f"{name}/" for name in scratch)
 
     def write(self, uri: str, data: bytes) -> None:
         here, anywhere = partial(self._local.write, uri, data), partial(super().write, uri, data)
@@ -247,7 +252,11 @@ class RecordedStorage(BeamStorage):
             anywhere()
         elif _is_local(uri):
             self._refuse_foreign(uri)
-            here(settled=lambda: self._note(uri, record))
+            below = uri[len(self._folder) + 1 :].partition("/")[2]
+            lasting = not below.startswith(self._scratch)
+            noted, told = record_uri(self._folder, uri), record.to_json()
+            note = partial(self._local.write, noted, told, lasting=lasting)
+            here(settled=note, lasting=lasting)
         else:
             self._note(uri, record)
             anywhere()
