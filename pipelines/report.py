@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 
 from copydetect.errors import ImageError
 from copydetect.images import decoding
@@ -11,19 +13,23 @@ from copydetect.report import RunTables, render_report, thumbnail_jpeg
 from copydetect.runs import Manifest, join
 from copydetect.storage.files import Storage
 from copydetect.storage.places import storage_for
+from copydetect.transforms.on_one_worker import InTurn
+from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.types import Failure, ImageRef
+from copydetect.workers.processes import Processes
 
-_THUMBNAIL_PX = 280
+_THUMBNAIL_PX, _TOGETHER = 280, 16
 _PLOTS = {
     "Reliability: how often a confidence comes true": "evaluation/reliability.svg",
     "Precision over recall": "evaluation/precision_recall.svg",
 }
 
 
-def write_report(storage: Storage, output: str) -> str:
+def write_report(storage: Storage, output: str, processes: Processes | None = None) -> str:
     """Write OUT/report for the run that OUT/manifest.json names; returns the page to open.
 
-    Pages of an earlier report are replaced. InputError where there is no finished run.
+    Pages of an earlier report are replaced. processes: for the thumbnails, where there are any.
+    InputError where there is no finished run.
     """
     manifest = Manifest.load(storage, output)
     rows = partial(partial, manifest.batches, storage, output)
@@ -35,15 +41,26 @@ def write_report(storage: Storage, output: str) -> str:
         for title, name in _PLOTS.items()
         if storage.exists(join(output, name))
     }
+    thumbnails = partial(_thumbnails, processes or Processes())
     folder = join(output, "report")
     written = []
-    for name, page in render_report(manifest, run, _thumbnail, plots):
+    for name, page in render_report(manifest, run, thumbnails, plots):
         written.append(join(folder, name))
         storage.write(written[-1], page)
     for file in storage.files_under(folder):
         if file.uri not in written:
             storage.delete(file.uri)
     return written[-1]
+
+
+def _thumbnails(processes: Processes, refs: Sequence[ImageRef]) -> Iterable[bytes | None]:
+    """Those of some images, in their order."""
+    some = [refs[start : start + _TOGETHER] for start in range(0, len(refs), _TOGETHER)]
+    return chain.from_iterable((InTurn(some) | OnWorkers(_thumbnails_of, processes)).elements)
+
+
+def _thumbnails_of(refs: Sequence[ImageRef]) -> list[bytes | None]:
+    return list(map(_thumbnail, refs))
 
 
 def _thumbnail(ref: ImageRef) -> bytes | None:

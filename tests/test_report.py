@@ -116,7 +116,7 @@ def group(group_id, *ids):
 PIXELS = np.full((30, 40, 3), 128, np.uint8)
 
 
-def rendered(run, thumbnails=lambda ref: thumbnail_jpeg(PIXELS), **keywords):
+def rendered(run, thumbnails=lambda refs: [thumbnail_jpeg(PIXELS)] * len(refs), **keywords):
     return {
         name: page.decode() for name, page in render_report(MANIFEST, run, thumbnails, **keywords)
     }
@@ -228,7 +228,7 @@ def test_what_was_found_is_told():
 def test_an_empty_run_and_missing_thumbnails():
     (page,) = rendered(run_of([])).values()
     assert "No copies were found" in page
-    (page,) = rendered(hostile_run(), lambda ref: None).values()
+    (page,) = rendered(hostile_run(), lambda refs: [None] * len(refs)).values()
     assert 'class="absent"' in page
 
 
@@ -250,7 +250,7 @@ def test_pages_stay_small_and_linked(monkeypatch):
     run = run_of([image(i) for i in ids], [], groups)
     rng = np.random.default_rng(0)
     noise = thumbnail_jpeg(rng.integers(0, 255, (60, 60, 3), np.uint8))
-    result = rendered(run, lambda ref: noise)
+    result = rendered(run, lambda refs: [noise] * len(refs))
     assert len(result) > 3
     assert list(result)[-1] == "index.html", "written last, when all that it links to is there"
     for page in result.values():
@@ -395,5 +395,5 @@ def test_what_was_passed_over_is_told() -> None:
     read = RoleInput(named="photos", images=1, failed=0, skipped={".nef": 3, ".mp4": 1})
     run = run_of([image("a.jpg")], [], [])
     manifest = Manifest("dedup", "run-1", {}, {}, {}, {}, inputs={"image": read})
-    *_, (_, page) = render_report(manifest, run, lambda *_: None)
+    *_, (_, page) = render_report(manifest, run, lambda refs: [None] * len(refs))
     assert "passed over: 3 .nef, 1 .mp4" in page.decode()

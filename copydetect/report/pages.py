@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -64,25 +64,24 @@ if (field && list) {
 """
 
 
+_Key: TypeAlias = tuple[str, str]
+"""Role and image_id of an image."""
+
+
 @dataclass
 class _Pictures:
     """The thumbnails of one page, each embedded once and drawn wherever it is named."""
 
-    view: RunView
-    thumbnails: Thumbnails
-    symbols: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    missing: set[tuple[str, str]] = field(default_factory=set)
+    thumbnails: Mapping[_Key, bytes | None]
+    symbols: dict[_Key, tuple[str, str]] = field(default_factory=dict)
     size_bytes: int = 0
 
     def symbol(self, image_id: str, role: str) -> str | None:
         """The id to draw an image by; None where it has no thumbnail."""
         key = (role, image_id)
-        if key in self.missing:
-            return None
         if key not in self.symbols:
-            data = self.thumbnails(self.view.facts(image_id, role).ref)
+            data = self.thumbnails[key]
             if data is None:
-                self.missing.add(key)
                 return None
             uri = f"data:{_mime(data)};base64,{base64.b64encode(data).decode()}"
             self.symbols[key] = (f"t{len(self.symbols)}", uri)
@@ -101,7 +100,11 @@ def render_report(
     plots: SVG figures by title, such as a reliability diagram.
     """
     view = RunView(run)
-    pages = list(_paged(view, thumbnails))
+    groups, near = list(view.groups()), view.near_misses()
+    shown = list(_shown(groups, near))
+    refs = [view.facts(image_id, role).ref for role, image_id in shown]
+    drawn = dict(zip(shown, thumbnails(refs), strict=True))
+    pages = list(_paged(groups, drawn))
     count = max(1, len(pages))
     names = ["index.html", *(f"groups-{number}.html" for number in range(2, count + 1))]
     template = _environment().get_template("page.html")
@@ -118,25 +121,36 @@ def render_report(
         groups, pictures = pages[number]
         text = template.render(**common, page=number, groups=groups, pictures=pictures, front=None)
         yield names[number], text.encode("utf-8", "replace")
-    groups, pictures = pages[0] if pages else ([], _Pictures(view, thumbnails))
-    front = _front(manifest, run, view, plots or {})
-    _draw_all(pictures, front["near_misses"])
+    groups, pictures = pages[0] if pages else ([], _Pictures(drawn))
+    front = {**_front(manifest, run, view, plots or {}), "near_misses": near}
+    _draw_all(pictures, near)
     text = template.render(**common, page=0, groups=groups, pictures=pictures, front=front)
     yield names[0], text.encode("utf-8", "replace")
 
 
-def _paged(view: RunView, thumbnails: Thumbnails) -> Iterator[tuple[list[Group], _Pictures]]:
+def _shown(groups: Iterable[Group], near: Iterable[PairEvidence]) -> Iterable[_Key]:
+    """The images that some page shows, each once."""
+    members = [member for group in groups for member in group.members]
+    pairs = [*(member.evidence for member in members if member.evidence), *near]
+    drawn = (picture for pair in pairs for picture in (pair.query, pair.reference))
+    keys = dict.fromkeys((member.facts.role, member.facts.image_id) for member in members)
+    return keys | dict.fromkeys((picture.role, picture.image_id) for picture in drawn)
+
+
+def _paged(
+    groups: Iterable[Group], thumbnails: Mapping[_Key, bytes | None]
+) -> Iterator[tuple[list[Group], _Pictures]]:
     """Groups in pages whose thumbnails stay below the size of a page."""
     page: list[Group] = []
-    pictures = _Pictures(view, thumbnails)
-    for group in view.groups():
+    pictures = _Pictures(thumbnails)
+    for group in groups:
         page.append(group)
         for member in group.members:
             pictures.symbol(member.facts.image_id, member.facts.role)
             _draw_all(pictures, [member.evidence] if member.evidence else [])
         if pictures.size_bytes > _PAGE_BYTES:
             yield page, pictures
-            page, pictures = [], _Pictures(view, thumbnails)
+            page, pictures = [], _Pictures(thumbnails)
     if page:
         yield page, pictures
 
@@ -157,7 +171,6 @@ def _front(
     return {
         "tiles": _tiles(run, view, failure_count),
         "checked": manifest.check.sentences() if manifest.check else [],
-        "near_misses": view.near_misses(),
         "failures": failures,
         "failure_count": failure_count,
         "notes": notes_on_inputs(manifest.inputs),

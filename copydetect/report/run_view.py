@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import math
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from copydetect.report.evidence import PairEvidence, pair_evidence
 from copydetect.summary import readable_bytes
 from copydetect.types import ImageRef, Match, Pixels, Role
 
-Thumbnails = Callable[[ImageRef], bytes | None]
-"""An image → a small JPEG, PNG or WebP of it, upright; None where there is none."""
+Thumbnails = Callable[[Sequence[ImageRef]], Iterable[bytes | None]]
+"""Images → a small JPEG, PNG or WebP of each, upright; None where there is none."""
 
 Rows = Callable[[list[str]], Iterable[pa.Table]]
 """Columns → the rows of a table with these, some at a time, in their order."""
