@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from copydetect.search import list_join
 from copydetect.search.list_join import best_of
 
 
-def test_best_of_ranks_by_score_then_id_like_sorting() -> None:
+@pytest.mark.parametrize("together", [1, 500, 100_000])
+def test_best_of_ranks_by_score_then_id_like_sorting(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_join, "_SORTED_TOGETHER", together)
     rng = np.random.default_rng(0)
     for levels in (2, 5, 1000):
         rows = rng.integers(0, 30, 4000)

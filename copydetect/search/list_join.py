@@ -36,6 +36,7 @@ Found: TypeAlias = tuple[Ints, Ints, Floats]
 _BLOCK_SCORES = 1 << 22
 _LIST_BLOCK = 8192
 _EXACT_PAIRS = 1 << 14
+_SORTED_TOGETHER = 2048
 _ROUNDING = 8e-6
 _CROWDED = 8
 _MOST_HELD = 1 << 22
@@ -76,7 +77,7 @@ def best_of(found: Found, k: int) -> Found:
     bits = (scores + np.float32(0)).view(np.uint32)
     ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     keys = rows.astype(np.uint64) << np.uint64(32) | (~ascending).astype(np.uint64)
-    order = np.argsort(keys)
+    order = _order(rows, keys)
     keys = keys[order]
     same = keys[1:] == keys[:-1]
     tied = np.zeros(len(keys), dtype=bool)
@@ -84,9 +85,19 @@ def best_of(found: Found, k: int) -> Found:
     tied[:-1] |= same
     at = np.flatnonzero(tied)
     order[at] = order[at][np.lexsort((ids[order[at]], keys[at]))]
-    rows = rows[order]
-    kept = place_in_run(rows) < k
-    return rows[kept], ids[order][kept], scores[order][kept]
+    kept = order[place_in_run(keys >> np.uint64(32)) < k]
+    return rows[kept], ids[kept], scores[kept]
+
+
+def _order(rows: Ints, keys: npt.NDArray[np.uint64]) -> Ints:
+    """The order of keys that ascend with their rows, some rows at a time: what fits into the cache
+    of a processor is sorted twice as fast."""
+    together = _SORTED_TOGETHER * (int(rows.max(initial=0)) + 1) // max(len(rows), 1)
+    some = rows >> max(together.bit_length() - 1, 0)
+    order = stable_order(some)
+    for mine in np.split(order, np.cumsum(np.bincount(some))[:-1]):
+        mine[:] = mine[np.argsort(keys[mine])]
+    return order
 
 
 def exact_scores(
