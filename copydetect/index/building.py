@@ -89,12 +89,12 @@ def train_step(job: IndexJob, samples: Sequence[str]) -> Partition:
     """Train the partition on all samples and write it, or load it where that is done."""
     if not job.storage.is_whole(job.partition_uri):
         sample = read_sample(job.storage, sorted(samples))
-        # All else waits for this one worker, so it takes the whole machine where that pays.
+        # All else waits for this one worker, so it takes the whole machine: also for k-means, which
+        # may round otherwise in several threads, where that pays.
         large = len(sample) > _LARGE_SAMPLE
-        workers = cpu_count() if large else job.options.threads
-        limit_threads(workers)
+        limit_threads(cpu_count() if large else job.options.threads)
         partition = train_partition(
-            sample, job.count, job.options, job.model, job.codebook, workers
+            sample, job.count, job.options, job.model, job.codebook, cpu_count()
         )
         save_partition(job.storage, job.partition_uri, partition)
         limit_threads(job.options.threads)
