@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import GenericAlias, MappingProxyType
 
 import numpy as np
 
@@ -20,7 +20,8 @@ KINDS: Mapping[str, type[Edit]] = MappingProxyType(
         edit.kind: edit
         for module in (geometry, colour, quality, drawn, screenshots, pasted)
         for edit in vars(module).values()
-        if isinstance(edit, type) and issubclass(edit, Edit) and edit.__module__ == module.__name__
+        if isinstance(edit, type) and not isinstance(edit, GenericAlias)  # both, to Python 3.10
+        if issubclass(edit, Edit) and edit.__module__ == module.__name__
     }
 )
 """Every kind of edit by its name, file by file in the order in which they stand there: what a seed
