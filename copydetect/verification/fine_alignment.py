@@ -1,43 +1,47 @@
 """an alignment of a pair → the same to well under a pixel, at full size.
 
-What geometry and cells leave is a pixel or two, and that hides whether glyphs or leaves differ.
-Dense optical flow (DIS, Kroeger et al. 2016) between the aligned pictures says where each place
-still has to go; the motion of a plane is fitted to it where there is texture, robustly, so that
-what moved or was drawn over does not count.
+What geometry and cells leave is a pixel or two, and that hides whether glyphs or leaves differ. The
+motion of a plane is fitted to the levels of both pictures where there is texture (Lucas and Kanade
+1981, with the eight parameters of Bergen et al. 1992), robustly, so that what moved or was drawn
+over does not count.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from copydetect.homographies import Matrix, inverse, project
-from copydetect.verification.agreement import Overlap, overlap
+from copydetect.homographies import Matrix, inverse
+from copydetect.verification.agreement import Overlap, blurred, overlap
 from copydetect.verification.geometry import is_plausible
 from copydetect.verification.pair_images import Floats, PairImage
 
-_STEPS = 4
-_ALIGNED_PX = 448
-"""The longest side at which the motion is fitted: hundreds of places make up for less detail."""
-_REACH_PX = 8.0
-_DONE_PX = 0.4
-"""Of the corner that a step moves farthest: what the next step would move is far less."""
+_ALIGNED_PX = 640
+"""The longest side at which the motion is fitted: many places make up for less detail."""
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
 _STEEP = 6.0
 """Gradient in levels per px from which a place has texture."""
-_ROBUST_PX = 0.6
-_FIT_ROUNDS = 8
-_SETTLED = 0.02
-"""Of `_ROBUST_PX`: where a round changes no more, the next would not either."""
-# Of a plane's motion (a, b, across, c, d, down, e, f): which parameters move a place in x, and in
-# y, and which of the monomials 1, x, y, x², xy, y² goes with each.
-_IN_X = np.array([[0, 1, 2, 6, 7], [1, 2, 0, 3, 4]])
-_IN_Y = np.array([[3, 4, 5, 6, 7], [1, 2, 0, 4, 5]])
+_BLURS_PX = (2.0, 0.7)
+"""Standard deviations of the blur of both pictures: a wide one finds what is some px away, a narrow
+one tells it to a fraction of a px."""
+_FIT_ROUNDS = 6
+_STILL_PX = 0.1
+"""Where a round moves no place by more, the next would not either."""
+_WILD = 0.25
+"""Part of the longer side by which no round moves a place: it would be led astray."""
+_CLIPPED_LEVELS = 20.0
+"""Places that differ by more say no more against a motion."""
+_ROBUST_LEVELS, _ROBUST_MEDIANS = 4.0, 2.0
+"""Places count half or less where they differ by more than the usual difference so many times, and
+by so many grey levels."""
+_RIDGE, _STIFFNESS = 1e-4, 0.02
+"""How much every parameter, and how much the two of the horizon besides, are held back: shares of
+the mean of the normal equations' diagonal."""
 _TONE_LEVELS = 32
 _FEWEST_OF_LEVEL = 12
 _NEAREST_LEVEL = np.rint(np.arange(256) / 255 * (_TONE_LEVELS - 1)).astype(np.int64)
@@ -54,32 +58,23 @@ def align_finely(
     matrix: query working px → reference working px of these images; frame_px: the longest side at
     which they are compared.
     """
-    for _ in range(_STEPS):
-        pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
-        step = _motion(pair) if pair else None
-        if pair is None or step is None:
-            break
+    pair = overlap(matrix, query, reference, min(frame_px, _ALIGNED_PX))
+    step = None if pair is None else _motion(pair)
+    if pair is not None and step is not None:
         moved = inverse(pair.reference_to_frame) @ step @ pair.to_frame
         moved = np.asarray(moved / moved[2, 2], np.float64)
-        if not is_plausible(moved, query, reference):
-            break
-        matrix = moved
-        if _largest_step(step, pair) < _DONE_PX:
-            break
+        matrix = moved if is_plausible(moved, query, reference) else matrix
     pair = overlap(matrix, query, reference, frame_px)
     return None if pair is None else (matrix, pair)
 
 
-def flow_between(pair: Overlap, step: int = 1, smooth: bool = True) -> Floats:
+def flow_between(pair: Overlap, step: int = 1) -> Floats:
     """(⌈h / step⌉, ⌈w / step⌉, 2): how far each place of the query still has to move to lie on the
-    reference, in steps.
+    reference, in steps, by dense optical flow (DIS, Kroeger et al. 2016).
 
-    step: in px, from one place to the next; smooth: whether neighbouring places are made to agree,
-    which takes half of the time.
+    step: in px, from one place to the next.
     """
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    if not smooth:
-        finder.setVariationalRefinementIterations(0)
     height, width = (-(-side // step) for side in pair.query.shape)
     flow = np.zeros((height, width, 2), np.float32)
     if min(height, width) < _SMALLEST_FLOW_PX:
@@ -133,64 +128,103 @@ def steepness(grey: Floats) -> Floats:
 
 
 def _motion(pair: Overlap) -> Matrix | None:
-    """The motion of a plane in frame px that the flow asks for; None where too little says so."""
+    """The motion of a plane in frame px under which both show the same; None where too little has
+    texture."""
     toned, _ = with_one_tone(pair)
-    flow = flow_between(toned, smooth=False)  # the fit sees to that
     weight = np.minimum(steepness(toned.query), steepness(toned.reference))
-    near = cv2.magnitude(flow[..., 0], flow[..., 1]) < _REACH_PX
-    places = np.flatnonzero((weight > _STEEP) & (toned.inside > 0.99) & near)
+    places = np.flatnonzero((weight > _STEEP) & (toned.inside > 0.99))
     if len(places) < _FEWEST_PLACES:
         return None
     places = places[:: max(1, len(places) // _MOST_PLACES)]
-    rows, columns = np.divmod(places, flow.shape[1])
-    moved = flow[rows, columns]
-    scale = max(flow.shape[:2]) / 2
-    centre = np.array([flow.shape[1], flow.shape[0]]) / 2
-    xy = (np.stack([columns, rows], axis=1) - centre) / scale
-    fitted = _fit(xy, moved / scale, _ROBUST_PX / scale)
-    to_centre = np.array(
-        [[1 / scale, 0, -centre[0] / scale], [0, 1 / scale, -centre[1] / scale], [0, 0, 1]]
-    )
-    return np.asarray(np.linalg.inv(to_centre) @ fitted @ to_centre, np.float64)
+    height, width = toned.query.shape
+    scale = max(height, width) / 2
+    to_frame = np.array([[scale, 0, width / 2], [0, scale, height / 2], [0, 0, 1]])
+    to_unit = inverse(to_frame)
+    rows, columns = np.divmod(places, width)
+    xy = np.asarray(to_unit @ np.stack([columns, rows, np.ones(len(places))]), np.float32)
+    found = [np.eye(3)]
+    for blur_px in _BLURS_PX:
+        query, reference = (blurred(grey, blur_px) for grey in (toned.query, toned.reference))
+        texture = _Texture(xy, to_frame, query.ravel()[places], _with_slopes(reference, scale))
+        start = min(found, key=texture.miss)
+        found.append(_fitted(start, texture, _STILL_PX / scale))
+    return np.asarray(to_frame @ found[-1] @ to_unit, np.float64)
 
 
-def _fit(
-    xy: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], robust: float
-) -> npt.NDArray[np.float64]:
-    """Iteratively reweighted least squares (Geman and McClure) of a plane's eight parameters.
+@dataclass(frozen=True, eq=False)
+class _Texture:
+    """What a motion is fitted to.
 
-    A place moves in x by (1, x, y, x², xy) · (c, a, b, e, f) and in y by (1, x, y, xy, y²) · the
-    same of y: all sums that the normal equations need are products of these six monomials.
+    xy: (3, n) places of the query, −1…1, and ones; to_frame: (3, 3) these → frame px; wanted: (n,)
+    levels of the query there; slopes: (h, w, 3) levels of the reference, and by how many they rise
+    where x and y do by 1.
     """
-    x, y = np.ascontiguousarray(xy.T)
-    to_x, to_y = np.ascontiguousarray(moved.T)
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y, to_x, to_y])
-    found = np.zeros(8)
-    found[[2, 5]] = np.median(moved, axis=0)
-    foretell = np.zeros((2, 8))
-    foretell[0, 6] = foretell[1, 7] = -1
-    for step in range(_FIT_ROUNDS):
-        foretell[0, _IN_X[1]], foretell[1, _IN_Y[1]] = found[_IN_X[0]], found[_IN_Y[0]]
-        left = foretell @ terms
-        reach = robust * max(1.0, 4.0 / (step + 1))
-        left *= left
-        weight = 1 / (1 + (left[0] + left[1]) / reach**2) ** 2
-        sums = (terms * weight) @ terms.T
-        normal = np.eye(8) * 1e-6 * len(x)
-        normal[6:, 6:] += np.eye(2) * 0.02 * weight.sum()
-        asked = np.zeros(8)
-        for parameters, monomials, wanted in ((*_IN_X, 6), (*_IN_Y, 7)):
-            normal[parameters[:, None], parameters] += sums[monomials[:, None], monomials]
-            asked[parameters] += sums[monomials, wanted]
-        before, found = found, np.asarray(np.linalg.solve(normal, asked), np.float64)
-        if reach == robust and np.abs(found - before).max() < _SETTLED * robust:
+
+    xy: Floats
+    to_frame: Matrix
+    wanted: Floats
+    slopes: Floats
+
+    def at(self, motion: Matrix) -> tuple[Floats, Floats]:
+        """(n,) by how many levels the query is above the reference, and (2, n) slopes there."""
+        x, y, depth = (self.to_frame @ motion).astype(np.float32) @ self.xy
+        seen = cv2.remap(
+            self.slopes, x / depth, y / depth, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        levels, *slopes = np.asarray(seen, np.float32).reshape(-1, 3).T
+        return self.wanted - levels, np.stack(slopes)
+
+    def miss(self, motion: Matrix) -> float:
+        """The mean difference in levels."""
+        return _clipped_mean(self.at(motion)[0])
+
+
+def _clipped_mean(left: Floats) -> float:
+    return float(np.minimum(np.abs(left), _CLIPPED_LEVELS).mean())
+
+
+def _with_slopes(grey: Floats, scale: float) -> Floats:
+    """(h, w, 3): as `_Texture.slopes`; scale: px for 1."""
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=scale / 8)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=scale / 8)
+    return np.asarray(cv2.merge([grey, across, down]), np.float32)
+
+
+def _fitted(motion: Matrix, texture: _Texture, still: float) -> Matrix:
+    """The best motion of some rounds of Gauss and Newton, weighted after Geman and McClure.
+
+    A place x, y moves in x by (x, y, 1, x², xy) · (a, b, across, e, f), in y by (x, y, 1, xy, y²) ·
+    (c, d, down, e, f). Contrast and brightness are fitted too: levels that were brought to those of
+    what is not there yet are too flat.
+    """
+    x, y, one = texture.xy
+    tone = np.stack([texture.wanted - texture.wanted.mean(), one])
+    change = np.zeros(2, np.float32)
+    left, (across, down) = texture.at(motion)
+    least, best = _clipped_mean(left), motion
+    for _ in range(_FIT_ROUNDS):
+        apart = left + change @ tone
+        reach = max(_ROBUST_LEVELS, _ROBUST_MEDIANS * float(np.median(np.abs(apart))))
+        weight = 1 / (1 + (apart / reach) ** 2) ** 2
+        outwards = across * x + down * y
+        moved = np.stack(
+            [across * x, across * y, across, down * x, down * y, down, outwards * x, outwards * y]
+        )
+        moved = np.concatenate([moved, -tone])
+        weighted = moved * weight
+        normal = (weighted @ moved.T).astype(np.float64)
+        usual = max(float(np.trace(normal[:8, :8])) / 8, 1e-3)
+        normal += np.diag([_RIDGE] * 6 + [_RIDGE + _STIFFNESS] * 2 + [_RIDGE] * 2) * usual
+        *step, gain, offset = np.linalg.solve(normal, weighted @ left)
+        if np.abs(step).max() > _WILD:
             break
-    a, b, across, c, d, down, e, f = found
-    return np.array([[1 + a, b, across], [c, 1 + d, down], [-e, -f, 1]])
-
-
-def _largest_step(step: Matrix, pair: Overlap) -> float:
-    """By how many px the farthest corner of the frame moves."""
-    height, width = pair.query.shape
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-    return float(np.abs(project(step, corners) - corners).max())
+        change = np.array([gain, offset], np.float32)
+        a, b, right, c, d, below, e, f = step
+        motion = motion + np.array([[a, b, right], [c, d, below], [-e, -f, 0]])
+        left, (across, down) = texture.at(motion)
+        miss = _clipped_mean(left + change @ tone)
+        if miss < least:
+            least, best = miss, motion
+        if np.abs(step).max() < still:
+            break
+    return best
