@@ -340,7 +340,7 @@ class ImageNumbers:
     def _table(self, part: int) -> pa.Table:
         table = self._held.pop(part, None)
         if table is None:
-            table = tables.read_table(self._storage, self._uris[part])
+            table = tables.read_table(self._storage, self._uris[part], tables.IMAGES.names)
         self._held[part] = table  # behind those that were wanted before
         if len(self._held) > _PARTS_HELD:
             del self._held[next(iter(self._held))]

@@ -1,16 +1,17 @@
-"""Imports of heavy libraries, without the warnings that they log about each other."""
+"""Imports of heavy libraries, without their warnings about each other and about Python."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import logging
+import warnings
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Log nothing below an error while the block imports.
+    """Warn of nothing while the block imports.
 
     Meanwhile no garbage is collected: there is next to none, and looking through all that imports
     make, again and again, takes a seventh of their time.
@@ -19,7 +20,9 @@ def quiet_imports() -> Iterator[None]:
     logging.disable(logging.WARNING)
     gc.disable()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
         if collects:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from copydetect import parts, tables
+from copydetect.errors import InputError
 from copydetect.inputs.listing import (
     LISTING,
     ListedImage,
@@ -130,17 +131,24 @@ def test_numbers_lead_to_rows(five) -> None:
         numbers.row(5)
 
 
+def test_a_table_whose_names_are_damaged_is_named(five) -> None:
+    _, uris = five
+    Path(uris[0]).write_bytes(Path(uris[0]).read_bytes().replace(b"frames", b"fsames"))
+    with pytest.raises(InputError, match=r"0\.parquet is not a readable Parquet file"):
+        ImageNumbers(LocalStorage(), uris, [2, 3]).row(0)
+
+
 @pytest.mark.parametrize(("held", "reads"), [(1, 4), (2, 2)])
 def test_only_so_many_parts_are_held(five, monkeypatch, held: int, reads: int) -> None:
     rows, uris = five
-    read = []
+    read, read_table = [], tables.read_table
 
-    def counted(storage, uri):
+    def counted(storage, uri, columns):
         read.append(uri)
-        return tables.read_table(storage, uri)
+        return read_table(storage, uri, columns)
 
     monkeypatch.setattr(parts, "_PARTS_HELD", held)
-    monkeypatch.setattr(parts, "tables", type("Counted", (), {"read_table": counted}))
+    monkeypatch.setattr(tables, "read_table", counted)
     numbers = ImageNumbers(LocalStorage(), uris, [2, 3])
     assert [numbers.row(i) for i in (0, 1, 4, 3, 0, 2)] == [rows[i] for i in (0, 1, 4, 3, 0, 2)]
     assert len(read) == reads

@@ -244,6 +244,8 @@ def _tar_members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
 def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     """The next header; tarfile.ReadError where it is damaged, whatever tarfile makes of it."""
     begun = tar.offset
+    if begun == 0:  # not even the header that is read at once: Python 3.10 would look before it
+        return None
     if begun > sys.maxsize:
         raise tarfile.ReadError("the last header gives a size that no file has")
     with _damage_at(begun):
