@@ -33,7 +33,7 @@ _FIT_ROUNDS = 6
 _STILL_PX = 0.1
 """Where a round moves no place by more, the next would not either."""
 _WILD = 0.25
-"""Part of the longer side by which no round moves a place: it would be led astray."""
+"""Of half of the longer side: a motion that moves places by more is astray."""
 _CLIPPED_LEVELS = 20.0
 """Places that differ by more say no more against a motion."""
 _ROBUST_LEVELS, _ROBUST_MEDIANS = 4.0, 2.0
@@ -216,11 +216,11 @@ def _fitted(motion: Matrix, texture: _Texture, still: float) -> Matrix:
         usual = max(float(np.trace(normal[:8, :8])) / 8, 1e-3)
         normal += np.diag([_RIDGE] * 6 + [_RIDGE + _STIFFNESS] * 2 + [_RIDGE] * 2) * usual
         *step, gain, offset = np.linalg.solve(normal, weighted @ left)
-        if np.abs(step).max() > _WILD:
-            break
-        change = np.array([gain, offset], np.float32)
         a, b, right, c, d, below, e, f = step
         motion = motion + np.array([[a, b, right], [c, d, below], [-e, -f, 0]])
+        if np.abs(motion - np.eye(3)).max() > _WILD:
+            break
+        change = np.array([gain, offset], np.float32)
         left, (across, down) = texture.at(motion)
         miss = _clipped_mean(left + change @ tone)
         if miss < least:
