@@ -135,6 +135,15 @@ def test_a_reduced_form_says_the_same_and_another_filling_does_not() -> None:
         assert not other.is_copy
 
 
+@pytest.mark.parametrize(("side", "quality"), [(350, 40), (350, 85), (525, 85), (600, 60)])
+def test_one_other_letter_on_a_reduced_form_is_told(side: int, quality: int) -> None:
+    picture, other = (form(["River", "Stone", "Market", word]) for word in ("Cat", "Gat"))
+    reduced = as_jpeg(resized(other, side, side), quality)
+    assert verify(reduced, other).is_copy
+    found = verify(reduced, picture)
+    assert (found.relation, found.is_copy) == ("changed_content", False)
+
+
 def month(first: int, days: int) -> Pixels:
     page = np.full((560, 700, 3), 255, np.uint8)
     cv2.rectangle(page, (0, 0), (700, 90), (180, 30, 50), -1)
