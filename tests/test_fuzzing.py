@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -299,9 +300,10 @@ def test_a_length_that_no_machine_can_hold_is_a_damaged_tar(tmp_path: Path) -> N
     start, absurd = length.start(), b"9" * 40 + b" comment="
     path = tmp_path / "shard.tar"
     path.write_bytes(whole[:start] + absurd + whole[start + len(absurd) :])
-    # Python 3.13 refuses the header itself.
-    refused = "a length that no file has|not a readable tar file: invalid header"
-    with pytest.raises(InputError, match=rf"shard\.tar.*({refused})"):
+    refused = "a length that no file has"
+    if sys.version_info >= (3, 13):  # there tarfile refuses the header itself
+        refused = "not a readable tar file: invalid header"
+    with pytest.raises(InputError, match=rf"shard\.tar.*{refused}"):
         read_input(path)
 
 

@@ -135,7 +135,16 @@ def test_a_reduced_form_says_the_same_and_another_filling_does_not() -> None:
         assert not other.is_copy
 
 
-@pytest.mark.parametrize(("side", "quality"), [(350, 40), (350, 85), (525, 85), (600, 60)])
+def test_a_speck_on_a_page_does_not_make_it_say_something_else() -> None:
+    page = np.full((700, 700, 3), 255, np.uint8)
+    page[200:440, 200:520] = scene(5, 320, 240)
+    marked = page.copy()
+    cv2.circle(marked, (620, 620), 4, (0, 0, 0), -1)
+    found = verify(as_jpeg(resized(marked, 500, 500), 75), page)
+    assert found.relation in ("same_picture", "edited")
+
+
+@pytest.mark.parametrize(("side", "quality"), [(350, 40), (350, 85), (600, 60), (700, 60)])
 def test_one_other_letter_on_a_reduced_form_is_told(side: int, quality: int) -> None:
     picture, other = (form(["River", "Stone", "Market", word]) for word in ("Cat", "Gat"))
     reduced = as_jpeg(resized(other, side, side), quality)

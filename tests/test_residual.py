@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import cv2
@@ -58,6 +59,29 @@ def test_a_small_shift_is_found_to_a_tenth_of_a_pixel(off_px: float) -> None:
     assert found is not None
     places = np.array([[60.0, 60], [250, 70], [160, 180]])
     assert np.abs(project(found[0], places) - project(there, places)).max() < 0.15
+
+
+def test_thin_lines_that_nearly_lie_on_each_other_do_so_then() -> None:
+    page = np.full((480, 640, 3), 250, np.uint8)
+    for row in range(8):
+        cv2.putText(page, f"{row} Copper 10{row}.5", (40, 50 + 55 * row), 0, 1, (40, 40, 40), 1, 16)
+        cv2.rectangle(page, (30, 20 + 55 * row), (600, 65 + 55 * row), (0, 0, 0), 1)
+    there = np.array([[0.9, 0.01, 3.3], [-0.01, 0.9, 5.7], [0, 0, 1]])
+    moved = cv2.warpPerspective(page, there, (600, 450), borderValue=(250, 250, 250))
+    start = there + np.array([[0, 0, 0.4], [0, 0, -0.4], [0, 0, 0]])
+    found = align_finely(start, whole(page), whole(np.asarray(moved, np.uint8)), 1200)
+    assert found is not None
+    places = np.array([[40.0, 40], [600, 60], [320, 240], [60, 440], [590, 430]])
+    assert np.abs(project(found[0], places) - project(there, places)).max() < 0.15
+
+
+def test_strangers_are_not_led_astray() -> None:
+    pictures = [whole(scene(seed, 320, 240)) for seed in range(6)]
+    corners = np.array([[0.0, 0], [320, 0], [320, 240], [0, 240]])
+    for query, reference in itertools.pairwise(pictures):
+        found = align_finely(np.eye(3), query, reference, 1200)
+        assert found is not None
+        assert np.abs(project(found[0], corners) - corners).max() < 160
 
 
 def test_any_tone_curve_is_taken_out() -> None:

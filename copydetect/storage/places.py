@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from copydetect.quiet_imports import quiet_imports
@@ -9,6 +11,8 @@ from copydetect.storage.files import LocalStorage, Storage
 
 if TYPE_CHECKING:
     from copydetect.storage.remote import BeamStorage
+
+_IMPORTING = Lock()
 
 
 def storage_for(uri: str) -> Storage:
@@ -27,7 +31,13 @@ class MostlyLocalStorage(LocalStorage):
 
 
 def _beam_storage() -> BeamStorage:
-    with quiet_imports():
+    return _beam_storage_class()()
+
+
+@cache
+def _beam_storage_class() -> type[BeamStorage]:
+    # Threads that read at once import in turn: what is quiet meanwhile is so for all of them.
+    with _IMPORTING, quiet_imports():
         from copydetect.storage.remote import BeamStorage
 
-        return BeamStorage()
+    return BeamStorage

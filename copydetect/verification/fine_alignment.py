@@ -31,14 +31,15 @@ _BLURS_PX = (2.0, 0.7)
 one tells it to a fraction of a px."""
 _FIT_ROUNDS = 6
 _STILL_PX = 0.1
-"""Where a round moves no place by more, the next would not either."""
+"""Where a round changes no number of a motion by more, in px at the longer side's ends, it is the
+last."""
 _WILD = 0.25
 """Of half of the longer side: a motion that moves places by more is astray."""
 _CLIPPED_LEVELS = 20.0
 """Places that differ by more say no more against a motion."""
 _ROBUST_LEVELS, _ROBUST_MEDIANS = 4.0, 2.0
-"""Places count half or less where they differ by more than the usual difference so many times, and
-by so many grey levels."""
+"""Places count a quarter where they differ by so many grey levels or, if that is more, by the
+median difference so many times."""
 _RIDGE, _STIFFNESS = 1e-4, 0.02
 """How much every parameter, and how much the two of the horizon besides, are held back: shares of
 the mean of the normal equations' diagonal."""
@@ -194,8 +195,8 @@ def _fitted(motion: Matrix, texture: _Texture, still: float) -> Matrix:
     """The best motion of some rounds of Gauss and Newton, weighted after Geman and McClure.
 
     A place x, y moves in x by (x, y, 1, x², xy) · (a, b, across, e, f), in y by (x, y, 1, xy, y²) ·
-    (c, d, down, e, f). Contrast and brightness are fitted too: levels that were brought to those of
-    what is not there yet are too flat.
+    (c, d, down, e, f). Contrast and brightness may change a little, too: levels that were brought
+    to those of what is not there yet are too flat.
     """
     x, y, one = texture.xy
     tone = np.stack([texture.wanted - texture.wanted.mean(), one])

@@ -290,15 +290,15 @@ def _certainly(relation: Relation) -> npt.NDArray[np.float64]:
 
 
 def _has_other_glyphs(residual: Residual) -> bool:
-    """Whether two pictures are equal but for a few glyphs, of which each has its own, or two
-    pages differ by far more at a few small places than anywhere else."""
+    """Whether each of two pictures has glyphs of its own, at a few places, and all else is equal,
+    or differs by far less, as on pages that are reduced and compressed."""
     equal = residual["rest_p99"] < _EQUAL_LEVELS
     marked = residual["blob_both"] > 0 and residual["blob_one"] == 0
     page = min(residual["plain"], residual["plain_reference"]) >= _PLAIN
     alone = residual["rest_ratio"] > _ALONE and residual["raw_ratio"] > _FAR_ALONE
     few = 0 < residual["blobs"] <= _FEW_PLACES
     differs = residual["blob_area"] < _GLYPHS and residual["rest_peak"] > _OF_ANOTHER_GLYPH
-    return differs and ((equal and marked) or (page and alone and few))
+    return differs and marked and (equal or (page and alone and few))
 
 
 def lies_on_whole(residual: Residual, query: PairImage, reference: PairImage) -> bool:
