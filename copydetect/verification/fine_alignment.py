@@ -3,7 +3,7 @@
 What geometry and cells leave is a pixel or two, and that hides whether glyphs or leaves differ. The
 motion of a plane is fitted to the levels of both pictures where there is texture (Lucas and Kanade
 1981, with the eight parameters of Bergen et al. 1992), robustly, so that what moved or was drawn
-over does not count.
+over does not count. Thin lines must lie within about a px of each other to begin with.
 """
 
 from __future__ import annotations
