@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from copydetect.errors import InputError
+from copydetect.errors import CopydetectError, InputError
 from copydetect.options import EngineOptions
 from copydetect.pipelines.engine import engine_of
 from copydetect.transforms.run_in_processes import RunInProcesses
@@ -216,8 +216,10 @@ def test_shared_memory_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("copydetect.workers.processes.ProcessPoolExecutor", full)
-    with pytest.raises(WorkerError, match="/dev/shm"):
+    with pytest.raises(CopydetectError, match="/dev/shm"):
         PROCESSES.start(twice, 1)
+    with pytest.raises(CopydetectError, match="/dev/shm"):
+        PROCESSES.ends(twice, 1)  # no part is to blame
 
 
 def blurred(side: int) -> int:

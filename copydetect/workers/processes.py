@@ -54,8 +54,8 @@ class WorkerError(CopydetectError):
 class Processes:
     """Where parts are worked on.
 
-    count: of processes; below 2, the caller does the work itself. of_worker: whether the caller is
-    a worker of an engine, which `aside` has children for.
+    count: of processes; below 2, the caller does the work itself. of_worker: whether a child of the
+    caller does it, by `aside`, as on each worker of an engine.
     """
 
     count: int = 0
@@ -164,7 +164,7 @@ def _new_pool(count: int, forks: bool) -> ProcessPoolExecutor:
         )
     except OSError as error:
         # What processes share lies in shared memory, of which there may be none left.
-        raise WorkerError(
+        raise CopydetectError(
             f"cannot start {count} processes: {error.strerror or error} (shared memory, /dev/shm "
             "on Linux, must be writable; --direct_num_workers=1 does without)"
         ) from error
