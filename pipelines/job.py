@@ -160,7 +160,7 @@ def run_job(job: Job) -> Result:
             tidied = beside.submit(_remove_scratch, job, folder)
             _remove_earlier(job, folder)
             if job.options.report:
-                write_report(job.storage, job.output, workplace_of(job, folder).started)
+                write_report(job.storage, job.output, workplace_of(job, folder).decoding(0))
         tidied.result()
     result = Result(job.storage, job.output, manifest, made_before=bool(finished))
     if not manifest.accepted:

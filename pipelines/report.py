@@ -18,7 +18,7 @@ from copydetect.transforms.run_in_processes import OnWorkers
 from copydetect.types import Failure, ImageRef
 from copydetect.workers.processes import Processes
 
-_THUMBNAIL_PX, _TOGETHER = 280, 16
+_THUMBNAIL_PX, _TOGETHER = 280, 4
 _PLOTS = {
     "Reliability: how often a confidence comes true": "evaluation/reliability.svg",
     "Precision over recall": "evaluation/precision_recall.svg",
@@ -28,8 +28,8 @@ _PLOTS = {
 def write_report(storage: Storage, output: str, processes: Processes | None = None) -> str:
     """Write OUT/report for the run that OUT/manifest.json names; returns the page to open.
 
-    Pages of an earlier report are replaced. processes: for the thumbnails, where there are any.
-    InputError where there is no finished run.
+    Pages of an earlier report are replaced. processes: make the thumbnails; by default, a child of
+    this one. InputError where there is no finished run.
     """
     manifest = Manifest.load(storage, output)
     rows = partial(partial, manifest.batches, storage, output)
@@ -41,7 +41,7 @@ def write_report(storage: Storage, output: str, processes: Processes | None = No
         for title, name in _PLOTS.items()
         if storage.exists(join(output, name))
     }
-    thumbnails = partial(_thumbnails, processes or Processes())
+    thumbnails = partial(_thumbnails, processes or Processes(of_worker=True))
     folder = join(output, "report")
     written = []
     for name, page in render_report(manifest, run, thumbnails, plots):
@@ -56,11 +56,17 @@ def write_report(storage: Storage, output: str, processes: Processes | None = No
 def _thumbnails(processes: Processes, refs: Sequence[ImageRef]) -> Iterable[bytes | None]:
     """Those of some images, in their order."""
     some = [refs[start : start + _TOGETHER] for start in range(0, len(refs), _TOGETHER)]
-    return chain.from_iterable((InTurn(some) | OnWorkers(_thumbnails_of, processes)).elements)
+    made = InTurn(some) | OnWorkers(_thumbnails_of, processes, _without_deadly)
+    return chain.from_iterable(made.elements)
 
 
-def _thumbnails_of(refs: Sequence[ImageRef]) -> list[bytes | None]:
-    return list(map(_thumbnail, refs))
+def _without_deadly(refs: Sequence[ImageRef]) -> list[ImageRef | None]:
+    """Images, with None in place of those that end the process which opens them."""
+    return [None if Processes().ends(_thumbnail, ref) else ref for ref in refs]
+
+
+def _thumbnails_of(refs: Sequence[ImageRef | None]) -> list[bytes | None]:
+    return [None if ref is None else _thumbnail(ref) for ref in refs]
 
 
 def _thumbnail(ref: ImageRef) -> bytes | None:

@@ -7,23 +7,17 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from copydetect import tables
 from copydetect.report.evidence import PairEvidence
-from copydetect.report.run_view import (
-    Group,
-    RunTables,
-    RunView,
-    Thumbnails,
-    visible,
-)
+from copydetect.report.run_view import Group, RunTables, RunView, Thumbnails, visible
 from copydetect.runs import Manifest
 from copydetect.summary import notes_on_inputs, readable_bytes
+from copydetect.types import ImageRef
 
 _MEASURED = {
     "search_recall_at_1": "nearest neighbours that the search found",
@@ -35,7 +29,8 @@ _MEASURED = {
 }
 """What the manifest's `quality` means, of a sample of queries that was also searched exactly."""
 
-_PAGE_BYTES = 2_500_000
+_PAGE_PICTURES = 200
+"""Each is embedded in about 12 kB."""
 _MAX_FAILURES = 500
 
 _FILTER_SCRIPT = """
@@ -64,31 +59,6 @@ if (field && list) {
 """
 
 
-_Key: TypeAlias = tuple[str, str]
-"""Role and image_id of an image."""
-
-
-@dataclass
-class _Pictures:
-    """The thumbnails of one page, each embedded once and drawn wherever it is named."""
-
-    thumbnails: Mapping[_Key, bytes | None]
-    symbols: dict[_Key, tuple[str, str]] = field(default_factory=dict)
-    size_bytes: int = 0
-
-    def symbol(self, image_id: str, role: str) -> str | None:
-        """The id to draw an image by; None where it has no thumbnail."""
-        key = (role, image_id)
-        if key not in self.symbols:
-            data = self.thumbnails[key]
-            if data is None:
-                return None
-            uri = f"data:{_mime(data)};base64,{base64.b64encode(data).decode()}"
-            self.symbols[key] = (f"t{len(self.symbols)}", uri)
-            self.size_bytes += len(uri)
-        return self.symbols[key][0]
-
-
 def render_report(
     manifest: Manifest,
     run: RunTables,
@@ -100,70 +70,66 @@ def render_report(
     plots: SVG figures by title, such as a reliability diagram.
     """
     view = RunView(run)
-    groups, near = list(view.groups()), view.near_misses()
-    shown = list(_shown(groups, near))
-    refs = [view.facts(image_id, role).ref for role, image_id in shown]
-    drawn = dict(zip(shown, thumbnails(refs), strict=True))
-    pages = list(_paged(groups, drawn))
-    count = max(1, len(pages))
-    names = ["index.html", *(f"groups-{number}.html" for number in range(2, count + 1))]
+    near = view.near_misses()
+    pages = list(_paged(view, near))
+    names = ["index.html", *(f"groups-{number}.html" for number in range(2, len(pages) + 1))]
     template = _environment().get_template("page.html")
     common = {
         "manifest": manifest,
-        "one_pile": view.one_pile,
+        "view": view,
         "pages": names,
         "script": Markup(_FILTER_SCRIPT),
         "script_hash": _hash(_FILTER_SCRIPT),
-        "group_count": view.group_count,
         "groups_shown": sum(len(groups) for groups, _ in pages),
     }
-    for number in range(count - 1, 0, -1):
-        groups, pictures = pages[number]
-        text = template.render(**common, page=number, groups=groups, pictures=pictures, front=None)
-        yield names[number], text.encode("utf-8", "replace")
-    groups, pictures = pages[0] if pages else ([], _Pictures(drawn))
-    front = {**_front(manifest, run, view, plots or {}), "near_misses": near}
-    _draw_all(pictures, near)
-    text = template.render(**common, page=0, groups=groups, pictures=pictures, front=front)
-    yield names[0], text.encode("utf-8", "replace")
 
+    def page(number: int) -> bytes:
+        groups, refs = pages[number]
+        front = None if number else _front(manifest, run, view, near, plots or {})
+        symbols = _symbols(refs, thumbnails(refs))
+        text = template.render(common, page=number, groups=groups, symbols=symbols, front=front)
+        return text.encode("utf-8", "replace")
 
-def _shown(groups: Iterable[Group], near: Iterable[PairEvidence]) -> Iterable[_Key]:
-    """The images that some page shows, each once."""
-    members = [member for group in groups for member in group.members]
-    pairs = [*(member.evidence for member in members if member.evidence), *near]
-    drawn = (picture for pair in pairs for picture in (pair.query, pair.reference))
-    keys = dict.fromkeys((member.facts.role, member.facts.image_id) for member in members)
-    return keys | dict.fromkeys((picture.role, picture.image_id) for picture in drawn)
+    # The thumbnails of one page have gone when those of the next are made.
+    for number in reversed(range(len(pages))):
+        yield names[number], page(number)
 
 
 def _paged(
-    groups: Iterable[Group], thumbnails: Mapping[_Key, bytes | None]
-) -> Iterator[tuple[list[Group], _Pictures]]:
-    """Groups in pages whose thumbnails stay below the size of a page."""
+    view: RunView, near: Iterable[PairEvidence]
+) -> Iterator[tuple[list[Group], list[ImageRef]]]:
+    """The groups of each page and the images that it shows, few enough unless one group has more;
+    the first page shows the near misses as well."""
     page: list[Group] = []
-    pictures = _Pictures(thumbnails)
-    for group in groups:
+    shown = dict.fromkeys(view.shown([], near))
+    for group in view.groups():
+        more = dict.fromkeys(view.shown([group]))
+        if page and len(shown | more) > _PAGE_PICTURES:
+            yield page, list(shown)
+            page, shown = [], {}
         page.append(group)
-        for member in group.members:
-            pictures.symbol(member.facts.image_id, member.facts.role)
-            _draw_all(pictures, [member.evidence] if member.evidence else [])
-        if pictures.size_bytes > _PAGE_BYTES:
-            yield page, pictures
-            page, pictures = [], _Pictures(thumbnails)
-    if page:
-        yield page, pictures
+        shown |= more
+    yield page, list(shown)
 
 
-def _draw_all(pictures: _Pictures, pairs: Iterable[PairEvidence]) -> None:
-    """Embed both pictures of each pair: the template must find them before it lists them."""
-    for pair in pairs:
-        for picture in (pair.query, pair.reference):
-            pictures.symbol(picture.image_id, picture.role)
+def _symbols(
+    refs: Iterable[ImageRef], thumbnails: Iterable[bytes | None]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Role and image_id of each image that has a thumbnail → the id to draw it by, its data URI."""
+    found = enumerate(zip(refs, thumbnails, strict=True))
+    return {
+        (ref.role, ref.image_id): (f"t{number}", _uri(_mime(data), data))
+        for number, (ref, data) in found
+        if data is not None
+    }
 
 
 def _front(
-    manifest: Manifest, run: RunTables, view: RunView, plots: Mapping[str, bytes]
+    manifest: Manifest,
+    run: RunTables,
+    view: RunView,
+    near: list[PairEvidence],
+    plots: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """The content of the first page alone: totals, near misses, failures, plots and settings."""
     failures, failure_count = _failures(run)
@@ -174,10 +140,8 @@ def _front(
         "failures": failures,
         "failure_count": failure_count,
         "notes": notes_on_inputs(manifest.inputs),
-        "plots": {
-            title: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
-            for title, svg in plots.items()
-        },
+        "near_misses": near,
+        "plots": {title: _uri("image/svg+xml", svg) for title, svg in plots.items()},
         "settings": sorted(_flat(manifest.settings)),
         "quality": list(_measured(manifest.quality)),
         "stages": [
@@ -241,6 +205,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", ", ".join(str(item) for item in value)
         else:
             yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def _mime(data: bytes) -> str:

@@ -8,6 +8,7 @@ import math
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -80,13 +81,13 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a group, with the pair that it hangs on; none for the kept and for repeats."""
+    """An image of a group, with the match that it hangs on; none for the kept and for repeats."""
 
     facts: ImageFacts
     keep: bool
     suggested: bool
     reason: str
-    evidence: PairEvidence | None
+    match: Match | None
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,6 @@ class RunView:
         self._near, self._matches = self._pairs_shown(nearest)
         self._facts = self._facts_shown()
 
-    def facts(self, image_id: str, role: str) -> ImageFacts:
-        """What is known of an image that is shown."""
-        return self._facts[role, image_id]
-
     def groups(self) -> Iterator[Group]:
         """The groups, those with most members first; for `match` a query with what it copies."""
         draw = self._group if self.one_pile else self._matched_query
@@ -153,7 +150,20 @@ class RunView:
 
         Pairs of one group are left out: those images are known to be copies.
         """
-        return [self._evidence(match) for match in self._near]
+        return [self.evidence(match) for match in self._near]
+
+    def evidence(self, match: Match) -> PairEvidence:
+        """The drawing of a match that is shown."""
+        a, b = self._ends(match)
+        return pair_evidence(match, (a.width, a.height), (b.width, b.height), self.roles)
+
+    def shown(self, groups: Iterable[Group], near: Iterable[PairEvidence] = ()) -> list[ImageRef]:
+        """The images that groups and near misses show, each once."""
+        members = [member for group in groups for member in group.members]
+        matches = [member.match for member in members if member.match]
+        ends = map(self._ends, (*matches, *(pair.match for pair in near)))
+        facts = chain((member.facts for member in members), *ends)
+        return list(dict.fromkeys(image.ref for image in facts))
 
     def _count_images(self) -> None:
         for part in self._run.images(["role", "duplicate_of"]):
@@ -261,26 +271,26 @@ class RunView:
         ids = [row["image_id"] for row in rows]
         members = []
         for row in rows[:_MEMBERS_SHOWN]:
-            evidence = None if row["keep"] else self._best_pair(row["image_id"], ids)
-            facts = self.facts(row["image_id"], "image")
-            members.append(Member(facts, row["keep"], row["suggested"], row["reason"], evidence))
+            match = None if row["keep"] else self._best_pair(row["image_id"], ids)
+            facts = self._facts["image", row["image_id"]]
+            members.append(Member(facts, row["keep"], row["suggested"], row["reason"], match))
         going = [row for row in rows if row["suggested"]]
-        saved = sum(self.facts(row["image_id"], "image").size_bytes for row in going)
+        saved = sum(self._facts["image", row["image_id"]].size_bytes for row in going)
         return Group(number, members, ids[_MEMBERS_SHOWN:], saved)
 
     def _matched_query(self, number: int, rows: list[dict[str, Any]]) -> Group:
         query_id = rows[0]["query_id"]
-        members = [Member(self.facts(query_id, "query"), True, False, "the query", None)]
+        members = [Member(self._facts["query", query_id], True, False, "the query", None)]
         rows = sorted(rows, key=lambda row: (-row["confidence"], row["reference_id"]))
         for row in rows[:_MEMBERS_SHOWN]:
             match = self._matches[query_id, row["reference_id"]]
-            facts = self.facts(match.reference_id, "reference")
-            members.append(Member(facts, False, False, match.reason, self._evidence(match)))
+            facts = self._facts["reference", match.reference_id]
+            members.append(Member(facts, False, False, match.reason, match))
         unseen = [row["reference_id"] for row in rows[_MEMBERS_SHOWN:]]
         return Group(number, members, unseen, 0)
 
-    def _best_pair(self, image_id: str, others: list[str]) -> PairEvidence | None:
-        """The accepted pair with the kept image (the first), else the surest one in the group."""
+    def _best_pair(self, image_id: str, others: list[str]) -> Match | None:
+        """The accepted match with the kept image (the first), else the surest one in the group."""
         best: Match | None = None
         for other in others:
             for pair in ((image_id, other), (other, image_id)):
@@ -289,12 +299,11 @@ class RunView:
                     best = match
             if best is not None and other == others[0]:
                 break
-        return None if best is None else self._evidence(best)
+        return best
 
-    def _evidence(self, match: Match) -> PairEvidence:
-        a = self.facts(match.query_id, self.roles[0])
-        b = self.facts(match.reference_id, self.roles[1])
-        return pair_evidence(match, (a.width, a.height), (b.width, b.height), self.roles)
+    def _ends(self, match: Match) -> tuple[ImageFacts, ImageFacts]:
+        query, reference = self.roles
+        return self._facts[query, match.query_id], self._facts[reference, match.reference_id]
 
 
 def _match(row: dict[str, Any]) -> Match:
