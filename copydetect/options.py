@@ -52,7 +52,7 @@ class RunOptions:
     given. channels: what candidates are found by, "descriptor", "local" or both. views: which views
     of an image get a descriptor, such as "whole,crops". k: each image keeps at least this many
     candidates. min_score: keep every candidate from this score up as well. verify_score: verify
-    candidates from this score up; scores are log-odds.
+    candidates from this score up; scores are log-odds, of crowded pairs −6 at most.
 
     precision: share of the reported pairs that should be real copies, above 0 and below 1 (0.97
     where neither it nor `min_confidence` is given). min_confidence: report pairs from this

@@ -72,7 +72,8 @@ CANDIDATES = pa.schema(
         pa.field("rank", pa.int32(), nullable=False),
     ]
 )
-"""One row per candidate pair; a channel that did not propose the pair leaves its columns null."""
+"""One row per candidate pair, as in `types.Candidate`; a channel that did not propose the pair
+leaves its columns null."""
 
 MATCHES = pa.schema(
     [

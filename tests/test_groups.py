@@ -279,7 +279,7 @@ class TestSparePairs:
 
     def spare(self, pairs):
         no = math.nan
-        rows = [Candidate(a, b, no, no, no, no, s, "", "", 1, True, True) for a, b, s in pairs]
+        rows = [Candidate(a, b, no, no, no, no, -6.0, "", "", n, True, True) for a, b, n in pairs]
         return tables.rows_to_table(rows, tables.CANDIDATES)
 
     def to_connect(self, pairs, spare, **options):
@@ -289,10 +289,10 @@ class TestSparePairs:
         return [(pair.query_id, pair.reference_id) for pair in found]
 
     def test_inside_a_group_none_is_wanted(self):
-        assert self.to_connect(self.HUBS, [("a1", "a2", 3.0), ("b4", "b5", 3.0)]) == []
+        assert self.to_connect(self.HUBS, [("a1", "a2", 1), ("b4", "b5", 1)]) == []
 
     def test_between_two_groups_the_best_are(self):
-        between = [(f"a{n}", f"b{m}", n + m / 10) for n in range(6) for m in range(6)]
+        between = [(f"a{n}", f"b{m}", 100 - 10 * n - m) for n in range(6) for m in range(6)]
         assert self.to_connect(self.HUBS, between, neighbors=3) == [
             ("a5", "b5"),
             ("a5", "b4"),
@@ -301,7 +301,7 @@ class TestSparePairs:
 
     def test_one_that_is_in_no_group_is_compared_with_several(self):
         pairs = [pair for pair in self.HUBS if pair[1] != "a5"] + [("a0", "a5", 0.1)]
-        spare = [("a5", "a1", 1.0), ("a2", "a5", 2.0), ("a5", "b1", 0.5), ("a3", "a4", 9.0)]
+        spare = [("a5", "a1", 4), ("a2", "a5", 3), ("a5", "b1", 5), ("a3", "a4", 1)]
         assert self.to_connect(pairs, spare) == [("a2", "a5"), ("a5", "a1"), ("a5", "b1")]
 
     def test_that_they_have_no_verdict_says_nothing(self):

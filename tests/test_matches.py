@@ -94,16 +94,23 @@ def test_blurred_mirrored_crop_without_features_is_proven_directly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("match_score", "proven"), [(-6.5, True), (-5.0, True), (-4.0, False), (-math.inf, True)]
+    ("match_score", "crowded", "proven"),
+    [
+        (-6.5, False, True),
+        (-5.0, False, True),
+        (-4.0, False, False),
+        (-4.0, True, True),
+        (-math.inf, False, True),
+    ],
 )
 def test_thumbnails_of_unlikely_pairs_are_not_laid_over_each_other(
-    match_score: float, proven: bool
+    match_score: float, crowded: bool, proven: bool
 ) -> None:
     picture = scene(5, 320, 240)
     match = verify_pair(
         prepare_image("q", blurred_crop(picture)),
         prepare_image("r", picture),
-        replace(CANDIDATE, score=-6.4),
+        replace(CANDIDATE, score=-6.4, crowded=crowded),
         None,
         MatchOptions(match_score=match_score),
     )

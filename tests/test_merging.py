@@ -96,7 +96,8 @@ class Found:
         starts = votes.starts[low : high + 1]
         points = votes.points[starts[0] : starts[-1]]
         some = (getattr(votes, name)[low:high] for name in names)
-        return Votes(*some, starts - starts[0], points)
+        families = votes.families[(votes.families >= first) & (votes.families < last)]
+        return Votes(*some, starts - starts[0], points, families)
 
 
 def _random_votes(rng: np.random.Generator) -> Votes:
@@ -182,9 +183,11 @@ def all_at_once(found: Found, symmetric: bool) -> dict[tuple[int, int], tuple[fl
     )
     merged = merge_pairs(pairs, votes, (crowd, voted), OPTIONS, symmetric=symmetric)
     names = zip(merged.query.tolist(), merged.reference.tolist(), strict=True)
-    return dict(
-        zip(names, zip(merged.score.tolist(), merged.rank.tolist(), strict=True), strict=True)
-    )
+    crowded = crowd.crowded[merged.query]
+    if symmetric:
+        crowded &= crowd.crowded[merged.reference]
+    score = np.where(crowded, np.minimum(merged.score, -6), merged.score)
+    return dict(zip(names, zip(score.tolist(), merged.rank.tolist(), strict=True), strict=True))
 
 
 def test_bundles_of_spills_give_what_the_spills_give(
@@ -265,6 +268,38 @@ def test_of_a_large_family_few_pairs_are_needed_and_these_hold_it(
     assert needed.shape[1] < 3 * size
     graph = coo_array((np.ones(needed.shape[1]), needed), shape=(size, size))
     assert connected_components(graph, directed=False)[0] == 1
+
+
+def test_a_crowd_of_look_alikes_ranks_below_copies_where_features_alone_are_searched(
+    tmp_path: Path,
+) -> None:
+    """All features of twenty pages of one form agree, more of them than of a photo and its copy."""
+    crowd, copies = np.arange(20), (30, 31)
+    pairs = [(a, b, 5.0) for a in crowd for b in crowd if a != b]
+    pairs += [(*copies, 2.0), (*copies[::-1], 2.0)]
+    query, reference, votes = (np.array(column) for column in zip(*pairs, strict=True))
+    found = Found.random()
+    others = found.votes
+    rows = np.flatnonzero(others.query >= 40)
+    count = len(query) + len(rows)
+    found.votes = Votes(
+        np.concatenate([query, others.query[rows]]),
+        np.concatenate([reference, others.reference[rows]]),
+        np.concatenate([votes, others.votes[rows]]).astype(np.float32),
+        np.zeros(count, bool),
+        np.ones(count, np.int32),
+        np.arange(count + 1),
+        np.zeros((count, 4), np.float32),
+        crowd,
+    )
+    job = job_of(tmp_path, found, 3, True)
+    job = replace(job, proposals=replace(job.proposals, neighbors=()), options=CandidateOptions())
+    table, _ = together(job, write_candidates(job))
+    ends = np.array([[int(name[:3]) for name in table[n].to_pylist()] for n in ENDS])
+    scores, crowded = (table[name].to_numpy() for name in ("score", "crowded"))
+    assert np.array_equal(crowded, (ends < len(crowd)).all(axis=0))
+    assert crowded.sum() == len(crowd) * (len(crowd) - 1) / 2
+    assert scores[crowded].max() < scores[(copies == ends.T).all(axis=1)]
 
 
 @pytest.mark.parametrize("agreeing", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,12 +70,13 @@ def test_a_few_look_alikes_that_were_proved_by_mistake_are_no_family() -> None:
     assert not in_proved_families(crowd, np.array(proved, np.float64), 0.6).any()
 
 
-def test_the_score_of_a_crowded_pair_counts_once_its_family_is_proved() -> None:
-    (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
-    before, after = Prior.before_proof(crowded), Prior.in_family(crowded)
-    confidences = [prior.confidence(0.6, 0.0, BY_SCORE) for prior in (before, after)]
-    assert confidences[0] < 0.4 < 0.8 < confidences[1]
-    assert Prior.before_proof(ordinary).score == ordinary.score
+def test_a_proved_family_speaks_for_its_pairs() -> None:
+    (pair,) = pairs("ab")
+    alone, in_family = (
+        Prior.of(replace(pair, score=-6.0), family).confidence(0.6, 0.0, BY_SCORE)
+        for family in (False, True)
+    )
+    assert alone < 0.4 < 0.8 < in_family
 
 
 @pytest.mark.parametrize("prior", [Prior(-3.0), Prior(9.0), Prior(9.0, 2.0)])

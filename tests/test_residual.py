@@ -61,14 +61,15 @@ def test_a_small_shift_is_found_to_a_tenth_of_a_pixel(off_px: float) -> None:
     assert np.abs(project(found[0], places) - project(there, places)).max() < 0.15
 
 
-def test_thin_lines_that_nearly_lie_on_each_other_do_so_then() -> None:
+@pytest.mark.parametrize("off_px", [0.4, 1.2, -1.2, 2.0, -3.0])
+def test_thin_lines_that_lie_beside_each_other_lie_on_each_other_then(off_px: float) -> None:
     page = np.full((480, 640, 3), 250, np.uint8)
     for row in range(8):
         cv2.putText(page, f"{row} Copper 10{row}.5", (40, 50 + 55 * row), 0, 1, (40, 40, 40), 1, 16)
         cv2.rectangle(page, (30, 20 + 55 * row), (600, 65 + 55 * row), (0, 0, 0), 1)
     there = np.array([[0.9, 0.01, 3.3], [-0.01, 0.9, 5.7], [0, 0, 1]])
     moved = cv2.warpPerspective(page, there, (600, 450), borderValue=(250, 250, 250))
-    start = there + np.array([[0, 0, 0.4], [0, 0, -0.4], [0, 0, 0]])
+    start = there + np.array([[0, 0, off_px], [0, 0, -off_px], [0, 0, 0]])
     found = align_finely(start, whole(page), whole(np.asarray(moved, np.uint8)), 1200)
     assert found is not None
     places = np.array([[40.0, 40], [600, 60], [320, 240], [60, 440], [590, 430]])

@@ -82,7 +82,7 @@ class PictureSearch:
                 return None
             candidate = _candidate(pairs, row, name)
             points = _points(votes, int(pairs.local_row[row]))
-            prior = Prior.before_proof(candidate)
+            prior = Prior(candidate.score)
             match = verdict_on(query, reference, candidate, points, prior, options)
             file = self.catalog.standing_files.of(number)
             return replace(match, reference_id=file.image_id, reference_uri=file.uri)

@@ -202,10 +202,12 @@ def spare_wanted(asked: PairsToVerify, verdicts: pa.Table, options: VerifyOption
 @dataclass(frozen=True)
 class Judged:
     """Verdicts by what is known tonight: rows of `VERDICTS`; overturned: (n,) bool, those whose
-    evidence tells of a copy where there is none now, or the other way round."""
+    evidence tells of a copy where there is none now, or the other way round; families: (n,) bool,
+    those on pairs of proved families."""
 
     matches: pa.Table
     overturned: Bools
+    families: Bools
 
 
 def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> Judged:
@@ -223,11 +225,11 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
         verdicts[name].to_numpy().astype(np.float64) for name in ("proof", "other_content")
     )
     least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores).confidences(proofs, other_content, calibration)
     families = _families(candidates, crowded, sure, least)
-    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores, families).confidences(proofs, other_content, calibration)
     families |= _between_members(candidates, families, sure >= least)
-    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores, families).confidences(proofs, other_content, calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
     copies = are_copies(sure, other_content, least) | _bools(
         pc.is_in(verdicts["relation"], value_set=counted)
@@ -240,7 +242,8 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
         "is_copy": pa.array(copies),
         "relation": _relations(verdicts["relation"], copies, counted),
     }
-    return Judged(tables.with_columns(verdicts, columns), np.asarray(copies != before, np.bool_))
+    overturned = np.asarray(copies != before, np.bool_)
+    return Judged(tables.with_columns(verdicts, columns), overturned, families)
 
 
 def _families(candidates: pa.Table, crowded: Bools, confidences: Doubles, least: float) -> Bools:
@@ -271,12 +274,6 @@ def _relations(
 
 def _bools(column: pa.Array | pa.ChunkedArray) -> Bools:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.bool_)
-
-
-def as_if_proved(candidates: pa.Table) -> pa.Table:
-    """The same candidates without doubt of their score, for a second look at what it overturns."""
-    plain = pa.array(np.zeros(candidates.num_rows, np.bool_))
-    return tables.with_columns(candidates, {"crowded": plain})
 
 
 def newest(verdicts: Sequence[pa.Table], schema: pa.Schema = VERDICTS) -> pa.Table:

@@ -206,7 +206,7 @@ class _Grouping:
         first, second = np.sort(group_of[contents], axis=0)
         apart = np.flatnonzero(first != second)
         first, second = first[apart], second[apart]
-        order = np.lexsort((-spare["score"].to_numpy()[apart], second, first))
+        order = np.lexsort((spare["rank"].to_numpy()[apart], second, first))
         new = np.ones(len(order), np.bool_)
         new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
         starts = np.flatnonzero(new)

@@ -3,11 +3,13 @@
 What geometry and cells leave is a pixel or two, and that hides whether glyphs or leaves differ. The
 motion of a plane is fitted to the levels of both pictures where there is texture (Lucas and Kanade
 1981, with the eight parameters of Bergen et al. 1992), robustly, so that what moved or was drawn
-over does not count. Thin lines must lie within about a px of each other to begin with.
+over does not count. Small and blurred pictures tell it to a px, also of thin lines that lie beside
+each other: before they are blurred these share nothing, not even which levels mean the same.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,23 +26,23 @@ _ALIGNED_PX = 640
 """The longest side at which the motion is fitted: many places make up for less detail."""
 _MOST_PLACES = 1500
 _FEWEST_PLACES = 60
-_STEEP = 6.0
+_COARSE_PX, _COARSE_BLUR_PX, _FINE_BLUR_PX = 320, 2.0, 0.7
+"""The longest side, and the blur's standard deviation, at which what is some px away is found; the
+blur that tells it to a fraction of a px."""
+_STEEP = 1.5
 """Gradient in levels per px from which a place has texture."""
-_BLURS_PX = (2.0, 0.7)
-"""Standard deviations of the blur of both pictures: a wide one finds what is some px away, a narrow
-one tells it to a fraction of a px."""
 _FIT_ROUNDS = 6
-_STILL_PX = 0.1
+_STILL_PX = 0.05
 """Where a round changes no number of a motion by more, in px at the longer side's ends, it is the
 last."""
 _WILD = 0.25
 """Of half of the longer side: a motion that moves places by more is astray."""
 _CLIPPED_LEVELS = 20.0
 """Places that differ by more say no more against a motion."""
-_ROBUST_LEVELS, _ROBUST_MEDIANS = 4.0, 2.0
+_ROBUST_LEVELS, _ROBUST_MEDIANS = 4.0, 3.0
 """Places count a quarter where they differ by so many grey levels or, if that is more, by the
 median difference so many times."""
-_RIDGE, _STIFFNESS = 1e-4, 0.02
+_RIDGE, _STIFFNESS = 1e-5, 0.02
 """How much every parameter, and how much the two of the horizon besides, are held back: shares of
 the mean of the normal equations' diagonal."""
 _TONE_LEVELS = 32
@@ -90,30 +92,41 @@ def flow_between(pair: Overlap, step: int = 1) -> Floats:
 def with_one_tone(pair: Overlap) -> tuple[Overlap, float]:
     """The query with the levels that the reference has where it shows the same, on average.
 
-    Any curve is allowed, also that of a negative. Levels beyond those that are common, as of a
-    small black mark on white, stay as far from the last of these. Also returns the part of the
-    reference's variance that the query then explains, 0…1.
+    Also returns the part of the reference's variance that the query then explains, 0…1.
     """
     some = np.s_[::_TONE_STRIDE, ::_TONE_STRIDE]
     inside = pair.inside[some] > 0
     levels = _levels(pair.query)
     seen, meant = levels[some][inside], pair.reference[some][inside]
+    curve = _tone_curve(seen, meant)
+    if curve is None:
+        return pair, 0.0
+    left = meant - curve[seen]
+    explained = 1 - float(np.vdot(left, left)) / len(left) / max(float(meant.var()), 1.0)
+    return replace(pair, query=np.asarray(cv2.LUT(levels, curve), np.float32)), max(explained, 0.0)
+
+
+def _tone_curve(seen: npt.NDArray[np.uint8], meant: Floats) -> Floats | None:
+    """(256,) which level is meant, on average, where each level is seen; None where too few tell.
+
+    seen, meant: (n,) levels of the same places.
+
+    Any curve is allowed, also that of a negative. Levels beyond those that are common, as of a
+    small black mark on white, stay as far from the last of these.
+    """
     nearest = _NEAREST_LEVEL[seen]
     count = np.bincount(nearest, minlength=_TONE_LEVELS)
     enough = count >= _FEWEST_OF_LEVEL
     if np.count_nonzero(enough) < 2:
-        return pair, 0.0
+        return None
     known, wanted = (
         np.bincount(nearest, values, _TONE_LEVELS)[enough] / count[enough]
-        for values in (pair.query[some][inside], meant)
+        for values in (seen, meant)
     )
     every = np.arange(256)
     beyond = every - np.clip(every, known[0], known[-1])
     curve = np.interp(every, known, wanted) + np.sign(wanted[-1] - wanted[0]) * beyond
-    curve = np.clip(curve, 0, 255).astype(np.float32)
-    left = meant - curve[seen]
-    explained = 1 - float(np.vdot(left, left)) / len(left) / max(float(meant.var()), 1.0)
-    return replace(pair, query=np.asarray(cv2.LUT(levels, curve), np.float32)), max(explained, 0.0)
+    return np.asarray(np.clip(curve, 0, 255), np.float32)
 
 
 def _levels(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -131,49 +144,95 @@ def steepness(grey: Floats) -> Floats:
 def _motion(pair: Overlap) -> Matrix | None:
     """The motion of a plane in frame px under which both show the same; None where too little has
     texture."""
-    toned, _ = with_one_tone(pair)
-    weight = np.minimum(steepness(toned.query), steepness(toned.reference))
-    places = np.flatnonzero((weight > _STEEP) & (toned.inside > 0.99))
-    if len(places) < _FEWEST_PLACES:
+    coarse, _ = with_one_tone(_coarse(pair))
+    fine = _blurred(pair, _FINE_BLUR_PX)
+    places, finer = _places(coarse), _places(fine)
+    if min(places.shape[1], finer.shape[1]) < _FEWEST_PLACES:
         return None
-    places = places[:: max(1, len(places) // _MOST_PLACES)]
-    height, width = toned.query.shape
+    still = np.eye(3)
+    found = _fitted(still, _Texture.of(coarse, places))
+    exact = _Texture.of(fine, finer)
+    starts = ((start, exact.with_one_tone(start)) for start in (still, found))
+    start, texture = min(starts, key=lambda one: one[1].miss(one[0]))
+    to_frame = _to_px(pair)
+    return np.asarray(to_frame @ _fitted(start, texture) @ inverse(to_frame), np.float64)
+
+
+def _places(pair: Overlap) -> npt.NDArray[np.float64]:
+    """(3, n) places where both have texture, of which the longer side spans −1…1, and ones."""
+    steep = np.minimum(steepness(pair.query), steepness(pair.reference))
+    at = np.flatnonzero((steep > _STEEP) & (pair.inside > 0.99))
+    at = at[:: max(1, len(at) // _MOST_PLACES)]
+    rows, columns = np.divmod(at, steep.shape[1])
+    px = np.stack([columns, rows, np.ones(len(at))])
+    return np.asarray(inverse(_to_px(pair)) @ px, np.float64)
+
+
+def _coarse(pair: Overlap) -> Overlap:
+    """The same, at most `_COARSE_PX` large, and blurred."""
+    height, width = pair.query.shape
+    scale = min(1.0, _COARSE_PX / max(height, width))
+    size = (math.ceil(width * scale), math.ceil(height * scale))
+    query, reference, inside = (
+        np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+        for plane in (pair.query, pair.reference, pair.inside)
+    )
+    shrunk = replace(pair, query=query, reference=reference, inside=inside)
+    return _blurred(shrunk, _COARSE_BLUR_PX)
+
+
+def _blurred(pair: Overlap, blur_px: float) -> Overlap:
+    query, reference = (blurred(grey, blur_px) for grey in (pair.query, pair.reference))
+    return replace(pair, query=query, reference=reference)
+
+
+def _to_px(pair: Overlap) -> Matrix:
+    """Places of which the longer side spans −1…1 → px of the frame."""
+    height, width = pair.query.shape
     scale = max(height, width) / 2
-    to_frame = np.array([[scale, 0, width / 2], [0, scale, height / 2], [0, 0, 1]])
-    to_unit = inverse(to_frame)
-    rows, columns = np.divmod(places, width)
-    xy = np.asarray(to_unit @ np.stack([columns, rows, np.ones(len(places))]), np.float32)
-    found = [np.eye(3)]
-    for blur_px in _BLURS_PX:
-        query, reference = (blurred(grey, blur_px) for grey in (toned.query, toned.reference))
-        texture = _Texture(xy, to_frame, query.ravel()[places], _with_slopes(reference, scale))
-        start = min(found, key=texture.miss)
-        found.append(_fitted(start, texture, _STILL_PX / scale))
-    return np.asarray(to_frame @ found[-1] @ to_unit, np.float64)
+    return np.array([[scale, 0, (width - 1) / 2], [0, scale, (height - 1) / 2], [0, 0, 1]])
 
 
 @dataclass(frozen=True, eq=False)
 class _Texture:
     """What a motion is fitted to.
 
-    xy: (3, n) places of the query, −1…1, and ones; to_frame: (3, 3) these → frame px; wanted: (n,)
-    levels of the query there; slopes: (h, w, 3) levels of the reference, and by how many they rise
-    where x and y do by 1.
+    xy: (3, n) places of the query, −1…1, and ones; to_px: (3, 3) these → px; wanted: (n,) levels of
+    the query there; slopes: (h, w, 3) levels of the reference, and by how many they rise where x
+    and y do by 1.
     """
 
     xy: Floats
-    to_frame: Matrix
+    to_px: Matrix
     wanted: Floats
     slopes: Floats
 
+    @classmethod
+    def of(cls, pair: Overlap, xy: npt.NDArray[np.float64]) -> _Texture:
+        to_px = _to_px(pair)
+        x, y, _ = (to_px @ xy).astype(np.float32)
+        wanted = np.asarray(cv2.remap(pair.query, x, y, cv2.INTER_LINEAR), np.float32).ravel()
+        across, down = (
+            cv2.Sobel(pair.reference, cv2.CV_32F, *order, ksize=3, scale=to_px[0, 0] / 8)
+            for order in ((1, 0), (0, 1))
+        )
+        slopes = np.asarray(cv2.merge([pair.reference, across, down]), np.float32)
+        return cls(xy.astype(np.float32), to_px, wanted, slopes)
+
     def at(self, motion: Matrix) -> tuple[Floats, Floats]:
         """(n,) by how many levels the query is above the reference, and (2, n) slopes there."""
-        x, y, depth = (self.to_frame @ motion).astype(np.float32) @ self.xy
+        x, y, depth = (self.to_px @ motion).astype(np.float32) @ self.xy
         seen = cv2.remap(
             self.slopes, x / depth, y / depth, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         levels, *slopes = np.asarray(seen, np.float32).reshape(-1, 3).T
         return self.wanted - levels, np.stack(slopes)
+
+    def with_one_tone(self, motion: Matrix) -> _Texture:
+        """The same with the levels that the reference has there under a motion, on average."""
+        levels = _levels(self.wanted).ravel()
+        curve = _tone_curve(levels, self.wanted - self.at(motion)[0])
+        return self if curve is None else replace(self, wanted=curve[levels])
 
     def miss(self, motion: Matrix) -> float:
         """The mean difference in levels."""
@@ -184,34 +243,26 @@ def _clipped_mean(left: Floats) -> float:
     return float(np.minimum(np.abs(left), _CLIPPED_LEVELS).mean())
 
 
-def _with_slopes(grey: Floats, scale: float) -> Floats:
-    """(h, w, 3): as `_Texture.slopes`; scale: px for 1."""
-    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=scale / 8)
-    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=scale / 8)
-    return np.asarray(cv2.merge([grey, across, down]), np.float32)
-
-
-def _fitted(motion: Matrix, texture: _Texture, still: float) -> Matrix:
+def _fitted(motion: Matrix, texture: _Texture) -> Matrix:
     """The best motion of some rounds of Gauss and Newton, weighted after Geman and McClure.
 
     A place x, y moves in x by (x, y, 1, x², xy) · (a, b, across, e, f), in y by (x, y, 1, xy, y²) ·
     (c, d, down, e, f). Contrast and brightness may change a little, too: levels that were brought
     to those of what is not there yet are too flat.
     """
-    x, y, one = texture.xy
-    tone = np.stack([texture.wanted - texture.wanted.mean(), one])
+    tone = np.stack([texture.wanted - texture.wanted.mean(), texture.xy[2]])
+    moved = np.concatenate([np.zeros((8, tone.shape[1]), np.float32), -tone])
     change = np.zeros(2, np.float32)
     left, (across, down) = texture.at(motion)
     least, best = _clipped_mean(left), motion
+    still = _STILL_PX / texture.to_px[0, 0]
     for _ in range(_FIT_ROUNDS):
         apart = left + change @ tone
         reach = max(_ROBUST_LEVELS, _ROBUST_MEDIANS * float(np.median(np.abs(apart))))
         weight = 1 / (1 + (apart / reach) ** 2) ** 2
-        outwards = across * x + down * y
-        moved = np.stack(
-            [across * x, across * y, across, down * x, down * y, down, outwards * x, outwards * y]
-        )
-        moved = np.concatenate([moved, -tone])
+        np.multiply(across, texture.xy, out=moved[:3])
+        np.multiply(down, texture.xy, out=moved[3:6])
+        np.multiply(moved[0] + moved[4], texture.xy[:2], out=moved[6:8])
         weighted = moved * weight
         normal = (weighted @ moved.T).astype(np.float64)
         usual = max(float(np.trace(normal[:8, :8])) / 8, 1e-3)

@@ -36,7 +36,7 @@ from copydetect.verification.calibration import (
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.proved_families import IN_FAMILY, Prior, in_proved_families
 
 IMAGES_KEPT = 512
 _CROWD = 100
@@ -250,15 +250,14 @@ def verify_part(
     families = in_proved_families(list(candidates.values()), sure, least)
     told = options.family is not None
     for row in () if told else np.array(list(verdicts))[families].tolist():
-        verdicts[row] = verdicts[row].judged_again(Prior.in_family(candidates[row]), options)
+        verdicts[row] = verdicts[row].judged_again(IN_FAMILY, options)
     again = {row for row, verdict in verdicts.items() if verdict.overturned}
     opened = opened_pairs(
         storage, candidates_uri, pairs_uri, sides, options, lambda row, _: row in again
     )
     for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            prior = Prior.in_family(candidate)
-            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
+            verdicts[row] = _verdict(query, reference, candidate, points, IN_FAMILY, options)
     matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),

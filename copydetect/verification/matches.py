@@ -52,8 +52,7 @@ say, where the search's features led, is first added to its score."""
 _TOO_FAR_TO_LAY = 2.0
 """How far below it thumbnails are no longer laid over each other: some always fit by chance."""
 _UNLIKELY = (_TOO_FAR_TO_LAY + _HOPELESS) / 2
-"""How far below it a pair is that is unlike another and has no score: neither hopeless, if features
-agree, nor worth laying."""
+"""How far below it an unlikely pair without a score is: neither hopeless nor worth laying."""
 _ALIKE, _VOTED = 0.2, 0.1
 """Similarity or votes of pairs that may be copies, whatever their score: of 1,398 copies found on
 two benchmarks 5 have less of both."""
@@ -62,8 +61,7 @@ _LIKELY, _DESCRIBED_ALIKE, _MUCH_ALIKE = -4.0, 0.4, 0.5
 nothing. Descriptors must speak for it: of 29 copies that are found so, none has a similarity below
 .45, and votes alone lead to none."""
 _SURE_OF_SEARCH = 0.0
-"""Score of a pair that is compared at full size even though small copies speak against it: it is
-hardly a stranger, so what is it?"""
+"""Score of a pair that is compared at full size though small copies speak against it."""
 _UNEXPLAINED = 0.02
 """The query is stretched where no alignment makes the pair this probable."""
 TOO_LITTLE = "too little to compare: one of the pictures is tiny, of one colour or one gradient"
@@ -183,7 +181,7 @@ def _judged(
     """The verdict on a pair that some alignment speaks for; best: the one of highest confidence."""
     proof, other_content = joint_confidence(best, evidence), 0.0
     verdict = None
-    doubted = proof >= options.doubt or (options.scored and candidate.score >= _SURE_OF_SEARCH)
+    doubted = proof >= options.doubt or (options.scored and _promise(candidate) >= _SURE_OF_SEARCH)
     if doubted and query.seen is None and reference.seen is None:
         verdict = look_closely(best, proof, query, reference)
     if verdict is not None:
@@ -309,12 +307,17 @@ def collect_evidence(
     return collected
 
 
+def _promise(candidate: Candidate) -> float:
+    """The score by which a pair is looked at: of a crowded one only its pixels tell what it is."""
+    return max(candidate.score, _SURE_OF_SEARCH) if candidate.crowded else candidate.score
+
+
 def _is_likely(candidate: Candidate, options: MatchOptions) -> bool:
     """Whether the search of descriptors speaks for a pair, or there was no search."""
     if math.isnan(candidate.similarity) and math.isnan(candidate.votes):
         return True
     if options.scored:
-        return candidate.score >= _LIKELY and candidate.similarity >= _DESCRIBED_ALIKE
+        return _promise(candidate) >= _LIKELY and candidate.similarity >= _DESCRIBED_ALIKE
     return candidate.similarity >= _MUCH_ALIKE
 
 
@@ -325,7 +328,7 @@ def _is_unexplained(collected: list[Evidence]) -> bool:
 def _falls_short(candidate: Candidate, options: MatchOptions) -> float:
     """By how much, in log-odds, a candidate falls short of being matched in full."""
     if options.scored or options.match_score == -math.inf:
-        return options.match_score - candidate.score
+        return options.match_score - _promise(candidate)
     if math.isnan(candidate.similarity) and math.isnan(candidate.votes):
         return -math.inf
     return 0.0 if candidate.similarity >= _ALIKE or candidate.votes >= _VOTED else _UNLIKELY

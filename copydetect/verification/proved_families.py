@@ -1,11 +1,11 @@
 """Crowds of near neighbours → which of them are families of copies.
 
 An image with a dozen near neighbours has copies, or look-alikes: pages of one form, frames of one
-camera. The search's score is the same for both, so at first it counts for nothing, and a pair must
-be proved by its pixels alone. In a family most pairs are; in a crowd of look-alikes few. So where
-most pairs of a crowd should be copies, by their confidence, its score counts again, and so do they,
-for the heavier edits in it: those that are not crowded themselves and match most of the family are
-its members, too.
+camera. The search cannot tell which, so the score of its pairs is hardly more than a stranger's,
+and each must be proved by its pixels. In a family most are; in a crowd of look-alikes few. So where
+most pairs of a crowd should be copies, by their confidence, this speaks for all of them, and for
+the heavier edits in it: those that are not crowded themselves and match most of the family are its
+members, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from scipy.sparse.csgraph import connected_components
 from copydetect.types import Candidate
 from copydetect.verification.calibration import Calibration, ProbabilityMap
 
-_DOUBTED = -7.0
-"""Log-odds of a pair that the search knows nothing of; see `candidates.fusion.Fusion`."""
 _MOST = 2 / 3
 """Of the pairs of a crowd: their mean confidence at the scores of strangers. It is .72 to .88 in
 families of edits and of clips, .06 to .1 among pages, forms and windows of one layout, and .19
@@ -36,26 +34,16 @@ _MEMBER, _FEWEST_MATCHED = 0.5, 3
 class Prior:
     """The prior of a pair: what is known of it beside its pixels.
 
-    score: of the search, in log-odds, as far as it counts; odds: by which the odds are multiplied.
+    score: of the search, in log-odds; odds: by which the odds are multiplied.
     """
 
     score: float
     odds: float = 1.0
 
     @classmethod
-    def before_proof(cls, candidate: Candidate) -> Prior:
-        """Of a crowded pair the score counts for nothing."""
-        return cls(min(candidate.score, _DOUBTED) if candidate.crowded else candidate.score)
-
-    @classmethod
-    def in_family(cls, candidate: Candidate) -> Prior:
-        """Of a pair of a proved family, at least two in three of whose pairs are copies."""
-        return cls(candidate.score, _MOST / (1 - _MOST))
-
-    @classmethod
     def of(cls, candidate: Candidate, family: bool) -> Prior:
         """Of a pair that is of a proved family, or of none that is known."""
-        return cls.in_family(candidate) if family else cls.before_proof(candidate)
+        return IN_FAMILY if family else cls(candidate.score)
 
     def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
         """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
@@ -69,6 +57,11 @@ class Prior:
         return float(found)
 
 
+IN_FAMILY = Prior(5.0, _MOST / (1 - _MOST))
+"""Of any pair of a proved family, at least two in three of whose pairs are copies. Their scores
+before the search doubts them have a median of −5 to 21 in families of 12 to 300 edits."""
+
+
 @dataclass(frozen=True)
 class Priors:
     """The same of many pairs: (n,) float64 each."""
@@ -78,19 +71,13 @@ class Priors:
 
     @classmethod
     def of(
-        cls,
-        scores: npt.NDArray[np.float32],
-        crowded: npt.NDArray[np.bool_],
-        in_family: npt.NDArray[np.bool_] | None = None,
+        cls, scores: npt.NDArray[np.float32], family: npt.NDArray[np.bool_] | bool = False
     ) -> Priors:
-        """What `Prior.before_proof` and `Prior.in_family` say of each pair."""
-        scores = scores.astype(np.float64)
-        doubted = np.where(crowded, np.minimum(scores, _DOUBTED), scores)
-        if in_family is None:
-            return cls(doubted, np.ones(len(scores)))
+        """The same of many pairs as `Prior.of`."""
+        of_family = np.broadcast_to(family, scores.shape)
         return cls(
-            np.where(in_family, scores, doubted),
-            np.where(in_family, _MOST / (1 - _MOST), 1.0),
+            np.where(of_family, IN_FAMILY.score, scores.astype(np.float64)),
+            np.where(of_family, IN_FAMILY.odds, 1.0),
         )
 
     def confidences(
@@ -115,8 +102,8 @@ def in_proved_families(
 ) -> npt.NDArray[np.bool_]:
     """(n,) bool: which pairs are inside a family: a crowd of which most pairs should be copies.
 
-    candidates: n pairs; confidences: (n,) of each by `Prior.before_proof`; least: from which on it
-    is proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
+    candidates: n pairs; confidences: (n,) of each by its own score; least: from which on it is
+    proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
     images, those with others too, two in three should be copies inside it: two families of one pile
     are apart, and a few look-alikes that were proved by mistake are none. Confidences are added up,
     and not proved pairs counted, since a family may have many pairs just below `least`.

@@ -21,7 +21,6 @@ from copydetect.catalog.readable import numbers_of
 from copydetect.catalog.verdicts import (
     VERDICTS,
     PairsToVerify,
-    as_if_proved,
     as_matches,
     for_size,
     judged,
@@ -34,6 +33,7 @@ from copydetect.catalog.verdicts import (
 from copydetect.parts import Sides
 from copydetect.types import Bools
 from copydetect.verification.match_parts import VerifyOptions
+from copydetect.verification.whole_families import NAMES
 
 from .. import stages
 from ..stages import Workplace
@@ -139,10 +139,13 @@ class Verifier:
         """(n,) bool: which pairs need to be verified. known: rows of `VERDICTS`."""
         return asked.to_verify(known.slice(0, 0) if self.anew else known, self.strictly)
 
-    def look(self, asked: PairsToVerify, name: str) -> tuple[pa.Table, pa.Table]:
+    def look(
+        self, asked: PairsToVerify, name: str, family: bool = False
+    ) -> tuple[pa.Table, pa.Table]:
         """Verify pairs; `VERDICTS` rows, and failures of files that could not be opened.
 
-        name: of the folder for this. The pairs are first written in parts of their own.
+        name: of the folder for this; family: whether they are of proved families. The pairs are
+        first written in parts of their own.
         """
         place = replace(self.place, folder=runs.join(self.place.folder, name))
         storage, uris, told = self.job.storage, list[str](), asked.rounded()
@@ -155,7 +158,7 @@ class Verifier:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
         # Families are told of all pairs of the catalogue, and not of those of one part.
-        options = replace(self.options, min_score=-math.inf, family=False)
+        options = replace(self.options, min_score=-math.inf, family=family)
         matches = place.run(stages.verify(place, self.sides, uris, options), len(uris))
         failed = place.files(place.folder, "verify-failures")
         return (
@@ -187,15 +190,17 @@ class _Judge:
         asked = asked.take(np.flatnonzero(~spare | left))
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
-            overturned = found.matches.filter(pa.array(found.overturned))
-            again = asked.take(np.flatnonzero(~asked.to_verify(overturned, False)))
-            self._look(replace(again, candidates=as_if_proved(again.candidates)), "verified-again")
+            for family, name in NAMES.items():
+                wanted = found.overturned & (found.families == family)
+                overturned = found.matches.filter(pa.array(wanted))
+                again = asked.take(np.flatnonzero(~asked.to_verify(overturned, False)))
+                self._look(again, f"verified-{name}", family)
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
         return found.matches
 
-    def _look(self, asked: PairsToVerify, name: str) -> None:
-        verdicts, failures = self._verifier.look(asked, name)
+    def _look(self, asked: PairsToVerify, name: str, family: bool = False) -> None:
+        verdicts, failures = self._verifier.look(asked, name, family)
         # Of a pair whose files are gone, what was said before stands.
         self.verdicts = newest([self.verdicts, verdicts])
         self.failures = pa.concat_tables([self.failures, failures])
