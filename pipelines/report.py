@@ -25,11 +25,11 @@ _PLOTS = {
 }
 
 
-def write_report(storage: Storage, output: str, processes: Processes | None = None) -> str:
+def write_report(storage: Storage, output: str, processes: Processes) -> str:
     """Write OUT/report for the run that OUT/manifest.json names; returns the page to open.
 
-    Pages of an earlier report are replaced. processes: make the thumbnails; by default, a child of
-    this one. InputError where there is no finished run.
+    Pages of an earlier report are replaced. processes: make the thumbnails. InputError where there
+    is no finished run.
     """
     manifest = Manifest.load(storage, output)
     rows = partial(partial, manifest.batches, storage, output)
@@ -41,7 +41,7 @@ def write_report(storage: Storage, output: str, processes: Processes | None = No
         for title, name in _PLOTS.items()
         if storage.exists(join(output, name))
     }
-    thumbnails = partial(_thumbnails, processes or Processes(of_worker=True))
+    thumbnails = partial(_thumbnails, processes)
     folder = join(output, "report")
     written = []
     for name, page in render_report(manifest, run, thumbnails, plots):

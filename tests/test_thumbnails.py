@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from copydetect.pipelines import report
+from copydetect.pipelines.commands import report as command
 from copydetect.report import pages
 from copydetect.storage.files import LocalStorage
 from copydetect.transforms import run_in_processes
@@ -47,9 +49,17 @@ def with_deadly_picture() -> None:
     report.read_refs = opened
 
 
-@pytest.mark.parametrize("processes", [Processes(2), None])
+def by_the_command(out: str) -> None:
+    assert command.main([out]) == 0
+
+
+def beside_an_engine(out: str) -> None:
+    report.write_report(LocalStorage(), out, Processes(of_worker=True))
+
+
+@pytest.mark.parametrize("draw", [by_the_command, beside_an_engine])
 def test_a_picture_that_ends_its_process_has_no_thumbnail_and_the_others_have_theirs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Processes | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Callable[[str], None]
 ) -> None:
     monkeypatch.setattr(pages, "_PAGE_PICTURES", 12)
     monkeypatch.setattr(workers, "_FIRST", [with_deadly_picture])
@@ -64,7 +74,7 @@ def test_a_picture_that_ends_its_process_has_no_thumbnail_and_the_others_have_th
     write_tables(run_of(images, [match(*pair) for pair in pairs], rows), tmp_path / "out")
     Processes().stop()
     try:
-        report.write_report(LocalStorage(), str(tmp_path / "out"), processes)
+        draw(str(tmp_path / "out"))
     finally:
         Processes().stop()
     written = [page.read_text() for page in sorted((tmp_path / "out" / "report").iterdir())]

@@ -19,9 +19,17 @@ def main(argv: list[str]) -> int:
 
 def _report(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
+        from loky import cpu_count
+
         from copydetect.storage.remote import RecordedStorage
+        from copydetect.workers.processes import Processes
 
         from ..report import write_report
 
     output = arguments.run.rstrip("/") or "/"
-    print(write_report(RecordedStorage(output), output))
+    processes = Processes(max(2, cpu_count()))
+    processes.fork()
+    try:
+        print(write_report(RecordedStorage(output), output, processes))
+    finally:
+        processes.stop()
