@@ -5,6 +5,7 @@ import pytest
 
 from copydetect.candidates.densities import (
     USUAL_DENSITY,
+    Densities,
     density_of_lists,
     similarity_densities,
     vote_densities,
@@ -132,3 +133,11 @@ def test_copies_that_share_their_features_do_not_crowd_each_other():
     found = vote_densities(queries, votes, 20)
     surplus = found.evidence(np.float32([0.4])) - found.values.max()
     assert surplus > 8 * found.spread
+
+
+def test_of_votes_the_lesser_density_counts_unless_one_image_alone_is_in_a_crowd():
+    values = np.array([0.7, 0.7, 2.0, 1.5], np.float32)
+    crowd = np.array([30, 30, 0, 0], np.float32)
+    densities = Densities(values, values, spread=0.1, crowd=crowd, unit=0.03)
+    query, reference = np.array([0, 0, 2, 3]), np.array([1, 2, 0, 2])
+    np.testing.assert_allclose(densities.of_pairs(query, reference), [0.7, 2.0, 2.0, 1.5])

@@ -91,10 +91,15 @@ class Densities:
 
         Of similarities it is their mean, as in CSLS. Of votes it is the smaller one: screenshots of
         one program get votes from each other, by the features of its window, but not from the photo
-        that only one of them shows.
+        that only one of them shows. Where only one of the two is in a crowd, it is the other's: the
+        density of the strangers behind a crowd says nothing of the votes that its window gets.
         """
         ours, theirs = self.values[query], self.values[reference]
-        taken = (ours + theirs) / 2 if self.unit == 0 else np.minimum(ours, theirs)
+        if self.unit == 0:
+            return np.asarray((ours + theirs) / 2, np.float32)
+        crowded = self.crowded[query], self.crowded[reference]
+        outside = np.where(crowded[0], theirs, ours)
+        taken = np.where(crowded[0] == crowded[1], np.minimum(ours, theirs), outside)
         return np.asarray(taken, np.float32)
 
     def in_large_families(self, query: Ints, reference: Ints, family: int) -> Bools:
