@@ -30,6 +30,40 @@ def test_what_is_loaded_later_is_limited_too() -> None:
     assert ran.stdout.split() == ["1"]
 
 
+_SEARCH_BEFORE_A_FORK = """
+import numpy as np
+from copydetect.workers.processes import Processes
+from copydetect.workers.threads import work_in_one_thread
+work_in_one_thread()
+import faiss
+faiss.omp_set_num_threads(2)
+
+def code(count):
+    vectors = np.random.default_rng(0).random((count, 16), dtype=np.float32)
+    quantiser = faiss.ProductQuantizer(16, 4, 4)
+    quantiser.train(vectors)
+    return len(quantiser.compute_codes(vectors))
+
+code(5000)
+processes = Processes(2)
+processes.fork()
+print(processes.result(processes.start(code, 5000)))
+processes.stop()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forks on Linux alone")
+def test_a_process_does_not_wait_for_threads_that_its_parent_had() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _SEARCH_BEFORE_A_FORK],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout.split() == ["5000"]
+
+
 def test_as_many_as_are_wanted() -> None:
     before = threading.active_count()
     assert startable_threads(8) == 8

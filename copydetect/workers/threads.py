@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 from functools import cache
@@ -13,6 +14,8 @@ from threadpoolctl import threadpool_limits
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 _THIS_THREAD = threading.local()
+_WITH_THREADS = ("torch", "faiss")
+"""Modules whose libraries have threads of their own, and are loaded when they are needed."""
 
 
 def work_in_one_thread() -> None:
@@ -31,15 +34,20 @@ def limit_threads(threads: int) -> None:
 
     PyTorch is loaded where it is first needed: what has loaded it calls this again.
     """
-    torch_threads = getattr(sys.modules.get("torch"), "get_num_threads", None)
-    limit = threads, torch_threads is not None
+    limit = threads, *(name in sys.modules for name in _WITH_THREADS)
     if getattr(_THIS_THREAD, "limit", None) == limit:
         return
     _THIS_THREAD.limit = limit
+    torch_threads = getattr(sys.modules.get("torch"), "get_num_threads", None)
     if torch_threads is not None:
         # When a thread first uses PyTorch, it is given one for each processor.
         torch_threads()
     threadpool_limits(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork has none of the threads that OpenMP has started here, and would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: _THIS_THREAD.__dict__.clear())
 
 
 def startable_threads(wanted: int) -> int:
