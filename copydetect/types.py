@@ -145,7 +145,8 @@ class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
     crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes. The search cannot tell which, so that the score is −6 at most. spare: the pair
+    of look-alikes. The search cannot tell which, so that the score is −6 at most. Of `match`
+    it is the query alone. spare: the pair
     is in a crowd that is larger than an ordinary family, in which other pairs of both images are
     verified first, and this one only if these do not bring the two into one group.
     """

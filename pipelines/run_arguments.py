@@ -60,8 +60,8 @@ _HELP: dict[str, dict[str, str]] = {
         "exclude": "leave out files whose name, or path below the input, matches; may be repeated",
         "k": "how many candidates each image keeps at least (10)",
         "min_score": "also keep every candidate with at least this score, in log-odds",
-        "verify_score": "verify only candidates with at least this score, in log-odds; above -6 "
-        "none of the large families of copies (see the column `crowded`)",
+        "verify_score": "verify only candidates with at least this score, in log-odds; above -6, "
+        "families of more than about eight copies are left out (column `crowded`)",
         "max_megapixels": "images with more megapixels than this fail (200)",
     },
     "what counts as a copy": {

@@ -182,15 +182,16 @@ def _too_few(run: CheckedRun) -> str:
 
 def _likely_queries(run: CheckedRun) -> tuple[int, int]:
     """How many of the run's queries the search takes for copies, and of how many; of at most
-    `_PARTS_COUNTED` parts."""
+    `_PARTS_COUNTED` parts. Of queries in a crowd it cannot tell: they are not counted."""
     likely = queries = 0
     step = max(1, math.ceil(len(run.candidates) / _PARTS_COUNTED))
     for part in range(0, len(run.candidates), step):
         images = run.sides.queries.image_files[part]
         status = tables.read_table(run.place.storage, images, ["status"])["status"]
         queries += int(pc.sum(pc.equal(status, "ok")).as_py() or 0)
-        names = ["query_id", "score"]
+        names = ["query_id", "score", "crowded"]
         found = tables.read_table(run.place.storage, run.candidates[part], names)
+        queries -= len(pc.unique(found.filter(found["crowded"])["query_id"]))
         sure = found.filter(pc.greater_equal(found["score"], LIKELY_SCORE))
         likely += len(pc.unique(sure["query_id"]))
     return likely, queries

@@ -12,6 +12,7 @@ from copydetect.types import Candidate
 from copydetect.verification.calibration import IDENTITY, Calibration, ProbabilityMap
 from copydetect.verification.proved_families import (
     Prior,
+    Priors,
     between_members,
     in_proved_families,
     numbered,
@@ -79,6 +80,14 @@ def test_a_proved_family_speaks_for_its_pairs() -> None:
     assert alone < 0.4 < 0.8 < in_family
 
 
+def test_nothing_speaks_for_a_crowded_pair_before_its_family_is_proved() -> None:
+    (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
+    crowded, ordinary = (replace(one, score=-6.0) for one in (crowded, ordinary))
+    of_both = Priors.of(np.full(2, -6.0, np.float32), np.array([True, False]))
+    assert of_both.scores.tolist() == [-7.0, -6.0]
+    assert [Prior.of(one, False).score for one in (crowded, ordinary)] == [-7.0, -6.0]
+
+
 @pytest.mark.parametrize("prior", [Prior(-3.0), Prior(9.0), Prior(9.0, 2.0)])
 def test_what_speaks_against_strangers_does_not_speak_against_other_words(prior: Prior) -> None:
     proof = 0.4
@@ -132,3 +141,13 @@ def test_images_of_two_families_are_not_members_of_one() -> None:
     family = np.array([True, True, True, True, False])
     assert between_members(ends, family, family).tolist() == family.tolist()
     assert not between_members(ends, np.zeros(5, bool), family).any()
+
+
+@pytest.mark.parametrize("score", [-6.0, 0.0, 14.0])
+def test_a_proved_family_never_speaks_against_a_pair(score: float) -> None:
+    (pair,) = pairs("ab", crowded=False)
+    alone, in_family = (
+        Prior.of(replace(pair, score=score), family).confidence(0.2, 0.0, BY_SCORE)
+        for family in (False, True)
+    )
+    assert alone < in_family

@@ -97,7 +97,7 @@ class Densities:
         ours, theirs = self.values[query], self.values[reference]
         if self.unit == 0:
             return np.asarray((ours + theirs) / 2, np.float32)
-        crowded = self.crowded[query], self.crowded[reference]
+        crowded = self.crowd[query] > 0, self.crowd[reference] > 0
         outside = np.where(crowded[0], theirs, ours)
         taken = np.where(crowded[0] == crowded[1], np.minimum(ours, theirs), outside)
         return np.asarray(taken, np.float32)

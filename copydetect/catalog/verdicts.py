@@ -225,11 +225,11 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
         verdicts[name].to_numpy().astype(np.float64) for name in ("proof", "other_content")
     )
     least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
     families = _families(candidates, crowded, sure, least)
-    sure = Priors.of(scores, families).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     families |= _between_members(candidates, families, sure >= least)
-    sure = Priors.of(scores, families).confidences(proofs, other_content, calibration)
+    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
     copies = are_copies(sure, other_content, least) | _bools(
         pc.is_in(verdicts["relation"], value_set=counted)

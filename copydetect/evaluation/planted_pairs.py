@@ -138,8 +138,10 @@ class PlantedPairs:
 
     def _likely_shares(self, known: Mapping[_Pair, float]) -> tuple[float, float]:
         """Of the planted copies: the share that the search takes for copies of their originals, and
-        the share that it takes for copies of a stranger."""
+        the share that it takes for copies of a stranger. Those in a crowd are not counted."""
         found = tables.read_tables(self.storage, self.candidates, tables.CANDIDATES)
+        crowded = len(pc.unique(found.filter(found["crowded"])["query_id"]))
+        counted = max(len(self.made) - crowded, 1)
         found = found.filter(pc.greater_equal(found["score"], LIKELY_SCORE))
         names = (found[name].to_pylist() for name in ("query_id", "reference_id"))
         pairs = [(copy, self.made[copy][0], other) for copy, other in zip(*names, strict=True)]
@@ -149,7 +151,7 @@ class PlantedPairs:
             for copy, original, other in pairs
             if other != original and (original, other) not in known
         }
-        return len(copies) / len(self.made), len(strangers) / len(self.made)
+        return len(copies) / counted, len(strangers) / counted
 
     def _copies(self, proofs: Mapping[_Pair, float]) -> dict[_Pair, float]:
         least = _LIKELY if self.pile else NEARLY_CERTAIN

@@ -9,7 +9,6 @@ each other: before they are blurred these share nothing, not even which levels m
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -169,10 +168,10 @@ def _places(pair: Overlap) -> npt.NDArray[np.float64]:
 
 
 def _coarse(pair: Overlap) -> Overlap:
-    """The same, at most `_COARSE_PX` large, and blurred."""
+    """Both pictures at most `_COARSE_PX` large, or half as large, and blurred."""
     height, width = pair.query.shape
-    scale = min(1.0, _COARSE_PX / max(height, width))
-    size = (math.ceil(width * scale), math.ceil(height * scale))
+    scale = min(1.0, max(_COARSE_PX / max(height, width), 0.5))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     query, reference, inside = (
         np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
         for plane in (pair.query, pair.reference, pair.inside)
@@ -247,8 +246,8 @@ def _fitted(motion: Matrix, texture: _Texture) -> Matrix:
     """The best motion of some rounds of Gauss and Newton, weighted after Geman and McClure.
 
     A place x, y moves in x by (x, y, 1, x², xy) · (a, b, across, e, f), in y by (x, y, 1, xy, y²) ·
-    (c, d, down, e, f). Contrast and brightness may change a little, too: levels that were brought
-    to those of what is not there yet are too flat.
+    (c, d, down, e, f). Contrast may change a little, too: levels that were brought to those of what
+    is not there yet are too flat.
     """
     tone = np.stack([texture.wanted - texture.wanted.mean(), texture.xy[2]])
     moved = np.concatenate([np.zeros((8, tone.shape[1]), np.float32), -tone])

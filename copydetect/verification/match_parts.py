@@ -36,7 +36,7 @@ from copydetect.verification.calibration import (
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import IN_FAMILY, Prior, in_proved_families
+from copydetect.verification.proved_families import Prior, in_proved_families
 
 IMAGES_KEPT = 512
 _CROWD = 100
@@ -48,7 +48,7 @@ class VerifyOptions:
     """Which candidates are verified, and how. min_score: candidates below it, in log-odds, count as
     strangers and are not verified; matching, decoding: of the pairs that are looked at; enough:
     proved copies of an image after which its spare candidates need no look, where groups are not
-    made with them (as in nights); family: whether the crowded pairs are of proved families, None
+    made with them (as in nights); family: whether the pairs are of proved families, None
     where the part itself tells; threshold: tells the confidence from which pairs count as copies,
     where that is found out on a worker, before any pair is verified.
     """
@@ -250,14 +250,15 @@ def verify_part(
     families = in_proved_families(list(candidates.values()), sure, least)
     told = options.family is not None
     for row in () if told else np.array(list(verdicts))[families].tolist():
-        verdicts[row] = verdicts[row].judged_again(IN_FAMILY, options)
+        verdicts[row] = verdicts[row].judged_again(Prior.of(candidates[row], True), options)
     again = {row for row, verdict in verdicts.items() if verdict.overturned}
     opened = opened_pairs(
         storage, candidates_uri, pairs_uri, sides, options, lambda row, _: row in again
     )
     for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            verdicts[row] = _verdict(query, reference, candidate, points, IN_FAMILY, options)
+            prior = Prior.of(candidate, True)
+            verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(
         tables.rows_to_table(matches, tables.MATCHES),

@@ -309,7 +309,7 @@ def collect_evidence(
 
 def _promise(candidate: Candidate) -> float:
     """The score by which a pair is looked at: of a crowded one only its pixels tell what it is."""
-    return max(candidate.score, _SURE_OF_SEARCH) if candidate.crowded else candidate.score
+    return _SURE_OF_SEARCH if candidate.crowded else candidate.score
 
 
 def _is_likely(candidate: Candidate, options: MatchOptions) -> bool:

@@ -1,11 +1,10 @@
 """Crowds of near neighbours → which of them are families of copies.
 
 An image with a dozen near neighbours has copies, or look-alikes: pages of one form, frames of one
-camera. The search cannot tell which, so the score of its pairs is hardly more than a stranger's,
-and each must be proved by its pixels. In a family most are; in a crowd of look-alikes few. So where
-most pairs of a crowd should be copies, by their confidence, this speaks for all of them, and for
-the heavier edits in it: those that are not crowded themselves and match most of the family are its
-members, too.
+camera. The search cannot tell which, so each of its pairs must be proved by its pixels alone. In a
+family most are; in a crowd of look-alikes few. So where most pairs of a crowd should be copies, by
+their confidence, this speaks for all of them, and for the heavier edits in it: those that are not
+crowded themselves and match most of the family are its members, too.
 """
 
 from __future__ import annotations
@@ -22,6 +21,11 @@ from scipy.sparse.csgraph import connected_components
 from copydetect.types import Candidate
 from copydetect.verification.calibration import Calibration, ProbabilityMap
 
+_OF_A_CROWD = -7.0
+"""Log-odds of a crowded pair before its family is proved: the search knows nothing of it."""
+_OF_A_FAMILY = 5.0
+"""The least log-odds of a pair of a proved family. With any value from 2 to 12 families of 12 to
+300 edits lose no copy, and look-alikes gain none."""
 _MOST = 2 / 3
 """Of the pairs of a crowd: their mean confidence at the scores of strangers. It is .72 to .88 in
 families of edits and of clips, .06 to .1 among pages, forms and windows of one layout, and .19
@@ -43,7 +47,9 @@ class Prior:
     @classmethod
     def of(cls, candidate: Candidate, family: bool) -> Prior:
         """Of a pair that is of a proved family, or of none that is known."""
-        return IN_FAMILY if family else cls(candidate.score)
+        if family:
+            return cls(max(candidate.score, _OF_A_FAMILY), _MOST / (1 - _MOST))
+        return cls(min(candidate.score, _OF_A_CROWD) if candidate.crowded else candidate.score)
 
     def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
         """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
@@ -57,11 +63,6 @@ class Prior:
         return float(found)
 
 
-IN_FAMILY = Prior(5.0, _MOST / (1 - _MOST))
-"""Of any pair of a proved family, at least two in three of whose pairs are copies. Their scores
-before the search doubts them have a median of −5 to 21 in families of 12 to 300 edits."""
-
-
 @dataclass(frozen=True)
 class Priors:
     """The same of many pairs: (n,) float64 each."""
@@ -71,13 +72,17 @@ class Priors:
 
     @classmethod
     def of(
-        cls, scores: npt.NDArray[np.float32], family: npt.NDArray[np.bool_] | bool = False
+        cls,
+        scores: npt.NDArray[np.float32],
+        crowded: npt.NDArray[np.bool_],
+        family: npt.NDArray[np.bool_] | bool = False,
     ) -> Priors:
         """The same of many pairs as `Prior.of`."""
+        alone = np.where(crowded, np.minimum(scores, _OF_A_CROWD), scores)
         of_family = np.broadcast_to(family, scores.shape)
         return cls(
-            np.where(of_family, IN_FAMILY.score, scores.astype(np.float64)),
-            np.where(of_family, IN_FAMILY.odds, 1.0),
+            np.where(of_family, np.maximum(scores, _OF_A_FAMILY), alone).astype(np.float64),
+            np.where(of_family, _MOST / (1 - _MOST), 1.0),
         )
 
     def confidences(

@@ -135,17 +135,18 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
         return []
     candidates = [pair.candidate for pair in pairs]
     scores = np.array([one.score for one in candidates], np.float32)
+    crowded = np.array([one.crowded for one in candidates], np.bool_)
     pixels = (
         np.array([pair.proof for pair in pairs], np.float64),
         np.array([pair.other_content for pair in pairs], np.float64),
     )
     least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores).confidences(*pixels, calibration)
+    sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
     family = in_proved_families(candidates, sure, least)
-    sure = Priors.of(scores, family).confidences(*pixels, calibration)
+    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
     ids = [(pair.candidate.query_id, pair.candidate.reference_id) for pair in pairs]
     family |= between_members(numbered(ids), family, sure >= least)
-    sure = Priors.of(scores, family).confidences(*pixels, calibration)
+    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
     copies = are_copies(sure, pixels[1], least) | np.array(
         [pair.counted for pair in pairs], np.bool_
     )

@@ -47,6 +47,7 @@ def limit_threads(threads: int) -> None:
 
 if hasattr(os, "register_at_fork"):
     # A fork has none of the threads that OpenMP has started here, and would wait for them for ever.
+    # So it sets its own limit.
     os.register_at_fork(after_in_child=lambda: _THIS_THREAD.__dict__.clear())
 
 

@@ -21,6 +21,7 @@ def _report(arguments: Namespace, engine: EngineOptions) -> None:
     with quiet_imports():
         from loky import cpu_count
 
+        from copydetect.errors import CopydetectError
         from copydetect.storage.remote import RecordedStorage
         from copydetect.workers.processes import Processes
 
@@ -28,7 +29,10 @@ def _report(arguments: Namespace, engine: EngineOptions) -> None:
 
     output = arguments.run.rstrip("/") or "/"
     processes = Processes(max(2, cpu_count()))
-    processes.fork()
+    try:
+        processes.fork()
+    except CopydetectError:
+        processes = Processes()  # this one draws
     try:
         print(write_report(RecordedStorage(output), output, processes))
     finally:
