@@ -7,8 +7,20 @@ import re
 
 import numpy as np
 
+from copydetect.errors import CopydetectError
+from copydetect.pipelines.commands import report
 from copydetect.report import pages, render_report, thumbnail_jpeg
-from tests.test_report import MANIFEST, group, image, match, rendered, run_of
+from copydetect.workers.processes import Processes
+from tests.test_report import (
+    MANIFEST,
+    PIXELS,
+    group,
+    image,
+    match,
+    rendered,
+    run_of,
+    write_tables,
+)
 
 
 def test_pages_stay_small_and_linked(monkeypatch):
@@ -69,3 +81,17 @@ def test_a_page_is_written_before_the_thumbnails_of_the_next_are_made(monkeypatc
     assert sorted(first) == sorted([*groups[0], "5-0", "x", "y"]), "a large group, and near misses"
     assert second == [*groups[1], *groups[2]]
     assert last == [i for one in groups[3:] for i in one]
+
+
+def test_the_command_draws_itself_where_no_process_can_be_started(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(thumbnail_jpeg(PIXELS))
+    rows = [image(name, uri=str(tmp_path / "a.jpg")) for name in ("a.jpg", "b.jpg")]
+    out = tmp_path / "out"
+    write_tables(run_of(rows, [match("a.jpg", "b.jpg")], group("g", "a.jpg", "b.jpg")), out)
+
+    def refused(_):
+        raise CopydetectError("cannot start processes")
+
+    monkeypatch.setattr(Processes, "fork", refused)
+    assert report.main([str(out)]) == 0
+    assert 'class="absent"' not in (out / "report" / "index.html").read_text()

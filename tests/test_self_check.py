@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from copydetect import tables
 from copydetect.candidates import mapped_tables
 from copydetect.edits import make_copy, mix_named
 from copydetect.evaluation import planted
@@ -214,3 +217,18 @@ def test_a_threshold_that_was_given_is_not_checked(
     flags: tuple[str, ...], photos: Path, tmp_path: Path
 ) -> None:
     assert dedup_run(photos, tmp_path / "out", *QUICK, *flags).manifest.check is None
+
+
+def test_queries_in_a_crowd_are_not_counted_where_the_search_tells_copies(tmp_path: Path) -> None:
+    """Their scores are low, whether they have a copy or not."""
+    rows = {"query_id": ["a", "b", "c", "c"], "score": [3.0, -8.0, -6.0, -6.0]}
+    crowded = pa.array([False, False, True, True])
+    candidates, images = (str(tmp_path / name) for name in ("candidates", "images"))
+    tables.write_table(STORAGE, candidates, pa.table({**rows, "crowded": crowded}))
+    tables.write_table(STORAGE, images, pa.table({"status": ["ok", "ok", "ok", "failed"]}))
+    run = SimpleNamespace(
+        place=SimpleNamespace(storage=STORAGE),
+        candidates=[candidates],
+        sides=SimpleNamespace(queries=SimpleNamespace(image_files=[images])),
+    )
+    assert self_check._likely_queries(run) == (1, 2)
