@@ -144,11 +144,10 @@ class Keypoints:
 class Candidate:
     """A pair that may be copies. All scores are higher-is-better; NaN where a channel is silent.
 
-    crowded: both images have so many near neighbours that these are a family of copies or a crowd
-    of look-alikes. The search cannot tell which, so that the score is −6 at most. Of `match`
-    it is the query alone. spare: the pair
-    is in a crowd that is larger than an ordinary family, in which other pairs of both images are
-    verified first, and this one only if these do not bring the two into one group.
+    crowded: both images, of `match` the query, have so many near neighbours that these are a family
+    of copies or a crowd of look-alikes. The search cannot tell which, so the score is −6 at most.
+    spare: the pair is in a crowd that is larger than an ordinary family, in which other pairs of
+    both images are verified first, and this one only if these do not bring the two into one group.
     """
 
     query_id: str

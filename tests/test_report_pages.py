@@ -34,7 +34,8 @@ def test_pages_stay_small_and_linked(monkeypatch):
     assert len(result) > 3
     assert list(result)[-1] == "index.html", "written last, when all that it links to is there"
     for page in result.values():
-        assert len(page) < 30_000 * 1.5 + 30_000
+        assert page.count("<symbol") <= 7
+        assert len(page) < 75_000
         for name in re.findall(r'href="(groups-\d+\.html)"', page):
             assert name in result
     shown = re.findall(r'<article id="g(\d+)"', "".join(result.values()))

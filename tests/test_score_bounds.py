@@ -48,7 +48,7 @@ def test_what_is_wanted_stays_as_it_is(
 
     monkeypatch.setattr(merging, "may_reach_least_score", counted)
     # What is kept is chosen by the scores before those of crowds are lowered.
-    monkeypatch.setattr(merging, "_OF_A_CROWD", float("inf"))
+    monkeypatch.setattr(merging, "_CROWDED_AT_MOST", float("inf"))
     everything = _wanted(tmp_path / "all", found, channels, options)
     assert not rows
     scores = sorted(score for score, _ in everything)

@@ -84,7 +84,7 @@ _ALIKE = 0.7
 family of edits the images are so crowded by each other that scores fall below those of strangers,
 although the nearest of them are not near enough to be a crowd.
 """
-_OF_A_CROWD = -6.0
+_CROWDED_AT_MOST = -6.0
 """The most that a crowded pair scores, in log-odds: hardly more than a stranger, but enough to be
 verified by default. What densities make of pages of one form is as high as what they make of a
 family of copies."""
@@ -226,7 +226,7 @@ def score_step(job: CandidateJob, block: int, scale: DensityScale) -> None:
     kept = _kept(pairs, ranks, rows, found, voted)
     crowded = np.asarray(ends.all(axis=0))[rows]
     kept.records["crowded"] = crowded
-    kept.records["score"][crowded] = np.minimum(kept.records["score"][crowded], _OF_A_CROWD)
+    kept.records["score"][crowded] = np.minimum(kept.records["score"][crowded], _CROWDED_AT_MOST)
     kept.records["spare"] = spare[rows]
     parts = proposals.queries.parts_of(kept.records["query"])
     send(job.storage, uri, kept, (np.arange(len(rows)), parts))

@@ -98,8 +98,8 @@ def render_report(
 def _paged(
     view: RunView, near: Iterable[PairEvidence]
 ) -> Iterator[tuple[list[Group], list[ImageRef]]]:
-    """The groups of each page and the images that it shows, few enough unless one group has more;
-    the first page shows the near misses as well."""
+    """The groups of each page and the images that it shows: at most `_PAGE_PICTURES`, or all of one
+    larger group. The first page shows the near misses as well."""
     page: list[Group] = []
     shown = dict.fromkeys(view.shown([], near))
     for group in view.groups():

@@ -107,8 +107,8 @@ def in_proved_families(
 ) -> npt.NDArray[np.bool_]:
     """(n,) bool: which pairs are inside a family: a crowd of which most pairs should be copies.
 
-    candidates: n pairs; confidences: (n,) of each by its own score; least: from which on it is
-    proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
+    candidates: n pairs; confidences: (n,) of each, its family unknown; least: from which on it
+    is proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
     images, those with others too, two in three should be copies inside it: two families of one pile
     are apart, and a few look-alikes that were proved by mistake are none. Confidences are added up,
     and not proved pairs counted, since a family may have many pairs just below `least`.
