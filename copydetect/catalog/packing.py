@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -226,7 +227,7 @@ def _refreshed(row: ImageRow, standing: CatalogFile | None) -> ImageRow:
     if row.status != "ok":
         return row
     if standing is None:
-        blank = dict.fromkeys(ImageRow.__dataclass_fields__)
+        blank: dict[str, Any] = dict.fromkeys(ImageRow.__dataclass_fields__)
         blank |= {"image_id": row.image_id, "role": row.role, "uri": "", "member": ""}
-        return ImageRow(**{**blank, "status": "failed"})  # type: ignore[arg-type]
+        return ImageRow(**{**blank, "status": "failed"})
     return replace(row, uri=standing.uri, member=standing.member)

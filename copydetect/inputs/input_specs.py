@@ -38,8 +38,9 @@ def specs_of(storage: Storage, output: str, role: Role, given: Inputs) -> tuple[
     if isinstance(given, (str, os.PathLike)):
         return (os.fspath(given),)
     listed = list(given)
-    if all(isinstance(one, (str, os.PathLike)) for one in listed):
-        return tuple(os.fspath(one) for one in listed)  # type: ignore[arg-type]
+    paths = [os.fspath(one) for one in listed if isinstance(one, (str, os.PathLike))]
+    if len(paths) == len(listed):
+        return tuple(paths)
     pairs = [_pair(one) for one in listed]
     return (_written(storage, runs.join(output, INPUTS), role, pairs),)
 
