@@ -99,6 +99,14 @@ def test_recall_counts_copies_that_were_not_found_and_names_the_weakest_kind() -
     assert fourth.startswith("they met no other picture")
 
 
+def test_no_single_look_alike_that_barely_reaches_the_threshold_decides() -> None:
+    barely, hardly, far = (
+        check(evidence_of([0.99] * 100, [0.55, one, 0.9])).expected for one in (0.701, 0.699, 0.6)
+    )
+    assert barely < hardly < far
+    assert hardly - barely < 0.1 * (far - barely)
+
+
 def test_copies_that_a_pile_holds_are_among_what_it_reports() -> None:
     alone = evidence_of([0.99] * 20, [0.8] * 4)
     family = replace(alone, known=(0.95,) * 60)
