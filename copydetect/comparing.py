@@ -23,7 +23,7 @@ from copydetect.verification.calibration import bundled_calibration
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior
+from copydetect.verification.priors import Prior
 
 _BATCH_IMAGES = 32
 _DESCRIBED_SIDE_PX = 448

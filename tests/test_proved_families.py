@@ -6,17 +6,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from copydetect.types import Candidate
+from copydetect.verification import proved_families
 from copydetect.verification.calibration import IDENTITY, Calibration, ProbabilityMap
-from copydetect.verification.proved_families import (
-    Prior,
-    Priors,
-    between_members,
-    in_proved_families,
-    numbered,
-)
+from copydetect.verification.priors import Prior, Priors, Standing
+from copydetect.verification.proved_families import between_members, numbered
 
 BY_SCORE = Calibration(ProbabilityMap(confidence=1.0, score=0.2), (), "")
 
@@ -30,6 +27,14 @@ def pairs(images: str, crowded: bool = True) -> list[Candidate]:
         for b in images
         if a < b
     ]
+
+
+def in_proved_families(
+    candidates: list[Candidate], confidences: npt.NDArray[np.float64], least: float
+) -> npt.NDArray[np.bool_]:
+    ends = numbered([(one.query_id, one.reference_id) for one in candidates])
+    crowded = np.array([one.crowded for one in candidates], np.bool_)
+    return proved_families.in_proved_families(ends, crowded, confidences, least)
 
 
 @pytest.mark.parametrize(("share", "proved"), [(1.0, True), (0.8, True), (0.5, False), (0, False)])
@@ -74,8 +79,8 @@ def test_a_few_look_alikes_that_were_proved_by_mistake_are_no_family() -> None:
 def test_a_proved_family_speaks_for_its_pairs() -> None:
     (pair,) = pairs("ab")
     alone, in_family = (
-        Prior.of(replace(pair, score=-6.0), family).confidence(0.6, 0.0, BY_SCORE)
-        for family in (False, True)
+        Prior.of(replace(pair, score=-6.0), standing).confidence(0.6, 0.0, BY_SCORE)
+        for standing in (Standing.ALONE, Standing.FAMILY)
     )
     assert alone < 0.4 < 0.8 < in_family
 
@@ -83,9 +88,10 @@ def test_a_proved_family_speaks_for_its_pairs() -> None:
 def test_nothing_speaks_for_a_crowded_pair_before_its_family_is_proved() -> None:
     (crowded,), (ordinary,) = pairs("ab"), pairs("ab", crowded=False)
     crowded, ordinary = (replace(one, score=-6.0) for one in (crowded, ordinary))
-    of_both = Priors.of(np.full(2, -6.0, np.float32), np.array([True, False]))
+    unknown = np.full(2, Standing.ALONE)
+    of_both = Priors.of(np.full(2, -6.0, np.float32), np.array([True, False]), unknown)
     assert of_both.scores.tolist() == [-7.0, -6.0]
-    assert [Prior.of(one, False).score for one in (crowded, ordinary)] == [-7.0, -6.0]
+    assert [Prior.of(one).score for one in (crowded, ordinary)] == [-7.0, -6.0]
 
 
 @pytest.mark.parametrize("prior", [Prior(-3.0), Prior(9.0), Prior(9.0, 2.0)])
@@ -147,7 +153,7 @@ def test_images_of_two_families_are_not_members_of_one() -> None:
 def test_a_proved_family_never_speaks_against_a_pair(score: float) -> None:
     (pair,) = pairs("ab", crowded=False)
     alone, in_family = (
-        Prior.of(replace(pair, score=score), family).confidence(0.2, 0.0, BY_SCORE)
-        for family in (False, True)
+        Prior.of(replace(pair, score=score), standing).confidence(0.2, 0.0, BY_SCORE)
+        for standing in (Standing.ALONE, Standing.FAMILY)
     )
     assert alone < in_family

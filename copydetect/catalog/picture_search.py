@@ -46,7 +46,7 @@ from copydetect.types import Bools, Candidate, Failure, Floats, Ints, Keypoints,
 from copydetect.verification.image_pairs import prepare_decoded
 from copydetect.verification.match_parts import PairImages, VerifyOptions, verdict_on
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior
+from copydetect.verification.priors import Prior
 from copydetect.workers.threads import limit_threads
 
 

@@ -19,16 +19,12 @@ import pyarrow.compute as pc
 from copydetect import tables
 from copydetect.candidates.pair_numbers import PairNumbers
 from copydetect.catalog.files import CatalogFile
+from copydetect.catalog.readable import numbers_of
 from copydetect.index.routing import mixed
-from copydetect.types import COPY_RELATIONS, Bools, Candidate, Doubles, Ints
+from copydetect.types import COPY_RELATIONS, Bools, Ints
 from copydetect.verification.calibration import are_copies
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import (
-    Priors,
-    between_members,
-    in_proved_families,
-    numbered,
-)
+from copydetect.verification.standings import ComparedPairs, standings_of
 
 _KEPT = [
     pa.field("inputs", pa.int64(), nullable=False),
@@ -202,12 +198,12 @@ def spare_wanted(asked: PairsToVerify, verdicts: pa.Table, options: VerifyOption
 @dataclass(frozen=True)
 class Judged:
     """Verdicts by what is known tonight: rows of `VERDICTS`; overturned: (n,) bool, those whose
-    evidence tells of a copy where there is none now, or the other way round; families: (n,) bool,
-    those on pairs of proved families."""
+    evidence tells of a copy where there is none now, or the other way round; standings: (n,) int64,
+    `Standing` of each."""
 
     matches: pa.Table
     overturned: Bools
-    families: Bools
+    standings: Ints
 
 
 def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> Judged:
@@ -220,16 +216,15 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
     there = pc.is_valid(at)
     candidates, at = candidates.filter(there), at.filter(there)
     verdicts = verdicts.take(at)
-    scores, crowded = candidates["score"].to_numpy(), _bools(candidates["crowded"])
+    names = [numbers_of(candidates[name]) for name in ("query_id", "reference_id")]
+    ends = np.unique(np.stack(names), return_inverse=True)[1].reshape(2, -1)
     proofs, other_content = (
         verdicts[name].to_numpy().astype(np.float64) for name in ("proof", "other_content")
     )
-    least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores, crowded).confidences(proofs, other_content, calibration)
-    families = _families(candidates, crowded, sure, least)
-    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
-    families |= _between_members(candidates, families, sure >= least)
-    sure = Priors.of(scores, crowded, families).confidences(proofs, other_content, calibration)
+    scores = candidates["score"].to_numpy().astype(np.float64)
+    pairs = ComparedPairs(ends, scores, _bools(candidates["crowded"]), proofs, other_content)
+    least = options.matching.min_confidence
+    standings, sure = standings_of(pairs, least, options.calibration)
     counted = pa.array(list(options.matching.counted), pa.string())
     copies = are_copies(sure, other_content, least) | _bools(
         pc.is_in(verdicts["relation"], value_set=counted)
@@ -243,24 +238,7 @@ def judged(candidates: pa.Table, verdicts: pa.Table, options: VerifyOptions) -> 
         "relation": _relations(verdicts["relation"], copies, counted),
     }
     overturned = np.asarray(copies != before, np.bool_)
-    return Judged(tables.with_columns(verdicts, columns), overturned, families)
-
-
-def _families(candidates: pa.Table, crowded: Bools, confidences: Doubles, least: float) -> Bools:
-    """(n,) bool: which pairs belong to proved families."""
-    rows = np.flatnonzero(crowded)
-    found = np.zeros(len(crowded), np.bool_)
-    some = [Candidate(**row) for row in candidates.take(pa.array(rows)).to_pylist()]
-    found[rows] = in_proved_families(some, confidences[rows], least)
-    return found
-
-
-def _between_members(candidates: pa.Table, families: Bools, copies: Bools) -> Bools:
-    """(n,) bool: which other pairs are between members of proved families."""
-    if not families.any():
-        return families
-    names = (candidates[name].to_pylist() for name in ("query_id", "reference_id"))
-    return between_members(numbered(list(zip(*names, strict=True))), families, copies)
+    return Judged(tables.with_columns(verdicts, columns), overturned, standings)
 
 
 def _relations(

@@ -1,7 +1,7 @@
 """The steps in which matches become groups; `MatchesToGroups` spreads them over workers.
 
-    verdicts of families → pairs that connect → histories of copies → comparisons with the kept, in
-    rounds → groups
+    what pairs say of each other → pairs that connect → histories of copies → comparisons with the
+    kept, in rounds → groups
 
 Each step reads what the steps before have left in files. Only edges and rows of copies are held.
 """
@@ -39,11 +39,12 @@ from copydetect.parts import RowCounts, unfinished
 from copydetect.storage.files import Storage
 from copydetect.types import Candidate, ImageRef
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.whole_families import (
+from copydetect.verification.overturned import (
     PartFiles,
     judged_matches,
     overturned_pairs,
 )
+from copydetect.verification.priors import Standing
 
 CONNECTED = "connected"
 ROUNDS = (CONNECTED, *(f"compared-{number}" for number in range(COMPARISONS)))
@@ -80,9 +81,9 @@ class GroupJob:
     verifying: VerifyOptions
 
     @property
-    def families_folder(self) -> str:
-        """For pairs that are verified again, as families or as none."""
-        return runs.join(self.folder, "search", "families")
+    def again_folder(self) -> str:
+        """For pairs that are verified again, since other pairs overturn their verdict."""
+        return runs.join(self.folder, "search", "again")
 
     @property
     def histories_folder(self) -> str:
@@ -109,7 +110,7 @@ class GroupJob:
         return [PartFiles(part, *uris) for part, uris in enumerate(files)]
 
     def judged_uri(self, part: int) -> str:
-        """Where the matches of a part are that families have a say in."""
+        """Where the matches of a part are that other pairs have a say in."""
         return runs.join(self.folder, _JUDGED, runs.part_name(part))
 
     def involved_uri(self, name: str) -> str:
@@ -117,7 +118,7 @@ class GroupJob:
         return runs.join(self.folder, "search", "involved", f"{name}.parquet")
 
     def judged(self) -> list[str]:
-        """The matches tables, by part, with what families say of their pairs."""
+        """The matches tables, by part, with what other pairs say of theirs."""
         parts = enumerate(self.matches)
         judged = [(self.judged_uri(part), uri) for part, uri in parts]
         return [one if self.storage.exists(one) else uri for one, uri in judged]
@@ -151,19 +152,19 @@ class GroupJob:
         }
 
 
-def pairs_of_families(job: GroupJob, family: bool) -> list[_Work]:
-    """What is verified again, as pairs of families or of none: a part's number and its files."""
+def pairs_to_judge_again(job: GroupJob, standing: Standing) -> list[_Work]:
+    """The pairs of this standing that are verified again: a part's number and its files."""
     options = job.verifying_all
-    parts = overturned_pairs(job.storage, job.families_folder, job.parts(), options, family)
+    parts = overturned_pairs(job.storage, job.again_folder, job.parts(), options, standing)
     return [one[:3] for one in parts]
 
 
 def judge_step(job: GroupJob) -> None:
-    """Write the matches of parts that families have a say in, in place of an earlier run's; then
+    """Write the matches of parts that other pairs have a say in, in place of an earlier run's; then
     what all later steps read: the rows that they have to do with."""
     options = job.verifying_all
     job.storage.delete(runs.join(job.folder, _JUDGED))
-    judged = judged_matches(job.storage, job.families_folder, job.parts(), options)
+    judged = judged_matches(job.storage, job.again_folder, job.parts(), options)
     for part, table in judged.items():
         tables.write_table(job.storage, job.judged_uri(part), table)
     _write_involved(job)

@@ -27,7 +27,7 @@ from copydetect.verification.calibration import (
     log_odds,
     pairs_to_show,
 )
-from copydetect.verification.proved_families import Priors
+from copydetect.verification.priors import Priors
 
 PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Thresholds are written out for these; the calibration can be asked for any other."""

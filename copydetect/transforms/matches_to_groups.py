@@ -16,14 +16,15 @@ from copydetect.grouping.group_job import (
     copies_to_look_at,
     group_step,
     judge_step,
-    pairs_of_families,
     pairs_of_round,
+    pairs_to_judge_again,
 )
 from copydetect.parts import Sides
 from copydetect.transforms.candidates_to_matches import CandidatesToMatches
 from copydetect.transforms.copies_to_histories import CopiesToHistories
 from copydetect.transforms.waiting import WaitThen
-from copydetect.verification.whole_families import NAMES
+from copydetect.verification.overturned import NAMES
+from copydetect.verification.priors import Standing
 from copydetect.workers.processes import Processes
 
 
@@ -41,11 +42,11 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
 
     def expand(self, verified: PCollection[Any]) -> PCollection[Any]:
         job, done = self.job, verified
-        for family, name in NAMES.items():
+        for standing, name in NAMES.items():
             done = (
                 done
-                | f"{name} pairs" >> WaitThen(pairs_of_families, job, family)
-                | f"{name} verdicts" >> self._verify(runs.join(job.families_folder, name), family)
+                | f"{name} pairs" >> WaitThen(pairs_to_judge_again, job, standing)
+                | f"{name} verdicts" >> self._verify(runs.join(job.again_folder, name), standing)
             )
         done = done | "judge" >> WaitThen(judge_step, job)
         for name in ROUNDS:
@@ -64,7 +65,7 @@ class MatchesToGroups(beam.PTransform[Any, Any]):
         grouped: PCollection[Any] = done | "group" >> WaitThen(group_step, job)
         return grouped
 
-    def _verify(self, folder: str, family: bool | None = None) -> CandidatesToMatches:
+    def _verify(self, folder: str, standing: Standing | None = None) -> CandidatesToMatches:
         job = self.job
-        options = replace(job.verifying, family=family)
+        options = replace(job.verifying, standing=standing)
         return CandidatesToMatches(job.storage, self.sides, options, folder, self.processes)

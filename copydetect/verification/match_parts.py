@@ -36,7 +36,8 @@ from copydetect.verification.calibration import (
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.matches import MatchOptions
 from copydetect.verification.pair_images import LARGEST_PX, PairImage, prepare_whole
-from copydetect.verification.proved_families import Prior, in_proved_families
+from copydetect.verification.priors import Prior, Standing
+from copydetect.verification.proved_families import in_proved_families, numbered
 
 IMAGES_KEPT = 512
 _CROWD = 100
@@ -48,14 +49,14 @@ class VerifyOptions:
     """Which candidates are verified, and how. min_score: candidates below it, in log-odds, count as
     strangers and are not verified; matching, decoding: of the pairs that are looked at; enough:
     proved copies of an image after which its spare candidates need no look, where groups are not
-    made with them (as in nights); family: whether the pairs are of proved families, None
-    where the part itself tells; threshold: tells the confidence from which pairs count as copies,
+    made with them (as in nights); standing: what other pairs say of these, None where
+    those of the part itself tell; threshold: tells the confidence from which pairs count as copies,
     where that is found out on a worker, before any pair is verified.
     """
 
     min_score: float = -7.0
     enough: int = 10
-    family: bool | None = None
+    standing: Standing | None = None
     matching: MatchOptions = field(default_factory=MatchOptions)
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     calibration: Calibration = IDENTITY
@@ -242,22 +243,25 @@ def verify_part(
     for row, (candidate, query, reference, points, failed) in opened:
         failures |= {(failure.role, failure.image_id): failure for failure in failed}
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            prior = Prior.of(candidate, bool(options.family))
+            prior = Prior.of(candidate, options.standing or Standing.ALONE)
             verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     candidates = {row: verdict.candidate for row, verdict in verdicts.items()}
     sure = np.array([verdict.match.confidence for verdict in verdicts.values()], np.float64)
     least = options.matching.min_confidence
-    families = in_proved_families(list(candidates.values()), sure, least)
-    told = options.family is not None
+    ends = numbered([(one.query_id, one.reference_id) for one in candidates.values()])
+    crowded = np.array([one.crowded for one in candidates.values()], np.bool_)
+    families = in_proved_families(ends, crowded, sure, least)
+    told = options.standing is not None
     for row in () if told else np.array(list(verdicts))[families].tolist():
-        verdicts[row] = verdicts[row].judged_again(Prior.of(candidates[row], True), options)
+        prior = Prior.of(candidates[row], Standing.FAMILY)
+        verdicts[row] = verdicts[row].judged_again(prior, options)
     again = {row for row, verdict in verdicts.items() if verdict.overturned}
     opened = opened_pairs(
         storage, candidates_uri, pairs_uri, sides, options, lambda row, _: row in again
     )
     for row, (candidate, query, reference, points, _) in opened if again else ():
         if not isinstance(query, Failure) and not isinstance(reference, Failure):
-            prior = Prior.of(candidate, True)
+            prior = Prior.of(candidate, Standing.FAMILY)
             verdicts[row] = _verdict(query, reference, candidate, points, prior, options)
     matches = [verdict.match for verdict in verdicts.values()]
     return MatchTables(

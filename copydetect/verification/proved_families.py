@@ -10,22 +10,14 @@ crowded themselves and match most of the family are its members, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from copydetect.types import Candidate
-from copydetect.verification.calibration import Calibration, ProbabilityMap
+from copydetect.types import Bools, Doubles, Ints
 
-_OF_A_CROWD = -7.0
-"""Log-odds of a crowded pair before its family is proved: the search knows nothing of it."""
-_OF_A_FAMILY = 5.0
-"""The least log-odds of a pair of a proved family. With any value from 2 to 12 families of 12 to
-300 edits lose no copy, and look-alikes gain none."""
 _MOST = 2 / 3
 """Of the pairs of a crowd: their mean confidence at the scores of strangers. It is .72 to .88 in
 families of edits and of clips, .06 to .1 among pages, forms and windows of one layout, and .19
@@ -34,93 +26,22 @@ _MEMBER, _FEWEST_MATCHED = 0.5, 3
 """Which share of the pairs with a family, and how many of them, make an image a member."""
 
 
-@dataclass(frozen=True)
-class Prior:
-    """The prior of a pair: what is known of it beside its pixels.
-
-    score: of the search, in log-odds; odds: by which the odds are multiplied.
-    """
-
-    score: float
-    odds: float = 1.0
-
-    @classmethod
-    def of(cls, candidate: Candidate, family: bool) -> Prior:
-        """Of a pair that is of a proved family, or of none that is known."""
-        if family:
-            return cls(max(candidate.score, _OF_A_FAMILY), _MOST / (1 - _MOST))
-        return cls(min(candidate.score, _OF_A_CROWD) if candidate.crowded else candidate.score)
-
-    def confidence(self, proof: float, other_content: float, calibration: Calibration) -> float:
-        """0…1 that the pair are copies. proof, other_content: of the pixels, as in `types.Match`.
-
-        What is known beforehand speaks against strangers. It says nothing against two pages of one
-        layout, or one picture with other words, so that these stay as probable beside a copy as the
-        pixels make them.
-        """
-        one = Priors(np.array([self.score]), np.array([self.odds]))
-        (found,) = one.confidences(np.array([proof]), np.array([other_content]), calibration)
-        return float(found)
-
-
-@dataclass(frozen=True)
-class Priors:
-    """The same of many pairs: (n,) float64 each."""
-
-    scores: npt.NDArray[np.float64]
-    odds: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls,
-        scores: npt.NDArray[np.float32],
-        crowded: npt.NDArray[np.bool_],
-        family: npt.NDArray[np.bool_] | bool = False,
-    ) -> Priors:
-        """The same of many pairs as `Prior.of`."""
-        alone = np.where(crowded, np.minimum(scores, _OF_A_CROWD), scores)
-        of_family = np.broadcast_to(family, scores.shape)
-        return cls(
-            np.where(of_family, np.maximum(scores, _OF_A_FAMILY), alone).astype(np.float64),
-            np.where(of_family, _MOST / (1 - _MOST), 1.0),
-        )
-
-    def confidences(
-        self,
-        proofs: npt.NDArray[np.float64],
-        other_content: npt.NDArray[np.float64],
-        calibration: Calibration | ProbabilityMap,
-    ) -> npt.NDArray[np.float64]:
-        """(n,) 0…1 that the pairs are copies, as `Prior.confidence`."""
-        calibrated = calibration.apply(proofs, self.scores)
-        believed = self.odds * calibrated / (1 + (self.odds - 1) * calibrated)
-        # Where the prior has raised the proof: the part of strangers that it has taken away.
-        raised = (proofs > 0) & (proofs < 1) & (believed > proofs)
-        proof, sure = proofs[raised], believed[raised]
-        unlike_strangers = 1 - (1 - sure) / sure * proof / (1 - proof)
-        believed[raised] = 1 / (1 / sure + unlike_strangers * other_content[raised] / proof)
-        return np.asarray(believed, np.float64)
-
-
-def in_proved_families(
-    candidates: Sequence[Candidate], confidences: npt.NDArray[np.float64], least: float
-) -> npt.NDArray[np.bool_]:
+def in_proved_families(ends: Ints, crowded: Bools, confidences: Doubles, least: float) -> Bools:
     """(n,) bool: which pairs are inside a family: a crowd of which most pairs should be copies.
 
-    candidates: n pairs; confidences: (n,) of each, its family unknown; least: from which on it
-    is proved. A family is what proved crowded pairs connect, where of all crowded pairs of its
-    images, those with others too, two in three should be copies inside it: two families of one pile
-    are apart, and a few look-alikes that were proved by mistake are none. Confidences are added up,
-    and not proved pairs counted, since a family may have many pairs just below `least`.
+    ends: (2, n) numbers of the images of n pairs, from 0; crowded: (n,) bool; confidences: (n,) of
+    each, its family unknown; least: from which on it is proved. A family is what proved crowded
+    pairs connect, where of all crowded pairs of its images, those with others too, two in three
+    should be copies inside it: two families of one pile are apart, and a few look-alikes that were
+    proved by mistake are none. Confidences are added up, and not proved pairs counted, since a
+    family may have many pairs just below `least`.
     """
-    found = np.zeros(len(candidates), np.bool_)
-    rows = np.array([row for row, one in enumerate(candidates) if one.crowded], np.int64)
+    found = np.zeros(len(crowded), np.bool_)
+    rows = np.flatnonzero(crowded)
     if not len(rows):
         return found
-    ids = [(candidates[row].query_id, candidates[row].reference_id) for row in rows.tolist()]
-    ends = numbered(ids)
+    ends, sure = ends[:, rows], confidences[rows]
     images = int(ends.max()) + 1
-    sure = np.asarray(confidences, np.float64)[rows]
     proved = sure >= least
     linked = np.ones(int(proved.sum()), bool), tuple(ends[:, proved])
     graph = coo_array(linked, shape=(images,) * 2)
@@ -133,17 +54,15 @@ def in_proved_families(
     return found
 
 
-def numbered(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
+def numbered(pairs: Sequence[tuple[str, str]]) -> Ints:
     """(2, n) numbers from 0 on of the images of n pairs, in the order in which they first come."""
     numbers = {image: number for number, image in enumerate(dict.fromkeys(chain(*pairs)))}
     found = [[numbers[query], numbers[reference]] for query, reference in pairs]
-    ends: npt.NDArray[np.int64] = np.array(found, np.int64).reshape(-1, 2).T
+    ends: Ints = np.array(found, np.int64).reshape(-1, 2).T
     return ends
 
 
-def between_members(
-    ends: npt.NDArray[np.int64], family: npt.NDArray[np.bool_], copies: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def between_members(ends: Ints, family: Bools, copies: Bools) -> Bools:
     """(n,) bool: which pairs are between two members of one family.
 
     ends: (2, n) numbers of the images of n pairs, from 0; family: pairs inside a proved family, as
@@ -170,9 +89,7 @@ def between_members(
     return np.asarray((first >= 0) & (first == second) & speaks[ends].all(axis=0), np.bool_)
 
 
-def _matched(
-    ends: npt.NDArray[np.int64], member: npt.NDArray[np.int64], copies: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], ...]:
+def _matched(ends: Ints, member: Ints, copies: Bools) -> tuple[Ints, ...]:
     """An image, a family, how many of its members it matches, and with how many it was compared;
     (m,) each. member: (images,) number of the family of each image, −1 for none."""
     image, other = np.concatenate([ends, ends[::-1]], axis=1)

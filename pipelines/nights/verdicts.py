@@ -33,7 +33,8 @@ from copydetect.catalog.verdicts import (
 from copydetect.parts import Sides
 from copydetect.types import Bools
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.whole_families import NAMES
+from copydetect.verification.overturned import NAMES
+from copydetect.verification.priors import Standing
 
 from .. import stages
 from ..stages import Workplace
@@ -140,12 +141,12 @@ class Verifier:
         return asked.to_verify(known.slice(0, 0) if self.anew else known, self.strictly)
 
     def look(
-        self, asked: PairsToVerify, name: str, family: bool = False
+        self, asked: PairsToVerify, name: str, standing: Standing = Standing.ALONE
     ) -> tuple[pa.Table, pa.Table]:
         """Verify pairs; `VERDICTS` rows, and failures of files that could not be opened.
 
-        name: of the folder for this; family: whether they are of proved families. The pairs are
-        first written in parts of their own.
+        name: of the folder for this; standing: what other pairs say of them. The pairs are first
+        written in parts of their own.
         """
         place = replace(self.place, folder=runs.join(self.place.folder, name))
         storage, uris, told = self.job.storage, list[str](), asked.rounded()
@@ -157,8 +158,8 @@ class Verifier:
         if not uris:
             return VERDICTS.empty_table(), tables.FAILURES.empty_table()
         # They are all to be looked at, those too whose score is rounded to less than that asks.
-        # Families are told of all pairs of the catalogue, and not of those of one part.
-        options = replace(self.options, min_score=-math.inf, family=family)
+        # That is told by all pairs of the catalogue, and not by those of one part.
+        options = replace(self.options, min_score=-math.inf, standing=standing)
         matches = place.run(stages.verify(place, self.sides, uris, options), len(uris))
         failed = place.files(place.folder, "verify-failures")
         return (
@@ -190,17 +191,17 @@ class _Judge:
         asked = asked.take(np.flatnonzero(~spare | left))
         found = judged(asked.candidates, self.verdicts, options)
         if found.overturned.any():
-            for family, name in NAMES.items():
-                wanted = found.overturned & (found.families == family)
+            for standing, name in NAMES.items():
+                wanted = found.overturned & (found.standings == standing)
                 overturned = found.matches.filter(pa.array(wanted))
                 again = asked.take(np.flatnonzero(~asked.to_verify(overturned, False)))
-                self._look(again, f"verified-{name}", family)
+                self._look(again, f"verified-{name}", standing)
             found = judged(asked.candidates, self.verdicts, options)
         self._keep_failures_of_unknown()
         return found.matches
 
-    def _look(self, asked: PairsToVerify, name: str, family: bool = False) -> None:
-        verdicts, failures = self._verifier.look(asked, name, family)
+    def _look(self, asked: PairsToVerify, name: str, standing: Standing = Standing.ALONE) -> None:
+        verdicts, failures = self._verifier.look(asked, name, standing)
         # Of a pair whose files are gone, what was said before stands.
         self.verdicts = newest([self.verdicts, verdicts])
         self.failures = pa.concat_tables([self.failures, failures])

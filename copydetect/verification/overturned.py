@@ -1,10 +1,10 @@
-"""Matches of all parts → the crowds that are families of copies, and the matches that this changes.
+"""Matches of all parts → what other pairs say of each, and the matches that this changes.
 
-`verify_part` sees the pairs of one part, and a crowd of near neighbours lies in many. Whether most
-of its pairs are proved can be told only when all are verified: here it is told again, for all parts
-together, by what the pixels have said (`proof`), and for the other pairs of its members. So results
-do not depend on how images are cut into parts. Where that turns a verdict round, the pair is
-verified once more.
+`verify_part` sees the pairs of one part, and a crowd of near neighbours lies in many, as do a pair
+and those of its images' copies. What they say of each other (`standings_of`) can be told only when
+all are verified: here it is, for all parts together, by what the pixels have said (`proof`). So
+results do not depend on how images are cut into parts. Where that turns a verdict round, the pair
+is verified once more.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ from copydetect.storage.files import Storage
 from copydetect.types import Candidate, Ints
 from copydetect.verification.calibration import are_copies
 from copydetect.verification.match_parts import VerifyOptions
-from copydetect.verification.proved_families import (
-    Priors,
-    between_members,
-    in_proved_families,
-    numbered,
-)
+from copydetect.verification.priors import Standing
+from copydetect.verification.proved_families import numbered
+from copydetect.verification.standings import UNLIKELY, ComparedPairs, standings_of
 
 _ENDS = ["query_id", "reference_id"]
-NAMES = {False: "crowds", True: "families"}
-"""Folders of pairs that are verified again, by whether they are of a proved family."""
+NAMES = {Standing.ALONE: "alone", Standing.FAMILY: "families", Standing.DENIED: "denied"}
+"""Folders of pairs that are verified again, by what other pairs say of them."""
 _VERDICT = ("proof", "other_content", "is_copy", "relation")
 
 
@@ -48,26 +45,26 @@ class PartFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class _Judged:
-    """What families say of pairs of one part, of crowded ones and of those between members.
+    """What other pairs say of some of one part: of crowded ones, and where they say anything.
 
     Row i of each belongs together.
 
-    part: its number; candidates, matches: (n,) int64 rows of its two tables; family: (n,) bool,
-    whether the pair is of a proved family; confidence: (n,) float64, calibrated, by that;
-    overturned: (n,) bool, where a copy is none by that or the other way round.
+    part: its number; candidates, matches: (n,) int64 rows of its two tables; standing: (n,) int64,
+    `Standing` of each; confidence: (n,) float64, calibrated, by that; overturned: (n,) bool, where
+    a copy is none by that or the other way round.
     """
 
     part: int
     candidates: npt.NDArray[np.int64]
     matches: npt.NDArray[np.int64]
-    family: npt.NDArray[np.bool_]
+    standing: Ints
     confidence: npt.NDArray[np.float64]
     overturned: npt.NDArray[np.bool_]
 
 
 class _Compared(NamedTuple):
-    """A pair near crowds that was verified: its part, the rows of its tables, and its verdict;
-    counted: whether it is a copy by what it is, whatever the confidence."""
+    """A verified pair: its part, the rows of its tables, and its verdict; counted: whether it is a
+    copy by what it is, whatever the confidence."""
 
     part: int
     row: int
@@ -84,21 +81,21 @@ def overturned_pairs(
     folder: str,
     work: Sequence[PartFiles],
     options: VerifyOptions,
-    family: bool,
+    standing: Standing,
 ) -> list[PartFiles]:
-    """Write the pairs whose verdict families turn round, as parts of candidates.
+    """Write the pairs whose verdict others turn round, as parts of candidates.
 
-    work: what was verified, by part; folder: for the files; family: whether pairs of proved
-    families are wanted, or the others. They are to be verified again by options that say so.
+    work: what was verified, by part; folder: for the files; standing: of the pairs that are wanted.
+    They are to be verified again by options that say so.
     """
     judged = _judged(storage, work, options)
-    return _overturned(storage, folder, judged, work, family)
+    return _overturned(storage, folder, judged, work, standing)
 
 
 def judged_matches(
     storage: Storage, folder: str, work: Sequence[PartFiles], options: VerifyOptions
 ) -> dict[int, pa.Table]:
-    """The matches of the parts that have crowded pairs, by number, as families make them.
+    """The matches of the parts that have such pairs, by number, as other pairs make them.
 
     The pairs of `overturned_pairs` are verified again by now: their matches are where it says.
     """
@@ -109,8 +106,8 @@ def judged_matches(
             one,
             [
                 tables.read_table(storage, _files_in(folder, name, one.part).matches)
-                for family, name in NAMES.items()
-                if np.any(one.overturned & (one.family == family))
+                for standing, name in NAMES.items()
+                if np.any(one.overturned & (one.standing == standing))
             ],
         )
         for one in judged
@@ -129,32 +126,28 @@ def _files_in(folder: str, name: str, part: int) -> PartFiles:
 
 def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions) -> list[_Judged]:
     counted = options.matching.counted
-    near = zip(work, _near_crowds(storage, work), strict=True)
+    near = zip(work, _depending(storage, work), strict=True)
     pairs = [pair for files, rows in near for pair in _compared(storage, files, rows, counted)]
     if not pairs:
         return []
     candidates = [pair.candidate for pair in pairs]
-    scores = np.array([one.score for one in candidates], np.float32)
-    crowded = np.array([one.crowded for one in candidates], np.bool_)
-    pixels = (
+    compared = ComparedPairs(
+        numbered([(one.query_id, one.reference_id) for one in candidates]),
+        np.array([one.score for one in candidates], np.float64),
+        np.array([one.crowded for one in candidates], np.bool_),
         np.array([pair.proof for pair in pairs], np.float64),
         np.array([pair.other_content for pair in pairs], np.float64),
     )
-    least, calibration = options.matching.min_confidence, options.calibration
-    sure = Priors.of(scores, crowded).confidences(*pixels, calibration)
-    family = in_proved_families(candidates, sure, least)
-    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
-    ids = [(pair.candidate.query_id, pair.candidate.reference_id) for pair in pairs]
-    family |= between_members(numbered(ids), family, sure >= least)
-    sure = Priors.of(scores, crowded, family).confidences(*pixels, calibration)
-    copies = are_copies(sure, pixels[1], least) | np.array(
+    least = options.matching.min_confidence
+    standings, sure = standings_of(compared, least, options.calibration)
+    copies = are_copies(sure, compared.other_content, least) | np.array(
         [pair.counted for pair in pairs], np.bool_
     )
     overturned = copies != np.array([pair.is_copy for pair in pairs], np.bool_)
-    judged = zip(family.tolist(), sure.tolist(), overturned.tolist(), strict=True)
-    found: dict[int, list[tuple[int, int, bool, float, bool]]] = {}
+    judged = zip(standings.tolist(), sure.tolist(), overturned.tolist(), strict=True)
+    found: dict[int, list[tuple[int, int, int, float, bool]]] = {}
     for pair, said in zip(pairs, judged, strict=True):
-        if pair.candidate.crowded or said[0]:
+        if pair.candidate.crowded or said[0] != Standing.ALONE:
             found.setdefault(pair.part, []).append((pair.row, pair.match, *said))
     return [
         _Judged(part, *(np.array(column) for column in zip(*rows, strict=True)))
@@ -162,18 +155,32 @@ def _judged(storage: Storage, work: Sequence[PartFiles], options: VerifyOptions)
     ]
 
 
-def _near_crowds(storage: Storage, work: Sequence[PartFiles]) -> list[Ints]:
-    """By part, the candidates that are not spare and whose images are both in crowded pairs, or
-    paired with those that are: their rows."""
-    columns = [*_ENDS, "crowded", "spare"]
+def _depending(storage: Storage, work: Sequence[PartFiles]) -> list[Ints]:
+    """By part, the rows of candidates that depend on each other.
+
+    These are not spare, and both of their images are in crowded or doubtful pairs, or paired with
+    those that are.
+    """
+    columns = [*_ENDS, "score", "crowded", "spare"]
     parts = [tables.read_table(storage, files.candidates, columns) for files in work]
     pairs = pa.concat_tables(parts) if parts else tables.CANDIDATES.empty_table()
-    crowds = _images_of(pairs.filter(pairs["crowded"]))
-    beside = [pc.is_in(pairs[name], value_set=crowds) for name in _ENDS]
+    doubtful = [_doubtful(storage, *one) for one in zip(work, parts, strict=True)]
+    seeds = _images_of(pa.concat_tables([pairs.filter(pairs["crowded"]).select(_ENDS), *doubtful]))
+    beside = [pc.is_in(pairs[name], value_set=seeds) for name in _ENDS]
     near = _images_of(pairs.filter(pc.or_(*beside)))
     inside = [pc.and_(*(pc.is_in(part[name], value_set=near) for name in _ENDS)) for part in parts]
     wanted = [pc.and_not(one, part["spare"]) for one, part in zip(inside, parts, strict=True)]
     return [np.flatnonzero(one.to_numpy()) for one in wanted]
+
+
+def _doubtful(storage: Storage, files: PartFiles, candidates: pa.Table) -> pa.Table:
+    """The ends of a part's pairs that are copies by their pixels and strangers by the search."""
+    unlikely = pc.less_equal(candidates["score"], UNLIKELY)
+    if not pc.any(unlikely).as_py():
+        return candidates.slice(0, 0).select(_ENDS)
+    matches = tables.read_table(storage, files.matches, [*_ENDS, "score", "is_copy"])
+    chosen = pc.and_(matches["is_copy"], pc.less_equal(matches["score"], UNLIKELY))
+    return matches.filter(chosen).select(_ENDS)
 
 
 def _images_of(pairs: pa.Table) -> pa.Array:
@@ -208,13 +215,13 @@ def _overturned(
     folder: str,
     judged: Sequence[_Judged],
     work: Sequence[PartFiles],
-    family: bool,
+    standing: Standing,
 ) -> list[PartFiles]:
     found = []
     for one in judged:
-        rows = one.candidates[one.overturned & (one.family == family)]
+        rows = one.candidates[one.overturned & (one.standing == standing)]
         if len(rows):
-            files = _files_in(folder, NAMES[family], one.part)
+            files = _files_in(folder, NAMES[standing], one.part)
             given = work[one.part]
             table = tables.read_table(storage, given.candidates).take(rows)
             write_pairs(storage, files.pairs, read_pairs(storage, given.pairs).take(rows))
@@ -224,7 +231,7 @@ def _overturned(
 
 
 def _with_verdicts(matches: pa.Table, judged: _Judged, again: Sequence[pa.Table]) -> pa.Table:
-    """The matches of a part with the confidences that families give, and the verdicts of the
+    """The matches of a part with the confidences that other pairs give, and the verdicts of the
     pairs that were verified `again`; rows in their order."""
     confidence = np.array(matches["confidence"].to_numpy())
     confidence[judged.matches] = judged.confidence
