@@ -88,7 +88,8 @@ def test_drawings_of_other_outlines_are_not_compared_on_each_others_grounds() ->
 
 
 @pytest.mark.parametrize(
-    ("other_content", "proof", "is_copy"), [(0.9, 0.9, False), (0.9, 0.97, True), (0.2, 0.9, True)]
+    ("other_content", "proof", "is_copy"),
+    [(0.9, 0.9, False), (0.9, 0.97, True), (0.2, 0.9, True), (0.6, 0.24, False)],
 )
 def test_other_content_is_outweighed_by_nothing_less_than_sure_proof(
     other_content: float, proof: float, is_copy: bool

@@ -39,10 +39,11 @@ _OTHER_GROUND = 40
 _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
 _DRAWN_ABOUT_ALIKE = 0.55
-_SURE_NONETHELESS = 0.95
-"""Where the pictures as they are surely show one layout with other content, they must be copies
-this surely apart from their grounds: 4 such copies have .97 and more, 5 pairs of windows and of
-puzzles .91 and less."""
+_SURE, _SURE_NONETHELESS = 0.8, 0.95
+"""Apart from their grounds pictures are not seen at full size. So they must be copies this surely by
+their pixels alone, whatever the search says: 10 such copies have .9 and more, 4 pairs of forms .24
+and less. Where the pictures as they are surely show one layout with other content, the second
+holds: 4 such copies have .97 and more, 5 pairs of windows and of puzzles .91 and less."""
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -134,7 +135,8 @@ def _outweighs(match: Match, refused: Match) -> bool:
     """Whether the verdict apart from the grounds holds against the one on the pictures as they
     are."""
     open_to_proof = bool(are_copies(1.0, refused.other_content or 0.0, 0.0))
-    return match.is_copy and (open_to_proof or (match.proof or 0.0) >= _SURE_NONETHELESS)
+    least = _SURE if open_to_proof else _SURE_NONETHELESS
+    return match.is_copy and (match.proof or 0.0) >= least
 
 
 def _drawn_alike(match: Match, query: PairImage, reference: PairImage) -> bool:
