@@ -12,6 +12,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,15 @@ def _parser() -> ArgumentParser:
 def _add_relations(parser: ArgumentParser) -> None:
     usual = SourceOptions()
     parser.set_defaults(run=_relations)
-    parser.add_argument("step", choices=("collect", "fit"))
+    parser.add_argument("step", choices=("collect", "fit", "fit_designs"))
     parser.add_argument("features", type=Path, help="folder of what is collected")
     parser.add_argument("--designs", type=int, default=usual.designs, help="looks of each design")
+    parser.add_argument(
+        "--edited_designs", type=int, default=usual.edited_designs, help="the same, edited"
+    )
+    parser.add_argument(
+        "--backgrounds", nargs="*", default=(), help="inputs of what is pasted with edited designs"
+    )
     parser.add_argument("--chromium", default=usual.chromium, help="program that draws pages")
     parser.add_argument(
         "--small_designs", type=int, default=usual.small_designs, help="tens of boards, icons, …"
@@ -112,17 +119,9 @@ def _decision(arguments: Namespace) -> None:
 
 def _relations(arguments: Namespace) -> None:
     if arguments.step == "collect":
-        sources = SourceOptions(
-            arguments.designs,
-            arguments.chromium,
-            arguments.small_designs,
-            tuple(arguments.frames),
-            tuple(arguments.pictures),
-            tuple(arguments.one_layout),
-            arguments.each,
-            arguments.most,
-            arguments.seed,
-        )
+        chosen = {one.name: getattr(arguments, one.name) for one in fields(SourceOptions)}
+        chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
+        sources = SourceOptions(**chosen)
         lost = []
         for name, pairs in relation_sources.collect(sources, arguments.features):
             if pairs is None:
@@ -134,7 +133,9 @@ def _relations(arguments: Namespace) -> None:
         return
     if arguments.output is None:
         raise OptionError("fit needs --output")
-    made = relation_decision.fit(relation_sources.read_collected(arguments.features))
+    designs = arguments.step == "fit_designs"
+    fit = relation_decision.fit_designs if designs else relation_decision.fit
+    made = fit(relation_sources.read_collected(arguments.features))
     print(json.dumps(made["unseen"], indent=1))
     _write(made, arguments.output)
 

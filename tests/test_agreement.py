@@ -9,6 +9,7 @@ import pytest
 from copydetect.homographies import project
 from copydetect.types import Pixels
 from copydetect.verification.agreement import (
+    Overlap,
     compare,
     equalise_sharpness,
     overlap,
@@ -72,6 +73,13 @@ def test_blur_is_equalised_and_its_side_told() -> None:
     swapped = overlap(IDENTITY, prepared(picture), prepared(soft))
     assert swapped is not None
     assert equalise_sharpness(swapped)[1] < -1.5
+
+
+def test_blank_pictures_have_no_sharpness_to_equalise() -> None:
+    blank = np.full((60, 80), 250, np.float32)
+    frame = np.ones_like(blank), np.eye(3), np.eye(3), 8
+    with np.errstate(all="raise"):
+        assert equalise_sharpness(Overlap(blank, blank, *frame))[1] == 0
 
 
 def test_noise_hides_nothing_and_only_noise_is_suppressed() -> None:

@@ -1,9 +1,12 @@
 """pairs with their relation → the decision on relations: boosted trees, stored as plain numbers.
 
     python -m copydetect.pipelines.recipes relations fit FEATURES --output decision-relations.json
+    python -m copydetect.pipelines.recipes relations fit_designs DESIGNS --output \\
+        decision-designs.json
 
-FEATURES is a folder that `relation_sources` has collected: the measurements of verification on many
-pairs. Figures are measured on sources that were left out: all pairs of one source are in one fold.
+FEATURES, and DESIGNS of edited designs alone, are folders that `relation_sources` has collected:
+the measurements of verification on many pairs. Figures are measured on sources that were left out:
+all pairs of one source are in one fold.
 """
 
 from __future__ import annotations
@@ -25,12 +28,16 @@ from copydetect.training.decision import plain_trees, ranking_quality
 from copydetect.training.near_copies import are_near_copies
 from copydetect.training.relation_pairs import RelatedPair
 from copydetect.types import COPY_RELATIONS, Bools, Doubles, Floats, Pixels
+from copydetect.verification import filled_designs
 from copydetect.verification.decisions import load_decision
 from copydetect.verification.matches import MatchOptions, collect_evidence, prepare_image
 from copydetect.verification.regions import joint_confidence
 from copydetect.verification.relations import NAMES, TOLD, closer_values, odds_told
 
 _FOLDS = 3
+_SEEN_PLAIN = 0.2
+"""How much of both pictures is plain ground, for their pair to be one of designs to learn from:
+those with hardly less than is asked for tell much the same, and there are more of them."""
 _SMALLEST_PX, _SEARCHED_PX = 16, 192
 _ALIKE, _ALIKE_FRAMES = 0.75, 0.6
 """Correlation of the middle band in nearly all windows from which the pictures count as one."""
@@ -114,6 +121,32 @@ def fit(pairs: Labelled) -> dict[str, Any]:
     }
 
 
+def fit_designs(pairs: Labelled) -> dict[str, Any]:
+    """What tells designs with other content from edited copies, as JSON, and under `unseen` which
+    shares of both would be told, of folds that were not seen."""
+    ends = [NAMES.index(f"full_{name}") for name in ("plain", "plain_reference")]
+    pairs = _rows(pairs, pairs.values[:, ends].min(axis=1) >= _SEEN_PLAIN)
+    first = len(NAMES) - len(filled_designs.NAMES)
+    values, copies = pairs.values[:, first:], pairs.copies
+    folds = np.array([_fold(source) for source in pairs.sources])
+    unseen = np.zeros(len(values))
+    for fold in range(_FOLDS):
+        rows, others = folds == fold, folds != fold
+        if rows.any() and len(set(copies[others])) == 2:
+            unseen[rows] = _design(values[others], copies[others]).decision_function(values[rows])
+    told = unseen < 0
+    return {
+        "inputs": list(filled_designs.NAMES),
+        **plain_trees(_design(values, copies)),
+        "unseen": {
+            "pairs": len(copies),
+            "copies": int(copies.sum()),
+            "copies told": round(float(told[copies].mean()), 4),
+            "others told": round(float(told[~copies].mean()), 4),
+        },
+    }
+
+
 def nothing_differs(pairs: Labelled) -> Bools:
     """(n,) where the intended difference cannot be seen: frames that stood still, digits in a
     thumbnail.
@@ -160,6 +193,13 @@ def _copies(pairs: Labelled) -> HistGradientBoostingClassifier:
         **_BOOSTING,
         monotonic_cst=monotonic,
     ).fit(pairs.values, pairs.copies, _weights(pairs))
+
+
+def _design(values: Floats, copies: Bools) -> HistGradientBoostingClassifier:
+    model = HistGradientBoostingClassifier(
+        max_iter=120, learning_rate=0.08, max_leaf_nodes=10, **_BOOSTING
+    )
+    return model.fit(values, copies)
 
 
 def _relations(pairs: Labelled) -> HistGradientBoostingClassifier:

@@ -27,6 +27,9 @@ _STILL = 14.0
 """Grey levels by which two frames must differ somewhere, after smoothing; else they are one
 picture."""
 
+_EDITED = 6
+"""Edited copies of a design, each beside what it was made of and beside another filling."""
+
 _MADE_ALIKE: dict[str, Relation] = {
     "pages": "same_layout",
     "receipts": "same_layout",
@@ -72,6 +75,46 @@ def of_designs(
     drawn = render(blocks, chromium)
     for row, (name, _, _) in enumerate(filled):
         yield from _of_design(rng, name, drawn[3 * row : 3 * row + 3])
+
+
+def of_edited_designs(
+    rng: np.random.Generator, pictures: Sequence[Pixels], chromium: str
+) -> Iterator[RelatedPair]:
+    """Pages, windows and small designs, edited: beside what they were made of, and beside others of
+    their design.
+
+    Look-alikes are edited as copies are, so that no edit speaks for a copy. pictures: others that
+    copies are pasted into, or that are pasted on them.
+    """
+    for source, alike in [*_pages_alike(rng, chromium), *_small_alike(rng)]:
+        for _ in range(_EDITED):
+            first, second = rng.choice(len(alike), 2, replace=False).tolist()
+            pasted = [pictures[int(i)] for i in rng.integers(len(pictures), size=4)]
+            mix = edits.mix_named(str(rng.choice(["mild", "default", "default", "severe"])))
+            copy = limited(edits.make_copy(alike[first], rng, mix, pasted).pixels, 1400)
+            yield RelatedPair(copy, degraded(rng, alike[first]), "edited", source)
+            if differ(alike[first], alike[second]):
+                yield RelatedPair(copy, degraded(rng, alike[second]), "same_layout", source)
+
+
+def _pages_alike(rng: np.random.Generator, chromium: str) -> Iterator[tuple[str, Sequence[Pixels]]]:
+    """Of each design its name and four pages: three fillings, and the first with one change."""
+    filled: list[tuple[str, Look, list[Fields]]] = []
+    for name, design in DESIGNS.items():
+        look = Look.drawn(rng)
+        fields = [design.fill(rng, look) for _ in range(3)]
+        filled.append((name, look, [*fields, changed(rng, fields[0])]))
+    blocks = [DESIGNS[name].page(look, one) for name, look, four in filled for one in four]
+    drawn = render(blocks, chromium)
+    for row, (name, _, four) in enumerate(filled):
+        yield f"design {name}", drawn[len(four) * row : len(four) * (row + 1)]
+
+
+def _small_alike(rng: np.random.Generator) -> Iterator[tuple[str, Sequence[Pixels]]]:
+    blank = [np.full((64, 64, 3), 255, np.uint8)] * 7
+    for name in drawn_alikes.OF_NOTHING:
+        for _ in range(2):
+            yield f"made {name}", drawn_alikes.KINDS[name](rng, blank)
 
 
 def _of_design(

@@ -2,6 +2,8 @@
 
     python -m copydetect.pipelines.recipes relations collect FEATURES --designs 8
     python -m copydetect.pipelines.recipes relations collect FEATURES --small_designs 4
+    python -m copydetect.pipelines.recipes relations collect DESIGNS --edited_designs 9 \\
+        --backgrounds INPUT …
     python -m copydetect.pipelines.recipes relations collect FEATURES --frames VIDEO_OR_FOLDER …
     python -m copydetect.pipelines.recipes relations collect FEATURES --pictures INPUT …
     python -m copydetect.pipelines.recipes relations collect FEATURES --one_layout INPUT …
@@ -44,6 +46,7 @@ from copydetect.training.relation_pairs import (
     copies_of,
     hard_copies_of,
     of_designs,
+    of_edited_designs,
     of_frames,
     of_look_alikes,
     of_small_designs,
@@ -67,18 +70,21 @@ File = tuple[str, bytes]
 class SourceOptions:
     """The sources of pairs.
 
-    designs: looks of each design of pages, which `chromium`, a program, draws; small_designs: tens
-    of boards, codes, patterns and icons; frames: videos, or folders of photos of one scene;
+    designs: looks of each design of pages, which `chromium`, a program, draws; edited_designs: the
+    same of edited ones, with which `backgrounds`, inputs of pictures, are pasted; small_designs:
+    tens of boards, codes, patterns and icons; frames: videos, or folders of photos of one scene;
     pictures: inputs of pictures of which no two are copies; one_layout: such inputs whose pictures
     resemble each other; each: look-alikes of each kind, of 100 pictures; most: pictures of an
     input.
     """
 
     designs: int = 0
+    edited_designs: int = 0
     chromium: str = "chromium"
     small_designs: int = 0
     frames: tuple[Path, ...] = ()
     pictures: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
     one_layout: tuple[str, ...] = ()
     each: int = 4
     most: int = 600
@@ -144,6 +150,8 @@ def _sources(
     """The name of each source, and the function that makes its pairs."""
     for look in range(options.designs):
         yield f"designs-{look}", partial(of_designs, looks=1, chromium=options.chromium)
+    for look in range(options.edited_designs):
+        yield f"edited_designs-{look}", partial(_of_edited_designs, options)
     for ten in range(options.small_designs):
         yield f"small_designs-{ten}", partial(of_small_designs, each=10)
     for path in options.frames:
@@ -159,6 +167,11 @@ def _sources(
                 name = f"{Path(spec).stem}-{start // _TOGETHER}"
                 some = files[start : start + _TOGETHER]
                 yield name, partial(_of_pictures, some, relation, name, options.each)
+
+
+def _of_edited_designs(options: SourceOptions, rng: Rng) -> Iterator[RelatedPair]:
+    pictures = [one for spec in options.backgrounds for one in read_pictures(spec, options.most)]
+    return of_edited_designs(rng, pictures, options.chromium)
 
 
 def _of_frames(rng: Rng, path: Path, count: int) -> Iterator[RelatedPair]:

@@ -162,7 +162,7 @@ def equalise_sharpness(pair: Overlap) -> tuple[Overlap, float]:
     """
     query, reference = _sharpness(pair.query, pair), _sharpness(pair.reference, pair)
     softer, sharper = sorted((query, reference))
-    if sharper < 1.6 * softer:
+    if sharper <= 1.6 * softer:
         return pair, 0.0
     sharp = pair.reference if query < reference else pair.query
     best, best_sigma, best_miss = sharp, 0.0, np.log(sharper / max(softer, 1e-6))

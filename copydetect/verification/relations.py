@@ -23,8 +23,7 @@ from copydetect.errors import ModelError
 from copydetect.homographies import Matrix, inverse, project
 from copydetect.models import MODELS
 from copydetect.types import COPY_RELATIONS, Relation
-from copydetect.verification import evidence as found_evidence
-from copydetect.verification import residual as found_residual
+from copydetect.verification import filled_designs
 from copydetect.verification.designs import where_they_agree
 from copydetect.verification.evidence import Evidence
 from copydetect.verification.lazy import lazy
@@ -35,12 +34,8 @@ from copydetect.verification.trees import BoostedTrees
 
 BUNDLED_RELATIONS = MODELS / "decision-relations.json"
 
-NAMES = (
-    "log_odds",
-    "joint_log_odds",
-    *found_evidence.NAMES,
-    *(f"full_{name}" for name in found_residual.NAMES),
-)
+_OF_SMALL_COPIES = ("log_odds", "joint_log_odds")
+NAMES = (*_OF_SMALL_COPIES, *filled_designs.NAMES)
 """What the trees may see, in order: the decision's own verdict, its evidence, the residual."""
 
 TOLD: tuple[Relation, ...] = (
@@ -91,6 +86,8 @@ are such, reduced and compressed. Of 180 re-encoded forms none has more than 1.3
 copies of five sets two are such, at a confidence below .6."""
 _OTHERWISE = -2.0
 """Log-odds, at most, that two such are copies."""
+_SURELY_OTHER = -1.0
+"""Where a design may be a copy at these log-odds at most, it is one with other content."""
 _PARTLY, _NO_ICON_PX = 0.9, 100
 """Which share of either picture, at most, lies on the other one where a design is laid on itself
 moved by a row or a column, as of calendars, boards and tables: edge on edge, too, nearly all
@@ -250,7 +247,8 @@ def look_closely(
     if closer is None:
         return None
     values, residual = closer
-    (found,), (shares,) = load_relations().judge(values[None])
+    (found,), (told,) = load_relations().judge(values[None])
+    shares = told
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
     if _nothing_differs(residual, query, reference):
         odds = max(odds, _SURE)
@@ -262,6 +260,11 @@ def look_closely(
         odds, shares = min(odds, _OTHERWISE), _certainly("changed_content")
     elif _hardly_agrees(residual):
         odds = min(odds, _OTHERWISE)
+    else:
+        most = filled_designs.most_odds(values[len(_OF_SMALL_COPIES) :], residual)
+        if most < _SURELY_OTHER < odds:
+            shares = _certainly(max(_OTHER_CONTENT, key=lambda one: float(told[TOLD.index(one)])))
+        odds = min(odds, most)
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
 

@@ -40,9 +40,9 @@ _SOFT_EDGE_PX = 0.7
 _DRAWN_ALIKE = 0.6
 _DRAWN_ABOUT_ALIKE = 0.55
 _SURE, _SURE_NONETHELESS = 0.8, 0.95
-"""Apart from their grounds pictures are not seen at full size. So they must be copies this surely by
-their pixels alone, whatever the search says: 10 such copies have .9 and more, 4 pairs of forms .24
-and less. Where the pictures as they are surely show one layout with other content, the second
+"""Apart from their grounds pictures are not seen at full size. So they must be copies this surely
+by their pixels alone, whatever the search says: 10 such copies have .9 and more, 4 pairs of forms
+.24 and less. Where the pictures as they are surely show one layout with other content, the second
 holds: 4 such copies have .97 and more, 5 pairs of windows and of puzzles .91 and less."""
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
