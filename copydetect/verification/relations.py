@@ -247,8 +247,7 @@ def look_closely(
     if closer is None:
         return None
     values, residual = closer
-    (found,), (told,) = load_relations().judge(values[None])
-    shares = told
+    (found,), (shares,) = load_relations().judge(values[None])
     odds = min(float(found), float(values[NAMES.index("joint_log_odds")]) + _RAISED_MOST)
     if _nothing_differs(residual, query, reference):
         odds = max(odds, _SURE)
@@ -263,7 +262,7 @@ def look_closely(
     else:
         most = filled_designs.most_odds(values[len(_OF_SMALL_COPIES) :], residual)
         if most < _SURELY_OTHER < odds:
-            shares = _certainly(max(_OTHER_CONTENT, key=lambda one: float(told[TOLD.index(one)])))
+            shares = _certainly(_likelier(shares))
         odds = min(odds, most)
     confidence = 1 / (1 + math.exp(-odds))
     return RelationVerdict(confidence, shares, residual)
@@ -286,6 +285,11 @@ def _is_moved_design(best: Evidence, query: PairImage, reference: PairImage) -> 
     partly = max(best["query_overlap"], best["reference_overlap"]) <= _PARTLY
     sides = min(max(one.full_width_px, one.full_height_px) for one in (query, reference))
     return partly and sides >= _NO_ICON_PX and where_they_agree(query, reference) is not None
+
+
+def _likelier(shares: npt.NDArray[np.float64]) -> Relation:
+    """Which of the relations with other content on one page or layout is the likelier one."""
+    return max(_OTHER_CONTENT, key=lambda one: float(shares[TOLD.index(one)]))
 
 
 def _certainly(relation: Relation) -> npt.NDArray[np.float64]:
