@@ -60,6 +60,11 @@ def test_too_few_frames_are_named(tmp_path: Path) -> None:
         list(collect(SourceOptions(frames=(clip,)), tmp_path / "features"))
 
 
+def test_edited_designs_without_backgrounds_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="edited designs need backgrounds"):
+        list(collect(SourceOptions(edited_designs=1), tmp_path / "features"))
+
+
 def test_nothing_collected_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run collect first"):
         read_collected(tmp_path)

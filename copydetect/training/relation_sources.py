@@ -171,6 +171,8 @@ def _sources(
 
 def _of_edited_designs(options: SourceOptions, rng: Rng) -> Iterator[RelatedPair]:
     pictures = [one for spec in options.backgrounds for one in read_pictures(spec, options.most)]
+    if not pictures:
+        raise InputError("edited designs need backgrounds: pictures that are pasted with them")
     return of_edited_designs(rng, pictures, options.chromium)
 
 
