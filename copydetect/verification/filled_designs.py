@@ -30,9 +30,9 @@ _PLAIN = 0.4
 """How much of both pictures must be plain ground, for them to be designs. Of a pile's copies
 the trees would surely take ten for other fillings with .2, four with .3 and one with .4."""
 _SLOPE = 2.0
-"""By how many times the trees' own log-odds a copy may be likely. Of 18 kinds of designs, a third of
-them new to the trees and all drawn in other ways, 62 of 134 strangers stay that were reported as
-copies, and all 243 copies; a pile loses 4 of 969."""
+"""By how many times the trees' own log-odds a copy may be likely. Of 18 kinds of designs, a third
+of them new to the trees and all drawn in other ways, 62 of 134 strangers stay that were reported
+as copies, and all 243 copies; a pile loses 4 of 969."""
 
 
 @lru_cache(maxsize=4)
