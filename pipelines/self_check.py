@@ -13,14 +13,13 @@ job of its own would start all workers anew.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
@@ -33,17 +32,16 @@ from copydetect.evaluation.planted import (
     PlantedEvidence,
     copies_to_plant,
     judged,
-    sampling_points,
     share_of_copies,
     sketch_of,
 )
 from copydetect.evaluation.planted_pairs import KNOWN, THROUGH, PlantedPairs, pairs_to_prove
+from copydetect.evaluation.planted_sample import images_to_edit
 from copydetect.inputs.finding import find_sources
-from copydetect.inputs.listing import ListedImage
 from copydetect.inputs.sources import Source
 from copydetect.json_values import parse_as
 from copydetect.options import DEFAULT_PRECISION
-from copydetect.parts import RoleParts, Sides, part_count, part_of
+from copydetect.parts import RoleParts, Sides, part_count
 from copydetect.runs import Manifest
 from copydetect.self_check import SelfCheck
 from copydetect.settings import Settings
@@ -69,9 +67,7 @@ from .stages import Workplace
 
 RESULT, SCRATCH = "check.json", "check"
 _MIXES = ("mild", "default", "severe")
-_PARTS_HELD = 8
 _PARTS_COUNTED = 64
-_SAMPLED = ["image_id", "role", "uri", "member", "sha256"]
 _OF_THE_RESULT = (
     *("precision", "min_confidence", "least_confidence", "count"),
     *("keep", "prefer", "protect", "suggest"),
@@ -200,7 +196,8 @@ def _likely_queries(run: CheckedRun) -> tuple[int, int]:
 def _evidence(run: CheckedRun) -> tuple[PlantedEvidence, bool]:
     """The evidence of planted copies, and whether an earlier run planted them."""
     storage = run.place.storage
-    sketch = sketch_of(_hashes(storage, run.sides.references))
+    sides = run.sides[1:] if run.sides.symmetric else run.sides
+    sketch = sketch_of(heapq.merge(*(_hashes(storage, side) for side in sides)))
     uri = runs.join(run.place.folder, RESULT)
     for known, earlier in ((uri, False), (_earlier_result(run), True)):
         evidence = _stored(storage, known)
@@ -245,7 +242,9 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     place = Workplace(run.place.storage, folder, engine, asks=run.place.index)
     # What an interrupted run has left may be of another sample: more images can be read by now.
     place.storage.delete(place.folder)
-    sample = _sample(run)
+    candidates = run.place.parts_of("pairs", run.sides.queries.parts, "npz")
+    wanted = copies_to_plant(run.sides.references.images)
+    sample = images_to_edit(run.place.storage, run.sides, candidates, wanted)
     images = list(sample.values())
     # Each image is edited by one of the mixes.
     jobs = [
@@ -274,35 +273,6 @@ def _plant(run: CheckedRun, sketch: tuple[str, ...]) -> PlantedEvidence:
     chain += [_prove(run, pairs, name) for name in (KNOWN, THROUGH)]
     engine.run_stages("search", chain, max(side.parts for side in sides))
     return pairs.evidence(run.digest, sketch)
-
-
-def _sample(run: CheckedRun) -> dict[int, ListedImage]:
-    """The images that copies are made of, by their number: the same whatever the input's order."""
-    side, storage = run.sides.references, run.place.storage
-    starts = side.starts
-    wanted = copies_to_plant(side.images)
-    sample: dict[int, ListedImage] = {}
-
-    @lru_cache(maxsize=_PARTS_HELD)
-    def rows_of(number: int) -> pa.Table:
-        return tables.read_table(storage, side.image_files[number], [*_SAMPLED, "bytes", "status"])
-
-    for point in sampling_points(wanted):
-        part = part_of(point, side.parts)
-        for number in (*range(part, side.parts), *range(part)):
-            rows = rows_of(number)
-            fits = pc.equal(rows["status"], "ok")
-            if number == part:
-                fits = pc.and_(fits, pc.greater_equal(rows["sha256"], point))
-            at = pc.index(fits, True).as_py()
-            if at >= 0:
-                row = rows.slice(at, 1).to_pylist()[0]
-                kept = {name: row[name] for name in _SAMPLED}
-                sample[int(starts[number]) + at] = ListedImage(**kept, bytes=row["bytes"] or 0)
-                break
-        if len(sample) == wanted:
-            break
-    return sample
 
 
 def _edit(place: Workplace, jobs: Sequence[tuple[EditsJob, str, int]]) -> Stage[None]:

@@ -47,6 +47,13 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def match_run(queries: Path, references: Path, output: Path, *flags: str) -> Run:
+    arguments = ["--queries", queries, "--references", references, "--output", output]
+    flags = ("--no_report", *ONE_WORKER, *QUICK, *flags)
+    assert match.main([*map(str, arguments), *flags]) == 0
+    return Run(output, Manifest.load(STORAGE, str(output)))
+
+
 def checked(run: Run) -> SelfCheck:
     assert run.manifest.check is not None
     return run.manifest.check
@@ -134,15 +141,30 @@ def test_match_plants_copies_of_its_references(photos: Path, tmp_path: Path) -> 
     queries = tmp_path / "queries"
     queries.mkdir()
     (queries / "q.jpg").write_bytes(encoded(scene(3, 240, 180)[10:, 10:], quality=85))
-    output = tmp_path / "out"
-    arguments = ["--queries", str(queries), "--references", str(photos), "--output", str(output)]
-    assert match.main([*arguments, "--no_report", *ONE_WORKER, *QUICK]) == 0
-    manifest = Manifest.load(STORAGE, str(output))
-    assert manifest.check is not None
-    assert manifest.check.planted == 3
-    assert manifest.check.share > 0.5
-    rows = manifest.table(STORAGE, str(output), "matches").to_pylist()
-    assert {row["query_id"] for row in rows} == {"q.jpg"}
+    run = match_run(queries, photos, tmp_path / "out")
+    assert checked(run).planted == 3
+    assert checked(run).share > 0.5
+    assert {row["query_id"] for row in run.rows("matches")} == {"q.jpg"}
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_match_plants_copies_of_the_references_that_its_queries_meet(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other queries meet others, so that what was found for the first is of no use to them."""
+    monkeypatch.setattr(self_check, "copies_to_plant", lambda _: 1)
+    planted_of = []
+    for seed, wanted in ((3, 0.9), (2, 0.9), (2, 0.8)):
+        queries = tmp_path / "queries"
+        shutil.rmtree(queries, ignore_errors=True)
+        queries.mkdir()
+        for edge in range(4, 20, 4):
+            pixels = scene(seed, 240, 180)[edge:, edge:]
+            (queries / f"{edge}.jpg").write_bytes(encoded(pixels, quality=85))
+        run = match_run(queries, photos, tmp_path / "out", "--overwrite", f"--precision={wanted}")
+        (copy,) = evidence_in(run).copies
+        planted_of.append((copy.original_id, checked(run).reused))
+    assert planted_of == [("3.jpg", False), ("2.jpg", False), ("2.jpg", True)]
 
 
 def test_few_images_are_not_checked_and_the_run_says_so(

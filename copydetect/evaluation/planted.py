@@ -82,7 +82,8 @@ class LookAlikePair:
 class PlantedEvidence:
     """The results for the planted copies.
 
-    settings: digest of what decides it; sketch: the smallest hashes of the collection's images;
+    settings: digest of what decides it; sketch: the smallest hashes of the images, of queries and
+    references together;
     strangers: pairs with images that are no copies of the original; known: confidences of pairs
     with images that certainly are; left_out: how many pairs with other images are not strangers;
     likely_copies: share of the planted copies that the search alone takes for copies of their
@@ -108,7 +109,7 @@ class PlantedEvidence:
         return parse_as(PlantedEvidence, data)
 
     def holds_for(self, settings: str, sketch: Sequence[str]) -> bool:
-        """Whether it tells of a collection with this sketch, searched with these settings."""
+        """Whether it tells of images with this sketch, searched with these settings."""
         return settings == self.settings and shared_share(self.sketch, sketch) >= SAME_COLLECTION
 
 
