@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from copydetect.images.decoding import decode
+from copydetect.images.transparency import hidden_share
 from copydetect.types import Candidate, Match
 from copydetect.verification.image_pairs import prepare_decoded, verify_images
 from copydetect.verification.pair_images import PairImage
@@ -123,6 +125,40 @@ def test_another_drawing_is_no_copy_on_any_ground() -> None:
         flat = encode(flattened(drawing(13), ground), "PNG")
         assert not verdict(encode(drawing(14), "PNG"), flat).is_copy
     assert not verdict(encode(drawing(13), "PNG"), encode(drawing(14), "PNG")).is_copy
+
+
+def labelled(word: str, ink: tuple[int, int, int]) -> bytes:
+    """A sign with a word beneath it, all of it drawn on a transparent ground."""
+    picture = Image.new("RGBA", (180, 210))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((10, 10, 170, 160), fill=(250, 150, 0, 255), outline=(*ink, 255), width=8)
+    draw.line((40, 40, 140, 130), fill=(*ink, 255), width=16)
+    draw.line((40, 130, 140, 40), fill=(*ink, 255), width=16)
+    draw.text((20, 168), word, fill=(*ink, 255), font=ImageFont.load_default(30))
+    return encode(picture, "PNG")
+
+
+@pytest.mark.parametrize("ink", [WHITE, BLACK])
+def test_a_word_that_one_ground_hides_counts(ink: tuple[int, int, int]) -> None:
+    """On a black ground two signs with other words in black are equal."""
+    sign = labelled("harmful", ink)
+    assert not verdict(sign, labelled("irritant", ink)).is_copy
+    smaller = Image.open(io.BytesIO(sign)).resize((135, 158))
+    assert verdict(sign, encode(smaller, "PNG")).is_copy
+
+
+def test_the_colour_of_an_outline_is_hidden_by_a_ground_like_it() -> None:
+    pixels, opacity = np.full((40, 40, 3), 255, np.uint8), np.zeros((40, 40), np.uint8)
+    opacity[10:30, 10:30] = 255
+    assert hidden_share(pixels, opacity, WHITE) == 1
+    assert hidden_share(pixels, opacity, BLACK) == 0
+    pixels[10:20, 10:30] = 0
+    for ground in (WHITE, BLACK):
+        assert hidden_share(pixels, opacity, ground) == pytest.approx(0.5, abs=0.05)
+    # White inside of something black is seen on white.
+    pixels[10:30, 10:30] = 0
+    pixels[15:25, 15:25] = 255
+    assert hidden_share(pixels, opacity, WHITE) == 0
 
 
 def test_transparent_pictures_are_identical_where_all_that_is_seen_is() -> None:

@@ -119,7 +119,7 @@ def left(middle_differs: float, patches: int, all_ground: float = 1.0, **others:
         values[residual.NAMES.index(name)] = value
     nothing = np.zeros((1, 1), np.float32)
     pair = Overlap(nothing, nothing, nothing, np.eye(3), np.eye(3), 8)
-    return Residual(values, np.eye(3), pair, nothing > 0)
+    return Residual(values, np.eye(3), pair, pair, nothing > 0)
 
 
 @pytest.mark.parametrize(("patches", "relation"), [(1, "changed_content"), (9, "same_layout")])
@@ -167,6 +167,19 @@ def test_a_relation_goes_with_the_verdict(is_copy: bool, resize: bool) -> None:
         relation = RelationVerdict(0.5, shares, left(0.01, 1)).relation(is_copy, resize)
         assert (relation in COPY_RELATIONS) == is_copy
         assert resize or relation != "same_picture"
+
+
+@pytest.mark.parametrize(("levels", "relation"), [(30, "same_picture"), (60, "edited")])
+def test_a_picture_with_other_levels_is_another_one(levels: float, relation: str) -> None:
+    """A line that is darker, a part of another tone: the relations' trees see tone as quality."""
+    grey = np.full((20, 20), 100, np.float32)
+    darker = grey.copy()
+    darker[5:15, 5:15] -= levels
+    seen = left(0.0, 0)
+    pair = replace(seen.pair, query=grey, reference=darker, inside=np.ones_like(grey))
+    shares = np.eye(len(TOLD))[TOLD.index("same_picture")]
+    verdict = RelationVerdict(0.9, shares, replace(seen, as_they_are=pair))
+    assert verdict.relation(True, True) == relation
 
 
 def test_frames_that_stand_still_are_no_other_scene() -> None:

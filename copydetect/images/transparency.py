@@ -6,6 +6,7 @@ white, with their opacity, and what they look like on another ground follows fro
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,12 +19,16 @@ Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
+GREY: Colour = (128, 128, 128)
 
 _SEEN_THROUGH = 0.02
 """Share of a picture that must let the ground through before the ground matters: rounded corners
 and soft edges alone change nothing."""
 _ONE_COLOUR_STD = 16.0
 _FEWEST_DRAWN = 0.002
+_HARDLY_DRAWN = 64
+"""Opacity below which a place belongs to the ground."""
+_LIKE_THE_GROUND = 40
 
 
 def ground_matters(opacity: Opacity | None) -> bool:
@@ -39,6 +44,23 @@ def on_ground(on_white: Pixels, opacity: Opacity, colour: Colour) -> Pixels:
     through = (255 - opacity.astype(np.float32))[..., None] / 255
     darker = 255 - np.asarray(colour, np.float32)
     return np.rint(on_white - through * darker).clip(0, 255).astype(np.uint8)
+
+
+def hidden_share(on_white: Pixels, opacity: Opacity, colour: Colour) -> float:
+    """How much of the outline of what is drawn has the colour of a plain ground, 0…1.
+
+    What is white disappears on white, be it all of a picture or the words beneath it; but white
+    inside of something else does not. on_white: as of `on_ground`.
+    """
+    drawn = opacity >= _HARDLY_DRAWN
+    beside_ground = cv2.dilate((~drawn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    outline = drawn & beside_ground
+    if not outline.any():
+        return 0.0
+    through = (255 - opacity[outline].astype(np.float32))[:, None] / 255
+    own = (on_white[outline] - 255 * through) / (1 - through)
+    away = np.abs(own - np.asarray(colour, np.float32)).max(axis=1)
+    return float((away < _LIKE_THE_GROUND).mean())
 
 
 def is_shape(on_white: Pixels, opacity: Opacity) -> bool:

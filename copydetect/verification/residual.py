@@ -31,6 +31,7 @@ from copydetect.verification.fine_alignment import (
     steepness,
     with_one_tone,
 )
+from copydetect.verification.lazy import lazy
 from copydetect.verification.marks import own_marks
 from copydetect.verification.pair_images import LARGEST_PX, Floats, PairImage
 from copydetect.verification.slots import FRAMED, slot_borders
@@ -44,6 +45,7 @@ _PATCHES = 6
 _CONTRAST_PX, _LEAST_CONTRAST = 15, 24.0
 """The side of the square in which contrast is the brightest level less the darkest, and the levels
 that it has at least: less is grain."""
+_REDUCTION_PX = 1.5
 _REST_STRIDE, _MOST_PLACES = 2, 60_000
 """Px from one place to the next, and how many places percentiles are taken of, at most."""
 
@@ -76,17 +78,26 @@ class Residual:
     """The differences of a pair under its refined transform.
 
     values: (len(NAMES),) float32, NaN where unknown; matrix: (3, 3) query → reference, in px of the
-    images that were compared; pair: both in one frame; differs: (h, w) bool of that frame, where
-    they show other content.
+    images that were compared; as_they_are: both in one frame; pair: the same after noise, sharpness
+    and tone were made equal; differs: (h, w) bool of that frame, where they show other content.
     """
 
     values: npt.NDArray[np.float32]
     matrix: Matrix
+    as_they_are: Overlap
     pair: Overlap
     differs: npt.NDArray[np.bool_]
 
     def __getitem__(self, name: str) -> float:
         return float(self.values[NAMES.index(name)])
+
+    @lazy
+    def apart_levels(self) -> float:
+        """The largest difference of the pictures as they are, in grey levels: what a blur as of a
+        reduction leaves of it, so that only other levels and other content count."""
+        pair = self.as_they_are
+        softer = (blurred(grey, _REDUCTION_PX) for grey in (pair.query, pair.reference))
+        return float(cv2.absdiff(*softer)[_valid(pair)].max(initial=0))
 
     def of_contrast(self) -> tuple[float, float]:
         """The largest difference as a share of the contrast around it: of what is left where each
@@ -133,7 +144,7 @@ def measure_residual(
     values["slot"] = slot_borders(pair, middle, valid) if framed else 0.0
     values |= dict(zip(_OF_ALL[-2:], own_marks(pair, smooth, valid), strict=True))
     vector = np.array([values[name] for name in NAMES], np.float32)
-    return Residual(vector, matrix, pair, patched | blobbed)
+    return Residual(vector, matrix, sharp, pair, patched | blobbed)
 
 
 def _valid(pair: Overlap) -> npt.NDArray[np.bool_]:

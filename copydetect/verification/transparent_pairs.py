@@ -2,8 +2,9 @@
 shown on.
 
 A picture without transparency may be the other one flattened: onto the ground that its own border
-shows, which then is what the transparent one is laid on. Two transparent pictures are compared on
-white and on black, and two drawings of one colour by their shape alone, whatever colour it has.
+shows, which then is what the transparent one is laid on. Two transparent pictures are compared on a
+ground that hides nothing of them, and two drawings of one colour by their shape alone, whatever
+colour it has.
 Where the ground is no plain one, such as a photo, only what is opaque is compared.
 """
 
@@ -18,9 +19,11 @@ import numpy as np
 from copydetect.homographies import Matrix
 from copydetect.images.transparency import (
     BLACK,
+    GREY,
     WHITE,
     Colour,
     ground_matters,
+    hidden_share,
     is_shape,
     on_ground,
     shape_of,
@@ -44,6 +47,8 @@ _SURE, _SURE_NONETHELESS = 0.8, 0.95
 by their pixels alone, whatever the search says: 10 such copies have .9 and more, 4 pairs of forms
 .24 and less. Where the pictures as they are surely show one layout with other content, the second
 holds: 4 such copies have .97 and more, 5 pairs of windows and of puzzles .91 and less."""
+_GROUNDS = WHITE, BLACK, GREY
+_HARDLY_HIDDEN = 0.02
 _LIGHT = 128
 _NAMES: dict[Colour, str] = {WHITE: "white", BLACK: "black"}
 _NAMED_WITHIN = 6
@@ -201,8 +206,24 @@ def _of_two(query: PairImage, reference: PairImage) -> Iterator[_Attempt]:
         edits = () if _same_colour(query, reference) else (RECOLOURED,)
         yield _Attempt(_shape(query, dark=True), _shape(reference, dark=True), edits)
         return
-    yield _Attempt(query, reference)
-    yield _Attempt(_laid_on(query, BLACK), _laid_on(reference, BLACK))
+    ground = _showing_ground(query, reference)
+    yield _Attempt(_laid_on(query, ground), _laid_on(reference, ground))
+
+
+def _showing_ground(query: PairImage, reference: PairImage) -> Colour:
+    """A ground on which all of two transparent pictures can be seen, or as much as possible.
+
+    On another one pictures would agree in what it shows of them, and differ in what it hides.
+    """
+    hidden = {
+        ground: max(_hidden(query, ground), _hidden(reference, ground)) for ground in _GROUNDS
+    }
+    showing = (ground for ground in _GROUNDS if hidden[ground] <= _HARDLY_HIDDEN)
+    return next(showing, min(_GROUNDS, key=hidden.__getitem__))
+
+
+def _hidden(image: PairImage, ground: Colour) -> float:
+    return 0.0 if image.opacity is None else hidden_share(image.pixels, image.opacity, ground)
 
 
 def _flattened(
